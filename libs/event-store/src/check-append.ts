@@ -1,0 +1,28 @@
+import { WaylogError } from '#lib/platform';
+import type { AppendRequest } from './event-store.js';
+
+// eslint-disable-next-line no-control-regex -- control characters are what it looks for
+const controlCharacter = /[\u0000-\u001f\u007f]/;
+
+/** Every adapter refuses the same requests, before anything is sent. */
+export function checkAppend({ streamId, expectedRevision, events }: AppendRequest): void {
+  if (streamId === '' || controlCharacter.test(streamId)) {
+    throw invalid(`Stream id ${JSON.stringify(streamId)} is empty or has control characters.`);
+  }
+  if (events.length === 0) {
+    throw invalid(`The append to ${streamId} has no events. An append records at least one.`);
+  }
+  if (typeof expectedRevision === 'number' && !(Number.isSafeInteger(expectedRevision) && expectedRevision >= 0)) {
+    throw invalid(`Expected revision ${expectedRevision} of ${streamId} is not a whole number from 0.`);
+  }
+  const ids = new Set<string>();
+  for (const { id, type } of events) {
+    if (type === '' || controlCharacter.test(type)) {
+      throw invalid(`Event type ${JSON.stringify(type)} in ${streamId} is empty or has control characters.`);
+    }
+    if (ids.has(id)) throw invalid(`Event id ${id} stands twice in one append to ${streamId}.`);
+    ids.add(id);
+  }
+}
+
+const invalid = (message: string) => new WaylogError('append.invalid', 'invalid', message);

@@ -1,0 +1,389 @@
+import { LRUCache } from 'lru-cache';
+import { v7 as uuidv7 } from 'uuid';
+import { conflict, unavailable, WaylogError } from '#lib/platform';
+import type { EventStore, ExpectedRevision, JsonObject, NewEvent, RecordedEvent } from '../event-store.js';
+import { schemaVersionOf, type Upcasters } from '../upcasting.js';
+import type { Appended, CommandContext, Decided, Decider, Decision, DomainEvent } from './decider.js';
+import { decodeState, encodeState } from './snapshot-codec.js';
+
+export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
+  readonly store: EventStore;
+  readonly decider: Decider<State, Event>;
+  /** Streams are called `<category>-<id>`. */
+  readonly category: string;
+  readonly upcasters?: Upcasters;
+  /** How many commands may wait in this process; more are refused with `commands.overloaded`. */
+  readonly maxPending?: number;
+  /** The sum of `decider.sizeOf` over the cached states. About 250 bytes each. */
+  readonly cacheSize?: number;
+  /** A snapshot is saved whenever a stream has grown by this many events since the last one. */
+  readonly snapshotEvery?: number;
+  /** Told of failures that cost time only, such as a snapshot that could not be saved. */
+  readonly onWarning?: (message: string, error: unknown) => void;
+}
+
+/** The first result of a command that carried an id of its own. */
+interface Remembered {
+  readonly command: string;
+  revision: number;
+  position: string;
+  answer?: object;
+}
+
+/** What is known of a stream: the fold of its events up to a revision. */
+interface Entry<State> {
+  state: State;
+  /** The last revision in the state, -1 for an empty stream. */
+  revision: number;
+  position: string;
+  /** Commands with ids of their own, by id. */
+  commands: Map<string, Remembered>;
+  snapshotRevision: number;
+}
+
+interface Pending<State, Event> {
+  readonly decide: Decision<State, Event>;
+  readonly context: CommandContext;
+  readonly resolve: (result: Appended & object) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Mailbox<State, Event> {
+  readonly waiting: Pending<State, Event>[];
+}
+
+/** What became of one command of a batch, before the log has spoken. */
+type Verdict =
+  | { kind: 'refused'; error: unknown }
+  | { kind: 'remembered'; remembered: Remembered }
+  | { kind: 'repeats'; index: number }
+  | { kind: 'decided'; events: number; answer: object };
+
+const MAX_BATCH_COMMANDS = 1_000;
+const MAX_BATCH_EVENTS = 5_000;
+const MAX_CONFLICTS = 20;
+
+/**
+ * Decides commands on streams. The commands of one stream go through its mailbox one after another, against cached
+ * state; what gathers while an append is on its way is decided together and goes out in the next one. Nobody is
+ * answered before the log has accepted the events that the answer rests on: a refusal or a "no news" may rest on an
+ * event of the same batch, or on a state that another process has moved on.
+ */
+export class DecisionStreams<State, Event extends DomainEvent> {
+  readonly #store: EventStore;
+  readonly #decider: Decider<State, Event>;
+  readonly #options: Required<Omit<DecisionStreamsOptions<State, Event>, 'store' | 'decider'>>;
+  readonly #mailboxes = new Map<string, Mailbox<State, Event>>();
+  readonly #cache: LRUCache<string, Entry<State>>;
+  readonly #background = new Set<Promise<void>>();
+  #pending = 0;
+  #draining = false;
+  #drained: (() => void)[] = [];
+
+  constructor({ store, decider, ...options }: DecisionStreamsOptions<State, Event>) {
+    this.#store = store;
+    this.#decider = decider;
+    this.#options = {
+      upcasters: {},
+      maxPending: 10_000,
+      cacheSize: 400_000,
+      snapshotEvery: 5_000,
+      onWarning: () => undefined,
+      ...options,
+    };
+    this.#cache = new LRUCache({ maxSize: this.#options.cacheSize });
+  }
+
+  /** Commands that wait for an answer, for metrics. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /**
+   * Runs one command on the stream of `id`. Resolves when its events are on disk; a command that is no news appends
+   * nothing and resolves with where the stream stands.
+   *
+   * Throws what the decision throws, `commands.overloaded`, `commands.stopping`, `command.id-reused`, and
+   * `database.unavailable` when it is not known whether the events were recorded: send it again with the same command id.
+   */
+  change<Answer extends object = object>(
+    id: string,
+    decide: Decision<State, Event, Answer>,
+    context: CommandContext,
+  ): Promise<Appended & Answer> {
+    if (this.#draining) {
+      return Promise.reject(
+        unavailable('commands.stopping', 'The server is stopping and takes no more commands. Send it again shortly.'),
+      );
+    }
+    if (this.#pending >= this.#options.maxPending) {
+      return Promise.reject(
+        unavailable(
+          'commands.overloaded',
+          `${this.#pending} commands wait already, which is the limit. Nothing was recorded; send it again in a moment.`,
+          { pending: this.#pending },
+        ),
+      );
+    }
+    this.#pending++;
+    return new Promise<Appended & Answer>((resolve, reject) => {
+      const pending = { decide, context, resolve: resolve as Pending<State, Event>['resolve'], reject };
+      const mailbox = this.#mailboxes.get(id);
+      if (mailbox) {
+        mailbox.waiting.push(pending);
+      } else {
+        const opened = { waiting: [pending] };
+        this.#mailboxes.set(id, opened);
+        void this.#run(id, opened);
+      }
+    }).finally(() => {
+      this.#pending--;
+      if (this.#pending === 0) for (const drained of this.#drained.splice(0)) drained();
+    });
+  }
+
+  /** Refuses new commands and waits until every accepted one has its answer. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    if (this.#pending > 0) await new Promise<void>((resolve) => this.#drained.push(resolve));
+    await Promise.all(this.#background);
+  }
+
+  /** The state of a stream at its end, from the log. For tests and tools; commands use the cache. */
+  async load(id: string): Promise<{ state: State; revision: number }> {
+    return this.#load(id);
+  }
+
+  async #run(id: string, mailbox: Mailbox<State, Event>): Promise<void> {
+    // Commands that are sent in the same turn of the event loop share the first batch already.
+    await Promise.resolve();
+    while (mailbox.waiting.length > 0) {
+      const batch = mailbox.waiting.splice(0, MAX_BATCH_COMMANDS);
+      try {
+        const left = await this.#decideBatch(id, batch);
+        mailbox.waiting.unshift(...left);
+      } catch (error) {
+        // Nobody knows what the log holds now: the next command reads it.
+        this.#cache.delete(id);
+        for (const { reject } of batch) reject(error);
+      }
+    }
+    this.#mailboxes.delete(id);
+  }
+
+  /** Answers a batch, and returns the commands that did not fit into one append. */
+  async #decideBatch(id: string, batch: readonly Pending<State, Event>[]): Promise<Pending<State, Event>[]> {
+    const entry = this.#cache.get(id) ?? (await this.#load(id));
+    for (let conflicts = 0; ; conflicts++) {
+      const { verdicts, facts, events } = this.#decide(entry, batch);
+      const taken = batch.slice(0, verdicts.length);
+      if (events.length === 0) {
+        // Refusals and "no news" rest on the state: it must still be the stream's.
+        if (!verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry))) continue;
+        this.#settle(entry, taken, verdicts, []);
+        this.#keep(id, entry);
+        return batch.slice(verdicts.length);
+      }
+      const expectedRevision: ExpectedRevision = entry.revision < 0 ? 'no-stream' : entry.revision;
+      const [outcome] = await this.#store.append([{ streamId: this.#streamId(id), expectedRevision, events }]);
+      if (outcome?.accepted) {
+        for (const fact of facts) entry.state = this.#decider.evolve(entry.state, fact);
+        this.#settle(entry, taken, verdicts, outcome.positions);
+        this.#keep(id, entry);
+        return batch.slice(verdicts.length);
+      }
+      if (conflicts >= MAX_CONFLICTS) {
+        throw conflict(
+          'commands.contended',
+          `Other processes wrote to ${this.#streamId(id)} before each of ${MAX_CONFLICTS} attempts. Nothing was ` +
+            `recorded; send the command again, and let one process write a stream where you can.`,
+        );
+      }
+      await this.#catchUp(id, entry);
+    }
+  }
+
+  /** Decides without touching the entry: what a later command of the batch must see is tried on a fork. */
+  #decide(entry: Entry<State>, batch: readonly Pending<State, Event>[]) {
+    const verdicts: Verdict[] = [];
+    const facts: Event[] = [];
+    const events: NewEvent[] = [];
+    let state = entry.state;
+    const inBatch = new Map<string, number>();
+    for (const [index, { decide, context }] of batch.entries()) {
+      if (events.length >= MAX_BATCH_EVENTS) break;
+      const { commandId } = context;
+      if (commandId !== undefined) {
+        const remembered = entry.commands.get(commandId);
+        const earlier = inBatch.get(commandId);
+        if (remembered) {
+          verdicts.push(
+            remembered.command === context.command
+              ? { kind: 'remembered', remembered }
+              : { kind: 'refused', error: reusedId(commandId, remembered.command, context.command) },
+          );
+          continue;
+        }
+        if (earlier !== undefined) {
+          verdicts.push({ kind: 'repeats', index: earlier });
+          continue;
+        }
+        inBatch.set(commandId, index);
+      }
+      try {
+        const decided = decide(state);
+        const { events: news, answer }: Decided<Event, object> = isDecided(decided)
+          ? decided
+          : { events: decided, answer: {} };
+        for (const event of this.#newEvents(news, context, answer)) events.push(event);
+        for (const fact of news) facts.push(fact);
+        verdicts.push({ kind: 'decided', events: news.length, answer });
+        if (news.length > 0 && index < batch.length - 1) {
+          if (state === entry.state) state = this.#decider.fork(state);
+          for (const fact of news) state = this.#decider.evolve(state, fact);
+        }
+      } catch (error) {
+        verdicts.push({ kind: 'refused', error });
+      }
+    }
+    return { verdicts, facts, events };
+  }
+
+  #newEvents(facts: readonly Event[], context: CommandContext, answer: object): NewEvent[] {
+    let commandId = context.commandId;
+    return facts.map(({ type, data }, i) => {
+      const id = uuidv7();
+      commandId ??= id;
+      return {
+        id,
+        type,
+        schemaVersion: schemaVersionOf(this.#options.upcasters, type),
+        data,
+        metadata: {
+          commandId,
+          command: context.command,
+          correlationId: context.correlationId ?? commandId,
+          causationId: context.causationId ?? commandId,
+          actor: context.actor ?? 'unknown',
+          // Kept for the repeat of the command, which must answer the same.
+          ...(context.commandId !== undefined &&
+            i === facts.length - 1 &&
+            Object.keys(answer).length > 0 && { answer: answer as JsonObject }),
+        },
+      };
+    });
+  }
+
+  #settle(
+    entry: Entry<State>,
+    batch: readonly Pending<State, Event>[],
+    verdicts: readonly Verdict[],
+    positions: readonly string[],
+  ): void {
+    const results: (object | undefined)[] = [];
+    let next = 0;
+    for (const [i, verdict] of verdicts.entries()) {
+      const pending = batch[i] as Pending<State, Event>;
+      switch (verdict.kind) {
+        case 'refused':
+          pending.reject(verdict.error);
+          break;
+        case 'remembered': {
+          const { revision, position, answer } = verdict.remembered;
+          pending.resolve({ revision, position, ...answer });
+          break;
+        }
+        case 'repeats': {
+          const first = results[verdict.index] as (Appended & object) | undefined;
+          if (first) pending.resolve(first);
+          else pending.reject((verdicts[verdict.index] as { error: unknown }).error);
+          break;
+        }
+        case 'decided': {
+          entry.revision += verdict.events;
+          next += verdict.events;
+          if (verdict.events > 0) entry.position = positions[next - 1] as string;
+          const result = { revision: entry.revision, position: entry.position, ...verdict.answer };
+          results[i] = result;
+          const { commandId, command } = pending.context;
+          if (commandId !== undefined) {
+            entry.commands.set(commandId, {
+              command,
+              revision: entry.revision,
+              position: entry.position,
+              ...(Object.keys(verdict.answer).length > 0 && { answer: verdict.answer }),
+            });
+          }
+          pending.resolve(result);
+        }
+      }
+    }
+  }
+
+  async #load(id: string): Promise<Entry<State>> {
+    const snapshot = await this.#store.loadSnapshot(this.#streamId(id), this.#decider.version);
+    const entry: Entry<State> = snapshot
+      ? { ...(decodeState(snapshot.state) as Entry<State>), snapshotRevision: snapshot.revision }
+      : {
+          state: this.#decider.initialState(),
+          revision: -1,
+          position: this.#store.beginning,
+          commands: new Map(),
+          snapshotRevision: -1,
+        };
+    await this.#catchUp(id, entry);
+    return entry;
+  }
+
+  /** Folds the events that the entry has missed; true when there were any. */
+  async #catchUp(id: string, entry: Entry<State>): Promise<boolean> {
+    const before = entry.revision;
+    let ownId: string | undefined;
+    for await (const page of this.#store.readStream(this.#streamId(id), { fromRevision: before + 1 })) {
+      for (const event of page) {
+        entry.state = this.#decider.evolve(entry.state, event as unknown as Event);
+        entry.revision = event.revision;
+        entry.position = event.position;
+        // A command without an id of its own goes by the id of its first event: nothing to remember.
+        if (event.metadata.commandId === event.id) ownId = event.id;
+        else if (event.metadata.commandId !== ownId) remember(entry.commands, event);
+      }
+    }
+    return entry.revision > before;
+  }
+
+  #keep(id: string, entry: Entry<State>): void {
+    this.#cache.set(id, entry, { size: 1 + this.#decider.sizeOf(entry.state) + entry.commands.size });
+    if (entry.revision - entry.snapshotRevision < this.#options.snapshotEvery) return;
+    entry.snapshotRevision = entry.revision;
+    const { revision, state, position, commands } = entry;
+    const saved = this.#store
+      .saveSnapshot(this.#streamId(id), this.#decider.version, {
+        revision,
+        state: encodeState({ state, revision, position, commands }),
+      })
+      .catch((error: unknown) => this.#options.onWarning(`The snapshot of ${this.#streamId(id)} was not saved`, error))
+      .finally(() => this.#background.delete(saved));
+    this.#background.add(saved);
+  }
+
+  #streamId(id: string): string {
+    return `${this.#options.category}-${id}`;
+  }
+}
+
+function remember(commands: Map<string, Remembered>, { metadata, revision, position }: RecordedEvent): void {
+  const { commandId, command } = metadata;
+  const answer = metadata['answer'] as object | undefined;
+  commands.set(commandId, { command, revision, position, ...(answer && { answer }) });
+}
+
+const isDecided = <Event>(decided: readonly Event[] | Decided<Event, object>): decided is Decided<Event, object> =>
+  !Array.isArray(decided);
+
+const reusedId = (commandId: string, first: string, now: string): WaylogError =>
+  conflict(
+    'command.id-reused',
+    `Command id ${commandId} belongs to a ${first} that was accepted earlier; this is a ${now}. Give each command an id of its own.`,
+    { commandId },
+  );

@@ -1,0 +1,132 @@
+import type { Timestamp } from '#lib/platform';
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type JsonObject = { readonly [key: string]: Json | undefined };
+
+/**
+ * A place in the global order of the log. Opaque: only the adapter that made it can compare it, and nothing may be
+ * added to it (EventStoreDB's are `commit:prepare` pairs).
+ */
+export type Position = string;
+
+/** Who caused an event, and in answer to what. */
+export interface EventMetadata extends JsonObject {
+  /** The command that the event comes from; a command without an id of its own is known by its first event's id. */
+  readonly commandId: string;
+  /** The type of that command, such as `UpdateWaypoint`. */
+  readonly command: string;
+  readonly correlationId: string;
+  readonly causationId: string;
+  readonly actor: string;
+}
+
+export interface NewEvent {
+  /** UUID (version 7 by default); the same id in a repeated append means the same event. */
+  readonly id: string;
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly data: JsonObject;
+  readonly metadata: EventMetadata;
+}
+
+export interface RecordedEvent extends NewEvent {
+  readonly streamId: string;
+  /** Place within the stream: 0, 1, 2, ... without gaps. */
+  readonly revision: number;
+  readonly position: Position;
+  /** When the store recorded it, by the store's clock, in milliseconds. */
+  readonly recordedAt: Timestamp;
+}
+
+/** What the stream must look like for an append to be accepted; a number is the revision of its last event. */
+export type ExpectedRevision = number | 'no-stream' | 'stream-exists' | 'any';
+
+export interface AppendRequest {
+  readonly streamId: string;
+  readonly expectedRevision: ExpectedRevision;
+  /** At least one; recorded in this order, all or none. */
+  readonly events: readonly NewEvent[];
+}
+
+export type AppendOutcome =
+  | {
+      readonly accepted: true;
+      /** The revision of the request's first event; the others follow without a gap. */
+      readonly firstRevision: number;
+      /** The position of each event of the request. */
+      readonly positions: readonly Position[];
+      /** True when this append had been recorded before, and nothing was written now. */
+      readonly repeated: boolean;
+    }
+  | {
+      readonly accepted: false;
+      /** The revision of the stream's last event, -1 where there is none. */
+      readonly currentRevision: number;
+    };
+
+export interface ReadStreamOptions {
+  /** The first revision to read (inclusive); default 0. */
+  readonly fromRevision?: number;
+  /** The last revision to read (inclusive); default the end. */
+  readonly toRevision?: number;
+  readonly pageSize?: number;
+}
+
+export interface ReadAllOptions {
+  /** Only events after this position; default the beginning. */
+  readonly after?: Position;
+  readonly limit: number;
+  /** Only events of these types. */
+  readonly types?: readonly string[];
+}
+
+export interface SubscribeOptions {
+  /** Only events after this position. */
+  readonly after: Position;
+  /** The most events that one batch may hold. */
+  readonly batchSize: number;
+  /** Ends the subscription. */
+  readonly signal: AbortSignal;
+}
+
+/** A fold of a stream up to a revision, kept to make the next load short. A cache: losing it costs time only. */
+export interface Snapshot {
+  readonly revision: number;
+  /** As whoever took it wrote it. */
+  readonly state: string;
+}
+
+/**
+ * The log. Every adapter passes the contract suite in `testing/event-store.contract.ts`.
+ *
+ * Promises:
+ * - one request of an append is recorded whole or not at all; the requests of one call stand alone (no adapter need
+ *   make them one transaction);
+ * - revisions of a stream are 0, 1, 2, ... without gaps;
+ * - `expectedRevision` holds at the moment of recording, whatever other processes do;
+ * - an append that is repeated with the same event ids and the same expected revision changes nothing and answers as the
+ *   first time, for as long as the stream exists. Under `any` and `stream-exists` an adapter need look back over the
+ *   stream's last 1,024 events only;
+ * - a reader that has seen an event will never later find one with a smaller position.
+ */
+export interface EventStore {
+  /** The position before the first event. */
+  readonly beginning: Position;
+  /** Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome. */
+  append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
+  /** The events of a stream in pages; nothing for a stream that does not exist. */
+  readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
+  readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;
+  /** First all events after a position, then each new one as it comes, in batches and in global order. */
+  subscribe(options: SubscribeOptions): AsyncIterable<RecordedEvent[]>;
+  /** The position of the last event, or `beginning`. */
+  head(): Promise<Position>;
+  /** Negative when `a` is before `b`. Throws `position.invalid` for a text that is no position of this store. */
+  compare(a: Position, b: Position): number;
+  /** How many events come after a position, and when the first of them was recorded. */
+  backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
+  loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined>;
+  saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void>;
+  /** Finishes what is under way and lets go of what the store holds open. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,165 @@
+import { WaylogError } from '#lib/platform';
+import { checkAppend } from '../check-append.js';
+import type {
+  AppendOutcome,
+  AppendRequest,
+  EventStore,
+  Position,
+  ReadAllOptions,
+  ReadStreamOptions,
+  RecordedEvent,
+  Snapshot,
+  SubscribeOptions,
+} from '../event-store.js';
+import { upcaster, type Upcasters } from '../upcasting.js';
+
+/** The log in an array: for unit tests and experiments. Nothing survives the process. */
+export class InMemoryEventStore implements EventStore {
+  readonly beginning = '0';
+  readonly #log: RecordedEvent[] = [];
+  readonly #streams = new Map<string, RecordedEvent[]>();
+  readonly #snapshots = new Map<string, Snapshot>();
+  readonly #wake = new Set<() => void>();
+  readonly #upcast: (event: RecordedEvent) => RecordedEvent;
+
+  constructor(options: { upcasters?: Upcasters } = {}) {
+    this.#upcast = upcaster(options.upcasters ?? {});
+  }
+
+  async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    for (const request of requests) checkAppend(request);
+    const outcomes = requests.map((request) => this.#appendOne(request));
+    for (const wake of [...this.#wake]) wake();
+    return Promise.resolve(outcomes);
+  }
+
+  async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
+    const { fromRevision = 0, toRevision = Infinity, pageSize = 1_000 } = options;
+    for (let next = fromRevision; ; next += pageSize) {
+      const end = Math.min(next + pageSize, toRevision + 1);
+      const page = (this.#streams.get(streamId) ?? []).slice(next, end);
+      if (page.length > 0) yield await Promise.resolve(page.map(this.#upcast));
+      if (page.length < pageSize) return;
+    }
+  }
+
+  async readAll({ after = this.beginning, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
+    const wanted = types && new Set(types);
+    const events: RecordedEvent[] = [];
+    for (let i = this.#number(after); i < this.#log.length && events.length < limit; i++) {
+      const event = this.#log[i];
+      if (event && (!wanted || wanted.has(event.type))) events.push(this.#upcast(event));
+    }
+    return Promise.resolve(events);
+  }
+
+  async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
+    for (let from = after; !signal.aborted; ) {
+      const batch = await this.readAll({ after: from, limit: batchSize });
+      const last = batch.at(-1);
+      if (last) {
+        yield batch;
+        from = last.position;
+      } else if (this.#number(from) === this.#log.length) {
+        await this.#nextAppend(signal);
+      }
+    }
+  }
+
+  head(): Promise<Position> {
+    return Promise.resolve(String(this.#log.length));
+  }
+
+  compare(a: Position, b: Position): number {
+    return this.#number(a) - this.#number(b);
+  }
+
+  backlog(after: Position) {
+    const from = this.#number(after);
+    return Promise.resolve({ events: this.#log.length - from, since: this.#log[from]?.recordedAt });
+  }
+
+  loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
+    return Promise.resolve(this.#snapshots.get(`${version} ${streamId}`));
+  }
+
+  saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
+    this.#snapshots.set(`${version} ${streamId}`, structuredClone(snapshot));
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #appendOne({ streamId, expectedRevision, events }: AppendRequest): AppendOutcome {
+    const stream = this.#streams.get(streamId) ?? [];
+    const repeatedFrom = findRepeat(stream, { streamId, expectedRevision, events });
+    if (repeatedFrom !== undefined) {
+      const earlier = stream.slice(repeatedFrom, repeatedFrom + events.length);
+      return {
+        accepted: true,
+        firstRevision: repeatedFrom,
+        positions: earlier.map(({ position }) => position),
+        repeated: true,
+      };
+    }
+    const currentRevision = stream.length - 1;
+    const matches =
+      expectedRevision === 'any' ||
+      (expectedRevision === 'no-stream' && currentRevision < 0) ||
+      (expectedRevision === 'stream-exists' && currentRevision >= 0) ||
+      expectedRevision === currentRevision;
+    if (!matches) return { accepted: false, currentRevision };
+
+    const recordedAt = new Date().toISOString();
+    const recorded = events.map((event, i): RecordedEvent => ({
+      // The same copy through JSON that a database makes: what cannot travel must not survive here either.
+      ...(JSON.parse(JSON.stringify(event)) as typeof event),
+      streamId,
+      revision: stream.length + i,
+      position: String(this.#log.length + i + 1),
+      recordedAt,
+    }));
+    stream.push(...recorded);
+    this.#streams.set(streamId, stream);
+    this.#log.push(...recorded);
+    return {
+      accepted: true,
+      firstRevision: stream.length - recorded.length,
+      positions: recorded.map(({ position }) => position),
+      repeated: false,
+    };
+  }
+
+  #number(position: Position): number {
+    if (!/^\d+$/.test(position)) {
+      throw new WaylogError('position.invalid', 'invalid', `${JSON.stringify(position)} is not a position of this log.`);
+    }
+    return Number(position);
+  }
+
+  #nextAppend(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.#wake.delete(wake);
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      this.#wake.add(wake);
+      signal.addEventListener('abort', wake);
+    });
+  }
+}
+
+/** Where the stream already holds exactly these events, if it does. */
+function findRepeat(stream: readonly RecordedEvent[], request: AppendRequest): number | undefined {
+  const { expectedRevision, events } = request;
+  const from =
+    typeof expectedRevision === 'number'
+      ? expectedRevision + 1
+      : expectedRevision === 'no-stream'
+        ? 0
+        : stream.findIndex(({ id }) => id === events[0]?.id);
+  return from >= 0 && events.every(({ id }, i) => stream[from + i]?.id === id) ? from : undefined;
+}

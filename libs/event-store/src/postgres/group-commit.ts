@@ -1,0 +1,96 @@
+import { isDataError } from '#lib/platform';
+import type { AppendOutcome, AppendRequest } from '../event-store.js';
+
+interface Waiting {
+  readonly request: AppendRequest;
+  readonly resolve: (outcome: AppendOutcome) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface GroupCommitOptions {
+  /** How many flushes may be on their way at once. The second waits for the first one's lock while it parses. */
+  readonly maxInFlight: number;
+  /** A flush takes no further request once it holds this many events. */
+  readonly maxEvents: number;
+}
+
+/**
+ * Collects appends while others are on their way to the database, and sends them together: under load one transaction,
+ * and one flush to disk, serves many streams; without load a lone append leaves at once. Two requests for one stream
+ * never share a flush, so that the second sees what the first recorded.
+ */
+export class GroupCommit {
+  #waiting: Waiting[] = [];
+  #inFlight = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(
+    private readonly flush: (requests: readonly AppendRequest[]) => Promise<AppendOutcome[]>,
+    private readonly options: GroupCommitOptions,
+  ) {}
+
+  add(request: AppendRequest): Promise<AppendOutcome> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request, resolve, reject });
+      // After the current turn of the event loop, so that callers that were woken together go out together.
+      if (this.#waiting.length === 1) setImmediate(() => this.#send());
+    });
+  }
+
+  /** Resolves when nothing waits and nothing is on its way. */
+  async settled(): Promise<void> {
+    if (this.#inFlight > 0 || this.#waiting.length > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #send(): void {
+    while (this.#waiting.length > 0 && this.#inFlight < this.options.maxInFlight) {
+      const group = this.#takeGroup();
+      this.#inFlight++;
+      void this.#flushGroup(group).finally(() => {
+        this.#inFlight--;
+        this.#send();
+        if (this.#inFlight === 0 && this.#waiting.length === 0) for (const idle of this.#idle.splice(0)) idle();
+      });
+    }
+  }
+
+  async #flushGroup(group: readonly Waiting[]): Promise<void> {
+    try {
+      const outcomes = await this.flush(group.map(({ request }) => request));
+      for (const [i, { resolve, reject }] of group.entries()) {
+        const outcome = outcomes[i];
+        if (outcome) resolve(outcome);
+        else reject(new Error(`The flush answered ${outcomes.length} outcomes to ${group.length} requests.`));
+      }
+    } catch (error) {
+      // A value that PostgreSQL refuses condemns its own request only: find it by halves.
+      if (group.length > 1 && isDataError(error)) {
+        const half = group.length >> 1;
+        await this.#flushGroup(group.slice(0, half));
+        await this.#flushGroup(group.slice(half));
+      } else {
+        for (const { reject } of group) reject(error);
+      }
+    }
+  }
+
+  #takeGroup(): Waiting[] {
+    const group: Waiting[] = [];
+    const later: Waiting[] = [];
+    const streams = new Set<string>();
+    let events = 0;
+    for (const waiting of this.#waiting) {
+      const { streamId } = waiting.request;
+      const fits = group.length === 0 || events + waiting.request.events.length <= this.options.maxEvents;
+      if (fits && !streams.has(streamId)) {
+        group.push(waiting);
+        events += waiting.request.events.length;
+      } else {
+        later.push(waiting);
+      }
+      streams.add(streamId);
+    }
+    this.#waiting = later;
+    return group;
+  }
+}

@@ -1,0 +1,131 @@
+import type { Pool } from 'pg';
+import { databaseCall, readRows, Waker, WaylogError, type Listener } from '#lib/platform';
+import { checkAppend } from '../check-append.js';
+import type {
+  AppendOutcome,
+  AppendRequest,
+  EventStore,
+  Position,
+  ReadAllOptions,
+  ReadStreamOptions,
+  RecordedEvent,
+  Snapshot,
+  SubscribeOptions,
+} from '../event-store.js';
+import { upcaster, type Upcasters } from '../upcasting.js';
+import { append } from './append.js';
+import { GroupCommit } from './group-commit.js';
+import { readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
+
+export interface PostgresEventStoreOptions {
+  readonly pool: Pool;
+  readonly listener: Listener;
+  readonly upcasters?: Upcasters;
+  /** How often a subscription looks for new events when no notification comes. */
+  readonly pollIntervalMs?: number;
+}
+
+/** The channel that log.append notifies with the new head of the log. */
+const CHANNEL = 'waylog_events';
+
+/** The log in PostgreSQL. Positions are whole numbers without gaps, in commit order (see the migration `event-log`). */
+export class PostgresEventStore implements EventStore {
+  readonly beginning = '0';
+  readonly #pool: Pool;
+  readonly #listener: Listener;
+  readonly #pollIntervalMs: number;
+  readonly #upcast: (event: RecordedEvent) => RecordedEvent;
+  readonly #group: GroupCommit;
+
+  constructor(options: PostgresEventStoreOptions) {
+    this.#pool = options.pool;
+    this.#listener = options.listener;
+    this.#pollIntervalMs = options.pollIntervalMs ?? 1_000;
+    this.#upcast = upcaster(options.upcasters ?? {});
+    // Retrying a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
+    this.#group = new GroupCommit((requests) => databaseCall(() => append(this.#pool, requests)), {
+      maxInFlight: 2,
+      maxEvents: 5_000,
+    });
+  }
+
+  async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    for (const request of requests) checkAppend(request);
+    return Promise.all(requests.map((request) => this.#group.add(request)));
+  }
+
+  async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
+    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 5_000 } = options;
+    for (let next = fromRevision; ; next += pageSize) {
+      const page = await readStreamPage(this.#pool, streamId, next, toRevision, pageSize);
+      if (page.length > 0) yield page.map(this.#upcast);
+      if (page.length < pageSize) return;
+    }
+  }
+
+  async readAll({ after = this.beginning, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
+    this.#check(after);
+    return (await readAllPage(this.#pool, after, limit, types)).map(this.#upcast);
+  }
+
+  async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
+    const waker = new Waker(this.#listener, CHANNEL, this.#pollIntervalMs, signal);
+    try {
+      for (let from = after; !signal.aborted; ) {
+        waker.arm();
+        const batch = await this.readAll({ after: from, limit: batchSize });
+        const last = batch.at(-1);
+        if (last) {
+          yield batch;
+          from = last.position;
+        } else {
+          await waker.wait();
+        }
+      }
+    } finally {
+      waker.close();
+    }
+  }
+
+  head(): Promise<Position> {
+    return readHead(this.#pool);
+  }
+
+  compare(a: Position, b: Position): number {
+    const difference = this.#check(a) - this.#check(b);
+    return difference < 0n ? -1 : difference > 0n ? 1 : 0;
+  }
+
+  backlog(after: Position) {
+    this.#check(after);
+    return readBacklog(this.#pool, after);
+  }
+
+  async loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
+    const sql = `select revision, state from log.snapshots where stream_id = $1 and version = $2`;
+    const [row] = await readRows(this.#pool, 'log.load-snapshot', sql, [streamId, version]);
+    return row && { revision: Number(row[0]), state: row[1] as string };
+  }
+
+  async saveSnapshot(streamId: string, version: number, { revision, state }: Snapshot): Promise<void> {
+    const sql = `
+      insert into log.snapshots (stream_id, version, revision, state) values ($1, $2, $3, $4)
+      on conflict (stream_id, version) do update
+         set revision = excluded.revision, state = excluded.state, taken_at = clock_timestamp()
+       where snapshots.revision < excluded.revision`;
+    const values = [streamId, version, revision, state];
+    await databaseCall(() => this.#pool.query({ name: 'log.save-snapshot', text: sql, values }));
+  }
+
+  /** Waits for the appends under way. The pool and the listener belong to whoever made them. */
+  close(): Promise<void> {
+    return this.#group.settled();
+  }
+
+  #check(position: Position): bigint {
+    if (!/^\d{1,18}$/.test(position)) {
+      throw new WaylogError('position.invalid', 'invalid', `${JSON.stringify(position)} is not a position of this log.`);
+    }
+    return BigInt(position);
+  }
+}

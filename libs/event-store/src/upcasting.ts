@@ -1,0 +1,33 @@
+import { WaylogError } from '#lib/platform';
+import type { JsonObject, RecordedEvent } from './event-store.js';
+
+/** Turns the data of one schema version into that of the next. Pure; it cannot refuse: the event has happened. */
+export type Upcast = (data: JsonObject) => JsonObject;
+
+/** Per event type, the steps from version 1 to 2, from 2 to 3, and so on. */
+export type Upcasters = Readonly<Record<string, readonly Upcast[]>>;
+
+/**
+ * Old events in today's shape. An event from a newer version of the code is an error: this process cannot know what it
+ * means, and guessing would write wrong tables.
+ */
+export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => RecordedEvent {
+  return (event) => {
+    const steps = upcasters[event.type] ?? [];
+    const current = steps.length + 1;
+    if (event.schemaVersion === current) return event;
+    if (event.schemaVersion > current) {
+      throw new WaylogError(
+        'event.newer-than-code',
+        'unavailable',
+        `Event ${event.type} at revision ${event.revision} of ${event.streamId} has schema version ` +
+          `${event.schemaVersion}; this process knows versions up to ${current}. Deploy the newer version of Waylog.`,
+      );
+    }
+    const data = steps.slice(event.schemaVersion - 1).reduce<JsonObject>((old, step) => step(old), event.data);
+    return { ...event, data, schemaVersion: current };
+  };
+}
+
+/** The version that new events of a type are written in. */
+export const schemaVersionOf = (upcasters: Upcasters, type: string): number => (upcasters[type]?.length ?? 0) + 1;

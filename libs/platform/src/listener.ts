@@ -1,0 +1,79 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { backoffDelay } from './retry.js';
+import { sessionOptions } from './postgres.js';
+
+type Wake = (payload: string) => void;
+
+/**
+ * One LISTEN connection for a whole process. A notification is only a hint: it may be lost whenever the connection is,
+ * so whoever listens polls as well. After a reconnect every listener is woken once, with an empty payload.
+ */
+export class Listener {
+  readonly #channels = new Map<string, Set<Wake>>();
+  readonly #stop = new AbortController();
+  #client: pg.Client | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(
+    private readonly connectionString: string,
+    private readonly applicationName: string,
+  ) {}
+
+  /** Calls `wake` for every notification on the channel until the returned function is called. */
+  on(channel: string, wake: Wake): () => void {
+    let wakes = this.#channels.get(channel);
+    if (!wakes) this.#channels.set(channel, (wakes = new Set()));
+    const isNew = wakes.size === 0;
+    wakes.add(wake);
+    this.#running ??= this.#run();
+    if (isNew) this.#client?.query(`listen ${pg.escapeIdentifier(channel)}`).catch(() => undefined);
+    return () => wakes.delete(wake);
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await this.#client?.end().catch(() => undefined);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    for (let failures = 0; !signal.aborted; ) {
+      const client = new pg.Client({
+        connectionString: this.connectionString,
+        application_name: `${this.applicationName} listener`,
+        options: sessionOptions,
+        keepAlive: true,
+        connectionTimeoutMillis: 5_000,
+      });
+      try {
+        const ended = new Promise<void>((resolve) => {
+          client.once('end', resolve);
+          client.on('error', () => resolve());
+        });
+        client.on('notification', ({ channel, payload }) => this.#wake(channel, payload ?? ''));
+        await client.connect();
+        // From here on `on()` listens to new channels itself; twice does no harm.
+        this.#client = client;
+        for (const channel of this.#channels.keys()) await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+        failures = 0;
+        for (const channel of this.#channels.keys()) this.#wake(channel, '');
+        if (signal.aborted) await client.end();
+        await ended;
+      } catch {
+        failures++;
+      } finally {
+        this.#client = undefined;
+        await client.end().catch(() => undefined);
+      }
+      if (!signal.aborted) {
+        await sleep(backoffDelay(Math.max(failures, 1), 100, 5_000), undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  #wake(channel: string, payload: string): void {
+    for (const wake of this.#channels.get(channel) ?? []) wake(payload);
+  }
+}

@@ -1,0 +1,127 @@
+import pg from 'pg';
+import { messageOf, unavailable, WaylogError } from './errors.js';
+import { retry } from './retry.js';
+
+/** The SQLSTATEs that Waylog reacts to, by name. */
+export const SqlState = {
+  uniqueViolation: '23505',
+  serializationFailure: '40001',
+  deadlockDetected: '40P01',
+  lockNotAvailable: '55P03',
+  queryCanceled: '57014',
+  adminShutdown: '57P01',
+  crashShutdown: '57P02',
+  cannotConnectNow: '57P03',
+  tooManyConnections: '53300',
+  undefinedTable: '42P01',
+  undefinedFunction: '42883',
+  invalidSchemaName: '3F000',
+} as const;
+
+const transientStates: ReadonlySet<string> = new Set([
+  SqlState.serializationFailure,
+  SqlState.deadlockDetected,
+  SqlState.lockNotAvailable,
+  SqlState.queryCanceled,
+  SqlState.adminShutdown,
+  SqlState.crashShutdown,
+  SqlState.cannotConnectNow,
+  SqlState.tooManyConnections,
+]);
+
+const transientSystemCodes: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOENT',
+  'EAI_AGAIN',
+]);
+
+// node-postgres reports a lost or refused connection as a plain Error; the text is all there is to know it by.
+const lostConnection =
+  /Connection terminated|timeout exceeded when trying to connect|Query read timeout|not queryable|Client has encountered a connection error|Cannot use a pool after calling end/;
+
+/**
+ * True for failures that may be gone a moment later: a lost or refused connection, a server that restarts, a deadlock,
+ * a time limit. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
+ */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.some(isTransient);
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (transientStates.has(code) || code.startsWith('08') || transientSystemCodes.has(code)) return true;
+  return lostConnection.test(error.message);
+}
+
+/** True when PostgreSQL refused a value (a bad number, a broken constraint): repeating will not help. */
+export const isDataError = (error: unknown): boolean => /^2[23]/.test(sqlStateOf(error) ?? '');
+
+/** The SQLSTATE of an error, if a PostgreSQL server sent it. */
+export const sqlStateOf = (error: unknown): string | undefined =>
+  error instanceof pg.DatabaseError ? error.code : undefined;
+
+export interface PoolOptions {
+  readonly connectionString: string;
+  readonly size: number;
+  /** Shown in pg_stat_activity. */
+  readonly applicationName: string;
+  /** How long a statement may run before the server cancels it. */
+  readonly statementTimeoutMs: number;
+  /** How long to wait for a connection. */
+  readonly connectTimeoutMs: number;
+}
+
+/** What every session of Waylog has in common. Time zone and style make timestamps readable as text. */
+export const sessionOptions =
+  '-c timezone=UTC -c datestyle=ISO -c default_transaction_isolation=read\\ committed -c jit=off';
+
+/** Values stay the text that PostgreSQL sent: whoever reads a column knows its type, and nothing is lost on the way. */
+export const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
+
+export function createPool(options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: options.connectionString,
+    max: options.size,
+    application_name: options.applicationName,
+    options: sessionOptions,
+    statement_timeout: options.statementTimeoutMs,
+    // The server's limit comes first; this one is for a server that no longer answers at all.
+    query_timeout: options.statementTimeoutMs + 5_000,
+    connectionTimeoutMillis: options.connectTimeoutMs,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+  });
+  // An idle connection that breaks is taken out of the pool by node-postgres; without a listener it ends the process.
+  pool.on('error', () => undefined);
+  return pool;
+}
+
+export type TextRow = (string | null)[];
+
+/** Runs one read with up to three attempts on transient failures; rows come as arrays of text. */
+export function readRows(pool: pg.Pool, name: string, text: string, values: unknown[]): Promise<TextRow[]> {
+  return databaseCall(() =>
+    pool
+      .query<TextRow>({ name, text, values, rowMode: 'array', types: asText } as pg.QueryArrayConfig)
+      .then(({ rows }) => rows),
+  );
+}
+
+/** Three attempts with backoff for an operation that is harmless when repeated; then `database.unavailable`. */
+export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
+  try {
+    return await retry(operation, { attempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, retryIf: isTransient });
+  } catch (error) {
+    throw isTransient(error) ? databaseUnavailable(error) : error;
+  }
+}
+
+export const databaseUnavailable = (cause: unknown): WaylogError =>
+  unavailable(
+    'database.unavailable',
+    `The database did not answer after three attempts (${messageOf(cause)}). Try again in a moment; a command ` +
+      `that may have been recorded is safe to send again with the same command id.`,
+    {},
+    cause,
+  );
