@@ -13,7 +13,7 @@ export class FlightTables1790000003000 implements MigrationInterface {
     await runner.query(`create schema flight`);
     await runner.query(`
       create table flight.flights (
-        id text primary key,
+        id text collate "C" primary key,
         name text not null,
         description text not null,
         start_lat double precision not null ${latitude('start_lat')},
@@ -27,8 +27,8 @@ export class FlightTables1790000003000 implements MigrationInterface {
     await runner.query(`create index flights_name on flight.flights (name text_pattern_ops)`);
     await runner.query(`
       create table flight.waypoints (
-        flight_id text not null,
-        id text not null,
+        flight_id text collate "C" not null,
+        id text collate "C" not null,
         lat double precision not null ${latitude('lat')},
         lon double precision not null ${longitude('lon')},
         altitude double precision,
@@ -40,8 +40,8 @@ export class FlightTables1790000003000 implements MigrationInterface {
     await runner.query(`create index waypoints_in_time on flight.waypoints (flight_id, "timestamp", id)`);
     await runner.query(`
       create table flight.geofences (
-        flight_id text not null,
-        id text not null,
+        flight_id text collate "C" not null,
+        id text collate "C" not null,
         nw_lat double precision not null ${latitude('nw_lat')},
         nw_lon double precision not null ${longitude('nw_lon')},
         se_lat double precision not null ${latitude('se_lat')},
@@ -50,7 +50,7 @@ export class FlightTables1790000003000 implements MigrationInterface {
       )`);
     await runner.query(`
       create table flight.flight_state (
-        flight_id text primary key,
+        flight_id text collate "C" primary key,
         status text not null,
         frames_processed integer not null check (frames_processed >= 0),
         frames_total integer not null check (frames_total >= 0),
@@ -63,7 +63,7 @@ export class FlightTables1790000003000 implements MigrationInterface {
     await runner.query(`create index flight_state_history on flight.flight_state (status, updated_at)`);
     await runner.query(`
       create table flight.frame_results (
-        flight_id text not null,
+        flight_id text collate "C" not null,
         frame_id integer not null check (frame_id >= 0),
         gps_lat double precision not null ${latitude('gps_lat')},
         gps_lon double precision not null ${longitude('gps_lon')},
@@ -79,7 +79,7 @@ export class FlightTables1790000003000 implements MigrationInterface {
     await runner.query(hypertable('flight.frame_results'));
     await runner.query(`
       create table flight.heading_history (
-        flight_id text not null,
+        flight_id text collate "C" not null,
         frame_id integer not null check (frame_id >= 0),
         heading double precision not null ${headingRange},
         "timestamp" timestamptz not null,
@@ -89,7 +89,7 @@ export class FlightTables1790000003000 implements MigrationInterface {
     await runner.query(`create index heading_history_in_time on flight.heading_history (flight_id, "timestamp" desc, frame_id desc)`);
     await runner.query(`
       create table flight.flight_images (
-        flight_id text not null,
+        flight_id text collate "C" not null,
         frame_id integer not null check (frame_id >= 0),
         file_path text not null,
         metadata jsonb not null,
@@ -98,8 +98,8 @@ export class FlightTables1790000003000 implements MigrationInterface {
       )`);
     await runner.query(`
       create table flight.chunks (
-        flight_id text not null,
-        chunk_id text not null,
+        flight_id text collate "C" not null,
+        chunk_id text collate "C" not null,
         start_frame_id integer not null check (start_frame_id >= 0),
         end_frame_id integer check (end_frame_id >= 0),
         frames jsonb not null,

@@ -5,3 +5,4 @@ export * from './postgres.js';
 export * from './retry.js';
 export * from './timestamp.js';
 export * from './waker.js';
+export * from './validation.js';

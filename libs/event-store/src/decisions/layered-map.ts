@@ -1,5 +1,6 @@
 /** What a state may ask of its maps; a plain Map has it all. */
 export interface StateMap<K, V> {
+  readonly size: number;
   get(key: K): V | undefined;
   has(key: K): boolean;
   set(key: K, value: V): unknown;
@@ -14,6 +15,14 @@ export class LayeredMap<K, V> implements StateMap<K, V> {
   readonly #removed = new Set<K>();
 
   constructor(private readonly base: StateMap<K, V>) {}
+
+  get size(): number {
+    let removed = 0;
+    for (const key of this.#removed) if (this.base.has(key)) removed++;
+    let added = 0;
+    for (const key of this.#written.keys()) if (!this.base.has(key)) added++;
+    return this.base.size - removed + added;
+  }
 
   get(key: K): V | undefined {
     return this.#written.get(key) ?? (this.#removed.has(key) ? undefined : this.base.get(key));

@@ -1,0 +1,67 @@
+import { Command } from '@nestjs/cqrs';
+import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
+import { IsId, Optional, type Class, type Timestamp } from '#lib/platform';
+import type { Appended, Decision } from '#lib/event-store';
+import type { FlightEvent } from './events.js';
+import type { Flight } from './flight.js';
+
+/** What every command answers: where it left the flight. */
+export interface CommandResult extends Appended {
+  readonly flightId: string;
+}
+
+/** What every command may carry besides its own fields. */
+export interface CommandOptions {
+  /** Names the command for good: sending it again changes nothing and returns the first result. */
+  readonly commandId?: string | undefined;
+  /** The conversation that the command belongs to. */
+  readonly correlationId?: string | undefined;
+  /** The command or event that caused this one. */
+  readonly causationId?: string | undefined;
+  /** Who sends it. */
+  readonly actor?: string | undefined;
+}
+
+/** A change that somebody wants of one flight. `Answer` is what its result says beyond flight, revision and position. */
+export abstract class FlightCommand<Answer extends object = object>
+  extends Command<CommandResult & Answer>
+  implements CommandOptions
+{
+  @IsId() readonly flightId!: string;
+  @Optional() @IsId() readonly commandId?: string | undefined;
+  @Optional() @IsId() readonly correlationId?: string | undefined;
+  @Optional() @IsId() readonly causationId?: string | undefined;
+  @Optional() @IsId() readonly actor?: string | undefined;
+
+  constructor(fields: { readonly flightId: string } & CommandOptions) {
+    super();
+    Object.assign(this, fields);
+  }
+}
+
+/** The pure half of a command: what it means for a flight. `at` is when it was sent. */
+export type Decide<C, Answer extends object = object> = (
+  command: C,
+  at: Timestamp,
+) => Decision<Flight, FlightEvent, Answer>;
+
+/** A command with its decision. `commands.ts` lists them all. */
+export interface Slice<C extends FlightCommand<Answer>, Answer extends object = object> {
+  readonly command: Class<C>;
+  readonly decide: Decide<C, Answer>;
+}
+
+export const slice = <C extends FlightCommand<Answer>, Answer extends object = object>(
+  command: Class<C>,
+  decide: Decide<C, Answer>,
+): Slice<C, Answer> => ({ command, decide });
+
+const NAMESPACE = '5d1c1f0e-6a6b-5b0e-9d57-0c8a4f6f2f5a';
+
+/** The id of something that a command creates: the same again when the command with its id is sent again. */
+export const newId = (commandId: string | null | undefined, what = ''): string =>
+  commandId ? uuidv5(`${commandId} ${what}`, NAMESPACE) : uuidv7();
+
+/** The id that an input brings along. Constructors run before validation, so the input may be anything. */
+export const idOf = (input: unknown): string | undefined =>
+  typeof input === 'object' && input !== null && 'id' in input && typeof input.id === 'string' ? input.id : undefined;

@@ -1,0 +1,119 @@
+import type { JsonObject } from '#lib/event-store';
+import type { Timestamp } from '#lib/platform';
+
+// Plain data: what is in the log. Every event says the whole of what it is about, so that a fold need not look back.
+
+export interface Point extends JsonObject {
+  readonly lat: number;
+  readonly lon: number;
+}
+
+export interface FlightDetails extends JsonObject {
+  readonly name: string;
+  readonly description: string;
+  readonly startGps: Point;
+  readonly altitude: number;
+  readonly cameraParams: JsonObject;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+export interface WaypointData extends JsonObject {
+  readonly id: string;
+  readonly lat: number;
+  readonly lon: number;
+  readonly altitude: number | null;
+  readonly confidence: number;
+  readonly timestamp: Timestamp;
+  readonly refined: boolean;
+}
+
+export interface GeofenceData extends JsonObject {
+  readonly id: string;
+  readonly northWest: Point;
+  readonly southEast: Point;
+}
+
+export interface ProcessingState extends JsonObject {
+  readonly status: string;
+  readonly framesProcessed: number;
+  readonly framesTotal: number;
+  readonly currentFrame: number | null;
+  readonly blocked: boolean;
+  readonly searchGridSize: number | null;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+export interface FrameData extends JsonObject {
+  readonly frameId: number;
+  readonly gpsCenter: Point;
+  readonly altitude: number;
+  readonly heading: number;
+  readonly confidence: number;
+  readonly refined: boolean;
+  readonly timestamp: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+export interface HeadingData extends JsonObject {
+  readonly frameId: number;
+  readonly heading: number;
+  readonly timestamp: Timestamp;
+}
+
+export interface ImageData extends JsonObject {
+  readonly frameId: number;
+  readonly filePath: string;
+  readonly metadata: JsonObject;
+  readonly uploadedAt: Timestamp;
+}
+
+export interface RouteChunk extends JsonObject {
+  readonly chunkId: string;
+  readonly startFrameId: number;
+  readonly endFrameId: number | null;
+  readonly frames: readonly number[];
+  readonly isActive: boolean;
+  readonly hasAnchor: boolean;
+  readonly anchorFrameId: number | null;
+  readonly anchorGps: Point | null;
+  readonly matchingStatus: string;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+/** Where a row of a hypertable stood before: the timestamp that this event replaces, when it carries another one. */
+export interface Superseding {
+  readonly supersedes?: Timestamp;
+}
+
+/** Every event type of the flight context with its data. */
+export interface FlightEvents {
+  FlightCreated: FlightDetails;
+  /** All details as they are now. */
+  FlightUpdated: FlightDetails;
+  FlightDeleted: Record<string, never>;
+  GeofenceAdded: GeofenceData;
+  GeofenceUpdated: GeofenceData;
+  GeofenceRemoved: { readonly id: string };
+  WaypointAdded: WaypointData;
+  WaypointUpdated: WaypointData;
+  FlightStateSaved: ProcessingState;
+  FrameResultSaved: FrameData & Superseding;
+  HeadingSaved: HeadingData & Superseding;
+  ImageMetadataSaved: ImageData;
+  ImageRemoved: { readonly frameId: number };
+  ChunkStateSaved: RouteChunk;
+  /** `into` is the target as it is after the merge; the source is gone. */
+  ChunkMerged: { readonly chunkId: string; readonly into: RouteChunk };
+  ChunkDeleted: { readonly chunkId: string };
+}
+
+export type FlightEventType = keyof FlightEvents;
+export type FlightEvent = { [Type in FlightEventType]: { readonly type: Type; readonly data: FlightEvents[Type] } }[FlightEventType];
+
+/** Flights are the streams `flight-<id>`. */
+export const FLIGHT_CATEGORY = 'flight';
+export const flightIdOf = ({ streamId }: { readonly streamId: string }): string =>
+  streamId.slice(FLIGHT_CATEGORY.length + 1);

@@ -1,0 +1,34 @@
+import { IsBoolean, IsInt, IsNumber, Max, MaxLength, Min, MinLength } from 'class-validator';
+import { IsText } from '#lib/platform';
+
+/** The rules of the values that all of the flight context shares. */
+const all =
+  (...decorators: PropertyDecorator[]): PropertyDecorator =>
+  (target, property) => {
+    for (const decorate of decorators) decorate(target, property);
+  };
+
+const INT4_MAX = 2_147_483_647;
+
+/** Degrees north, WGS84. */
+export const Latitude = () => all(IsNumber(), Min(-90), Max(90));
+/** Degrees east, WGS84. */
+export const Longitude = () => all(IsNumber(), Min(-180), Max(180));
+/** Metres above mean sea level. */
+export const Altitude = () => all(IsNumber());
+/** Degrees clockwise from north, 0 to 360; 360 is stored as 0. */
+export const HeadingDegrees = () => all(IsNumber(), Min(0), Max(360));
+/** From 0, a guess, to 1, certain. */
+export const Confidence = () => all(IsNumber(), Min(0), Max(1));
+/** The number of a camera frame, or a count of them. */
+export const FrameNumber = () => all(IsInt(), Min(0), Max(INT4_MAX));
+export const Flag = () => IsBoolean();
+/** Text of limited length that may not be empty. */
+export const Label = (max: number) => all(IsText(), MinLength(1), MaxLength(max));
+/** Text of limited length. */
+export const FreeText = (max: number) => all(IsText(), MaxLength(max));
+
+/** Arrays of one command hold at most this many waypoints, frames or headings. */
+export const MAX_BATCH = 5_000;
+
+export const normalHeading = (degrees: number): number => (degrees === 360 ? 0 : degrees);

@@ -1,0 +1,292 @@
+import { CommandBus, QueryBus, type Command } from '@nestjs/cqrs';
+import { LRUCache } from 'lru-cache';
+import { invalidInput, WaylogError, type Timestamp } from '#lib/platform';
+import type { CommandResult } from './command.js';
+import { CreateFlight, type ImportedFlight } from './flight/create-flight.js';
+import { DeleteFlight } from './flight/delete-flight.js';
+import { GetFlight, ListFlights, type FlightFilter, type FlightSummary, type FlightView } from './flight/flights.queries.js';
+import { UpdateFlight, type FlightChanges } from './flight/update-flight.js';
+import type { ReadOptions } from './flight-reads.js';
+import { GetFrameResults, type FrameResultView } from './frames/frame-results.queries.js';
+import { SaveFrameResult, type FrameResult } from './frames/save-frame-result.js';
+import { GetHeadingHistory, GetLatestHeading, type HeadingView } from './headings/heading-history.queries.js';
+import { SaveHeading } from './headings/save-heading.js';
+import { GetImageMetadata, GetImagePath } from './images/flight-images.queries.js';
+import { SaveImageMetadata } from './images/save-image-metadata.js';
+import {
+  GetFlightState,
+  GetProcessingHistory,
+  type FlightStateView,
+  type HistoryFilter,
+} from './processing-state/flight-state.queries.js';
+import { SaveFlightState, type FlightStateFields } from './processing-state/save-flight-state.js';
+import { GetChunkStates, type ChunkView } from './route-chunks/chunks.queries.js';
+import { DeleteChunk } from './route-chunks/delete-chunk.js';
+import { SaveChunkState, type ChunkHandle } from './route-chunks/save-chunk-state.js';
+import { Transact, type TransactionStep } from './transact.js';
+import { AddWaypoint } from './waypoints/add-waypoint.js';
+import { UpdateWaypoint } from './waypoints/update-waypoint.js';
+import { UpdateWaypoints, type BatchResult } from './waypoints/update-waypoints.js';
+import type { NewWaypoint, Waypoint, WaypointFields } from './waypoints/waypoint.js';
+import { GetWaypoints, type WaypointView } from './waypoints/waypoints.queries.js';
+
+/** A flight as updateFlight takes it: its id and the details to change; parts and times are not looked at. */
+export interface FlightUpdate extends FlightChanges {
+  readonly id: string;
+}
+
+/** A processing state with its flight. */
+export interface FlightStateOfFlight extends FlightStateFields {
+  readonly flightId: string;
+}
+
+/** One operation of executeTransaction: it says what to change on the recorder it is given. */
+export type TransactionOperation = (transaction: FlightTransaction) => void;
+
+/**
+ * The port for modules written against the flight database contract (reference: IFlightDatabase): its 24 methods by
+ * name, over the command and query buses. Whoever writes through an instance reads its own writes through it.
+ *
+ * `true`, `false`, `null` and empty lists mean what the contract says; what it calls IntegrityError and ForeignKeyError
+ * are the WaylogErrors `flight.already-exists` and `flight.not-found`.
+ */
+export class FlightDatabase {
+  readonly #written = new LRUCache<string, string>({ max: 10_000 });
+  #lastPosition: string | undefined;
+
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  /**
+   * Runs operations on one flight as a whole: all of them are recorded, or none. False when one of them names something
+   * that does not exist; other refusals are thrown.
+   */
+  async executeTransaction(operations: readonly TransactionOperation[]): Promise<boolean> {
+    const transaction = new FlightTransaction();
+    for (const operation of operations) operation(transaction);
+    const { flightId, steps } = transaction;
+    if (flightId === undefined) return true;
+    return this.#unlessMissing(new Transact({ flightId, commands: steps }));
+  }
+
+  /** Answers the id. Throws `flight.already-exists`. */
+  async insertFlight(flight: ImportedFlight): Promise<string> {
+    return (await this.#write(new CreateFlight({ flight }))).flightId;
+  }
+
+  /** False when there is no such flight. */
+  updateFlight({ id, name, description, startGps, altitude, cameraParams }: FlightUpdate): Promise<boolean> {
+    const changes = { name, description, startGps, altitude, cameraParams };
+    return this.#unlessMissing(new UpdateFlight({ flightId: id, changes }));
+  }
+
+  /** Details only, oldest first, without waypoints. */
+  async queryFlights(filters: Omit<FlightFilter, 'limit' | 'offset'>, limit: number, offset: number): Promise<FlightSummary[]> {
+    const { items } = await this.queries.execute(new ListFlights({ ...filters, limit, offset }, this.#afterAllWrites()));
+    return [...items];
+  }
+
+  getFlightById(flightId: string): Promise<FlightView | null> {
+    return this.#orNull(this.queries.execute(new GetFlight(flightId, this.#afterWrites(flightId))));
+  }
+
+  /** False when there is no such flight. */
+  deleteFlight(flightId: string): Promise<boolean> {
+    return this.#unlessMissing(new DeleteFlight({ flightId }));
+  }
+
+  /** In the order of their timestamps. */
+  async getWaypoints(flightId: string, limit?: number): Promise<WaypointView[]> {
+    return (await this.#orNull(this.queries.execute(new GetWaypoints(flightId, limit, this.#afterWrites(flightId))))) ?? [];
+  }
+
+  /** Answers the id. Throws `flight.not-found` and `waypoint.already-exists`. */
+  async insertWaypoint(flightId: string, waypoint: NewWaypoint): Promise<string> {
+    return (await this.#write(new AddWaypoint({ flightId, waypoint }))).waypointId;
+  }
+
+  /** False when there is no such waypoint. */
+  updateWaypoint(flightId: string, waypointId: string, waypoint: WaypointFields): Promise<boolean> {
+    return this.#unlessMissing(new UpdateWaypoint({ flightId, waypoint: { ...waypoint, id: waypointId } }));
+  }
+
+  /** Updates the waypoints that the flight has, and names those that it has not. Throws `flight.not-found`. */
+  async batchUpdateWaypoints(flightId: string, waypoints: readonly Waypoint[]): Promise<BatchResult> {
+    const { success, updatedCount, failedIds } = await this.#write(new UpdateWaypoints({ flightId, waypoints }));
+    return { success, updatedCount, failedIds };
+  }
+
+  async saveFlightState(state: FlightStateOfFlight): Promise<boolean> {
+    await this.#write(new SaveFlightState({ flightId: state.flightId, state }));
+    return true;
+  }
+
+  loadFlightState(flightId: string): Promise<FlightStateView | null> {
+    return this.#orNull(this.queries.execute(new GetFlightState(flightId, this.#afterWrites(flightId))));
+  }
+
+  /** All that match, the one that changed first, first; `limit` and `offset` cut a page out of them. */
+  async queryProcessingHistory(filters: HistoryFilter): Promise<FlightStateView[]> {
+    const found: FlightStateView[] = [];
+    const first = filters.offset ?? 0;
+    for (;;) {
+      const limit = Math.min(MAX_PAGE, (filters.limit ?? Infinity) - found.length);
+      const page = { ...filters, limit, offset: first + found.length };
+      const { items } = await this.queries.execute(new GetProcessingHistory(page, this.#afterAllWrites()));
+      found.push(...items);
+      if (items.length < MAX_PAGE || found.length >= (filters.limit ?? Infinity)) return found;
+    }
+  }
+
+  async saveFrameResult(flightId: string, frame: FrameResult): Promise<boolean> {
+    await this.#write(new SaveFrameResult({ flightId, frame }));
+    return true;
+  }
+
+  /** In the order of the frame ids. */
+  async getFrameResults(flightId: string): Promise<FrameResultView[]> {
+    return (await this.#orNull(this.queries.execute(new GetFrameResults(flightId, {}, this.#afterWrites(flightId))))) ?? [];
+  }
+
+  /** Degrees clockwise from north. */
+  async saveHeading(flightId: string, frameId: number, heading: number, timestamp: Timestamp | Date): Promise<boolean> {
+    const record = { frameId, heading, timestamp: timestamp instanceof Date ? timestamp.toISOString() : timestamp };
+    await this.#write(new SaveHeading({ flightId, heading: record }));
+    return true;
+  }
+
+  /** Oldest first; the last `lastN`, or all. */
+  async getHeadingHistory(flightId: string, lastN?: number): Promise<HeadingView[]> {
+    return (
+      (await this.#orNull(this.queries.execute(new GetHeadingHistory(flightId, lastN, this.#afterWrites(flightId))))) ?? []
+    );
+  }
+
+  /** Degrees clockwise from north, or null for a flight without headings. */
+  async getLatestHeading(flightId: string): Promise<number | null> {
+    const latest = await this.#orNull(this.queries.execute(new GetLatestHeading(flightId, this.#afterWrites(flightId))));
+    return latest?.heading ?? null;
+  }
+
+  async saveImageMetadata(flightId: string, frameId: number, filePath: string, metadata: object): Promise<boolean> {
+    await this.#write(new SaveImageMetadata({ flightId, image: { frameId, filePath, metadata } }));
+    return true;
+  }
+
+  getImagePath(flightId: string, frameId: number): Promise<string | null> {
+    return this.#orNull(this.queries.execute(new GetImagePath(flightId, frameId, this.#afterWrites(flightId))));
+  }
+
+  async getImageMetadata(flightId: string, frameId: number): Promise<object | null> {
+    const image = await this.#orNull(
+      this.queries.execute(new GetImageMetadata(flightId, frameId, this.#afterWrites(flightId))),
+    );
+    return image?.metadata ?? null;
+  }
+
+  /** Throws `chunk.anchor-unknown-frame` when the anchor frame has no image. */
+  async saveChunkState(flightId: string, chunk: ChunkHandle): Promise<boolean> {
+    await this.#write(new SaveChunkState({ flightId, chunk }));
+    return true;
+  }
+
+  async loadChunkStates(flightId: string): Promise<ChunkView[]> {
+    return (await this.#orNull(this.queries.execute(new GetChunkStates(flightId, this.#afterWrites(flightId))))) ?? [];
+  }
+
+  /** False when there is no such chunk. */
+  deleteChunkState(flightId: string, chunkId: string): Promise<boolean> {
+    return this.#unlessMissing(new DeleteChunk({ flightId, chunkId }));
+  }
+
+  async #write<R extends CommandResult>(command: Command<R>): Promise<R> {
+    const result = await this.commands.execute(command);
+    this.#written.set(result.flightId, result.position);
+    this.#lastPosition = result.position;
+    return result;
+  }
+
+  async #unlessMissing(command: Command<CommandResult>): Promise<boolean> {
+    try {
+      await this.#write(command);
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  async #orNull<T>(read: Promise<T>): Promise<T | null> {
+    try {
+      return await read;
+    } catch (error) {
+      if (isNotFound(error)) return null;
+      throw error;
+    }
+  }
+
+  #afterWrites(flightId: string): ReadOptions {
+    return { minPosition: this.#written.get(flightId) };
+  }
+
+  #afterAllWrites(): ReadOptions {
+    return { minPosition: this.#lastPosition };
+  }
+}
+
+/** Collects the changes of executeTransaction; all of them must be on one flight. */
+export class FlightTransaction {
+  readonly steps: TransactionStep[] = [];
+  flightId: string | undefined;
+
+  updateFlight({ id, name, description, startGps, altitude, cameraParams }: FlightUpdate): void {
+    this.#add(id, { type: 'UpdateFlight', changes: { name, description, startGps, altitude, cameraParams } });
+  }
+  insertWaypoint(flightId: string, waypoint: NewWaypoint): void {
+    this.#add(flightId, { type: 'AddWaypoint', waypoint });
+  }
+  updateWaypoint(flightId: string, waypointId: string, waypoint: WaypointFields): void {
+    this.#add(flightId, { type: 'UpdateWaypoint', waypoint: { ...waypoint, id: waypointId } });
+  }
+  saveFlightState(state: FlightStateOfFlight): void {
+    this.#add(state.flightId, { type: 'SaveFlightState', state });
+  }
+  saveFrameResult(flightId: string, frame: FrameResult): void {
+    this.#add(flightId, { type: 'SaveFrameResult', frame });
+  }
+  saveHeading(flightId: string, frameId: number, heading: number, timestamp: Timestamp): void {
+    this.#add(flightId, { type: 'SaveHeading', heading: { frameId, heading, timestamp } });
+  }
+  saveImageMetadata(flightId: string, frameId: number, filePath: string, metadata: object): void {
+    this.#add(flightId, { type: 'SaveImageMetadata', image: { frameId, filePath, metadata } });
+  }
+  saveChunkState(flightId: string, chunk: ChunkHandle): void {
+    this.#add(flightId, { type: 'SaveChunkState', chunk });
+  }
+  mergeChunk(flightId: string, chunkId: string, into: string): void {
+    this.#add(flightId, { type: 'MergeChunk', chunkId, into });
+  }
+  deleteChunkState(flightId: string, chunkId: string): void {
+    this.#add(flightId, { type: 'DeleteChunk', chunkId });
+  }
+
+  #add(flightId: string, step: TransactionStep): void {
+    if (this.flightId !== undefined && this.flightId !== flightId) {
+      throw invalidInput([
+        {
+          field: `operations[${this.steps.length}]`,
+          message: `is on flight ${flightId}, the transaction on ${this.flightId}: a transaction changes one flight`,
+        },
+      ]);
+    }
+    this.flightId = flightId;
+    this.steps.push(step);
+  }
+}
+
+/** As many as one query answers. */
+const MAX_PAGE = 1_000;
+
+const isNotFound = (error: unknown): boolean => error instanceof WaylogError && error.kind === 'not-found';

@@ -1,0 +1,111 @@
+import { invalidInput, notFound, parseTimestamp } from '#lib/platform';
+import type { EventStore, RecordedEvent } from '#lib/event-store';
+import { foldInMemory, type CheckpointWatch, type LiveRows, type RowSource } from '#lib/projections';
+import { FLIGHT_CATEGORY } from './events.js';
+import { flightNotFound } from './flight.js';
+import { flightsTable } from './flight/flights.projection.js';
+import { flightProjections } from './projections.js';
+
+/** How a read wants its answer. */
+export interface ReadOptions {
+  /** Wait until the tables hold the log up to this position: what a command returned. */
+  readonly minPosition?: string | undefined;
+  /** Answer from the log as of an RFC 3339 time, or of a revision of the flight. */
+  readonly asOf?: string | undefined;
+}
+
+/** The longest that a read waits for its minimum position. */
+const MAX_WAIT_MS = 5_000;
+
+/** Where the queries of the flight context get their rows. */
+export class FlightReads {
+  constructor(
+    private readonly store: EventStore,
+    private readonly watch: CheckpointWatch,
+    private readonly tables: LiveRows,
+  ) {}
+
+  /** The tables, once they hold what the read asks for. */
+  async live({ minPosition }: ReadOptions): Promise<RowSource> {
+    if (minPosition !== undefined) await this.watch.waitFor(minPosition, MAX_WAIT_MS);
+    return this.tables;
+  }
+
+  /**
+   * Reads of one flight: `work` gets the tables, or the fold of the flight's events as of the time asked for. Throws
+   * `flight.not-found` when `work` finds nothing and there is no such flight (then).
+   */
+  async ofFlight<T>(flightId: string, options: ReadOptions, work: (source: RowSource) => Promise<T>): Promise<T> {
+    const source = options.asOf === undefined ? await this.live(options) : await this.#asOf(flightId, options.asOf);
+    const found = await work(source);
+    const isNothing = found === undefined || (Array.isArray(found) && found.length === 0);
+    if (isNothing && (await source.select({ table: flightsTable, where: { id: flightId }, orderBy: ['id'] })).length === 0) {
+      throw flightNotFound(flightId);
+    }
+    return found;
+  }
+
+  /** The events of a flight from a revision on, at most `limit`. */
+  async events(flightId: string, fromRevision: number, limit: number): Promise<RecordedEvent[]> {
+    const toRevision = fromRevision + limit - 1;
+    const events: RecordedEvent[] = [];
+    for await (const page of this.store.readStream(streamOf(flightId), { fromRevision, toRevision })) events.push(...page);
+    if (events.length === 0 && (await this.#isEmpty(flightId))) throw flightNotFound(flightId);
+    return events;
+  }
+
+  /** The global log after a position, at most `limit` events. */
+  log(options: { after?: string | undefined; limit: number; types?: readonly string[] | undefined }): Promise<RecordedEvent[]> {
+    const { after, limit, types } = options;
+    return this.store.readAll({ limit, ...(after !== undefined && { after }), ...(types && { types }) });
+  }
+
+  async #asOf(flightId: string, asOf: string): Promise<RowSource> {
+    if (/^\d{1,10}$/.test(asOf)) return this.#asOfRevision(flightId, Number(asOf));
+    const time = parseTimestamp(asOf);
+    if (time === undefined) {
+      throw invalidInput([{ field: 'asOf', message: 'must be an RFC 3339 time with a zone, or a revision such as 42' }]);
+    }
+    return foldInMemory(flightProjections, recordedUpTo(this.store.readStream(streamOf(flightId)), Date.parse(time)));
+  }
+
+  async #asOfRevision(flightId: string, revision: number): Promise<RowSource> {
+    let last = -1;
+    const events = this.store.readStream(streamOf(flightId), { toRevision: Math.min(revision, 2 ** 31 - 1) });
+    const noted = async function* () {
+      for await (const page of events) {
+        last = page.at(-1)?.revision ?? last;
+        yield page;
+      }
+    };
+    const rows = await foldInMemory(flightProjections, noted());
+    if (last < 0) throw flightNotFound(flightId);
+    if (last < revision) {
+      throw notFound('flight.revision-not-found', `Flight ${flightId} is at revision ${last}; it has no revision ${revision} yet.`, {
+        flightId,
+        revision: last,
+      });
+    }
+    return rows;
+  }
+
+  async #isEmpty(flightId: string): Promise<boolean> {
+    for await (const page of this.store.readStream(streamOf(flightId), { toRevision: 0 })) return page.length === 0;
+    return true;
+  }
+}
+
+export const streamOf = (flightId: string): string => `${FLIGHT_CATEGORY}-${flightId}`;
+
+/** Events up to the first that was recorded after `time` (milliseconds since 1970). */
+async function* recordedUpTo(pages: AsyncIterable<RecordedEvent[]>, time: number): AsyncIterable<RecordedEvent[]> {
+  for await (const page of pages) {
+    const end = page.findIndex(({ recordedAt }) => Date.parse(recordedAt) > time);
+    if (end < 0) {
+      yield page;
+    } else {
+      yield page.slice(0, end);
+      return;
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import { LayeredMap, type Decider, type StateMap } from '#lib/event-store';
+import { notFound } from '#lib/platform';
+import type {
+  FlightDetails,
+  FlightEvent,
+  FrameData,
+  GeofenceData,
+  HeadingData,
+  ImageData,
+  ProcessingState,
+  RouteChunk,
+  WaypointData,
+} from './events.js';
+
+/** What decisions know of a flight: the fold of its stream. `details` is undefined where there is no flight. */
+export interface Flight {
+  details: FlightDetails | undefined;
+  processing: ProcessingState | undefined;
+  readonly waypoints: StateMap<string, WaypointData>;
+  readonly geofences: StateMap<string, GeofenceData>;
+  readonly frames: StateMap<number, FrameData>;
+  readonly headings: StateMap<number, HeadingData>;
+  readonly images: StateMap<number, ImageData>;
+  readonly chunks: StateMap<string, RouteChunk>;
+}
+
+export const noFlight = (): Flight => ({
+  details: undefined,
+  processing: undefined,
+  waypoints: new Map(),
+  geofences: new Map(),
+  frames: new Map(),
+  headings: new Map(),
+  images: new Map(),
+  chunks: new Map(),
+});
+
+/** Folds one event. It replaces values and never changes one in place: forks share them. */
+export function evolve(flight: Flight, event: FlightEvent): Flight {
+  switch (event.type) {
+    case 'FlightCreated':
+    case 'FlightUpdated':
+      flight.details = event.data;
+      return flight;
+    case 'FlightDeleted':
+      return noFlight();
+    case 'GeofenceAdded':
+    case 'GeofenceUpdated':
+      flight.geofences.set(event.data.id, event.data);
+      return flight;
+    case 'GeofenceRemoved':
+      flight.geofences.delete(event.data.id);
+      return flight;
+    case 'WaypointAdded':
+    case 'WaypointUpdated':
+      flight.waypoints.set(event.data.id, event.data);
+      return flight;
+    case 'FlightStateSaved':
+      flight.processing = event.data;
+      return flight;
+    case 'FrameResultSaved':
+      flight.frames.set(event.data.frameId, event.data);
+      return flight;
+    case 'HeadingSaved':
+      flight.headings.set(event.data.frameId, event.data);
+      return flight;
+    case 'ImageMetadataSaved':
+      flight.images.set(event.data.frameId, event.data);
+      return flight;
+    case 'ImageRemoved':
+      flight.images.delete(event.data.frameId);
+      return flight;
+    case 'ChunkStateSaved':
+      flight.chunks.set(event.data.chunkId, event.data);
+      return flight;
+    case 'ChunkMerged':
+      flight.chunks.delete(event.data.chunkId);
+      flight.chunks.set(event.data.into.chunkId, event.data.into);
+      return flight;
+    case 'ChunkDeleted':
+      flight.chunks.delete(event.data.chunkId);
+      return flight;
+  }
+}
+
+export const flightDecider: Decider<Flight, FlightEvent> = {
+  version: 1,
+  initialState: noFlight,
+  evolve,
+  fork: (flight) => ({
+    ...flight,
+    waypoints: new LayeredMap(flight.waypoints),
+    geofences: new LayeredMap(flight.geofences),
+    frames: new LayeredMap(flight.frames),
+    headings: new LayeredMap(flight.headings),
+    images: new LayeredMap(flight.images),
+    chunks: new LayeredMap(flight.chunks),
+  }),
+  sizeOf: ({ waypoints, geofences, frames, headings, images, chunks }) =>
+    waypoints.size + geofences.size + frames.size + headings.size + images.size + chunks.size,
+};
+
+export interface ExistingFlight extends Flight {
+  readonly details: FlightDetails;
+}
+
+/** The flight, if there is one. Throws `flight.not-found`. */
+export function existing(flight: Flight, flightId: string): ExistingFlight {
+  if (!flight.details) throw flightNotFound(flightId);
+  return flight as ExistingFlight;
+}
+
+export const flightNotFound = (flightId: string) =>
+  notFound('flight.not-found', `There is no flight ${flightId}. Create it first, or check the id.`, { flightId });
+
+/** True when two values are the same JSON but for the fields named: a repeat that is not news. */
+export function same<T extends object>(a: T | undefined, b: T, ...except: (keyof T)[]): boolean {
+  if (!a) return false;
+  const ignored = new Set<PropertyKey>(['supersedes', ...except]);
+  const keys = (value: object) => Object.keys(value).filter((key) => !ignored.has(key));
+  return (
+    keys(a).length === keys(b).length &&
+    keys(b).every((key) => isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]))
+  );
+}
+
+function isDeepEqual(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const keys = Object.keys(b);
+  return (
+    Object.keys(a).length === keys.length &&
+    keys.every((key) => isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]))
+  );
+}

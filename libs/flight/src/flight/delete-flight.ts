@@ -1,0 +1,14 @@
+import { FlightCommand, slice, type Decide } from '../command.js';
+import { existing } from '../flight.js';
+
+/** Takes a flight out of every table. Its events stay in the log, for the audit; its id may be used again. */
+export class DeleteFlight extends FlightCommand {}
+
+export const decideDeleteFlight: Decide<DeleteFlight> =
+  ({ flightId }) =>
+  (flight) => {
+    existing(flight, flightId);
+    return [{ type: 'FlightDeleted', data: {} }];
+  };
+
+export const deleteFlight = slice(DeleteFlight, decideDeleteFlight);

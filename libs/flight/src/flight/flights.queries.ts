@@ -1,0 +1,142 @@
+import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { IsInt, Max, Min } from 'class-validator';
+import { asText, databaseCall, IsTimestamp, Optional, parseTimestamp, validate, type TextRow } from '#lib/platform';
+import { rowFromText, type Row } from '#lib/projections';
+import pg from 'pg';
+import { FreeText } from '../fields.js';
+import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { GeofenceView, geofenceView } from '../geofences/geofences.queries.js';
+import { geofencesTable } from '../geofences/geofences.projection.js';
+import { WaypointView, waypointView } from '../waypoints/waypoints.queries.js';
+import { waypointsTable } from '../waypoints/waypoints.projection.js';
+import { flightsTable } from './flights.projection.js';
+import type { Timestamp } from '#lib/platform';
+
+/** A flight without its parts, as lists show it. */
+export interface FlightSummary {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string;
+  readonly startGps: { readonly lat: number; readonly lon: number };
+  readonly altitude: number;
+  readonly cameraParams: object;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+/** A flight, complete: waypoints in the order of their timestamps. */
+export interface FlightView extends FlightSummary {
+  readonly waypoints: readonly WaypointView[];
+  readonly geofences: readonly GeofenceView[];
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** How many there are in all. */
+  readonly total: number;
+  readonly limit: number;
+  readonly offset: number;
+}
+
+export class GetFlight extends Query<FlightView> {
+  constructor(
+    readonly flightId: string,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetFlight)
+export class GetFlightHandler implements IQueryHandler<GetFlight> {
+  constructor(private readonly reads: FlightReads) {}
+
+  async execute({ flightId, options }: GetFlight): Promise<FlightView> {
+    const flight = await this.reads.ofFlight(flightId, options, (source) =>
+      source.together(async (moment) => {
+        const [details] = await moment.select({ table: flightsTable, where: { id: flightId }, orderBy: ['id'] });
+        if (!details) return undefined;
+        const of = { flight_id: flightId };
+        const waypoints = await moment.select({ table: waypointsTable, where: of, orderBy: ['timestamp', 'id'] });
+        const geofences = await moment.select({ table: geofencesTable, where: of, orderBy: ['id'] });
+        return { ...flightSummary(details), waypoints: waypoints.map(waypointView), geofences: geofences.map(geofenceView) };
+      }),
+    );
+    return flight as FlightView;
+  }
+}
+
+export class FlightFilter {
+  /** `%` stands for any text. */
+  @Optional() @FreeText(255) readonly name?: string | null | undefined;
+  /** Of the processing state. */
+  @Optional() @FreeText(50) readonly status?: string | null | undefined;
+  @Optional() @IsTimestamp() readonly createdFrom?: string | null | undefined;
+  @Optional() @IsTimestamp() readonly createdTo?: string | null | undefined;
+  @Optional() @IsInt() @Min(1) @Max(10_000) readonly limit?: number | null | undefined;
+  @Optional() @IsInt() @Min(0) @Max(1_000_000_000) readonly offset?: number | null | undefined;
+}
+
+/** Oldest first. */
+export class ListFlights extends Query<Page<FlightSummary>> {
+  constructor(
+    readonly filter: FlightFilter = {},
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+const columns = Object.keys(flightsTable.columns);
+const where = `
+   where ($1::text is null or f.name like $1)
+     and ($2::text is null or s.status = $2)
+     and ($3::timestamptz is null or f.created_at >= $3)
+     and ($4::timestamptz is null or f.created_at <= $4)`;
+const listSql = `
+  select ${columns.map((column) => `f.${column}`).join(', ')}
+    from flight.flights f left join flight.flight_state s on s.flight_id = f.id ${where}
+   order by f.created_at, f.id
+   limit $5 offset $6`;
+const countSql = `
+  select count(*) from flight.flights f left join flight.flight_state s on s.flight_id = f.id ${where}`;
+
+@QueryHandler(ListFlights)
+export class ListFlightsHandler implements IQueryHandler<ListFlights> {
+  constructor(
+    private readonly reads: FlightReads,
+    private readonly pool: pg.Pool,
+  ) {}
+
+  async execute({ filter, options }: ListFlights): Promise<Page<FlightSummary>> {
+    validate(FlightFilter, filter);
+    await this.reads.live(options);
+    const limit = filter.limit ?? 100;
+    const offset = filter.offset ?? 0;
+    const values = [
+      // A backslash is a letter of the name here, not an escape.
+      filter.name?.replaceAll('\\', '\\\\') ?? null,
+      filter.status ?? null,
+      (filter.createdFrom && parseTimestamp(filter.createdFrom)) ?? null,
+      (filter.createdTo && parseTimestamp(filter.createdTo)) ?? null,
+    ];
+    const read = (text: string, values: unknown[]) =>
+      this.pool.query<TextRow>({ text, values, rowMode: 'array', types: asText }).then(({ rows }) => rows);
+    const [rows, counted] = await databaseCall(() =>
+      Promise.all([read(listSql, [...values, limit, offset]), read(countSql, values)]),
+    );
+    const items = rows.map((row) => flightSummary(rowFromText(flightsTable, columns, row)));
+    return { items, total: Number(counted[0]?.[0]), limit, offset };
+  }
+}
+
+const flightSummary = (row: Row): FlightSummary => ({
+  id: row['id'] as string,
+  name: row['name'] as string,
+  description: row['description'] as string,
+  startGps: { lat: row['start_lat'] as number, lon: row['start_lon'] as number },
+  altitude: row['altitude'] as number,
+  cameraParams: row['camera_params'] as object,
+  createdAt: row['created_at'] as Timestamp,
+  updatedAt: row['updated_at'] as Timestamp,
+});

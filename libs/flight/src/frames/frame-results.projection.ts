@@ -1,0 +1,41 @@
+import { Projection, remove, removeWhere, upsert, type TableDefinition } from '#lib/projections';
+import { flightIdOf, type FlightEvents } from '../events.js';
+
+export const frameResultsTable: TableDefinition = {
+  schema: 'flight',
+  name: 'frame_results',
+  columns: {
+    flight_id: 'text',
+    frame_id: 'integer',
+    gps_lat: 'double precision',
+    gps_lon: 'double precision',
+    altitude: 'double precision',
+    heading: 'double precision',
+    confidence: 'double precision',
+    refined: 'boolean',
+    timestamp: 'timestamptz',
+    updated_at: 'timestamptz',
+  },
+  key: ['flight_id', 'frame_id', 'timestamp'],
+  timeColumn: 'timestamp',
+};
+
+/** One row a frame: a result with another timestamp takes the row of the old one away (docs/decisions/0003). */
+export const frameResults = new Projection<FlightEvents>('frame_results', 1, frameResultsTable)
+  .on('FrameResultSaved', (event) => {
+    const { frameId, gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt, supersedes } = event.data;
+    const key = { flight_id: flightIdOf(event), frame_id: frameId };
+    const saved = upsert({
+      ...key,
+      gps_lat: gpsCenter.lat,
+      gps_lon: gpsCenter.lon,
+      altitude,
+      heading,
+      confidence,
+      refined,
+      timestamp,
+      updated_at: updatedAt,
+    });
+    return supersedes ? [remove({ ...key, timestamp: supersedes }), saved] : saved;
+  })
+  .on('FlightDeleted', (event) => removeWhere({ flight_id: flightIdOf(event) }));

@@ -1,0 +1,63 @@
+import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import type { Timestamp } from '#lib/platform';
+import type { Row } from '#lib/projections';
+import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { frameResultsTable } from './frame-results.projection.js';
+
+export interface FrameResultView {
+  readonly frameId: number;
+  readonly gpsCenter: { readonly lat: number; readonly lon: number };
+  readonly altitude: number;
+  readonly heading: number;
+  readonly confidence: number;
+  readonly refined: boolean;
+  readonly timestamp: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+/** Which frames: ids from `from` to `to`, both inclusive, and at most `limit` of them. */
+export interface FrameRange {
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
+  readonly limit?: number | undefined;
+}
+
+/** In the order of the frame ids. */
+export class GetFrameResults extends Query<FrameResultView[]> {
+  constructor(
+    readonly flightId: string,
+    readonly range: FrameRange = {},
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetFrameResults)
+export class GetFrameResultsHandler implements IQueryHandler<GetFrameResults> {
+  constructor(private readonly reads: FlightReads) {}
+
+  async execute({ flightId, range: { from, to, limit }, options }: GetFrameResults): Promise<FrameResultView[]> {
+    const rows = await this.reads.ofFlight(flightId, options, (source) =>
+      source.select({
+        table: frameResultsTable,
+        where: { flight_id: flightId },
+        range: { column: 'frame_id', from, to },
+        orderBy: ['frame_id'],
+        limit,
+      }),
+    );
+    return rows.map(frameResultView);
+  }
+}
+
+const frameResultView = (row: Row): FrameResultView => ({
+  frameId: row['frame_id'] as number,
+  gpsCenter: { lat: row['gps_lat'] as number, lon: row['gps_lon'] as number },
+  altitude: row['altitude'] as number,
+  heading: row['heading'] as number,
+  confidence: row['confidence'] as number,
+  refined: row['refined'] as boolean,
+  timestamp: row['timestamp'] as Timestamp,
+  updatedAt: row['updated_at'] as Timestamp,
+});

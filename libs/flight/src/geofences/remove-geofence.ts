@@ -1,0 +1,23 @@
+import { IsId, notFound } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { existing } from '../flight.js';
+
+export class RemoveGeofence extends FlightCommand {
+  @IsId() readonly geofenceId!: string;
+
+  constructor(fields: { readonly flightId: string; readonly geofenceId: string } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const geofenceNotFound = (flightId: string, geofenceId: string) =>
+  notFound('geofence.not-found', `Flight ${flightId} has no geofence ${geofenceId}.`, { flightId, geofenceId });
+
+export const decideRemoveGeofence: Decide<RemoveGeofence> =
+  ({ flightId, geofenceId }) =>
+  (flight) => {
+    if (!existing(flight, flightId).geofences.has(geofenceId)) throw geofenceNotFound(flightId, geofenceId);
+    return [{ type: 'GeofenceRemoved', data: { id: geofenceId } }];
+  };
+
+export const removeGeofence = slice(RemoveGeofence, decideRemoveGeofence);

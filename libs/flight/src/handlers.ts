@@ -1,0 +1,48 @@
+import { Inject, type Type } from '@nestjs/common';
+import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { changes } from './changes.js';
+import type { CommandResult, FlightCommand, Slice } from './command.js';
+import { GetEventsHandler, GetFlightEventsHandler } from './events.queries.js';
+import { GetFlightHandler, ListFlightsHandler } from './flight/flights.queries.js';
+import { Flights } from './flights.js';
+import { GetFrameResultsHandler } from './frames/frame-results.queries.js';
+import { GetGeofencesHandler } from './geofences/geofences.queries.js';
+import { GetHeadingHistoryHandler, GetLatestHeadingHandler } from './headings/heading-history.queries.js';
+import { GetImageMetadataHandler, GetImagePathHandler } from './images/flight-images.queries.js';
+import { GetFlightStateHandler, GetProcessingHistoryHandler } from './processing-state/flight-state.queries.js';
+import { GetChunkStatesHandler } from './route-chunks/chunks.queries.js';
+import { transact } from './transact.js';
+import { GetWaypointsHandler } from './waypoints/waypoints.queries.js';
+
+/** The handler of a slice. All of them do the same, so none is written by hand. */
+function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightCommand, CommandResult>> {
+  class Handler implements ICommandHandler<FlightCommand, CommandResult> {
+    constructor(@Inject(Flights) private readonly flights: Flights) {}
+
+    execute(command: FlightCommand): Promise<CommandResult> {
+      return this.flights.execute(slice, command);
+    }
+  }
+  Object.defineProperty(Handler, 'name', { value: `${slice.command.name}Handler` });
+  CommandHandler(slice.command as Type<FlightCommand>)(Handler);
+  return Handler;
+}
+
+export const commandHandlers = [...changes, transact].map((slice) => handlerOf(slice as unknown as Slice<FlightCommand>));
+
+export const queryHandlers = [
+  GetFlightHandler,
+  ListFlightsHandler,
+  GetWaypointsHandler,
+  GetGeofencesHandler,
+  GetFlightStateHandler,
+  GetProcessingHistoryHandler,
+  GetFrameResultsHandler,
+  GetHeadingHistoryHandler,
+  GetLatestHeadingHandler,
+  GetImageMetadataHandler,
+  GetImagePathHandler,
+  GetChunkStatesHandler,
+  GetFlightEventsHandler,
+  GetEventsHandler,
+];

@@ -1,0 +1,25 @@
+import { Projection, remove, removeWhere, upsert, type TableDefinition } from '#lib/projections';
+import { flightIdOf, type FlightEvents } from '../events.js';
+
+export const headingHistoryTable: TableDefinition = {
+  schema: 'flight',
+  name: 'heading_history',
+  columns: {
+    flight_id: 'text',
+    frame_id: 'integer',
+    heading: 'double precision',
+    timestamp: 'timestamptz',
+  },
+  key: ['flight_id', 'frame_id', 'timestamp'],
+  timeColumn: 'timestamp',
+};
+
+/** One row a frame, as in frame_results (docs/decisions/0003). */
+export const headingHistory = new Projection<FlightEvents>('heading_history', 1, headingHistoryTable)
+  .on('HeadingSaved', (event) => {
+    const { frameId, heading, timestamp, supersedes } = event.data;
+    const key = { flight_id: flightIdOf(event), frame_id: frameId };
+    const saved = upsert({ ...key, heading, timestamp });
+    return supersedes ? [remove({ ...key, timestamp: supersedes }), saved] : saved;
+  })
+  .on('FlightDeleted', (event) => removeWhere({ flight_id: flightIdOf(event) }));

@@ -1,0 +1,67 @@
+import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { notFound, type Timestamp } from '#lib/platform';
+import type { Row } from '#lib/projections';
+import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { headingHistoryTable } from './heading-history.projection.js';
+
+export interface HeadingView {
+  readonly frameId: number;
+  readonly heading: number;
+  readonly timestamp: Timestamp;
+}
+
+const view = (row: Row): HeadingView => ({
+  frameId: row['frame_id'] as number,
+  heading: row['heading'] as number,
+  timestamp: row['timestamp'] as Timestamp,
+});
+
+/** Oldest first; the last `last` of them, or all. */
+export class GetHeadingHistory extends Query<HeadingView[]> {
+  constructor(
+    readonly flightId: string,
+    readonly last?: number,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetHeadingHistory)
+export class GetHeadingHistoryHandler implements IQueryHandler<GetHeadingHistory> {
+  constructor(private readonly reads: FlightReads) {}
+
+  async execute({ flightId, last, options }: GetHeadingHistory): Promise<HeadingView[]> {
+    const newestFirst = await this.reads.ofFlight(flightId, options, (source) =>
+      source.select({
+        table: headingHistoryTable,
+        where: { flight_id: flightId },
+        orderBy: ['timestamp', 'frame_id'],
+        descending: true,
+        limit: last,
+      }),
+    );
+    return newestFirst.reverse().map(view);
+  }
+}
+
+/** The heading with the latest timestamp. Throws `heading.not-found` for a flight without any. */
+export class GetLatestHeading extends Query<HeadingView> {
+  constructor(
+    readonly flightId: string,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetLatestHeading)
+export class GetLatestHeadingHandler implements IQueryHandler<GetLatestHeading> {
+  constructor(private readonly history: GetHeadingHistoryHandler) {}
+
+  async execute({ flightId, options }: GetLatestHeading): Promise<HeadingView> {
+    const [latest] = await this.history.execute(new GetHeadingHistory(flightId, 1, options));
+    if (!latest) throw notFound('heading.not-found', `Flight ${flightId} has no heading yet.`, { flightId });
+    return latest;
+  }
+}

@@ -1,0 +1,36 @@
+import { IsTimestamp, Nested, parseTimestamp } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import type { FlightEvent } from '../events.js';
+import { FrameNumber, HeadingDegrees, normalHeading } from '../fields.js';
+import { existing, same, type ExistingFlight } from '../flight.js';
+
+/** Where the aircraft pointed at one frame: for smoothing, and for turning the next image. */
+export class HeadingRecord {
+  @FrameNumber() readonly frameId!: number;
+  @HeadingDegrees() readonly heading!: number;
+  @IsTimestamp() readonly timestamp!: string;
+}
+
+export class SaveHeading extends FlightCommand {
+  @Nested(() => HeadingRecord) readonly heading!: HeadingRecord;
+
+  constructor(fields: { readonly flightId: string; readonly heading: HeadingRecord } & CommandOptions) {
+    super(fields);
+  }
+}
+
+/** The event of one saved heading, or none when it says what is known already. Shared with SaveHeadings. */
+export function headingEvents(flight: ExistingFlight, { frameId, heading, timestamp }: HeadingRecord): FlightEvent[] {
+  const known = flight.headings.get(frameId);
+  const data = { frameId, heading: normalHeading(heading), timestamp: parseTimestamp(timestamp) ?? timestamp };
+  if (same(known, data)) return [];
+  const moved = known && known.timestamp !== data.timestamp;
+  return [{ type: 'HeadingSaved', data: moved ? { ...data, supersedes: known.timestamp } : data }];
+}
+
+export const decideSaveHeading: Decide<SaveHeading> =
+  ({ flightId, heading }) =>
+  (flight) =>
+    headingEvents(existing(flight, flightId), heading);
+
+export const saveHeading = slice(SaveHeading, decideSaveHeading);

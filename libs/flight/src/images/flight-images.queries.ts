@@ -1,0 +1,66 @@
+import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { notFound, type Timestamp } from '#lib/platform';
+import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { flightImagesTable } from './flight-images.projection.js';
+
+export interface ImageView {
+  readonly frameId: number;
+  readonly filePath: string;
+  readonly metadata: object;
+  readonly uploadedAt: Timestamp;
+}
+
+/** Path and metadata of a frame's image. Throws `image.not-found`. */
+export class GetImageMetadata extends Query<ImageView> {
+  constructor(
+    readonly flightId: string,
+    readonly frameId: number,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetImageMetadata)
+export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> {
+  constructor(private readonly reads: FlightReads) {}
+
+  async execute({ flightId, frameId, options }: GetImageMetadata): Promise<ImageView> {
+    const [row] = await this.reads.ofFlight(flightId, options, (source) =>
+      source.select({
+        table: flightImagesTable,
+        where: { flight_id: flightId, frame_id: frameId },
+        orderBy: ['frame_id'],
+      }),
+    );
+    if (!row) {
+      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, { flightId, frameId });
+    }
+    return {
+      frameId: row['frame_id'] as number,
+      filePath: row['file_path'] as string,
+      metadata: row['metadata'] as object,
+      uploadedAt: row['uploaded_at'] as Timestamp,
+    };
+  }
+}
+
+/** Where the image of a frame is kept. Throws `image.not-found`. */
+export class GetImagePath extends Query<string> {
+  constructor(
+    readonly flightId: string,
+    readonly frameId: number,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetImagePath)
+export class GetImagePathHandler implements IQueryHandler<GetImagePath> {
+  constructor(private readonly images: GetImageMetadataHandler) {}
+
+  async execute({ flightId, frameId, options }: GetImagePath): Promise<string> {
+    return (await this.images.execute(new GetImageMetadata(flightId, frameId, options))).filePath;
+  }
+}

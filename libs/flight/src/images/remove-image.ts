@@ -1,0 +1,32 @@
+import { notFound } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import type { FlightEvent } from '../events.js';
+import { FrameNumber } from '../fields.js';
+import { existing } from '../flight.js';
+
+/** Forgets the image of a frame. Route chunks that are anchored at it lose the reference. */
+export class RemoveImage extends FlightCommand {
+  @FrameNumber() readonly frameId!: number;
+
+  constructor(fields: { readonly flightId: string; readonly frameId: number } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const decideRemoveImage: Decide<RemoveImage> =
+  ({ flightId, frameId }, at) =>
+  (flight) => {
+    const { images, chunks } = existing(flight, flightId);
+    if (!images.has(frameId)) {
+      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, { flightId, frameId });
+    }
+    const anchored = [...chunks.values()].filter(({ anchorFrameId }) => anchorFrameId === frameId);
+    return [
+      { type: 'ImageRemoved', data: { frameId } },
+      ...anchored.map(
+        (chunk): FlightEvent => ({ type: 'ChunkStateSaved', data: { ...chunk, anchorFrameId: null, updatedAt: at } }),
+      ),
+    ];
+  };
+
+export const removeImage = slice(RemoveImage, decideRemoveImage);

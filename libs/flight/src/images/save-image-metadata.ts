@@ -1,0 +1,38 @@
+import { IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FrameNumber, Label } from '../fields.js';
+import { existing, same } from '../flight.js';
+
+/** Where the image of a frame is kept, and what is known of the file. */
+export class ImageMetadata {
+  @FrameNumber() readonly frameId!: number;
+  @Label(500) readonly filePath!: string;
+  /** Original name, width, height, size and the like; default: empty. */
+  @Optional() @IsJsonObject() readonly metadata?: object | null | undefined;
+  /** Kept when it is given; otherwise when the image was saved. */
+  @Optional() @IsTimestamp() readonly uploadedAt?: string | null | undefined;
+}
+
+export class SaveImageMetadata extends FlightCommand {
+  @Nested(() => ImageMetadata) readonly image!: ImageMetadata;
+
+  constructor(fields: { readonly flightId: string; readonly image: ImageMetadata } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const decideSaveImageMetadata: Decide<SaveImageMetadata> =
+  ({ flightId, image }, at) =>
+  (flight) => {
+    const known = existing(flight, flightId).images.get(image.frameId);
+    const data = {
+      frameId: image.frameId,
+      filePath: image.filePath,
+      metadata: { ...image.metadata },
+      uploadedAt: (image.uploadedAt && parseTimestamp(image.uploadedAt)) ?? at,
+    };
+    const isRepeat = image.uploadedAt ? same(known, data) : same(known, data, 'uploadedAt');
+    return isRepeat ? [] : [{ type: 'ImageMetadataSaved', data }];
+  };
+
+export const saveImageMetadata = slice(SaveImageMetadata, decideSaveImageMetadata);

@@ -1,0 +1,35 @@
+import { Projection, removeWhere, upsert, type TableDefinition } from '#lib/projections';
+import { flightIdOf, type FlightEvents } from '../events.js';
+
+export const flightStateTable: TableDefinition = {
+  schema: 'flight',
+  name: 'flight_state',
+  columns: {
+    flight_id: 'text',
+    status: 'text',
+    frames_processed: 'integer',
+    frames_total: 'integer',
+    current_frame: 'integer',
+    blocked: 'boolean',
+    search_grid_size: 'integer',
+    created_at: 'timestamptz',
+    updated_at: 'timestamptz',
+  },
+  key: ['flight_id'],
+};
+
+export const flightState = new Projection<FlightEvents>('flight_state', 1, flightStateTable)
+  .on('FlightStateSaved', (event) =>
+    upsert({
+      flight_id: flightIdOf(event),
+      status: event.data.status,
+      frames_processed: event.data.framesProcessed,
+      frames_total: event.data.framesTotal,
+      current_frame: event.data.currentFrame,
+      blocked: event.data.blocked,
+      search_grid_size: event.data.searchGridSize,
+      created_at: event.data.createdAt,
+      updated_at: event.data.updatedAt,
+    }),
+  )
+  .on('FlightDeleted', (event) => removeWhere({ flight_id: flightIdOf(event) }));

@@ -1,0 +1,123 @@
+import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { IsInt, Max, Min } from 'class-validator';
+import pg from 'pg';
+import {
+  asText,
+  databaseCall,
+  IsTimestamp,
+  notFound,
+  Optional,
+  parseTimestamp,
+  validate,
+  type TextRow,
+  type Timestamp,
+} from '#lib/platform';
+import { rowFromText, type Row } from '#lib/projections';
+import { FreeText } from '../fields.js';
+import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import type { Page } from '../flight/flights.queries.js';
+import { flightStateTable } from './flight-state.projection.js';
+
+export interface FlightStateView {
+  readonly flightId: string;
+  readonly status: string;
+  readonly framesProcessed: number;
+  readonly framesTotal: number;
+  readonly currentFrame: number | null;
+  readonly blocked: boolean;
+  readonly searchGridSize: number | null;
+  readonly createdAt: Timestamp;
+  readonly updatedAt: Timestamp;
+}
+
+/** The processing state of a flight: what a restarted module resumes from. */
+export class GetFlightState extends Query<FlightStateView> {
+  constructor(
+    readonly flightId: string,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetFlightState)
+export class GetFlightStateHandler implements IQueryHandler<GetFlightState> {
+  constructor(private readonly reads: FlightReads) {}
+
+  async execute({ flightId, options }: GetFlightState): Promise<FlightStateView> {
+    const [row] = await this.reads.ofFlight(flightId, options, (source) =>
+      source.select({ table: flightStateTable, where: { flight_id: flightId }, orderBy: ['flight_id'] }),
+    );
+    if (!row) throw notFound('flight-state.not-found', `Flight ${flightId} had no processing state.`, { flightId });
+    return flightStateView(row);
+  }
+}
+
+export class HistoryFilter {
+  @Optional() @FreeText(50) readonly status?: string | null | undefined;
+  /** Bounds on when the state changed last, both inclusive. */
+  @Optional() @IsTimestamp() readonly from?: string | null | undefined;
+  @Optional() @IsTimestamp() readonly to?: string | null | undefined;
+  @Optional() @IsInt() @Min(1) @Max(1_000) readonly limit?: number | null | undefined;
+  @Optional() @IsInt() @Min(0) @Max(1_000_000_000) readonly offset?: number | null | undefined;
+}
+
+/** The processing states of all flights, the one that changed first, first. */
+export class GetProcessingHistory extends Query<Page<FlightStateView>> {
+  constructor(
+    readonly filter: HistoryFilter = {},
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+const columns = Object.keys(flightStateTable.columns);
+const where = `
+   where ($1::text is null or status = $1)
+     and ($2::timestamptz is null or updated_at >= $2)
+     and ($3::timestamptz is null or updated_at <= $3)`;
+const listSql = `
+  select ${columns.join(', ')} from flight.flight_state ${where}
+   order by updated_at, flight_id
+   limit $4 offset $5`;
+const countSql = `select count(*) from flight.flight_state ${where}`;
+
+@QueryHandler(GetProcessingHistory)
+export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingHistory> {
+  constructor(
+    private readonly reads: FlightReads,
+    private readonly pool: pg.Pool,
+  ) {}
+
+  async execute({ filter, options }: GetProcessingHistory): Promise<Page<FlightStateView>> {
+    validate(HistoryFilter, filter);
+    await this.reads.live(options);
+    const limit = filter.limit ?? 100;
+    const offset = filter.offset ?? 0;
+    const values = [
+      filter.status ?? null,
+      (filter.from && parseTimestamp(filter.from)) ?? null,
+      (filter.to && parseTimestamp(filter.to)) ?? null,
+    ];
+    const read = (text: string, values: unknown[]) =>
+      this.pool.query<TextRow>({ text, values, rowMode: 'array', types: asText }).then(({ rows }) => rows);
+    const [rows, counted] = await databaseCall(() =>
+      Promise.all([read(listSql, [...values, limit, offset]), read(countSql, values)]),
+    );
+    const items = rows.map((row) => flightStateView(rowFromText(flightStateTable, columns, row)));
+    return { items, total: Number(counted[0]?.[0]), limit, offset };
+  }
+}
+
+const flightStateView = (row: Row): FlightStateView => ({
+  flightId: row['flight_id'] as string,
+  status: row['status'] as string,
+  framesProcessed: row['frames_processed'] as number,
+  framesTotal: row['frames_total'] as number,
+  currentFrame: row['current_frame'] as number | null,
+  blocked: row['blocked'] as boolean,
+  searchGridSize: row['search_grid_size'] as number | null,
+  createdAt: row['created_at'] as Timestamp,
+  updatedAt: row['updated_at'] as Timestamp,
+});

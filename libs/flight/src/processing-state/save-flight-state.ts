@@ -1,0 +1,50 @@
+import { IsId, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { Flag, FrameNumber, Label } from '../fields.js';
+import { existing, same } from '../flight.js';
+
+/** How far the processing of a flight has come. Headings are not here: they live in the heading history alone. */
+export class FlightStateFields {
+  /** Must be the flight of the command when it is given. */
+  @Optional() @IsId() readonly flightId?: string | null | undefined;
+  @Label(50) readonly status!: string;
+  @FrameNumber() readonly framesProcessed!: number;
+  @FrameNumber() readonly framesTotal!: number;
+  @Optional() @FrameNumber() readonly currentFrame?: number | null | undefined;
+  /** True while the processing waits for a person. */
+  @Flag() readonly blocked!: boolean;
+  /** Number of tiles of the search grid, when one is searched. */
+  @Optional() @FrameNumber() readonly searchGridSize?: number | null | undefined;
+  /** Kept when it is given; otherwise when the state was first saved. */
+  @Optional() @IsTimestamp() readonly createdAt?: string | null | undefined;
+  /** Kept when it is given; otherwise when the state changed last. */
+  @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;
+}
+
+export class SaveFlightState extends FlightCommand {
+  @Nested(() => FlightStateFields) readonly state!: FlightStateFields;
+
+  constructor(fields: { readonly flightId: string; readonly state: FlightStateFields } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const decideSaveFlightState: Decide<SaveFlightState> =
+  ({ flightId, state }, at) =>
+  (flight) => {
+    const before = existing(flight, flightId).processing;
+    const data = {
+      status: state.status,
+      framesProcessed: state.framesProcessed,
+      framesTotal: state.framesTotal,
+      currentFrame: state.currentFrame ?? null,
+      blocked: state.blocked,
+      searchGridSize: state.searchGridSize ?? null,
+      createdAt: (state.createdAt && parseTimestamp(state.createdAt)) ?? before?.createdAt ?? at,
+      updatedAt: (state.updatedAt && parseTimestamp(state.updatedAt)) ?? at,
+    };
+    const isRepeat = state.updatedAt ? same(before, data) : same(before, data, 'updatedAt');
+    return isRepeat ? [] : [{ type: 'FlightStateSaved', data }];
+  };
+
+export const saveFlightState = slice(SaveFlightState, decideSaveFlightState);

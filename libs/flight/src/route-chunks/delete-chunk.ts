@@ -1,0 +1,23 @@
+import { IsId, notFound } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { existing } from '../flight.js';
+
+export class DeleteChunk extends FlightCommand {
+  @IsId() readonly chunkId!: string;
+
+  constructor(fields: { readonly flightId: string; readonly chunkId: string } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const chunkNotFound = (flightId: string, chunkId: string) =>
+  notFound('chunk.not-found', `Flight ${flightId} has no route chunk ${chunkId}.`, { flightId, chunkId });
+
+export const decideDeleteChunk: Decide<DeleteChunk> =
+  ({ flightId, chunkId }) =>
+  (flight) => {
+    if (!existing(flight, flightId).chunks.has(chunkId)) throw chunkNotFound(flightId, chunkId);
+    return [{ type: 'ChunkDeleted', data: { chunkId } }];
+  };
+
+export const deleteChunk = slice(DeleteChunk, decideDeleteChunk);

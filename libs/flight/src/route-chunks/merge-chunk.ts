@@ -1,0 +1,54 @@
+import { conflict, IsId } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import type { RouteChunk } from '../events.js';
+import { existing } from '../flight.js';
+import { chunkNotFound } from './delete-chunk.js';
+
+/** Joins a route chunk into another one of the same flight; the source is gone afterwards. */
+export class MergeChunk extends FlightCommand {
+  /** The source. */
+  @IsId() readonly chunkId!: string;
+  /** The target, which gains the frames. */
+  @IsId() readonly into!: string;
+
+  constructor(fields: { readonly flightId: string; readonly chunkId: string; readonly into: string } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const decideMergeChunk: Decide<MergeChunk> =
+  ({ flightId, chunkId, into }, at) =>
+  (flight) => {
+    const { chunks } = existing(flight, flightId);
+    if (chunkId === into) {
+      throw conflict('chunk.merge-into-itself', `Chunk ${chunkId} cannot be merged into itself. Name another target.`, {
+        flightId,
+        chunkId,
+      });
+    }
+    const source = chunks.get(chunkId);
+    const target = chunks.get(into);
+    if (!source) throw chunkNotFound(flightId, chunkId);
+    if (!target) throw chunkNotFound(flightId, into);
+    return [{ type: 'ChunkMerged', data: { chunkId, into: { ...merged(source, target), updatedAt: at } } }];
+  };
+
+/** The target with the frames of both, in order; it keeps its anchor, or takes the source's when it has none. */
+function merged(source: RouteChunk, target: RouteChunk): RouteChunk {
+  const anchored = target.hasAnchor || !source.hasAnchor ? target : source;
+  return {
+    ...target,
+    frames: [...new Set([...target.frames, ...source.frames])].sort((a, b) => a - b),
+    startFrameId: Math.min(target.startFrameId, source.startFrameId),
+    // An open end stays open.
+    endFrameId:
+      target.endFrameId === null || source.endFrameId === null ? null : Math.max(target.endFrameId, source.endFrameId),
+    isActive: target.isActive || source.isActive,
+    hasAnchor: anchored.hasAnchor,
+    anchorFrameId: anchored.anchorFrameId,
+    anchorGps: anchored.anchorGps,
+    matchingStatus: anchored.matchingStatus,
+  };
+}
+
+export const mergeChunk = slice(MergeChunk, decideMergeChunk);

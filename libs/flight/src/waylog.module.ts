@@ -1,0 +1,163 @@
+import { Logger, Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
+import pg from 'pg';
+import { createPool, Listener } from '#lib/platform';
+import { DecisionStreams, PostgresEventStore, type EventStore } from '#lib/event-store';
+import { CheckpointWatch, LiveRows, Projector } from '#lib/projections';
+import { FLIGHT_CATEGORY } from './events.js';
+import { FlightDatabase } from './flight-database.js';
+import { FlightReads } from './flight-reads.js';
+import { flightDecider } from './flight.js';
+import { Flights } from './flights.js';
+import { commandHandlers, queryHandlers } from './handlers.js';
+import { flightProjections } from './projections.js';
+import { flightUpcasters } from './upcasters.js';
+
+export interface WaylogOptions {
+  /** A migrated database: `waylog migrate` brings it there. */
+  readonly databaseUrl: string;
+  /** Whether this process folds events into tables when it has the lead; default true. One process at a time does. */
+  readonly projector?: boolean;
+  /** Connections to the database; default 50, opened as they are needed. */
+  readonly poolSize?: number;
+  /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
+  readonly maxPendingCommands?: number;
+  /** Shown in pg_stat_activity; default `waylog`. */
+  readonly applicationName?: string;
+}
+
+/** The log, for injection. */
+export const EVENT_STORE = Symbol('EVENT_STORE');
+/** The name of the projector that keeps the tables of the flight context. */
+export const FLIGHT_PROJECTOR = 'flight';
+
+/**
+ * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl })]`, then
+ * `commandBus.execute(new UpdateWaypoint(...))`, `queryBus.execute(new GetFlight(...))`, or FlightDatabase. Call
+ * `app.enableShutdownHooks()`, so that a stop waits for the commands under way.
+ */
+@Module({})
+export class WaylogModule {
+  static forRoot(options: WaylogOptions): DynamicModule {
+    const { databaseUrl, applicationName = 'waylog', poolSize = 50 } = options;
+    const log = new Logger('Waylog');
+    return {
+      module: WaylogModule,
+      global: true,
+      imports: [CqrsModule.forRoot()],
+      providers: [
+        {
+          provide: pg.Pool,
+          useFactory: () =>
+            createPool({
+              connectionString: databaseUrl,
+              size: poolSize,
+              applicationName,
+              statementTimeoutMs: 30_000,
+              connectTimeoutMs: 5_000,
+            }),
+        },
+        { provide: Listener, useFactory: () => new Listener(databaseUrl, applicationName) },
+        {
+          provide: EVENT_STORE,
+          inject: [pg.Pool, Listener],
+          useFactory: (pool: pg.Pool, listener: Listener): EventStore =>
+            new PostgresEventStore({ pool, listener, upcasters: flightUpcasters }),
+        },
+        {
+          provide: Flights,
+          inject: [EVENT_STORE],
+          useFactory: (store: EventStore) =>
+            new Flights(
+              new DecisionStreams({
+                store,
+                decider: flightDecider,
+                category: FLIGHT_CATEGORY,
+                upcasters: flightUpcasters,
+                ...(options.maxPendingCommands !== undefined && { maxPending: options.maxPendingCommands }),
+                onWarning: (message, error) => log.warn(`${message}: ${String(error)}`),
+              }),
+            ),
+        },
+        {
+          provide: Projector,
+          inject: [EVENT_STORE, pg.Pool],
+          useFactory: (store: EventStore, pool: pg.Pool) =>
+            new Projector({
+              name: FLIGHT_PROJECTOR,
+              projections: flightProjections,
+              store,
+              pool,
+              connectionString: databaseUrl,
+              log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
+            }),
+        },
+        {
+          provide: CheckpointWatch,
+          inject: [pg.Pool, Listener, EVENT_STORE],
+          useFactory: (pool: pg.Pool, listener: Listener, store: EventStore) =>
+            new CheckpointWatch(
+              pool,
+              listener,
+              store,
+              FLIGHT_PROJECTOR,
+              flightProjections.map(({ name }) => name),
+            ),
+        },
+        {
+          provide: FlightReads,
+          inject: [EVENT_STORE, CheckpointWatch, pg.Pool],
+          useFactory: (store: EventStore, watch: CheckpointWatch, pool: pg.Pool) =>
+            new FlightReads(store, watch, new LiveRows(pool)),
+        },
+        {
+          provide: FlightDatabase,
+          inject: [CommandBus, QueryBus],
+          useFactory: (commands: CommandBus, queries: QueryBus) => new FlightDatabase(commands, queries),
+        },
+        {
+          provide: WaylogLifecycle,
+          inject: [pg.Pool, Listener, EVENT_STORE, Flights, Projector, CheckpointWatch],
+          useFactory: (
+            pool: pg.Pool,
+            listener: Listener,
+            store: EventStore,
+            flights: Flights,
+            projector: Projector,
+            watch: CheckpointWatch,
+          ) => new WaylogLifecycle(pool, listener, store, flights, projector, watch, options.projector ?? true),
+        },
+        ...commandHandlers,
+        ...queryHandlers,
+      ],
+      exports: [CqrsModule, EVENT_STORE, FlightDatabase, FlightReads, Flights, Projector, CheckpointWatch, pg.Pool],
+    };
+  }
+}
+
+/** Starts the projector with the application, and on a stop finishes what has been accepted before it lets go. */
+export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly listener: Listener,
+    private readonly store: EventStore,
+    private readonly flights: Flights,
+    private readonly projector: Projector,
+    private readonly watch: CheckpointWatch,
+    private readonly projects: boolean,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    if (this.projects) this.projector.start();
+  }
+
+  /** Runs after the HTTP server, if there is one, has answered its last request. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.flights.streams.drain();
+    await this.store.close();
+    await this.projector.stop();
+    this.watch.close();
+    await this.listener.close();
+    await this.pool.end();
+  }
+}

@@ -1,0 +1,29 @@
+import { Nested, notFound } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { existing, same } from '../flight.js';
+import { Waypoint, waypointOf } from './waypoint.js';
+
+export class UpdateWaypoint extends FlightCommand {
+  @Nested(() => Waypoint) readonly waypoint!: Waypoint;
+
+  constructor(fields: { readonly flightId: string; readonly waypoint: Waypoint } & CommandOptions) {
+    super(fields);
+  }
+}
+
+/** A repeat with the same values is not news: no event. */
+export const decideUpdateWaypoint: Decide<UpdateWaypoint> =
+  ({ flightId, waypoint }) =>
+  (flight) => {
+    const known = existing(flight, flightId).waypoints.get(waypoint.id);
+    if (!known) {
+      throw notFound('waypoint.not-found', `Flight ${flightId} has no waypoint ${waypoint.id}. Add it first.`, {
+        flightId,
+        waypointId: waypoint.id,
+      });
+    }
+    const data = waypointOf(waypoint, waypoint.id);
+    return same(known, data) ? [] : [{ type: 'WaypointUpdated', data }];
+  };
+
+export const updateWaypoint = slice(UpdateWaypoint, decideUpdateWaypoint);

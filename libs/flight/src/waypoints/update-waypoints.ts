@@ -1,0 +1,49 @@
+import { ArrayMaxSize, ArrayMinSize } from 'class-validator';
+import { Nested } from '#lib/platform';
+import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import type { FlightEvent } from '../events.js';
+import { MAX_BATCH } from '../fields.js';
+import { existing, same } from '../flight.js';
+import { Waypoint, waypointOf } from './waypoint.js';
+
+export interface BatchResult {
+  /** True when every waypoint was known. */
+  readonly success: boolean;
+  readonly updatedCount: number;
+  /** The ids that the flight does not have. */
+  readonly failedIds: readonly string[];
+}
+
+/** Updates the waypoints that the flight has, in one append, and names those that it has not. */
+export class UpdateWaypoints extends FlightCommand<BatchResult> {
+  @Nested(() => Waypoint, { each: true }) @ArrayMinSize(1) @ArrayMaxSize(MAX_BATCH) readonly waypoints!: readonly Waypoint[];
+
+  constructor(fields: { readonly flightId: string; readonly waypoints: readonly Waypoint[] } & CommandOptions) {
+    super(fields);
+  }
+}
+
+export const decideUpdateWaypoints: Decide<UpdateWaypoints, BatchResult> =
+  ({ flightId, waypoints }) =>
+  (flight) => {
+    const { waypoints: known } = existing(flight, flightId);
+    const latest = new Map<string, FlightEvent>();
+    const failed = new Set<string>();
+    for (const waypoint of waypoints) {
+      const before = known.get(waypoint.id);
+      const data = waypointOf(waypoint, waypoint.id);
+      if (!before) failed.add(waypoint.id);
+      else if (same(before, data)) latest.delete(waypoint.id);
+      else latest.set(waypoint.id, { type: 'WaypointUpdated', data });
+    }
+    return {
+      events: [...latest.values()],
+      answer: {
+        success: failed.size === 0,
+        updatedCount: waypoints.filter(({ id }) => !failed.has(id)).length,
+        failedIds: [...failed],
+      },
+    };
+  };
+
+export const updateWaypoints = slice(UpdateWaypoints, decideUpdateWaypoints);

@@ -1,0 +1,48 @@
+import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import type { Timestamp } from '#lib/platform';
+import type { Row } from '#lib/projections';
+import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { waypointsTable } from './waypoints.projection.js';
+
+export interface WaypointView {
+  readonly id: string;
+  readonly lat: number;
+  readonly lon: number;
+  readonly altitude: number | null;
+  readonly confidence: number;
+  readonly timestamp: Timestamp;
+  readonly refined: boolean;
+}
+
+export const waypointView = (row: Row): WaypointView => ({
+  id: row['id'] as string,
+  lat: row['lat'] as number,
+  lon: row['lon'] as number,
+  altitude: row['altitude'] as number | null,
+  confidence: row['confidence'] as number,
+  timestamp: row['timestamp'] as Timestamp,
+  refined: row['refined'] as boolean,
+});
+
+/** In the order of their timestamps; the first `limit` of them, or all. */
+export class GetWaypoints extends Query<WaypointView[]> {
+  constructor(
+    readonly flightId: string,
+    readonly limit?: number,
+    readonly options: ReadOptions = {},
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(GetWaypoints)
+export class GetWaypointsHandler implements IQueryHandler<GetWaypoints> {
+  constructor(private readonly reads: FlightReads) {}
+
+  async execute({ flightId, limit, options }: GetWaypoints): Promise<WaypointView[]> {
+    const rows = await this.reads.ofFlight(flightId, options, (source) =>
+      source.select({ table: waypointsTable, where: { flight_id: flightId }, orderBy: ['timestamp', 'id'], limit }),
+    );
+    return rows.map(waypointView);
+  }
+}

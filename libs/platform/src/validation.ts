@@ -1,0 +1,192 @@
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { Type } from 'class-transformer';
+import { IsOptional, ValidateBy, ValidateNested, type ValidationOptions } from 'class-validator';
+import { targetConstructorToSchema } from 'class-validator-jsonschema';
+import { invalidInput, type FieldError } from './errors.js';
+import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
+
+/**
+ * The rules of an input stand once, as class-validator decorators on its class. From them come the JSON schema that
+ * OpenAPI shows and, compiled by Ajv, the validator that every command passes, at about a microsecond instead of fifty.
+ */
+export type Class<T extends object = object> = abstract new (...args: never[]) => T;
+export type Schema = { [key: string]: unknown };
+
+const ID = /^[^\u0000-\u001f\u007f\ud800-\udfff]{1,128}$/u; // eslint-disable-line no-control-regex -- refused
+const TEXT = /^[^\u0000\ud800-\udfff]*$/u; // eslint-disable-line no-control-regex -- refused
+const MAX_JSON_BYTES = 16 * 1024;
+const MAX_JSON_DEPTH = 16;
+
+const rules = new Map<string, Schema>();
+
+/** A decorator with a rule of its own: the schema for OpenAPI and Ajv, and the same test for class-validator. */
+function rule(name: string, schema: Schema, message: string, test: (value: unknown) => boolean) {
+  rules.set(name, { ...schema, 'x-rule': message });
+  return (options?: ValidationOptions): PropertyDecorator =>
+    ValidateBy({ name, validator: { validate: test, defaultMessage: () => `$property ${message}` } }, options);
+}
+
+/** An opaque id: 1 to 128 characters, none of them a control character. */
+export const IsId = rule(
+  'isId',
+  { type: 'string', pattern: ID.source },
+  'must be 1 to 128 characters without control characters',
+  (value) => typeof value === 'string' && ID.test(value),
+);
+
+/** Text that PostgreSQL can keep: no NUL character, no half of a surrogate pair. Combine with MaxLength. */
+export const IsText = rule(
+  'isText',
+  { type: 'string', pattern: TEXT.source },
+  'must be text without NUL characters or broken Unicode',
+  (value) => typeof value === 'string' && TEXT.test(value),
+);
+
+export const IsTimestamp = rule(
+  'isTimestamp',
+  { type: 'string', format: 'date-time' },
+  TIMESTAMP_RULE,
+  (value) => typeof value === 'string' && parseTimestamp(value) !== undefined,
+);
+
+/** Free-form JSON: an object of at most 16 KiB and 16 levels, with numbers and text that come back as they went in. */
+export const IsJsonObject = rule(
+  'isJsonObject',
+  { type: 'object', additionalProperties: true, 'x-json': true },
+  'must be a JSON object of at most 16 KiB and 16 levels, without NUL characters, NaN or infinities',
+  isJsonObject,
+);
+
+/** May be left out or null; both mean the same. */
+export const Optional = IsOptional;
+
+const nestedTypes = new Map<unknown, Map<string, () => Class>>();
+
+/** An object, or with `each` an array of objects, that follows the rules of another class. */
+export function Nested(type: () => Class, options: { each?: boolean } = {}): PropertyDecorator {
+  return (target, property) => {
+    ValidateNested(options)(target, property as string);
+    Type(type as () => new () => object)(target, property);
+    const types = nestedTypes.get(target.constructor) ?? new Map<string, () => Class>();
+    nestedTypes.set(target.constructor, types.set(property as string, type));
+  };
+}
+
+/** The JSON schema of a class; `refer` may answer a reference for a nested class instead of its schema in place. */
+export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Schema {
+  const converters: Record<string, Schema | ((meta: Nested) => Schema)> = Object.fromEntries(rules);
+  converters['nestedValidation'] = (meta) => {
+    const nested = nestedTypes.get(meta.target)?.get(meta.propertyName)?.();
+    if (!nested) throw new Error(`${target.name}.${meta.propertyName} needs @Nested instead of @ValidateNested.`);
+    return refer ? refer(nested) : schemaOf(nested);
+  };
+  const schema = targetConstructorToSchema(target, { additionalConverters: converters as never }) as Schema;
+  const required = (schema['required'] ?? []) as string[];
+  const properties = Object.entries((schema['properties'] ?? {}) as Record<string, Schema>).map(
+    ([name, property]): [string, Schema] => [name, required.includes(name) ? property : nullable(property)],
+  );
+  return { ...schema, properties: Object.fromEntries(properties), additionalProperties: false };
+}
+
+interface Nested {
+  readonly target: Class;
+  readonly propertyName: string;
+}
+
+const nullable = (schema: Schema): Schema =>
+  typeof schema['type'] === 'string' && schema['type'] !== 'object' && schema['type'] !== 'array'
+    ? { ...schema, type: [schema['type'], 'null'] }
+    : { anyOf: [schema, { type: 'null' }] };
+
+const ajv = new Ajv({ allErrors: true, strict: false, verbose: true, discriminator: true });
+ajv.addFormat('date-time', (text: string) => parseTimestamp(text) !== undefined);
+ajv.addKeyword({ keyword: 'x-json', type: 'object', validate: (_: unknown, value: unknown) => isJsonObject(value) });
+
+/** Compiles a schema into a check that answers every bad field, or none. */
+export function compileSchema(schema: Schema): (value: unknown) => FieldError[] {
+  const validate: ValidateFunction = ajv.compile(schema);
+  return (value) => (validate(value) ? [] : fieldErrors(validate.errors ?? []));
+}
+
+const compiled = new Map<Class, (value: unknown) => FieldError[]>();
+
+/** What is wrong with a value by the rules of a class: every bad field, or none. */
+export function badFields(target: Class, value: unknown): FieldError[] {
+  let check = compiled.get(target);
+  if (!check) compiled.set(target, (check = compileSchema(schemaOf(target))));
+  return check(value);
+}
+
+/** Checks a value against the rules of a class. Throws `input.invalid` with every bad field. */
+export function validate(target: Class, value: unknown): void {
+  const errors = badFields(target, value);
+  if (errors.length > 0) throw invalidInput(errors);
+}
+
+function fieldErrors(errors: readonly ErrorObject[]): FieldError[] {
+  const found = new Map<string, FieldError>();
+  for (const error of errors) {
+    // The branches of "or null" report themselves; the branch that matters has its own error.
+    if (error.keyword === 'anyOf' || (error.keyword === 'type' && error.params['type'] === 'null')) continue;
+    const field = fieldOf(error);
+    if (!found.has(field)) found.set(field, { field, message: messageOf(error) });
+  }
+  return [...found.values()];
+}
+
+function fieldOf({ instancePath, keyword, params }: ErrorObject): string {
+  let path = '';
+  for (const step of instancePath.split('/').slice(1)) {
+    const name = step.replaceAll('~1', '/').replaceAll('~0', '~');
+    path += /^\d+$/.test(name) ? `[${name}]` : (path && '.') + name;
+  }
+  const child: unknown =
+    keyword === 'required'
+      ? params['missingProperty']
+      : keyword === 'additionalProperties'
+        ? params['additionalProperty']
+        : undefined;
+  return typeof child === 'string' ? (path && `${path}.`) + child : path;
+}
+
+function messageOf({ keyword, params, parentSchema, message = 'is wrong' }: ErrorObject): string {
+  switch (keyword) {
+    case 'required':
+      return 'is missing';
+    case 'additionalProperties':
+      return 'is not a field of this input';
+    case 'minimum':
+      return `must be at least ${String(params['limit'])}`;
+    case 'maximum':
+      return `must be at most ${String(params['limit'])}`;
+    case 'maxItems':
+      return `must have at most ${String(params['limit'])} items`;
+    case 'minItems':
+      return `must have at least ${String(params['limit'])} items`;
+    default:
+      return ((parentSchema as Schema | undefined)?.['x-rule'] as string | undefined) ?? message;
+  }
+}
+
+function isJsonObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || !isJson(value, 1)) return false;
+  return Buffer.byteLength(JSON.stringify(value)) <= MAX_JSON_BYTES;
+}
+
+function isJson(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case 'string':
+      return TEXT.test(value);
+    case 'number':
+      return Number.isFinite(value);
+    case 'boolean':
+      return true;
+    case 'object':
+      if (value === null) return true;
+      if (depth > MAX_JSON_DEPTH) return false;
+      if (Array.isArray(value)) return value.every((item) => isJson(item, depth + 1));
+      return Object.entries(value).every(([key, item]) => TEXT.test(key) && isJson(item, depth + 1));
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,187 @@
+import type { ClientBase, Pool } from 'pg';
+import { databaseCall, readRows, timestampFromPostgres, unavailable, type Listener, type Timestamp } from '#lib/platform';
+import { asText } from '#lib/platform';
+import type { EventStore, Position } from '#lib/event-store';
+
+/** The channel on which projectors announce a new checkpoint, as `<projector> <position>`. */
+const CHANNEL = 'waylog_checkpoints';
+
+export interface Checkpoint {
+  readonly projection: string;
+  readonly version: number;
+  readonly position: Position;
+  readonly updatedAt: Timestamp;
+}
+
+const loadSql = `
+  select projection, version, position, updated_at from projection.checkpoints where projection = any ($1)`;
+
+export async function loadCheckpoints(pool: Pool, projections: readonly string[]): Promise<Checkpoint[]> {
+  const rows = await readRows(pool, 'projection.checkpoints', loadSql, [projections]);
+  return rows.map(([projection, version, position, updatedAt]) => ({
+    projection: projection as string,
+    version: Number(version),
+    position: position as string,
+    updatedAt: timestampFromPostgres(updatedAt as string),
+  }));
+}
+
+/** The first statement of a projector's transaction: whoever else moves or swaps these projections waits for it. */
+const advanceSql = `
+  with moved as (
+    update projection.checkpoints set position = $3, updated_at = clock_timestamp()
+     where projection = any ($1) and position = $2
+    returning 1
+  ), streams as (
+    insert into projection.stream_revisions (projector, stream_id, revision)
+    select $4, * from unnest($5::text[], $6::integer[])
+    on conflict (projector, stream_id) do update set revision = excluded.revision
+  ), announced as (
+    select pg_notify('${CHANNEL}', $4 || ' ' || $3)
+  )
+  select (select count(*) from moved)::text, (select count(*) from announced)::text`;
+
+/** Moves the checkpoints of a projector inside its transaction; false when they are not where they were thought to be. */
+export async function advanceCheckpoints(
+  client: ClientBase,
+  move: {
+    readonly projector: string;
+    readonly projections: readonly string[];
+    readonly from: Position;
+    readonly to: Position;
+    readonly revisions: ReadonlyMap<string, number>;
+  },
+): Promise<boolean> {
+  const { rows } = await client.query<[string, string]>({
+    name: 'projection.advance',
+    text: advanceSql,
+    values: [move.projections, move.from, move.to, move.projector, [...move.revisions.keys()], [...move.revisions.values()]],
+    rowMode: 'array',
+    types: asText,
+  });
+  return Number(rows[0]?.[0]) === move.projections.length;
+}
+
+export async function loadStreamRevisions(client: ClientBase, projector: string, streams: readonly string[]) {
+  const { rows } = await client.query<{ stream_id: string; revision: number }>(
+    `select stream_id, revision from projection.stream_revisions where projector = $1 and stream_id = any ($2)`,
+    [projector, streams],
+  );
+  return new Map(rows.map(({ stream_id, revision }) => [stream_id, revision]));
+}
+
+interface Waiter {
+  readonly position: Position;
+  readonly resolve: () => void;
+}
+
+/** Lets readers wait until the tables of a projector hold what was written up to a position. */
+export class CheckpointWatch {
+  readonly #waiters = new Set<Waiter>();
+  readonly #off: () => void;
+  #reached: Position;
+  #polling = false;
+  #wake: (() => void) | undefined;
+
+  constructor(
+    private readonly pool: Pool,
+    listener: Listener,
+    private readonly store: EventStore,
+    readonly projector: string,
+    private readonly projections: readonly string[],
+    private readonly pollIntervalMs = 250,
+  ) {
+    this.#reached = store.beginning;
+    this.#off = listener.on(CHANNEL, (payload) => {
+      const [projector, position] = payload.split(' ');
+      if (projector === this.projector && position) this.#advance(position);
+      else if (payload === '') this.#wake?.();
+    });
+  }
+
+  /**
+   * Resolves when every table of the projector holds the events up to `position`. Throws `projection.behind` after
+   * `timeoutMs`, and `position.invalid` for a text that is no position.
+   */
+  async waitFor(position: Position, timeoutMs: number): Promise<void> {
+    if (this.store.compare(this.#reached, position) >= 0) return;
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.delete(waiter);
+        reject(this.#behind(position, timeoutMs));
+      }, timeoutMs);
+      const waiter: Waiter = {
+        position,
+        resolve: () => {
+          clearTimeout(timer);
+          this.#waiters.delete(waiter);
+          resolve();
+        },
+      };
+      this.#waiters.add(waiter);
+      void this.#poll();
+    });
+  }
+
+  close(): void {
+    this.#off();
+  }
+
+  #advance(position: Position): void {
+    if (this.store.compare(position, this.#reached) > 0) this.#reached = position;
+    for (const waiter of this.#waiters) {
+      if (this.store.compare(this.#reached, waiter.position) >= 0) waiter.resolve();
+    }
+  }
+
+  /** Behind the notifications, for as long as anybody waits: one may be lost with its connection. */
+  async #poll(): Promise<void> {
+    if (this.#polling) return;
+    this.#polling = true;
+    while (this.#waiters.size > 0) {
+      await this.#look().catch(() => undefined);
+      if (this.#waiters.size === 0) break;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, this.pollIntervalMs);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+    this.#polling = false;
+  }
+
+  async #look(): Promise<void> {
+    const checkpoints = await loadCheckpoints(this.pool, this.projections);
+    if (checkpoints.length < this.projections.length) return;
+    this.#advance(
+      checkpoints.map(({ position }) => position).reduce((least, p) => (this.store.compare(p, least) < 0 ? p : least)),
+    );
+  }
+
+  #behind(position: Position, timeoutMs: number) {
+    return unavailable(
+      'projection.behind',
+      `The tables hold the log up to position ${this.#reached}; position ${position} was asked for and did not arrive ` +
+        `within ${timeoutMs} ms. Try again in a moment, or read without a minimum position.`,
+      { position, reached: this.#reached },
+    );
+  }
+}
+
+/** Writes the first checkpoints of projections that have none, at the beginning of the log. */
+export const createCheckpoints = (
+  pool: Pool,
+  projections: readonly { readonly name: string; readonly version: number }[],
+  beginning: Position,
+) =>
+  databaseCall(() =>
+    pool.query(
+      `insert into projection.checkpoints (projection, version, position)
+       select p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
+       on conflict do nothing`,
+      [projections.map(({ name }) => name), projections.map(({ version }) => version), beginning],
+    ),
+  );

@@ -1,0 +1,51 @@
+import { unavailable } from '#lib/platform';
+import type { RecordedEvent } from '#lib/event-store';
+
+/**
+ * Watches that no event of a stream is skipped: each revision must follow the last one that was folded. A gap would mean
+ * that tables are written from half a story, so it stops the projector instead.
+ */
+export class Contiguity {
+  readonly #last = new Map<string, number>();
+
+  constructor(private readonly projector: string) {}
+
+  /** Streams of these events whose last folded revision is not known here yet. */
+  unknownStreams(events: readonly RecordedEvent[]): string[] {
+    return [...new Set(events.map(({ streamId }) => streamId))].filter((streamId) => !this.#last.has(streamId));
+  }
+
+  /** Says what is known from elsewhere, such as the database; -1 for a stream that was never folded. */
+  know(streamId: string, revision: number): void {
+    this.#last.set(streamId, revision);
+  }
+
+  /** Checks a batch and answers the last revision of each of its streams. Throws `projection.gap`. */
+  advance(events: readonly RecordedEvent[]): Map<string, number> {
+    const moved = new Map<string, number>();
+    for (const { streamId, revision, position } of events) {
+      const last = this.#last.get(streamId) ?? -1;
+      if (revision !== last + 1) {
+        throw unavailable(
+          'projection.gap',
+          `Projector ${this.projector} read revision ${revision} of ${streamId} at position ${position}, but revision ` +
+            `${last + 1} comes next. The log or the projector's records are damaged; nothing was written. ` +
+            `Compare log.events with projection.stream_revisions for that stream.`,
+          { streamId, revision, expected: last + 1 },
+        );
+      }
+      this.#last.set(streamId, revision);
+      moved.set(streamId, revision);
+    }
+    return moved;
+  }
+
+  /** Forgets everything, after a batch that was not written. */
+  reset(): void {
+    this.#last.clear();
+  }
+
+  get size(): number {
+    return this.#last.size;
+  }
+}

@@ -1,0 +1,70 @@
+import type { JsonObject, RecordedEvent } from '#lib/event-store';
+
+export type ColumnType = 'text' | 'integer' | 'double precision' | 'boolean' | 'timestamptz' | 'jsonb';
+
+/** The value of a column: times are canonical timestamps, jsonb is any JSON value. */
+export type Value = string | number | boolean | null | object;
+export type Row = Readonly<Record<string, Value>>;
+
+/** A read table. Its migration must agree with this. */
+export interface TableDefinition {
+  readonly schema: string;
+  readonly name: string;
+  readonly columns: Readonly<Record<string, ColumnType>>;
+  /** The primary key. A hypertable's ends with its time column. */
+  readonly key: readonly string[];
+  /** Makes the table a hypertable over this column. */
+  readonly timeColumn?: string;
+}
+
+/** What a fold asks of its table. */
+export type RowChange =
+  | { readonly kind: 'upsert'; readonly row: Row }
+  /** Removes the one row with this key, if it is there. */
+  | { readonly kind: 'remove'; readonly key: Row }
+  /** Removes every row with these column values. */
+  | { readonly kind: 'removeWhere'; readonly where: Row };
+
+export const upsert = (row: Row): RowChange => ({ kind: 'upsert', row });
+export const remove = (key: Row): RowChange => ({ kind: 'remove', key });
+export const removeWhere = (where: Row): RowChange => ({ kind: 'removeWhere', where });
+
+/** An event as a fold sees it. */
+export interface FoldedEvent<Data = JsonObject> {
+  readonly streamId: string;
+  readonly revision: number;
+  readonly data: Data;
+}
+
+type Fold<Data> = (event: FoldedEvent<Data>) => RowChange | readonly RowChange[];
+type AnyFold = Fold<never>;
+
+/**
+ * A pure fold from events to the rows of one table. It never reads, never fails and never asks the time: the same
+ * events give the same rows, whether the projector applies them in SQL, time travel in memory, or a rebuild in a shadow.
+ *
+ * `Events` maps event types to their data, so that `on` knows what a handler is given.
+ */
+export class Projection<Events extends object = Record<string, JsonObject>> {
+  readonly #folds = new Map<string, AnyFold>();
+
+  constructor(
+    readonly name: string,
+    /** Counts up with every change of the fold: a table written by another version wants a rebuild. */
+    readonly version: number,
+    readonly table: TableDefinition,
+  ) {}
+
+  on<Type extends keyof Events & string>(type: Type, fold: Fold<Events[Type]>): this {
+    this.#folds.set(type, fold as AnyFold);
+    return this;
+  }
+
+  /** The changes that an event asks for; none for an event that is not this projection's business. */
+  fold(event: RecordedEvent): readonly RowChange[] {
+    const changes = this.#folds.get(event.type)?.(event as never);
+    return changes === undefined ? none : 'kind' in changes ? [changes] : changes;
+  }
+}
+
+const none: readonly RowChange[] = [];

@@ -1,0 +1,23 @@
+import type { RecordedEvent } from '#lib/event-store';
+import type { Projection, TableDefinition } from './projection.js';
+import { MemoryTable } from './row-changes.js';
+import { MemoryRows } from './table-reads.js';
+
+/** The rows that these events make, through the same folds that write the tables. */
+export async function foldInMemory(
+  projections: readonly Projection[],
+  pages: AsyncIterable<readonly RecordedEvent[]>,
+): Promise<MemoryRows> {
+  const tables = new Map<TableDefinition, MemoryTable>(
+    projections.map(({ table }) => [table, new MemoryTable(table)]),
+  );
+  for await (const page of pages) {
+    for (const event of page) {
+      for (const projection of projections) {
+        const table = tables.get(projection.table);
+        for (const change of projection.fold(event)) table?.apply(change);
+      }
+    }
+  }
+  return new MemoryRows(tables);
+}

@@ -1,0 +1,58 @@
+import { Logger, type INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { CommandBus, QueryBus, type Command, type Query } from '@nestjs/cqrs';
+import { FlightDatabase, WaylogModule, type WaylogOptions } from '#lib/flight';
+import { testDatabase, type TestDatabase } from './database.js';
+
+export interface RunningWaylog {
+  readonly app: INestApplicationContext;
+  readonly database: FlightDatabase;
+  readonly execute: <R>(command: Command<R>) => Promise<R>;
+  readonly query: <R>(query: Query<R>) => Promise<R>;
+  readonly close: () => Promise<void>;
+}
+
+/** Waylog without HTTP, as a module of another application would have it. */
+export async function startWaylog(databaseUrl: string, options: Partial<WaylogOptions> = {}): Promise<RunningWaylog> {
+  Logger.overrideLogger(['error', 'warn']);
+  const app = await NestFactory.createApplicationContext(WaylogModule.forRoot({ databaseUrl, ...options }), {
+    logger: ['error', 'warn'],
+  });
+  const commands = app.get(CommandBus);
+  const queries = app.get(QueryBus);
+  return {
+    app,
+    database: app.get(FlightDatabase),
+    execute: (command) => commands.execute(command),
+    query: (query) => queries.execute(query),
+    close: () => app.close(),
+  };
+}
+
+/** One Waylog over a database of its own, for all the tests of a file. */
+export function useWaylog(options: Partial<WaylogOptions> = {}): RunningWaylog & { readonly store: TestDatabase } {
+  let running: RunningWaylog;
+  let store: TestDatabase;
+  beforeAll(async () => {
+    store = await testDatabase();
+    running = await startWaylog(store.url, options);
+  }, 60_000);
+  afterAll(async () => {
+    await running.close();
+    await store.drop();
+  }, 60_000);
+  return {
+    get app() {
+      return running.app;
+    },
+    get database() {
+      return running.database;
+    },
+    get store() {
+      return store;
+    },
+    execute: (command) => running.execute(command),
+    query: (query) => running.query(query),
+    close: () => running.close(),
+  };
+}
