@@ -50,3 +50,30 @@ async function locked<T>(url: string, progress: Progress, work: (source: DataSou
     await guard.end();
   }
 }
+
+export interface SchemaState {
+  /** Migrations that the code has and the database has not. */
+  readonly missing: readonly string[];
+  /** Migrations that the database has and the code does not know: it belongs to a newer Waylog. */
+  readonly unknown: readonly string[];
+}
+
+/** How the schema of a database stands to this code. Changes nothing. */
+export async function schemaState(url: string): Promise<SchemaState> {
+  const client = new pg.Client({ connectionString: url, application_name: 'waylog migrations' });
+  await client.connect();
+  try {
+    const { rows: tables } = await client.query<{ found: string | null }>(`select to_regclass('waylog_migrations') as found`);
+    const { rows } = tables[0]?.found
+      ? await client.query<{ name: string }>(`select name from waylog_migrations order by id`)
+      : { rows: [] };
+    const known = migrations.map(({ name }) => name);
+    const applied = rows.map(({ name }) => name);
+    return {
+      missing: known.filter((name) => !applied.includes(name)),
+      unknown: applied.filter((name) => !known.includes(name)),
+    };
+  } finally {
+    await client.end();
+  }
+}

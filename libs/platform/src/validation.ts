@@ -98,9 +98,15 @@ const nullable = (schema: Schema): Schema =>
     ? { ...schema, type: [schema['type'], 'null'] }
     : { anyOf: [schema, { type: 'null' }] };
 
-const ajv = new Ajv({ allErrors: true, strict: false, verbose: true, discriminator: true });
-ajv.addFormat('date-time', (text: string) => parseTimestamp(text) !== undefined);
-ajv.addKeyword({ keyword: 'x-json', type: 'object', validate: (_: unknown, value: unknown) => isJsonObject(value) });
+function makeAjv(options: { coerceTypes: boolean }): Ajv {
+  const made = new Ajv({ ...options, allErrors: true, strict: false, verbose: true });
+  made.addFormat('date-time', (text: string) => parseTimestamp(text) !== undefined);
+  made.addKeyword({ keyword: 'x-json', type: 'object', validate: (_: unknown, value: unknown) => isJsonObject(value) });
+  return made;
+}
+
+const ajv = makeAjv({ coerceTypes: false });
+const coercingAjv = makeAjv({ coerceTypes: true });
 
 /** Compiles a schema into a check that answers every bad field, or none. */
 export function compileSchema(schema: Schema): (value: unknown) => FieldError[] {
@@ -121,6 +127,17 @@ export function badFields(target: Class, value: unknown): FieldError[] {
 export function validate(target: Class, value: unknown): void {
   const errors = badFields(target, value);
   if (errors.length > 0) throw invalidInput(errors);
+}
+
+const coercing = new Map<Class, ValidateFunction>();
+
+/** A copy of text fields, such as a query string's, with numbers and flags read from their text. Throws `input.invalid`. */
+export function coerceFields<T extends object>(target: Class<T>, fields: object): T {
+  let check = coercing.get(target);
+  if (!check) coercing.set(target, (check = coercingAjv.compile(schemaOf(target))));
+  const copy = { ...fields };
+  if (!check(copy)) throw invalidInput(fieldErrors(check.errors ?? []));
+  return copy as T;
 }
 
 function fieldErrors(errors: readonly ErrorObject[]): FieldError[] {

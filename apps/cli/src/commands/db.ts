@@ -1,0 +1,54 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Command } from 'commander';
+import { databaseDown, databaseReset, databaseStatus, databaseUp, psqlCommand } from '#lib/timescale';
+import { databaseOptions, print } from '../context.js';
+
+export function databaseCommand(): Command {
+  const db = new Command('db').description('The TimescaleDB of this checkout: up, down, status, psql, reset.').addHelpText(
+    'after',
+    `
+Where a database comes from, the first that applies:
+  1. DATABASE_URL or --database-url names one
+  2. Docker runs here: the service in docker-compose.yml
+  3. Debian or a relative: a private server from Debian's packages in .waylog/, no root needed`,
+  );
+  db.command('up')
+    .description('start the database if it does not run, and print its URL')
+    .action(async (_options, command: Command) => {
+      const { url, source } = await databaseUp(databaseOptions(command));
+      print(command, { url, source }, url);
+    });
+  db.command('down')
+    .description('stop it; the data stays')
+    .action(async (_options, command: Command) => {
+      const stopped = await databaseDown(databaseOptions(command));
+      print(command, { stopped }, stopped ? 'stopped' : 'it was not running');
+    });
+  db.command('status')
+    .description('say whether it runs, where, in which edition and how large it is')
+    .action(async (_options, command: Command) => {
+      const status = await databaseStatus(databaseOptions(command));
+      const lines = Object.entries(status)
+        .filter(([, value]) => value !== undefined)
+        .map(([name, value]) => `${name.padEnd(12)} ${String(value)}`);
+      print(command, status, lines.join('\n'));
+    });
+  db.command('psql')
+    .description('open psql on it')
+    .argument('[args...]', 'given to psql, after --')
+    .allowUnknownOption()
+    .action(async (args: string[], _options, command: Command) => {
+      const { program, args: all, env } = await psqlCommand(databaseOptions(command), args);
+      const [code] = (await once(spawn(program, all, { stdio: 'inherit', env }), 'exit')) as [number | null];
+      process.exitCode = code ?? 1;
+    });
+  db.command('reset')
+    .description('delete ALL data of the private or Docker database and start an empty one')
+    .requiredOption('--yes', 'yes, delete it')
+    .action(async (_options, command: Command) => {
+      const { url, source } = await databaseReset(databaseOptions(command));
+      print(command, { url, source }, url);
+    });
+  return db;
+}

@@ -1,0 +1,63 @@
+import type { INestApplicationContext } from '@nestjs/common';
+import { Command } from 'commander';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, flightProjections } from '#lib/flight';
+import { rebuild, type RebuildResult } from '#lib/projections';
+import { CheckpointWatch } from '#lib/projections';
+import { print, readyDatabase, withWaylog } from '../context.js';
+import { progressBar } from '../progress-bar.js';
+
+const names = flightProjections.map(({ name }) => name);
+
+export function rebuildCommand(): Command {
+  return new Command('rebuild')
+    .description('Make tables anew from the log, beside the live ones, and put them in their place. Reads go on meanwhile.')
+    .argument('[projections...]', `which: ${names.join(', ')}; all of them when none is named`)
+    .action(async (wanted: string[], _options, command: Command) => {
+      const results = await foldAnew(command, wanted, 'replace');
+      print(command, { results }, results.map((r) => line(r, 'replaced')).join('\n'));
+    });
+}
+
+export function verifyCommand(): Command {
+  return new Command('verify')
+    .description('Fold the log into shadow tables and compare them with the live ones by hash. Nothing is changed.')
+    .argument('[projections...]', `which: ${names.join(', ')}; all of them when none is named`)
+    .action(async (wanted: string[], _options, command: Command) => {
+      const results = await foldAnew(command, wanted, 'compare');
+      print(command, { results }, results.map((r) => line(r, 'compared')).join('\n'));
+      if (results.some(({ identical }) => !identical)) process.exitCode = 3;
+    });
+}
+
+async function foldAnew(command: Command, wanted: string[], mode: 'replace' | 'compare'): Promise<RebuildResult[]> {
+  const unknown = wanted.filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw new Error(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
+  const connectionString = await readyDatabase(command);
+  return withWaylog(command, async (app) => {
+    const store = app.get<EventStore>(EVENT_STORE);
+    await caughtUp(app, store);
+    const { events: total } = await store.backlog(store.beginning);
+    const results: RebuildResult[] = [];
+    for (const projection of flightProjections.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+      const bar = progressBar(projection.name.padEnd(15), total);
+      try {
+        results.push(
+          await rebuild({ projection, store, connectionString, mode, onProgress: (events) => bar.update(events) }),
+        );
+      } finally {
+        bar.stop();
+      }
+    }
+    return results;
+  });
+}
+
+/** A table that is behind would differ for no fault of its own. */
+async function caughtUp(app: INestApplicationContext, store: EventStore): Promise<void> {
+  await app.get(CheckpointWatch).waitFor(await store.head(), 10 * 60_000);
+}
+
+const line = ({ projection, events, live, rebuilt, identical }: RebuildResult, what: string): string =>
+  `${projection.padEnd(15)} ${what} · ${events} events · ${rebuilt.rows} rows · ` +
+  (identical ? 'identical' : `DIFFERENT: the live table had ${live.rows} rows, hash ${live.hash}, not ${rebuilt.hash}`);

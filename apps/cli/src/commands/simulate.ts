@@ -1,0 +1,59 @@
+import { CommandBus } from '@nestjs/cqrs';
+import { Command } from 'commander';
+import { playFlight, simulateFlight } from '#lib/flight';
+import { print, withWaylog } from '../context.js';
+import { progressBar } from '../progress-bar.js';
+
+interface Options {
+  readonly frames: number;
+  readonly flights: number;
+  readonly seed: number;
+  readonly rate: number;
+  readonly speed: number;
+  readonly id?: string;
+}
+
+export function simulateCommand(): Command {
+  return new Command('simulate')
+    .description('Record flights that never happened: frames that drift, refinements that come late, route chunks that merge.')
+    .option('--frames <n>', 'frames of each flight', Number, 500)
+    .option('--flights <n>', 'flights at the same time', Number, 1)
+    .option('--seed <n>', 'the same seed makes the same flight', Number, 1)
+    .option('--rate <n>', 'frames a second of flight', Number, 2)
+    .option('--speed <n>', 'times faster than the flight, 1 for real time; without it as fast as it goes', Number, Infinity)
+    .option('--id <id>', 'id of the flight (with several: its beginning)')
+    .action(async (options: Options, command: Command) => {
+      for (const name of ['frames', 'flights', 'rate', 'speed'] as const) {
+        if (!(options[name] > 0)) throw new Error(`--${name} takes a number above 0.`);
+      }
+      if (!Number.isInteger(options.seed)) throw new Error('--seed takes a whole number.');
+      const result = await withWaylog(command, (app) => simulate(app.get(CommandBus), options));
+      const { flightIds, commands, seconds } = result;
+      print(
+        command,
+        result,
+        `recorded ${flightIds.length} flights with ${commands} commands in ${seconds.toFixed(1)} s ` +
+          `(${Math.round(commands / seconds)}/s): ${flightIds.slice(0, 5).join(', ')}${flightIds.length > 5 ? ', ...' : ''}`,
+      );
+    });
+}
+
+async function simulate(bus: CommandBus, { frames, flights, seed, rate, speed, id }: Options) {
+  const prefix = id ?? `simulated-${seed}-${Date.now().toString(36)}`;
+  const flightIds = Array.from({ length: flights }, (_, n) => (flights === 1 ? prefix : `${prefix}-${n + 1}`));
+  const bar = progressBar('recording', frames * flights);
+  const began = performance.now();
+  let done = 0;
+  const counts = await Promise.all(
+    flightIds.map((flightId, n) =>
+      playFlight(
+        simulateFlight({ flightId, seed: seed + n, frames, framesPerSecond: rate, startedAt: new Date() }),
+        (step) => bus.execute(step),
+        { speed, onProgress: () => bar.update(++done) },
+      ),
+    ),
+  );
+  bar.stop();
+  const commands = counts.reduce((sum, count) => sum + count, 0);
+  return { flightIds, commands, seconds: (performance.now() - began) / 1_000 };
+}

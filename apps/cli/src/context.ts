@@ -1,0 +1,52 @@
+import { fileURLToPath } from 'node:url';
+import { ConsoleLogger, type INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { Command } from 'commander';
+import { WaylogModule } from '#lib/flight';
+import { databaseUp, type DatabaseOptions } from '#lib/timescale';
+import { migrate } from '../../../migrations/index.js';
+
+/** The checkout: dist/apps/cli/src is four folders below it. */
+const root = fileURLToPath(new URL('../../../..', import.meta.url));
+
+export interface GlobalOptions {
+  readonly databaseUrl?: string;
+  readonly json?: boolean;
+}
+
+export const globalsOf = (command: Command): GlobalOptions => command.optsWithGlobals();
+
+/** Progress is for people: it never mixes with a result on standard output. */
+export const progress = (line: string): void => console.error(line);
+
+/** The result of a command: JSON for programs, or the text made for people. */
+export function print(command: Command, result: object, text: string): void {
+  console.log(globalsOf(command).json ? JSON.stringify(result) : text);
+}
+
+export const databaseOptions = (command: Command): DatabaseOptions => {
+  const { databaseUrl } = globalsOf(command);
+  return { root, instance: 'dev', env: { ...process.env, ...(databaseUrl && { DATABASE_URL: databaseUrl }) }, progress };
+};
+
+/** The URL of a running database at the newest schema. */
+export async function readyDatabase(command: Command): Promise<string> {
+  const { url } = await databaseUp(databaseOptions(command));
+  await migrate(url, progress);
+  return url;
+}
+
+/** Runs `work` in a Waylog of this process; its projector helps when no server leads. */
+export async function withWaylog<T>(command: Command, work: (app: INestApplicationContext) => Promise<T>): Promise<T> {
+  const databaseUrl = await readyDatabase(command);
+  const module = WaylogModule.forRoot({ databaseUrl, poolSize: 10, applicationName: 'waylog cli' });
+  const app = await NestFactory.createApplicationContext(module, {
+    logger: new ConsoleLogger({ logLevels: ['error', 'warn'] }),
+    abortOnError: false,
+  });
+  try {
+    return await work(app);
+  } finally {
+    await app.close();
+  }
+}

@@ -1,0 +1,86 @@
+import { Controller, Delete, Get, Post, Put, UseInterceptors } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import { ApiTags } from '@nestjs/swagger';
+import {
+  ChunkHandle,
+  DeleteChunk,
+  GetChunkStates,
+  MergeChunk,
+  SaveChunkState,
+  Transact,
+  type CommandOptions,
+  type ReadOptions,
+  type TransactionStep,
+} from '#lib/flight';
+import { IsId, Optional } from '#lib/platform';
+import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
+import { Answers, PositionHeader } from './answer.js';
+import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
+import { AsOf } from './queries.js';
+
+// The chunk id stands in the path, so the body may leave it out.
+class ChunkInPath extends ChunkHandle {
+  @Optional() override readonly chunkId!: string;
+}
+
+class MergeTarget {
+  /** The id of the route chunk that gains the frames. */
+  @IsId() readonly into!: string;
+}
+
+class TransactionBody {
+  /** Commands without their flight, such as `{ "type": "UpdateWaypoint", "waypoint": { ... } }`. */
+  @IsArray() @ArrayMinSize(1) @ArrayMaxSize(1_000) readonly commands!: TransactionStep[];
+}
+
+/** Route chunks, and several changes at once. */
+@ApiTags('route chunks')
+@Controller('v1/flights/:id')
+@UseInterceptors(PositionHeader)
+export class ChunksController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Get('chunks')
+  @Answers(200, 'StoredChunks')
+  chunks(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetChunkStates(id, { ...options, asOf }));
+  }
+
+  @Put('chunks/:chunkId')
+  @Answers(200, 'CommandResult')
+  save(
+    @Id() flightId: string,
+    @Id('chunkId') chunkId: string,
+    @ValidBody(ChunkInPath) chunk: ChunkInPath,
+    @Sender() sender: CommandOptions,
+  ) {
+    refuseOtherId('chunkId', chunk.chunkId, chunkId);
+    return this.commands.execute(new SaveChunkState({ ...sender, flightId, chunk: { ...chunk, chunkId } }));
+  }
+
+  @Delete('chunks/:chunkId')
+  @Answers(200, 'CommandResult')
+  delete(@Id() flightId: string, @Id('chunkId') chunkId: string, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new DeleteChunk({ ...sender, flightId, chunkId }));
+  }
+
+  @Post('chunks/:chunkId/merge')
+  @Answers(200, 'CommandResult')
+  merge(
+    @Id() flightId: string,
+    @Id('chunkId') chunkId: string,
+    @ValidBody(MergeTarget) { into }: MergeTarget,
+    @Sender() sender: CommandOptions,
+  ) {
+    return this.commands.execute(new MergeChunk({ ...sender, flightId, chunkId, into }));
+  }
+
+  @Post('transactions')
+  @Answers(200, 'TransactionResult')
+  transact(@Id() flightId: string, @ValidBody(TransactionBody) { commands }: TransactionBody, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new Transact({ ...sender, flightId, commands }));
+  }
+}

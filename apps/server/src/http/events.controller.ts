@@ -1,0 +1,26 @@
+import { Controller, Get } from '@nestjs/common';
+import { QueryBus } from '@nestjs/cqrs';
+import { ApiTags } from '@nestjs/swagger';
+import { GetEvents, GetFlightEvents } from '#lib/flight';
+import { Answers } from './answer.js';
+import { Id, ValidQuery } from './input.js';
+import { EventsQuery, FlightEventsQuery } from './queries.js';
+
+/** The log itself: the audit trail of a flight, and all that happened. */
+@ApiTags('events')
+@Controller('v1')
+export class EventsController {
+  constructor(private readonly queries: QueryBus) {}
+
+  @Get('flights/:id/events')
+  @Answers(200, 'Events')
+  ofFlight(@Id() id: string, @ValidQuery(FlightEventsQuery) { fromRevision, limit }: FlightEventsQuery) {
+    return this.queries.execute(new GetFlightEvents(id, fromRevision, limit));
+  }
+
+  @Get('events')
+  @Answers(200, 'Events')
+  all(@ValidQuery(EventsQuery) { after, limit, types }: EventsQuery) {
+    return this.queries.execute(new GetEvents(after, limit, types?.split(',')));
+  }
+}

@@ -1,0 +1,81 @@
+import { Controller, Delete, Get, Patch, Post, Put, Res, UseInterceptors } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import { ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import {
+  CreateFlight,
+  DeleteFlight,
+  FlightChanges,
+  FlightStateFields,
+  GetFlight,
+  GetFlightState,
+  GetProcessingHistory,
+  ListFlights,
+  NewFlight,
+  SaveFlightState,
+  UpdateFlight,
+  type CommandOptions,
+  type ReadOptions,
+} from '#lib/flight';
+import { Answers, PositionHeader, setPosition } from './answer.js';
+import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
+import { AsOf, FlightsQuery, HistoryQuery } from './queries.js';
+
+@ApiTags('flights')
+@Controller('v1')
+@UseInterceptors(PositionHeader)
+export class FlightsController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Post('flights')
+  @Answers(201, 'CommandResult')
+  create(@ValidBody(NewFlight) flight: NewFlight, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new CreateFlight({ ...sender, flight }));
+  }
+
+  @Get('flights')
+  @Answers(200, 'FlightPage')
+  list(@ValidQuery(FlightsQuery) filter: FlightsQuery, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new ListFlights(filter, options));
+  }
+
+  @Get('flights/:id')
+  @Answers(200, 'Flight')
+  get(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetFlight(id, { ...options, asOf }));
+  }
+
+  @Patch('flights/:id')
+  @Answers(200, 'CommandResult')
+  update(@Id() flightId: string, @ValidBody(FlightChanges) changes: FlightChanges, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new UpdateFlight({ ...sender, flightId, changes }));
+  }
+
+  @Delete('flights/:id')
+  @Answers(204)
+  async delete(@Id() flightId: string, @Sender() sender: CommandOptions, @Res({ passthrough: true }) reply: FastifyReply) {
+    setPosition(reply, await this.commands.execute(new DeleteFlight({ ...sender, flightId })));
+  }
+
+  @Get('flights/:id/state')
+  @Answers(200, 'FlightState')
+  getState(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetFlightState(id, { ...options, asOf }));
+  }
+
+  @Put('flights/:id/state')
+  @Answers(200, 'CommandResult')
+  saveState(@Id() flightId: string, @ValidBody(FlightStateFields) state: FlightStateFields, @Sender() sender: CommandOptions) {
+    refuseOtherId('flightId', state.flightId, flightId);
+    return this.commands.execute(new SaveFlightState({ ...sender, flightId, state }));
+  }
+
+  @Get('processing-history')
+  @Answers(200, 'FlightStatePage')
+  history(@ValidQuery(HistoryQuery) filter: HistoryQuery, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetProcessingHistory(filter, options));
+  }
+}

@@ -1,0 +1,125 @@
+import { Controller, Delete, Get, Post, Put, UseInterceptors } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import { ApiTags } from '@nestjs/swagger';
+import {
+  FrameResult,
+  GetFrameResults,
+  GetHeadingHistory,
+  GetImageMetadata,
+  GetLatestHeading,
+  HeadingRecord,
+  ImageMetadata,
+  MAX_BATCH,
+  RemoveImage,
+  SaveFrameResult,
+  SaveFrameResults,
+  SaveHeading,
+  SaveHeadings,
+  SaveImageMetadata,
+  type CommandOptions,
+  type ReadOptions,
+} from '#lib/flight';
+import { Optional } from '#lib/platform';
+import { Answers, PositionHeader } from './answer.js';
+import { FrameId, Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
+import { AsOf, FramesQuery, HeadingsQuery } from './queries.js';
+
+// The frame id stands in the path, so the body may leave it out.
+class FrameInPath extends FrameResult {
+  @Optional() override readonly frameId!: number;
+}
+class HeadingInPath extends HeadingRecord {
+  @Optional() override readonly frameId!: number;
+}
+class ImageInPath extends ImageMetadata {
+  @Optional() override readonly frameId!: number;
+}
+
+/** What the camera frames of a flight gave: results, headings and images. */
+@ApiTags('frames')
+@Controller('v1/flights/:id')
+@UseInterceptors(PositionHeader)
+export class FramesController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Get('frames')
+  @Answers(200, 'StoredFrames')
+  frames(@Id() id: string, @ValidQuery(FramesQuery) { asOf, ...range }: FramesQuery, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetFrameResults(id, range, { ...options, asOf }));
+  }
+
+  @Put('frames/:frameId')
+  @Answers(200, 'CommandResult')
+  saveFrame(
+    @Id() flightId: string,
+    @FrameId() frameId: number,
+    @ValidBody(FrameInPath) frame: FrameInPath,
+    @Sender() sender: CommandOptions,
+  ) {
+    refuseOtherId('frameId', frame.frameId, frameId);
+    return this.commands.execute(new SaveFrameResult({ ...sender, flightId, frame: { ...frame, frameId } }));
+  }
+
+  @Post('frames')
+  @Answers(200, 'SavedResult')
+  saveFrames(@Id() flightId: string, @ValidBodies(FrameResult, MAX_BATCH) frames: FrameResult[], @Sender() sender: CommandOptions) {
+    return this.commands.execute(new SaveFrameResults({ ...sender, flightId, frames }));
+  }
+
+  @Get('headings')
+  @Answers(200, 'StoredHeadings')
+  headings(@Id() id: string, @ValidQuery(HeadingsQuery) { last, asOf }: HeadingsQuery, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetHeadingHistory(id, last, { ...options, asOf }));
+  }
+
+  @Get('headings/latest')
+  @Answers(200, 'StoredHeading')
+  latestHeading(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetLatestHeading(id, { ...options, asOf }));
+  }
+
+  @Put('headings/:frameId')
+  @Answers(200, 'CommandResult')
+  saveHeading(
+    @Id() flightId: string,
+    @FrameId() frameId: number,
+    @ValidBody(HeadingInPath) heading: HeadingInPath,
+    @Sender() sender: CommandOptions,
+  ) {
+    refuseOtherId('frameId', heading.frameId, frameId);
+    return this.commands.execute(new SaveHeading({ ...sender, flightId, heading: { ...heading, frameId } }));
+  }
+
+  @Post('headings')
+  @Answers(200, 'SavedResult')
+  saveHeadings(@Id() flightId: string, @ValidBodies(HeadingRecord, MAX_BATCH) headings: HeadingRecord[], @Sender() sender: CommandOptions) {
+    return this.commands.execute(new SaveHeadings({ ...sender, flightId, headings }));
+  }
+
+  @Get('images/:frameId')
+  @Answers(200, 'StoredImage')
+  image(@Id() id: string, @FrameId() frameId: number, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetImageMetadata(id, frameId, { ...options, asOf }));
+  }
+
+  @Put('images/:frameId')
+  @Answers(200, 'CommandResult')
+  saveImage(
+    @Id() flightId: string,
+    @FrameId() frameId: number,
+    @ValidBody(ImageInPath) image: ImageInPath,
+    @Sender() sender: CommandOptions,
+  ) {
+    refuseOtherId('frameId', image.frameId, frameId);
+    return this.commands.execute(new SaveImageMetadata({ ...sender, flightId, image: { ...image, frameId } }));
+  }
+
+  @Delete('images/:frameId')
+  @Answers(200, 'CommandResult')
+  removeImage(@Id() flightId: string, @FrameId() frameId: number, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new RemoveImage({ ...sender, flightId, frameId }));
+  }
+}

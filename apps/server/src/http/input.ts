@@ -1,0 +1,139 @@
+import { Body, createParamDecorator, Param, Query, type ExecutionContext, type PipeTransform } from '@nestjs/common';
+import { ApiBody, ApiHeader, ApiParam, ApiQuery } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
+import { badFields, coerceFields, compileSchema, IsId, invalidInput, schemaOf, type Class, type FieldError, type Schema } from '#lib/platform';
+import type { CommandOptions, ReadOptions } from '#lib/flight';
+import { referenceTo } from './schemas.js';
+
+class Check implements PipeTransform {
+  readonly #check: (value: unknown) => FieldError[];
+
+  constructor(schema: Schema) {
+    this.#check = compileSchema(schema);
+  }
+
+  transform(value: unknown): unknown {
+    const errors = this.#check(value);
+    if (errors.length > 0) throw invalidInput(errors);
+    return value;
+  }
+}
+
+type MethodTarget = Parameters<ParameterDecorator>;
+
+/** Applies a method decorator from a parameter, so that a parameter also says itself in the OpenAPI document. */
+function onMethod(decorator: MethodDecorator, target: MethodTarget[0], key: MethodTarget[1]): void {
+  if (key === undefined) return;
+  const descriptor = Object.getOwnPropertyDescriptor(target, key);
+  if (descriptor) decorator(target, key, descriptor);
+}
+
+/** The body, by the rules of a class; unknown fields are refused. */
+export const ValidBody =
+  (type: Class): ParameterDecorator =>
+  (target, key, index) => {
+    Body(new Check(schemaOf(type)))(target, key, index);
+    onMethod(ApiBody({ schema: referenceTo(type) }), target, key);
+  };
+
+/** A body that is a list of 1 to `maxItems` objects by the rules of a class. */
+export const ValidBodies =
+  (type: Class, maxItems: number): ParameterDecorator =>
+  (target, key, index) => {
+    const list = (items: Schema) => ({ type: 'array', minItems: 1, maxItems, items });
+    Body(new Check(list(schemaOf(type))))(target, key, index);
+    onMethod(ApiBody({ schema: list(referenceTo(type)) }), target, key);
+  };
+
+/** The query string, by the rules of a class; numbers are read from their text, unknown parameters are refused. */
+export const ValidQuery =
+  (type: Class): ParameterDecorator =>
+  (target, key, index) => {
+    Query({ transform: (value: object) => coerceFields(type, value) })(target, key, index);
+    const properties = schemaOf(type)['properties'] as Record<string, Schema>;
+    for (const [name, schema] of Object.entries(properties)) {
+      onMethod(ApiQuery({ name, required: false, schema }), target, key);
+    }
+  };
+
+class PathId {
+  @IsId() readonly id!: string;
+}
+
+/** An id in the path. */
+export const Id =
+  (name = 'id'): ParameterDecorator =>
+  (target, key, index) => {
+    const check = (id: string) => {
+      const [error] = badFields(PathId, { id });
+      if (error) throw invalidInput([{ ...error, field: name }]);
+      return id;
+    };
+    Param(name, { transform: check })(target, key, index);
+    onMethod(ApiParam({ name, schema: { type: 'string', maxLength: 128 } }), target, key);
+  };
+
+/** A frame number in the path. */
+export const FrameId = (): ParameterDecorator => (target, key, index) => {
+  const check = (text: string) => {
+    if (!/^\d{1,10}$/.test(text) || Number(text) > 2_147_483_647) {
+      throw invalidInput([{ field: 'frameId', message: 'must be a whole number from 0 to 2147483647' }]);
+    }
+    return Number(text);
+  };
+  Param('frameId', { transform: check })(target, key, index);
+  onMethod(ApiParam({ name: 'frameId', schema: { type: 'integer', minimum: 0 } }), target, key);
+};
+
+const header = (request: FastifyRequest, name: string): string | undefined => {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+};
+
+const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): CommandOptions => {
+  const request = context.switchToHttp().getRequest<FastifyRequest>();
+  const commandId = header(request, 'idempotency-key');
+  const [error] = commandId === undefined ? [] : badFields(PathId, { id: commandId });
+  if (error) throw invalidInput([{ ...error, field: 'Idempotency-Key' }]);
+  return { commandId, actor: 'http' };
+});
+
+/** Who sends a command: its id from Idempotency-Key. */
+export const Sender = (): ParameterDecorator => (target, key, index) => {
+  senderOf()(target, key, index);
+  onMethod(
+    ApiHeader({
+      name: 'Idempotency-Key',
+      required: false,
+      description: 'Makes a repeat of the command harmless: the same answer again, nothing recorded.',
+    }),
+    target,
+    key,
+  );
+};
+
+const freshnessOf = createParamDecorator((_: unknown, context: ExecutionContext): ReadOptions => {
+  const request = context.switchToHttp().getRequest<FastifyRequest>();
+  return { minPosition: header(request, 'waylog-min-position') };
+});
+
+/** How fresh a read must be, from Waylog-Min-Position. */
+export const Freshness = (): ParameterDecorator => (target, key, index) => {
+  freshnessOf()(target, key, index);
+  onMethod(
+    ApiHeader({
+      name: 'Waylog-Min-Position',
+      required: false,
+      description: 'Wait until the tables have the log up to this position, as a command answered it.',
+    }),
+    target,
+    key,
+  );
+};
+
+/** An id in the body must be that of the path. */
+export function refuseOtherId(field: string, inBody: unknown, inPath: string | number): void {
+  if (inBody !== undefined && inBody !== null && inBody !== inPath) {
+    throw invalidInput([{ field, message: `is ${JSON.stringify(inBody)}, but the path says ${JSON.stringify(inPath)}` }]);
+  }
+}

@@ -1,0 +1,81 @@
+import { ArgumentsHost, Catch, HttpException, Logger, type ExceptionFilter } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { WaylogError, type ErrorKind, type FieldError } from '#lib/platform';
+
+/** RFC 9457, with a stable code and, for bad input, every wrong field. */
+export interface Problem {
+  readonly type: string;
+  readonly code: string;
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly errors?: readonly FieldError[];
+}
+
+const statusOf: Record<ErrorKind, number> = { invalid: 400, forbidden: 403, 'not-found': 404, conflict: 409, unavailable: 503 };
+
+const titleOf: Record<number, string> = {
+  400: 'The input is invalid',
+  403: 'Not allowed',
+  404: 'Not found',
+  405: 'The method is not allowed here',
+  409: 'The state of things does not allow it',
+  413: 'The body is too large',
+  414: 'The address is too long',
+  415: 'The content type is not supported',
+  500: 'Waylog failed',
+  503: 'Not available at the moment',
+};
+
+const codeOf: Record<number, string> = {
+  400: 'input.invalid',
+  404: 'route.not-found',
+  413: 'body.too-large',
+  415: 'body.not-json',
+};
+
+/** The one place where errors become HTTP. What is not expected is logged whole and answered without its inside. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  readonly #log = new Logger('Http');
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const http = host.switchToHttp();
+    const reply = http.getResponse<FastifyReply>();
+    const problem = problemOf(error);
+    if (problem.status === 500) {
+      const { method, url } = http.getRequest<FastifyRequest>();
+      this.#log.error(`${method} ${url} failed`, error instanceof Error ? error.stack : String(error));
+    }
+    if (error instanceof WaylogError && typeof error.data['retryAfterSeconds'] === 'number') {
+      void reply.header('retry-after', String(error.data['retryAfterSeconds']));
+    }
+    void reply.status(problem.status).type('application/problem+json').send(problem);
+  }
+}
+
+export function problemOf(error: unknown): Problem {
+  if (error instanceof WaylogError) {
+    const errors = error.data['errors'] as readonly FieldError[] | undefined;
+    return problem(statusOf[error.kind], error.code, error.message, errors);
+  }
+  const status = error instanceof HttpException ? error.getStatus() : statusCodeOf(error);
+  if (status !== undefined && status >= 400 && status < 500) {
+    const detail = error instanceof Error ? error.message : 'The request cannot be answered.';
+    return problem(status, codeOf[status] ?? 'request.refused', detail);
+  }
+  return problem(500, 'internal', 'Something unexpected happened; the log of the server says what. The request may be sent again.');
+}
+
+const problem = (status: number, code: string, detail: string, errors?: readonly FieldError[]): Problem => ({
+  type: 'about:blank',
+  code,
+  title: titleOf[status] ?? 'The request was refused',
+  status,
+  detail,
+  ...(errors && { errors }),
+});
+
+/** Fastify's own errors (a body that is too large or no JSON) carry their status. */
+const statusCodeOf = (error: unknown): number | undefined =>
+  error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : undefined;

@@ -1,0 +1,93 @@
+import { Controller, Delete, Get, Patch, Post, Put, UseInterceptors } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import { ApiTags } from '@nestjs/swagger';
+import {
+  AddGeofence,
+  AddWaypoint,
+  GetGeofences,
+  GetWaypoints,
+  MAX_BATCH,
+  NewGeofence,
+  NewWaypoint,
+  RemoveGeofence,
+  UpdateGeofence,
+  UpdateWaypoint,
+  UpdateWaypoints,
+  Waypoint,
+  type CommandOptions,
+  type ReadOptions,
+} from '#lib/flight';
+import { Answers, PositionHeader } from './answer.js';
+import { Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
+import { AsOf, WaypointsQuery } from './queries.js';
+
+/** Waypoints and geofences. */
+@ApiTags('route')
+@Controller('v1/flights/:id')
+@UseInterceptors(PositionHeader)
+export class RouteController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Get('waypoints')
+  @Answers(200, 'StoredWaypoints')
+  waypoints(@Id() id: string, @ValidQuery(WaypointsQuery) { limit, asOf }: WaypointsQuery, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetWaypoints(id, limit, { ...options, asOf }));
+  }
+
+  @Post('waypoints')
+  @Answers(201, 'WaypointAdded')
+  addWaypoint(@Id() flightId: string, @ValidBody(NewWaypoint) waypoint: NewWaypoint, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new AddWaypoint({ ...sender, flightId, waypoint }));
+  }
+
+  @Put('waypoints/:waypointId')
+  @Answers(200, 'CommandResult')
+  updateWaypoint(
+    @Id() flightId: string,
+    @Id('waypointId') id: string,
+    @ValidBody(NewWaypoint) waypoint: NewWaypoint,
+    @Sender() sender: CommandOptions,
+  ) {
+    refuseOtherId('id', waypoint.id, id);
+    return this.commands.execute(new UpdateWaypoint({ ...sender, flightId, waypoint: { ...waypoint, id } }));
+  }
+
+  @Patch('waypoints')
+  @Answers(200, 'BatchResult')
+  updateWaypoints(@Id() flightId: string, @ValidBodies(Waypoint, MAX_BATCH) waypoints: Waypoint[], @Sender() sender: CommandOptions) {
+    return this.commands.execute(new UpdateWaypoints({ ...sender, flightId, waypoints }));
+  }
+
+  @Get('geofences')
+  @Answers(200, 'StoredGeofences')
+  geofences(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetGeofences(id, { ...options, asOf }));
+  }
+
+  @Post('geofences')
+  @Answers(201, 'GeofenceAdded')
+  addGeofence(@Id() flightId: string, @ValidBody(NewGeofence) geofence: NewGeofence, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new AddGeofence({ ...sender, flightId, geofence }));
+  }
+
+  @Put('geofences/:geofenceId')
+  @Answers(200, 'CommandResult')
+  updateGeofence(
+    @Id() flightId: string,
+    @Id('geofenceId') id: string,
+    @ValidBody(NewGeofence) geofence: NewGeofence,
+    @Sender() sender: CommandOptions,
+  ) {
+    refuseOtherId('id', geofence.id, id);
+    return this.commands.execute(new UpdateGeofence({ ...sender, flightId, geofence: { ...geofence, id } }));
+  }
+
+  @Delete('geofences/:geofenceId')
+  @Answers(200, 'CommandResult')
+  removeGeofence(@Id() flightId: string, @Id('geofenceId') geofenceId: string, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new RemoveGeofence({ ...sender, flightId, geofenceId }));
+  }
+}

@@ -1,0 +1,110 @@
+import { ChunkHandle, FlightStateFields, FrameResult, Geofence, GpsPoint, HeadingRecord, ImageMetadata, Waypoint } from '#lib/flight';
+import { schemaOf, type Class, type Schema } from '#lib/platform';
+
+/** The component schemas of the OpenAPI document: inputs from the rules of their classes, answers as stated here. */
+const inputs = new Map<string, Class>();
+
+/** A reference to the schema of an input class, which becomes a component of the document. */
+export function referenceTo(type: Class): Schema {
+  const known = inputs.get(type.name);
+  if (known && known !== type) throw new Error(`Two input classes are called ${type.name}; OpenAPI needs other names.`);
+  inputs.set(type.name, type);
+  return { $ref: `#/components/schemas/${type.name}` };
+}
+
+const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` });
+const list = (items: Schema): Schema => ({ type: 'array', items });
+const object = (properties: Record<string, Schema>, required = Object.keys(properties)): Schema => ({
+  type: 'object',
+  properties,
+  required,
+  additionalProperties: false,
+});
+const text: Schema = { type: 'string' };
+const time: Schema = { type: 'string', format: 'date-time' };
+const count: Schema = { type: 'integer', minimum: 0 };
+const position: Schema = { type: 'string', description: 'A place in the global order. Opaque: only compare it for equality.' };
+const recorded = { flightId: text, revision: count, position };
+const page = (items: Schema): Schema => object({ items: list(items), total: count, limit: count, offset: count });
+
+/** A stored object: every optional field of its input is there, null where nothing was given. */
+function answerOf(type: Class, more: Record<string, Schema> = {}): Schema {
+  const properties = { ...(schemaOf(type, referenceTo)['properties'] as Record<string, Schema>), ...more };
+  return object(properties);
+}
+
+const details = {
+  id: text,
+  name: text,
+  description: text,
+  startGps: ref('GpsPoint'),
+  altitude: { type: 'number' },
+  cameraParams: { type: 'object', additionalProperties: true },
+  createdAt: time,
+  updatedAt: time,
+};
+
+/** What the routes answer, by component name. */
+export const answers = (): Record<string, Schema> => ({
+  GpsPoint: schemaOf(GpsPoint),
+  CommandResult: object(recorded),
+  WaypointAdded: object({ ...recorded, waypointId: text }),
+  GeofenceAdded: object({ ...recorded, geofenceId: text }),
+  BatchResult: object({ ...recorded, success: { type: 'boolean' }, updatedCount: count, failedIds: list(text) }),
+  SavedResult: object({ ...recorded, saved: count }),
+  TransactionResult: object({ ...recorded, results: list({ type: 'object', additionalProperties: true }) }),
+  Flight: object({ ...details, waypoints: list(ref('StoredWaypoint')), geofences: list(ref('StoredGeofence')) }),
+  FlightPage: page(object(details)),
+  StoredWaypoint: answerOf(Waypoint),
+  StoredWaypoints: list(ref('StoredWaypoint')),
+  StoredGeofence: answerOf(Geofence),
+  StoredGeofences: list(ref('StoredGeofence')),
+  FlightState: answerOf(FlightStateFields, { flightId: text, createdAt: time, updatedAt: time }),
+  FlightStatePage: page(ref('FlightState')),
+  StoredFrame: answerOf(FrameResult, { refined: { type: 'boolean' }, updatedAt: time }),
+  StoredFrames: list(ref('StoredFrame')),
+  StoredHeading: answerOf(HeadingRecord),
+  StoredHeadings: list(ref('StoredHeading')),
+  StoredImage: answerOf(ImageMetadata, { metadata: { type: 'object', additionalProperties: true }, uploadedAt: time }),
+  StoredChunks: list(answerOf(ChunkHandle)),
+  Events: list(
+    object(
+      {
+        id: text,
+        streamId: text,
+        type: text,
+        schemaVersion: count,
+        revision: count,
+        position,
+        recordedAt: time,
+        data: { type: 'object', additionalProperties: true },
+        metadata: { type: 'object', additionalProperties: true },
+      },
+      ['id', 'type', 'revision', 'position', 'recordedAt', 'data', 'metadata'],
+    ),
+  ),
+  Problem: {
+    ...object(
+      {
+        type: text,
+        code: { type: 'string', description: 'Stable; for programs.' },
+        title: text,
+        status: count,
+        detail: { type: 'string', description: 'What happened, why, and what to do.' },
+        errors: list(object({ field: text, message: text })),
+      },
+      ['type', 'code', 'title', 'status', 'detail'],
+    ),
+  },
+});
+
+/** All components: what the routes answer and every input that they take. */
+export function components(): Record<string, Schema> {
+  const all = answers();
+  // Inputs refer to inputs: go on until no new one turns up.
+  for (let before = -1; before < inputs.size; ) {
+    before = inputs.size;
+    for (const [name, type] of inputs) all[name] = schemaOf(type, referenceTo);
+  }
+  return all;
+}

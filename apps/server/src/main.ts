@@ -1,0 +1,37 @@
+import { messageOf, readConfig, unavailable } from '#lib/platform';
+import { schemaState } from '../../../migrations/index.js';
+import { recordDemoFlight } from './demo.js';
+import { startServer } from './server.js';
+
+try {
+  const config = readConfig(process.env);
+  await refuseOtherSchema(config.databaseUrl);
+  const app = await startServer(config);
+  const url = await app.getUrl();
+  console.log(`Waylog listens on ${url}`);
+  if (config.demo && config.roles.includes('api')) {
+    const flightId = await recordDemoFlight(app);
+    console.log(`A demo flight is being recorded. Look at ${url}/v1/flights/${flightId} or browse ${url}/docs`);
+  }
+} catch (error) {
+  console.error(`Waylog did not start. ${messageOf(error)}`);
+  process.exit(1);
+}
+
+/** Tables that are not what the code expects would be written wrong, so the server does not start on them. */
+async function refuseOtherSchema(databaseUrl: string): Promise<void> {
+  const { missing, unknown } = await schemaState(databaseUrl);
+  if (unknown.length > 0) {
+    throw unavailable(
+      'schema.newer-than-code',
+      `The database has migrations that this version of Waylog does not know (${unknown.join(', ')}): a newer version ` +
+        `has been here. Deploy that version, or take its migrations back with it.`,
+    );
+  }
+  if (missing.length > 0) {
+    throw unavailable(
+      'schema.behind',
+      `The database lacks ${missing.length} migrations (${missing.join(', ')}). Run \`waylog migrate\` and start again.`,
+    );
+  }
+}

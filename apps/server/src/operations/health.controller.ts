@@ -1,0 +1,58 @@
+import { Controller, Get } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { HealthCheck, HealthCheckService, HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
+import pg from 'pg';
+import { messageOf } from '#lib/platform';
+import { ProjectionLag } from './projection-lag.js';
+
+/** Behind for longer than this without moving, the projections count as stuck. */
+const STUCK_AFTER_SECONDS = 60;
+
+@ApiTags('operations')
+@Controller('health')
+export class HealthController {
+  constructor(
+    private readonly health: HealthCheckService,
+    private readonly indicators: HealthIndicatorService,
+    private readonly pool: pg.Pool,
+    private readonly lag: ProjectionLag,
+  ) {}
+
+  /** The process answers. Nothing else is asked: a database that is down is no reason to restart the server. */
+  @Get('live')
+  live() {
+    return { status: 'ok' };
+  }
+
+  /** Commands and queries can be served; 503 with the reason when not. */
+  @Get('ready')
+  @HealthCheck()
+  ready() {
+    return this.health.check([() => this.#database(), () => this.#projections()]);
+  }
+
+  async #database(): Promise<HealthIndicatorResult> {
+    const check = this.indicators.check('database');
+    try {
+      const { rows } = await this.pool.query<{ postgresql: string; timescaledb: string | null }>(
+        `select current_setting('server_version') as postgresql,
+                (select extversion from pg_extension where extname = 'timescaledb') as timescaledb`,
+      );
+      return check.up({ ...rows[0] });
+    } catch (error) {
+      return check.down({ reason: `The database does not answer: ${messageOf(error)}` });
+    }
+  }
+
+  async #projections(): Promise<HealthIndicatorResult> {
+    const check = this.indicators.check('projections');
+    try {
+      const lag = await this.lag.measure();
+      return lag.seconds > STUCK_AFTER_SECONDS
+        ? check.down({ ...lag, reason: `The tables are ${lag.events} events behind, the oldest ${lag.seconds} s old.` })
+        : check.up({ ...lag });
+    } catch (error) {
+      return check.down({ reason: `The checkpoints cannot be read: ${messageOf(error)}` });
+    }
+  }
+}

@@ -1,0 +1,29 @@
+import 'reflect-metadata';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Config } from '#lib/platform';
+import { serveOpenApi } from './http/openapi.js';
+import { ServerLogger } from './logger.js';
+import { ServerModule } from './server.module.js';
+
+/** 5,000 waypoints or frames, the most that one command takes, are about 1.5 MiB. */
+const BODY_LIMIT = 8 * 1024 * 1024;
+
+/** A server that listens; `await app.getUrl()` says where. */
+export async function startServer(config: Config): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    bodyLimit: BODY_LIMIT,
+    // 128 characters of an id, each up to four bytes and percent-encoded.
+    routerOptions: { maxParamLength: 2_000 },
+    requestTimeout: 30_000,
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
+    logger: new ServerLogger({ json: config.logFormat === 'json', logLevels: ['error', 'warn', 'log'] }),
+  });
+  app.enableShutdownHooks();
+  if (config.roles.includes('api')) serveOpenApi(app);
+  await app.listen({ port: config.port, host: config.host });
+  return app;
+}

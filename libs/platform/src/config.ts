@@ -1,0 +1,77 @@
+import { invalidInput, type FieldError } from './errors.js';
+
+export type Role = 'api' | 'projector';
+
+export interface Config {
+  readonly databaseUrl: string;
+  /** Connections to the database. */
+  readonly poolSize: number;
+  readonly host: string;
+  readonly port: number;
+  /** What this process does: answer HTTP, fold events into tables, or both. */
+  readonly roles: readonly Role[];
+  /** Commands that may wait before more are refused with 503. */
+  readonly maxPendingCommands: number;
+  readonly logFormat: 'pretty' | 'json';
+  /** Records a demo flight while the server runs. */
+  readonly demo: boolean;
+}
+
+/** Every variable with its meaning and default: for `--help` and the documentation. */
+export const variables = {
+  DATABASE_URL: 'where the TimescaleDB is, such as postgres://user:password@127.0.0.1:5432/waylog (required)',
+  DATABASE_POOL_SIZE: 'connections to the database, 1 to 1000 (50)',
+  HOST: 'the address to listen on (127.0.0.1)',
+  PORT: 'the port to listen on, 0 for any free one (3000)',
+  WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
+  WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
+  WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
+  LOG_FORMAT: 'pretty or json (pretty)',
+} as const;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The whole environment, checked once. Throws `config.invalid` that names every bad variable together. */
+export function readConfig(env: Environment): Config {
+  const errors: FieldError[] = [];
+  const text = (name: keyof typeof variables, fallback: string) => env[name] || fallback;
+  const number = (name: keyof typeof variables, fallback: number, min: number, max: number) => {
+    const value = Number(text(name, String(fallback)));
+    if (!Number.isInteger(value) || value < min || value > max) {
+      errors.push({ field: name, message: `is ${JSON.stringify(env[name])}; it must be a whole number from ${min} to ${max}` });
+    }
+    return value;
+  };
+  const oneOf = <T extends string>(name: keyof typeof variables, fallback: T, ...allowed: T[]): T => {
+    const value = text(name, fallback);
+    if (!allowed.includes(value as T)) {
+      errors.push({ field: name, message: `is ${JSON.stringify(value)}; it must be one of ${allowed.join(', ')}` });
+    }
+    return value as T;
+  };
+  const databaseUrl = text('DATABASE_URL', '');
+  if (!/^postgres(ql)?:\/\//.test(databaseUrl)) {
+    errors.push({
+      field: 'DATABASE_URL',
+      message: databaseUrl
+        ? 'is no PostgreSQL URL: it must begin with postgres://'
+        : 'is missing: `npm start` or `waylog db up` gives you a database, or name your own',
+    });
+  }
+  const roles = text('WAYLOG_ROLES', 'api,projector').split(',');
+  if (!roles.every((role) => role === 'api' || role === 'projector')) {
+    errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
+  }
+  const config: Config = {
+    databaseUrl,
+    poolSize: number('DATABASE_POOL_SIZE', 50, 1, 1_000),
+    host: text('HOST', '127.0.0.1'),
+    port: number('PORT', 3_000, 0, 65_535),
+    roles: roles as Role[],
+    maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
+    logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
+    demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
+  };
+  if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
+  return config;
+}

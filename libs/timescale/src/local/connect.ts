@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import pg from 'pg';
+
+import { codeOf } from './database-error.js';
+
+/** A server that starts, recovers or stops says so with this SQLSTATE. */
+const CANNOT_CONNECT_NOW = '57P03';
+const NO_SUCH_DATABASE = '3D000';
+
+/** Connects, runs `work`, disconnects. */
+export async function connected<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    application_name: 'waylog db',
+  });
+  // A server that goes away while we talk to it also emits; the query's own rejection is what we report.
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/**
+ * Waits until the server takes connections, and makes the database if it is not there yet.
+ *
+ * @param urlFor the URL of a database of this server, by name
+ */
+export async function ensureDatabase(
+  urlFor: (database: string) => string,
+  patience: { ms: number; signal?: AbortSignal | undefined },
+): Promise<void> {
+  const end = Date.now() + patience.ms;
+  for (;;) {
+    patience.signal?.throwIfAborted();
+    try {
+      await connected(urlFor('waylog'), () => Promise.resolve());
+      return;
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === NO_SUCH_DATABASE) {
+        await connected(urlFor('postgres'), (client) => client.query('create database waylog'));
+      } else if ((code === CANNOT_CONNECT_NOW || code === 'ECONNREFUSED') && Date.now() < end)
+        await sleep(50);
+      else throw error;
+    }
+  }
+}

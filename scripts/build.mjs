@@ -1,0 +1,3 @@
+import { fail, prepare } from './lib/prepare.mjs';
+
+await prepare().catch(fail);

@@ -1,0 +1,33 @@
+// Unit, database and end-to-end tests against a database server of their own: npm test [-- jest options]
+import { spawn } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fail, prepare, root, say } from './lib/prepare.mjs';
+
+try {
+  await prepare();
+  const { databaseUp, databaseDown } = await import('../dist/libs/timescale/src/index.js');
+  const options = { root, instance: 'test', env: process.env, progress: say };
+  const database = await databaseUp(options);
+  const report = join(root, '.waylog', 'test-report.json');
+  rmSync(report, { force: true });
+  const jest = ['node_modules/jest/bin/jest.js', '--maxWorkers=2', '--json', `--outputFile=${report}`, ...process.argv.slice(2)];
+  const code = await new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, jest, {
+      cwd: root,
+      // With --json jest prints its report to standard output; the readable one goes to standard error.
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: { ...process.env, WAYLOG_TEST_DATABASE_URL: database.url },
+    });
+    child.on('error', reject);
+    child.on('exit', resolve);
+  });
+  if (database.stoppable) await databaseDown(options);
+  const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  // A test file that does not even load counts as a failed test.
+  const failed = numFailedTests + numRuntimeErrorTestSuites;
+  console.log(`${numPassedTests} passed, ${failed} failed${numPendingTests > 0 ? `, ${numPendingTests} skipped` : ''}`);
+  process.exitCode = code === 0 && failed === 0 ? 0 : 1;
+} catch (error) {
+  fail(error);
+}

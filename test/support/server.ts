@@ -1,0 +1,93 @@
+import { Ajv } from 'ajv';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { readConfig } from '#lib/platform';
+import { startServer } from '../../apps/server/src/server.js';
+import { testDatabase, type TestDatabase } from './database.js';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into answers of every shape
+  readonly body: any;
+}
+
+export interface HttpClient {
+  readonly call: (method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<Answer>;
+}
+
+/** Calls a server as a client would: JSON in, JSON out. */
+export const httpClient = (baseUrl: () => string): HttpClient => ({
+  async call(method, path, body, headers = {}) {
+    const response = await fetch(baseUrl() + path, {
+      method,
+      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json');
+    return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text };
+  },
+});
+
+interface OpenApi {
+  readonly paths: Record<string, Record<string, { responses: Record<string, { content?: Record<string, { schema: object }> }> }>>;
+  readonly components: object;
+}
+
+/** Throws when an answer is not what the server's own OpenAPI document says of its route. */
+function openApiCheck(document: OpenApi) {
+  const routes = Object.entries(document.paths).map(([path, methods]) => ({
+    pattern: new RegExp(`^${path.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+    methods,
+  }));
+  const ajv = new Ajv({ strict: false, validateFormats: false });
+  ajv.addSchema({ $id: 'openapi', components: document.components });
+  return (method: string, path: string, { status, headers, body }: Answer) => {
+    const route = routes.find(({ pattern }) => pattern.test(path.split('?')[0] as string));
+    const responses = route?.methods[method.toLowerCase()]?.responses;
+    if (!responses) return;
+    const response = responses[String(status)] ?? (status >= 400 ? responses['default'] : undefined);
+    if (!response) throw new Error(`${method} ${path} answered ${status}, which OpenAPI does not know.`);
+    const type = headers.get('content-type')?.split(';')[0] ?? '';
+    const schema = response.content?.[type]?.schema as { $ref?: string } | undefined;
+    if (!schema?.$ref) return;
+    if (!ajv.validate({ $ref: `openapi${schema.$ref}` }, body)) {
+      throw new Error(`${method} ${path}: the answer is not a ${schema.$ref}: ${ajv.errorsText()}\n${JSON.stringify(body).slice(0, 500)}`);
+    }
+  };
+}
+
+/** A server in this process over a database of its own, for all the tests of a file. */
+export function useServer(env: Record<string, string> = {}) {
+  let app: NestFastifyApplication;
+  let store: TestDatabase;
+  let url: string;
+  let check: ReturnType<typeof openApiCheck>;
+  beforeAll(async () => {
+    store = await testDatabase();
+    app = await startServer(readConfig({ DATABASE_URL: store.url, PORT: '0', ...env }));
+    url = await app.getUrl();
+    check = openApiCheck((await client.call('GET', '/openapi.json')).body as OpenApi);
+  }, 60_000);
+  afterAll(async () => {
+    await app.close();
+    await store.drop();
+  }, 60_000);
+  const client = httpClient(() => url);
+  return {
+    get app() {
+      return app;
+    },
+    get store() {
+      return store;
+    },
+    get url() {
+      return url;
+    },
+    async call(...request: Parameters<HttpClient['call']>): Promise<Answer> {
+      const answer = await client.call(...request);
+      check(request[0], request[1], answer);
+      return answer;
+    },
+  };
+}
