@@ -41,5 +41,5 @@ export * from './waypoints/update-waypoints.js';
 export * from './waypoints/waypoint.js';
 export * from './waypoints/waypoints.queries.js';
 export * from './simulation/play.js';
-export * from './simulation/seeded-random.js';
 export * from './simulation/simulate-flight.js';
+export * from './ulog/index.js';

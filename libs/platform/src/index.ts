@@ -7,3 +7,4 @@ export * from './retry.js';
 export * from './timestamp.js';
 export * from './waker.js';
 export * from './validation.js';
+export * from './seeded-random.js';

@@ -99,7 +99,7 @@ const nullable = (schema: Schema): Schema =>
     : { anyOf: [schema, { type: 'null' }] };
 
 function makeAjv(options: { coerceTypes: boolean }): Ajv {
-  const made = new Ajv({ ...options, allErrors: true, strict: false, verbose: true });
+  const made = new Ajv({ ...options, allErrors: true, strict: false, strictNumbers: true, verbose: true });
   made.addFormat('date-time', (text: string) => parseTimestamp(text) !== undefined);
   made.addKeyword({ keyword: 'x-json', type: 'object', validate: (_: unknown, value: unknown) => isJsonObject(value) });
   return made;

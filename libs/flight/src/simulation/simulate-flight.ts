@@ -1,3 +1,4 @@
+import { seededRandom } from '#lib/platform';
 import type { FlightCommand } from '../command.js';
 import type { Point } from '../events.js';
 import { CreateFlight } from '../flight/create-flight.js';
@@ -10,7 +11,6 @@ import { SaveChunkState, type ChunkHandle } from '../route-chunks/save-chunk-sta
 import { Transact } from '../transact.js';
 import { UpdateWaypoint } from '../waypoints/update-waypoint.js';
 import type { Waypoint } from '../waypoints/waypoint.js';
-import { seededRandom } from './seeded-random.js';
 
 export interface SimulationOptions {
   readonly flightId: string;

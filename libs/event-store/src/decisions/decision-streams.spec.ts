@@ -1,0 +1,239 @@
+import { WaylogError } from '#lib/platform';
+import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
+import type { AppendOutcome, AppendRequest } from '../event-store.js';
+import type { CommandContext, Decider } from './decider.js';
+import { DecisionStreams, type DecisionStreamsOptions } from './decision-streams.js';
+
+// A purse: coins go in and out, and it never holds fewer than none.
+type Coins = { type: 'Added' | 'Taken'; data: { coins: number } };
+interface Purse {
+  coins: number;
+  history: Map<number, number>;
+}
+const decider: Decider<Purse, Coins> = {
+  version: 1,
+  initialState: () => ({ coins: 0, history: new Map() }),
+  evolve: (purse, { type, data }) => {
+    purse.coins += type === 'Added' ? data.coins : -data.coins;
+    purse.history.set(purse.history.size, data.coins);
+    return purse;
+  },
+  fork: ({ coins, history }) => ({ coins, history: new Map(history) }),
+  sizeOf: ({ history }) => history.size,
+};
+const add = (coins: number) => (): Coins[] => [{ type: 'Added', data: { coins } }];
+const take = (coins: number) => (purse: Purse): Coins[] => {
+  if (purse.coins < coins) throw new WaylogError('purse.too-empty', 'conflict', `only ${purse.coins}`);
+  return [{ type: 'Taken', data: { coins } }];
+};
+const atLeast = (coins: number) => (purse: Purse): Coins[] =>
+  purse.coins >= coins ? [] : [{ type: 'Added', data: { coins: coins - purse.coins } }];
+const as = (commandId?: string, command = 'Add'): CommandContext => ({ command, ...(commandId && { commandId }) });
+
+/** A store whose appends can be held, failed or counted. */
+class ControlledStore extends InMemoryEventStore {
+  appends: (readonly AppendRequest[])[] = [];
+  reads = 0;
+  before: (() => Promise<void>) | undefined;
+  override async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    this.appends.push(requests);
+    await this.before?.();
+    return super.append(requests);
+  }
+  override readStream(...args: Parameters<InMemoryEventStore['readStream']>) {
+    this.reads++;
+    return super.readStream(...args);
+  }
+}
+
+describe('DecisionStreams', () => {
+  let store: ControlledStore;
+  const open = (options: Partial<DecisionStreamsOptions<Purse, Coins>> = {}) =>
+    new DecisionStreams({ store, decider, category: 'purse', ...options });
+  const typesOf = async () => (await store.readAll({ limit: 100 })).map(({ type, data }) => `${type} ${String(data['coins'])}`);
+  beforeEach(() => {
+    store = new ControlledStore();
+  });
+
+  it('decides commands of one stream in order, each on what those before it did', async () => {
+    const purses = open();
+    const results = await Promise.allSettled([
+      purses.change('p', add(5), as()),
+      purses.change('p', take(3), as()),
+      purses.change('p', take(3), as()),
+      purses.change('p', add(1), as()),
+      purses.change('p', take(3), as()),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+    expect(await typesOf()).toEqual(['Added 5', 'Taken 3', 'Added 1', 'Taken 3']);
+    expect(results.map((r) => (r.status === 'fulfilled' ? r.value.revision : -1))).toEqual([0, 1, -1, 2, 3]);
+  });
+
+  it('sends what gathers during an append together in the next one', async () => {
+    const purses = open();
+    let release = () => undefined as void;
+    store.before = () => new Promise((resolve) => (release = resolve));
+    const first = purses.change('p', add(1), as());
+    while (store.appends.length === 0) await new Promise(setImmediate);
+    const rest = Array.from({ length: 50 }, () => purses.change('p', add(1), as()));
+    store.before = undefined;
+    release();
+    await Promise.all([first, ...rest]);
+    expect(store.appends.map(([request]) => request?.events.length)).toEqual([1, 50]);
+  });
+
+  it('reads just the events it missed when another process has written', async () => {
+    const [mine, theirs] = [open(), open()];
+    await mine.change('p', add(1), as());
+    await theirs.change('p', add(2), as());
+    const from: unknown[] = [];
+    const read = store.readStream.bind(store);
+    store.readStream = (stream, options) => {
+      from.push(options?.fromRevision);
+      return read(stream, options);
+    };
+    await mine.change('p', take(3), as());
+    expect(from).toEqual([1]);
+    expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Taken 3']);
+  });
+
+  it('never refuses or shrugs on a state that another process has moved on', async () => {
+    const [mine, theirs] = [open(), open()];
+    await mine.change('p', add(5), as());
+    await theirs.change('p', take(5), as());
+    // By my cache there are 5: no news. By the log there are none.
+    await mine.change('p', atLeast(5), as());
+    await theirs.change('p', add(100), as());
+    // By my cache there are 5 again: refuse. By the log there are 105.
+    await mine.change('p', take(50), as());
+    expect(await typesOf()).toEqual(['Added 5', 'Taken 5', 'Added 5', 'Added 100', 'Taken 50']);
+  });
+
+  it('loses nothing when many processes write one stream', async () => {
+    const processes = Array.from({ length: 8 }, () => open());
+    await Promise.all(processes.flatMap((purses) => Array.from({ length: 25 }, () => purses.change('p', add(1), as()))));
+    expect((await open().load('p')).state.coins).toBe(200);
+  });
+
+  it('answers nobody before the log has accepted what the answer rests on', async () => {
+    const purses = open();
+    store.before = () => Promise.reject(new Error('the disk is full'));
+    const results = await Promise.allSettled([
+      purses.change('p', add(5), as()),
+      purses.change('p', take(9), as()),
+      purses.change('p', atLeast(5), as()),
+    ]);
+    // Not even the refusal, which rests on 5 coins that never came.
+    expect(results.map((r) => (r.status === 'rejected' ? String(r.reason) : 'done'))).toEqual(
+      Array.from({ length: 3 }, () => 'Error: the disk is full'),
+    );
+    store.before = undefined;
+    await purses.change('p', add(1), as());
+    expect(await typesOf()).toEqual(['Added 1']);
+  });
+
+  describe('a command with an id', () => {
+    it('changes nothing when it is sent again, and answers the same', async () => {
+      const purses = open();
+      const decide = (coins: number) => () => ({ events: add(coins)(), answer: { said: `thanks for ${coins}` } });
+      const first = await purses.change('p', decide(5), as('c1'));
+      await purses.change('p', add(1), as());
+      expect(await purses.change('p', decide(5), as('c1'))).toEqual(first);
+      // Also in a process that has nothing but the log.
+      expect(await open().change('p', decide(5), as('c1'))).toEqual(first);
+      expect(await typesOf()).toEqual(['Added 5', 'Added 1']);
+    });
+
+    it('is one command also when it is sent twice at once', async () => {
+      const purses = open();
+      const [a, b] = await Promise.all([purses.change('p', add(5), as('c1')), purses.change('p', add(5), as('c1'))]);
+      expect(a).toEqual(b);
+      expect(await typesOf()).toEqual(['Added 5']);
+    });
+
+    it('is not another command with the same id', async () => {
+      const purses = open();
+      await purses.change('p', add(5), as('c1'));
+      await expect(purses.change('p', take(1), as('c1', 'Take'))).rejects.toMatchObject({ code: 'command.id-reused' });
+    });
+
+    it('is remembered through snapshots', async () => {
+      const purses = open({ snapshotEvery: 3 });
+      const first = await purses.change('p', add(5), as('c1'));
+      for (let n = 0; n < 6; n++) await purses.change('p', add(1), as());
+      await purses.drain();
+      const cold = open({ snapshotEvery: 3 });
+      expect(await cold.change('p', add(5), as('c1'))).toEqual(first);
+    });
+  });
+
+  it('loads from a snapshot what it would load from the beginning', async () => {
+    const purses = open({ snapshotEvery: 10 });
+    for (let n = 0; n < 25; n++) await purses.change('p', add(n), as());
+    await purses.drain();
+    expect(await store.loadSnapshot('purse-p', 1)).toMatchObject({ revision: 19 });
+    const from: unknown[] = [];
+    const read = store.readStream.bind(store);
+    store.readStream = (stream, options) => {
+      from.push(options?.fromRevision);
+      return read(stream, options);
+    };
+    const withSnapshot = await open().load('p');
+    expect(from).toEqual([20]);
+    const { state } = await new DecisionStreams({ store, decider: { ...decider, version: 2 }, category: 'purse' }).load('p');
+    expect(withSnapshot.state).toEqual(state);
+  });
+
+  it('refuses commands over its limit at once, and loses none below it', async () => {
+    const purses = open({ maxPending: 3 });
+    let release = () => undefined as void;
+    store.before = () => new Promise((resolve) => (release = resolve));
+    const accepted = [1, 2, 3].map((n) => purses.change('p', add(n), as()));
+    await expect(purses.change('p', add(4), as())).rejects.toMatchObject({
+      code: 'commands.overloaded',
+      kind: 'unavailable',
+      data: { retryAfterSeconds: 1 },
+    });
+    while (store.appends.length === 0) await new Promise(setImmediate);
+    store.before = undefined;
+    release();
+    await Promise.all(accepted);
+    expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Added 3']);
+  });
+
+  it('drains: what was accepted is answered, what comes later is refused', async () => {
+    const purses = open();
+    const accepted = Array.from({ length: 20 }, (_, n) => purses.change(`p${n}`, add(1), as()));
+    const drained = purses.drain();
+    await expect(purses.change('p', add(1), as())).rejects.toMatchObject({ code: 'commands.stopping' });
+    await drained;
+    expect(await Promise.all(accepted)).toHaveLength(20);
+    expect(await typesOf()).toHaveLength(20);
+  });
+
+  it('keeps no more states in memory than it may', async () => {
+    const purses = open({ cacheSize: 10 });
+    for (let n = 0; n < 30; n++) await purses.change(`p${n}`, add(1), as());
+    store.reads = 0;
+    await purses.change('p29', add(1), as());
+    expect(store.reads).toBe(0);
+    await purses.change('p0', add(1), as());
+    expect(store.reads).toBe(1);
+  });
+
+  it('says on every event which command it comes from, in answer to what, and who sent it', async () => {
+    const purses = open();
+    await purses.change('p', add(1), { command: 'Add', commandId: 'c1', correlationId: 'talk', causationId: 'why', actor: 'me' });
+    await purses.change('p', add(2), as());
+    const [named, unnamed] = await store.readAll({ limit: 2 });
+    expect(named?.metadata).toEqual({ command: 'Add', commandId: 'c1', correlationId: 'talk', causationId: 'why', actor: 'me' });
+    expect(unnamed?.metadata).toEqual({
+      command: 'Add',
+      commandId: unnamed?.id,
+      correlationId: unnamed?.id,
+      causationId: unnamed?.id,
+      actor: 'unknown',
+    });
+    expect(named?.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+  });
+});

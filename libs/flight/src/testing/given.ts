@@ -1,0 +1,48 @@
+import { WaylogError } from '#lib/platform';
+import type { Decision } from '#lib/event-store';
+import type { FlightEvent, FlightEvents, FlightEventType } from '../events.js';
+import { evolve, noFlight, type Flight } from '../flight.js';
+
+/** When the commands of these tests are sent. */
+export const NOW = '2026-05-01T12:00:00.000Z';
+
+export const event = <Type extends FlightEventType>(type: Type, data: FlightEvents[Type]): FlightEvent =>
+  ({ type, data }) as FlightEvent;
+
+/** Given these events, when this is decided, then these events (or a refusal): decisions read as sentences. */
+export function given(...history: FlightEvent[]) {
+  const flight = () => history.reduce<Flight>(evolve, noFlight());
+  return {
+    when(decide: Decision<Flight, FlightEvent>) {
+      const run = () => {
+        const decided = decide(flight());
+        return 'answer' in decided ? decided : { events: decided, answer: {} };
+      };
+      return {
+        then: (...expected: FlightEvent[]) => expect(run().events).toEqual(expected),
+        thenNothing: () => expect(run().events).toEqual([]),
+        thenAnswer: (answer: object) => expect(run().answer).toEqual(answer),
+        thenRefused(code: string) {
+          let refusal: unknown;
+          try {
+            run();
+          } catch (error) {
+            refusal = error;
+          }
+          expect(refusal).toBeInstanceOf(WaylogError);
+          expect((refusal as WaylogError).code).toBe(code);
+        },
+      };
+    },
+  };
+}
+
+export const created = event('FlightCreated', {
+  name: 'Test',
+  description: '',
+  startGps: { lat: 63.4, lon: 10.4 },
+  altitude: 120,
+  cameraParams: {},
+  createdAt: NOW,
+  updatedAt: NOW,
+});

@@ -1,0 +1,12 @@
+export { flightIdOfFile } from './flight-id.js';
+export { DEFAULT_RATE, readUlog, type ReadUlogOptions } from './read-ulog.js';
+export { IMPORT_BATCH, ulogCommandCount, ulogCommands, type UlogCommandOptions } from './ulog-commands.js';
+export {
+  reportLines,
+  type UlogFlight,
+  type UlogFrame,
+  type UlogReport,
+  type UlogSource,
+  type UlogVehicle,
+  type UlogWaypoint,
+} from './ulog-flight.js';

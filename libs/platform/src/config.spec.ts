@@ -1,0 +1,24 @@
+import { readConfig } from './config.js';
+
+const DATABASE_URL = 'postgres://u:p@127.0.0.1/waylog';
+
+describe('readConfig', () => {
+  it('needs no more than a database, and listens on loopback then', () => {
+    expect(readConfig({ DATABASE_URL })).toEqual({
+      databaseUrl: DATABASE_URL,
+      poolSize: 50,
+      host: '127.0.0.1',
+      port: 3_000,
+      roles: ['api', 'projector'],
+      maxPendingCommands: 10_000,
+      logFormat: 'pretty',
+      demo: false,
+    });
+  });
+
+  it('names every bad variable together', () => {
+    expect(() => readConfig({ PORT: '70000', DATABASE_POOL_SIZE: 'many', WAYLOG_ROLES: 'cook', LOG_FORMAT: 'xml' })).toThrow(
+      /DATABASE_URL.*WAYLOG_ROLES.*DATABASE_POOL_SIZE.*PORT.*LOG_FORMAT/s,
+    );
+  });
+});

@@ -1,0 +1,75 @@
+import { Controller, Get, Injectable, Module, Param } from '@nestjs/common';
+import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import { CreateFlight, FlightDatabase, GetFlight, UpdateWaypoint, WaylogModule } from '#lib/flight';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { aFlight, aWaypoint } from './support/samples.js';
+
+/** Somebody else's module: it knows Waylog's buses and FlightDatabase, nothing more. */
+@Injectable()
+class ResultManager {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+    private readonly flights: FlightDatabase,
+  ) {}
+
+  async refine(flightId: string) {
+    await this.flights.insertFlight(aFlight(flightId, 2));
+    const { position } = await this.commands.execute(
+      new UpdateWaypoint({ flightId, waypoint: aWaypoint(1, { refined: true }), actor: 'result-manager' }),
+    );
+    return this.queries.execute(new GetFlight(flightId, { minPosition: position }));
+  }
+}
+
+@Controller('refined')
+class RefinedController {
+  constructor(private readonly results: ResultManager) {}
+
+  @Get(':id')
+  async get(@Param('id') id: string) {
+    return (await this.results.refine(id)).waypoints;
+  }
+}
+
+@Module({ controllers: [RefinedController], providers: [ResultManager] })
+class ForeignModule {}
+
+describe('Waylog in a foreign NestJS application', () => {
+  let database: TestDatabase;
+  let app: NestFastifyApplication;
+  beforeAll(async () => {
+    database = await testDatabase();
+    const testing = await Test.createTestingModule({
+      imports: [WaylogModule.forRoot({ databaseUrl: database.url }), ForeignModule],
+    }).compile();
+    app = testing.createNestApplication<NestFastifyApplication>(new FastifyAdapter());
+    await app.init();
+  });
+  afterAll(async () => {
+    await app.close();
+    await database.drop();
+  });
+
+  it('is there by injection, and reads what was written', async () => {
+    const answer = await app.inject({ method: 'GET', url: '/refined/theirs' });
+    expect(answer.json()).toEqual([aWaypoint(0), aWaypoint(1, { refined: true })]);
+  });
+
+  it('adds no routes of its own', async () => {
+    expect((await app.inject({ method: 'GET', url: '/v1/flights' })).statusCode).toBe(404);
+  });
+
+  it('refuses the same inputs as over HTTP', async () => {
+    const flight = { ...aFlight('bad'), altitude: Number.NaN };
+    await expect(app.get(CommandBus).execute(new CreateFlight({ flight }))).rejects.toMatchObject({
+      code: 'input.invalid',
+      data: { errors: [{ field: 'flight.altitude' }] },
+    });
+    await expect(app.get(CommandBus).execute(new CreateFlight({ flight: undefined as never }))).rejects.toMatchObject({
+      code: 'input.invalid',
+    });
+  });
+});

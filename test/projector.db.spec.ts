@@ -1,0 +1,149 @@
+import pg from 'pg';
+import { CreateFlight, EVENT_STORE, FlightDatabase, flightProjections, SaveFrameResult, UpdateWaypoint } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { CheckpointWatch, loadCheckpoints, Projection, Projector, upsert, type TableDefinition } from '#lib/projections';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { aFlight, aFrame, aWaypoint } from './support/samples.js';
+import { tableHashes } from './support/tables.js';
+import { startWaylog, type RunningWaylog } from './support/waylog.js';
+
+describe('the projector', () => {
+  let database: TestDatabase;
+  const running: RunningWaylog[] = [];
+  const start = async (projector = true) => {
+    const waylog = await startWaylog(database.url, { projector });
+    running.push(waylog);
+    return waylog;
+  };
+  beforeEach(async () => {
+    database = await testDatabase();
+  });
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((waylog) => waylog.close()));
+    await database.drop();
+  });
+  /** Resolves when a condition holds; the test's own time limit ends a wait in vain. */
+  const until = async (condition: () => boolean | Promise<boolean>) => {
+    while (!(await condition())) await new Promise(setImmediate);
+  };
+  const stateOf = (waylog: RunningWaylog) => waylog.app.get(Projector).status.state;
+  const leaders = (all: RunningWaylog[]) => all.filter((waylog) => stateOf(waylog) === 'active');
+  const write = async (waylog: RunningWaylog, id: string) => {
+    await waylog.execute(new CreateFlight({ flight: aFlight(id, 3) }));
+    return waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(1) }));
+  };
+  const folded = (waylog: RunningWaylog, position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 20_000);
+
+  it('is active in one process of several, and another takes over when that one ends', async () => {
+    const all = await Promise.all([start(), start(), start()]);
+    await until(() => leaders(all).length === 1);
+    const [leader] = leaders(all) as [RunningWaylog];
+    const others = all.filter((waylog) => waylog !== leader);
+    await folded(leader, (await write(others[0] as RunningWaylog, 'a')).position);
+    expect(others.map(stateOf)).toEqual(['standby', 'standby']);
+
+    await leader.app.get(Projector).stop();
+    await until(() => leaders(others).length === 1);
+    const { position } = await write(others[0] as RunningWaylog, 'b');
+    await folded(others[0] as RunningWaylog, position);
+    expect(await (others[1] as RunningWaylog).database.getFrameResults('b')).toHaveLength(1);
+  });
+
+  it('takes over, and doubles nothing, when the connection of the leader is cut again and again', async () => {
+    const all = await Promise.all([start(), start()]);
+    const [writer] = all as [RunningWaylog];
+    await writer.execute(new CreateFlight({ flight: aFlight('cut', 10) }));
+    let position = '0';
+    for (let n = 0; n < 200; n++) {
+      ({ position } = await writer.execute(new UpdateWaypoint({ flightId: 'cut', waypoint: aWaypoint(n % 10, { confidence: n / 200 }) })));
+      if (n % 20 === 10) {
+        await database.pool.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waylog projector flight' and datname = current_database()`,
+        );
+      }
+    }
+    await folded(writer, position);
+    expect(await writer.database.getWaypoints('cut')).toEqual(
+      Array.from({ length: 10 }, (_, n) => aWaypoint(n, { confidence: (190 + n) / 200 })),
+    );
+  });
+
+  it('wakes without a notification: a lost one costs a poll, not an event', async () => {
+    const waylog = await start();
+    await until(() => stateOf(waylog) === 'active');
+    // An event that nobody is told of.
+    await database.pool.query(`
+      create or replace function pg_temp.quiet() returns void language sql as $$
+        insert into log.streams (stream_id) values ('flight-quiet');
+        insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata)
+        select 1, stream_key, 0, gen_random_uuid(), 'FlightDeleted', 1, now(), '{}', '{}' from log.streams where stream_id = 'flight-quiet';
+      $$; select pg_temp.quiet()`);
+    await folded(waylog, '1');
+    await until(() => waylog.app.get(Projector).status.eventsFolded === 1);
+  });
+
+  it('stops at a gap in a stream instead of writing half a story, and says where', async () => {
+    const writer = await start(false);
+    await write(writer, 'gap');
+    // As if revision 1 had been lost.
+    await database.pool.query(`delete from log.events where revision = 1`);
+    const waylog = await start();
+    await until(() => stateOf(waylog) === 'failing');
+    expect(waylog.app.get(Projector).status.lastError?.message).toMatch(/read revision 2 of flight-gap .* but revision 1 comes next/);
+    const { rows } = await database.pool.query(`select from flight.flights`);
+    expect(rows).toEqual([]);
+  });
+
+  it('does not write when its checkpoint was moved by somebody else', async () => {
+    const waylog = await start();
+    await folded(waylog, (await write(waylog, 'moved')).position);
+    const before = await tableHashes(database.url);
+    // Another writer with the same checkpoint: what a second leader would be.
+    const [checkpoint] = await loadCheckpoints(database.pool, ['flights']);
+    await database.pool.query(`update projection.checkpoints set position = $1`, [String(Number(checkpoint?.position) - 1)]);
+    await waylog.execute(new SaveFrameResult({ flightId: 'moved', frame: aFrame(2) }));
+    // It starts over from the records, which say that one event is to be folded again: a gap by its own books.
+    await until(() => stateOf(waylog) === 'failing');
+    expect(await tableHashes(database.url)).toEqual(before);
+  });
+
+  it('makes the table of a projection that is new, or has a new version, from the whole log', async () => {
+    const writer = await start();
+    await folded(writer, (await write(writer, 'old')).position);
+    await writer.app.get(Projector).stop();
+    await database.pool.query(`create table flight.flight_names (id text primary key, name text not null)`);
+    const table: TableDefinition = { schema: 'flight', name: 'flight_names', columns: { id: 'text', name: 'text' }, key: ['id'] };
+    const version = (n: number, prefix: string) =>
+      new Projection<{ FlightCreated: { name: string } }>('flight_names', n, table).on('FlightCreated', ({ streamId, data }) =>
+        upsert({ id: streamId, name: prefix + data.name }),
+      ) as unknown as Projection;
+    const names = async () => (await database.pool.query<{ name: string }>(`select name from flight.flight_names order by 1`)).rows.map((r) => r.name);
+
+    for (const [n, prefix] of [[1, ''], [2, 'new ']] as const) {
+      const projector = new Projector({
+        name: 'flight',
+        projections: [...flightProjections, version(n, prefix)],
+        store: writer.app.get<EventStore>(EVENT_STORE),
+        pool: writer.app.get(pg.Pool),
+        connectionString: database.url,
+        log: { info: () => undefined, warn: () => undefined },
+      });
+      projector.start();
+      await until(() => projector.status.state === 'active');
+      const { position } = await write(writer, `flight ${n}`);
+      await folded(writer, position);
+      await until(async () => (await names()).length === n + 1);
+      await projector.stop();
+    }
+    expect(await names()).toEqual(['new Flight flight 1', 'new Flight flight 2', 'new Flight old']);
+  });
+
+  it('lets whoever has written read it, at once, from another process', async () => {
+    const [writer, reader] = [await start(), await start(false)] as const;
+    for (let n = 0; n < 50; n++) {
+      const { position } = await write(writer, `mine-${n}`);
+      await reader.app.get(CheckpointWatch).waitFor(position, 20_000);
+      expect(await reader.app.get(FlightDatabase).getFrameResults(`mine-${n}`)).toHaveLength(1);
+    }
+  });
+});

@@ -1,0 +1,95 @@
+import { EVENT_STORE, flightProjections, playFlight, simulateFlight } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { CheckpointWatch, rebuild } from '#lib/projections';
+import { aFrame } from './support/samples.js';
+import { tableHashes } from './support/tables.js';
+import { useWaylog } from './support/waylog.js';
+import { SaveFrameResult } from '#lib/flight';
+
+describe('a rebuild', () => {
+  const waylog = useWaylog();
+  const store = () => waylog.app.get<EventStore>(EVENT_STORE);
+  const run = async (name: string, mode: 'replace' | 'compare') => {
+    const projection = flightProjections.find((p) => p.name === name);
+    if (!projection) throw new Error(name);
+    return rebuild({ projection, store: store(), connectionString: waylog.store.url, mode, batchSize: 200 });
+  };
+  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 10_000);
+
+  beforeAll(async () => {
+    await Promise.all(
+      [1, 2, 3].map((seed) =>
+        playFlight(simulateFlight({ flightId: `rebuild-${seed}`, seed, frames: 120 }), waylog.execute, { speed: Infinity }),
+      ),
+    );
+    await settled();
+  }, 60_000);
+
+  it('makes every table again, identical to the live one by hash', async () => {
+    const before = await tableHashes(waylog.store.url);
+    expect(Object.values(before).every((hash) => !hash.startsWith('0 rows'))).toBe(true);
+    for (const { name } of flightProjections) {
+      expect(await run(name, 'replace')).toMatchObject({ projection: name, identical: true });
+    }
+    expect(await tableHashes(waylog.store.url)).toEqual(before);
+  });
+
+  it('leaves hypertables hypertables, with keys, checks and settings', async () => {
+    const shape = async () => {
+      const { rows } = await waylog.store.pool.query(
+        `select c.relname, c.reloptions,
+                (select count(*)::integer from pg_constraint k where k.conrelid = c.oid) as constraints,
+                (select count(*)::integer from pg_index i where i.indrelid = c.oid) as indexes,
+                exists (select from timescaledb_information.hypertables h where h.hypertable_name = c.relname and h.hypertable_schema = 'flight') as hyper
+           from pg_class c where c.relnamespace = 'flight'::regnamespace and c.relkind = 'r' order by 1`,
+      );
+      return rows as unknown[];
+    };
+    const before = await shape();
+    for (const name of ['frame_results', 'heading_history', 'waypoints']) await run(name, 'replace');
+    expect(await shape()).toEqual(before);
+  });
+
+  it('is written to by the projector from the moment it is in place', async () => {
+    await run('frame_results', 'replace');
+    const { position } = await waylog.execute(new SaveFrameResult({ flightId: 'rebuild-1', frame: aFrame(900) }));
+    await waylog.app.get(CheckpointWatch).waitFor(position, 10_000);
+    const { rows } = await waylog.store.pool.query(`select from flight.frame_results where frame_id = 900`);
+    expect(rows).toHaveLength(1);
+  });
+
+  it('goes on while flights are written, and misses nothing', async () => {
+    const writing = playFlight(simulateFlight({ flightId: 'meanwhile', seed: 9, frames: 300 }), waylog.execute, { speed: Infinity });
+    await run('frame_results', 'replace');
+    await run('waypoints', 'replace');
+    await writing;
+    await settled();
+    for (const { name } of flightProjections) expect(await run(name, 'compare')).toMatchObject({ identical: true });
+  }, 60_000);
+
+  it('finds a row that was changed by hand, and mends it', async () => {
+    await waylog.store.pool.query(`update flight.waypoints set lat = lat + 1e-9 where flight_id = 'rebuild-2' and id = 'wp-3'`);
+    expect(await run('waypoints', 'compare')).toMatchObject({ identical: false });
+    expect(await run('waypoints', 'replace')).toMatchObject({ identical: false });
+    expect(await run('waypoints', 'compare')).toMatchObject({ identical: true });
+  });
+
+  it('finds a row that is gone, and one that should not be there', async () => {
+    await waylog.store.pool.query(`delete from flight.frame_results where flight_id = 'rebuild-3' and frame_id = 5`);
+    expect(await run('frame_results', 'compare')).toMatchObject({ identical: false });
+    await run('frame_results', 'replace');
+    await waylog.store.pool.query(
+      `insert into flight.heading_history (flight_id, frame_id, heading, "timestamp") values ('nowhere', 1, 1, now())`,
+    );
+    expect(await run('heading_history', 'compare')).toMatchObject({ identical: false });
+    await run('heading_history', 'replace');
+    expect(await run('heading_history', 'compare')).toMatchObject({ identical: true });
+  });
+
+  it('is refused while another one of the same projection runs', async () => {
+    const results = await Promise.allSettled([run('frame_results', 'compare'), run('frame_results', 'compare')]);
+    const refused = results.filter(({ status }) => status === 'rejected');
+    expect(refused).toMatchObject([{ reason: { code: 'projection.rebuild-running' } }]);
+  });
+});
+

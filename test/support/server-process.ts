@@ -1,0 +1,40 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { httpClient, type HttpClient } from './server.js';
+
+export interface ServerProcess extends HttpClient {
+  readonly url: string;
+  /** Ends it and answers how it ended: its exit code, or the signal. */
+  readonly end: (signal: 'SIGKILL' | 'SIGTERM') => Promise<number | string>;
+  readonly output: () => string;
+}
+
+/** The server as a process of its own, built by `npm test`, so that it can be killed. */
+export async function serverProcess(databaseUrl: string, env: Record<string, string> = {}): Promise<ServerProcess> {
+  const child: ChildProcess = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
+    env: { ...process.env, DATABASE_URL: databaseUrl, PORT: '0', HOST: '127.0.0.1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
+  const url = await new Promise<string>((resolve, reject) => {
+    const read = (data: Buffer) => {
+      output += data.toString();
+      const [, found] = /Waylog listens on (\S+)/.exec(output) ?? [];
+      if (found) resolve(found);
+    };
+    child.stdout?.on('data', read);
+    child.stderr?.on('data', read);
+    void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
+  });
+  return {
+    url,
+    output: () => output,
+    end: async (signal) => {
+      child.kill(signal);
+      const [code, by] = await ended;
+      return by ?? code ?? 'unknown';
+    },
+    ...httpClient(() => url),
+  };
+}
