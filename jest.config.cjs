@@ -10,7 +10,10 @@ const base = {
   testEnvironmentOptions: { customExportConditions: ['app-source', 'node', 'node-addons'] },
   setupFiles: ['reflect-metadata'],
   transform: {
-    '^.+\\.[tj]s$': ['@swc/jest', { ...swcrc, module: { type: 'commonjs' }, swcrc: false, sourceMaps: 'inline' }],
+    '^.+\\.[tj]s$': [
+      '@swc/jest',
+      { ...swcrc, module: { type: 'commonjs' }, swcrc: false, sourceMaps: 'inline' },
+    ],
   },
   transformIgnorePatterns: [`/node_modules/(?!(?:.*/node_modules/)?(?:${esmOnly.join('|')})/)`],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
@@ -20,7 +23,12 @@ const roots = '<rootDir>/{apps,libs,migrations,test,bench}/**';
 // The name of a test file says what it needs: .spec.ts nothing, .db.spec.ts a TimescaleDB, .e2e.spec.ts a running server.
 module.exports = {
   projects: [
-    { ...base, displayName: 'unit', testMatch: [`${roots}/*.spec.ts`], testPathIgnorePatterns: ['/node_modules/', '\\.(db|e2e)\\.spec\\.ts$'] },
+    {
+      ...base,
+      displayName: 'unit',
+      testMatch: [`${roots}/*.spec.ts`],
+      testPathIgnorePatterns: ['/node_modules/', '\\.(db|e2e)\\.spec\\.ts$'],
+    },
     { ...base, displayName: 'database', testMatch: [`${roots}/*.db.spec.ts`] },
     { ...base, displayName: 'e2e', testMatch: [`${roots}/*.e2e.spec.ts`] },
   ],

@@ -86,7 +86,9 @@ export class FlightTables1790000003000 implements MigrationInterface {
         primary key (flight_id, frame_id, "timestamp")
       )`);
     await runner.query(hypertable('flight.heading_history'));
-    await runner.query(`create index heading_history_in_time on flight.heading_history (flight_id, "timestamp" desc, frame_id desc)`);
+    await runner.query(
+      `create index heading_history_in_time on flight.heading_history (flight_id, "timestamp" desc, frame_id desc)`,
+    );
     await runner.query(`
       create table flight.flight_images (
         flight_id text collate "C" not null,
@@ -113,7 +115,9 @@ export class FlightTables1790000003000 implements MigrationInterface {
         updated_at timestamptz not null,
         primary key (flight_id, chunk_id)
       )`);
-    await runner.query(`comment on table flight.chunks is 'Route chunks of a flight; nothing to do with the chunks of a hypertable'`);
+    await runner.query(
+      `comment on table flight.chunks is 'Route chunks of a flight; nothing to do with the chunks of a hypertable'`,
+    );
   }
 
   async down(runner: QueryRunner): Promise<void> {

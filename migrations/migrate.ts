@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { DataSource } from 'typeorm';
-import { migrations } from './index.js';
+import { migrations } from './all.js';
 
 type Progress = (line: string) => void;
 
@@ -24,11 +24,17 @@ export const revert = (url: string, steps: number, progress: Progress = () => un
     for (let step = 0; step < steps; step++) await source.undoLastMigration({ transaction: 'each' });
   });
 
-async function locked<T>(url: string, progress: Progress, work: (source: DataSource) => Promise<T>): Promise<T> {
+async function locked<T>(
+  url: string,
+  progress: Progress,
+  work: (source: DataSource) => Promise<T>,
+): Promise<T> {
   const guard = new pg.Client({ connectionString: url, application_name: 'waylog migrations' });
   await guard.connect();
   try {
-    const { rows } = await guard.query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [MIGRATION_LOCK]);
+    const { rows } = await guard.query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [
+      MIGRATION_LOCK,
+    ]);
     if (!rows[0]?.free) {
       progress('another process is migrating this database; waiting for it');
       await guard.query(`select pg_advisory_lock($1)`, [MIGRATION_LOCK]);
@@ -63,7 +69,9 @@ export async function schemaState(url: string): Promise<SchemaState> {
   const client = new pg.Client({ connectionString: url, application_name: 'waylog migrations' });
   await client.connect();
   try {
-    const { rows: tables } = await client.query<{ found: string | null }>(`select to_regclass('waylog_migrations') as found`);
+    const { rows: tables } = await client.query<{ found: string | null }>(
+      `select to_regclass('waylog_migrations') as found`,
+    );
     const { rows } = tables[0]?.found
       ? await client.query<{ name: string }>(`select name from waylog_migrations order by id`)
       : { rows: [] };

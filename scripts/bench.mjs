@@ -7,7 +7,9 @@ try {
   const options = { root, instance: 'bench', env: process.env, progress: say };
   const database = await databaseUp(options);
   try {
-    await run(process.execPath, ['dist/bench/main.js', ...process.argv.slice(2)], { WAYLOG_BENCH_DATABASE_URL: database.url });
+    await run(process.execPath, ['dist/bench/main.js', ...process.argv.slice(2)], {
+      WAYLOG_BENCH_DATABASE_URL: database.url,
+    });
   } finally {
     if (database.stoppable) await databaseDown(options);
   }

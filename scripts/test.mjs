@@ -11,7 +11,13 @@ try {
   const database = await databaseUp(options);
   const report = join(root, '.waylog', 'test-report.json');
   rmSync(report, { force: true });
-  const jest = ['node_modules/jest/bin/jest.js', '--maxWorkers=2', '--json', `--outputFile=${report}`, ...process.argv.slice(2)];
+  const jest = [
+    'node_modules/jest/bin/jest.js',
+    '--maxWorkers=2',
+    '--json',
+    `--outputFile=${report}`,
+    ...process.argv.slice(2),
+  ];
   const code = await new Promise((resolve, reject) => {
     const child = spawn(process.execPath, jest, {
       cwd: root,
@@ -23,10 +29,14 @@ try {
     child.on('exit', resolve);
   });
   if (database.stoppable) await databaseDown(options);
-  const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites } = JSON.parse(
+    readFileSync(report, 'utf8'),
+  );
   // A test file that does not even load counts as a failed test.
   const failed = numFailedTests + numRuntimeErrorTestSuites;
-  console.log(`${numPassedTests} passed, ${failed} failed${numPendingTests > 0 ? `, ${numPendingTests} skipped` : ''}`);
+  console.log(
+    `${numPassedTests} passed, ${failed} failed${numPendingTests > 0 ? `, ${numPendingTests} skipped` : ''}`,
+  );
   process.exitCode = code === 0 && failed === 0 ? 0 : 1;
 } catch (error) {
   fail(error);

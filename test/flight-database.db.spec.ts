@@ -15,7 +15,15 @@ describe('FlightDatabase', () => {
   };
   const rowsOf = async (id: string) => {
     const counts: Record<string, number> = {};
-    for (const table of ['waypoints', 'geofences', 'flight_state', 'frame_results', 'heading_history', 'flight_images', 'chunks']) {
+    for (const table of [
+      'waypoints',
+      'geofences',
+      'flight_state',
+      'frame_results',
+      'heading_history',
+      'flight_images',
+      'chunks',
+    ]) {
       const { rows } = await waylog.store.pool.query<{ n: number }>(
         `select count(*)::integer as n from flight.${table} where flight_id = $1`,
         [id],
@@ -35,12 +43,19 @@ describe('FlightDatabase', () => {
       expect(stored).toMatchObject(details);
       expect(stored?.waypoints).toEqual(waypoints);
       expect(stored?.geofences).toEqual(geofences);
-      expect(await db().loadFlightState(id)).toMatchObject({ flightId: id, status: 'created', framesProcessed: 0 });
+      expect(await db().loadFlightState(id)).toMatchObject({
+        flightId: id,
+        status: 'created',
+        framesProcessed: 0,
+      });
     });
 
     test('Duplicate flight_id: Raises IntegrityError', async () => {
       const id = await given();
-      await expect(db().insertFlight(aFlight(id))).rejects.toMatchObject({ code: 'flight.already-exists', kind: 'conflict' });
+      await expect(db().insertFlight(aFlight(id))).rejects.toMatchObject({
+        code: 'flight.already-exists',
+        kind: 'conflict',
+      });
     });
 
     test('Transaction rollback: Error mid-insert → complete rollback', async () => {
@@ -48,10 +63,14 @@ describe('FlightDatabase', () => {
       const broken = aFlight(id, 50);
       // The last waypoint takes the id of the first: everything before it is fine.
       const waypoints = [...(broken.waypoints ?? []), aWaypoint(0)];
-      await expect(db().insertFlight({ ...broken, waypoints })).rejects.toMatchObject({ code: 'waypoint.already-exists' });
+      await expect(db().insertFlight({ ...broken, waypoints })).rejects.toMatchObject({
+        code: 'waypoint.already-exists',
+      });
       expect(await db().getFlightById(id)).toBeNull();
       expect(Object.values(await rowsOf(id)).every((n) => n === 0)).toBe(true);
-      const { rows } = await waylog.store.pool.query(`select from log.streams where stream_id = $1`, [`flight-${id}`]);
+      const { rows } = await waylog.store.pool.query(`select from log.streams where stream_id = $1`, [
+        `flight-${id}`,
+      ]);
       expect(rows).toHaveLength(0);
     });
   });
@@ -60,7 +79,11 @@ describe('FlightDatabase', () => {
     test('Update existing flight: Returns True', async () => {
       const id = await given();
       expect(await db().updateFlight({ id, name: 'Renamed', description: 'and described' })).toBe(true);
-      expect(await db().getFlightById(id)).toMatchObject({ name: 'Renamed', description: 'and described', altitude: 120.5 });
+      expect(await db().getFlightById(id)).toMatchObject({
+        name: 'Renamed',
+        description: 'and described',
+        altitude: 120.5,
+      });
     });
 
     test('Update non-existent flight: Returns False', async () => {
@@ -78,7 +101,8 @@ describe('FlightDatabase', () => {
 
     test('Pagination: offset=100, limit=50 → returns flights 100-149', async () => {
       const names = Array.from({ length: 160 }, (_, n) => `Page ${String(n).padStart(3, '0')}`);
-      for (const [n, name] of names.entries()) await db().insertFlight(aFlight(newId(), 0, { name, createdAt: at(n) }));
+      for (const [n, name] of names.entries())
+        await db().insertFlight(aFlight(newId(), 0, { name, createdAt: at(n) }));
       const found = await db().queryFlights({ name: 'Page %' }, 50, 100);
       expect(found.map(({ name }) => name)).toEqual(names.slice(100, 150));
     });
@@ -148,7 +172,9 @@ describe('FlightDatabase', () => {
     });
 
     test('Non-existent flight: Raises ForeignKeyError', async () => {
-      await expect(db().insertWaypoint('nowhere', aWaypoint(1))).rejects.toMatchObject({ code: 'flight.not-found' });
+      await expect(db().insertWaypoint('nowhere', aWaypoint(1))).rejects.toMatchObject({
+        code: 'flight.not-found',
+      });
     });
   });
 
@@ -168,7 +194,9 @@ describe('FlightDatabase', () => {
       // The rate is a figure of `npm run bench`; here it is that none of 1,000 updates in a row is lost.
       const id = await given(100);
       const updates = Array.from({ length: 1_000 }, (_, n) => aWaypoint(n % 100, { confidence: n / 1_000 }));
-      const answers = await Promise.all(updates.map((waypoint) => db().updateWaypoint(id, waypoint.id, waypoint)));
+      const answers = await Promise.all(
+        updates.map((waypoint) => db().updateWaypoint(id, waypoint.id, waypoint)),
+      );
       expect(answers.every((answer) => answer)).toBe(true);
       expect(await db().getWaypoints(id)).toEqual(updates.slice(900));
     });
@@ -178,14 +206,27 @@ describe('FlightDatabase', () => {
     test('Batch update 100: All succeed', async () => {
       const id = await given(100);
       const refined = Array.from({ length: 100 }, (_, n) => aWaypoint(n, { refined: true }));
-      expect(await db().batchUpdateWaypoints(id, refined)).toEqual({ success: true, updatedCount: 100, failedIds: [] });
+      expect(await db().batchUpdateWaypoints(id, refined)).toEqual({
+        success: true,
+        updatedCount: 100,
+        failedIds: [],
+      });
       expect(await db().getWaypoints(id)).toEqual(refined);
     });
 
     test('Partial failure: Returns failed_ids', async () => {
       const id = await given(2);
-      const batch = [aWaypoint(0, { refined: true }), aWaypoint(8), aWaypoint(1, { refined: true }), aWaypoint(9)];
-      expect(await db().batchUpdateWaypoints(id, batch)).toEqual({ success: false, updatedCount: 2, failedIds: ['w8', 'w9'] });
+      const batch = [
+        aWaypoint(0, { refined: true }),
+        aWaypoint(8),
+        aWaypoint(1, { refined: true }),
+        aWaypoint(9),
+      ];
+      expect(await db().batchUpdateWaypoints(id, batch)).toEqual({
+        success: false,
+        updatedCount: 2,
+        failedIds: ['w8', 'w9'],
+      });
       expect(await db().getWaypoints(id)).toEqual([batch[0], batch[2]]);
     });
   });
@@ -212,7 +253,13 @@ describe('FlightDatabase', () => {
     test('Update state → overwrites', async () => {
       const id = await given();
       await db().saveFlightState(state(id));
-      const later = { ...state(id), framesProcessed: 13, currentFrame: null, blocked: true, searchGridSize: null };
+      const later = {
+        ...state(id),
+        framesProcessed: 13,
+        currentFrame: null,
+        blocked: true,
+        searchGridSize: null,
+      };
       await db().saveFlightState(later);
       expect(await db().loadFlightState(id)).toEqual(later);
       expect((await rowsOf(id))['flight_state']).toBe(1);
@@ -233,14 +280,24 @@ describe('FlightDatabase', () => {
   describe('query_processing_history', () => {
     const saved = async (status: string, updatedAt: string) => {
       const flightId = await given();
-      await db().saveFlightState({ flightId, status, framesProcessed: 1, framesTotal: 1, blocked: false, updatedAt });
+      await db().saveFlightState({
+        flightId,
+        status,
+        framesProcessed: 1,
+        framesTotal: 1,
+        blocked: false,
+        updatedAt,
+      });
       return flightId;
     };
 
     test('Query by date range → returns flights', async () => {
       const ids = [];
       for (const day of [1, 2, 3, 4]) ids.push(await saved('dated', `2019-07-0${day}T10:00:00.000Z`));
-      const found = await db().queryProcessingHistory({ from: '2019-07-02T00:00:00Z', to: '2019-07-03T23:59:59Z' });
+      const found = await db().queryProcessingHistory({
+        from: '2019-07-02T00:00:00Z',
+        to: '2019-07-03T23:59:59Z',
+      });
       expect(found.map(({ flightId }) => flightId)).toEqual(ids.slice(1, 3));
     });
 
@@ -248,7 +305,9 @@ describe('FlightDatabase', () => {
       const failed = [await saved('failed-once', at(1)), await saved('failed-once', at(2))];
       await saved('completed-once', at(3));
       const found = await db().queryProcessingHistory({ status: 'failed-once' });
-      expect(found.map(({ flightId, status }) => [flightId, status])).toEqual(failed.map((id) => [id, 'failed-once']));
+      expect(found.map(({ flightId, status }) => [flightId, status])).toEqual(
+        failed.map((id) => [id, 'failed-once']),
+      );
     });
   });
 
@@ -256,7 +315,9 @@ describe('FlightDatabase', () => {
     test('Save result → persisted', async () => {
       const id = await given();
       expect(await db().saveFrameResult(id, aFrame(3))).toBe(true);
-      expect(await db().getFrameResults(id)).toEqual([{ ...aFrame(3), updatedAt: expect.any(String) as string }]);
+      expect(await db().getFrameResults(id)).toEqual([
+        { ...aFrame(3), updatedAt: expect.any(String) as string },
+      ]);
     });
 
     test('Update on refinement → overwrites', async () => {
@@ -264,7 +325,9 @@ describe('FlightDatabase', () => {
       await db().saveFrameResult(id, aFrame(3));
       const refined = aFrame(3, { gpsCenter: { lat: 63.41, lon: 10.41 }, confidence: 0.97, refined: true });
       await db().saveFrameResult(id, refined);
-      expect(await db().getFrameResults(id)).toEqual([{ ...refined, updatedAt: expect.any(String) as string }]);
+      expect(await db().getFrameResults(id)).toEqual([
+        { ...refined, updatedAt: expect.any(String) as string },
+      ]);
     });
   });
 
@@ -372,14 +435,21 @@ describe('FlightDatabase', () => {
     test('Update existing chunk: State updated', async () => {
       const id = await given();
       await db().saveChunkState(id, aChunk('c1'));
-      const later = aChunk('c1', { frames: [0, 1, 2, 3], endFrameId: null, isActive: false, matchingStatus: 'matching' });
+      const later = aChunk('c1', {
+        frames: [0, 1, 2, 3],
+        endFrameId: null,
+        isActive: false,
+        matchingStatus: 'matching',
+      });
       await db().saveChunkState(id, later);
       expect(await db().loadChunkStates(id)).toEqual([later]);
     });
 
     test('Multiple chunks: All persisted correctly', async () => {
       const id = await given();
-      const chunks = [0, 10, 20].map((start) => aChunk(`c${start}`, { startFrameId: start, frames: [start], endFrameId: null }));
+      const chunks = [0, 10, 20].map((start) =>
+        aChunk(`c${start}`, { startFrameId: start, frames: [start], endFrameId: null }),
+      );
       for (const chunk of [...chunks].reverse()) await db().saveChunkState(id, chunk);
       expect(await db().loadChunkStates(id)).toEqual(chunks);
     });
@@ -444,10 +514,13 @@ describe('FlightDatabase', () => {
 
     test('refuses operations on two flights', async () => {
       const [a, b] = [await given(1), await given(1)];
-      const operations = [a, b].map((id) => (transaction: { updateWaypoint: (f: string, w: string, v: object) => void }) =>
-        transaction.updateWaypoint(id, 'w0', aWaypoint(0)),
+      const operations = [a, b].map(
+        (id) => (transaction: { updateWaypoint: (f: string, w: string, v: object) => void }) =>
+          transaction.updateWaypoint(id, 'w0', aWaypoint(0)),
       );
-      await expect(db().executeTransaction(operations as never)).rejects.toMatchObject({ code: 'input.invalid' });
+      await expect(db().executeTransaction(operations as never)).rejects.toMatchObject({
+        code: 'input.invalid',
+      });
     });
   });
 });

@@ -68,7 +68,9 @@ describe('Waylog in a foreign NestJS application', () => {
       code: 'input.invalid',
       data: { errors: [{ field: 'flight.altitude' }] },
     });
-    await expect(app.get(CommandBus).execute(new CreateFlight({ flight: undefined as never }))).rejects.toMatchObject({
+    await expect(
+      app.get(CommandBus).execute(new CreateFlight({ flight: undefined as never })),
+    ).rejects.toMatchObject({
       code: 'input.invalid',
     });
   });

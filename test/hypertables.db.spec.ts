@@ -1,11 +1,19 @@
-import { SaveFrameResult, SaveFrameResults, SaveHeading, CreateFlight, DeleteFlight, GetFrameResults } from '#lib/flight';
+import {
+  SaveFrameResult,
+  SaveFrameResults,
+  SaveHeading,
+  CreateFlight,
+  DeleteFlight,
+  GetFrameResults,
+} from '#lib/flight';
 import { CheckpointWatch, Projector } from '#lib/projections';
 import { aFlight, aFrame, at } from './support/samples.js';
 import { useWaylog } from './support/waylog.js';
 
 describe('the hypertables', () => {
   const waylog = useWaylog();
-  const sql = async <T extends object>(text: string, values: unknown[] = []) => (await waylog.store.pool.query<T>(text, values)).rows;
+  const sql = async <T extends object>(text: string, values: unknown[] = []) =>
+    (await waylog.store.pool.query<T>(text, values)).rows;
   const settled = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 10_000);
   let flights = 0;
   const given = async () => {
@@ -33,12 +41,19 @@ describe('the hypertables', () => {
   it('keep one row a frame when its timestamp changes from one batch to the next, also to another chunk', async () => {
     const flightId = await given();
     // 1,000 weeks apart and back: other chunks of the hypertable each time.
-    for (const [n, timestamp] of ['2026-05-01T00:00:00.000Z', '2007-03-02T00:00:00.000Z', '2026-05-01T00:00:00.000Z', at(3)].entries()) {
+    for (const [n, timestamp] of [
+      '2026-05-01T00:00:00.000Z',
+      '2007-03-02T00:00:00.000Z',
+      '2026-05-01T00:00:00.000Z',
+      at(3),
+    ].entries()) {
       const { position } = await waylog.execute(
         new SaveFrameResult({ flightId, frame: aFrame(7, { timestamp, altitude: n }) }),
       );
       await settled(position);
-      expect(await frameRows(flightId)).toEqual([{ frame_id: 7, timestamp: new Date(timestamp), altitude: n }]);
+      expect(await frameRows(flightId)).toEqual([
+        { frame_id: 7, timestamp: new Date(timestamp), altitude: n },
+      ]);
     }
   });
 
@@ -51,13 +66,17 @@ describe('the hypertables', () => {
     const times = [at(5), at(6), at(1), at(7), at(6)];
     let position = before;
     for (const timestamp of times) {
-      ({ position } = await waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(1, { timestamp }) })));
+      ({ position } = await waylog.execute(
+        new SaveFrameResult({ flightId, frame: aFrame(1, { timestamp }) }),
+      ));
       await waylog.execute(new SaveHeading({ flightId, heading: { frameId: 1, heading: 5, timestamp } }));
     }
     projector.start();
     await settled(position);
     expect(await frameRows(flightId)).toMatchObject([{ frame_id: 1, timestamp: new Date(at(6)) }]);
-    expect(await sql(`select "timestamp" from flight.heading_history where flight_id = $1`, [flightId])).toHaveLength(1);
+    expect(
+      await sql(`select "timestamp" from flight.heading_history where flight_id = $1`, [flightId]),
+    ).toHaveLength(1);
   });
 
   it('keep one row a frame when one command brings a frame twice', async () => {
@@ -65,7 +84,9 @@ describe('the hypertables', () => {
     const frames = [aFrame(1), aFrame(2), aFrame(1, { timestamp: at(9) })];
     const { position } = await waylog.execute(new SaveFrameResults({ flightId, frames }));
     await settled(position);
-    expect((await frameRows(flightId)).map(({ frame_id, timestamp }) => [frame_id, timestamp.toISOString()])).toEqual([
+    expect(
+      (await frameRows(flightId)).map(({ frame_id, timestamp }) => [frame_id, timestamp.toISOString()]),
+    ).toEqual([
       [1, at(9)],
       [2, at(2)],
     ]);
@@ -79,7 +100,9 @@ describe('the hypertables', () => {
     await waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(3) }));
     await waylog.execute(new DeleteFlight({ flightId }));
     await waylog.execute(new CreateFlight({ flight: aFlight(flightId) }));
-    const { position } = await waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(2, { altitude: 1 }) }));
+    const { position } = await waylog.execute(
+      new SaveFrameResult({ flightId, frame: aFrame(2, { altitude: 1 }) }),
+    );
     projector.start();
     const frames = await waylog.query(new GetFrameResults(flightId, {}, { minPosition: position }));
     expect(frames.map(({ frameId, altitude }) => [frameId, altitude])).toEqual([[2, 1]]);

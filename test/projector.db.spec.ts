@@ -1,7 +1,21 @@
 import pg from 'pg';
-import { CreateFlight, EVENT_STORE, FlightDatabase, flightProjections, SaveFrameResult, UpdateWaypoint } from '#lib/flight';
+import {
+  CreateFlight,
+  EVENT_STORE,
+  FlightDatabase,
+  flightProjections,
+  SaveFrameResult,
+  UpdateWaypoint,
+} from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, loadCheckpoints, Projection, Projector, upsert, type TableDefinition } from '#lib/projections';
+import {
+  CheckpointWatch,
+  loadCheckpoints,
+  Projection,
+  Projector,
+  upsert,
+  type TableDefinition,
+} from '#lib/projections';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, aWaypoint } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
@@ -32,12 +46,13 @@ describe('the projector', () => {
     await waylog.execute(new CreateFlight({ flight: aFlight(id, 3) }));
     return waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(1) }));
   };
-  const folded = (waylog: RunningWaylog, position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 20_000);
+  const folded = (waylog: RunningWaylog, position: string) =>
+    waylog.app.get(CheckpointWatch).waitFor(position, 20_000);
 
   it('is active in one process of several, and another takes over when that one ends', async () => {
     const all = await Promise.all([start(), start(), start()]);
     await until(() => leaders(all).length === 1);
-    const [leader] = leaders(all) as [RunningWaylog];
+    const leader = leaders(all)[0] as RunningWaylog;
     const others = all.filter((waylog) => waylog !== leader);
     await folded(leader, (await write(others[0] as RunningWaylog, 'a')).position);
     expect(others.map(stateOf)).toEqual(['standby', 'standby']);
@@ -51,11 +66,13 @@ describe('the projector', () => {
 
   it('takes over, and doubles nothing, when the connection of the leader is cut again and again', async () => {
     const all = await Promise.all([start(), start()]);
-    const [writer] = all as [RunningWaylog];
+    const writer = all[0];
     await writer.execute(new CreateFlight({ flight: aFlight('cut', 10) }));
     let position = '0';
     for (let n = 0; n < 200; n++) {
-      ({ position } = await writer.execute(new UpdateWaypoint({ flightId: 'cut', waypoint: aWaypoint(n % 10, { confidence: n / 200 }) })));
+      ({ position } = await writer.execute(
+        new UpdateWaypoint({ flightId: 'cut', waypoint: aWaypoint(n % 10, { confidence: n / 200 }) }),
+      ));
       if (n % 20 === 10) {
         await database.pool.query(
           `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waylog projector flight' and datname = current_database()`,
@@ -89,7 +106,9 @@ describe('the projector', () => {
     await database.pool.query(`delete from log.events where revision = 1`);
     const waylog = await start();
     await until(() => stateOf(waylog) === 'failing');
-    expect(waylog.app.get(Projector).status.lastError?.message).toMatch(/read revision 2 of flight-gap .* but revision 1 comes next/);
+    expect(waylog.app.get(Projector).status.lastError?.message).toMatch(
+      /read revision 2 of flight-gap .* but revision 1 comes next/,
+    );
     const { rows } = await database.pool.query(`select from flight.flights`);
     expect(rows).toEqual([]);
   });
@@ -100,7 +119,9 @@ describe('the projector', () => {
     const before = await tableHashes(database.url);
     // Another writer with the same checkpoint: what a second leader would be.
     const [checkpoint] = await loadCheckpoints(database.pool, ['flights']);
-    await database.pool.query(`update projection.checkpoints set position = $1`, [String(Number(checkpoint?.position) - 1)]);
+    await database.pool.query(`update projection.checkpoints set position = $1`, [
+      String(Number(checkpoint?.position) - 1),
+    ]);
     await waylog.execute(new SaveFrameResult({ flightId: 'moved', frame: aFrame(2) }));
     // It starts over from the records, which say that one event is to be folded again: a gap by its own books.
     await until(() => stateOf(waylog) === 'failing');
@@ -112,14 +133,26 @@ describe('the projector', () => {
     await folded(writer, (await write(writer, 'old')).position);
     await writer.app.get(Projector).stop();
     await database.pool.query(`create table flight.flight_names (id text primary key, name text not null)`);
-    const table: TableDefinition = { schema: 'flight', name: 'flight_names', columns: { id: 'text', name: 'text' }, key: ['id'] };
+    const table: TableDefinition = {
+      schema: 'flight',
+      name: 'flight_names',
+      columns: { id: 'text', name: 'text' },
+      key: ['id'],
+    };
     const version = (n: number, prefix: string) =>
-      new Projection<{ FlightCreated: { name: string } }>('flight_names', n, table).on('FlightCreated', ({ streamId, data }) =>
-        upsert({ id: streamId, name: prefix + data.name }),
+      new Projection<{ FlightCreated: { name: string } }>('flight_names', n, table).on(
+        'FlightCreated',
+        ({ streamId, data }) => upsert({ id: streamId, name: prefix + data.name }),
       ) as unknown as Projection;
-    const names = async () => (await database.pool.query<{ name: string }>(`select name from flight.flight_names order by 1`)).rows.map((r) => r.name);
+    const names = async () =>
+      (
+        await database.pool.query<{ name: string }>(`select name from flight.flight_names order by 1`)
+      ).rows.map((r) => r.name);
 
-    for (const [n, prefix] of [[1, ''], [2, 'new ']] as const) {
+    for (const [n, prefix] of [
+      [1, ''],
+      [2, 'new '],
+    ] as const) {
       const projector = new Projector({
         name: 'flight',
         projections: [...flightProjections, version(n, prefix)],

@@ -1,10 +1,18 @@
-import { EVENT_STORE, flightProjections, playFlight, simulateFlight } from '#lib/flight';
+import {
+  EVENT_STORE,
+  flightProjections,
+  GetFlight,
+  playFlight,
+  SaveFrameResult,
+  simulateFlight,
+} from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, rebuild } from '#lib/projections';
+import { CheckpointWatch, LiveRows, rebuild } from '#lib/projections';
+import { geofencesTable } from '../libs/flight/src/geofences/geofences.projection.js';
+import { waypointsTable } from '../libs/flight/src/waypoints/waypoints.projection.js';
 import { aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { useWaylog } from './support/waylog.js';
-import { SaveFrameResult } from '#lib/flight';
 
 describe('a rebuild', () => {
   const waylog = useWaylog();
@@ -19,7 +27,9 @@ describe('a rebuild', () => {
   beforeAll(async () => {
     await Promise.all(
       [1, 2, 3].map((seed) =>
-        playFlight(simulateFlight({ flightId: `rebuild-${seed}`, seed, frames: 120 }), waylog.execute, { speed: Infinity }),
+        playFlight(simulateFlight({ flightId: `rebuild-${seed}`, seed, frames: 120 }), waylog.execute, {
+          speed: Infinity,
+        }),
       ),
     );
     await settled();
@@ -34,48 +44,97 @@ describe('a rebuild', () => {
     expect(await tableHashes(waylog.store.url)).toEqual(before);
   });
 
-  it('leaves hypertables hypertables, with keys, checks and settings', async () => {
+  it('leaves hypertables hypertables, with keys, checks, settings, comments and the names of indexes', async () => {
     const shape = async () => {
       const { rows } = await waylog.store.pool.query(
         `select c.relname, c.reloptions,
                 (select count(*)::integer from pg_constraint k where k.conrelid = c.oid) as constraints,
-                (select count(*)::integer from pg_index i where i.indrelid = c.oid) as indexes,
+                (select json_agg(i.indexrelid::regclass::text order by 1) from pg_index i where i.indrelid = c.oid) as indexes,
+                obj_description(c.oid, 'pg_class') as comment,
                 exists (select from timescaledb_information.hypertables h where h.hypertable_name = c.relname and h.hypertable_schema = 'flight') as hyper
            from pg_class c where c.relnamespace = 'flight'::regnamespace and c.relkind = 'r' order by 1`,
       );
       return rows as unknown[];
     };
     const before = await shape();
-    for (const name of ['frame_results', 'heading_history', 'waypoints']) await run(name, 'replace');
+    for (const { name } of flightProjections) await run(name, 'replace');
     expect(await shape()).toEqual(before);
   });
 
   it('is written to by the projector from the moment it is in place', async () => {
     await run('frame_results', 'replace');
-    const { position } = await waylog.execute(new SaveFrameResult({ flightId: 'rebuild-1', frame: aFrame(900) }));
+    const { position } = await waylog.execute(
+      new SaveFrameResult({ flightId: 'rebuild-1', frame: aFrame(900) }),
+    );
     await waylog.app.get(CheckpointWatch).waitFor(position, 10_000);
     const { rows } = await waylog.store.pool.query(`select from flight.frame_results where frame_id = 900`);
     expect(rows).toHaveLength(1);
   });
 
   it('goes on while flights are written, and misses nothing', async () => {
-    const writing = playFlight(simulateFlight({ flightId: 'meanwhile', seed: 9, frames: 300 }), waylog.execute, { speed: Infinity });
+    const writing = playFlight(
+      simulateFlight({ flightId: 'meanwhile', seed: 9, frames: 300 }),
+      waylog.execute,
+      { speed: Infinity },
+    );
     await run('frame_results', 'replace');
     await run('waypoints', 'replace');
     await writing;
     await settled();
-    for (const { name } of flightProjections) expect(await run(name, 'compare')).toMatchObject({ identical: true });
+    for (const { name } of flightProjections)
+      expect(await run(name, 'compare')).toMatchObject({ identical: true });
   }, 60_000);
 
+  it('never shows a reader an empty table, also one that reads several tables of one moment', async () => {
+    const flights = () => waylog.query(new GetFlight('rebuild-1'));
+    const expected = await flights();
+    let reading = true;
+    let reads = 0;
+    const readers = Array.from({ length: 4 }, async () => {
+      for (; reading; reads++) expect(await flights()).toEqual(expected);
+    });
+    for (let round = 0; round < 3; round++) {
+      for (const name of ['waypoints', 'geofences', 'flights']) await run(name, 'replace');
+    }
+    reading = false;
+    await Promise.all(readers);
+    expect(reads).toBeGreaterThan(20);
+  });
+
+  it('waits for a reader of several tables, whose moment was fixed before', async () => {
+    const rows = new LiveRows(waylog.store.pool);
+    const of = { where: { flight_id: 'rebuild-1' }, orderBy: ['id'] };
+    let rebuilding: Promise<unknown> = Promise.resolve();
+    const [before, after] = await rows.together([geofencesTable, waypointsTable], async (moment) => {
+      const geofences = await moment.select({ table: geofencesTable, ...of });
+      const finished = new AbortController();
+      rebuilding = run('waypoints', 'replace').then(() => finished.abort());
+      const isWaiting = async () =>
+        (
+          await waylog.store.pool.query(
+            `select from pg_locks where not granted and relation = 'flight.waypoints'::regclass`,
+          )
+        ).rowCount;
+      while (!finished.signal.aborted && !(await isWaiting()));
+      return [geofences, await moment.select({ table: waypointsTable, ...of })];
+    });
+    expect([before.length, after.length]).toEqual([1, 12]);
+    await rebuilding;
+  });
+
   it('finds a row that was changed by hand, and mends it', async () => {
-    await waylog.store.pool.query(`update flight.waypoints set lat = lat + 1e-9 where flight_id = 'rebuild-2' and id = 'wp-3'`);
+    await waylog.store.pool.query(
+      `update flight.waypoints set lat = lat + 1e-9 where flight_id = 'rebuild-2' and id = 'wp-3'`,
+    );
     expect(await run('waypoints', 'compare')).toMatchObject({ identical: false });
     expect(await run('waypoints', 'replace')).toMatchObject({ identical: false });
     expect(await run('waypoints', 'compare')).toMatchObject({ identical: true });
   });
 
   it('finds a row that is gone, and one that should not be there', async () => {
-    await waylog.store.pool.query(`delete from flight.frame_results where flight_id = 'rebuild-3' and frame_id = 5`);
+    await waylog.store.pool.query(
+      `delete from flight.frame_results where flight_id = 'rebuild-3' and frame_id = 5`,
+    );
     expect(await run('frame_results', 'compare')).toMatchObject({ identical: false });
     await run('frame_results', 'replace');
     await waylog.store.pool.query(
@@ -87,9 +146,11 @@ describe('a rebuild', () => {
   });
 
   it('is refused while another one of the same projection runs', async () => {
-    const results = await Promise.allSettled([run('frame_results', 'compare'), run('frame_results', 'compare')]);
+    const results = await Promise.allSettled([
+      run('frame_results', 'compare'),
+      run('frame_results', 'compare'),
+    ]);
     const refused = results.filter(({ status }) => status === 'rejected');
     expect(refused).toMatchObject([{ reason: { code: 'projection.rebuild-running' } }]);
   });
 });
-

@@ -36,14 +36,27 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[]) 
     const acknowledged = clients.flatMap((client) => client.acknowledged);
     const lost = acknowledged.filter((key) => !recorded.has(key));
     // A creation is one event each for flight, geofence, five waypoints and state; everything else is one.
-    const doubled = rows.filter(({ id, events }) => events !== (id.includes(' create ') ? 8 : 1)).map(({ id }) => id);
+    const doubled = rows
+      .filter(({ id, events }) => events !== (id.includes(' create ') ? 8 : 1))
+      .map(({ id }) => id);
 
-    const watch = new CheckpointWatch(pool, listener, store, 'flight', flightProjections.map(({ name }) => name));
+    const watch = new CheckpointWatch(
+      pool,
+      listener,
+      store,
+      'flight',
+      flightProjections.map(({ name }) => name),
+    );
     await watch.waitFor(await store.head(), 30_000);
     watch.close();
     const different: string[] = [];
     for (const projection of flightProjections) {
-      const { identical } = await rebuild({ projection, store, connectionString: databaseUrl, mode: 'compare' });
+      const { identical } = await rebuild({
+        projection,
+        store,
+        connectionString: databaseUrl,
+        mode: 'compare',
+      });
       if (!identical) different.push(projection.name);
     }
     const { rows: gaps } = await pool.query(
@@ -70,8 +83,19 @@ describe('recovery', () => {
   test('Test 3: Crash Recovery', async () => {
     let server = await serverProcess(database.url);
     await server.call('POST', '/v1/flights', aFlight('crash', 10));
-    await server.call('POST', '/v1/flights/crash/frames', Array.from({ length: 500 }, (_, n) => aFrame(n)));
-    const state = { status: 'processing', framesProcessed: 500, framesTotal: 800, currentFrame: 499, blocked: false, updatedAt: at(500) };
+    await server.call(
+      'POST',
+      '/v1/flights/crash/frames',
+      Array.from({ length: 500 }, (_, n) => aFrame(n)),
+    );
+    const state = {
+      status: 'processing',
+      framesProcessed: 500,
+      framesTotal: 800,
+      currentFrame: 499,
+      blocked: false,
+      updatedAt: at(500),
+    };
     await server.call('PUT', '/v1/flights/crash/chunks/c', {
       startFrameId: 475,
       frames: [475, 476],
@@ -85,7 +109,9 @@ describe('recovery', () => {
     server = await serverProcess(database.url);
     const fresh = { 'waylog-min-position': saved.position as string };
     expect((await server.call('GET', '/v1/flights/crash/state', undefined, fresh)).body).toMatchObject(state);
-    expect((await server.call('GET', '/v1/flights/crash/chunks')).body).toMatchObject([{ chunkId: 'c', frames: [475, 476] }]);
+    expect((await server.call('GET', '/v1/flights/crash/chunks')).body).toMatchObject([
+      { chunkId: 'c', frames: [475, 476] },
+    ]);
     expect((await server.call('GET', '/v1/flights/crash/frames')).body).toHaveLength(500);
     // Resume processing where it stopped.
     const resumed = await server.call('PUT', '/v1/flights/crash/frames/500', aFrame(500));
@@ -105,7 +131,8 @@ describe('recovery', () => {
     for (let kill = 0; kill < 20; kill++) {
       const before = clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
       // Work goes on after the last kill, and then the next comes at a random point.
-      while (clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) < before + 20) await sleep(5);
+      while (clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) < before + 20)
+        await sleep(5);
       await sleep(random() * 150);
       const victim = random();
       if (victim < 0.67) {
@@ -130,7 +157,8 @@ describe('recovery', () => {
     const clients = Array.from({ length: 8 }, (_, n) => writingClient(`drained-${n}`, () => server));
     for (let round = 0; round < 3; round++) {
       const before = clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
-      while (clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) < before + 100) await sleep(5);
+      while (clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) < before + 100)
+        await sleep(5);
       const [next, code] = await Promise.all([serverProcess(database.url), server.end('SIGTERM')]);
       expect([0, 'SIGTERM']).toContain(code);
       server = next;
@@ -145,7 +173,9 @@ describe('recovery', () => {
     const server: ServerProcess = await serverProcess(database.url, { WAYLOG_MAX_PENDING: '4' });
     await server.call('POST', '/v1/flights', aFlight('busy'));
     const answers = await Promise.all(
-      Array.from({ length: 200 }, (_, n) => server.call('PUT', `/v1/flights/busy/frames/${n}`, aFrame(n), { 'idempotency-key': `busy ${n}` })),
+      Array.from({ length: 200 }, (_, n) =>
+        server.call('PUT', `/v1/flights/busy/frames/${n}`, aFrame(n), { 'idempotency-key': `busy ${n}` }),
+      ),
     );
     const refused = answers.filter(({ status }) => status === 503);
     const accepted = answers.filter(({ status }) => status === 200);
@@ -161,20 +191,31 @@ describe('recovery', () => {
 
   const log = resolve('../shared/data/px4-flight.ulg');
   const px4 = existsSync(log) ? test : test.skip;
-  px4(`a recorded PX4 flight is there after kill -9 and restart, identical by hash${existsSync(log) ? '' : ' (SKIPPED: the sample log is not at hand)'}`, async () => {
-    const { stdout } = await promisify(execFile)(process.execPath, ['dist/apps/cli/src/main.js', '--database-url', database.url, '--json', 'import', log]);
-    const { flightId } = JSON.parse(stdout) as { flightId: string };
-    const before = await tableHashes(database.url);
-    let server = await serverProcess(database.url);
-    const frames = await server.call('GET', `/v1/flights/${flightId}/frames`);
-    expect(frames.body).toHaveLength(13);
-    await server.end('SIGKILL');
-    server = await serverProcess(database.url);
-    expect(await tableHashes(database.url)).toEqual(before);
-    expect((await server.call('GET', `/v1/flights/${flightId}/frames`)).body).toEqual(frames.body);
-    await server.end('SIGTERM');
-    expect((await checkAgainstLog(database.url, [])).verdict.different).toEqual([]);
-  }, 60_000);
+  px4(
+    `a recorded PX4 flight is there after kill -9 and restart, identical by hash${existsSync(log) ? '' : ' (SKIPPED: the sample log is not at hand)'}`,
+    async () => {
+      const { stdout } = await promisify(execFile)(process.execPath, [
+        'dist/apps/cli/src/main.js',
+        '--database-url',
+        database.url,
+        '--json',
+        'import',
+        log,
+      ]);
+      const { flightId } = JSON.parse(stdout) as { flightId: string };
+      const before = await tableHashes(database.url);
+      let server = await serverProcess(database.url);
+      const frames = await server.call('GET', `/v1/flights/${flightId}/frames`);
+      expect(frames.body).toHaveLength(13);
+      await server.end('SIGKILL');
+      server = await serverProcess(database.url);
+      expect(await tableHashes(database.url)).toEqual(before);
+      expect((await server.call('GET', `/v1/flights/${flightId}/frames`)).body).toEqual(frames.body);
+      await server.end('SIGTERM');
+      expect((await checkAgainstLog(database.url, [])).verdict.different).toEqual([]);
+    },
+    60_000,
+  );
 });
 
 describe('recovery of the database server', () => {

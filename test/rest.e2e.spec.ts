@@ -10,9 +10,12 @@ describe('the HTTP API', () => {
     return `/v1/flights/${id}`;
   };
   /** A read of at least what the last command wrote. */
-  const read = async (path: string) => server.call('GET', path, undefined, { 'waylog-min-position': await head() });
+  const read = async (path: string) =>
+    server.call('GET', path, undefined, { 'waylog-min-position': await head() });
   const head = async () => {
-    const { rows } = await server.store.pool.query<{ head: string }>(`select coalesce(max(position), 0) as head from log.events`);
+    const { rows } = await server.store.pool.query<{ head: string }>(
+      `select coalesce(max(position), 0) as head from log.events`,
+    );
     return rows[0]?.head ?? '0';
   };
 
@@ -29,14 +32,26 @@ describe('the HTTP API', () => {
       expect(listed.body).toMatchObject({ total: 1, limit: 5, offset: 0, items: [{ id: 'crud' }] });
       expect(listed.body.items[0]).not.toHaveProperty('waypoints');
 
-      expect(await server.call('PATCH', '/v1/flights/crud', { name: 'Renamed' })).toMatchObject({ status: 200, body: { revision: 5 } });
-      expect((await read('/v1/flights/crud')).body).toMatchObject({ name: 'Renamed', description: 'over the fjord' });
+      expect(await server.call('PATCH', '/v1/flights/crud', { name: 'Renamed' })).toMatchObject({
+        status: 200,
+        body: { revision: 5 },
+      });
+      expect((await read('/v1/flights/crud')).body).toMatchObject({
+        name: 'Renamed',
+        description: 'over the fjord',
+      });
 
       const deleted = await server.call('DELETE', '/v1/flights/crud');
       expect(deleted).toMatchObject({ status: 204, body: '' });
       expect(Number(deleted.headers.get('waylog-position'))).toBeGreaterThan(Number(created.body.position));
-      expect(await read('/v1/flights/crud')).toMatchObject({ status: 404, body: { code: 'flight.not-found' } });
-      expect((await server.call('GET', '/v1/flights/crud/events')).body.at(-1)).toMatchObject({ type: 'FlightDeleted', revision: 6 });
+      expect(await read('/v1/flights/crud')).toMatchObject({
+        status: 404,
+        body: { code: 'flight.not-found' },
+      });
+      expect((await server.call('GET', '/v1/flights/crud/events')).body.at(-1)).toMatchObject({
+        type: 'FlightDeleted',
+        revision: 6,
+      });
     });
 
     it('get an id when they bring none', async () => {
@@ -56,20 +71,36 @@ describe('the HTTP API', () => {
 
   it('serves waypoints', async () => {
     const flight = await given(3);
-    expect(await server.call('POST', `${flight}/waypoints`, aWaypoint(9))).toMatchObject({ status: 201, body: { waypointId: 'w9' } });
+    expect(await server.call('POST', `${flight}/waypoints`, aWaypoint(9))).toMatchObject({
+      status: 201,
+      body: { waypointId: 'w9' },
+    });
     const { id: _, ...anonymous } = aWaypoint(10);
     const added = await server.call('POST', `${flight}/waypoints`, anonymous);
     expect(added.body.waypointId).toMatch(/^[0-9a-f-]{36}$/);
-    expect(await server.call('PUT', `${flight}/waypoints/w1`, { ...aWaypoint(1), refined: true })).toMatchObject({ status: 200 });
-    expect(await server.call('PUT', `${flight}/waypoints/nope`, { ...aWaypoint(1), id: 'nope' })).toMatchObject({ status: 404, body: { code: 'waypoint.not-found' } });
-    expect(await server.call('PUT', `${flight}/waypoints/w1`, aWaypoint(2))).toMatchObject({ status: 400, body: { errors: [{ field: 'id' }] } });
+    expect(
+      await server.call('PUT', `${flight}/waypoints/w1`, { ...aWaypoint(1), refined: true }),
+    ).toMatchObject({ status: 200 });
+    expect(
+      await server.call('PUT', `${flight}/waypoints/nope`, { ...aWaypoint(1), id: 'nope' }),
+    ).toMatchObject({ status: 404, body: { code: 'waypoint.not-found' } });
+    expect(await server.call('PUT', `${flight}/waypoints/w1`, aWaypoint(2))).toMatchObject({
+      status: 400,
+      body: { errors: [{ field: 'id' }] },
+    });
     const batch = [aWaypoint(0, { confidence: 1 }), aWaypoint(77)];
     expect(await server.call('PATCH', `${flight}/waypoints`, batch)).toMatchObject({
       status: 200,
       body: { success: false, updatedCount: 1, failedIds: ['w77'] },
     });
     const all = await read(`${flight}/waypoints`);
-    expect(all.body.map((w: { id: string }) => w.id)).toEqual(['w0', 'w1', 'w2', 'w9', added.body.waypointId]);
+    expect(all.body.map((w: { id: string }) => w.id)).toEqual([
+      'w0',
+      'w1',
+      'w2',
+      'w9',
+      added.body.waypointId,
+    ]);
     expect(all.body.slice(0, 2)).toEqual([aWaypoint(0, { confidence: 1 }), aWaypoint(1, { refined: true })]);
     expect((await read(`${flight}/waypoints?limit=2`)).body).toHaveLength(2);
   });
@@ -77,25 +108,42 @@ describe('the HTTP API', () => {
   it('serves geofences', async () => {
     const flight = await given();
     const fence = { id: 'g', northWest: { lat: 64, lon: 10 }, southEast: { lat: 63, lon: 11 } };
-    expect(await server.call('POST', `${flight}/geofences`, fence)).toMatchObject({ status: 201, body: { geofenceId: 'g' } });
+    expect(await server.call('POST', `${flight}/geofences`, fence)).toMatchObject({
+      status: 201,
+      body: { geofenceId: 'g' },
+    });
     const moved = { ...fence, southEast: { lat: 63.5, lon: 11 } };
     expect(await server.call('PUT', `${flight}/geofences/g`, moved)).toMatchObject({ status: 200 });
     expect((await read(`${flight}/geofences`)).body).toEqual([moved, ...(aFlight('x').geofences ?? [])]);
     expect(await server.call('DELETE', `${flight}/geofences/g`)).toMatchObject({ status: 200 });
-    expect(await server.call('DELETE', `${flight}/geofences/g`)).toMatchObject({ status: 404, body: { code: 'geofence.not-found' } });
+    expect(await server.call('DELETE', `${flight}/geofences/g`)).toMatchObject({
+      status: 404,
+      body: { code: 'geofence.not-found' },
+    });
   });
 
   it('serves the processing state and its history', async () => {
     const flight = await given();
     const flightId = flight.split('/').at(-1);
-    const state = { status: 'rest-history', framesProcessed: 1, framesTotal: 9, currentFrame: 1, blocked: true, searchGridSize: null };
+    const state = {
+      status: 'rest-history',
+      framesProcessed: 1,
+      framesTotal: 9,
+      currentFrame: 1,
+      blocked: true,
+      searchGridSize: null,
+    };
     expect(await server.call('PUT', `${flight}/state`, state)).toMatchObject({ status: 200 });
     const saved = await read(`${flight}/state`);
     expect(saved.body).toMatchObject({ flightId, ...state });
     // What was read can be sent back.
     expect(await server.call('PUT', `${flight}/state`, saved.body)).toMatchObject({ status: 200 });
-    expect(await server.call('PUT', `${flight}/state`, { ...state, flightId: 'other' })).toMatchObject({ status: 400 });
-    const history = await read('/v1/processing-history?status=rest-history&from=2020-01-01T00:00:00Z&limit=1');
+    expect(await server.call('PUT', `${flight}/state`, { ...state, flightId: 'other' })).toMatchObject({
+      status: 400,
+    });
+    const history = await read(
+      '/v1/processing-history?status=rest-history&from=2020-01-01T00:00:00Z&limit=1',
+    );
     expect(history.body).toMatchObject({ total: 1, items: [{ flightId }] });
   });
 
@@ -104,12 +152,18 @@ describe('the HTTP API', () => {
     const { frameId: _, ...inPath } = aFrame(4);
     expect(await server.call('PUT', `${flight}/frames/4`, inPath)).toMatchObject({ status: 200 });
     const many = Array.from({ length: 1_000 }, (_v, n) => aFrame(n));
-    expect(await server.call('POST', `${flight}/frames`, many)).toMatchObject({ status: 200, body: { saved: 1_000 } });
+    expect(await server.call('POST', `${flight}/frames`, many)).toMatchObject({
+      status: 200,
+      body: { saved: 1_000 },
+    });
     const some = await read(`${flight}/frames?from=3&to=6&limit=3`);
-    expect(some.body).toEqual([3, 4, 5].map((n) => ({ ...aFrame(n), updatedAt: expect.any(String) as string })));
+    expect(some.body).toEqual(
+      [3, 4, 5].map((n) => ({ ...aFrame(n), updatedAt: expect.any(String) as string })),
+    );
     expect((await read(`${flight}/frames`)).body).toHaveLength(1_000);
     // What was read can be sent back, and is no news.
-    const events = async () => (await server.call('GET', `${flight}/events?limit=5000`)).body.length as number;
+    const events = async () =>
+      (await server.call('GET', `${flight}/events?limit=5000`)).body.length as number;
     const before = await events();
     await server.call('PUT', `${flight}/frames/3`, some.body[0]);
     expect(await events()).toBe(before);
@@ -118,10 +172,18 @@ describe('the HTTP API', () => {
   it('serves headings', async () => {
     const flight = await given();
     expect(await server.call('GET', `${flight}/headings/latest`)).toMatchObject({ status: 404 });
-    expect(await server.call('PUT', `${flight}/headings/1`, { heading: 360, timestamp: at(1) })).toMatchObject({ status: 200 });
+    expect(
+      await server.call('PUT', `${flight}/headings/1`, { heading: 360, timestamp: at(1) }),
+    ).toMatchObject({ status: 200 });
     const more = [2, 3].map((n) => ({ frameId: n, heading: n, timestamp: at(n) }));
-    expect(await server.call('POST', `${flight}/headings`, more)).toMatchObject({ status: 200, body: { saved: 2 } });
-    expect((await read(`${flight}/headings`)).body).toEqual([{ frameId: 1, heading: 0, timestamp: at(1) }, ...more]);
+    expect(await server.call('POST', `${flight}/headings`, more)).toMatchObject({
+      status: 200,
+      body: { saved: 2 },
+    });
+    expect((await read(`${flight}/headings`)).body).toEqual([
+      { frameId: 1, heading: 0, timestamp: at(1) },
+      ...more,
+    ]);
     expect((await read(`${flight}/headings?last=2`)).body).toEqual(more);
     expect((await read(`${flight}/headings/latest`)).body).toEqual(more[1]);
   });
@@ -131,15 +193,31 @@ describe('the HTTP API', () => {
     const image = { filePath: '/i/7.jpg', metadata: { width: 10 }, uploadedAt: at(7) };
     expect(await server.call('PUT', `${flight}/images/7`, image)).toMatchObject({ status: 200 });
     expect((await read(`${flight}/images/7`)).body).toEqual({ frameId: 7, ...image });
-    expect(await server.call('GET', `${flight}/images/8`)).toMatchObject({ status: 404, body: { code: 'image.not-found' } });
+    expect(await server.call('GET', `${flight}/images/8`)).toMatchObject({
+      status: 404,
+      body: { code: 'image.not-found' },
+    });
 
-    const anchored = aChunk('b', { startFrameId: 7, endFrameId: 8, frames: [7, 8], hasAnchor: true, anchorFrameId: 7, anchorGps: { lat: 63, lon: 10 }, matchingStatus: 'anchored' });
+    const anchored = aChunk('b', {
+      startFrameId: 7,
+      endFrameId: 8,
+      frames: [7, 8],
+      hasAnchor: true,
+      anchorFrameId: 7,
+      anchorGps: { lat: 63, lon: 10 },
+      matchingStatus: 'anchored',
+    });
     expect(await server.call('PUT', `${flight}/chunks/a`, aChunk('a'))).toMatchObject({ status: 200 });
     expect(await server.call('PUT', `${flight}/chunks/b`, anchored)).toMatchObject({ status: 200 });
-    expect(await server.call('PUT', `${flight}/chunks/c`, aChunk('c', { anchorFrameId: 99 }))).toMatchObject({ status: 409, body: { code: 'chunk.anchor-unknown-frame' } });
+    expect(await server.call('PUT', `${flight}/chunks/c`, aChunk('c', { anchorFrameId: 99 }))).toMatchObject({
+      status: 409,
+      body: { code: 'chunk.anchor-unknown-frame' },
+    });
     expect((await read(`${flight}/chunks`)).body).toEqual([aChunk('a'), anchored]);
 
-    expect(await server.call('POST', `${flight}/chunks/b/merge`, { into: 'a' })).toMatchObject({ status: 200 });
+    expect(await server.call('POST', `${flight}/chunks/b/merge`, { into: 'a' })).toMatchObject({
+      status: 200,
+    });
     const merged = { ...anchored, chunkId: 'a', startFrameId: 0, frames: [0, 1, 2, 7, 8], isActive: true };
     expect((await read(`${flight}/chunks`)).body).toEqual([merged]);
     // The image goes, and the reference to it with it.
@@ -167,9 +245,17 @@ describe('the HTTP API', () => {
       ],
     });
     expect(refused).toMatchObject({ status: 404, body: { code: 'waypoint.not-found' } });
-    expect((await read(`${flight}/waypoints`)).body).toEqual([aWaypoint(0, { refined: true }), aWaypoint(1), aWaypoint(5)]);
+    expect((await read(`${flight}/waypoints`)).body).toEqual([
+      aWaypoint(0, { refined: true }),
+      aWaypoint(1),
+      aWaypoint(5),
+    ]);
     const invalid = await server.call('POST', `${flight}/transactions`, {
-      commands: [{ type: 'Explode' }, { type: 'UpdateWaypoint', waypoint: { ...aWaypoint(0), lat: 91 } }, { type: 'SaveHeading' }],
+      commands: [
+        { type: 'Explode' },
+        { type: 'UpdateWaypoint', waypoint: { ...aWaypoint(0), lat: 91 } },
+        { type: 'SaveHeading' },
+      ],
     });
     expect(invalid.status).toBe(400);
     expect(invalid.body.errors.map((e: { field: string }) => e.field)).toEqual([
@@ -183,21 +269,44 @@ describe('the HTTP API', () => {
     it('is the audit trail of a flight, and the global order of all', async () => {
       const flight = await given(1);
       const trail = await server.call('GET', `${flight}/events`);
-      expect(trail.body.map((e: { type: string }) => e.type)).toEqual(['FlightCreated', 'GeofenceAdded', 'WaypointAdded', 'FlightStateSaved']);
-      expect(trail.body[2]).toMatchObject({ revision: 2, data: aWaypoint(0), metadata: { command: 'CreateFlight', actor: 'http' } });
-      expect((await server.call('GET', `${flight}/events?fromRevision=1&limit=2`)).body).toEqual(trail.body.slice(1, 3));
+      expect(trail.body.map((e: { type: string }) => e.type)).toEqual([
+        'FlightCreated',
+        'GeofenceAdded',
+        'WaypointAdded',
+        'FlightStateSaved',
+      ]);
+      expect(trail.body[2]).toMatchObject({
+        revision: 2,
+        data: aWaypoint(0),
+        metadata: { command: 'CreateFlight', actor: 'http' },
+      });
+      expect((await server.call('GET', `${flight}/events?fromRevision=1&limit=2`)).body).toEqual(
+        trail.body.slice(1, 3),
+      );
       const after = trail.body[1].position as string;
-      expect((await server.call('GET', `/v1/events?after=${after}&limit=2`)).body).toEqual(trail.body.slice(2, 4));
-      const typed = await server.call('GET', `/v1/events?after=${after}&types=FlightStateSaved,FlightDeleted`);
+      expect((await server.call('GET', `/v1/events?after=${after}&limit=2`)).body).toEqual(
+        trail.body.slice(2, 4),
+      );
+      const typed = await server.call(
+        'GET',
+        `/v1/events?after=${after}&types=FlightStateSaved,FlightDeleted`,
+      );
       expect(typed.body).toEqual(trail.body.slice(3, 4));
       expect(await server.call('GET', '/v1/flights/nowhere/events')).toMatchObject({ status: 404 });
-      expect(await server.call('GET', '/v1/events?after=soon')).toMatchObject({ status: 400, body: { code: 'position.invalid' } });
+      expect(await server.call('GET', '/v1/events?after=soon')).toMatchObject({
+        status: 400,
+        body: { code: 'position.invalid' },
+      });
     });
 
     it('answers every flight read as of a revision or a time', async () => {
       const flight = await given(2);
-      const before = (await server.call('GET', flight, undefined, { 'waylog-min-position': await head() })).body;
-      const lastEvent = (await server.call('GET', `${flight}/events`)).body.at(-1) as { recordedAt: string; revision: number };
+      const before = (await server.call('GET', flight, undefined, { 'waylog-min-position': await head() }))
+        .body;
+      const lastEvent = (await server.call('GET', `${flight}/events`)).body.at(-1) as {
+        recordedAt: string;
+        revision: number;
+      };
       // Another millisecond, so that the times differ.
       while (Date.now() <= Date.parse(lastEvent.recordedAt) + 1);
       await server.call('PUT', `${flight}/waypoints/w0`, aWaypoint(0, { lat: 1 }));
@@ -209,15 +318,29 @@ describe('the HTTP API', () => {
         expect((await server.call('GET', `${flight}?asOf=${asOf}`)).body).toEqual(before);
         expect((await server.call('GET', `${flight}/waypoints?asOf=${asOf}`)).body).toEqual(before.waypoints);
         expect((await server.call('GET', `${flight}/frames?asOf=${asOf}`)).body).toEqual([]);
-        expect((await server.call('GET', `${flight}/state?asOf=${asOf}`)).body).toMatchObject({ status: 'created' });
+        expect((await server.call('GET', `${flight}/state?asOf=${asOf}`)).body).toMatchObject({
+          status: 'created',
+        });
       }
       const beforeDeletion = String(lastEvent.revision + 3);
-      expect((await server.call('GET', `${flight}/waypoints?asOf=${beforeDeletion}&limit=1`)).body).toEqual([aWaypoint(0, { lat: 1 })]);
-      expect((await server.call('GET', `${flight}/frames?asOf=${beforeDeletion}`)).body).toMatchObject([{ frameId: 1 }]);
-      expect((await server.call('GET', `${flight}/headings/latest?asOf=${beforeDeletion}`)).body).toMatchObject({ heading: 1 });
+      expect((await server.call('GET', `${flight}/waypoints?asOf=${beforeDeletion}&limit=1`)).body).toEqual([
+        aWaypoint(0, { lat: 1 }),
+      ]);
+      expect((await server.call('GET', `${flight}/frames?asOf=${beforeDeletion}`)).body).toMatchObject([
+        { frameId: 1 },
+      ]);
+      expect(
+        (await server.call('GET', `${flight}/headings/latest?asOf=${beforeDeletion}`)).body,
+      ).toMatchObject({ heading: 1 });
       expect(await server.call('GET', `${flight}?asOf=2020-01-01T00:00:00Z`)).toMatchObject({ status: 404 });
-      expect(await server.call('GET', `${flight}?asOf=99`)).toMatchObject({ status: 404, body: { code: 'flight.revision-not-found' } });
-      expect(await server.call('GET', `${flight}?asOf=yesterday`)).toMatchObject({ status: 400, body: { errors: [{ field: 'asOf' }] } });
+      expect(await server.call('GET', `${flight}?asOf=99`)).toMatchObject({
+        status: 404,
+        body: { code: 'flight.revision-not-found' },
+      });
+      expect(await server.call('GET', `${flight}?asOf=yesterday`)).toMatchObject({
+        status: 400,
+        body: { errors: [{ field: 'asOf' }] },
+      });
     });
   });
 
@@ -250,7 +373,10 @@ describe('the HTTP API', () => {
       const again = await server.call('POST', '/v1/flights', flight, key);
       expect([again.status, again.body]).toEqual([201, first.body]);
       const path = `/v1/flights/${first.body.flightId as string}`;
-      for (let i = 0; i < 2; i++) expect(await server.call('DELETE', path, undefined, { 'idempotency-key': 'gone' })).toMatchObject({ status: 204 });
+      for (let i = 0; i < 2; i++)
+        expect(await server.call('DELETE', path, undefined, { 'idempotency-key': 'gone' })).toMatchObject({
+          status: 204,
+        });
     });
 
     it('belongs to one kind of command', async () => {
@@ -264,23 +390,77 @@ describe('the HTTP API', () => {
 
   describe('bad input', () => {
     const refusals: [string, string, string, unknown, string[]][] = [
-      ['unknown fields', 'POST', '', { ...aFlight('bad'), colour: 'red', startGps: { lat: 1, lon: 2, alt: 3 } }, ['colour', 'startGps.alt']],
+      [
+        'unknown fields',
+        'POST',
+        '',
+        { ...aFlight('bad'), colour: 'red', startGps: { lat: 1, lon: 2, alt: 3 } },
+        ['colour', 'startGps.alt'],
+      ],
       ['missing fields', 'POST', '', {}, ['altitude', 'name', 'startGps']],
-      ['wrong types', 'POST', '', { ...aFlight('bad'), name: 7, altitude: '120', cameraParams: [] }, ['altitude', 'cameraParams', 'name']],
-      ['numbers out of range', 'PUT', '/F/frames/1', { ...aFrame(1), gpsCenter: { lat: 90.1, lon: -180.1 }, heading: 360.5, confidence: -0.1 }, ['confidence', 'gpsCenter.lat', 'gpsCenter.lon', 'heading']],
-      ['a number that JSON cannot hold', 'PUT', '/F/headings/1', `{"heading": 1e999, "timestamp": "${at(1)}"}`, ['heading']],
+      [
+        'wrong types',
+        'POST',
+        '',
+        { ...aFlight('bad'), name: 7, altitude: '120', cameraParams: [] },
+        ['altitude', 'cameraParams', 'name'],
+      ],
+      [
+        'numbers out of range',
+        'PUT',
+        '/F/frames/1',
+        { ...aFrame(1), gpsCenter: { lat: 90.1, lon: -180.1 }, heading: 360.5, confidence: -0.1 },
+        ['confidence', 'gpsCenter.lat', 'gpsCenter.lon', 'heading'],
+      ],
+      [
+        'a number that JSON cannot hold',
+        'PUT',
+        '/F/headings/1',
+        `{"heading": 1e999, "timestamp": "${at(1)}"}`,
+        ['heading'],
+      ],
       ['ids over 128 characters', 'POST', '/F/waypoints', { ...aWaypoint(1), id: 'x'.repeat(129) }, ['id']],
       ['ids with control characters', 'POST', '/F/waypoints', { ...aWaypoint(1), id: 'a\u0007b' }, ['id']],
       ['ids in the path with control characters', 'PUT', '/F/waypoints/a%00b', aWaypoint(1), ['waypointId']],
-      ['times without a zone', 'POST', '/F/waypoints', { ...aWaypoint(1), timestamp: '2026-05-01T12:00:00' }, ['timestamp']],
-      ['days that do not exist', 'POST', '/F/waypoints', { ...aWaypoint(1), timestamp: '2026-02-30T12:00:00Z' }, ['timestamp']],
+      [
+        'times without a zone',
+        'POST',
+        '/F/waypoints',
+        { ...aWaypoint(1), timestamp: '2026-05-01T12:00:00' },
+        ['timestamp'],
+      ],
+      [
+        'days that do not exist',
+        'POST',
+        '/F/waypoints',
+        { ...aWaypoint(1), timestamp: '2026-02-30T12:00:00Z' },
+        ['timestamp'],
+      ],
       ['frame ids below 0', 'POST', '/F/frames', [aFrame(0), { ...aFrame(1), frameId: -1 }], ['[1].frameId']],
       ['frame ids in the path that are none', 'PUT', '/F/frames/1.5', aFrame(1), ['frameId']],
-      ['arrays over the limit', 'POST', '/F/headings', Array.from({ length: 5_001 }, (_, n) => ({ frameId: n, heading: 1, timestamp: at(n) })), ['']],
+      [
+        'arrays over the limit',
+        'POST',
+        '/F/headings',
+        Array.from({ length: 5_001 }, (_, n) => ({ frameId: n, heading: 1, timestamp: at(n) })),
+        [''],
+      ],
       ['empty arrays', 'PATCH', '/F/waypoints', [], ['']],
       ['text with NUL', 'PUT', '/F/images/1', { filePath: 'a\u0000b' }, ['filePath']],
-      ['NUL deep in free-form JSON', 'PUT', '/F/images/1', { filePath: 'a', metadata: { deep: [{ x: '\u0000' }] } }, ['metadata']],
-      ['free-form JSON that is too large', 'PUT', '/F/images/1', { filePath: 'a', metadata: { x: 'y'.repeat(20_000) } }, ['metadata']],
+      [
+        'NUL deep in free-form JSON',
+        'PUT',
+        '/F/images/1',
+        { filePath: 'a', metadata: { deep: [{ x: '\u0000' }] } },
+        ['metadata'],
+      ],
+      [
+        'free-form JSON that is too large',
+        'PUT',
+        '/F/images/1',
+        { filePath: 'a', metadata: { x: 'y'.repeat(20_000) } },
+        ['metadata'],
+      ],
       ['unknown query parameters', 'GET', '/F/frames?form=1', undefined, ['form']],
       ['query parameters of the wrong type', 'GET', '/F/frames?limit=many', undefined, ['limit']],
     ];
@@ -298,7 +478,13 @@ describe('the HTTP API', () => {
     it.each([
       ['a body that is no JSON', '{"name":', 'application/json', 400, 'input.invalid'],
       ['a body of another type', 'name=x', 'application/x-www-form-urlencoded', 400, 'input.invalid'],
-      ['a body over the limit', JSON.stringify({ name: 'x'.repeat(9 * 1024 * 1024) }), 'application/json', 413, 'body.too-large'],
+      [
+        'a body over the limit',
+        JSON.stringify({ name: 'x'.repeat(9 * 1024 * 1024) }),
+        'application/json',
+        413,
+        'body.too-large',
+      ],
     ])('%s is refused as a problem', async (_, body, type, status, code) => {
       const answer = await server.call('POST', '/v1/flights', body, { 'content-type': type });
       expect(answer).toMatchObject({ status, body: { code, status } });
@@ -311,7 +497,10 @@ describe('the HTTP API', () => {
     });
 
     it('answers unknown routes as a problem', async () => {
-      expect(await server.call('GET', '/v1/nothing')).toMatchObject({ status: 404, body: { code: 'route.not-found' } });
+      expect(await server.call('GET', '/v1/nothing')).toMatchObject({
+        status: 404,
+        body: { code: 'route.not-found' },
+      });
     });
   });
 
@@ -321,7 +510,9 @@ describe('the HTTP API', () => {
       const far = await server.call('GET', flight, undefined, { 'waylog-min-position': '999999999' });
       expect(far).toMatchObject({ status: 503, body: { code: 'projection.behind' } });
       expect(Number(far.headers.get('retry-after'))).toBeGreaterThan(0);
-      expect(await server.call('GET', flight, undefined, { 'waylog-min-position': 'x' })).toMatchObject({ status: 400 });
+      expect(await server.call('GET', flight, undefined, { 'waylog-min-position': 'x' })).toMatchObject({
+        status: 400,
+      });
     }, 15_000);
   });
 
@@ -334,7 +525,12 @@ describe('the HTTP API', () => {
       });
       const { status, body } = await server.call('GET', '/metrics');
       expect(status).toBe(200);
-      for (const name of ['waylog_commands_pending', 'waylog_projection_lag_events', 'waylog_http_request_seconds_bucket', 'waylog_pool_connections']) {
+      for (const name of [
+        'waylog_commands_pending',
+        'waylog_projection_lag_events',
+        'waylog_http_request_seconds_bucket',
+        'waylog_pool_connections',
+      ]) {
         expect(body).toContain(name);
       }
     });

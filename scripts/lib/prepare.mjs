@@ -9,8 +9,9 @@ import { fileURLToPath } from 'node:url';
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 const began = Date.now();
 
-/** One line of progress, with the seconds since the start. */
-export const say = (line) => console.log(`[${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s] ${line}`);
+/** One line of progress, with the seconds since the start. Standard output is for results. */
+export const say = (line) =>
+  console.error(`[${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s] ${line}`);
 
 /** Runs a program and waits for it; its output is this program's. Throws when it fails. */
 export function run(program, args, env = {}) {
@@ -18,7 +19,9 @@ export function run(program, args, env = {}) {
     const child = spawn(program, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
     child.on('error', reject);
     child.on('exit', (code, signal) =>
-      code === 0 ? resolve() : reject(new Error(`${program} ${args.join(' ')} ended with ${signal ?? `code ${code}`}`)),
+      code === 0
+        ? resolve()
+        : reject(new Error(`${program} ${args.join(' ')} ended with ${signal ?? `code ${code}`}`)),
     );
   });
 }
@@ -26,30 +29,58 @@ export function run(program, args, env = {}) {
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;
-  throw new Error(`Waylog needs Node.js 20.19 or later; this is ${process.versions.node}. Install a newer one and try again.`);
+  throw new Error(
+    `Waylog needs Node.js 20.19 or later; this is ${process.versions.node}. Install a newer one and try again.`,
+  );
 }
 
 async function installDependencies() {
-  const wanted = hashOf(readFileSync(join(root, 'package-lock.json')));
-  const stamp = join(root, 'node_modules', '.waylog-lock');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  if (isInstalled()) return;
   say('installing dependencies (npm ci); the first time takes about a minute');
   await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
-  writeFileSync(stamp, wanted);
+}
+
+/** Whether node_modules holds what package-lock.json asks for; npm keeps a lock file of what it installed. */
+function isInstalled() {
+  const installed = join(root, 'node_modules', '.package-lock.json');
+  if (!existsSync(installed)) return false;
+  const { packages: found } = JSON.parse(readFileSync(installed, 'utf8'));
+  const { packages: wanted } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  return Object.entries(wanted).every(
+    ([path, { version, optional }]) =>
+      path === '' || found[path]?.version === version || (optional && !found[path]),
+  );
 }
 
 const sources = ['apps', 'libs', 'migrations', 'bench', 'test/support', '.swcrc', 'package.json'];
 
 async function build() {
-  const wanted = hashOf(sources.flatMap((name) => filesUnder(join(root, name))).map(fingerprint).join('\n'));
+  const wanted = hashOf(
+    sources
+      .flatMap((name) => filesUnder(join(root, name)))
+      .map(fingerprint)
+      .join('\n'),
+  );
   const stamp = join(root, 'dist', '.stamp');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
   say('building');
   rmSync(join(root, 'dist'), { recursive: true, force: true });
   mkdirSync(join(root, 'dist'));
   const swc = join(root, 'node_modules', '@swc', 'cli', 'bin', 'swc.js');
-  const folders = sources.filter((name) => existsSync(join(root, name)) && statSync(join(root, name)).isDirectory());
-  await run(process.execPath, [swc, ...folders, '-d', 'dist', '--extensions', '.ts', '--ignore', '**/*.spec.ts', '--quiet']);
+  const folders = sources.filter(
+    (name) => existsSync(join(root, name)) && statSync(join(root, name)).isDirectory(),
+  );
+  await run(process.execPath, [
+    swc,
+    ...folders,
+    '-d',
+    'dist',
+    '--extensions',
+    '.ts',
+    '--ignore',
+    '**/*.spec.ts',
+    '--quiet',
+  ]);
   writeFileSync(stamp, wanted);
 }
 

@@ -41,7 +41,10 @@ export async function testDatabase(): Promise<TestDatabase> {
 
 export function testServerUrl(): string {
   const url = process.env['WAYLOG_TEST_DATABASE_URL'];
-  if (!url) throw new Error('WAYLOG_TEST_DATABASE_URL is not set. Run the tests with `npm test`, which starts a server.');
+  if (!url)
+    throw new Error(
+      'WAYLOG_TEST_DATABASE_URL is not set. Run the tests with `npm test`, which starts a server.',
+    );
   return url;
 }
 

@@ -24,7 +24,7 @@ export interface Client {
  * the same Idempotency-Key again: what any careful client does.
  */
 export function writingClient(flightId: string, server: () => HttpClient): Client {
-  let stopped = false;
+  const stop = new AbortController();
   const acknowledged: string[] = [];
   const refused: Client['refused'] = [];
   const done = (async () => {
@@ -41,13 +41,13 @@ export function writingClient(flightId: string, server: () => HttpClient): Clien
           refused.push({ key: write.key, status: answer.status, body: answer.body });
           return;
         }
-        if (stopped) return;
+        if (stop.signal.aborted) return;
         await sleep(20);
       }
-      if (stopped) return;
+      if (stop.signal.aborted) return;
     }
   })();
-  return { acknowledged, refused, done, stop: () => (stopped = true) };
+  return { acknowledged, refused, done, stop: () => stop.abort() };
 }
 
 function* writes(flightId: string): Generator<Write> {
@@ -62,6 +62,12 @@ function* writes(flightId: string): Generator<Write> {
   for (let n = 0; ; n++) {
     yield write(n, 'frame', 'PUT', `${path}/frames/${n}`, aFrame(n));
     yield write(n, 'heading', 'PUT', `${path}/headings/${n}`, { heading: n % 360, timestamp: at(n) });
-    yield write(n, 'waypoint', 'PUT', `${path}/waypoints/w${n % 5}`, aWaypoint(n % 5, { lat: n / 100_000, refined: true }));
+    yield write(
+      n,
+      'waypoint',
+      'PUT',
+      `${path}/waypoints/w${n % 5}`,
+      aWaypoint(n % 5, { lat: n / 100_000, refined: true }),
+    );
   }
 }

@@ -16,7 +16,11 @@ export const aWaypoint = (n: number, changes: Partial<Waypoint> = {}): Waypoint 
   ...changes,
 });
 
-export const aFlight = (id: string, waypoints = 0, changes: Partial<ImportedFlight> = {}): ImportedFlight => ({
+export const aFlight = (
+  id: string,
+  waypoints = 0,
+  changes: Partial<ImportedFlight> = {},
+): ImportedFlight => ({
   id,
   name: `Flight ${id}`,
   description: 'over the fjord',

@@ -10,7 +10,10 @@ export interface ServerProcess extends HttpClient {
 }
 
 /** The server as a process of its own, built by `npm test`, so that it can be killed. */
-export async function serverProcess(databaseUrl: string, env: Record<string, string> = {}): Promise<ServerProcess> {
+export async function serverProcess(
+  databaseUrl: string,
+  env: Record<string, string> = {},
+): Promise<ServerProcess> {
   const child: ChildProcess = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
     env: { ...process.env, DATABASE_URL: databaseUrl, PORT: '0', HOST: '127.0.0.1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -12,7 +12,12 @@ export interface Answer {
 }
 
 export interface HttpClient {
-  readonly call: (method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<Answer>;
+  readonly call: (
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ) => Promise<Answer>;
 }
 
 /** Calls a server as a client would: JSON in, JSON out. */
@@ -30,7 +35,10 @@ export const httpClient = (baseUrl: () => string): HttpClient => ({
 });
 
 interface OpenApi {
-  readonly paths: Record<string, Record<string, { responses: Record<string, { content?: Record<string, { schema: object }> }> }>>;
+  readonly paths: Record<
+    string,
+    Record<string, { responses: Record<string, { content?: Record<string, { schema: object }> }> }>
+  >;
   readonly components: object;
 }
 
@@ -52,7 +60,9 @@ function openApiCheck(document: OpenApi) {
     const schema = response.content?.[type]?.schema as { $ref?: string } | undefined;
     if (!schema?.$ref) return;
     if (!ajv.validate({ $ref: `openapi${schema.$ref}` }, body)) {
-      throw new Error(`${method} ${path}: the answer is not a ${schema.$ref}: ${ajv.errorsText()}\n${JSON.stringify(body).slice(0, 500)}`);
+      throw new Error(
+        `${method} ${path}: the answer is not a ${schema.$ref}: ${ajv.errorsText()}\n${JSON.stringify(body).slice(0, 500)}`,
+      );
     }
   };
 }

@@ -13,7 +13,10 @@ export interface RunningWaylog {
 }
 
 /** Waylog without HTTP, as a module of another application would have it. */
-export async function startWaylog(databaseUrl: string, options: Partial<WaylogOptions> = {}): Promise<RunningWaylog> {
+export async function startWaylog(
+  databaseUrl: string,
+  options: Partial<WaylogOptions> = {},
+): Promise<RunningWaylog> {
   Logger.overrideLogger(['error', 'warn']);
   const app = await NestFactory.createApplicationContext(WaylogModule.forRoot({ databaseUrl, ...options }), {
     logger: ['error', 'warn'],
@@ -30,7 +33,9 @@ export async function startWaylog(databaseUrl: string, options: Partial<WaylogOp
 }
 
 /** One Waylog over a database of its own, for all the tests of a file. */
-export function useWaylog(options: Partial<WaylogOptions> = {}): RunningWaylog & { readonly store: TestDatabase } {
+export function useWaylog(
+  options: Partial<WaylogOptions> = {},
+): RunningWaylog & { readonly store: TestDatabase } {
   let running: RunningWaylog;
   let store: TestDatabase;
   beforeAll(async () => {

@@ -26,7 +26,12 @@ export function print(command: Command, result: object, text: string): void {
 
 export const databaseOptions = (command: Command): DatabaseOptions => {
   const { databaseUrl } = globalsOf(command);
-  return { root, instance: 'dev', env: { ...process.env, ...(databaseUrl && { DATABASE_URL: databaseUrl }) }, progress };
+  return {
+    root,
+    instance: 'dev',
+    env: { ...process.env, ...(databaseUrl && { DATABASE_URL: databaseUrl }) },
+    progress,
+  };
 };
 
 /** The URL of a running database at the newest schema. */
@@ -37,7 +42,10 @@ export async function readyDatabase(command: Command): Promise<string> {
 }
 
 /** Runs `work` in a Waylog of this process; its projector helps when no server leads. */
-export async function withWaylog<T>(command: Command, work: (app: INestApplicationContext) => Promise<T>): Promise<T> {
+export async function withWaylog<T>(
+  command: Command,
+  work: (app: INestApplicationContext) => Promise<T>,
+): Promise<T> {
   const databaseUrl = await readyDatabase(command);
   const module = WaylogModule.forRoot({ databaseUrl, poolSize: 10, applicationName: 'waylog cli' });
   const app = await NestFactory.createApplicationContext(module, {

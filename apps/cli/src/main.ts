@@ -10,7 +10,10 @@ import { simulateCommand } from './commands/simulate.js';
 const program = new Command('waylog')
   .description('Keeps flight data as a log of events, with tables folded from it.')
   .addOption(
-    new Option('--database-url <url>', 'the database to work on; without it the private one of this checkout').env('DATABASE_URL'),
+    new Option(
+      '--database-url <url>',
+      'the database to work on; without it the private one of this checkout',
+    ).env('DATABASE_URL'),
   )
   .option('--json', 'print the result as JSON, for programs; progress goes to standard error in every case')
   .addHelpText(
@@ -29,7 +32,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     process.exit(error.exitCode === 0 ? 0 : 2);
   });
 
-for (const command of [databaseCommand(), migrateCommand(), importCommand(), simulateCommand(), rebuildCommand(), verifyCommand()]) {
+for (const command of [
+  databaseCommand(),
+  migrateCommand(),
+  importCommand(),
+  simulateCommand(),
+  rebuildCommand(),
+  verifyCommand(),
+]) {
   program.addCommand(command);
 }
 

@@ -1,12 +1,11 @@
 import cliProgress from 'cli-progress';
 
-export interface ProgressBar {
-  update(done: number): void;
-  stop(): void;
-}
-
-/** A bar on standard error; where that is no terminal, a line every few seconds. */
-export function progressBar(what: string, total: number): ProgressBar {
+/** Runs `work` under a bar on standard error; where that is no terminal, a line every few seconds instead. */
+export async function withProgress<T>(
+  what: string,
+  total: number,
+  work: (update: (done: number) => void) => Promise<T>,
+): Promise<T> {
   const bar = new cliProgress.SingleBar(
     {
       format: `${what} {bar} {value}/{total} · {percentage} % · {eta_formatted} left`,
@@ -18,5 +17,9 @@ export function progressBar(what: string, total: number): ProgressBar {
     cliProgress.Presets.shades_classic,
   );
   bar.start(total, 0);
-  return { update: (done) => bar.update(done), stop: () => bar.stop() };
+  try {
+    return await work((done) => bar.update(done));
+  } finally {
+    bar.stop();
+  }
 }

@@ -1,7 +1,13 @@
 import { ConsoleLogger } from '@nestjs/common';
 
 /** What Nest tells about its own start (a line a route) hides what an operator looks for. */
-const startUpChatter = new Set(['InstanceLoader', 'RouterExplorer', 'RoutesResolver', 'NestFactory', 'NestApplication']);
+const startUpChatter = new Set([
+  'InstanceLoader',
+  'RouterExplorer',
+  'RoutesResolver',
+  'NestFactory',
+  'NestApplication',
+]);
 
 export class ServerLogger extends ConsoleLogger {
   override log(message: unknown, ...rest: unknown[]): void {

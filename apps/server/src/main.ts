@@ -11,7 +11,9 @@ try {
   console.log(`Waylog listens on ${url}`);
   if (config.demo && config.roles.includes('api')) {
     const flightId = await recordDemoFlight(app);
-    console.log(`A demo flight is being recorded. Look at ${url}/v1/flights/${flightId} or browse ${url}/docs`);
+    console.log(
+      `A demo flight is being recorded. Look at ${url}/v1/flights/${flightId} or browse ${url}/docs`,
+    );
   }
 } catch (error) {
   console.error(`Waylog did not start. ${messageOf(error)}`);

@@ -12,7 +12,10 @@ export function checkAppend({ streamId, expectedRevision, events }: AppendReques
   if (events.length === 0) {
     throw invalid(`The append to ${streamId} has no events. An append records at least one.`);
   }
-  if (typeof expectedRevision === 'number' && !(Number.isSafeInteger(expectedRevision) && expectedRevision >= 0)) {
+  if (
+    typeof expectedRevision === 'number' &&
+    !(Number.isSafeInteger(expectedRevision) && expectedRevision >= 0)
+  ) {
     throw invalid(`Expected revision ${expectedRevision} of ${streamId} is not a whole number from 0.`);
   }
   const ids = new Set<string>();

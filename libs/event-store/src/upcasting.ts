@@ -24,10 +24,13 @@ export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => Record
           `${event.schemaVersion}; this process knows versions up to ${current}. Deploy the newer version of Waylog.`,
       );
     }
-    const data = steps.slice(event.schemaVersion - 1).reduce<JsonObject>((old, step) => step(old), event.data);
+    const data = steps
+      .slice(event.schemaVersion - 1)
+      .reduce<JsonObject>((old, step) => step(old), event.data);
     return { ...event, data, schemaVersion: current };
   };
 }
 
 /** The version that new events of a type are written in. */
-export const schemaVersionOf = (upcasters: Upcasters, type: string): number => (upcasters[type]?.length ?? 0) + 1;
+export const schemaVersionOf = (upcasters: Upcasters, type: string): number =>
+  (upcasters[type]?.length ?? 0) + 1;

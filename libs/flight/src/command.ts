@@ -45,7 +45,7 @@ export type Decide<C, Answer extends object = object> = (
   at: Timestamp,
 ) => Decision<Flight, FlightEvent, Answer>;
 
-/** A command with its decision. `commands.ts` lists them all. */
+/** A command with its decision. `changes.ts` lists them all. */
 export interface Slice<C extends FlightCommand<Answer>, Answer extends object = object> {
   readonly command: Class<C>;
   readonly decide: Decide<C, Answer>;
@@ -64,4 +64,6 @@ export const newId = (commandId: string | null | undefined, what = ''): string =
 
 /** The id that an input brings along. Constructors run before validation, so the input may be anything. */
 export const idOf = (input: unknown): string | undefined =>
-  typeof input === 'object' && input !== null && 'id' in input && typeof input.id === 'string' ? input.id : undefined;
+  typeof input === 'object' && input !== null && 'id' in input && typeof input.id === 'string'
+    ? input.id
+    : undefined;

@@ -26,8 +26,10 @@ import type { Waypoint } from './waypoints/waypoint.js';
 
 const LATER = '2026-05-01T12:00:05.000Z';
 const flightId = 'f';
-const deciding = <C extends FlightCommand<A>, A extends object>({ decide }: Slice<C, A>, command: C): Decision<Flight, FlightEvent> =>
-  decide(command, NOW);
+const deciding = <C extends FlightCommand<A>, A extends object>(
+  { decide }: Slice<C, A>,
+  command: C,
+): Decision<Flight, FlightEvent> => decide(command, NOW);
 
 const waypoint = (id: string, changes: Partial<WaypointData> = {}): WaypointData => ({
   id,
@@ -49,7 +51,8 @@ const frame = (frameId: number, changes: Partial<FrameResult> = {}): FrameResult
   timestamp: NOW,
   ...changes,
 });
-const saved = (f: FrameResult, more: object = {}) => event('FrameResultSaved', { updatedAt: NOW, ...f, ...more } as never);
+const saved = (f: FrameResult, more: object = {}) =>
+  event('FrameResultSaved', { updatedAt: NOW, ...f, ...more } as never);
 const chunk = (chunkId: string, changes: Partial<RouteChunk> = {}): RouteChunk => ({
   chunkId,
   startFrameId: 0,
@@ -65,12 +68,14 @@ const chunk = (chunkId: string, changes: Partial<RouteChunk> = {}): RouteChunk =
   ...changes,
 });
 const handle = ({ createdAt: _c, updatedAt: _u, ...rest }: RouteChunk) => rest;
-const image = (frameId: number) => event('ImageMetadataSaved', { frameId, filePath: 'p', metadata: {}, uploadedAt: NOW });
+const image = (frameId: number) =>
+  event('ImageMetadataSaved', { frameId, filePath: 'p', metadata: {}, uploadedAt: NOW });
 const fence = { id: 'g', northWest: { lat: 64, lon: 10 }, southEast: { lat: 63, lon: 11 } };
 
 describe('a flight', () => {
   const wanted = { id: flightId, name: 'Test', startGps: { lat: 63.4, lon: 10.4 }, altitude: 120 };
-  const creating = (more: object = {}) => deciding(createFlight, new CreateFlight({ flight: { ...wanted, ...more } }));
+  const creating = (more: object = {}) =>
+    deciding(createFlight, new CreateFlight({ flight: { ...wanted, ...more } }));
   const initialState = event('FlightStateSaved', {
     status: 'created',
     framesProcessed: 0,
@@ -88,24 +93,54 @@ describe('a flight', () => {
       .then(created, event('GeofenceAdded', fence), event('WaypointAdded', waypoint('w1')), initialState));
   it('is not created twice', () => given(created).when(creating()).thenRefused('flight.already-exists'));
   it('is not created with one waypoint id twice', () =>
-    given().when(creating({ waypoints: [waypoint('w1'), waypoint('w1')] })).thenRefused('waypoint.already-exists'));
+    given()
+      .when(creating({ waypoints: [waypoint('w1'), waypoint('w1')] }))
+      .thenRefused('waypoint.already-exists'));
   it('may be created again after it was deleted', () =>
-    given(created, event('WaypointAdded', waypoint('w1')), event('FlightDeleted', {})).when(creating()).then(created, initialState));
+    given(created, event('WaypointAdded', waypoint('w1')), event('FlightDeleted', {}))
+      .when(creating())
+      .then(created, initialState));
   it('brings its times along from another system', () =>
     given()
       .when(creating({ createdAt: '2020-01-01T01:00:00+01:00' }))
       .then(
-        { ...created, data: { ...created.data, createdAt: '2020-01-01T00:00:00.000Z', updatedAt: '2020-01-01T00:00:00.000Z' } } as FlightEvent,
-        { ...initialState, data: { ...initialState.data, createdAt: '2020-01-01T00:00:00.000Z', updatedAt: '2020-01-01T00:00:00.000Z' } } as FlightEvent,
+        {
+          ...created,
+          data: {
+            ...created.data,
+            createdAt: '2020-01-01T00:00:00.000Z',
+            updatedAt: '2020-01-01T00:00:00.000Z',
+          },
+        } as FlightEvent,
+        {
+          ...initialState,
+          data: {
+            ...initialState.data,
+            createdAt: '2020-01-01T00:00:00.000Z',
+            updatedAt: '2020-01-01T00:00:00.000Z',
+          },
+        } as FlightEvent,
       ));
 
   const renaming = (changes: object) => updateFlight.decide(new UpdateFlight({ flightId, changes }), LATER);
   it('changes what is named and keeps the rest', () =>
     given(created)
       .when(renaming({ name: 'New' }))
-      .then(event('FlightUpdated', { ...(created.data as never as object), name: 'New', updatedAt: LATER } as never)));
-  it('does not change when nothing is new', () => given(created).when(renaming({ name: 'Test', altitude: 120 })).thenNothing());
-  it('cannot change before it exists', () => given().when(renaming({ name: 'x' })).thenRefused('flight.not-found'));
+      .then(
+        event('FlightUpdated', {
+          ...(created.data as never as object),
+          name: 'New',
+          updatedAt: LATER,
+        } as never),
+      ));
+  it('does not change when nothing is new', () =>
+    given(created)
+      .when(renaming({ name: 'Test', altitude: 120 }))
+      .thenNothing());
+  it('cannot change before it exists', () =>
+    given()
+      .when(renaming({ name: 'x' }))
+      .thenRefused('flight.not-found'));
 
   it('is deleted once', () => {
     const deleting = deciding(deleteFlight, new DeleteFlight({ flightId }));
@@ -120,21 +155,39 @@ describe('waypoints', () => {
   const w1 = event('WaypointAdded', waypoint('w1'));
 
   it('are added once', () => {
-    given(created).when(adding(waypoint('w1'))).then(w1);
-    given(created, w1).when(adding(waypoint('w1'))).thenRefused('waypoint.already-exists');
-    given().when(adding(waypoint('w1'))).thenRefused('flight.not-found');
+    given(created)
+      .when(adding(waypoint('w1')))
+      .then(w1);
+    given(created, w1)
+      .when(adding(waypoint('w1')))
+      .thenRefused('waypoint.already-exists');
+    given()
+      .when(adding(waypoint('w1')))
+      .thenRefused('flight.not-found');
   });
   it('are updated when they are known', () => {
-    given(created, w1).when(updating(waypoint('w1', { lat: 1 }))).then(event('WaypointUpdated', waypoint('w1', { lat: 1 })));
-    given(created).when(updating(waypoint('w9'))).thenRefused('waypoint.not-found');
+    given(created, w1)
+      .when(updating(waypoint('w1', { lat: 1 })))
+      .then(event('WaypointUpdated', waypoint('w1', { lat: 1 })));
+    given(created)
+      .when(updating(waypoint('w9')))
+      .thenRefused('waypoint.not-found');
   });
-  it('are no news when nothing about them is', () => given(created, w1).when(updating(waypoint('w1'))).thenNothing());
+  it('are no news when nothing about them is', () =>
+    given(created, w1)
+      .when(updating(waypoint('w1')))
+      .thenNothing());
   it('keep their time in one form, whatever zone it was said in', () =>
-    given(created, w1).when(updating(waypoint('w1', { timestamp: '2026-05-01T14:00:00+02:00' }))).thenNothing());
+    given(created, w1)
+      .when(updating(waypoint('w1', { timestamp: '2026-05-01T14:00:00+02:00' })))
+      .thenNothing());
 
-  const batch = (...all: Waypoint[]) => deciding(updateWaypoints, new UpdateWaypoints({ flightId, waypoints: all }));
+  const batch = (...all: Waypoint[]) =>
+    deciding(updateWaypoints, new UpdateWaypoints({ flightId, waypoints: all }));
   it('are updated many at once, and the unknown ones named', () => {
-    const change = given(created, w1).when(batch(waypoint('w9'), waypoint('w1', { lat: 1 }), waypoint('w1', { lat: 2 })));
+    const change = given(created, w1).when(
+      batch(waypoint('w9'), waypoint('w1', { lat: 1 }), waypoint('w1', { lat: 2 })),
+    );
     change.then(event('WaypointUpdated', waypoint('w1', { lat: 2 })));
     change.thenAnswer({ success: false, updatedCount: 2, failedIds: ['w9'] });
   });
@@ -148,14 +201,26 @@ describe('waypoints', () => {
 describe('geofences', () => {
   const known = event('GeofenceAdded', fence);
   it('are added, updated and removed', () => {
-    given(created).when(deciding(addGeofence, new AddGeofence({ flightId, geofence: fence }))).then(known);
-    given(created, known).when(deciding(addGeofence, new AddGeofence({ flightId, geofence: fence }))).thenRefused('geofence.already-exists');
+    given(created)
+      .when(deciding(addGeofence, new AddGeofence({ flightId, geofence: fence })))
+      .then(known);
+    given(created, known)
+      .when(deciding(addGeofence, new AddGeofence({ flightId, geofence: fence })))
+      .thenRefused('geofence.already-exists');
     const moved = { ...fence, southEast: { lat: 62, lon: 11 } };
-    given(created, known).when(deciding(updateGeofence, new UpdateGeofence({ flightId, geofence: moved }))).then(event('GeofenceUpdated', moved));
-    given(created, known).when(deciding(updateGeofence, new UpdateGeofence({ flightId, geofence: fence }))).thenNothing();
-    given(created).when(deciding(updateGeofence, new UpdateGeofence({ flightId, geofence: fence }))).thenRefused('geofence.not-found');
+    given(created, known)
+      .when(deciding(updateGeofence, new UpdateGeofence({ flightId, geofence: moved })))
+      .then(event('GeofenceUpdated', moved));
+    given(created, known)
+      .when(deciding(updateGeofence, new UpdateGeofence({ flightId, geofence: fence })))
+      .thenNothing();
+    given(created)
+      .when(deciding(updateGeofence, new UpdateGeofence({ flightId, geofence: fence })))
+      .thenRefused('geofence.not-found');
     const removing = deciding(removeGeofence, new RemoveGeofence({ flightId, geofenceId: 'g' }));
-    given(created, known).when(removing).then(event('GeofenceRemoved', { id: 'g' }));
+    given(created, known)
+      .when(removing)
+      .then(event('GeofenceRemoved', { id: 'g' }));
     given(created).when(removing).thenRefused('geofence.not-found');
   });
 });
@@ -163,7 +228,8 @@ describe('geofences', () => {
 describe('the processing state', () => {
   const state = { status: 'processing', framesProcessed: 1, framesTotal: 2, blocked: false };
   const stored = { ...state, currentFrame: null, searchGridSize: null, createdAt: NOW, updatedAt: NOW };
-  const saving = (at: string, more: object = {}) => saveFlightState.decide(new SaveFlightState({ flightId, state: { ...state, ...more } }), at);
+  const saving = (at: string, more: object = {}) =>
+    saveFlightState.decide(new SaveFlightState({ flightId, state: { ...state, ...more } }), at);
 
   it('keeps when it was first saved, and knows when it changed last', () => {
     given(created).when(saving(NOW)).then(event('FlightStateSaved', stored));
@@ -171,7 +237,8 @@ describe('the processing state', () => {
       .when(saving(LATER, { framesProcessed: 2 }))
       .then(event('FlightStateSaved', { ...stored, framesProcessed: 2, updatedAt: LATER }));
   });
-  it('is no news when only time has passed', () => given(created, event('FlightStateSaved', stored)).when(saving(LATER)).thenNothing());
+  it('is no news when only time has passed', () =>
+    given(created, event('FlightStateSaved', stored)).when(saving(LATER)).thenNothing());
   it('keeps the times that it brings along', () =>
     given(created)
       .when(saving(LATER, { createdAt: NOW, updatedAt: NOW }))
@@ -182,40 +249,68 @@ describe('frame results', () => {
   const saving = (f: FrameResult) => deciding(saveFrameResult, new SaveFrameResult({ flightId, frame: f }));
 
   it('are saved, and saved again when they are refined', () => {
-    given(created).when(saving(frame(1))).then(saved(frame(1)));
-    given(created, saved(frame(1))).when(saving(frame(1, { refined: true }))).then(saved(frame(1, { refined: true })));
+    given(created)
+      .when(saving(frame(1)))
+      .then(saved(frame(1)));
+    given(created, saved(frame(1)))
+      .when(saving(frame(1, { refined: true })))
+      .then(saved(frame(1, { refined: true })));
   });
-  it('are no news when nothing about them is', () => given(created, saved(frame(1))).when(saving(frame(1))).thenNothing());
+  it('are no news when nothing about them is', () =>
+    given(created, saved(frame(1)))
+      .when(saving(frame(1)))
+      .thenNothing());
   it('say which time they supersede when they carry another one', () => {
-    given(created, saved(frame(1))).when(saving(frame(1, { timestamp: LATER }))).then(saved(frame(1, { timestamp: LATER }), { supersedes: NOW }));
+    given(created, saved(frame(1)))
+      .when(saving(frame(1, { timestamp: LATER })))
+      .then(saved(frame(1, { timestamp: LATER }), { supersedes: NOW }));
     // And back again: what matters is where the row stands now.
     given(created, saved(frame(1)), saved(frame(1, { timestamp: LATER }), { supersedes: NOW }))
       .when(saving(frame(1)))
       .then(saved(frame(1), { supersedes: LATER }));
   });
-  it('store a heading of 360 as 0', () => given(created).when(saving(frame(1, { heading: 360 }))).then(saved(frame(1, { heading: 0 }))));
-  it('want a flight', () => given().when(saving(frame(1))).thenRefused('flight.not-found'));
+  it('store a heading of 360 as 0', () =>
+    given(created)
+      .when(saving(frame(1, { heading: 360 })))
+      .then(saved(frame(1, { heading: 0 }))));
+  it('want a flight', () =>
+    given()
+      .when(saving(frame(1)))
+      .thenRefused('flight.not-found'));
   it('come many at once, the last of each frame counting', () => {
-    const many = deciding(saveFrameResults, new SaveFrameResults({ flightId, frames: [frame(1), frame(2), frame(1, { heading: 5 })] }));
-    given(created).when(many).then(saved(frame(1, { heading: 5 })), saved(frame(2)));
+    const many = deciding(
+      saveFrameResults,
+      new SaveFrameResults({ flightId, frames: [frame(1), frame(2), frame(1, { heading: 5 })] }),
+    );
+    given(created)
+      .when(many)
+      .then(saved(frame(1, { heading: 5 })), saved(frame(2)));
     given(created).when(many).thenAnswer({ saved: 3 });
   });
 });
 
 describe('headings', () => {
-  const saving = (timestamp: string, heading = 10) => deciding(saveHeading, new SaveHeading({ flightId, heading: { frameId: 1, heading, timestamp } }));
+  const saving = (timestamp: string, heading = 10) =>
+    deciding(saveHeading, new SaveHeading({ flightId, heading: { frameId: 1, heading, timestamp } }));
   const known = event('HeadingSaved', { frameId: 1, heading: 10, timestamp: NOW });
   it('are saved, overwritten, and moved in time', () => {
     given(created).when(saving(NOW)).then(known);
     given(created, known).when(saving(NOW)).thenNothing();
-    given(created, known).when(saving(NOW, 360)).then(event('HeadingSaved', { frameId: 1, heading: 0, timestamp: NOW }));
-    given(created, known).when(saving(LATER)).then(event('HeadingSaved', { frameId: 1, heading: 10, timestamp: LATER, supersedes: NOW }));
+    given(created, known)
+      .when(saving(NOW, 360))
+      .then(event('HeadingSaved', { frameId: 1, heading: 0, timestamp: NOW }));
+    given(created, known)
+      .when(saving(LATER))
+      .then(event('HeadingSaved', { frameId: 1, heading: 10, timestamp: LATER, supersedes: NOW }));
   });
 });
 
 describe('images', () => {
   it('are saved, and are no news when nothing about them is', () => {
-    const saving = deciding(saveImageMetadata, new SaveImageMetadata({ flightId, image: { frameId: 1, filePath: 'p' } }));
+    const saving = deciding(
+      saveImageMetadata,
+      new SaveImageMetadata({ flightId, image: { frameId: 1, filePath: 'p' } }),
+    );
     given(created).when(saving).then(image(1));
     given(created, image(1)).when(saving).thenNothing();
   });
@@ -224,45 +319,80 @@ describe('images', () => {
     const removing = removeImage.decide(new RemoveImage({ flightId, frameId: 1 }), LATER);
     given(created, image(1), event('ChunkStateSaved', anchored), event('ChunkStateSaved', chunk('other')))
       .when(removing)
-      .then(event('ImageRemoved', { frameId: 1 }), event('ChunkStateSaved', { ...anchored, anchorFrameId: null, updatedAt: LATER }));
+      .then(
+        event('ImageRemoved', { frameId: 1 }),
+        event('ChunkStateSaved', { ...anchored, anchorFrameId: null, updatedAt: LATER }),
+      );
     given(created).when(removing).thenRefused('image.not-found');
   });
 });
 
 describe('route chunks', () => {
-  const saving = (c: RouteChunk) => deciding(saveChunkState, new SaveChunkState({ flightId, chunk: handle(c) }));
-  const merging = (chunkId: string, into: string) => deciding(mergeChunk, new MergeChunk({ flightId, chunkId, into }));
+  const saving = (c: RouteChunk) =>
+    deciding(saveChunkState, new SaveChunkState({ flightId, chunk: handle(c) }));
+  const merging = (chunkId: string, into: string) =>
+    deciding(mergeChunk, new MergeChunk({ flightId, chunkId, into }));
   const a = chunk('a', { frames: [0, 1, 2] });
   const b = chunk('b', { startFrameId: 2, endFrameId: 4, frames: [2, 3, 4], isActive: true });
-  const anchor = { hasAnchor: true, anchorFrameId: 3, anchorGps: { lat: 1, lon: 2 }, matchingStatus: 'anchored' };
-  const known = (...chunks: RouteChunk[]) => given(created, image(3), ...chunks.map((c) => event('ChunkStateSaved', c)));
+  const anchor = {
+    hasAnchor: true,
+    anchorFrameId: 3,
+    anchorGps: { lat: 1, lon: 2 },
+    matchingStatus: 'anchored',
+  };
+  const known = (...chunks: RouteChunk[]) =>
+    given(created, image(3), ...chunks.map((c) => event('ChunkStateSaved', c)));
 
   it('are saved, and are no news when nothing about them is', () => {
     given(created).when(saving(a)).then(event('ChunkStateSaved', a));
     known(a).when(saving(a)).thenNothing();
   });
   it('are anchored only at frames whose image the flight has', () => {
-    given(created).when(saving(chunk('a', anchor))).thenRefused('chunk.anchor-unknown-frame');
-    known().when(saving(chunk('a', anchor))).then(event('ChunkStateSaved', chunk('a', anchor)));
+    given(created)
+      .when(saving(chunk('a', anchor)))
+      .thenRefused('chunk.anchor-unknown-frame');
+    known()
+      .when(saving(chunk('a', anchor)))
+      .then(event('ChunkStateSaved', chunk('a', anchor)));
   });
   it('merge: the target gains the frames, and stays active while one of them is', () =>
-    known(a, b).when(merging('b', 'a')).then(
-      event('ChunkMerged', { chunkId: 'b', into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true }) }),
-    ));
+    known(a, b)
+      .when(merging('b', 'a'))
+      .then(
+        event('ChunkMerged', {
+          chunkId: 'b',
+          into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true }),
+        }),
+      ));
   it('merge: the target takes the anchor of the source when it has none', () =>
-    known(a, { ...b, ...anchor }).when(merging('b', 'a')).then(
-      event('ChunkMerged', { chunkId: 'b', into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true, ...anchor }) }),
-    ));
+    known(a, { ...b, ...anchor })
+      .when(merging('b', 'a'))
+      .then(
+        event('ChunkMerged', {
+          chunkId: 'b',
+          into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true, ...anchor }),
+        }),
+      ));
   it('merge: the target keeps its own anchor', () => {
     const own = { ...anchor, anchorGps: { lat: 9, lon: 9 } };
-    known({ ...a, ...own }, { ...b, ...anchor }).when(merging('b', 'a')).then(
-      event('ChunkMerged', { chunkId: 'b', into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true, ...own }) }),
-    );
+    known({ ...a, ...own }, { ...b, ...anchor })
+      .when(merging('b', 'a'))
+      .then(
+        event('ChunkMerged', {
+          chunkId: 'b',
+          into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true, ...own }),
+        }),
+      );
   });
   it('merge: an open end stays open', () =>
-    known({ ...a, endFrameId: null }, b).when(merging('b', 'a')).then(
-      event('ChunkMerged', { chunkId: 'b', into: chunk('a', { endFrameId: null, frames: [0, 1, 2, 3, 4], isActive: true }) }),
-    ));
+    known({ ...a, endFrameId: null }, b)
+      .when(merging('b', 'a'))
+      .then(
+        event('ChunkMerged', {
+          chunkId: 'b',
+          into: chunk('a', { endFrameId: null, frames: [0, 1, 2, 3, 4], isActive: true }),
+        }),
+      ));
   it('merge only when both are there and differ', () => {
     known(a).when(merging('b', 'a')).thenRefused('chunk.not-found');
     known(a).when(merging('a', 'b')).thenRefused('chunk.not-found');
@@ -270,32 +400,56 @@ describe('route chunks', () => {
   });
   it('are deleted once', () => {
     const deleting = deciding(deleteChunk, new DeleteChunk({ flightId, chunkId: 'a' }));
-    known(a).when(deleting).then(event('ChunkDeleted', { chunkId: 'a' }));
+    known(a)
+      .when(deleting)
+      .then(event('ChunkDeleted', { chunkId: 'a' }));
     known().when(deleting).thenRefused('chunk.not-found');
   });
 });
 
 describe('a transaction', () => {
-  const transacting = (...commands: { type: string; [field: string]: unknown }[]) => () =>
-    transact.decide(new Transact({ flightId, commands }), NOW);
+  const transacting =
+    (...commands: { type: string; [field: string]: unknown }[]) =>
+    () =>
+      transact.decide(new Transact({ flightId, commands }), NOW);
   const w1 = event('WaypointAdded', waypoint('w1'));
 
   it('lets each command see what those before it did', () =>
     given(created)
-      .when(transacting({ type: 'AddWaypoint', waypoint: waypoint('w1') }, { type: 'UpdateWaypoint', waypoint: waypoint('w1', { lat: 1 }) })())
+      .when(
+        transacting(
+          { type: 'AddWaypoint', waypoint: waypoint('w1') },
+          { type: 'UpdateWaypoint', waypoint: waypoint('w1', { lat: 1 }) },
+        )(),
+      )
       .then(w1, event('WaypointUpdated', waypoint('w1', { lat: 1 }))));
   it('is refused whole when one of them is', () =>
     given(created)
-      .when(transacting({ type: 'AddWaypoint', waypoint: waypoint('w1') }, { type: 'AddWaypoint', waypoint: waypoint('w1') })())
+      .when(
+        transacting(
+          { type: 'AddWaypoint', waypoint: waypoint('w1') },
+          { type: 'AddWaypoint', waypoint: waypoint('w1') },
+        )(),
+      )
       .thenRefused('waypoint.already-exists'));
   it('leaves the state that it was tried on untouched', () => {
     const history = [created, w1];
     const decide = transacting({ type: 'DeleteFlight' }, { type: 'DeleteFlight' })();
-    given(...history).when(decide).thenRefused('flight.not-found');
-    given(...history).when(transacting({ type: 'UpdateWaypoint', waypoint: waypoint('w1') })()).thenNothing();
+    given(...history)
+      .when(decide)
+      .thenRefused('flight.not-found');
+    given(...history)
+      .when(transacting({ type: 'UpdateWaypoint', waypoint: waypoint('w1') })())
+      .thenNothing();
   });
   it('names every bad field of every command', () => {
-    expect(transacting({ type: 'Transact', commands: [] }, { type: 'SaveHeading', heading: { frameId: -1 } }, { type: 'DeleteChunk', flightId: 'x' })).toThrow(
+    expect(
+      transacting(
+        { type: 'Transact', commands: [] },
+        { type: 'SaveHeading', heading: { frameId: -1 } },
+        { type: 'DeleteChunk', flightId: 'x' },
+      ),
+    ).toThrow(
       /commands\[0\]\.type must be one of .*commands\[1\]\.heading\.heading is missing.*commands\[1\]\.heading\.frameId must be at least 0.*commands\[2\]\.flightId/s,
     );
   });

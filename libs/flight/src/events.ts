@@ -111,7 +111,9 @@ export interface FlightEvents {
 }
 
 export type FlightEventType = keyof FlightEvents;
-export type FlightEvent = { [Type in FlightEventType]: { readonly type: Type; readonly data: FlightEvents[Type] } }[FlightEventType];
+export type FlightEvent = {
+  [Type in FlightEventType]: { readonly type: Type; readonly data: FlightEvents[Type] };
+}[FlightEventType];
 
 /** Flights are the streams `flight-<id>`. */
 export const FLIGHT_CATEGORY = 'flight';

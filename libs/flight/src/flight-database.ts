@@ -4,7 +4,13 @@ import { invalidInput, WaylogError, type Timestamp } from '#lib/platform';
 import type { CommandResult } from './command.js';
 import { CreateFlight, type ImportedFlight } from './flight/create-flight.js';
 import { DeleteFlight } from './flight/delete-flight.js';
-import { GetFlight, ListFlights, type FlightFilter, type FlightSummary, type FlightView } from './flight/flights.queries.js';
+import {
+  GetFlight,
+  ListFlights,
+  type FlightFilter,
+  type FlightSummary,
+  type FlightView,
+} from './flight/flights.queries.js';
 import { UpdateFlight, type FlightChanges } from './flight/update-flight.js';
 import type { ReadOptions } from './flight-reads.js';
 import { GetFrameResults, type FrameResultView } from './frames/frame-results.queries.js';
@@ -83,8 +89,14 @@ export class FlightDatabase {
   }
 
   /** Details only, oldest first, without waypoints. */
-  async queryFlights(filters: Omit<FlightFilter, 'limit' | 'offset'>, limit: number, offset: number): Promise<FlightSummary[]> {
-    const { items } = await this.queries.execute(new ListFlights({ ...filters, limit, offset }, this.#afterAllWrites()));
+  async queryFlights(
+    filters: Omit<FlightFilter, 'limit' | 'offset'>,
+    limit: number,
+    offset: number,
+  ): Promise<FlightSummary[]> {
+    const { items } = await this.queries.execute(
+      new ListFlights({ ...filters, limit, offset }, this.#afterAllWrites()),
+    );
     return [...items];
   }
 
@@ -99,7 +111,11 @@ export class FlightDatabase {
 
   /** In the order of their timestamps. */
   async getWaypoints(flightId: string, limit?: number): Promise<WaypointView[]> {
-    return (await this.#orNull(this.queries.execute(new GetWaypoints(flightId, limit, this.#afterWrites(flightId))))) ?? [];
+    return (
+      (await this.#orNull(
+        this.queries.execute(new GetWaypoints(flightId, limit, this.#afterWrites(flightId))),
+      )) ?? []
+    );
   }
 
   /** Answers the id. Throws `flight.not-found` and `waypoint.already-exists`. */
@@ -114,7 +130,9 @@ export class FlightDatabase {
 
   /** Updates the waypoints that the flight has, and names those that it has not. Throws `flight.not-found`. */
   async batchUpdateWaypoints(flightId: string, waypoints: readonly Waypoint[]): Promise<BatchResult> {
-    const { success, updatedCount, failedIds } = await this.#write(new UpdateWaypoints({ flightId, waypoints }));
+    const { success, updatedCount, failedIds } = await this.#write(
+      new UpdateWaypoints({ flightId, waypoints }),
+    );
     return { success, updatedCount, failedIds };
   }
 
@@ -147,12 +165,25 @@ export class FlightDatabase {
 
   /** In the order of the frame ids. */
   async getFrameResults(flightId: string): Promise<FrameResultView[]> {
-    return (await this.#orNull(this.queries.execute(new GetFrameResults(flightId, {}, this.#afterWrites(flightId))))) ?? [];
+    return (
+      (await this.#orNull(
+        this.queries.execute(new GetFrameResults(flightId, {}, this.#afterWrites(flightId))),
+      )) ?? []
+    );
   }
 
   /** Degrees clockwise from north. */
-  async saveHeading(flightId: string, frameId: number, heading: number, timestamp: Timestamp | Date): Promise<boolean> {
-    const record = { frameId, heading, timestamp: timestamp instanceof Date ? timestamp.toISOString() : timestamp };
+  async saveHeading(
+    flightId: string,
+    frameId: number,
+    heading: number,
+    timestamp: Timestamp | Date,
+  ): Promise<boolean> {
+    const record = {
+      frameId,
+      heading,
+      timestamp: timestamp instanceof Date ? timestamp.toISOString() : timestamp,
+    };
     await this.#write(new SaveHeading({ flightId, heading: record }));
     return true;
   }
@@ -160,23 +191,34 @@ export class FlightDatabase {
   /** Oldest first; the last `lastN`, or all. */
   async getHeadingHistory(flightId: string, lastN?: number): Promise<HeadingView[]> {
     return (
-      (await this.#orNull(this.queries.execute(new GetHeadingHistory(flightId, lastN, this.#afterWrites(flightId))))) ?? []
+      (await this.#orNull(
+        this.queries.execute(new GetHeadingHistory(flightId, lastN, this.#afterWrites(flightId))),
+      )) ?? []
     );
   }
 
   /** Degrees clockwise from north, or null for a flight without headings. */
   async getLatestHeading(flightId: string): Promise<number | null> {
-    const latest = await this.#orNull(this.queries.execute(new GetLatestHeading(flightId, this.#afterWrites(flightId))));
+    const latest = await this.#orNull(
+      this.queries.execute(new GetLatestHeading(flightId, this.#afterWrites(flightId))),
+    );
     return latest?.heading ?? null;
   }
 
-  async saveImageMetadata(flightId: string, frameId: number, filePath: string, metadata: object): Promise<boolean> {
+  async saveImageMetadata(
+    flightId: string,
+    frameId: number,
+    filePath: string,
+    metadata: object,
+  ): Promise<boolean> {
     await this.#write(new SaveImageMetadata({ flightId, image: { frameId, filePath, metadata } }));
     return true;
   }
 
   getImagePath(flightId: string, frameId: number): Promise<string | null> {
-    return this.#orNull(this.queries.execute(new GetImagePath(flightId, frameId, this.#afterWrites(flightId))));
+    return this.#orNull(
+      this.queries.execute(new GetImagePath(flightId, frameId, this.#afterWrites(flightId))),
+    );
   }
 
   async getImageMetadata(flightId: string, frameId: number): Promise<object | null> {
@@ -193,7 +235,10 @@ export class FlightDatabase {
   }
 
   async loadChunkStates(flightId: string): Promise<ChunkView[]> {
-    return (await this.#orNull(this.queries.execute(new GetChunkStates(flightId, this.#afterWrites(flightId))))) ?? [];
+    return (
+      (await this.#orNull(this.queries.execute(new GetChunkStates(flightId, this.#afterWrites(flightId))))) ??
+      []
+    );
   }
 
   /** False when there is no such chunk. */

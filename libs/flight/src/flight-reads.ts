@@ -35,11 +35,19 @@ export class FlightReads {
    * Reads of one flight: `work` gets the tables, or the fold of the flight's events as of the time asked for. Throws
    * `flight.not-found` when `work` finds nothing and there is no such flight (then).
    */
-  async ofFlight<T>(flightId: string, options: ReadOptions, work: (source: RowSource) => Promise<T>): Promise<T> {
-    const source = options.asOf === undefined ? await this.live(options) : await this.#asOf(flightId, options.asOf);
+  async ofFlight<T>(
+    flightId: string,
+    options: ReadOptions,
+    work: (source: RowSource) => Promise<T>,
+  ): Promise<T> {
+    const source =
+      options.asOf === undefined ? await this.live(options) : await this.#asOf(flightId, options.asOf);
     const found = await work(source);
     const isNothing = found === undefined || (Array.isArray(found) && found.length === 0);
-    if (isNothing && (await source.select({ table: flightsTable, where: { id: flightId }, orderBy: ['id'] })).length === 0) {
+    if (
+      isNothing &&
+      (await source.select({ table: flightsTable, where: { id: flightId }, orderBy: ['id'] })).length === 0
+    ) {
       throw flightNotFound(flightId);
     }
     return found;
@@ -49,13 +57,18 @@ export class FlightReads {
   async events(flightId: string, fromRevision: number, limit: number): Promise<RecordedEvent[]> {
     const toRevision = fromRevision + limit - 1;
     const events: RecordedEvent[] = [];
-    for await (const page of this.store.readStream(streamOf(flightId), { fromRevision, toRevision })) events.push(...page);
+    for await (const page of this.store.readStream(streamOf(flightId), { fromRevision, toRevision }))
+      events.push(...page);
     if (events.length === 0 && (await this.#isEmpty(flightId))) throw flightNotFound(flightId);
     return events;
   }
 
   /** The global log after a position, at most `limit` events. */
-  log(options: { after?: string | undefined; limit: number; types?: readonly string[] | undefined }): Promise<RecordedEvent[]> {
+  log(options: {
+    after?: string | undefined;
+    limit: number;
+    types?: readonly string[] | undefined;
+  }): Promise<RecordedEvent[]> {
     const { after, limit, types } = options;
     return this.store.readAll({ limit, ...(after !== undefined && { after }), ...(types && { types }) });
   }
@@ -64,9 +77,14 @@ export class FlightReads {
     if (/^\d{1,10}$/.test(asOf)) return this.#asOfRevision(flightId, Number(asOf));
     const time = parseTimestamp(asOf);
     if (time === undefined) {
-      throw invalidInput([{ field: 'asOf', message: 'must be an RFC 3339 time with a zone, or a revision such as 42' }]);
+      throw invalidInput([
+        { field: 'asOf', message: 'must be an RFC 3339 time with a zone, or a revision such as 42' },
+      ]);
     }
-    return foldInMemory(flightProjections, recordedUpTo(this.store.readStream(streamOf(flightId)), Date.parse(time)));
+    return foldInMemory(
+      flightProjections,
+      recordedUpTo(this.store.readStream(streamOf(flightId)), Date.parse(time)),
+    );
   }
 
   async #asOfRevision(flightId: string, revision: number): Promise<RowSource> {
@@ -81,16 +99,21 @@ export class FlightReads {
     const rows = await foldInMemory(flightProjections, noted());
     if (last < 0) throw flightNotFound(flightId);
     if (last < revision) {
-      throw notFound('flight.revision-not-found', `Flight ${flightId} is at revision ${last}; it has no revision ${revision} yet.`, {
-        flightId,
-        revision: last,
-      });
+      throw notFound(
+        'flight.revision-not-found',
+        `Flight ${flightId} is at revision ${last}; it has no revision ${revision} yet.`,
+        {
+          flightId,
+          revision: last,
+        },
+      );
     }
     return rows;
   }
 
   async #isEmpty(flightId: string): Promise<boolean> {
-    for await (const page of this.store.readStream(streamOf(flightId), { toRevision: 0 })) return page.length === 0;
+    for await (const page of this.store.readStream(streamOf(flightId), { toRevision: 0 }))
+      return page.length === 0;
     return true;
   }
 }
@@ -98,7 +121,10 @@ export class FlightReads {
 export const streamOf = (flightId: string): string => `${FLIGHT_CATEGORY}-${flightId}`;
 
 /** Events up to the first that was recorded after `time` (milliseconds since 1970). */
-async function* recordedUpTo(pages: AsyncIterable<RecordedEvent[]>, time: number): AsyncIterable<RecordedEvent[]> {
+async function* recordedUpTo(
+  pages: AsyncIterable<RecordedEvent[]>,
+  time: number,
+): AsyncIterable<RecordedEvent[]> {
   for await (const page of pages) {
     const end = page.findIndex(({ recordedAt }) => Date.parse(recordedAt) > time);
     if (end < 0) {

@@ -87,14 +87,16 @@ export const flightDecider: Decider<Flight, FlightEvent> = {
   version: 1,
   initialState: noFlight,
   evolve,
-  fork: (flight) => ({
-    ...flight,
-    waypoints: new LayeredMap(flight.waypoints),
-    geofences: new LayeredMap(flight.geofences),
-    frames: new LayeredMap(flight.frames),
-    headings: new LayeredMap(flight.headings),
-    images: new LayeredMap(flight.images),
-    chunks: new LayeredMap(flight.chunks),
+  // Every field by name: one that is forgotten does not compile, instead of being shared.
+  fork: ({ details, processing, waypoints, geofences, frames, headings, images, chunks }) => ({
+    details,
+    processing,
+    waypoints: new LayeredMap(waypoints),
+    geofences: new LayeredMap(geofences),
+    frames: new LayeredMap(frames),
+    headings: new LayeredMap(headings),
+    images: new LayeredMap(images),
+    chunks: new LayeredMap(chunks),
   }),
   sizeOf: ({ waypoints, geofences, frames, headings, images, chunks }) =>
     waypoints.size + geofences.size + frames.size + headings.size + images.size + chunks.size,
@@ -111,7 +113,9 @@ export function existing(flight: Flight, flightId: string): ExistingFlight {
 }
 
 export const flightNotFound = (flightId: string) =>
-  notFound('flight.not-found', `There is no flight ${flightId}. Create it first, or check the id.`, { flightId });
+  notFound('flight.not-found', `There is no flight ${flightId}. Create it first, or check the id.`, {
+    flightId,
+  });
 
 /** True when two values are the same JSON but for the fields named: a repeat that is not news. */
 export function same<T extends object>(a: T | undefined, b: T, ...except: (keyof T)[]): boolean {
@@ -120,7 +124,9 @@ export function same<T extends object>(a: T | undefined, b: T, ...except: (keyof
   const keys = (value: object) => Object.keys(value).filter((key) => !ignored.has(key));
   return (
     keys(a).length === keys(b).length &&
-    keys(b).every((key) => isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]))
+    keys(b).every((key) =>
+      isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
+    )
   );
 }
 

@@ -9,7 +9,10 @@ import { GetFrameResultsHandler } from './frames/frame-results.queries.js';
 import { GetGeofencesHandler } from './geofences/geofences.queries.js';
 import { GetHeadingHistoryHandler, GetLatestHeadingHandler } from './headings/heading-history.queries.js';
 import { GetImageMetadataHandler, GetImagePathHandler } from './images/flight-images.queries.js';
-import { GetFlightStateHandler, GetProcessingHistoryHandler } from './processing-state/flight-state.queries.js';
+import {
+  GetFlightStateHandler,
+  GetProcessingHistoryHandler,
+} from './processing-state/flight-state.queries.js';
 import { GetChunkStatesHandler } from './route-chunks/chunks.queries.js';
 import { transact } from './transact.js';
 import { GetWaypointsHandler } from './waypoints/waypoints.queries.js';
@@ -28,7 +31,9 @@ function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightComm
   return Handler;
 }
 
-export const commandHandlers = [...changes, transact].map((slice) => handlerOf(slice as unknown as Slice<FlightCommand>));
+export const commandHandlers = [...changes, transact].map((slice) =>
+  handlerOf(slice as unknown as Slice<FlightCommand>),
+);
 
 export const queryHandlers = [
   GetFlightHandler,

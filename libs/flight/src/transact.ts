@@ -21,7 +21,9 @@ export interface TransactionResult {
 export class Transact extends FlightCommand<TransactionResult> {
   @IsArray() @ArrayMinSize(1) @ArrayMaxSize(1_000) readonly commands!: readonly TransactionStep[];
 
-  constructor(fields: { readonly flightId: string; readonly commands: readonly TransactionStep[] } & CommandOptions) {
+  constructor(
+    fields: { readonly flightId: string; readonly commands: readonly TransactionStep[] } & CommandOptions,
+  ) {
     super(fields);
   }
 }
@@ -49,7 +51,10 @@ export const decideTransact: Decide<Transact, TransactionResult> = (command, at)
 };
 
 /** Throws `input.invalid` with the bad fields of every command. */
-function decisionsOf({ flightId, commands, commandId }: Transact, at: Timestamp): Decision<Flight, FlightEvent>[] {
+function decisionsOf(
+  { flightId, commands, commandId }: Transact,
+  at: Timestamp,
+): Decision<Flight, FlightEvent>[] {
   const errors: FieldError[] = [];
   const decisions = commands.flatMap((step, i) => {
     const path = `commands[${i}]`;
@@ -60,7 +65,11 @@ function decisionsOf({ flightId, commands, commandId }: Transact, at: Timestamp)
       return [];
     }
     for (const field of ['flightId', 'commandId', 'correlationId', 'causationId', 'actor']) {
-      if (field in fields) errors.push({ field: `${path}.${field}`, message: 'belongs to the transaction, not to a command in it' });
+      if (field in fields)
+        errors.push({
+          field: `${path}.${field}`,
+          message: 'belongs to the transaction, not to a command in it',
+        });
     }
     const flight = idOf(fields['flight']);
     if (flight !== undefined && flight !== flightId) {
@@ -69,7 +78,8 @@ function decisionsOf({ flightId, commands, commandId }: Transact, at: Timestamp)
     const Command = change.command as unknown as new (fields: object) => FlightCommand;
     const stepId = commandId ? { commandId: `${commandId} ${i}`.slice(-128) } : {};
     const command = Object.assign(new Command({ ...fields, flightId, ...stepId }), { flightId });
-    for (const { field, message } of badFields(change.command, command)) errors.push({ field: `${path}.${field}`, message });
+    for (const { field, message } of badFields(change.command, command))
+      errors.push({ field: `${path}.${field}`, message });
     return errors.length > 0 ? [] : [change.decide(command, at)];
   });
   if (errors.length > 0) throw invalidInput(errors);

@@ -1,4 +1,10 @@
-import { Logger, Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import {
+  Logger,
+  Module,
+  type DynamicModule,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener } from '#lib/platform';
@@ -125,12 +131,22 @@ export class WaylogModule {
             flights: Flights,
             projector: Projector,
             watch: CheckpointWatch,
-          ) => new WaylogLifecycle(pool, listener, store, flights, projector, watch, options.projector ?? true),
+          ) =>
+            new WaylogLifecycle(pool, listener, store, flights, projector, watch, options.projector ?? true),
         },
         ...commandHandlers,
         ...queryHandlers,
       ],
-      exports: [CqrsModule, EVENT_STORE, FlightDatabase, FlightReads, Flights, Projector, CheckpointWatch, pg.Pool],
+      exports: [
+        CqrsModule,
+        EVENT_STORE,
+        FlightDatabase,
+        FlightReads,
+        Flights,
+        Projector,
+        CheckpointWatch,
+        pg.Pool,
+      ],
     };
   }
 }

@@ -17,8 +17,8 @@ describe('readConfig', () => {
   });
 
   it('names every bad variable together', () => {
-    expect(() => readConfig({ PORT: '70000', DATABASE_POOL_SIZE: 'many', WAYLOG_ROLES: 'cook', LOG_FORMAT: 'xml' })).toThrow(
-      /DATABASE_URL.*WAYLOG_ROLES.*DATABASE_POOL_SIZE.*PORT.*LOG_FORMAT/s,
-    );
+    expect(() =>
+      readConfig({ PORT: '70000', DATABASE_POOL_SIZE: 'many', WAYLOG_ROLES: 'cook', LOG_FORMAT: 'xml' }),
+    ).toThrow(/DATABASE_URL.*WAYLOG_ROLES.*DATABASE_POOL_SIZE.*PORT.*LOG_FORMAT/s);
   });
 });

@@ -38,14 +38,20 @@ export function readConfig(env: Environment): Config {
   const number = (name: keyof typeof variables, fallback: number, min: number, max: number) => {
     const value = Number(text(name, String(fallback)));
     if (!Number.isInteger(value) || value < min || value > max) {
-      errors.push({ field: name, message: `is ${JSON.stringify(env[name])}; it must be a whole number from ${min} to ${max}` });
+      errors.push({
+        field: name,
+        message: `is ${JSON.stringify(env[name])}; it must be a whole number from ${min} to ${max}`,
+      });
     }
     return value;
   };
   const oneOf = <T extends string>(name: keyof typeof variables, fallback: T, ...allowed: T[]): T => {
     const value = text(name, fallback);
     if (!allowed.includes(value as T)) {
-      errors.push({ field: name, message: `is ${JSON.stringify(value)}; it must be one of ${allowed.join(', ')}` });
+      errors.push({
+        field: name,
+        message: `is ${JSON.stringify(value)}; it must be one of ${allowed.join(', ')}`,
+      });
     }
     return value as T;
   };

@@ -12,6 +12,7 @@ type Wake = (payload: string) => void;
 export class Listener {
   readonly #channels = new Map<string, Set<Wake>>();
   readonly #stop = new AbortController();
+  readonly #isStopped = (): boolean => this.#stop.signal.aborted;
   #client: pg.Client | undefined;
   #running: Promise<void> | undefined;
 
@@ -39,7 +40,7 @@ export class Listener {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    for (let failures = 0; !signal.aborted; ) {
+    for (let failures = 0; !signal.aborted;) {
       const client = new pg.Client({
         connectionString: this.connectionString,
         application_name: `${this.applicationName} listener`,
@@ -56,10 +57,11 @@ export class Listener {
         await client.connect();
         // From here on `on()` listens to new channels itself; twice does no harm.
         this.#client = client;
-        for (const channel of this.#channels.keys()) await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+        for (const channel of this.#channels.keys())
+          await client.query(`listen ${pg.escapeIdentifier(channel)}`);
         failures = 0;
         for (const channel of this.#channels.keys()) this.#wake(channel, '');
-        if (signal.aborted) await client.end();
+        if (this.#isStopped()) await client.end();
         await ended;
       } catch {
         failures++;
@@ -67,8 +69,10 @@ export class Listener {
         this.#client = undefined;
         await client.end().catch(() => undefined);
       }
-      if (!signal.aborted) {
-        await sleep(backoffDelay(Math.max(failures, 1), 100, 5_000), undefined, { signal }).catch(() => undefined);
+      if (!this.#isStopped()) {
+        await sleep(backoffDelay(Math.max(failures, 1), 100, 5_000), undefined, { signal }).catch(
+          () => undefined,
+        );
       }
     }
   }

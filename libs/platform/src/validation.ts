@@ -23,7 +23,10 @@ const rules = new Map<string, Schema>();
 function rule(name: string, schema: Schema, message: string, test: (value: unknown) => boolean) {
   rules.set(name, { ...schema, 'x-rule': message });
   return (options?: ValidationOptions): PropertyDecorator =>
-    ValidateBy({ name, validator: { validate: test, defaultMessage: () => `$property ${message}` } }, options);
+    ValidateBy(
+      { name, validator: { validate: test, defaultMessage: () => `$property ${message}` } },
+      options,
+    );
 }
 
 /** An opaque id: 1 to 128 characters, none of them a control character. */
@@ -65,8 +68,8 @@ const nestedTypes = new Map<unknown, Map<string, () => Class>>();
 /** An object, or with `each` an array of objects, that follows the rules of another class. */
 export function Nested(type: () => Class, options: { each?: boolean } = {}): PropertyDecorator {
   return (target, property) => {
-    ValidateNested(options)(target, property as string);
-    Type(type as () => new () => object)(target, property);
+    ValidateNested(options)(target, property);
+    Type(type)(target, property);
     const types = nestedTypes.get(target.constructor) ?? new Map<string, () => Class>();
     nestedTypes.set(target.constructor, types.set(property as string, type));
   };
@@ -77,7 +80,8 @@ export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Sche
   const converters: Record<string, Schema | ((meta: Nested) => Schema)> = Object.fromEntries(rules);
   converters['nestedValidation'] = (meta) => {
     const nested = nestedTypes.get(meta.target)?.get(meta.propertyName)?.();
-    if (!nested) throw new Error(`${target.name}.${meta.propertyName} needs @Nested instead of @ValidateNested.`);
+    if (!nested)
+      throw new Error(`${target.name}.${meta.propertyName} needs @Nested instead of @ValidateNested.`);
     return refer ? refer(nested) : schemaOf(nested);
   };
   const schema = targetConstructorToSchema(target, { additionalConverters: converters as never }) as Schema;
@@ -101,7 +105,11 @@ const nullable = (schema: Schema): Schema =>
 function makeAjv(options: { coerceTypes: boolean }): Ajv {
   const made = new Ajv({ ...options, allErrors: true, strict: false, strictNumbers: true, verbose: true });
   made.addFormat('date-time', (text: string) => parseTimestamp(text) !== undefined);
-  made.addKeyword({ keyword: 'x-json', type: 'object', validate: (_: unknown, value: unknown) => isJsonObject(value) });
+  made.addKeyword({
+    keyword: 'x-json',
+    type: 'object',
+    validate: (_: unknown, value: unknown) => isJsonObject(value),
+  });
   return made;
 }
 

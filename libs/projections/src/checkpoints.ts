@@ -1,5 +1,12 @@
 import type { ClientBase, Pool } from 'pg';
-import { databaseCall, readRows, timestampFromPostgres, unavailable, type Listener, type Timestamp } from '#lib/platform';
+import {
+  databaseCall,
+  readRows,
+  timestampFromPostgres,
+  unavailable,
+  type Listener,
+  type Timestamp,
+} from '#lib/platform';
 import { asText } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
@@ -55,7 +62,14 @@ export async function advanceCheckpoints(
   const { rows } = await client.query<[string, string]>({
     name: 'projection.advance',
     text: advanceSql,
-    values: [move.projections, move.from, move.to, move.projector, [...move.revisions.keys()], [...move.revisions.values()]],
+    values: [
+      move.projections,
+      move.from,
+      move.to,
+      move.projector,
+      [...move.revisions.keys()],
+      [...move.revisions.values()],
+    ],
     rowMode: 'array',
     types: asText,
   });
@@ -157,7 +171,9 @@ export class CheckpointWatch {
     const checkpoints = await loadCheckpoints(this.pool, this.projections);
     if (checkpoints.length < this.projections.length) return;
     this.#advance(
-      checkpoints.map(({ position }) => position).reduce((least, p) => (this.store.compare(p, least) < 0 ? p : least)),
+      checkpoints
+        .map(({ position }) => position)
+        .reduce((least, p) => (this.store.compare(p, least) < 0 ? p : least)),
     );
   }
 

@@ -12,7 +12,9 @@ export class Contiguity {
 
   /** Streams of these events whose last folded revision is not known here yet. */
   unknownStreams(events: readonly RecordedEvent[]): string[] {
-    return [...new Set(events.map(({ streamId }) => streamId))].filter((streamId) => !this.#last.has(streamId));
+    return [...new Set(events.map(({ streamId }) => streamId))].filter(
+      (streamId) => !this.#last.has(streamId),
+    );
   }
 
   /** Says what is known from elsewhere, such as the database; -1 for a stream that was never folded. */

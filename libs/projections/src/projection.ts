@@ -25,6 +25,10 @@ export type RowChange =
   /** Removes every row with these column values. */
   | { readonly kind: 'removeWhere'; readonly where: Row };
 
+/** The text of a value, for keys and comparisons; JSON for objects. */
+export const textOf = (value: Value | undefined): string =>
+  typeof value === 'object' ? JSON.stringify(value) : String(value);
+
 export const upsert = (row: Row): RowChange => ({ kind: 'upsert', row });
 export const remove = (key: Row): RowChange => ({ kind: 'remove', key });
 export const removeWhere = (where: Row): RowChange => ({ kind: 'removeWhere', where });
@@ -56,7 +60,7 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
   ) {}
 
   on<Type extends keyof Events & string>(type: Type, fold: Fold<Events[Type]>): this {
-    this.#folds.set(type, fold as AnyFold);
+    this.#folds.set(type, fold);
     return this;
   }
 

@@ -3,7 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { backoffDelay, messageOf, sessionOptions, type Timestamp } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
-import { advanceCheckpoints, createCheckpoints, loadCheckpoints, loadStreamRevisions } from './checkpoints.js';
+import {
+  advanceCheckpoints,
+  createCheckpoints,
+  loadCheckpoints,
+  loadStreamRevisions,
+} from './checkpoints.js';
 import { Contiguity } from './contiguity.js';
 import { foldBatch } from './fold-batch.js';
 import type { Projection } from './projection.js';
@@ -61,7 +66,9 @@ export class Projector {
 
   constructor(options: ProjectorOptions) {
     this.#options = { batchSize: 2_000, standbyIntervalMs: 500, ...options };
-    this.#writers = new Map(options.projections.map((projection) => [projection, new TableWriter(projection.table)]));
+    this.#writers = new Map(
+      options.projections.map((projection) => [projection, new TableWriter(projection.table)]),
+    );
     this.#contiguity = new Contiguity(options.name);
   }
 
@@ -89,7 +96,7 @@ export class Projector {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted; ) {
+    for (let failures = 0; !signal.aborted;) {
       try {
         await this.#lead(signal, () => {
           failures = 0;
@@ -98,7 +105,9 @@ export class Projector {
         failures++;
         this.#state = 'failing';
         this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
-        this.#options.log.warn(`Projector ${this.#options.name} failed (attempt ${failures}): ${messageOf(error)}`);
+        this.#options.log.warn(
+          `Projector ${this.#options.name} failed (attempt ${failures}): ${messageOf(error)}`,
+        );
         await pause(backoffDelay(failures, 100, 10_000), signal);
       }
     }
@@ -152,12 +161,19 @@ export class Projector {
   async #prepare(signal: AbortSignal): Promise<void> {
     const { pool, projections, store, log } = this.#options;
     const names = projections.map(({ name }) => name);
-    if ((await loadCheckpoints(pool, names)).length === 0) await createCheckpoints(pool, projections, store.beginning);
-    const known = new Map((await loadCheckpoints(pool, names)).map((checkpoint) => [checkpoint.projection, checkpoint]));
+    if ((await loadCheckpoints(pool, names)).length === 0)
+      await createCheckpoints(pool, projections, store.beginning);
+    const known = new Map(
+      (await loadCheckpoints(pool, names)).map((checkpoint) => [checkpoint.projection, checkpoint]),
+    );
     // A projection that is new among old ones joins them where they are, its table made from the whole log.
     const at = [...known.values()][0]?.position ?? store.beginning;
     const fresh = projections.filter(({ name }) => !known.has(name));
-    await createCheckpoints(pool, fresh.map(({ name }) => ({ name, version: 0 })), at);
+    await createCheckpoints(
+      pool,
+      fresh.map(({ name }) => ({ name, version: 0 })),
+      at,
+    );
     for (const projection of projections) {
       if (signal.aborted) return;
       if ((known.get(projection.name)?.version ?? 0) === projection.version) continue;
@@ -169,7 +185,10 @@ export class Projector {
 
   async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
     const { store, pool, projections, batchSize } = this.#options;
-    const checkpoints = await loadCheckpoints(pool, projections.map(({ name }) => name));
+    const checkpoints = await loadCheckpoints(
+      pool,
+      projections.map(({ name }) => name),
+    );
     const [first] = checkpoints;
     if (!first || checkpoints.some(({ position }) => position !== first.position)) {
       throw new Error(
@@ -180,7 +199,6 @@ export class Projector {
     }
     this.#position = first.position;
     this.#state = 'active';
-    onProgress();
     for await (const batch of store.subscribe({ after: first.position, batchSize, signal })) {
       if (signal.aborted) return;
       this.#state = batch.length === batchSize ? 'catching-up' : 'active';
@@ -205,7 +223,9 @@ export class Projector {
     await client.query('begin');
     const move = { projector: name, projections: projections.map((p) => p.name), from, to, revisions };
     if (!(await advanceCheckpoints(client, move))) {
-      throw new Error(`The checkpoints of projector ${name} are no longer at position ${from}; starting over from them.`);
+      throw new Error(
+        `The checkpoints of projector ${name} are no longer at position ${from}; starting over from them.`,
+      );
     }
     for (const [projection, net] of changes) await this.#writers.get(projection)?.write(client, net);
     await client.query('commit');

@@ -3,7 +3,8 @@ import { conflict, sessionOptions } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { Contiguity } from './contiguity.js';
 import { foldBatch } from './fold-batch.js';
-import type { Projection, TableDefinition } from './projection.js';
+import type { Projection } from './projection.js';
+import { createShadow, swapShadow, type Shadow } from './shadow-table.js';
 import { hashTable, type TableHash } from './table-hash.js';
 import { TableWriter } from './table-writer.js';
 
@@ -22,6 +23,7 @@ export interface RebuildOptions {
 export interface RebuildResult {
   readonly projection: string;
   readonly events: number;
+  /** Where the tables were compared. */
   readonly position: Position;
   readonly live: TableHash;
   readonly rebuilt: TableHash;
@@ -30,115 +32,141 @@ export interface RebuildResult {
 
 /**
  * Folds the whole log into a shadow of a projection's table, beside the live one, which goes on being read and
- * written. At the end the projector is held for a moment at its checkpoint, the shadow is brought to exactly that
- * position, compared by hash, and takes the live table's place in the same transaction.
+ * written. The projector is held only for moments: once to fix the moment of the comparison, and once to let the
+ * shadow take the live table's place at exactly the projector's checkpoint.
  */
 export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
-  const { projection, connectionString } = options;
-  const client = new pg.Client({ connectionString, application_name: 'waylog rebuild', options: sessionOptions });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    const lock = `waylog rebuild ${projection.name}`;
-    const { rows } = await client.query<{ free: boolean }>(`select pg_try_advisory_lock(hashtextextended($1, 0)) as free`, [lock]);
-    if (!rows[0]?.free) {
-      throw conflict('projection.rebuild-running', `Another process is rebuilding or verifying ${projection.name} now.`);
-    }
-    return await rebuildWith(client, options);
-  } finally {
-    await client.end().catch(() => undefined);
-  }
-}
-
-async function rebuildWith(client: pg.Client, options: RebuildOptions): Promise<RebuildResult> {
-  const { projection, store, mode = 'replace', batchSize = 5_000, onProgress, signal } = options;
-  const { table } = projection;
-  const live = `${table.schema}.${table.name}`;
-  const shadowSchema = `rebuild_${table.schema}`;
-  const shadow = `${shadowSchema}.${table.name}`;
-  await createShadow(client, table, shadowSchema);
-
-  const writer = new TableWriter(table, shadowSchema);
-  const contiguity = new Contiguity(`rebuild of ${projection.name}`);
-  let position = store.beginning;
-  let events = 0;
-  const foldUpTo = async (end: Position) => {
-    while (store.compare(position, end) < 0) {
-      signal?.throwIfAborted();
-      const page = await store.readAll({ after: position, limit: batchSize });
-      const batch = page.filter((event) => store.compare(event.position, end) <= 0);
-      if (batch.length === 0) return;
-      contiguity.advance(batch);
-      for (const [, net] of foldBatch([projection], batch)) await writer.write(client, net);
-      position = (batch.at(-1) as RecordedEvent).position;
-      events += batch.length;
-      onProgress?.(events);
-    }
+  const { projection, connectionString, store, mode = 'replace' } = options;
+  const connect = async () => {
+    const client = new pg.Client({
+      connectionString,
+      application_name: 'waylog rebuild',
+      options: sessionOptions,
+    });
+    client.on('error', () => undefined);
+    await client.connect();
+    return client;
   };
-
-  // As far as the projector has come, while it goes on; the little that it adds meanwhile is folded below.
-  await foldUpTo(await checkpointOf(client, projection));
-  await foldUpTo(await checkpointOf(client, projection));
-
-  await client.query('begin');
+  // One session writes the shadow, the other holds the projector at its checkpoint.
+  const [writer, holder] = [await connect(), await connect()];
   try {
-    await foldUpTo(await checkpointOf(client, projection, 'for update'));
-    const result = {
-      projection: projection.name,
-      events,
-      position,
-      live: await hashTable(client, live),
-      rebuilt: await hashTable(client, shadow),
-    };
-    if (mode === 'replace') {
-      await client.query(`drop table ${live}`);
-      await client.query(`alter table ${shadow} set schema ${table.schema}`);
-      await client.query(`update projection.checkpoints set version = $2 where projection = $1`, [
-        projection.name,
-        projection.version,
-      ]);
-    } else {
-      await client.query(`drop table ${shadow}`);
-    }
-    await client.query('commit');
-    return { ...result, identical: result.live.hash === result.rebuilt.hash };
-  } catch (error) {
-    await client.query('rollback').catch(() => undefined);
-    throw error;
-  }
-}
-
-async function checkpointOf(client: pg.Client, projection: Projection, lock = ''): Promise<Position> {
-  const { rows } = await client.query<{ position: string }>(
-    `select position from projection.checkpoints where projection = $1 ${lock}`,
-    [projection.name],
-  );
-  if (!rows[0]) {
-    throw conflict(
-      'projection.never-ran',
-      `Projection ${projection.name} has no checkpoint: no projector has run on this database yet. Start the server once.`,
+    const { rows } = await holder.query<{ free: boolean }>(
+      `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
+      [`waylog rebuild ${projection.name}`],
     );
+    if (!rows[0]?.free) {
+      throw conflict(
+        'projection.rebuild-running',
+        `Another process is rebuilding or verifying ${projection.name} now.`,
+      );
+    }
+    const shadow = await createShadow(writer, projection.table);
+    const fold = new ShadowFold(writer, shadow, options);
+    // As far as the projector has come, while it goes on; what it adds meanwhile is little.
+    await fold.upTo(await checkpointOf(holder, projection));
+    await fold.upTo(await checkpointOf(holder, projection));
+
+    const hashes = await compare();
+    if (mode === 'replace') {
+      await atCheckpoint(holder, projection, async (checkpoint) => {
+        await fold.upTo(checkpoint);
+        await swapShadow(holder, shadow);
+        await holder.query(`update projection.checkpoints set version = $2 where projection = $1`, [
+          projection.name,
+          projection.version,
+        ]);
+      });
+    } else {
+      await writer.query(`drop table ${shadow.name}`);
+    }
+    return {
+      projection: projection.name,
+      events: fold.events,
+      ...hashes,
+      identical: hashes.live.hash === hashes.rebuilt.hash,
+    };
+
+    /** Both tables of one moment: the projector waits only until the moment is fixed, not while they are hashed. */
+    async function compare() {
+      const position = await atCheckpoint(holder, projection, async (checkpoint) => {
+        await fold.upTo(checkpoint);
+        await writer.query('begin isolation level repeatable read read only');
+        await writer.query('select 1');
+        return checkpoint;
+      });
+      const live = await hashTable(writer, shadow.liveName);
+      const rebuilt = await hashTable(writer, shadow.name);
+      await writer.query('commit');
+      return { position, live, rebuilt };
+    }
+  } finally {
+    await Promise.all([writer.end(), holder.end()].map((end) => end.catch(() => undefined)));
   }
-  return rows[0].position;
+
+  /** Runs `work` while no projector can move the checkpoint: theirs is the same row. */
+  async function atCheckpoint<T>(
+    client: pg.Client,
+    of: Projection,
+    work: (checkpoint: Position) => Promise<T>,
+  ): Promise<T> {
+    await client.query('begin');
+    try {
+      const result = await work(await checkpointOf(client, of, 'for update'));
+      await client.query('commit');
+      return result;
+    } catch (error) {
+      await client.query('rollback').catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async function checkpointOf(client: pg.Client, of: Projection, lock = ''): Promise<Position> {
+    const { rows } = await client.query<{ position: string }>(
+      `select position from projection.checkpoints where projection = $1 ${lock}`,
+      [of.name],
+    );
+    if (!rows[0]) {
+      throw conflict(
+        'projection.never-ran',
+        `Projection ${of.name} has no checkpoint: no projector has run on this database yet. Start the server once.`,
+      );
+    }
+    // A text that is no position of this store is found here, before anything is folded by it.
+    store.compare(rows[0].position, store.beginning);
+    return rows[0].position;
+  }
 }
 
-/** An empty copy with the same columns, keys, indexes, checks, settings and chunk interval. */
-async function createShadow(client: pg.Client, table: TableDefinition, schema: string): Promise<void> {
-  const live = `${table.schema}.${table.name}`;
-  const shadow = `${schema}.${table.name}`;
-  await client.query(`create schema if not exists ${schema}`);
-  await client.query(`drop table if exists ${shadow}`);
-  await client.query(`create table ${shadow} (like ${live} including all)`);
-  const { rows } = await client.query<{ options: string | null }>(
-    `select array_to_string(reloptions, ', ') as options from pg_class where oid = $1::regclass`,
-    [live],
-  );
-  if (rows[0]?.options) await client.query(`alter table ${shadow} set (${rows[0].options})`);
-  if (!table.timeColumn) return;
-  await client.query(
-    `select create_hypertable($1::regclass, by_range($2::name, d.time_interval), create_default_indexes => false)
-       from timescaledb_information.dimensions d
-      where d.hypertable_schema = $3 and d.hypertable_name = $4 and d.column_name = $2`,
-    [shadow, table.timeColumn, table.schema, table.name],
-  );
+/** The fold of the log into the shadow, as far as it has come. */
+class ShadowFold {
+  events = 0;
+  #position: Position;
+  readonly #writer: TableWriter;
+  readonly #contiguity: Contiguity;
+
+  constructor(
+    private readonly client: pg.Client,
+    shadow: Shadow,
+    private readonly options: RebuildOptions,
+  ) {
+    this.#position = options.store.beginning;
+    this.#writer = new TableWriter(options.projection.table, shadow.schema);
+    this.#contiguity = new Contiguity(`rebuild of ${options.projection.name}`);
+  }
+
+  async upTo(end: Position): Promise<void> {
+    const { projection, store, batchSize = 5_000, onProgress, signal } = this.options;
+    while (store.compare(this.#position, end) < 0) {
+      signal?.throwIfAborted();
+      const page = await store.readAll({ after: this.#position, limit: batchSize });
+      const batch = page.filter((event) => store.compare(event.position, end) <= 0);
+      const last: RecordedEvent | undefined = batch.at(-1);
+      if (!last) return;
+      this.#contiguity.advance(batch);
+      for (const [, net] of foldBatch([projection], batch)) await this.#writer.write(this.client, net);
+      this.#position = last.position;
+      this.events += batch.length;
+      onProgress?.(this.events);
+    }
+  }
 }

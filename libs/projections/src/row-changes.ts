@@ -1,4 +1,4 @@
-import type { Row, RowChange, TableDefinition, Value } from './projection.js';
+import { textOf, type Row, type RowChange, type TableDefinition, type Value } from './projection.js';
 
 /** The net effect of many row changes: first `removeWhere`, then `remove`, then `upsert`. */
 export interface NetChanges {
@@ -42,7 +42,11 @@ export class ChangeSet {
   net(): NetChanges {
     // A key that is written in the end need not be removed before: the upsert replaces every column.
     for (const key of this.#rows.keys()) this.#removed.delete(key);
-    return { removeWhere: this.#removedWhere, remove: [...this.#removed.values()], upsert: [...this.#rows.values()] };
+    return {
+      removeWhere: this.#removedWhere,
+      remove: [...this.#removed.values()],
+      upsert: [...this.#rows.values()],
+    };
   }
 }
 
@@ -72,7 +76,7 @@ export class MemoryTable {
 
 function keyOf({ key }: TableDefinition, row: Row): string {
   let text = '';
-  for (const column of key) text += `${String(row[column])}\u0000`;
+  for (const column of key) text += `${textOf(row[column])}\u0000`;
   return text;
 }
 

@@ -1,6 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { asText, databaseCall, timestampFromPostgres, type TextRow } from '#lib/platform';
-import type { ColumnType, Row, TableDefinition, Value } from './projection.js';
+import { textOf, type ColumnType, type Row, type TableDefinition, type Value } from './projection.js';
 import type { MemoryTable } from './row-changes.js';
 import { quote } from './table-writer.js';
 
@@ -10,7 +10,11 @@ export interface TableRead {
   /** Columns and the values they must have. */
   readonly where: Row;
   /** Bounds on a column, both inclusive. */
-  readonly range?: { readonly column: string; readonly from?: number | undefined; readonly to?: number | undefined };
+  readonly range?: {
+    readonly column: string;
+    readonly from?: number | undefined;
+    readonly to?: number | undefined;
+  };
   readonly orderBy: readonly string[];
   readonly descending?: boolean;
   readonly limit?: number | undefined;
@@ -19,8 +23,8 @@ export interface TableRead {
 /** Where rows come from: the tables as they are, or a fold of the log as of some time. */
 export interface RowSource {
   select(read: TableRead): Promise<Row[]>;
-  /** Several reads of one and the same moment. */
-  together<T>(work: (moment: RowSource) => Promise<T>): Promise<T>;
+  /** Several reads of one and the same moment, of these tables. */
+  together<T>(tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T>;
 }
 
 /** The tables as they are. Transient failures are tried three times: a read is harmless when repeated. */
@@ -31,11 +35,15 @@ export class LiveRows implements RowSource {
     return databaseCall(() => new TableRows(this.pool).select(read));
   }
 
-  together<T>(work: (moment: RowSource) => Promise<T>): Promise<T> {
+  together<T>(tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T> {
     return databaseCall(async () => {
       const client = await this.pool.connect();
       try {
         await client.query('begin isolation level repeatable read read only');
+        // Before the first read fixes the moment: a rebuilt table that took its place after that would look empty.
+        await client.query(
+          `lock table ${tables.map(({ schema, name }) => `${schema}.${name}`).join(', ')} in access share mode`,
+        );
         const result = await work(new TableRows(client));
         await client.query('commit');
         client.release();
@@ -52,7 +60,7 @@ export class LiveRows implements RowSource {
 class TableRows implements RowSource {
   constructor(private readonly client: Pool | PoolClient) {}
 
-  together<T>(work: (moment: RowSource) => Promise<T>): Promise<T> {
+  together<T>(_tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T> {
     return work(this);
   }
 
@@ -84,7 +92,11 @@ function statementName(sql: string): string {
 }
 
 /** One table's row from the texts of its columns. */
-export function rowFromText(table: TableDefinition, columns: readonly string[], texts: readonly (string | null)[]): Row {
+export function rowFromText(
+  table: TableDefinition,
+  columns: readonly string[],
+  texts: readonly (string | null)[],
+): Row {
   const row: Record<string, Value> = {};
   for (let i = 0; i < columns.length; i++) {
     const column = columns[i] as string;
@@ -98,7 +110,7 @@ export function rowFromText(table: TableDefinition, columns: readonly string[], 
 export class MemoryRows implements RowSource {
   constructor(private readonly tables: ReadonlyMap<TableDefinition, MemoryTable>) {}
 
-  together<T>(work: (moment: RowSource) => Promise<T>): Promise<T> {
+  together<T>(_tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T> {
     return work(this);
   }
 
@@ -123,11 +135,12 @@ export class MemoryRows implements RowSource {
 function compareValues(a: Value | undefined, b: Value | undefined): number {
   if (typeof a === 'number' && typeof b === 'number') return a - b;
   // By code point, as columns with collation "C" are; canonical timestamps sort so too (.123Z before .123456Z does not).
-  return Buffer.compare(Buffer.from(sortable(String(a))), Buffer.from(sortable(String(b))));
+  return Buffer.compare(Buffer.from(sortable(textOf(a))), Buffer.from(sortable(textOf(b))));
 }
 
 /** Milliseconds padded to microseconds, so that times of both lengths compare. */
-const sortable = (text: string): string => (/^\d{4}-.*T.*\.\d{3}Z$/.test(text) ? `${text.slice(0, -1)}000Z` : text);
+const sortable = (text: string): string =>
+  /^\d{4}-.*T.*\.\d{3}Z$/.test(text) ? `${text.slice(0, -1)}000Z` : text;
 
 function valueFromText(type: ColumnType, text: string): Value {
   switch (type) {

@@ -1,6 +1,6 @@
 import type { ClientBase } from 'pg';
-import { pgArray } from '#lib/platform';
-import type { Row, TableDefinition, Value } from './projection.js';
+import { millisecondsOf, pgArray } from '#lib/platform';
+import { textOf, type Row, type TableDefinition, type Value } from './projection.js';
 import type { NetChanges } from './row-changes.js';
 
 /** Writes net changes to one table: at most one statement for each of the three kinds, however many rows there are. */
@@ -26,7 +26,11 @@ export class TableWriter {
       written.map((column) => `${quote(column)} = excluded.${quote(column)}`).join(', ');
     this.#removeSql =
       `delete from ${name} t using ${unnest(table.key)} as gone (${table.key.map(quote).join(', ')}) ` +
-      `where ${table.key.map((column) => `t.${quote(column)} = gone.${quote(column)}`).join(' and ')}`;
+      `where ${table.key.map((column) => `t.${quote(column)} = gone.${quote(column)}`).join(' and ')}` +
+      // Bounds that the planner knows spare it the chunks of the hypertable in which nothing can be.
+      (table.timeColumn
+        ? ` and t.${quote(table.timeColumn)} between $${table.key.length + 1}::timestamptz and $${table.key.length + 2}::timestamptz`
+        : '');
     this.#name = name;
   }
   readonly #name: string;
@@ -36,7 +40,10 @@ export class TableWriter {
       await client.query(this.#removeWhereSql(columns), this.#arrays(columns, rows));
     }
     if (changes.remove.length > 0) {
-      await client.query(this.#removeSql, this.#arrays(this.table.key, changes.remove));
+      await client.query(this.#removeSql, [
+        ...this.#arrays(this.table.key, changes.remove),
+        ...this.#timeBounds(changes.remove),
+      ]);
     }
     if (changes.upsert.length > 0) {
       await client.query({
@@ -59,10 +66,24 @@ export class TableWriter {
       return pgArray(
         rows.map((row) => {
           const value = row[column] as Value;
-          return isJson ? (value === null ? null : JSON.stringify(value)) : (value as string | number | boolean | null);
+          return isJson
+            ? value === null
+              ? null
+              : JSON.stringify(value)
+            : (value as string | number | boolean | null);
         }),
       );
     });
+  }
+
+  #timeBounds(rows: readonly Row[]): string[] {
+    const { timeColumn } = this.table;
+    if (!timeColumn) return [];
+    const times = rows
+      .map((row) => textOf(row[timeColumn]))
+      .sort((a, b) => millisecondsOf(a) - millisecondsOf(b));
+    // The last one is rounded up: milliseconds do not order what differs in microseconds.
+    return [times[0] ?? '', new Date(millisecondsOf(times.at(-1) ?? '') + 1).toISOString()];
   }
 
   #type(column: string): string {

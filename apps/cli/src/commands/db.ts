@@ -5,14 +5,16 @@ import { databaseDown, databaseReset, databaseStatus, databaseUp, psqlCommand } 
 import { databaseOptions, print } from '../context.js';
 
 export function databaseCommand(): Command {
-  const db = new Command('db').description('The TimescaleDB of this checkout: up, down, status, psql, reset.').addHelpText(
-    'after',
-    `
+  const db = new Command('db')
+    .description('The TimescaleDB of this checkout: up, down, status, psql, reset.')
+    .addHelpText(
+      'after',
+      `
 Where a database comes from, the first that applies:
   1. DATABASE_URL or --database-url names one
   2. Docker runs here: the service in docker-compose.yml
   3. Debian or a relative: a private server from Debian's packages in .waylog/, no root needed`,
-  );
+    );
   db.command('up')
     .description('start the database if it does not run, and print its URL')
     .action(async (_options, command: Command) => {

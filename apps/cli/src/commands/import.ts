@@ -2,9 +2,10 @@ import { basename } from 'node:path';
 import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
 import { flightIdOfFile, readUlog, ulogCommands, type UlogFlight } from '#lib/flight';
+import { conflict, WaylogError } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { print, progress, withWaylog } from '../context.js';
-import { progressBar } from '../progress-bar.js';
+import { withProgress } from '../progress-bar.js';
 
 interface Options {
   readonly rate: number;
@@ -44,17 +45,30 @@ Importing a file again, also after an import that was cut off, records only what
 
 async function record(bus: CommandBus, flight: UlogFlight, flightId: string, name: string) {
   const commands = [...ulogCommands(flight, { flightId, name })];
-  const bar = progressBar('recording', commands.length);
   let last = { revision: -1, position: '0' };
-  for (const [i, command] of commands.entries()) {
-    last = await bus.execute(command);
-    bar.update(i + 1);
+  try {
+    await withProgress('recording', commands.length, async (update) => {
+      for (const [i, command] of commands.entries()) {
+        last = await bus.execute(command);
+        update(i + 1);
+      }
+    });
+  } catch (error) {
+    if (!(error instanceof WaylogError) || error.code !== 'flight.already-exists') throw error;
+    throw conflict(
+      'import.flight-differs',
+      `Flight ${flightId} is there already and was recorded with other options or from another log. ` +
+        `Give this import a flight of its own with --id.`,
+      { flightId },
+    );
   }
-  bar.stop();
   return { revision: last.revision, position: last.position };
 }
 
-const summary = (flightId: string, { frames, waypoints, start, startedAt, durationSeconds, report }: UlogFlight): string =>
+const summary = (
+  flightId: string,
+  { frames, waypoints, start, startedAt, durationSeconds, report }: UlogFlight,
+): string =>
   [
     `flight      ${flightId}`,
     `began       ${startedAt} at ${start.lat.toFixed(6)}, ${start.lon.toFixed(6)}, ${start.altitude.toFixed(1)} m`,

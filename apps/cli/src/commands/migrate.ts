@@ -6,7 +6,11 @@ import { databaseOptions, print, progress } from '../context.js';
 export function migrateCommand(): Command {
   return new Command('migrate')
     .description('Bring the schema of the database up to date.')
-    .option('--down <steps>', 'take back the last so many migrations instead, WITH the tables they made', Number)
+    .option(
+      '--down <steps>',
+      'take back the last so many migrations instead, WITH the tables they made',
+      Number,
+    )
     .action(async ({ down }: { down?: number }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
       if (down !== undefined) {

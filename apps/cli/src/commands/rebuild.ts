@@ -5,13 +5,15 @@ import { EVENT_STORE, flightProjections } from '#lib/flight';
 import { rebuild, type RebuildResult } from '#lib/projections';
 import { CheckpointWatch } from '#lib/projections';
 import { print, readyDatabase, withWaylog } from '../context.js';
-import { progressBar } from '../progress-bar.js';
+import { withProgress } from '../progress-bar.js';
 
 const names = flightProjections.map(({ name }) => name);
 
 export function rebuildCommand(): Command {
   return new Command('rebuild')
-    .description('Make tables anew from the log, beside the live ones, and put them in their place. Reads go on meanwhile.')
+    .description(
+      'Make tables anew from the log, beside the live ones, and put them in their place. Reads go on meanwhile.',
+    )
     .argument('[projections...]', `which: ${names.join(', ')}; all of them when none is named`)
     .action(async (wanted: string[], _options, command: Command) => {
       const results = await foldAnew(command, wanted, 'replace');
@@ -21,7 +23,9 @@ export function rebuildCommand(): Command {
 
 export function verifyCommand(): Command {
   return new Command('verify')
-    .description('Fold the log into shadow tables and compare them with the live ones by hash. Nothing is changed.')
+    .description(
+      'Fold the log into shadow tables and compare them with the live ones by hash. Nothing is changed.',
+    )
     .argument('[projections...]', `which: ${names.join(', ')}; all of them when none is named`)
     .action(async (wanted: string[], _options, command: Command) => {
       const results = await foldAnew(command, wanted, 'compare');
@@ -30,24 +34,28 @@ export function verifyCommand(): Command {
     });
 }
 
-async function foldAnew(command: Command, wanted: string[], mode: 'replace' | 'compare'): Promise<RebuildResult[]> {
+async function foldAnew(
+  command: Command,
+  wanted: string[],
+  mode: 'replace' | 'compare',
+): Promise<RebuildResult[]> {
   const unknown = wanted.filter((name) => !names.includes(name));
-  if (unknown.length > 0) throw new Error(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
+  if (unknown.length > 0)
+    throw new Error(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
   const connectionString = await readyDatabase(command);
   return withWaylog(command, async (app) => {
     const store = app.get<EventStore>(EVENT_STORE);
     await caughtUp(app, store);
     const { events: total } = await store.backlog(store.beginning);
     const results: RebuildResult[] = [];
-    for (const projection of flightProjections.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
-      const bar = progressBar(projection.name.padEnd(15), total);
-      try {
-        results.push(
-          await rebuild({ projection, store, connectionString, mode, onProgress: (events) => bar.update(events) }),
-        );
-      } finally {
-        bar.stop();
-      }
+    for (const projection of flightProjections.filter(
+      ({ name }) => wanted.length === 0 || wanted.includes(name),
+    )) {
+      results.push(
+        await withProgress(projection.name.padEnd(15), total, (update) =>
+          rebuild({ projection, store, connectionString, mode, onProgress: update }),
+        ),
+      );
     }
     return results;
   });
@@ -60,4 +68,6 @@ async function caughtUp(app: INestApplicationContext, store: EventStore): Promis
 
 const line = ({ projection, events, live, rebuilt, identical }: RebuildResult, what: string): string =>
   `${projection.padEnd(15)} ${what} · ${events} events · ${rebuilt.rows} rows · ` +
-  (identical ? 'identical' : `DIFFERENT: the live table had ${live.rows} rows, hash ${live.hash}, not ${rebuilt.hash}`);
+  (identical
+    ? 'identical'
+    : `DIFFERENT: the live table had ${live.rows} rows, hash ${live.hash}, not ${rebuilt.hash}`);

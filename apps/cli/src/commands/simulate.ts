@@ -2,29 +2,35 @@ import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
 import { playFlight, simulateFlight } from '#lib/flight';
 import { print, withWaylog } from '../context.js';
-import { progressBar } from '../progress-bar.js';
+import { withProgress } from '../progress-bar.js';
 
 interface Options {
   readonly frames: number;
   readonly flights: number;
   readonly seed: number;
   readonly rate: number;
-  readonly speed: number;
+  readonly speed?: number;
   readonly id?: string;
 }
 
 export function simulateCommand(): Command {
   return new Command('simulate')
-    .description('Record flights that never happened: frames that drift, refinements that come late, route chunks that merge.')
+    .description(
+      'Record flights that never happened: frames that drift, refinements that come late, route chunks that merge.',
+    )
     .option('--frames <n>', 'frames of each flight', Number, 500)
     .option('--flights <n>', 'flights at the same time', Number, 1)
     .option('--seed <n>', 'the same seed makes the same flight', Number, 1)
     .option('--rate <n>', 'frames a second of flight', Number, 2)
-    .option('--speed <n>', 'times faster than the flight, 1 for real time; without it as fast as it goes', Number, Infinity)
+    .option(
+      '--speed <n>',
+      'times faster than the flight, 1 for real time; without it as fast as it goes',
+      Number,
+    )
     .option('--id <id>', 'id of the flight (with several: its beginning)')
     .action(async (options: Options, command: Command) => {
       for (const name of ['frames', 'flights', 'rate', 'speed'] as const) {
-        if (!(options[name] > 0)) throw new Error(`--${name} takes a number above 0.`);
+        if (!((options[name] ?? Infinity) > 0)) throw new Error(`--${name} takes a number above 0.`);
       }
       if (!Number.isInteger(options.seed)) throw new Error('--seed takes a whole number.');
       const result = await withWaylog(command, (app) => simulate(app.get(CommandBus), options));
@@ -38,22 +44,24 @@ export function simulateCommand(): Command {
     });
 }
 
-async function simulate(bus: CommandBus, { frames, flights, seed, rate, speed, id }: Options) {
+async function simulate(bus: CommandBus, { frames, flights, seed, rate, speed = Infinity, id }: Options) {
   const prefix = id ?? `simulated-${seed}-${Date.now().toString(36)}`;
-  const flightIds = Array.from({ length: flights }, (_, n) => (flights === 1 ? prefix : `${prefix}-${n + 1}`));
-  const bar = progressBar('recording', frames * flights);
-  const began = performance.now();
-  let done = 0;
-  const counts = await Promise.all(
-    flightIds.map((flightId, n) =>
-      playFlight(
-        simulateFlight({ flightId, seed: seed + n, frames, framesPerSecond: rate, startedAt: new Date() }),
-        (step) => bus.execute(step),
-        { speed, onProgress: () => bar.update(++done) },
-      ),
-    ),
+  const flightIds = Array.from({ length: flights }, (_, n) =>
+    flights === 1 ? prefix : `${prefix}-${n + 1}`,
   );
-  bar.stop();
+  const began = performance.now();
+  const counts = await withProgress('recording', frames * flights, (update) => {
+    let done = 0;
+    return Promise.all(
+      flightIds.map((flightId, n) =>
+        playFlight(
+          simulateFlight({ flightId, seed: seed + n, frames, framesPerSecond: rate, startedAt: new Date() }),
+          (step) => bus.execute(step),
+          { speed, onProgress: () => update(++done) },
+        ),
+      ),
+    );
+  });
   const commands = counts.reduce((sum, count) => sum + count, 0);
   return { flightIds, commands, seconds: (performance.now() - began) / 1_000 };
 }

@@ -1,4 +1,11 @@
-import { applyDecorators, HttpCode, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import {
+  applyDecorators,
+  HttpCode,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { tap, type Observable } from 'rxjs';
@@ -9,7 +16,11 @@ export function Answers(status: number, schema?: string): MethodDecorator {
     HttpCode(status),
     ApiResponse(
       schema
-        ? { status, description: schema, content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } } }
+        ? {
+            status,
+            description: schema,
+            content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } },
+          }
         : { status, description: 'Done' },
     ),
     ApiResponse({
@@ -34,4 +45,3 @@ export function setPosition(reply: FastifyReply, answer: unknown): void {
     void reply.header('waylog-position', String(answer.position));
   }
 }
-

@@ -80,7 +80,11 @@ export class ChunksController {
 
   @Post('transactions')
   @Answers(200, 'TransactionResult')
-  transact(@Id() flightId: string, @ValidBody(TransactionBody) { commands }: TransactionBody, @Sender() sender: CommandOptions) {
+  transact(
+    @Id() flightId: string,
+    @ValidBody(TransactionBody) { commands }: TransactionBody,
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new Transact({ ...sender, flightId, commands }));
   }
 }

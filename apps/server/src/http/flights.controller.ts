@@ -50,13 +50,21 @@ export class FlightsController {
 
   @Patch('flights/:id')
   @Answers(200, 'CommandResult')
-  update(@Id() flightId: string, @ValidBody(FlightChanges) changes: FlightChanges, @Sender() sender: CommandOptions) {
+  update(
+    @Id() flightId: string,
+    @ValidBody(FlightChanges) changes: FlightChanges,
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new UpdateFlight({ ...sender, flightId, changes }));
   }
 
   @Delete('flights/:id')
   @Answers(204)
-  async delete(@Id() flightId: string, @Sender() sender: CommandOptions, @Res({ passthrough: true }) reply: FastifyReply) {
+  async delete(
+    @Id() flightId: string,
+    @Sender() sender: CommandOptions,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
     setPosition(reply, await this.commands.execute(new DeleteFlight({ ...sender, flightId })));
   }
 
@@ -68,7 +76,11 @@ export class FlightsController {
 
   @Put('flights/:id/state')
   @Answers(200, 'CommandResult')
-  saveState(@Id() flightId: string, @ValidBody(FlightStateFields) state: FlightStateFields, @Sender() sender: CommandOptions) {
+  saveState(
+    @Id() flightId: string,
+    @ValidBody(FlightStateFields) state: FlightStateFields,
+    @Sender() sender: CommandOptions,
+  ) {
     refuseOtherId('flightId', state.flightId, flightId);
     return this.commands.execute(new SaveFlightState({ ...sender, flightId, state }));
   }

@@ -21,7 +21,16 @@ import {
 } from '#lib/flight';
 import { Optional } from '#lib/platform';
 import { Answers, PositionHeader } from './answer.js';
-import { FrameId, Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
+import {
+  FrameId,
+  Freshness,
+  Id,
+  refuseOtherId,
+  Sender,
+  ValidBodies,
+  ValidBody,
+  ValidQuery,
+} from './input.js';
 import { AsOf, FramesQuery, HeadingsQuery } from './queries.js';
 
 // The frame id stands in the path, so the body may leave it out.
@@ -47,7 +56,11 @@ export class FramesController {
 
   @Get('frames')
   @Answers(200, 'StoredFrames')
-  frames(@Id() id: string, @ValidQuery(FramesQuery) { asOf, ...range }: FramesQuery, @Freshness() options: ReadOptions) {
+  frames(
+    @Id() id: string,
+    @ValidQuery(FramesQuery) { asOf, ...range }: FramesQuery,
+    @Freshness() options: ReadOptions,
+  ) {
     return this.queries.execute(new GetFrameResults(id, range, { ...options, asOf }));
   }
 
@@ -65,13 +78,21 @@ export class FramesController {
 
   @Post('frames')
   @Answers(200, 'SavedResult')
-  saveFrames(@Id() flightId: string, @ValidBodies(FrameResult, MAX_BATCH) frames: FrameResult[], @Sender() sender: CommandOptions) {
+  saveFrames(
+    @Id() flightId: string,
+    @ValidBodies(FrameResult, MAX_BATCH) frames: FrameResult[],
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new SaveFrameResults({ ...sender, flightId, frames }));
   }
 
   @Get('headings')
   @Answers(200, 'StoredHeadings')
-  headings(@Id() id: string, @ValidQuery(HeadingsQuery) { last, asOf }: HeadingsQuery, @Freshness() options: ReadOptions) {
+  headings(
+    @Id() id: string,
+    @ValidQuery(HeadingsQuery) { last, asOf }: HeadingsQuery,
+    @Freshness() options: ReadOptions,
+  ) {
     return this.queries.execute(new GetHeadingHistory(id, last, { ...options, asOf }));
   }
 
@@ -95,13 +116,22 @@ export class FramesController {
 
   @Post('headings')
   @Answers(200, 'SavedResult')
-  saveHeadings(@Id() flightId: string, @ValidBodies(HeadingRecord, MAX_BATCH) headings: HeadingRecord[], @Sender() sender: CommandOptions) {
+  saveHeadings(
+    @Id() flightId: string,
+    @ValidBodies(HeadingRecord, MAX_BATCH) headings: HeadingRecord[],
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new SaveHeadings({ ...sender, flightId, headings }));
   }
 
   @Get('images/:frameId')
   @Answers(200, 'StoredImage')
-  image(@Id() id: string, @FrameId() frameId: number, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+  image(
+    @Id() id: string,
+    @FrameId() frameId: number,
+    @ValidQuery(AsOf) { asOf }: AsOf,
+    @Freshness() options: ReadOptions,
+  ) {
     return this.queries.execute(new GetImageMetadata(id, frameId, { ...options, asOf }));
   }
 
@@ -114,7 +144,9 @@ export class FramesController {
     @Sender() sender: CommandOptions,
   ) {
     refuseOtherId('frameId', image.frameId, frameId);
-    return this.commands.execute(new SaveImageMetadata({ ...sender, flightId, image: { ...image, frameId } }));
+    return this.commands.execute(
+      new SaveImageMetadata({ ...sender, flightId, image: { ...image, frameId } }),
+    );
   }
 
   @Delete('images/:frameId')

@@ -1,7 +1,24 @@
-import { Body, createParamDecorator, Param, Query, type ExecutionContext, type PipeTransform } from '@nestjs/common';
+import {
+  Body,
+  createParamDecorator,
+  Param,
+  Query,
+  type ExecutionContext,
+  type PipeTransform,
+} from '@nestjs/common';
 import { ApiBody, ApiHeader, ApiParam, ApiQuery } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
-import { badFields, coerceFields, compileSchema, IsId, invalidInput, schemaOf, type Class, type FieldError, type Schema } from '#lib/platform';
+import {
+  badFields,
+  coerceFields,
+  compileSchema,
+  IsId,
+  invalidInput,
+  schemaOf,
+  type Class,
+  type FieldError,
+  type Schema,
+} from '#lib/platform';
 import type { CommandOptions, ReadOptions } from '#lib/flight';
 import { referenceTo } from './schemas.js';
 
@@ -134,6 +151,8 @@ export const Freshness = (): ParameterDecorator => (target, key, index) => {
 /** An id in the body must be that of the path. */
 export function refuseOtherId(field: string, inBody: unknown, inPath: string | number): void {
   if (inBody !== undefined && inBody !== null && inBody !== inPath) {
-    throw invalidInput([{ field, message: `is ${JSON.stringify(inBody)}, but the path says ${JSON.stringify(inPath)}` }]);
+    throw invalidInput([
+      { field, message: `is ${JSON.stringify(inBody)}, but the path says ${JSON.stringify(inPath)}` },
+    ]);
   }
 }

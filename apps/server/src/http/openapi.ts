@@ -15,7 +15,10 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
     .setVersion('1')
     .build();
   const document = SwaggerModule.createDocument(app, about);
-  document.components = { ...document.components, schemas: components() as NonNullable<typeof document.components>['schemas'] & object };
+  document.components = {
+    ...document.components,
+    schemas: components(),
+  };
   SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'openapi.json' });
   return document;
 }

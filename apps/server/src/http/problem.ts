@@ -12,7 +12,13 @@ export interface Problem {
   readonly errors?: readonly FieldError[];
 }
 
-const statusOf: Record<ErrorKind, number> = { invalid: 400, forbidden: 403, 'not-found': 404, conflict: 409, unavailable: 503 };
+const statusOf: Record<ErrorKind, number> = {
+  invalid: 400,
+  forbidden: 403,
+  'not-found': 404,
+  conflict: 409,
+  unavailable: 503,
+};
 
 const titleOf: Record<number, string> = {
   400: 'The input is invalid',
@@ -64,7 +70,11 @@ export function problemOf(error: unknown): Problem {
     const detail = error instanceof Error ? error.message : 'The request cannot be answered.';
     return problem(status, codeOf[status] ?? 'request.refused', detail);
   }
-  return problem(500, 'internal', 'Something unexpected happened; the log of the server says what. The request may be sent again.');
+  return problem(
+    500,
+    'internal',
+    'Something unexpected happened; the log of the server says what. The request may be sent again.',
+  );
 }
 
 const problem = (status: number, code: string, detail: string, errors?: readonly FieldError[]): Problem => ({
@@ -78,4 +88,6 @@ const problem = (status: number, code: string, detail: string, errors?: readonly
 
 /** Fastify's own errors (a body that is too large or no JSON) carry their status. */
 const statusCodeOf = (error: unknown): number | undefined =>
-  error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : undefined;
+  error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number'
+    ? error.statusCode
+    : undefined;

@@ -33,13 +33,21 @@ export class RouteController {
 
   @Get('waypoints')
   @Answers(200, 'StoredWaypoints')
-  waypoints(@Id() id: string, @ValidQuery(WaypointsQuery) { limit, asOf }: WaypointsQuery, @Freshness() options: ReadOptions) {
+  waypoints(
+    @Id() id: string,
+    @ValidQuery(WaypointsQuery) { limit, asOf }: WaypointsQuery,
+    @Freshness() options: ReadOptions,
+  ) {
     return this.queries.execute(new GetWaypoints(id, limit, { ...options, asOf }));
   }
 
   @Post('waypoints')
   @Answers(201, 'WaypointAdded')
-  addWaypoint(@Id() flightId: string, @ValidBody(NewWaypoint) waypoint: NewWaypoint, @Sender() sender: CommandOptions) {
+  addWaypoint(
+    @Id() flightId: string,
+    @ValidBody(NewWaypoint) waypoint: NewWaypoint,
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new AddWaypoint({ ...sender, flightId, waypoint }));
   }
 
@@ -57,7 +65,11 @@ export class RouteController {
 
   @Patch('waypoints')
   @Answers(200, 'BatchResult')
-  updateWaypoints(@Id() flightId: string, @ValidBodies(Waypoint, MAX_BATCH) waypoints: Waypoint[], @Sender() sender: CommandOptions) {
+  updateWaypoints(
+    @Id() flightId: string,
+    @ValidBodies(Waypoint, MAX_BATCH) waypoints: Waypoint[],
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new UpdateWaypoints({ ...sender, flightId, waypoints }));
   }
 
@@ -69,7 +81,11 @@ export class RouteController {
 
   @Post('geofences')
   @Answers(201, 'GeofenceAdded')
-  addGeofence(@Id() flightId: string, @ValidBody(NewGeofence) geofence: NewGeofence, @Sender() sender: CommandOptions) {
+  addGeofence(
+    @Id() flightId: string,
+    @ValidBody(NewGeofence) geofence: NewGeofence,
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new AddGeofence({ ...sender, flightId, geofence }));
   }
 
@@ -87,7 +103,11 @@ export class RouteController {
 
   @Delete('geofences/:geofenceId')
   @Answers(200, 'CommandResult')
-  removeGeofence(@Id() flightId: string, @Id('geofenceId') geofenceId: string, @Sender() sender: CommandOptions) {
+  removeGeofence(
+    @Id() flightId: string,
+    @Id('geofenceId') geofenceId: string,
+    @Sender() sender: CommandOptions,
+  ) {
     return this.commands.execute(new RemoveGeofence({ ...sender, flightId, geofenceId }));
   }
 }

@@ -1,4 +1,13 @@
-import { ChunkHandle, FlightStateFields, FrameResult, Geofence, GpsPoint, HeadingRecord, ImageMetadata, Waypoint } from '#lib/flight';
+import {
+  ChunkHandle,
+  FlightStateFields,
+  FrameResult,
+  Geofence,
+  GpsPoint,
+  HeadingRecord,
+  ImageMetadata,
+  Waypoint,
+} from '#lib/flight';
 import { schemaOf, type Class, type Schema } from '#lib/platform';
 
 /** The component schemas of the OpenAPI document: inputs from the rules of their classes, answers as stated here. */
@@ -7,7 +16,8 @@ const inputs = new Map<string, Class>();
 /** A reference to the schema of an input class, which becomes a component of the document. */
 export function referenceTo(type: Class): Schema {
   const known = inputs.get(type.name);
-  if (known && known !== type) throw new Error(`Two input classes are called ${type.name}; OpenAPI needs other names.`);
+  if (known && known !== type)
+    throw new Error(`Two input classes are called ${type.name}; OpenAPI needs other names.`);
   inputs.set(type.name, type);
   return { $ref: `#/components/schemas/${type.name}` };
 }
@@ -23,9 +33,13 @@ const object = (properties: Record<string, Schema>, required = Object.keys(prope
 const text: Schema = { type: 'string' };
 const time: Schema = { type: 'string', format: 'date-time' };
 const count: Schema = { type: 'integer', minimum: 0 };
-const position: Schema = { type: 'string', description: 'A place in the global order. Opaque: only compare it for equality.' };
+const position: Schema = {
+  type: 'string',
+  description: 'A place in the global order. Opaque: only compare it for equality.',
+};
 const recorded = { flightId: text, revision: count, position };
-const page = (items: Schema): Schema => object({ items: list(items), total: count, limit: count, offset: count });
+const page = (items: Schema): Schema =>
+  object({ items: list(items), total: count, limit: count, offset: count });
 
 /** A stored object: every optional field of its input is there, null where nothing was given. */
 function answerOf(type: Class, more: Record<string, Schema> = {}): Schema {
@@ -50,10 +64,19 @@ export const answers = (): Record<string, Schema> => ({
   CommandResult: object(recorded),
   WaypointAdded: object({ ...recorded, waypointId: text }),
   GeofenceAdded: object({ ...recorded, geofenceId: text }),
-  BatchResult: object({ ...recorded, success: { type: 'boolean' }, updatedCount: count, failedIds: list(text) }),
+  BatchResult: object({
+    ...recorded,
+    success: { type: 'boolean' },
+    updatedCount: count,
+    failedIds: list(text),
+  }),
   SavedResult: object({ ...recorded, saved: count }),
   TransactionResult: object({ ...recorded, results: list({ type: 'object', additionalProperties: true }) }),
-  Flight: object({ ...details, waypoints: list(ref('StoredWaypoint')), geofences: list(ref('StoredGeofence')) }),
+  Flight: object({
+    ...details,
+    waypoints: list(ref('StoredWaypoint')),
+    geofences: list(ref('StoredGeofence')),
+  }),
   FlightPage: page(object(details)),
   StoredWaypoint: answerOf(Waypoint),
   StoredWaypoints: list(ref('StoredWaypoint')),
@@ -65,7 +88,10 @@ export const answers = (): Record<string, Schema> => ({
   StoredFrames: list(ref('StoredFrame')),
   StoredHeading: answerOf(HeadingRecord),
   StoredHeadings: list(ref('StoredHeading')),
-  StoredImage: answerOf(ImageMetadata, { metadata: { type: 'object', additionalProperties: true }, uploadedAt: time }),
+  StoredImage: answerOf(ImageMetadata, {
+    metadata: { type: 'object', additionalProperties: true },
+    uploadedAt: time,
+  }),
   StoredChunks: list(answerOf(ChunkHandle)),
   Events: list(
     object(
@@ -102,7 +128,7 @@ export const answers = (): Record<string, Schema> => ({
 export function components(): Record<string, Schema> {
   const all = answers();
   // Inputs refer to inputs: go on until no new one turns up.
-  for (let before = -1; before < inputs.size; ) {
+  for (let before = -1; before < inputs.size;) {
     before = inputs.size;
     for (const [name, type] of inputs) all[name] = schemaOf(type, referenceTo);
   }

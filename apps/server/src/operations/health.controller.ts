@@ -1,8 +1,14 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, ServiceUnavailableException } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import { HealthCheck, HealthCheckService, HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
+import {
+  HealthCheck,
+  HealthCheckService,
+  HealthIndicatorService,
+  type HealthCheckResult,
+  type HealthIndicatorResult,
+} from '@nestjs/terminus';
 import pg from 'pg';
-import { messageOf } from '#lib/platform';
+import { messageOf, unavailable } from '#lib/platform';
 import { ProjectionLag } from './projection-lag.js';
 
 /** Behind for longer than this without moving, the projections count as stuck. */
@@ -27,8 +33,15 @@ export class HealthController {
   /** Commands and queries can be served; 503 with the reason when not. */
   @Get('ready')
   @HealthCheck()
-  ready() {
-    return this.health.check([() => this.#database(), () => this.#projections()]);
+  async ready(): Promise<HealthCheckResult> {
+    try {
+      return await this.health.check([() => this.#database(), () => this.#projections()]);
+    } catch (error) {
+      if (!(error instanceof ServiceUnavailableException)) throw error;
+      const { error: failed } = error.getResponse() as HealthCheckResult;
+      const reasons = Object.values(failed ?? {}).map((indicator) => String(indicator?.['reason']));
+      throw unavailable('server.not-ready', reasons.join(' '), { checks: failed });
+    }
   }
 
   async #database(): Promise<HealthIndicatorResult> {
@@ -49,7 +62,10 @@ export class HealthController {
     try {
       const lag = await this.lag.measure();
       return lag.seconds > STUCK_AFTER_SECONDS
-        ? check.down({ ...lag, reason: `The tables are ${lag.events} events behind, the oldest ${lag.seconds} s old.` })
+        ? check.down({
+            ...lag,
+            reason: `The tables are ${lag.events} events behind, the oldest ${lag.seconds} s old.`,
+          })
         : check.up({ ...lag });
     } catch (error) {
       return check.down({ reason: `The checkpoints cannot be read: ${messageOf(error)}` });

@@ -1,4 +1,12 @@
-import { Controller, Get, Header, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Header,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import pg from 'pg';
@@ -76,7 +84,9 @@ export class RequestTimer implements NestInterceptor {
       route: request.routeOptions.url ?? 'unknown',
     });
     const reply = http.getResponse<FastifyReply>();
-    return next.handle().pipe(finalize(() => reply.raw.once('close', () => stop({ status: reply.statusCode }))));
+    return next
+      .handle()
+      .pipe(finalize(() => reply.raw.once('close', () => stop({ status: reply.statusCode }))));
   }
 }
 

@@ -32,7 +32,10 @@ export class ProjectionLag {
     );
     const position = checkpoints
       .map((checkpoint) => checkpoint.position)
-      .reduce((least, p) => (this.store.compare(p, least) < 0 ? p : least), checkpoints[0]?.position ?? this.store.beginning);
+      .reduce(
+        (least, p) => (this.store.compare(p, least) < 0 ? p : least),
+        checkpoints[0]?.position ?? this.store.beginning,
+      );
     const { events, since } = await this.store.backlog(position);
     const { state, lastError } = this.projector.status;
     return {

@@ -22,13 +22,20 @@ const decider: Decider<Purse, Coins> = {
   sizeOf: ({ history }) => history.size,
 };
 const add = (coins: number) => (): Coins[] => [{ type: 'Added', data: { coins } }];
-const take = (coins: number) => (purse: Purse): Coins[] => {
-  if (purse.coins < coins) throw new WaylogError('purse.too-empty', 'conflict', `only ${purse.coins}`);
-  return [{ type: 'Taken', data: { coins } }];
-};
-const atLeast = (coins: number) => (purse: Purse): Coins[] =>
-  purse.coins >= coins ? [] : [{ type: 'Added', data: { coins: coins - purse.coins } }];
-const as = (commandId?: string, command = 'Add'): CommandContext => ({ command, ...(commandId && { commandId }) });
+const take =
+  (coins: number) =>
+  (purse: Purse): Coins[] => {
+    if (purse.coins < coins) throw new WaylogError('purse.too-empty', 'conflict', `only ${purse.coins}`);
+    return [{ type: 'Taken', data: { coins } }];
+  };
+const atLeast =
+  (coins: number) =>
+  (purse: Purse): Coins[] =>
+    purse.coins >= coins ? [] : [{ type: 'Added', data: { coins: coins - purse.coins } }];
+const as = (commandId?: string, command = 'Add'): CommandContext => ({
+  command,
+  ...(commandId && { commandId }),
+});
 
 /** A store whose appends can be held, failed or counted. */
 class ControlledStore extends InMemoryEventStore {
@@ -50,7 +57,8 @@ describe('DecisionStreams', () => {
   let store: ControlledStore;
   const open = (options: Partial<DecisionStreamsOptions<Purse, Coins>> = {}) =>
     new DecisionStreams({ store, decider, category: 'purse', ...options });
-  const typesOf = async () => (await store.readAll({ limit: 100 })).map(({ type, data }) => `${type} ${String(data['coins'])}`);
+  const typesOf = async () =>
+    (await store.readAll({ limit: 100 })).map(({ type, data }) => `${type} ${data['coins'] as number}`);
   beforeEach(() => {
     store = new ControlledStore();
   });
@@ -64,14 +72,20 @@ describe('DecisionStreams', () => {
       purses.change('p', add(1), as()),
       purses.change('p', take(3), as()),
     ]);
-    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+    expect(results.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ]);
     expect(await typesOf()).toEqual(['Added 5', 'Taken 3', 'Added 1', 'Taken 3']);
     expect(results.map((r) => (r.status === 'fulfilled' ? r.value.revision : -1))).toEqual([0, 1, -1, 2, 3]);
   });
 
   it('sends what gathers during an append together in the next one', async () => {
     const purses = open();
-    let release = () => undefined as void;
+    let release: () => void = () => undefined;
     store.before = () => new Promise((resolve) => (release = resolve));
     const first = purses.change('p', add(1), as());
     while (store.appends.length === 0) await new Promise(setImmediate);
@@ -111,7 +125,9 @@ describe('DecisionStreams', () => {
 
   it('loses nothing when many processes write one stream', async () => {
     const processes = Array.from({ length: 8 }, () => open());
-    await Promise.all(processes.flatMap((purses) => Array.from({ length: 25 }, () => purses.change('p', add(1), as()))));
+    await Promise.all(
+      processes.flatMap((purses) => Array.from({ length: 25 }, () => purses.change('p', add(1), as()))),
+    );
     expect((await open().load('p')).state.coins).toBe(200);
   });
 
@@ -135,7 +151,10 @@ describe('DecisionStreams', () => {
   describe('a command with an id', () => {
     it('changes nothing when it is sent again, and answers the same', async () => {
       const purses = open();
-      const decide = (coins: number) => () => ({ events: add(coins)(), answer: { said: `thanks for ${coins}` } });
+      const decide = (coins: number) => () => ({
+        events: add(coins)(),
+        answer: { said: `thanks for ${coins}` },
+      });
       const first = await purses.change('p', decide(5), as('c1'));
       await purses.change('p', add(1), as());
       expect(await purses.change('p', decide(5), as('c1'))).toEqual(first);
@@ -146,15 +165,25 @@ describe('DecisionStreams', () => {
 
     it('is one command also when it is sent twice at once', async () => {
       const purses = open();
-      const [a, b] = await Promise.all([purses.change('p', add(5), as('c1')), purses.change('p', add(5), as('c1'))]);
+      const [a, b] = await Promise.all([
+        purses.change('p', add(5), as('c1')),
+        purses.change('p', add(5), as('c1')),
+      ]);
       expect(a).toEqual(b);
       expect(await typesOf()).toEqual(['Added 5']);
     });
 
     it('is not another command with the same id', async () => {
       const purses = open();
+      const together = await Promise.allSettled([
+        purses.change('q', add(5), as('c2')),
+        purses.change('q', take(1), as('c2', 'Take')),
+      ]);
+      expect(together).toMatchObject([{ status: 'fulfilled' }, { reason: { code: 'command.id-reused' } }]);
       await purses.change('p', add(5), as('c1'));
-      await expect(purses.change('p', take(1), as('c1', 'Take'))).rejects.toMatchObject({ code: 'command.id-reused' });
+      await expect(purses.change('p', take(1), as('c1', 'Take'))).rejects.toMatchObject({
+        code: 'command.id-reused',
+      });
     });
 
     it('is remembered through snapshots', async () => {
@@ -180,13 +209,17 @@ describe('DecisionStreams', () => {
     };
     const withSnapshot = await open().load('p');
     expect(from).toEqual([20]);
-    const { state } = await new DecisionStreams({ store, decider: { ...decider, version: 2 }, category: 'purse' }).load('p');
+    const { state } = await new DecisionStreams({
+      store,
+      decider: { ...decider, version: 2 },
+      category: 'purse',
+    }).load('p');
     expect(withSnapshot.state).toEqual(state);
   });
 
   it('refuses commands over its limit at once, and loses none below it', async () => {
     const purses = open({ maxPending: 3 });
-    let release = () => undefined as void;
+    let release: () => void = () => undefined;
     store.before = () => new Promise((resolve) => (release = resolve));
     const accepted = [1, 2, 3].map((n) => purses.change('p', add(n), as()));
     await expect(purses.change('p', add(4), as())).rejects.toMatchObject({
@@ -221,12 +254,30 @@ describe('DecisionStreams', () => {
     expect(store.reads).toBe(1);
   });
 
+  it('keeps a state that is larger than the whole cache, alone', async () => {
+    const purses = open({ cacheSize: 3 });
+    for (let n = 0; n < 10; n++) await purses.change('p', add(1), as());
+    expect(store.reads).toBe(1);
+  });
+
   it('says on every event which command it comes from, in answer to what, and who sent it', async () => {
     const purses = open();
-    await purses.change('p', add(1), { command: 'Add', commandId: 'c1', correlationId: 'talk', causationId: 'why', actor: 'me' });
+    await purses.change('p', add(1), {
+      command: 'Add',
+      commandId: 'c1',
+      correlationId: 'talk',
+      causationId: 'why',
+      actor: 'me',
+    });
     await purses.change('p', add(2), as());
     const [named, unnamed] = await store.readAll({ limit: 2 });
-    expect(named?.metadata).toEqual({ command: 'Add', commandId: 'c1', correlationId: 'talk', causationId: 'why', actor: 'me' });
+    expect(named?.metadata).toEqual({
+      command: 'Add',
+      commandId: 'c1',
+      correlationId: 'talk',
+      causationId: 'why',
+      actor: 'me',
+    });
     expect(unnamed?.metadata).toEqual({
       command: 'Add',
       commandId: unnamed?.id,

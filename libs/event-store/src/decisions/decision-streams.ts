@@ -113,7 +113,10 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   ): Promise<Appended & Answer> {
     if (this.#draining) {
       return Promise.reject(
-        unavailable('commands.stopping', 'The server is stopping and takes no more commands. Send it again shortly.'),
+        unavailable(
+          'commands.stopping',
+          'The server is stopping and takes no more commands. Send it again shortly.',
+        ),
       );
     }
     if (this.#pending >= this.#options.maxPending) {
@@ -179,13 +182,16 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       const taken = batch.slice(0, verdicts.length);
       if (events.length === 0) {
         // Refusals and "no news" rest on the state: it must still be the stream's.
-        if (!verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry))) continue;
+        if (!verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry)))
+          continue;
         this.#settle(entry, taken, verdicts, []);
         this.#keep(id, entry);
         return batch.slice(verdicts.length);
       }
       const expectedRevision: ExpectedRevision = entry.revision < 0 ? 'no-stream' : entry.revision;
-      const [outcome] = await this.#store.append([{ streamId: this.#streamId(id), expectedRevision, events }]);
+      const [outcome] = await this.#store.append([
+        { streamId: this.#streamId(id), expectedRevision, events },
+      ]);
       if (outcome?.accepted) {
         for (const fact of facts) entry.state = this.#decider.evolve(entry.state, fact);
         this.#settle(entry, taken, verdicts, outcome.positions);
@@ -225,7 +231,12 @@ export class DecisionStreams<State, Event extends DomainEvent> {
           continue;
         }
         if (earlier !== undefined) {
-          verdicts.push({ kind: 'repeats', index: earlier });
+          const first = batch[earlier]?.context.command ?? '';
+          verdicts.push(
+            first === context.command
+              ? { kind: 'repeats', index: earlier }
+              : { kind: 'refused', error: reusedId(commandId, first, context.command) },
+          );
           continue;
         }
         inBatch.set(commandId, index);
@@ -353,7 +364,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   #keep(id: string, entry: Entry<State>): void {
-    this.#cache.set(id, entry, { size: 1 + this.#decider.sizeOf(entry.state) + entry.commands.size });
+    const size = 1 + this.#decider.sizeOf(entry.state) + entry.commands.size;
+    // A state that is larger than the whole cache stays in it alone, rather than be loaded for every batch.
+    this.#cache.set(id, entry, { size: Math.min(size, this.#options.cacheSize) });
     if (entry.revision - entry.snapshotRevision < this.#options.snapshotEvery) return;
     entry.snapshotRevision = entry.revision;
     const { revision, state, position, commands } = entry;
@@ -362,7 +375,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         revision,
         state: encodeState({ state, revision, position, commands }),
       })
-      .catch((error: unknown) => this.#options.onWarning(`The snapshot of ${this.#streamId(id)} was not saved`, error))
+      .catch((error: unknown) =>
+        this.#options.onWarning(`The snapshot of ${this.#streamId(id)} was not saved`, error),
+      )
       .finally(() => this.#background.delete(saved));
     this.#background.add(saved);
   }
@@ -378,8 +393,9 @@ function remember(commands: Map<string, Remembered>, { metadata, revision, posit
   commands.set(commandId, { command, revision, position, ...(answer && { answer }) });
 }
 
-const isDecided = <Event>(decided: readonly Event[] | Decided<Event, object>): decided is Decided<Event, object> =>
-  !Array.isArray(decided);
+const isDecided = <Event>(
+  decided: readonly Event[] | Decided<Event, object>,
+): decided is Decided<Event, object> => !Array.isArray(decided);
 
 const reusedId = (commandId: string, first: string, now: string): WaylogError =>
   conflict(

@@ -16,7 +16,11 @@ describe('LayeredMap', () => {
       } else {
         expect(layered.delete(key)).toBe(copy.delete(key));
       }
-      expect([layered.get(key), layered.has(key), layered.size]).toEqual([copy.get(key), copy.has(key), copy.size]);
+      expect([layered.get(key), layered.has(key), layered.size]).toEqual([
+        copy.get(key),
+        copy.has(key),
+        copy.size,
+      ]);
     }
     expect([...layered.entries()].sort(([a], [b]) => a - b)).toEqual([...copy].sort(([a], [b]) => a - b));
     expect([...layered.values()].sort()).toEqual([...copy.values()].sort());

@@ -54,7 +54,7 @@ export class InMemoryEventStore implements EventStore {
   }
 
   async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
-    for (let from = after; !signal.aborted; ) {
+    for (let from = after; !signal.aborted;) {
       const batch = await this.readAll({ after: from, limit: batchSize });
       const last = batch.at(-1);
       if (last) {
@@ -134,7 +134,11 @@ export class InMemoryEventStore implements EventStore {
 
   #number(position: Position): number {
     if (!/^\d+$/.test(position)) {
-      throw new WaylogError('position.invalid', 'invalid', `${JSON.stringify(position)} is not a position of this log.`);
+      throw new WaylogError(
+        'position.invalid',
+        'invalid',
+        `${JSON.stringify(position)} is not a position of this log.`,
+      );
     }
     return Number(position);
   }

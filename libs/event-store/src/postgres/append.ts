@@ -6,7 +6,14 @@ import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-st
 const sql = `select request, accepted, repeated, first_revision, first_position, current_revision
                from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
 
-type Row = [request: string, accepted: string, repeated: string, revision: string | null, position: string | null, current: string];
+type Row = [
+  request: string,
+  accepted: string,
+  repeated: string,
+  revision: string | null,
+  position: string | null,
+  current: string,
+];
 
 /** Records requests of different streams in one transaction: one round trip, one flush to disk. */
 export async function append(pool: Pool, requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {

@@ -71,7 +71,9 @@ describe('the PostgreSQL store under concurrent transactions', () => {
     expect([...seen].sort()).toEqual([1, 2, 3]);
     const events = await store.readAll({ after: start, limit: 10 });
     expect(events[0]?.position).toBe(taken);
-    expect(events.map(({ position }) => BigInt(position))).toEqual([0n, 1n, 2n].map((i) => BigInt(taken ?? 0) + i));
+    expect(events.map(({ position }) => BigInt(position))).toEqual(
+      [0n, 1n, 2n].map((i) => BigInt(taken ?? 0) + i),
+    );
     await slow.end();
     await fast.end();
   });
@@ -101,14 +103,20 @@ describe('the PostgreSQL store under concurrent transactions', () => {
     const flaky = new Proxy(database.pool, {
       get: (pool, property, receiver) =>
         property === 'query'
-          ? async (...args: Parameters<typeof pool.query>) => {
-              const result = await pool.query(...args);
+          ? async (...args: unknown[]) => {
+              const result = await (Reflect.apply(
+                pool.query.bind(pool),
+                pool,
+                args,
+              ) as unknown as Promise<unknown>);
               if (++attempts === 1) throw new Error('Connection terminated unexpectedly');
               return result;
             }
           : Reflect.get(pool, property, receiver),
     });
-    const [outcome] = await new PostgresEventStore({ pool: flaky, listener: database.listener }).append([request]);
+    const [outcome] = await new PostgresEventStore({ pool: flaky, listener: database.listener }).append([
+      request,
+    ]);
     expect(attempts).toBe(2);
     expect(outcome).toMatchObject({ accepted: true, firstRevision: 0, repeated: true });
     const events: RecordedEvent[] = [];

@@ -39,7 +39,8 @@ export class GroupCommit {
 
   /** Resolves when nothing waits and nothing is on its way. */
   async settled(): Promise<void> {
-    if (this.#inFlight > 0 || this.#waiting.length > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#inFlight > 0 || this.#waiting.length > 0)
+      await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   #send(): void {
@@ -49,7 +50,8 @@ export class GroupCommit {
       void this.#flushGroup(group).finally(() => {
         this.#inFlight--;
         this.#send();
-        if (this.#inFlight === 0 && this.#waiting.length === 0) for (const idle of this.#idle.splice(0)) idle();
+        if (this.#inFlight === 0 && this.#waiting.length === 0)
+          for (const idle of this.#idle.splice(0)) idle();
       });
     }
   }

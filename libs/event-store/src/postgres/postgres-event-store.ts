@@ -71,7 +71,7 @@ export class PostgresEventStore implements EventStore {
   async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
     const waker = new Waker(this.#listener, CHANNEL, this.#pollIntervalMs, signal);
     try {
-      for (let from = after; !signal.aborted; ) {
+      for (let from = after; !signal.aborted;) {
         waker.arm();
         const batch = await this.readAll({ after: from, limit: batchSize });
         const last = batch.at(-1);
@@ -124,7 +124,11 @@ export class PostgresEventStore implements EventStore {
 
   #check(position: Position): bigint {
     if (!/^\d{1,18}$/.test(position)) {
-      throw new WaylogError('position.invalid', 'invalid', `${JSON.stringify(position)} is not a position of this log.`);
+      throw new WaylogError(
+        'position.invalid',
+        'invalid',
+        `${JSON.stringify(position)} is not a position of this log.`,
+      );
     }
     return BigInt(position);
   }

@@ -27,7 +27,10 @@ export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
 }
 
 /** Everything the port promises, to be run against every adapter: `open` makes a store over an empty log. */
-export function describeEventStore(name: string, open: (upcasters: Upcasters) => Promise<StoreUnderTest>): void {
+export function describeEventStore(
+  name: string,
+  open: (upcasters: Upcasters) => Promise<StoreUnderTest>,
+): void {
   describe(`${name} keeps the event store contract`, () => {
     let subject: StoreUnderTest;
     let store: EventStore;
@@ -39,13 +42,17 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
 
     const append = async (streamId: string, expectedRevision: ExpectedRevision, events: NewEvent[]) =>
       (await store.append([{ streamId, expectedRevision, events }]))[0] as AppendOutcome;
-    const read = async (streamId: string, options = {}) => (await collect(store.readStream(streamId, options))).flat();
+    const read = async (streamId: string, options = {}) =>
+      (await collect(store.readStream(streamId, options))).flat();
     const numbers = (events: RecordedEvent[]) => events.map(({ data }) => data['n']);
 
     describe('append', () => {
       it('records events in order with revisions from 0', async () => {
         const stream = newStream();
-        expect(await append(stream, 'no-stream', [numbered(1), numbered(2)])).toMatchObject({ accepted: true, firstRevision: 0 });
+        expect(await append(stream, 'no-stream', [numbered(1), numbered(2)])).toMatchObject({
+          accepted: true,
+          firstRevision: 0,
+        });
         expect(await append(stream, 1, [numbered(3)])).toMatchObject({ accepted: true, firstRevision: 2 });
         const events = await read(stream);
         expect(numbers(events)).toEqual([1, 2, 3]);
@@ -82,7 +89,9 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
         const stream = newStream();
         for (let n = 0; n < existing; n++) await append(stream, 'any', [numbered(n)]);
         const outcome = await append(stream, expected, [numbered(99)]);
-        expect(outcome).toMatchObject(accepted ? { accepted, firstRevision: existing } : { accepted, currentRevision: existing - 1 });
+        expect(outcome).toMatchObject(
+          accepted ? { accepted, firstRevision: existing } : { accepted, currentRevision: existing - 1 },
+        );
         expect(await read(stream)).toHaveLength(existing + (accepted ? 1 : 0));
       });
 
@@ -130,12 +139,23 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
         const events = [numbered(1)];
         const first = await append(stream, 'no-stream', events);
         expect(await append(stream, 'no-stream', events)).toEqual({ ...first, repeated: true });
-        expect(await append(stream, 'no-stream', [numbered(1)])).toMatchObject({ accepted: false, currentRevision: 0 });
+        expect(await append(stream, 'no-stream', [numbered(1)])).toMatchObject({
+          accepted: false,
+          currentRevision: 0,
+        });
       });
 
       it.each([
         ['no events', { events: [] }],
-        ['one event id twice', { events: [numbered(1, '018f0000-0000-7000-8000-000000000001'), numbered(2, '018f0000-0000-7000-8000-000000000001')] }],
+        [
+          'one event id twice',
+          {
+            events: [
+              numbered(1, '018f0000-0000-7000-8000-000000000001'),
+              numbered(2, '018f0000-0000-7000-8000-000000000001'),
+            ],
+          },
+        ],
         ['an empty stream id', { streamId: '' }],
         ['a stream id with a newline', { streamId: 'a\nb' }],
         ['a negative revision', { expectedRevision: -1 }],
@@ -152,7 +172,9 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
         const stream = newStream();
         for (let revision = 0; revision < 5; revision++) {
           const expected: ExpectedRevision = revision === 0 ? 'no-stream' : revision - 1;
-          const outcomes = await Promise.all(Array.from({ length: 64 }, (_, n) => append(stream, expected, [numbered(n)])));
+          const outcomes = await Promise.all(
+            Array.from({ length: 64 }, (_, n) => append(stream, expected, [numbered(n)])),
+          );
           const winners = outcomes.flatMap(({ accepted }, n) => (accepted ? [n] : []));
           expect(winners).toHaveLength(1);
           expect(numbers(await read(stream, { fromRevision: revision }))).toEqual(winners);
@@ -174,7 +196,11 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
     describe('reading', () => {
       it('reads a part of a stream, in pages', async () => {
         const stream = newStream();
-        await append(stream, 'no-stream', Array.from({ length: 25 }, (_, n) => numbered(n)));
+        await append(
+          stream,
+          'no-stream',
+          Array.from({ length: 25 }, (_, n) => numbered(n)),
+        );
         expect(numbers(await read(stream, { fromRevision: 3, toRevision: 20, pageSize: 5 }))).toEqual(
           Array.from({ length: 18 }, (_, n) => n + 3),
         );
@@ -192,7 +218,9 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
         ];
         const events = await store.readAll({ after, limit: 10 });
         expect(numbers(events)).toEqual([1, 2, 3, 4]);
-        expect(events.map(({ position }) => position)).toEqual(outcomes.flatMap((o) => (o.accepted ? o.positions : [])));
+        expect(events.map(({ position }) => position)).toEqual(
+          outcomes.flatMap((o) => (o.accepted ? o.positions : [])),
+        );
         expect(events.map(({ position }) => position)).toEqual(
           events.map(({ position }) => position).sort((p, q) => store.compare(p, q)),
         );
@@ -215,7 +243,9 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
       });
 
       it('refuses what is no position', async () => {
-        await expect(store.readAll({ after: 'yesterday', limit: 1 })).rejects.toMatchObject({ code: 'position.invalid' });
+        await expect(store.readAll({ after: 'yesterday', limit: 1 })).rejects.toMatchObject({
+          code: 'position.invalid',
+        });
       });
 
       it('brings old events to the current schema', async () => {
@@ -244,7 +274,9 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
         const stream = newStream();
         for (let n = 0; n < 20; n++) await append(stream, 'any', [numbered(n)]);
         const seen: unknown[] = [];
-        const writers = Promise.all(Array.from({ length: 180 }, (_, n) => append(newStream(), 'any', [numbered(20 + n)])));
+        const writers = Promise.all(
+          Array.from({ length: 180 }, (_, n) => append(newStream(), 'any', [numbered(20 + n)])),
+        );
         for await (const batch of store.subscribe({ after, batchSize: 7, signal: stop.signal })) {
           expect(batch.length).toBeLessThanOrEqual(7);
           seen.push(...numbers(batch));
@@ -257,7 +289,9 @@ export function describeEventStore(name: string, open: (upcasters: Upcasters) =>
 
       it('end when they are told to, even while they wait', async () => {
         const stop = new AbortController();
-        const batches = collect(store.subscribe({ after: await store.head(), batchSize: 1, signal: stop.signal }));
+        const batches = collect(
+          store.subscribe({ after: await store.head(), batchSize: 1, signal: stop.signal }),
+        );
         setImmediate(() => stop.abort());
         expect(await batches).toEqual([]);
       });

@@ -22,13 +22,9 @@ export class NewFlight {
   @Optional() @IsJsonObject() readonly cameraParams?: object | null | undefined;
   /** The rough route. */
   @Optional() @Nested(() => NewWaypoint, { each: true }) @ArrayMaxSize(MAX_BATCH) readonly waypoints?:
-    | readonly NewWaypoint[]
-    | null
-    | undefined;
+    readonly NewWaypoint[] | null | undefined;
   @Optional() @Nested(() => NewGeofence, { each: true }) @ArrayMaxSize(1_000) readonly geofences?:
-    | readonly NewGeofence[]
-    | null
-    | undefined;
+    readonly NewGeofence[] | null | undefined;
 }
 
 /** A flight that another system has kept so far may bring its times along. */
@@ -56,8 +52,12 @@ export const decideCreateFlight: Decide<CreateFlight> =
         { flightId },
       );
     }
-    const waypoints = (wanted.waypoints ?? []).map((w, i) => waypointOf(w, w.id ?? newId(commandId, `waypoint ${i}`)));
-    const geofences = (wanted.geofences ?? []).map((g, i) => geofenceOf(g, g.id ?? newId(commandId, `geofence ${i}`)));
+    const waypoints = (wanted.waypoints ?? []).map((w, i) =>
+      waypointOf(w, w.id ?? newId(commandId, `waypoint ${i}`)),
+    );
+    const geofences = (wanted.geofences ?? []).map((g, i) =>
+      geofenceOf(g, g.id ?? newId(commandId, `geofence ${i}`)),
+    );
     refuseDuplicates('waypoint', waypoints);
     refuseDuplicates('geofence', geofences);
     const createdAt = (wanted.createdAt && parseTimestamp(wanted.createdAt)) ?? at;
@@ -97,7 +97,11 @@ function refuseDuplicates(what: string, items: readonly { readonly id: string }[
   const seen = new Set<string>();
   for (const { id } of items) {
     if (seen.has(id)) {
-      throw conflict(`${what}.already-exists`, `The ${what} id ${id} stands twice in the new flight. Give each its own.`, { id });
+      throw conflict(
+        `${what}.already-exists`,
+        `The ${what} id ${id} stands twice in the new flight. Give each its own.`,
+        { id },
+      );
     }
     seen.add(id);
   }

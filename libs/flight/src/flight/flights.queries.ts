@@ -1,6 +1,14 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
-import { asText, databaseCall, IsTimestamp, Optional, parseTimestamp, validate, type TextRow } from '#lib/platform';
+import {
+  asText,
+  databaseCall,
+  IsTimestamp,
+  Optional,
+  parseTimestamp,
+  validate,
+  type TextRow,
+} from '#lib/platform';
 import { rowFromText, type Row } from '#lib/projections';
 import pg from 'pg';
 import { FreeText } from '../fields.js';
@@ -53,13 +61,25 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
 
   async execute({ flightId, options }: GetFlight): Promise<FlightView> {
     const flight = await this.reads.ofFlight(flightId, options, (source) =>
-      source.together(async (moment) => {
-        const [details] = await moment.select({ table: flightsTable, where: { id: flightId }, orderBy: ['id'] });
+      source.together([flightsTable, waypointsTable, geofencesTable], async (moment) => {
+        const [details] = await moment.select({
+          table: flightsTable,
+          where: { id: flightId },
+          orderBy: ['id'],
+        });
         if (!details) return undefined;
         const of = { flight_id: flightId };
-        const waypoints = await moment.select({ table: waypointsTable, where: of, orderBy: ['timestamp', 'id'] });
+        const waypoints = await moment.select({
+          table: waypointsTable,
+          where: of,
+          orderBy: ['timestamp', 'id'],
+        });
         const geofences = await moment.select({ table: geofencesTable, where: of, orderBy: ['id'] });
-        return { ...flightSummary(details), waypoints: waypoints.map(waypointView), geofences: geofences.map(geofenceView) };
+        return {
+          ...flightSummary(details),
+          waypoints: waypoints.map(waypointView),
+          geofences: geofences.map(geofenceView),
+        };
       }),
     );
     return flight as FlightView;

@@ -29,7 +29,9 @@ export const decideUpdateFlight: Decide<UpdateFlight> =
       ...details,
       name: changes.name ?? details.name,
       description: changes.description ?? details.description,
-      startGps: changes.startGps ? { lat: changes.startGps.lat, lon: changes.startGps.lon } : details.startGps,
+      startGps: changes.startGps
+        ? { lat: changes.startGps.lat, lon: changes.startGps.lon }
+        : details.startGps,
       altitude: changes.altitude ?? details.altitude,
       cameraParams: changes.cameraParams ? { ...changes.cameraParams } : details.cameraParams,
       updatedAt: at,

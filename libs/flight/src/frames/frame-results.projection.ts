@@ -23,7 +23,8 @@ export const frameResultsTable: TableDefinition = {
 /** One row a frame: a result with another timestamp takes the row of the old one away (docs/decisions/0003). */
 export const frameResults = new Projection<FlightEvents>('frame_results', 1, frameResultsTable)
   .on('FrameResultSaved', (event) => {
-    const { frameId, gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt, supersedes } = event.data;
+    const { frameId, gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt, supersedes } =
+      event.data;
     const key = { flight_id: flightIdOf(event), frame_id: frameId };
     const saved = upsert({
       ...key,

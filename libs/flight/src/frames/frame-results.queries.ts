@@ -37,7 +37,11 @@ export class GetFrameResults extends Query<FrameResultView[]> {
 export class GetFrameResultsHandler implements IQueryHandler<GetFrameResults> {
   constructor(private readonly reads: FlightReads) {}
 
-  async execute({ flightId, range: { from, to, limit }, options }: GetFrameResults): Promise<FrameResultView[]> {
+  async execute({
+    flightId,
+    range: { from, to, limit },
+    options,
+  }: GetFrameResults): Promise<FrameResultView[]> {
     const rows = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({
         table: frameResultsTable,

@@ -7,9 +7,14 @@ import { frameEvents, FrameResult } from './save-frame-result.js';
 
 /** Many frames in one append; of several with the same id the last counts. */
 export class SaveFrameResults extends FlightCommand<{ saved: number }> {
-  @Nested(() => FrameResult, { each: true }) @ArrayMinSize(1) @ArrayMaxSize(MAX_BATCH) readonly frames!: readonly FrameResult[];
+  @Nested(() => FrameResult, { each: true })
+  @ArrayMinSize(1)
+  @ArrayMaxSize(MAX_BATCH)
+  readonly frames!: readonly FrameResult[];
 
-  constructor(fields: { readonly flightId: string; readonly frames: readonly FrameResult[] } & CommandOptions) {
+  constructor(
+    fields: { readonly flightId: string; readonly frames: readonly FrameResult[] } & CommandOptions,
+  ) {
     super(fields);
   }
 }

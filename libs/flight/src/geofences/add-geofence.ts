@@ -8,7 +8,10 @@ export class AddGeofence extends FlightCommand<{ geofenceId: string }> {
   @Nested(() => NewGeofence) readonly geofence!: NewGeofence;
 
   constructor(fields: { readonly flightId: string; readonly geofence: NewGeofence } & CommandOptions) {
-    super({ ...fields, geofenceId: idOf(fields.geofence) ?? newId(fields.commandId, 'geofence') } as typeof fields);
+    super({
+      ...fields,
+      geofenceId: idOf(fields.geofence) ?? newId(fields.commandId, 'geofence'),
+    } as typeof fields);
   }
 }
 
@@ -22,7 +25,10 @@ export const decideAddGeofence: Decide<AddGeofence, { geofenceId: string }> =
         { flightId, geofenceId },
       );
     }
-    return { events: [{ type: 'GeofenceAdded', data: geofenceOf(geofence, geofenceId) }], answer: { geofenceId } };
+    return {
+      events: [{ type: 'GeofenceAdded', data: geofenceOf(geofence, geofenceId) }],
+      answer: { geofenceId },
+    };
   };
 
 export const addGeofence = slice(AddGeofence, decideAddGeofence);

@@ -1,4 +1,11 @@
-import { Projection, remove, removeWhere, upsert, type FoldedEvent, type TableDefinition } from '#lib/projections';
+import {
+  Projection,
+  remove,
+  removeWhere,
+  upsert,
+  type FoldedEvent,
+  type TableDefinition,
+} from '#lib/projections';
 import { flightIdOf, type FlightEvents, type GeofenceData } from '../events.js';
 
 export const geofencesTable: TableDefinition = {

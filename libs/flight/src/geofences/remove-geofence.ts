@@ -11,7 +11,10 @@ export class RemoveGeofence extends FlightCommand {
 }
 
 export const geofenceNotFound = (flightId: string, geofenceId: string) =>
-  notFound('geofence.not-found', `Flight ${flightId} has no geofence ${geofenceId}.`, { flightId, geofenceId });
+  notFound('geofence.not-found', `Flight ${flightId} has no geofence ${geofenceId}.`, {
+    flightId,
+    geofenceId,
+  });
 
 export const decideRemoveGeofence: Decide<RemoveGeofence> =
   ({ flightId, geofenceId }) =>

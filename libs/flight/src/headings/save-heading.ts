@@ -20,9 +20,16 @@ export class SaveHeading extends FlightCommand {
 }
 
 /** The event of one saved heading, or none when it says what is known already. Shared with SaveHeadings. */
-export function headingEvents(flight: ExistingFlight, { frameId, heading, timestamp }: HeadingRecord): FlightEvent[] {
+export function headingEvents(
+  flight: ExistingFlight,
+  { frameId, heading, timestamp }: HeadingRecord,
+): FlightEvent[] {
   const known = flight.headings.get(frameId);
-  const data = { frameId, heading: normalHeading(heading), timestamp: parseTimestamp(timestamp) ?? timestamp };
+  const data = {
+    frameId,
+    heading: normalHeading(heading),
+    timestamp: parseTimestamp(timestamp) ?? timestamp,
+  };
   if (same(known, data)) return [];
   const moved = known && known.timestamp !== data.timestamp;
   return [{ type: 'HeadingSaved', data: moved ? { ...data, supersedes: known.timestamp } : data }];

@@ -7,9 +7,14 @@ import { headingEvents, HeadingRecord } from './save-heading.js';
 
 /** Many headings in one append; of several for the same frame the last counts. */
 export class SaveHeadings extends FlightCommand<{ saved: number }> {
-  @Nested(() => HeadingRecord, { each: true }) @ArrayMinSize(1) @ArrayMaxSize(MAX_BATCH) readonly headings!: readonly HeadingRecord[];
+  @Nested(() => HeadingRecord, { each: true })
+  @ArrayMinSize(1)
+  @ArrayMaxSize(MAX_BATCH)
+  readonly headings!: readonly HeadingRecord[];
 
-  constructor(fields: { readonly flightId: string; readonly headings: readonly HeadingRecord[] } & CommandOptions) {
+  constructor(
+    fields: { readonly flightId: string; readonly headings: readonly HeadingRecord[] } & CommandOptions,
+  ) {
     super(fields);
   }
 }

@@ -34,7 +34,10 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
       }),
     );
     if (!row) {
-      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, { flightId, frameId });
+      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, {
+        flightId,
+        frameId,
+      });
     }
     return {
       frameId: row['frame_id'] as number,

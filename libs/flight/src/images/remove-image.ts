@@ -18,14 +18,18 @@ export const decideRemoveImage: Decide<RemoveImage> =
   (flight) => {
     const { images, chunks } = existing(flight, flightId);
     if (!images.has(frameId)) {
-      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, { flightId, frameId });
+      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, {
+        flightId,
+        frameId,
+      });
     }
     const anchored = [...chunks.values()].filter(({ anchorFrameId }) => anchorFrameId === frameId);
     return [
       { type: 'ImageRemoved', data: { frameId } },
-      ...anchored.map(
-        (chunk): FlightEvent => ({ type: 'ChunkStateSaved', data: { ...chunk, anchorFrameId: null, updatedAt: at } }),
-      ),
+      ...anchored.map((chunk): FlightEvent => ({
+        type: 'ChunkStateSaved',
+        data: { ...chunk, anchorFrameId: null, updatedAt: at },
+      })),
     ];
   };
 

@@ -48,7 +48,8 @@ export class GetFlightStateHandler implements IQueryHandler<GetFlightState> {
     const [row] = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({ table: flightStateTable, where: { flight_id: flightId }, orderBy: ['flight_id'] }),
     );
-    if (!row) throw notFound('flight-state.not-found', `Flight ${flightId} had no processing state.`, { flightId });
+    if (!row)
+      throw notFound('flight-state.not-found', `Flight ${flightId} had no processing state.`, { flightId });
     return flightStateView(row);
   }
 }

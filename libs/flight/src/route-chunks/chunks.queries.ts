@@ -31,7 +31,11 @@ export class GetChunkStatesHandler implements IQueryHandler<GetChunkStates> {
 
   async execute({ flightId, options }: GetChunkStates): Promise<ChunkView[]> {
     const rows = await this.reads.ofFlight(flightId, options, (source) =>
-      source.select({ table: chunksTable, where: { flight_id: flightId }, orderBy: ['start_frame_id', 'chunk_id'] }),
+      source.select({
+        table: chunksTable,
+        where: { flight_id: flightId },
+        orderBy: ['start_frame_id', 'chunk_id'],
+      }),
     );
     return rows.map(chunkView);
   }
@@ -45,6 +49,9 @@ const chunkView = (row: Row): ChunkView => ({
   isActive: row['is_active'] as boolean,
   hasAnchor: row['has_anchor'] as boolean,
   anchorFrameId: row['anchor_frame_id'] as number | null,
-  anchorGps: row['anchor_lat'] === null ? null : { lat: row['anchor_lat'] as number, lon: row['anchor_lon'] as number },
+  anchorGps:
+    row['anchor_lat'] === null
+      ? null
+      : { lat: row['anchor_lat'] as number, lon: row['anchor_lon'] as number },
   matchingStatus: row['matching_status'] as string,
 });

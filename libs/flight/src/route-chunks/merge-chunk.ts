@@ -11,7 +11,9 @@ export class MergeChunk extends FlightCommand {
   /** The target, which gains the frames. */
   @IsId() readonly into!: string;
 
-  constructor(fields: { readonly flightId: string; readonly chunkId: string; readonly into: string } & CommandOptions) {
+  constructor(
+    fields: { readonly flightId: string; readonly chunkId: string; readonly into: string } & CommandOptions,
+  ) {
     super(fields);
   }
 }
@@ -21,10 +23,14 @@ export const decideMergeChunk: Decide<MergeChunk> =
   (flight) => {
     const { chunks } = existing(flight, flightId);
     if (chunkId === into) {
-      throw conflict('chunk.merge-into-itself', `Chunk ${chunkId} cannot be merged into itself. Name another target.`, {
-        flightId,
-        chunkId,
-      });
+      throw conflict(
+        'chunk.merge-into-itself',
+        `Chunk ${chunkId} cannot be merged into itself. Name another target.`,
+        {
+          flightId,
+          chunkId,
+        },
+      );
     }
     const source = chunks.get(chunkId);
     const target = chunks.get(into);
@@ -42,7 +48,9 @@ function merged(source: RouteChunk, target: RouteChunk): RouteChunk {
     startFrameId: Math.min(target.startFrameId, source.startFrameId),
     // An open end stays open.
     endFrameId:
-      target.endFrameId === null || source.endFrameId === null ? null : Math.max(target.endFrameId, source.endFrameId),
+      target.endFrameId === null || source.endFrameId === null
+        ? null
+        : Math.max(target.endFrameId, source.endFrameId),
     isActive: target.isActive || source.isActive,
     hasAnchor: anchored.hasAnchor,
     anchorFrameId: anchored.anchorFrameId,

@@ -13,7 +13,12 @@ export class ChunkHandle {
   @IsId() readonly chunkId!: string;
   @FrameNumber() readonly startFrameId!: number;
   @Optional() @FrameNumber() readonly endFrameId?: number | null | undefined;
-  @IsArray() @IsInt({ each: true }) @Min(0, { each: true }) @Max(2_147_483_647, { each: true }) @ArrayMaxSize(20_000) readonly frames!: readonly number[];
+  @IsArray()
+  @IsInt({ each: true })
+  @Min(0, { each: true })
+  @Max(2_147_483_647, { each: true })
+  @ArrayMaxSize(20_000)
+  readonly frames!: readonly number[];
   /** True while frames are still being added. */
   @Flag() readonly isActive!: boolean;
   @Flag() readonly hasAnchor!: boolean;

@@ -50,12 +50,24 @@ export function* simulateFlight(options: SimulationOptions): Generator<Simulatio
   const { flightId, frames, framesPerSecond = 2, startedAt = new Date('2026-05-01T12:00:00Z') } = options;
   const random = seededRandom(options.seed);
   let sent = 0;
-  const sender = () => ({ flightId, commandId: `${flightId.slice(0, 100)} ${options.seed}/${sent++}`, actor: 'simulation' });
-  const time = (frame: number) => new Date(startedAt.getTime() + (frame / framesPerSecond) * 1_000).toISOString();
+  const sender = () => ({
+    flightId,
+    commandId: `${flightId.slice(0, 100)} ${options.seed}/${sent++}`,
+    actor: 'simulation',
+  });
+  const time = (frame: number) =>
+    new Date(startedAt.getTime() + (frame / framesPerSecond) * 1_000).toISOString();
   const state = (status: string, frame: number) =>
     new SaveFlightState({
       ...sender(),
-      state: { status, framesProcessed: frame, framesTotal: frames, currentFrame: frame || null, blocked: false, updatedAt: time(frame) },
+      state: {
+        status,
+        framesProcessed: frame,
+        framesTotal: frames,
+        currentFrame: frame || null,
+        blocked: false,
+        updatedAt: time(frame),
+      },
     });
 
   const start = { lat: 63.4305 + random() * 0.05, lon: 10.3951 + random() * 0.05 };
@@ -96,13 +108,24 @@ export function* simulateFlight(options: SimulationOptions): Generator<Simulatio
     const commands: FlightCommand[] = [
       new SaveImageMetadata({
         ...sender(),
-        image: { frameId: i, filePath: `/images/${flightId}/${i}.jpg`, metadata: { width: 6252, height: 4168 }, uploadedAt: time(i) },
+        image: {
+          frameId: i,
+          filePath: `/images/${flightId}/${i}.jpg`,
+          metadata: { width: 6252, height: 4168 },
+          uploadedAt: time(i),
+        },
       }),
       new SaveFrameResult({ ...sender(), frame }),
-      new SaveHeading({ ...sender(), heading: { frameId: i, heading: frame.heading, timestamp: frame.timestamp } }),
+      new SaveHeading({
+        ...sender(),
+        heading: { frameId: i, heading: frame.heading, timestamp: frame.timestamp },
+      }),
     ];
     if (i % FRAMES_PER_CHUNK === 0 || (i + 1) % FRAMES_PER_CHUNK === 0 || i === frames - 1) {
-      commands.push(new SaveChunkState({ ...sender(), chunk: chunkState(chunk, i, frames) }), state('processing', i + 1));
+      commands.push(
+        new SaveChunkState({ ...sender(), chunk: chunkState(chunk, i, frames) }),
+        state('processing', i + 1),
+      );
     }
     if ((i + 1) % FRAMES_PER_CHUNK === 0) refinements.set(i + REFINED_AFTER_FRAMES, chunk);
     const refined = refinements.get(i);
@@ -130,19 +153,42 @@ export function* simulateFlight(options: SimulationOptions): Generator<Simulatio
     const transaction = new Transact({
       ...sender(),
       commands: [
-        { type: 'SaveChunkState', chunk: { ...anchored, hasAnchor: true, anchorFrameId: anchor, anchorGps, matchingStatus: 'anchored' } },
+        {
+          type: 'SaveChunkState',
+          chunk: {
+            ...anchored,
+            hasAnchor: true,
+            anchorFrameId: anchor,
+            anchorGps,
+            matchingStatus: 'anchored',
+          },
+        },
         { type: 'SaveFrameResults', frames: better },
-        { type: 'UpdateWaypoints', waypoints: better.filter(({ frameId }) => frameId % FRAMES_PER_WAYPOINT === 0).map(waypointAt) },
+        {
+          type: 'UpdateWaypoints',
+          waypoints: better.filter(({ frameId }) => frameId % FRAMES_PER_WAYPOINT === 0).map(waypointAt),
+        },
       ],
     });
     const last = better.at(-1);
-    const moved = last && last.frameId % FRAMES_PER_WAYPOINT === 0 ? [new UpdateWaypoint({ ...sender(), waypoint: waypointAt(last) })] : [];
-    const merge = chunk > 0 ? [new MergeChunk({ ...sender(), chunkId: `chunk-${chunk}`, into: 'chunk-0' })] : [];
+    const moved =
+      last && last.frameId % FRAMES_PER_WAYPOINT === 0
+        ? [new UpdateWaypoint({ ...sender(), waypoint: waypointAt(last) })]
+        : [];
+    const merge =
+      chunk > 0 ? [new MergeChunk({ ...sender(), chunkId: `chunk-${chunk}`, into: 'chunk-0' })] : [];
     return [transaction, ...moved, ...merge];
   }
 }
 
-const waypointAt = ({ frameId, gpsCenter, altitude, confidence, timestamp, refined }: FrameResult): Waypoint => ({
+const waypointAt = ({
+  frameId,
+  gpsCenter,
+  altitude,
+  confidence,
+  timestamp,
+  refined,
+}: FrameResult): Waypoint => ({
   id: `wp-${frameId / FRAMES_PER_WAYPOINT}`,
   ...gpsCenter,
   altitude,

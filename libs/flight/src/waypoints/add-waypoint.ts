@@ -8,7 +8,10 @@ export class AddWaypoint extends FlightCommand<{ waypointId: string }> {
   @Nested(() => NewWaypoint) readonly waypoint!: NewWaypoint;
 
   constructor(fields: { readonly flightId: string; readonly waypoint: NewWaypoint } & CommandOptions) {
-    super({ ...fields, waypointId: idOf(fields.waypoint) ?? newId(fields.commandId, 'waypoint') } as typeof fields);
+    super({
+      ...fields,
+      waypointId: idOf(fields.waypoint) ?? newId(fields.commandId, 'waypoint'),
+    } as typeof fields);
   }
 }
 
@@ -22,7 +25,10 @@ export const decideAddWaypoint: Decide<AddWaypoint, { waypointId: string }> =
         { flightId, waypointId },
       );
     }
-    return { events: [{ type: 'WaypointAdded', data: waypointOf(waypoint, waypointId) }], answer: { waypointId } };
+    return {
+      events: [{ type: 'WaypointAdded', data: waypointOf(waypoint, waypointId) }],
+      answer: { waypointId },
+    };
   };
 
 export const addWaypoint = slice(AddWaypoint, decideAddWaypoint);

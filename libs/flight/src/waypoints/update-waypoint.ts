@@ -17,10 +17,14 @@ export const decideUpdateWaypoint: Decide<UpdateWaypoint> =
   (flight) => {
     const known = existing(flight, flightId).waypoints.get(waypoint.id);
     if (!known) {
-      throw notFound('waypoint.not-found', `Flight ${flightId} has no waypoint ${waypoint.id}. Add it first.`, {
-        flightId,
-        waypointId: waypoint.id,
-      });
+      throw notFound(
+        'waypoint.not-found',
+        `Flight ${flightId} has no waypoint ${waypoint.id}. Add it first.`,
+        {
+          flightId,
+          waypointId: waypoint.id,
+        },
+      );
     }
     const data = waypointOf(waypoint, waypoint.id);
     return same(known, data) ? [] : [{ type: 'WaypointUpdated', data }];

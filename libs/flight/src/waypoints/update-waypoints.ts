@@ -16,9 +16,14 @@ export interface BatchResult {
 
 /** Updates the waypoints that the flight has, in one append, and names those that it has not. */
 export class UpdateWaypoints extends FlightCommand<BatchResult> {
-  @Nested(() => Waypoint, { each: true }) @ArrayMinSize(1) @ArrayMaxSize(MAX_BATCH) readonly waypoints!: readonly Waypoint[];
+  @Nested(() => Waypoint, { each: true })
+  @ArrayMinSize(1)
+  @ArrayMaxSize(MAX_BATCH)
+  readonly waypoints!: readonly Waypoint[];
 
-  constructor(fields: { readonly flightId: string; readonly waypoints: readonly Waypoint[] } & CommandOptions) {
+  constructor(
+    fields: { readonly flightId: string; readonly waypoints: readonly Waypoint[] } & CommandOptions,
+  ) {
     super(fields);
   }
 }

@@ -41,7 +41,12 @@ export class GetWaypointsHandler implements IQueryHandler<GetWaypoints> {
 
   async execute({ flightId, limit, options }: GetWaypoints): Promise<WaypointView[]> {
     const rows = await this.reads.ofFlight(flightId, options, (source) =>
-      source.select({ table: waypointsTable, where: { flight_id: flightId }, orderBy: ['timestamp', 'id'], limit }),
+      source.select({
+        table: waypointsTable,
+        where: { flight_id: flightId },
+        orderBy: ['timestamp', 'id'],
+        limit,
+      }),
     );
     return rows.map(waypointView);
   }

@@ -1,0 +1,91 @@
+// The rules of the house (docs/decisions/0008): which way dependencies point, and what the pure middle may know.
+
+// Everything in a context is pure but what stands at its edge: the module, handlers, queries, and the port classes.
+const edge =
+  '(\\.queries\\.ts|/waylog\\.module\\.ts|/handlers\\.ts|/flight-database\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
+const tests = '(\\.spec\\.ts|\\.contract\\.ts|/testing/)';
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'domain-is-pure',
+      comment: 'Decisions, events and folds import neither NestJS nor pg, nor anything else that does I/O.',
+      severity: 'error',
+      from: { path: '^libs/flight/src', pathNot: [edge, tests, '^libs/flight/src/ulog/'] },
+      to: {
+        path: ['^node_modules/(@nestjs|pg|typeorm|fastify)', '^(node:)?(fs|net|http|child_process)(/|$)'],
+      },
+    },
+    {
+      name: 'kernel-knows-no-context',
+      severity: 'error',
+      from: { path: '^libs/(platform|event-store|projections|timescale)/' },
+      to: { path: '^(apps|libs/flight|migrations)/', pathNot: '^migrations/index\\.ts$' },
+    },
+    {
+      name: 'kernel-knows-no-framework',
+      comment: 'NestJS stands at the edge: in a context module and in the applications.',
+      severity: 'error',
+      from: { path: '^libs/(platform|event-store|projections|timescale)/', pathNot: tests },
+      to: { path: '^node_modules/@nestjs' },
+    },
+    {
+      name: 'platform-is-the-ground',
+      severity: 'error',
+      from: { path: '^libs/platform/' },
+      to: { path: '^(apps|migrations|libs/(?!platform))' },
+    },
+    {
+      name: 'store-knows-no-projections',
+      severity: 'error',
+      from: { path: '^libs/event-store/' },
+      to: { path: '^libs/(projections|timescale)' },
+    },
+    {
+      name: 'timescale-stands-alone',
+      severity: 'error',
+      from: { path: '^libs/timescale/' },
+      to: { path: '^libs/(event-store|projections)' },
+    },
+    {
+      name: 'libs-know-no-apps',
+      severity: 'error',
+      from: { path: '^(libs|migrations)/' },
+      to: { path: '^apps/' },
+    },
+    {
+      name: 'no-context-imports-another',
+      severity: 'error',
+      from: { path: '^libs/(?!platform|event-store|projections|timescale)([^/]+)/' },
+      to: { path: '^libs/(?!platform|event-store|projections|timescale)', pathNot: '^libs/$1/' },
+    },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'no-orphans',
+      severity: 'error',
+      from: { orphan: true, pathNot: ['\\.d\\.ts$', tests, '(^|/)main\\.ts$', '^bench/'] },
+      to: {},
+    },
+    { name: 'nothing-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'tests-stay-out-of-the-product',
+      severity: 'error',
+      from: { path: '^(apps|libs|migrations)/', pathNot: tests },
+      to: { path: ['^test/', '\\.spec\\.ts$', '\\.contract\\.ts$', '/testing/'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      conditionNames: ['app-source', 'import', 'require', 'node', 'default'],
+      exportsFields: ['exports'],
+    },
+  },
+};

@@ -1,0 +1,66 @@
+import type { ClientBase } from 'pg';
+import type { TableDefinition } from './projection.js';
+
+/** An empty copy of a read table, in a schema of its own. */
+export interface Shadow {
+  readonly schema: string;
+  /** Schema and table. */
+  readonly name: string;
+  /** Schema and table of the live one. */
+  readonly liveName: string;
+  readonly table: TableDefinition;
+}
+
+/** Makes the shadow with the same columns, keys, indexes, checks, comments, settings and chunk interval. */
+export async function createShadow(client: ClientBase, table: TableDefinition): Promise<Shadow> {
+  const schema = `rebuild_${table.schema}`;
+  const shadow = {
+    schema,
+    table,
+    name: `${schema}.${table.name}`,
+    liveName: `${table.schema}.${table.name}`,
+  };
+  await client.query(`create schema if not exists ${schema}`);
+  await client.query(`drop table if exists ${shadow.name}`);
+  await client.query(`create table ${shadow.name} (like ${shadow.liveName} including all)`);
+  const { rows } = await client.query<{ options: string | null; comment: string | null }>(
+    `select array_to_string(reloptions, ', ') as options, quote_literal(obj_description(oid, 'pg_class')) as comment
+       from pg_class where oid = $1::regclass`,
+    [shadow.liveName],
+  );
+  if (rows[0]?.options) await client.query(`alter table ${shadow.name} set (${rows[0].options})`);
+  if (rows[0]?.comment) await client.query(`comment on table ${shadow.name} is ${rows[0].comment}`);
+  if (table.timeColumn) {
+    await client.query(
+      `select create_hypertable($1::regclass, by_range($2::name, d.time_interval), create_default_indexes => false)
+         from timescaledb_information.dimensions d
+        where d.hypertable_schema = $3 and d.hypertable_name = $4 and d.column_name = $2`,
+      [shadow.name, table.timeColumn, table.schema, table.name],
+    );
+  }
+  return shadow;
+}
+
+/** Puts the shadow in the live table's place, inside the caller's transaction; indexes keep the live one's names. */
+export async function swapShadow(client: ClientBase, { name, liveName, table }: Shadow): Promise<void> {
+  const wanted = await indexNames(client, liveName);
+  await client.query(`drop table ${liveName}`);
+  await client.query(`alter table ${name} set schema ${table.schema}`);
+  const made = await indexNames(client, liveName);
+  for (const [definition, index] of made) {
+    const before = wanted.get(definition);
+    if (before && before !== index)
+      await client.query(`alter index ${table.schema}."${index}" rename to "${before}"`);
+  }
+}
+
+/** The indexes of a table by what they index. */
+async function indexNames(client: ClientBase, table: string): Promise<Map<string, string>> {
+  const { rows } = await client.query<{ definition: string; name: string }>(
+    `select substring(pg_get_indexdef(indexrelid) from ' USING .*') || indisunique as definition, relname as name
+       from pg_index join pg_class on pg_class.oid = indexrelid
+      where indrelid = $1::regclass`,
+    [table],
+  );
+  return new Map(rows.map(({ definition, name }) => [definition, name]));
+}

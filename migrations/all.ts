@@ -1,0 +1,6 @@
+import { EventLog1790000001000 } from './1790000001000-event-log.js';
+import { Projections1790000002000 } from './1790000002000-projections.js';
+import { FlightTables1790000003000 } from './1790000003000-flight-tables.js';
+
+/** In the order in which they run; each has its way back. */
+export const migrations = [EventLog1790000001000, Projections1790000002000, FlightTables1790000003000];
