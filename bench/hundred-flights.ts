@@ -6,7 +6,7 @@ import {
   type CommandResult,
   type FlightCommand,
 } from '#lib/flight';
-import type { Bench } from './main.js';
+import type { Bench } from './bench.js';
 import { rate, type Figure } from './measure.js';
 import { flight, frame, time, waypoint } from './samples.js';
 

@@ -4,20 +4,12 @@ import { cpus } from 'node:os';
 import { NestFactory } from '@nestjs/core';
 import { CommandBus } from '@nestjs/cqrs';
 import pg from 'pg';
-import { FlightDatabase, WaylogModule, type CommandResult, type FlightCommand } from '#lib/flight';
+import { FlightDatabase, WaylogModule } from '#lib/flight';
 import { migrate } from '../migrations/index.js';
+import type { Bench } from './bench.js';
 import { hundredFlights } from './hundred-flights.js';
 import { median, type Figure } from './measure.js';
 import { referenceFigures } from './reference-figures.js';
-
-/** What a benchmark is given: a Waylog in this process over an empty database, projector included. */
-export interface Bench {
-  readonly execute: (command: FlightCommand) => Promise<CommandResult>;
-  readonly database: FlightDatabase;
-  readonly pool: pg.Pool;
-  readonly rounds: number;
-  readonly say: (line: string) => void;
-}
 
 const benchmarks: Record<string, (bench: Bench) => Promise<Figure[]>> = {
   'hundred-flights': hundredFlights,

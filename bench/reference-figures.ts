@@ -1,5 +1,5 @@
 import { CreateFlight } from '#lib/flight';
-import type { Bench } from './main.js';
+import type { Bench } from './bench.js';
 import { latencies, percentile, rate, type Figure } from './measure.js';
 import { flight, frame, time, waypoint } from './samples.js';
 

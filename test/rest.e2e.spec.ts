@@ -379,6 +379,18 @@ describe('the HTTP API', () => {
         });
     });
 
+    it('belongs to one content, whatever the order of its fields', async () => {
+      const flight = await given(1);
+      const key = { 'idempotency-key': 'content' };
+      const first = await server.call('PUT', `${flight}/frames/1`, aFrame(1), key);
+      const reversed = Object.fromEntries(Object.entries(aFrame(1)).reverse());
+      expect((await server.call('PUT', `${flight}/frames/1`, reversed, key)).body).toEqual(first.body);
+      expect(await server.call('PUT', `${flight}/frames/1`, aFrame(1, { altitude: 1 }), key)).toMatchObject({
+        status: 409,
+        body: { code: 'command.id-reused' },
+      });
+    });
+
     it('belongs to one kind of command', async () => {
       const flight = await given(1);
       const key = { 'idempotency-key': 'twice' };
@@ -530,6 +542,8 @@ describe('the HTTP API', () => {
         'waylog_projection_lag_events',
         'waylog_http_request_seconds_bucket',
         'waylog_pool_connections',
+        'waylog_command_seconds_count{command="CreateFlight",outcome="done"}',
+        'waylog_command_seconds_count{command="CreateFlight",outcome="refused"}',
       ]) {
         expect(body).toContain(name);
       }

@@ -16,8 +16,14 @@ try {
     );
   }
 } catch (error) {
-  console.error(`Waylog did not start. ${messageOf(error)}`);
+  console.error(`Waylog did not start. ${whyNot(error)}`);
   process.exit(1);
+}
+
+function whyNot(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code !== 'EADDRINUSE') return messageOf(error);
+  return `Another program listens on port ${process.env['PORT'] ?? '3000'}. End it, or choose a port: PORT=3001 npm start`;
 }
 
 /** Tables that are not what the code expects would be written wrong, so the server does not start on them. */

@@ -10,13 +10,14 @@ import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
 import { HealthController } from './operations/health.controller.js';
-import { Metrics, MetricsController, RequestTimer } from './operations/metrics.js';
+import { CommandTimer, Metrics, MetricsController, RequestTimer } from './operations/metrics.js';
 import { ProjectionLag } from './operations/projection-lag.js';
 
 /** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
 @Module({})
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {
+    const timer = new CommandTimer();
     const operations = [HealthController, MetricsController];
     const api = [FlightsController, RouteController, FramesController, ChunksController, EventsController];
     return {
@@ -28,6 +29,7 @@ export class ServerModule {
           poolSize: config.poolSize,
           maxPendingCommands: config.maxPendingCommands,
           projector: config.roles.includes('projector'),
+          onCommand: timer.observe,
           applicationName: 'waylog server',
         }),
       ],
@@ -35,6 +37,7 @@ export class ServerModule {
       providers: [
         ProjectionLag,
         Metrics,
+        { provide: CommandTimer, useValue: timer },
         { provide: APP_FILTER, useClass: ProblemFilter },
         { provide: APP_INTERCEPTOR, useClass: RequestTimer },
       ],

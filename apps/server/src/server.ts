@@ -20,7 +20,11 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     exposeHeadRoutes: false,
   });
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
-    logger: new ServerLogger({ json: config.logFormat === 'json', logLevels: ['error', 'warn', 'log'] }),
+    logger: new ServerLogger({
+      json: config.logFormat === 'json',
+      colors: config.logFormat === 'pretty' && process.stdout.isTTY,
+      logLevels: ['error', 'warn', 'log'],
+    }),
   });
   app.enableShutdownHooks();
   if (config.roles.includes('api')) serveOpenApi(app);

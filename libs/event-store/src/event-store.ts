@@ -19,6 +19,8 @@ export interface EventMetadata extends JsonObject {
   readonly correlationId: string;
   readonly causationId: string;
   readonly actor: string;
+  /** What the content of the command hashes to, when it has an id of its own. */
+  readonly fingerprint?: string;
 }
 
 export interface NewEvent {

@@ -1,18 +1,42 @@
-import { validate, type Timestamp } from '#lib/platform';
+import { createHash } from 'node:crypto';
+import { validate, WaylogError, type Timestamp } from '#lib/platform';
 import type { DecisionStreams } from '#lib/event-store';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
 import type { Flight } from './flight.js';
 
+/** `done`: recorded, or no news. `refused`: by its rules or the domain's. `failed`: not known to be recorded. */
+export type CommandOutcome = 'done' | 'refused' | 'failed';
+
+export type CommandObserver = (command: string, outcome: CommandOutcome, seconds: number) => void;
+
 /** The way of a command: check it, decide it in the flight's mailbox, have the log accept it, answer. */
 export class Flights {
   constructor(
     readonly streams: DecisionStreams<Flight, FlightEvent>,
+    private readonly observe: CommandObserver = () => undefined,
     private readonly now: () => Timestamp = () => new Date().toISOString(),
   ) {}
 
   /** Throws `input.invalid` before anything happens, what the decision refuses with, and what `DecisionStreams.change` throws. */
   async execute<C extends FlightCommand<Answer>, Answer extends object>(
+    slice: Slice<C, Answer>,
+    command: C,
+  ): Promise<CommandResult & Answer> {
+    const began = performance.now();
+    const end = (outcome: CommandOutcome) =>
+      this.observe(slice.command.name, outcome, (performance.now() - began) / 1_000);
+    try {
+      const result = await this.#decide(slice, command);
+      end('done');
+      return result;
+    } catch (error) {
+      end(error instanceof WaylogError && error.kind !== 'unavailable' ? 'refused' : 'failed');
+      throw error;
+    }
+  }
+
+  async #decide<C extends FlightCommand<Answer>, Answer extends object>(
     { command: type, decide }: Slice<C, Answer>,
     command: C,
   ): Promise<CommandResult & Answer> {
@@ -20,11 +44,28 @@ export class Flights {
     const { flightId, commandId, correlationId, causationId, actor } = command;
     const result = await this.streams.change(flightId, decide(command, this.now()), {
       command: type.name,
-      ...(commandId && { commandId }),
+      ...(commandId && { commandId, fingerprint: fingerprintOf(command) }),
       ...(correlationId && { correlationId }),
       ...(causationId && { causationId }),
       ...(actor && { actor }),
     });
     return { flightId, ...result };
   }
+}
+
+/** What a command says, but for who sends it in answer to what: the same for a repeat, whatever the order of its fields. */
+function fingerprintOf(command: FlightCommand): string {
+  const {
+    commandId: _id,
+    correlationId: _correlation,
+    causationId: _causation,
+    actor: _actor,
+    ...content
+  } = command;
+  const sorted = JSON.stringify(content, (_key, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
+  return createHash('sha256').update(sorted).digest('base64url').slice(0, 16);
 }

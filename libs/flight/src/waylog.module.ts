@@ -7,14 +7,14 @@ import {
 } from '@nestjs/common';
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
-import { createPool, Listener } from '#lib/platform';
+import { createPool, Listener, messageOf } from '#lib/platform';
 import { DecisionStreams, PostgresEventStore, type EventStore } from '#lib/event-store';
 import { CheckpointWatch, LiveRows, Projector } from '#lib/projections';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
 import { flightDecider } from './flight.js';
-import { Flights } from './flights.js';
+import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { flightProjections } from './projections.js';
 import { flightUpcasters } from './upcasters.js';
@@ -28,6 +28,8 @@ export interface WaylogOptions {
   readonly poolSize?: number;
   /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
   readonly maxPendingCommands?: number;
+  /** Told of every command: its type, what became of it, and how long it took. */
+  readonly onCommand?: CommandObserver;
   /** Shown in pg_stat_activity; default `waylog`. */
   readonly applicationName?: string;
 }
@@ -61,9 +63,16 @@ export class WaylogModule {
               applicationName,
               statementTimeoutMs: 30_000,
               connectTimeoutMs: 5_000,
+              onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
             }),
         },
-        { provide: Listener, useFactory: () => new Listener(databaseUrl, applicationName) },
+        {
+          provide: Listener,
+          useFactory: () =>
+            new Listener(databaseUrl, applicationName, (error) =>
+              log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
+            ),
+        },
         {
           provide: EVENT_STORE,
           inject: [pg.Pool, Listener],
@@ -83,6 +92,7 @@ export class WaylogModule {
                 ...(options.maxPendingCommands !== undefined && { maxPending: options.maxPendingCommands }),
                 onWarning: (message, error) => log.warn(`${message}: ${String(error)}`),
               }),
+              options.onCommand,
             ),
         },
         {

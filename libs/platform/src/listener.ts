@@ -19,6 +19,8 @@ export class Listener {
   constructor(
     private readonly connectionString: string,
     private readonly applicationName: string,
+    /** Told when the connection cannot be made or is lost; it is made again, and polling goes on meanwhile. */
+    private readonly onLost: (error: unknown) => void = () => undefined,
   ) {}
 
   /** Calls `wake` for every notification on the channel until the returned function is called. */
@@ -63,8 +65,9 @@ export class Listener {
         for (const channel of this.#channels.keys()) this.#wake(channel, '');
         if (this.#isStopped()) await client.end();
         await ended;
-      } catch {
+      } catch (error) {
         failures++;
+        if (!this.#isStopped()) this.onLost(error);
       } finally {
         this.#client = undefined;
         await client.end().catch(() => undefined);

@@ -68,9 +68,14 @@ export interface PoolOptions {
   readonly applicationName: string;
   /** How long a statement may run before the server cancels it. */
   readonly statementTimeoutMs: number;
-  /** How long to wait for a connection. */
+  /** How long to wait for a connection, be it a new one or one that is in use. */
   readonly connectTimeoutMs: number;
+  /** Told when a connection breaks that nobody uses; the pool replaces it. */
+  readonly onIdleError?: (error: Error) => void;
 }
+
+/** Connections are made anew after this long, so that none outlives a fail-over or a change of its role's rights. */
+const MAX_CONNECTION_AGE_SECONDS = 3_600;
 
 /** What every session of Waylog has in common. Time zone and style make timestamps readable as text. */
 export const sessionOptions =
@@ -90,10 +95,11 @@ export function createPool(options: PoolOptions): pg.Pool {
     query_timeout: options.statementTimeoutMs + 5_000,
     connectionTimeoutMillis: options.connectTimeoutMs,
     idleTimeoutMillis: 60_000,
+    maxLifetimeSeconds: MAX_CONNECTION_AGE_SECONDS,
     keepAlive: true,
   });
-  // An idle connection that breaks is taken out of the pool by node-postgres; without a listener it ends the process.
-  pool.on('error', () => undefined);
+  // node-postgres takes it out of the pool; without a listener it would end the process.
+  pool.on('error', (error) => options.onIdleError?.(error));
   return pool;
 }
 

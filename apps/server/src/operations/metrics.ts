@@ -12,9 +12,23 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import pg from 'pg';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { finalize, type Observable } from 'rxjs';
-import { Flights } from '#lib/flight';
+import { Flights, type CommandObserver } from '#lib/flight';
 import { Projector } from '#lib/projections';
 import { ProjectionLag } from './projection-lag.js';
+
+/** Times commands; it is made before the application, which reports to it from the start. */
+export class CommandTimer {
+  readonly seconds = new Histogram({
+    name: 'waylog_command_seconds',
+    help: 'Time of a command from the bus to its answer, by type and what became of it.',
+    labelNames: ['command', 'outcome'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+    registers: [],
+  });
+
+  readonly observe: CommandObserver = (command, outcome, seconds) =>
+    this.seconds.observe({ command, outcome }, seconds);
+}
 
 /** What Prometheus reads. One registry an application, so that several can live in one process. */
 @Injectable()
@@ -28,8 +42,15 @@ export class Metrics {
     registers: [this.registry],
   });
 
-  constructor(pool: pg.Pool, flights: Flights, projector: Projector, lag: ProjectionLag) {
+  constructor(
+    pool: pg.Pool,
+    flights: Flights,
+    projector: Projector,
+    lag: ProjectionLag,
+    timer: CommandTimer,
+  ) {
     const registers = [this.registry];
+    this.registry.registerMetric(timer.seconds);
     collectDefaultMetrics({ register: this.registry });
     const gauge = (name: string, help: string, read: () => number) =>
       new Gauge({

@@ -44,6 +44,8 @@ export interface CommandContext {
   readonly actor?: string;
   /** The type of the command, for the audit trail. */
   readonly command: string;
+  /** Tells the content of a command with an id from that of another: the same id with another content is refused. */
+  readonly fingerprint?: string;
 }
 
 /** Where a command left the stream. */

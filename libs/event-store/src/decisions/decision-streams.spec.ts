@@ -186,6 +186,19 @@ describe('DecisionStreams', () => {
       });
     });
 
+    it('is not the same command with another content', async () => {
+      const purses = open();
+      const saying = (fingerprint: string): CommandContext => ({ ...as('c1'), fingerprint });
+      const first = await purses.change('p', add(5), saying('five'));
+      expect(await purses.change('p', add(5), saying('five'))).toEqual(first);
+      for (const process of [purses, open()]) {
+        await expect(process.change('p', add(6), saying('six'))).rejects.toMatchObject({
+          code: 'command.id-reused',
+        });
+      }
+      expect(await typesOf()).toEqual(['Added 5']);
+    });
+
     it('is remembered through snapshots', async () => {
       const purses = open({ snapshotEvery: 3 });
       const first = await purses.change('p', add(5), as('c1'));

@@ -25,6 +25,7 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
 /** The first result of a command that carried an id of its own. */
 interface Remembered {
   readonly command: string;
+  readonly fingerprint?: string;
   revision: number;
   position: string;
   answer?: object;
@@ -224,18 +225,18 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         const earlier = inBatch.get(commandId);
         if (remembered) {
           verdicts.push(
-            remembered.command === context.command
+            isSameCommand(remembered, context)
               ? { kind: 'remembered', remembered }
               : { kind: 'refused', error: reusedId(commandId, remembered.command, context.command) },
           );
           continue;
         }
         if (earlier !== undefined) {
-          const first = batch[earlier]?.context.command ?? '';
+          const first = (batch[earlier] as Pending<State, Event>).context;
           verdicts.push(
-            first === context.command
+            isSameCommand(first, context)
               ? { kind: 'repeats', index: earlier }
-              : { kind: 'refused', error: reusedId(commandId, first, context.command) },
+              : { kind: 'refused', error: reusedId(commandId, first.command, context.command) },
           );
           continue;
         }
@@ -276,6 +277,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
           correlationId: context.correlationId ?? commandId,
           causationId: context.causationId ?? commandId,
           actor: context.actor ?? 'unknown',
+          ...(context.commandId !== undefined && context.fingerprint && { fingerprint: context.fingerprint }),
           // Kept for the repeat of the command, which must answer the same.
           ...(context.commandId !== undefined &&
             i === facts.length - 1 &&
@@ -316,10 +318,11 @@ export class DecisionStreams<State, Event extends DomainEvent> {
           if (verdict.events > 0) entry.position = positions[next - 1] as string;
           const result = { revision: entry.revision, position: entry.position, ...verdict.answer };
           results[i] = result;
-          const { commandId, command } = pending.context;
+          const { commandId, command, fingerprint } = pending.context;
           if (commandId !== undefined) {
             entry.commands.set(commandId, {
               command,
+              ...(fingerprint && { fingerprint }),
               revision: entry.revision,
               position: entry.position,
               ...(Object.keys(verdict.answer).length > 0 && { answer: verdict.answer }),
@@ -388,18 +391,30 @@ export class DecisionStreams<State, Event extends DomainEvent> {
 }
 
 function remember(commands: Map<string, Remembered>, { metadata, revision, position }: RecordedEvent): void {
-  const { commandId, command } = metadata;
+  const { commandId, command, fingerprint } = metadata;
   const answer = metadata['answer'] as object | undefined;
-  commands.set(commandId, { command, revision, position, ...(answer && { answer }) });
+  commands.set(commandId, {
+    command,
+    ...(fingerprint && { fingerprint }),
+    revision,
+    position,
+    ...(answer && { answer }),
+  });
 }
 
 const isDecided = <Event>(
   decided: readonly Event[] | Decided<Event, object>,
 ): decided is Decided<Event, object> => !Array.isArray(decided);
 
+const isSameCommand = (
+  first: Pick<CommandContext, 'command' | 'fingerprint'>,
+  now: CommandContext,
+): boolean => first.command === now.command && first.fingerprint === now.fingerprint;
+
 const reusedId = (commandId: string, first: string, now: string): WaylogError =>
   conflict(
     'command.id-reused',
-    `Command id ${commandId} belongs to a ${first} that was accepted earlier; this is a ${now}. Give each command an id of its own.`,
+    `Command id ${commandId} belongs to another command that was accepted earlier (${first}); this ${now} is not the ` +
+      `same. Nothing was recorded. Give each command an id of its own.`,
     { commandId },
   );

@@ -17,11 +17,12 @@ export interface GroupCommitOptions {
 /**
  * Collects appends while others are on their way to the database, and sends them together: under load one transaction,
  * and one flush to disk, serves many streams; without load a lone append leaves at once. Two requests for one stream
- * never share a flush, so that the second sees what the first recorded.
+ * are never on their way together, so that the second sees what the first recorded.
  */
 export class GroupCommit {
   #waiting: Waiting[] = [];
   #inFlight = 0;
+  readonly #streamsInFlight = new Set<string>();
   #idle: (() => void)[] = [];
 
   constructor(
@@ -46,9 +47,11 @@ export class GroupCommit {
   #send(): void {
     while (this.#waiting.length > 0 && this.#inFlight < this.options.maxInFlight) {
       const group = this.#takeGroup();
+      if (group.length === 0) return;
       this.#inFlight++;
       void this.#flushGroup(group).finally(() => {
         this.#inFlight--;
+        for (const { request } of group) this.#streamsInFlight.delete(request.streamId);
         this.#send();
         if (this.#inFlight === 0 && this.#waiting.length === 0)
           for (const idle of this.#idle.splice(0)) idle();
@@ -79,13 +82,15 @@ export class GroupCommit {
   #takeGroup(): Waiting[] {
     const group: Waiting[] = [];
     const later: Waiting[] = [];
-    const streams = new Set<string>();
+    // Also what has to wait holds back what comes after it for the same stream.
+    const streams = new Set(this.#streamsInFlight);
     let events = 0;
     for (const waiting of this.#waiting) {
       const { streamId } = waiting.request;
       const fits = group.length === 0 || events + waiting.request.events.length <= this.options.maxEvents;
       if (fits && !streams.has(streamId)) {
         group.push(waiting);
+        this.#streamsInFlight.add(streamId);
         events += waiting.request.events.length;
       } else {
         later.push(waiting);

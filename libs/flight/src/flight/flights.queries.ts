@@ -1,17 +1,12 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
-import {
-  asText,
-  databaseCall,
-  IsTimestamp,
-  Optional,
-  parseTimestamp,
-  validate,
-  type TextRow,
-} from '#lib/platform';
-import { rowFromText, type Row } from '#lib/projections';
+import { IsTimestamp, Optional, parseTimestamp, validate } from '#lib/platform';
+import type { JsonObject } from '#lib/event-store';
+import type { Row } from '#lib/projections';
+import { readPage, type Page, type PagedList } from '../paged.js';
 import pg from 'pg';
 import { FreeText } from '../fields.js';
+import type { FlightDetails } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { GeofenceView, geofenceView } from '../geofences/geofences.queries.js';
 import { geofencesTable } from '../geofences/geofences.projection.js';
@@ -21,29 +16,14 @@ import { flightsTable } from './flights.projection.js';
 import type { Timestamp } from '#lib/platform';
 
 /** A flight without its parts, as lists show it. */
-export interface FlightSummary {
+export interface FlightSummary extends FlightDetails {
   readonly id: string;
-  readonly name: string;
-  readonly description: string;
-  readonly startGps: { readonly lat: number; readonly lon: number };
-  readonly altitude: number;
-  readonly cameraParams: object;
-  readonly createdAt: Timestamp;
-  readonly updatedAt: Timestamp;
 }
 
 /** A flight, complete: waypoints in the order of their timestamps. */
 export interface FlightView extends FlightSummary {
   readonly waypoints: readonly WaypointView[];
   readonly geofences: readonly GeofenceView[];
-}
-
-export interface Page<T> {
-  readonly items: readonly T[];
-  /** How many there are in all. */
-  readonly total: number;
-  readonly limit: number;
-  readonly offset: number;
 }
 
 export class GetFlight extends Query<FlightView> {
@@ -107,19 +87,15 @@ export class ListFlights extends Query<Page<FlightSummary>> {
   }
 }
 
-const columns = Object.keys(flightsTable.columns);
-const where = `
-   where ($1::text is null or f.name like $1)
-     and ($2::text is null or s.status = $2)
-     and ($3::timestamptz is null or f.created_at >= $3)
-     and ($4::timestamptz is null or f.created_at <= $4)`;
-const listSql = `
-  select ${columns.map((column) => `f.${column}`).join(', ')}
-    from flight.flights f left join flight.flight_state s on s.flight_id = f.id ${where}
-   order by f.created_at, f.id
-   limit $5 offset $6`;
-const countSql = `
-  select count(*) from flight.flights f left join flight.flight_state s on s.flight_id = f.id ${where}`;
+const flightList: PagedList = {
+  table: flightsTable,
+  from: 'flight.flights t left join flight.flight_state s on s.flight_id = t.id',
+  where: `($1::text is null or t.name like $1)
+      and ($2::text is null or s.status = $2)
+      and ($3::timestamptz is null or t.created_at >= $3)
+      and ($4::timestamptz is null or t.created_at <= $4)`,
+  orderBy: 't.created_at, t.id',
+};
 
 @QueryHandler(ListFlights)
 export class ListFlightsHandler implements IQueryHandler<ListFlights> {
@@ -131,22 +107,14 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
   async execute({ filter, options }: ListFlights): Promise<Page<FlightSummary>> {
     validate(FlightFilter, filter);
     await this.reads.live(options);
-    const limit = filter.limit ?? 100;
-    const offset = filter.offset ?? 0;
-    const values = [
+    const filters = [
       // A backslash is a letter of the name here, not an escape.
       filter.name?.replaceAll('\\', '\\\\') ?? null,
       filter.status ?? null,
       (filter.createdFrom && parseTimestamp(filter.createdFrom)) ?? null,
       (filter.createdTo && parseTimestamp(filter.createdTo)) ?? null,
     ];
-    const read = (text: string, values: unknown[]) =>
-      this.pool.query<TextRow>({ text, values, rowMode: 'array', types: asText }).then(({ rows }) => rows);
-    const [rows, counted] = await databaseCall(() =>
-      Promise.all([read(listSql, [...values, limit, offset]), read(countSql, values)]),
-    );
-    const items = rows.map((row) => flightSummary(rowFromText(flightsTable, columns, row)));
-    return { items, total: Number(counted[0]?.[0]), limit, offset };
+    return readPage(this.pool, flightList, filters, filter, flightSummary);
   }
 }
 
@@ -156,7 +124,7 @@ const flightSummary = (row: Row): FlightSummary => ({
   description: row['description'] as string,
   startGps: { lat: row['start_lat'] as number, lon: row['start_lon'] as number },
   altitude: row['altitude'] as number,
-  cameraParams: row['camera_params'] as object,
+  cameraParams: row['camera_params'] as JsonObject,
   createdAt: row['created_at'] as Timestamp,
   updatedAt: row['updated_at'] as Timestamp,
 });

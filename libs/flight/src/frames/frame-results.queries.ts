@@ -1,19 +1,12 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
+import type { FrameData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { frameResultsTable } from './frame-results.projection.js';
 
-export interface FrameResultView {
-  readonly frameId: number;
-  readonly gpsCenter: { readonly lat: number; readonly lon: number };
-  readonly altitude: number;
-  readonly heading: number;
-  readonly confidence: number;
-  readonly refined: boolean;
-  readonly timestamp: Timestamp;
-  readonly updatedAt: Timestamp;
-}
+/** A frame result as it is stored. */
+export type FrameResultView = FrameData;
 
 /** Which frames: ids from `from` to `to`, both inclusive, and at most `limit` of them. */
 export interface FrameRange {

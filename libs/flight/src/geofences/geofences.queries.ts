@@ -1,13 +1,11 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { Row } from '#lib/projections';
+import type { GeofenceData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { geofencesTable } from './geofences.projection.js';
 
-export interface GeofenceView {
-  readonly id: string;
-  readonly northWest: { readonly lat: number; readonly lon: number };
-  readonly southEast: { readonly lat: number; readonly lon: number };
-}
+/** A geofence as it is stored. */
+export type GeofenceView = GeofenceData;
 
 export const geofenceView = (row: Row): GeofenceView => ({
   id: row['id'] as string,

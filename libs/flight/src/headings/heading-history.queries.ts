@@ -1,14 +1,12 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { notFound, type Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
+import type { HeadingData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { headingHistoryTable } from './heading-history.projection.js';
 
-export interface HeadingView {
-  readonly frameId: number;
-  readonly heading: number;
-  readonly timestamp: Timestamp;
-}
+/** A heading as it is stored. */
+export type HeadingView = HeadingData;
 
 const view = (row: Row): HeadingView => ({
   frameId: row['frame_id'] as number,

@@ -1,14 +1,12 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import type { JsonObject } from '#lib/event-store';
 import { notFound, type Timestamp } from '#lib/platform';
+import type { ImageData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { flightImagesTable } from './flight-images.projection.js';
 
-export interface ImageView {
-  readonly frameId: number;
-  readonly filePath: string;
-  readonly metadata: object;
-  readonly uploadedAt: Timestamp;
-}
+/** What is known of an image. */
+export type ImageView = ImageData;
 
 /** Path and metadata of a frame's image. Throws `image.not-found`. */
 export class GetImageMetadata extends Query<ImageView> {
@@ -42,7 +40,7 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
     return {
       frameId: row['frame_id'] as number,
       filePath: row['file_path'] as string,
-      metadata: row['metadata'] as object,
+      metadata: row['metadata'] as JsonObject,
       uploadedAt: row['uploaded_at'] as Timestamp,
     };
   }

@@ -1,33 +1,17 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
 import pg from 'pg';
-import {
-  asText,
-  databaseCall,
-  IsTimestamp,
-  notFound,
-  Optional,
-  parseTimestamp,
-  validate,
-  type TextRow,
-  type Timestamp,
-} from '#lib/platform';
-import { rowFromText, type Row } from '#lib/projections';
+import { IsTimestamp, notFound, Optional, parseTimestamp, validate, type Timestamp } from '#lib/platform';
+import type { Row } from '#lib/projections';
 import { FreeText } from '../fields.js';
+import type { ProcessingState } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
-import type { Page } from '../flight/flights.queries.js';
+import { readPage, type Page, type PagedList } from '../paged.js';
 import { flightStateTable } from './flight-state.projection.js';
 
-export interface FlightStateView {
+/** A processing state with its flight. */
+export interface FlightStateView extends ProcessingState {
   readonly flightId: string;
-  readonly status: string;
-  readonly framesProcessed: number;
-  readonly framesTotal: number;
-  readonly currentFrame: number | null;
-  readonly blocked: boolean;
-  readonly searchGridSize: number | null;
-  readonly createdAt: Timestamp;
-  readonly updatedAt: Timestamp;
 }
 
 /** The processing state of a flight: what a restarted module resumes from. */
@@ -73,16 +57,14 @@ export class GetProcessingHistory extends Query<Page<FlightStateView>> {
   }
 }
 
-const columns = Object.keys(flightStateTable.columns);
-const where = `
-   where ($1::text is null or status = $1)
-     and ($2::timestamptz is null or updated_at >= $2)
-     and ($3::timestamptz is null or updated_at <= $3)`;
-const listSql = `
-  select ${columns.join(', ')} from flight.flight_state ${where}
-   order by updated_at, flight_id
-   limit $4 offset $5`;
-const countSql = `select count(*) from flight.flight_state ${where}`;
+const historyList: PagedList = {
+  table: flightStateTable,
+  from: 'flight.flight_state t',
+  where: `($1::text is null or t.status = $1)
+      and ($2::timestamptz is null or t.updated_at >= $2)
+      and ($3::timestamptz is null or t.updated_at <= $3)`,
+  orderBy: 't.updated_at, t.flight_id',
+};
 
 @QueryHandler(GetProcessingHistory)
 export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingHistory> {
@@ -94,20 +76,12 @@ export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingH
   async execute({ filter, options }: GetProcessingHistory): Promise<Page<FlightStateView>> {
     validate(HistoryFilter, filter);
     await this.reads.live(options);
-    const limit = filter.limit ?? 100;
-    const offset = filter.offset ?? 0;
-    const values = [
+    const filters = [
       filter.status ?? null,
       (filter.from && parseTimestamp(filter.from)) ?? null,
       (filter.to && parseTimestamp(filter.to)) ?? null,
     ];
-    const read = (text: string, values: unknown[]) =>
-      this.pool.query<TextRow>({ text, values, rowMode: 'array', types: asText }).then(({ rows }) => rows);
-    const [rows, counted] = await databaseCall(() =>
-      Promise.all([read(listSql, [...values, limit, offset]), read(countSql, values)]),
-    );
-    const items = rows.map((row) => flightStateView(rowFromText(flightStateTable, columns, row)));
-    return { items, total: Number(counted[0]?.[0]), limit, offset };
+    return readPage(this.pool, historyList, filters, filter, flightStateView);
   }
 }
 

@@ -1,18 +1,12 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
+import type { WaypointData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { waypointsTable } from './waypoints.projection.js';
 
-export interface WaypointView {
-  readonly id: string;
-  readonly lat: number;
-  readonly lon: number;
-  readonly altitude: number | null;
-  readonly confidence: number;
-  readonly timestamp: Timestamp;
-  readonly refined: boolean;
-}
+/** A waypoint as it is stored. */
+export type WaypointView = WaypointData;
 
 export const waypointView = (row: Row): WaypointView => ({
   id: row['id'] as string,
