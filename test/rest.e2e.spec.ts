@@ -502,10 +502,33 @@ describe('the HTTP API', () => {
       expect(answer).toMatchObject({ status, body: { code, status } });
     });
 
-    it('keeps long ids, of every script, as they are', async () => {
-      const id = '🛰'.repeat(64);
-      expect(await server.call('POST', '/v1/flights', aFlight(id))).toMatchObject({ status: 201 });
-      expect((await read(`/v1/flights/${encodeURIComponent(id)}`)).body).toMatchObject({ id });
+    it.each([
+      'null',
+      'NULL',
+      '{}',
+      '{a,"b"}',
+      '"',
+      'back\\slash',
+      ' ',
+      "it's; drop table flights --",
+      '%',
+      '🛰'.repeat(64),
+    ])('keeps text such as %j as it is, in ids and elsewhere', async (text) => {
+      const flight = aFlight(text, 1, {
+        name: text,
+        description: `${text}\n\t${text}`,
+        cameraParams: { [text]: text },
+      });
+      expect(await server.call('POST', '/v1/flights', flight)).toMatchObject({
+        status: 201,
+        body: { flightId: text },
+      });
+      const path = `/v1/flights/${encodeURIComponent(text)}`;
+      await server.call('POST', `${path}/waypoints`, aWaypoint(7, { id: text }));
+      expect((await read(path)).body).toMatchObject({
+        ...flight,
+        waypoints: [aWaypoint(0), aWaypoint(7, { id: text })],
+      });
     });
 
     it('answers unknown routes as a problem', async () => {

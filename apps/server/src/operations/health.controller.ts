@@ -9,6 +9,7 @@ import {
 } from '@nestjs/terminus';
 import pg from 'pg';
 import { messageOf, unavailable } from '#lib/platform';
+import { capabilities } from '#lib/timescale';
 import { ProjectionLag } from './projection-lag.js';
 
 /** Behind for longer than this without moving, the projections count as stuck. */
@@ -47,11 +48,8 @@ export class HealthController {
   async #database(): Promise<HealthIndicatorResult> {
     const check = this.indicators.check('database');
     try {
-      const { rows } = await this.pool.query<{ postgresql: string; timescaledb: string | null }>(
-        `select current_setting('server_version') as postgresql,
-                (select extversion from pg_extension where extname = 'timescaledb') as timescaledb`,
-      );
-      return check.up({ ...rows[0] });
+      const { postgresql, timescaledb, edition } = await capabilities(this.pool);
+      return check.up({ postgresql, timescaledb, edition });
     } catch (error) {
       return check.down({ reason: `The database does not answer: ${messageOf(error)}` });
     }

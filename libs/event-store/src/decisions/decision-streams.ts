@@ -16,7 +16,7 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
   readonly maxPending?: number;
   /** The sum of `decider.sizeOf` over the cached states. About 250 bytes each. */
   readonly cacheSize?: number;
-  /** A snapshot is saved whenever a stream has grown by this many events since the last one. */
+  /** A snapshot is saved when a stream has grown by this many events since the last one, and by half. */
   readonly snapshotEvery?: number;
   /** Told of failures that cost time only, such as a snapshot that could not be saved. */
   readonly onWarning?: (message: string, error: unknown) => void;
@@ -370,7 +370,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     const size = 1 + this.#decider.sizeOf(entry.state) + entry.commands.size;
     // A state that is larger than the whole cache stays in it alone, rather than be loaded for every batch.
     this.#cache.set(id, entry, { size: Math.min(size, this.#options.cacheSize) });
-    if (entry.revision - entry.snapshotRevision < this.#options.snapshotEvery) return;
+    // Also half as much again as the last one held: so snapshots of a long stream cost a constant share of its events.
+    const due = Math.max(this.#options.snapshotEvery, (entry.snapshotRevision + 1) / 2);
+    if (entry.revision - entry.snapshotRevision < due) return;
     entry.snapshotRevision = entry.revision;
     const { revision, state, position, commands } = entry;
     const saved = this.#store

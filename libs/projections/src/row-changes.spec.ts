@@ -1,0 +1,59 @@
+import { seededRandom } from '#lib/platform';
+import { remove, removeWhere, upsert, type Row, type RowChange, type TableDefinition } from './projection.js';
+import { ChangeSet, MemoryTable } from './row-changes.js';
+
+const table: TableDefinition = {
+  schema: 's',
+  name: 't',
+  columns: { owner: 'text', id: 'integer', time: 'text', value: 'integer' },
+  key: ['owner', 'id', 'time'],
+};
+
+/** Changes as the folds make them: rows, rows that move to another time, removals, and owners that go with all they have. */
+function randomChanges(count: number, random: () => number): RowChange[] {
+  const pick = (n: number) => Math.floor(random() * n);
+  return Array.from({ length: count }, (_, value): RowChange[] => {
+    const key = { owner: `o${pick(3)}`, id: pick(4), time: `t${pick(3)}` };
+    const kind = random();
+    if (kind < 0.6) return [upsert({ ...key, value })];
+    if (kind < 0.8) return [remove({ ...key, time: `t${pick(3)}` }), upsert({ ...key, value })];
+    if (kind < 0.95) return [remove(key)];
+    return [removeWhere({ owner: key.owner })];
+  }).flat();
+}
+
+const sorted = (rows: Row[]) => rows.map((row) => JSON.stringify(row)).sort();
+
+describe('coalesced changes', () => {
+  it('leave the same rows as the changes one by one, however the events are cut into batches', () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      const random = seededRandom(seed);
+      const changes = randomChanges(80, random);
+      const oneByOne = new MemoryTable(table);
+      for (const change of changes) oneByOne.apply(change);
+
+      const inBatches = new MemoryTable(table);
+      for (let from = 0; from < changes.length; ) {
+        const size = 1 + Math.floor(random() * 30);
+        const batch = new ChangeSet(table);
+        for (const change of changes.slice(from, from + size)) batch.add(change);
+        const net = batch.net();
+        // The three steps in which a table is written.
+        for (const where of net.removeWhere) inBatches.apply(removeWhere(where));
+        for (const key of net.remove) inBatches.apply(remove(key));
+        for (const row of net.upsert) inBatches.apply(upsert(row));
+        from += size;
+      }
+      expect({ seed, rows: sorted(inBatches.rows()) }).toEqual({ seed, rows: sorted(oneByOne.rows()) });
+    }
+  });
+
+  it('write each key at most once, and nothing that is gone again', () => {
+    const changes = new ChangeSet(table);
+    const row = (value: number) => ({ owner: 'o', id: 1, time: 't', value });
+    for (let value = 0; value < 10; value++) changes.add(upsert(row(value)));
+    expect(changes.net()).toEqual({ removeWhere: [], remove: [], upsert: [row(9)] });
+    changes.add(removeWhere({ owner: 'o' }));
+    expect(changes.net()).toEqual({ removeWhere: [{ owner: 'o' }], remove: [], upsert: [] });
+  });
+});
