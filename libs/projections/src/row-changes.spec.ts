@@ -33,7 +33,7 @@ describe('coalesced changes', () => {
       for (const change of changes) oneByOne.apply(change);
 
       const inBatches = new MemoryTable(table);
-      for (let from = 0; from < changes.length; ) {
+      for (let from = 0; from < changes.length;) {
         const size = 1 + Math.floor(random() * 30);
         const batch = new ChangeSet(table);
         for (const change of changes.slice(from, from + size)) batch.add(change);
