@@ -29,9 +29,14 @@ try {
     child.on('exit', resolve);
   });
   if (database.stoppable) await databaseDown(options);
-  const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites } = JSON.parse(
-    readFileSync(report, 'utf8'),
-  );
+  const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites, testResults } =
+    JSON.parse(readFileSync(report, 'utf8'));
+  // The name of a test that can be skipped says why it is. With a filter (-t) all others are skipped, and not news.
+  if (process.argv.length === 2) {
+    for (const { status, fullName } of testResults.flatMap(({ assertionResults }) => assertionResults)) {
+      if (status === 'pending') console.log(`skipped: ${fullName}`);
+    }
+  }
   // A test file that does not even load counts as a failed test.
   const failed = numFailedTests + numRuntimeErrorTestSuites;
   console.log(

@@ -241,6 +241,10 @@ describe('recovery of the database server', () => {
       const before = acknowledged();
       while (acknowledged() < before + 100) await sleep(5);
       await databaseKill(options, mode);
+      const ready = await server.call('GET', '/health/ready');
+      expect(ready).toMatchObject({ status: 503, body: { code: 'server.not-ready' } });
+      expect(ready.body.detail).toMatch(/The database does not answer/);
+      expect(await server.call('GET', '/health/live')).toMatchObject({ status: 200 });
       await sleep(300);
       await databaseUp(options);
     }

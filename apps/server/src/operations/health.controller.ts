@@ -15,6 +15,19 @@ import { ProjectionLag } from './projection-lag.js';
 /** Behind for longer than this without moving, the projections count as stuck. */
 const STUCK_AFTER_SECONDS = 60;
 
+/** A probe is answered before whoever asks gives up on it. */
+const ANSWER_WITHIN_MS = 3_000;
+
+async function soon<T>(check: Promise<T>): Promise<T> {
+  const late = AbortSignal.timeout(ANSWER_WITHIN_MS);
+  return Promise.race([
+    check,
+    new Promise<never>((_, reject) =>
+      late.addEventListener('abort', () => reject(new Error(`no answer within ${ANSWER_WITHIN_MS} ms`))),
+    ),
+  ]);
+}
+
 @ApiTags('operations')
 @Controller('health')
 export class HealthController {
@@ -48,7 +61,7 @@ export class HealthController {
   async #database(): Promise<HealthIndicatorResult> {
     const check = this.indicators.check('database');
     try {
-      const { postgresql, timescaledb, edition } = await capabilities(this.pool);
+      const { postgresql, timescaledb, edition } = await soon(capabilities(this.pool));
       return check.up({ postgresql, timescaledb, edition });
     } catch (error) {
       return check.down({ reason: `The database does not answer: ${messageOf(error)}` });
@@ -58,7 +71,7 @@ export class HealthController {
   async #projections(): Promise<HealthIndicatorResult> {
     const check = this.indicators.check('projections');
     try {
-      const lag = await this.lag.measure();
+      const lag = await soon(this.lag.measure());
       return lag.seconds > STUCK_AFTER_SECONDS
         ? check.down({
             ...lag,
