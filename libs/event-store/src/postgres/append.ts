@@ -1,13 +1,72 @@
+import type { LRUCache } from 'lru-cache';
 import type { Pool } from 'pg';
 import { asText, pgArray } from '#lib/platform';
 import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
 
-/** The function is made, and its parameters are explained, by the migration `event-log`. */
-const sql = `select request, accepted, repeated, first_revision, first_position, current_revision
-               from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+// Both functions are made, and their parameters are explained, by the migration `event-log`.
+const appendSql = `
+  select key, accepted, repeated, first_revision, first_position, current_revision
+    from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+const appendExpectedSql = `select log.append_expected($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+
+/** The keys of streams by their ids. A stream keeps its key for good, so what is known stays true. */
+export type StreamKeys = LRUCache<string, string>;
+
+/** Records requests of different streams in one transaction: one round trip, one flush to disk. */
+export async function append(
+  pool: Pool,
+  keys: StreamKeys,
+  requests: readonly AppendRequest[],
+): Promise<AppendOutcome[]> {
+  return (await appendExpected(pool, keys, requests)) ?? (await appendAny(pool, keys, requests));
+}
+
+/** The short way; undefined when it does not apply, or when a stream is not where it is expected. */
+async function appendExpected(
+  pool: Pool,
+  keys: StreamKeys,
+  requests: readonly AppendRequest[],
+): Promise<AppendOutcome[] | undefined> {
+  const streamKeys: string[] = [];
+  const expected: number[] = [];
+  const eventKeys: string[] = [];
+  const revisions: number[] = [];
+  for (const { streamId, expectedRevision, events } of requests) {
+    const key = keys.get(streamId);
+    if (typeof expectedRevision !== 'number' || key === undefined) return undefined;
+    streamKeys.push(key);
+    expected.push(expectedRevision);
+    for (let ordinal = 0; ordinal < events.length; ordinal++) {
+      eventKeys.push(key);
+      revisions.push(expectedRevision + 1 + ordinal);
+    }
+  }
+  const { rows } = await pool.query<[head: string | null]>({
+    name: 'log.append-expected',
+    text: appendExpectedSql,
+    values: [
+      pgArray(streamKeys),
+      pgArray(expected),
+      pgArray(eventKeys),
+      pgArray(revisions),
+      ...eventColumns(requests),
+    ],
+    rowMode: 'array',
+    types: asText,
+  });
+  const head = rows[0]?.[0];
+  if (head === null || head === undefined) return undefined;
+  let position = BigInt(head);
+  return requests.map(({ expectedRevision, events }) => ({
+    accepted: true,
+    firstRevision: Number(expectedRevision) + 1,
+    positions: events.map(() => String(++position)),
+    repeated: false,
+  }));
+}
 
 type Row = [
-  request: string,
+  key: string,
   accepted: string,
   repeated: string,
   revision: string | null,
@@ -15,43 +74,23 @@ type Row = [
   current: string,
 ];
 
-/** Records requests of different streams in one transaction: one round trip, one flush to disk. */
-export async function append(pool: Pool, requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
-  const streams: string[] = [];
-  const expected: number[] = [];
-  const of: number[] = [];
-  const ordinals: number[] = [];
-  const ids: string[] = [];
-  const types: string[] = [];
-  const versions: number[] = [];
-  const data: string[] = [];
-  const metadata: string[] = [];
-  for (const [i, request] of requests.entries()) {
-    streams.push(request.streamId);
-    expected.push(codeOf(request.expectedRevision));
-    for (const [ordinal, event] of request.events.entries()) {
-      of.push(i + 1);
-      ordinals.push(ordinal);
-      ids.push(event.id);
-      types.push(event.type);
-      versions.push(event.schemaVersion);
-      data.push(JSON.stringify(event.data));
-      metadata.push(JSON.stringify(event.metadata));
-    }
-  }
+/** The way for every kind of expectation, for new streams, and for repeats. */
+async function appendAny(
+  pool: Pool,
+  keys: StreamKeys,
+  requests: readonly AppendRequest[],
+): Promise<AppendOutcome[]> {
+  const of = requests.flatMap(({ events }, i) => events.map(() => i + 1));
+  const ordinals = requests.flatMap(({ events }) => events.map((_, ordinal) => ordinal));
   const { rows } = await pool.query<Row>({
     name: 'log.append',
-    text: sql,
+    text: appendSql,
     values: [
-      streams.join('\n'),
-      pgArray(expected),
+      requests.map(({ streamId }) => streamId).join('\n'),
+      pgArray(requests.map(({ expectedRevision }) => codeOf(expectedRevision))),
       pgArray(of),
       pgArray(ordinals),
-      pgArray(ids),
-      types.join('\n'),
-      pgArray(versions),
-      data.join('\n'),
-      metadata.join('\n'),
+      ...eventColumns(requests),
     ],
     rowMode: 'array',
     types: asText,
@@ -59,8 +98,28 @@ export async function append(pool: Pool, requests: readonly AppendRequest[]): Pr
   return requests.map((request, i) => {
     const row = rows[i];
     if (!row) throw new Error(`log.append answered ${rows.length} rows to ${requests.length} requests.`);
+    keys.set(request.streamId, row[0]);
     return outcomeOf(row, request.events.length);
   });
+}
+
+/** Ids, types, schema versions, data and metadata of all events, in their order. */
+function eventColumns(requests: readonly AppendRequest[]): string[] {
+  const ids: string[] = [];
+  const types: string[] = [];
+  const versions: number[] = [];
+  const data: string[] = [];
+  const metadata: string[] = [];
+  for (const { events } of requests) {
+    for (const event of events) {
+      ids.push(event.id);
+      types.push(event.type);
+      versions.push(event.schemaVersion);
+      data.push(JSON.stringify(event.data));
+      metadata.push(JSON.stringify(event.metadata));
+    }
+  }
+  return [pgArray(ids), types.join('\n'), pgArray(versions), data.join('\n'), metadata.join('\n')];
 }
 
 function outcomeOf([, accepted, repeated, revision, position, current]: Row, count: number): AppendOutcome {

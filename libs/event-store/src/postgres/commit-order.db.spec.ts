@@ -42,6 +42,8 @@ describe('the PostgreSQL store under concurrent transactions', () => {
   };
 
   it('shows no reader a position above one that is taken but not committed', async () => {
+    // A stream that the store knows: appends to it take the short way, those of `fast-b` below the long one.
+    await store.append([{ streamId: 'fast-a', expectedRevision: 'no-stream', events: event(0) }]);
     const seen: unknown[] = [];
     const stop = new AbortController();
     const start = await store.head();
@@ -57,7 +59,7 @@ describe('the PostgreSQL store under concurrent transactions', () => {
     const taken = await appendIn(slow, 'slow', 1);
     // The position is taken, its transaction is open. Two others want to append meanwhile.
     const others = Promise.all([
-      store.append([{ streamId: 'fast-a', expectedRevision: 'any', events: event(2) }]),
+      store.append([{ streamId: 'fast-a', expectedRevision: 0, events: event(2) }]),
       appendIn(fast, 'fast-b', 3),
     ]);
     await sessionsWaiting(2);

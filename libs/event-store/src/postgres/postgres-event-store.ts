@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { Pool } from 'pg';
 import { databaseCall, readRows, Waker, WaylogError, type Listener } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
@@ -13,7 +14,7 @@ import type {
   SubscribeOptions,
 } from '../event-store.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
-import { append } from './append.js';
+import { append, type StreamKeys } from './append.js';
 import { GroupCommit } from './group-commit.js';
 import { readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
 
@@ -35,6 +36,7 @@ export class PostgresEventStore implements EventStore {
   readonly #listener: Listener;
   readonly #pollIntervalMs: number;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
+  readonly #keys: StreamKeys = new LRUCache({ max: 100_000 });
   readonly #group: GroupCommit;
 
   constructor(options: PostgresEventStoreOptions) {
@@ -43,10 +45,13 @@ export class PostgresEventStore implements EventStore {
     this.#pollIntervalMs = options.pollIntervalMs ?? 1_000;
     this.#upcast = upcaster(options.upcasters ?? {});
     // Retrying a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
-    this.#group = new GroupCommit((requests) => databaseCall(() => append(this.#pool, requests)), {
-      maxInFlight: 2,
-      maxEvents: 5_000,
-    });
+    this.#group = new GroupCommit(
+      (requests) => databaseCall(() => append(this.#pool, this.#keys, requests)),
+      {
+        maxInFlight: 2,
+        maxEvents: 5_000,
+      },
+    );
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
