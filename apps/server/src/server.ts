@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { isatty } from 'node:tty';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Config } from '#lib/platform';
@@ -22,7 +23,7 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
     logger: new ServerLogger({
       json: config.logFormat === 'json',
-      colors: config.logFormat === 'pretty' && process.stdout.isTTY,
+      colors: config.logFormat === 'pretty' && isatty(1),
       logLevels: ['error', 'warn', 'log'],
     }),
   });

@@ -178,12 +178,17 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
   }
 
   /** Runs after the HTTP server, if there is one, has answered its last request. */
-  async onApplicationShutdown(): Promise<void> {
+  async onApplicationShutdown(signal?: string): Promise<void> {
+    const log = new Logger('Waylog');
+    log.log(
+      `Stopping${signal ? ` after ${signal}` : ''}: ${this.flights.streams.pending} commands are still to be answered`,
+    );
     await this.flights.streams.drain();
     await this.store.close();
     await this.projector.stop();
     this.watch.close();
     await this.listener.close();
     await this.pool.end();
+    log.log('Stopped');
   }
 }

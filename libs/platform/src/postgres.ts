@@ -4,7 +4,6 @@ import { retry } from './retry.js';
 
 /** The SQLSTATEs that Waylog reacts to, by name. */
 export const SqlState = {
-  uniqueViolation: '23505',
   serializationFailure: '40001',
   deadlockDetected: '40P01',
   lockNotAvailable: '55P03',
@@ -13,9 +12,6 @@ export const SqlState = {
   crashShutdown: '57P02',
   cannotConnectNow: '57P03',
   tooManyConnections: '53300',
-  undefinedTable: '42P01',
-  undefinedFunction: '42883',
-  invalidSchemaName: '3F000',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([
