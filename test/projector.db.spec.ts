@@ -171,6 +171,29 @@ describe('the projector', () => {
     expect(await names()).toEqual(['new Flight flight 1', 'new Flight flight 2', 'new Flight old']);
   });
 
+  it('does not write into a table that a newer version of its fold has rebuilt', async () => {
+    const waylog = await start();
+    await folded(waylog, (await write(waylog, 'newer')).position);
+    await database.pool.query(
+      `update projection.checkpoints set version = 99 where projection = 'frame_results'`,
+    );
+    const before = await tableHashes(database.url);
+    await waylog.execute(new SaveFrameResult({ flightId: 'newer', frame: aFrame(2) }));
+    await until(
+      () =>
+        waylog.app.get(Projector).status.lastError?.message.includes('rebuilt by a newer Waylog') ?? false,
+    );
+    expect(await tableHashes(database.url)).toEqual(before);
+  });
+
+  it('is not impressed by a notification that means nothing', async () => {
+    const waylog = await start();
+    await folded(waylog, (await write(waylog, 'noise')).position);
+    await database.pool.query(`select pg_notify('waylog_checkpoints', 'flight nonsense')`);
+    await folded(waylog, (await write(waylog, 'noise-2')).position);
+    expect(await waylog.database.getFrameResults('noise-2')).toHaveLength(1);
+  });
+
   it('lets whoever has written read it, at once, from another process', async () => {
     const [writer, reader] = [await start(), await start(false)] as const;
     for (let n = 0; n < 50; n++) {

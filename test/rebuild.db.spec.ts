@@ -122,6 +122,25 @@ describe('a rebuild', () => {
     await rebuilding;
   });
 
+  it('lets reads go on while a long transaction keeps it from its place, and takes it afterwards', async () => {
+    const report = await waylog.store.pool.connect();
+    await report.query('begin');
+    await report.query('select count(*) from flight.geofences');
+    const rebuilding = run('geofences', 'replace');
+    const isWaiting = async () =>
+      (
+        await waylog.store.pool.query(
+          `select from pg_locks where not granted and mode = 'AccessExclusiveLock' and relation = 'flight.geofences'::regclass`,
+        )
+      ).rowCount;
+    while (!(await isWaiting()));
+    for (let read = 0; read < 5; read++)
+      expect((await waylog.query(new GetFlight('rebuild-1'))).geofences).toHaveLength(1);
+    await report.query('commit');
+    report.release();
+    expect(await rebuilding).toMatchObject({ identical: true });
+  });
+
   it('finds a row that was changed by hand, and mends it', async () => {
     await waylog.store.pool.query(
       `update flight.waypoints set lat = lat + 1e-9 where flight_id = 'rebuild-2' and id = 'wp-3'`,

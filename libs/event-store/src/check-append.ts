@@ -4,8 +4,16 @@ import type { AppendRequest } from './event-store.js';
 // eslint-disable-next-line no-control-regex -- control characters are what it looks for
 const controlCharacter = /[\u0000-\u001f\u007f]/;
 
+/** What the index on stream ids can hold with room to spare. */
+const MAX_STREAM_ID_BYTES = 1_024;
+/** Revisions are 32 bits wide in PostgreSQL. */
+const MAX_REVISION = 2 ** 31 - 1;
+
 /** Every adapter refuses the same requests, before anything is sent. */
 export function checkAppend({ streamId, expectedRevision, events }: AppendRequest): void {
+  if (Buffer.byteLength(streamId) > MAX_STREAM_ID_BYTES) {
+    throw invalid(`Stream id ${streamId.slice(0, 40)}... has more than ${MAX_STREAM_ID_BYTES} bytes.`);
+  }
   if (streamId === '' || controlCharacter.test(streamId)) {
     throw invalid(`Stream id ${JSON.stringify(streamId)} is empty or has control characters.`);
   }
@@ -14,9 +22,11 @@ export function checkAppend({ streamId, expectedRevision, events }: AppendReques
   }
   if (
     typeof expectedRevision === 'number' &&
-    !(Number.isSafeInteger(expectedRevision) && expectedRevision >= 0)
+    !(Number.isSafeInteger(expectedRevision) && expectedRevision >= 0 && expectedRevision < MAX_REVISION)
   ) {
-    throw invalid(`Expected revision ${expectedRevision} of ${streamId} is not a whole number from 0.`);
+    throw invalid(
+      `Expected revision ${expectedRevision} of ${streamId} is not a whole number from 0 to ${MAX_REVISION - 1}.`,
+    );
   }
   const ids = new Set<string>();
   for (const { id, type } of events) {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { backoffDelay } from './retry.js';
-import { sessionOptions } from './postgres.js';
+import { endClient, sessionOptions } from './postgres.js';
 
 type Wake = (payload: string) => void;
 
@@ -36,7 +36,7 @@ export class Listener {
 
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.#client?.end().catch(() => undefined);
+    if (this.#client) await endClient(this.#client);
     await this.#running;
   }
 
@@ -63,14 +63,15 @@ export class Listener {
           await client.query(`listen ${pg.escapeIdentifier(channel)}`);
         failures = 0;
         for (const channel of this.#channels.keys()) this.#wake(channel, '');
-        if (this.#isStopped()) await client.end();
+        if (this.#isStopped()) await endClient(client);
         await ended;
+        if (!this.#isStopped()) this.onLost(new Error('the connection was lost'));
       } catch (error) {
         failures++;
         if (!this.#isStopped()) this.onLost(error);
       } finally {
         this.#client = undefined;
-        await client.end().catch(() => undefined);
+        await endClient(client);
       }
       if (!this.#isStopped()) {
         await sleep(backoffDelay(Math.max(failures, 1), 100, 5_000), undefined, { signal }).catch(
@@ -81,6 +82,13 @@ export class Listener {
   }
 
   #wake(channel: string, payload: string): void {
-    for (const wake of this.#channels.get(channel) ?? []) wake(payload);
+    for (const wake of this.#channels.get(channel) ?? []) {
+      try {
+        wake(payload);
+      } catch (error) {
+        // Anybody may notify anything; it must not end the process.
+        this.onLost(error);
+      }
+    }
   }
 }

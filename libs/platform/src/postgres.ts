@@ -50,8 +50,8 @@ export function isTransient(error: unknown): boolean {
   return lostConnection.test(error.message);
 }
 
-/** True when PostgreSQL refused a value (a bad number, a broken constraint): repeating will not help. */
-export const isDataError = (error: unknown): boolean => /^2[23]/.test(sqlStateOf(error) ?? '');
+/** True when PostgreSQL refused a value (a bad number, a broken constraint, too large): repeating will not help. */
+export const isDataError = (error: unknown): boolean => /^(22|23|54)/.test(sqlStateOf(error) ?? '');
 
 /** The SQLSTATE of an error, if a PostgreSQL server sent it. */
 export const sqlStateOf = (error: unknown): string | undefined =>
@@ -97,6 +97,19 @@ export function createPool(options: PoolOptions): pg.Pool {
   // node-postgres takes it out of the pool; without a listener it would end the process.
   pool.on('error', (error) => options.onIdleError?.(error));
   return pool;
+}
+
+/** A server that has gone silent never closes a connection; after this long it is cut. */
+const END_GRACE_MS = 2_000;
+
+/** Ends a connection, in the end by force: a stop must not wait for a database that no longer answers. */
+export async function endClient(client: pg.Client): Promise<void> {
+  const ended = client.end().catch(() => undefined);
+  const cut = setTimeout(() => {
+    (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  }, END_GRACE_MS);
+  await ended;
+  clearTimeout(cut);
 }
 
 export type TextRow = (string | null)[];

@@ -36,8 +36,9 @@ export async function loadCheckpoints(pool: Pool, projections: readonly string[]
 /** The first statement of a projector's transaction: whoever else moves or swaps these projections waits for it. */
 const advanceSql = `
   with moved as (
-    update projection.checkpoints set position = $3, updated_at = clock_timestamp()
-     where projection = any ($1) and position = $2
+    update projection.checkpoints c set position = $3, updated_at = clock_timestamp()
+      from unnest($1::text[], $7::integer[]) as p (name, version)
+     where c.projection = p.name and c.version = p.version and c.position = $2
     returning 1
   ), streams as (
     insert into projection.stream_revisions (projector, stream_id, revision)
@@ -48,12 +49,15 @@ const advanceSql = `
   )
   select (select count(*) from moved)::text, (select count(*) from announced)::text`;
 
-/** Moves the checkpoints of a projector inside its transaction; false when they are not where they were thought to be. */
+/**
+ * Moves the checkpoints of a projector inside its transaction; false when one of them is not where it was thought to be,
+ * or belongs to another version of its fold by now.
+ */
 export async function advanceCheckpoints(
   client: ClientBase,
   move: {
     readonly projector: string;
-    readonly projections: readonly string[];
+    readonly projections: readonly { readonly name: string; readonly version: number }[];
     readonly from: Position;
     readonly to: Position;
     readonly revisions: ReadonlyMap<string, number>;
@@ -63,12 +67,13 @@ export async function advanceCheckpoints(
     name: 'projection.advance',
     text: advanceSql,
     values: [
-      move.projections,
+      move.projections.map(({ name }) => name),
       move.from,
       move.to,
       move.projector,
       [...move.revisions.keys()],
       [...move.revisions.values()],
+      move.projections.map(({ version }) => version),
     ],
     rowMode: 'array',
     types: asText,
@@ -108,7 +113,7 @@ export class CheckpointWatch {
     this.#reached = store.beginning;
     this.#off = listener.on(CHANNEL, (payload) => {
       const [projector, position] = payload.split(' ');
-      if (projector === this.projector && position) this.#advance(position);
+      if (projector === this.projector && position && /^\S+$/.test(position)) this.#advance(position);
       else if (payload === '') this.#wake?.();
     });
   }

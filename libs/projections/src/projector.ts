@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { backoffDelay, messageOf, sessionOptions, type Timestamp } from '#lib/platform';
+import { backoffDelay, endClient, messageOf, sessionOptions, type Timestamp } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import {
   advanceCheckpoints,
@@ -140,7 +140,7 @@ export class Projector {
       await this.#follow(client, AbortSignal.any([signal, broken.signal]), onProgress);
       if (!signal.aborted) throw new Error('The connection to the database was lost.');
     } finally {
-      await client.end().catch(() => undefined);
+      await endClient(client);
     }
   }
 
@@ -176,7 +176,14 @@ export class Projector {
     );
     for (const projection of projections) {
       if (signal.aborted) return;
-      if ((known.get(projection.name)?.version ?? 0) === projection.version) continue;
+      const written = known.get(projection.name)?.version ?? 0;
+      if (written === projection.version) continue;
+      if (written > projection.version) {
+        throw new Error(
+          `Projection ${projection.name} was rebuilt by a newer Waylog (fold version ${written}, this process knows ` +
+            `${projection.version}). This process leaves the tables to the newer one; stop it when the deployment is done.`,
+        );
+      }
       log.info(`Projection ${projection.name} was written by another version and is rebuilt from the log`);
       this.#state = 'catching-up';
       await rebuild({ projection, store, connectionString: this.#options.connectionString, signal });
@@ -221,10 +228,10 @@ export class Projector {
     const changes = foldBatch(projections, batch);
 
     await client.query('begin');
-    const move = { projector: name, projections: projections.map((p) => p.name), from, to, revisions };
+    const move = { projector: name, projections, from, to, revisions };
     if (!(await advanceCheckpoints(client, move))) {
       throw new Error(
-        `The checkpoints of projector ${name} are no longer at position ${from}; starting over from them.`,
+        `The checkpoints of projector ${name} are no longer at position ${from}, or belong to another version; starting over from them.`,
       );
     }
     for (const [projection, net] of changes) await this.#writers.get(projection)?.write(client, net);

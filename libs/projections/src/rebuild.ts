@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { conflict, sessionOptions } from '#lib/platform';
+import { conflict, endClient, retry, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { Contiguity } from './contiguity.js';
 import { foldBatch } from './fold-batch.js';
@@ -37,20 +37,29 @@ export interface RebuildResult {
  */
 export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
   const { projection, connectionString, store, mode = 'replace' } = options;
+  const clients: pg.Client[] = [];
   const connect = async () => {
     const client = new pg.Client({
       connectionString,
       application_name: 'waylog rebuild',
       options: sessionOptions,
+      connectionTimeoutMillis: 5_000,
+      keepAlive: true,
     });
+    // A lost connection fails the next query on it; without a listener it would end the process.
     client.on('error', () => undefined);
+    clients.push(client);
     await client.connect();
     return client;
   };
-  // One session writes the shadow, the other holds the projector at its checkpoint.
-  const [writer, holder] = [await connect(), await connect()];
+  const end = () => Promise.all(clients.map(endClient));
+  const onAbort = () => void end();
+  options.signal?.addEventListener('abort', onAbort);
   try {
-    const { rows } = await holder.query<{ free: boolean }>(
+    // One session writes the shadow, the other holds the projector at its checkpoint.
+    const [writer, holder] = [await connect(), await connect()];
+    // The lock is the writer's: who has lost it can no longer write into a shadow that another one now makes.
+    const { rows } = await writer.query<{ free: boolean }>(
       `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
       [`waylog rebuild ${projection.name}`],
     );
@@ -68,13 +77,19 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
 
     const hashes = await compare();
     if (mode === 'replace') {
-      await atCheckpoint(holder, projection, async (checkpoint) => {
-        await fold.upTo(checkpoint);
-        await swapShadow(holder, shadow);
-        await holder.query(`update projection.checkpoints set version = $2 where projection = $1`, [
-          projection.name,
-          projection.version,
-        ]);
+      await retry(
+        () =>
+          atCheckpoint(holder, projection, async (checkpoint) => {
+            await fold.upTo(checkpoint);
+            await swapShadow(holder, shadow);
+            await holder.query(`update projection.checkpoints set version = $2 where projection = $1`, [
+              projection.name,
+              projection.version,
+            ]);
+          }),
+        { ...SWAP_RETRY, retryIf: isLocked, ...(options.signal && { signal: options.signal }) },
+      ).catch((error: unknown) => {
+        throw isLocked(error) ? tableInUse(shadow.liveName) : error;
       });
     } else {
       await writer.query(`drop table ${shadow.name}`);
@@ -100,7 +115,8 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
       return { position, live, rebuilt };
     }
   } finally {
-    await Promise.all([writer.end(), holder.end()].map((end) => end.catch(() => undefined)));
+    options.signal?.removeEventListener('abort', onAbort);
+    await end();
   }
 
   /** Runs `work` while no projector can move the checkpoint: theirs is the same row. */
@@ -136,6 +152,18 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
     return rows[0].position;
   }
 }
+
+/** About a minute of asking for the live table, a moment at a time, before giving up. */
+const SWAP_RETRY = { attempts: 60, baseDelayMs: 250, maxDelayMs: 1_500 };
+
+const isLocked = (error: unknown): boolean => sqlStateOf(error) === SqlState.lockNotAvailable;
+
+const tableInUse = (table: string) =>
+  conflict(
+    'projection.table-in-use',
+    `${table} was being read by a long transaction all the time, such as a backup or a report, so the rebuilt table could ` +
+      `not take its place. Nothing has changed; try again when that transaction has ended (pg_stat_activity shows it).`,
+  );
 
 /** The fold of the log into the shadow, as far as it has come. */
 class ShadowFold {

@@ -41,8 +41,16 @@ export async function createShadow(client: ClientBase, table: TableDefinition): 
   return shadow;
 }
 
-/** Puts the shadow in the live table's place, inside the caller's transaction; indexes keep the live one's names. */
+const LOCK_TIMEOUT_MS = 200;
+
+/**
+ * Puts the shadow in the live table's place, inside the caller's transaction; indexes keep the live one's names. Fails
+ * with `lock_not_available` while a reader is in the way.
+ */
 export async function swapShadow(client: ClientBase, { name, liveName, table }: Shadow): Promise<void> {
+  // Whoever waits for this lock holds up every new reader, so it is asked for a moment at a time; the caller tries again.
+  await client.query(`set local lock_timeout = '${LOCK_TIMEOUT_MS}ms'`);
+  await client.query(`lock table ${liveName} in access exclusive mode`);
   const wanted = await indexNames(client, liveName);
   await client.query(`drop table ${liveName}`);
   await client.query(`alter table ${name} set schema ${table.schema}`);

@@ -267,6 +267,34 @@ describe('DecisionStreams', () => {
     expect(store.reads).toBe(1);
   });
 
+  it('records nothing of a batch in which a fold breaks', async () => {
+    const broken = {
+      ...decider,
+      evolve: () => {
+        throw new Error('a defect');
+      },
+    };
+    const purses = new DecisionStreams<Purse, Coins>({ store, decider: broken, category: 'purse' });
+    const results = await Promise.allSettled([
+      purses.change('p', add(1), as()),
+      purses.change('p', add(2), as()),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(await typesOf()).toEqual([]);
+  });
+
+  it('answers commands also when a snapshot cannot be saved, and tells of it', async () => {
+    const warnings: string[] = [];
+    store.saveSnapshot = () => Promise.reject(new Error('no space'));
+    const purses = open({
+      snapshotEvery: 1,
+      onWarning: (message, error) => warnings.push(`${message}: ${String(error)}`),
+    });
+    expect(await purses.change('p', add(1), as())).toMatchObject({ revision: 0 });
+    await purses.drain();
+    expect(warnings).toEqual(['The snapshot of purse-p was not saved: Error: no space']);
+  });
+
   it('keeps a state that is larger than the whole cache, alone', async () => {
     const purses = open({ cacheSize: 3 });
     for (let n = 0; n < 10; n++) await purses.change('p', add(1), as());

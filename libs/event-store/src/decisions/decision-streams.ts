@@ -31,7 +31,10 @@ interface Remembered {
   answer?: object;
 }
 
-/** What is known of a stream: the fold of its events up to a revision. */
+/**
+ * What is known of a stream: the fold of its events up to a revision. Snapshots hold it whole, so a change of its shape
+ * counts up the version of every decider.
+ */
 interface Entry<State> {
   state: State;
   /** The last revision in the state, -1 for an empty stream. */
@@ -77,6 +80,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   readonly #mailboxes = new Map<string, Mailbox<State, Event>>();
   readonly #cache: LRUCache<string, Entry<State>>;
   readonly #background = new Set<Promise<void>>();
+  /** Ids of commands that were no news, and so left no event to be remembered by. */
+  readonly #noNews = new LRUCache<string, Remembered>({ max: 10_000 });
   #pending = 0;
   #draining = false;
   #drained: (() => void)[] = [];
@@ -179,13 +184,13 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   async #decideBatch(id: string, batch: readonly Pending<State, Event>[]): Promise<Pending<State, Event>[]> {
     const entry = this.#cache.get(id) ?? (await this.#load(id));
     for (let conflicts = 0; ; conflicts++) {
-      const { verdicts, facts, events } = this.#decide(entry, batch);
+      const { verdicts, facts, events } = this.#decide(id, entry, batch);
       const taken = batch.slice(0, verdicts.length);
       if (events.length === 0) {
         // Refusals and "no news" rest on the state: it must still be the stream's.
         if (!verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry)))
           continue;
-        this.#settle(entry, taken, verdicts, []);
+        this.#settle(id, entry, taken, verdicts, []);
         this.#keep(id, entry);
         return batch.slice(verdicts.length);
       }
@@ -195,7 +200,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       ]);
       if (outcome?.accepted) {
         for (const fact of facts) entry.state = this.#decider.evolve(entry.state, fact);
-        this.#settle(entry, taken, verdicts, outcome.positions);
+        this.#settle(id, entry, taken, verdicts, outcome.positions);
         this.#keep(id, entry);
         return batch.slice(verdicts.length);
       }
@@ -211,7 +216,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   /** Decides without touching the entry: what a later command of the batch must see is tried on a fork. */
-  #decide(entry: Entry<State>, batch: readonly Pending<State, Event>[]) {
+  #decide(id: string, entry: Entry<State>, batch: readonly Pending<State, Event>[]) {
     const verdicts: Verdict[] = [];
     const facts: Event[] = [];
     const events: NewEvent[] = [];
@@ -221,7 +226,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       if (events.length >= MAX_BATCH_EVENTS) break;
       const { commandId } = context;
       if (commandId !== undefined) {
-        const remembered = entry.commands.get(commandId);
+        const remembered = entry.commands.get(commandId) ?? this.#noNews.get(`${id} ${commandId}`);
         const earlier = inBatch.get(commandId);
         if (remembered) {
           verdicts.push(
@@ -242,20 +247,23 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         }
         inBatch.set(commandId, index);
       }
+      let decided: ReturnType<typeof decide>;
       try {
-        const decided = decide(state);
-        const { events: news, answer }: Decided<Event, object> = isDecided(decided)
-          ? decided
-          : { events: decided, answer: {} };
-        for (const event of this.#newEvents(news, context, answer)) events.push(event);
-        for (const fact of news) facts.push(fact);
-        verdicts.push({ kind: 'decided', events: news.length, answer });
-        if (news.length > 0 && index < batch.length - 1) {
-          if (state === entry.state) state = this.#decider.fork(state);
-          for (const fact of news) state = this.#decider.evolve(state, fact);
-        }
+        decided = decide(state);
       } catch (error) {
         verdicts.push({ kind: 'refused', error });
+        continue;
+      }
+      // From here on nothing may be refused: a defect in a fold fails the batch, with nothing recorded.
+      const { events: news, answer }: Decided<Event, object> = isDecided(decided)
+        ? decided
+        : { events: decided, answer: {} };
+      for (const event of this.#newEvents(news, context, answer)) events.push(event);
+      for (const fact of news) facts.push(fact);
+      verdicts.push({ kind: 'decided', events: news.length, answer });
+      if (news.length > 0 && index < batch.length - 1) {
+        if (state === entry.state) state = this.#decider.fork(state);
+        for (const fact of news) state = this.#decider.evolve(state, fact);
       }
     }
     return { verdicts, facts, events };
@@ -288,6 +296,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   #settle(
+    id: string,
     entry: Entry<State>,
     batch: readonly Pending<State, Event>[],
     verdicts: readonly Verdict[],
@@ -320,13 +329,15 @@ export class DecisionStreams<State, Event extends DomainEvent> {
           results[i] = result;
           const { commandId, command, fingerprint } = pending.context;
           if (commandId !== undefined) {
-            entry.commands.set(commandId, {
+            const remembered = {
               command,
               ...(fingerprint && { fingerprint }),
               revision: entry.revision,
               position: entry.position,
               ...(Object.keys(verdict.answer).length > 0 && { answer: verdict.answer }),
-            });
+            };
+            if (verdict.events > 0) entry.commands.set(commandId, remembered);
+            else this.#noNews.set(`${id} ${commandId}`, remembered);
           }
           pending.resolve(result);
         }
@@ -335,18 +346,27 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   async #load(id: string): Promise<Entry<State>> {
-    const snapshot = await this.#store.loadSnapshot(this.#streamId(id), this.#decider.version);
-    const entry: Entry<State> = snapshot
-      ? { ...(decodeState(snapshot.state) as Entry<State>), snapshotRevision: snapshot.revision }
-      : {
-          state: this.#decider.initialState(),
-          revision: -1,
-          position: this.#store.beginning,
-          commands: new Map(),
-          snapshotRevision: -1,
-        };
+    const entry: Entry<State> = (await this.#loadSnapshot(id)) ?? {
+      state: this.#decider.initialState(),
+      revision: -1,
+      position: this.#store.beginning,
+      commands: new Map(),
+      snapshotRevision: -1,
+    };
     await this.#catchUp(id, entry);
     return entry;
+  }
+
+  /** A snapshot is a cache: one that cannot be read costs the time of reading the stream. */
+  async #loadSnapshot(id: string): Promise<Entry<State> | undefined> {
+    const snapshot = await this.#store.loadSnapshot(this.#streamId(id), this.#decider.version);
+    if (!snapshot) return undefined;
+    try {
+      return { ...(decodeState(snapshot.state) as Entry<State>), snapshotRevision: snapshot.revision };
+    } catch (error) {
+      this.#options.onWarning(`The snapshot of ${this.#streamId(id)} cannot be read`, error);
+      return undefined;
+    }
   }
 
   /** Folds the events that the entry has missed; true when there were any. */
@@ -374,17 +394,18 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     const due = Math.max(this.#options.snapshotEvery, (entry.snapshotRevision + 1) / 2);
     if (entry.revision - entry.snapshotRevision < due) return;
     entry.snapshotRevision = entry.revision;
-    const { revision, state, position, commands } = entry;
-    const saved = this.#store
-      .saveSnapshot(this.#streamId(id), this.#decider.version, {
-        revision,
-        state: encodeState({ state, revision, position, commands }),
-      })
-      .catch((error: unknown) =>
-        this.#options.onWarning(`The snapshot of ${this.#streamId(id)} was not saved`, error),
-      )
-      .finally(() => this.#background.delete(saved));
+    const saved = this.#saveSnapshot(id, entry).finally(() => this.#background.delete(saved));
     this.#background.add(saved);
+  }
+
+  /** The state is written down before the first await: later commands change it in place. */
+  async #saveSnapshot(id: string, { revision, state, position, commands }: Entry<State>): Promise<void> {
+    try {
+      const text = encodeState({ state, revision, position, commands });
+      await this.#store.saveSnapshot(this.#streamId(id), this.#decider.version, { revision, state: text });
+    } catch (error) {
+      this.#options.onWarning(`The snapshot of ${this.#streamId(id)} was not saved`, error);
+    }
   }
 
   #streamId(id: string): string {

@@ -60,7 +60,7 @@ export class InMemoryEventStore implements EventStore {
       if (last) {
         yield batch;
         from = last.position;
-      } else if (this.#number(from) === this.#log.length) {
+      } else if (this.#number(from) >= this.#log.length) {
         await this.#nextAppend(signal);
       }
     }
@@ -144,6 +144,7 @@ export class InMemoryEventStore implements EventStore {
   }
 
   #nextAppend(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const wake = () => {
         this.#wake.delete(wake);

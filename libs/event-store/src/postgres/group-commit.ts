@@ -22,6 +22,7 @@ export interface GroupCommitOptions {
 export class GroupCommit {
   #waiting: Waiting[] = [];
   #inFlight = 0;
+  #isScheduled = false;
   readonly #streamsInFlight = new Set<string>();
   #idle: (() => void)[] = [];
 
@@ -34,7 +35,12 @@ export class GroupCommit {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject });
       // After the current turn of the event loop, so that callers that were woken together go out together.
-      if (this.#waiting.length === 1) setImmediate(() => this.#send());
+      if (this.#isScheduled) return;
+      this.#isScheduled = true;
+      setImmediate(() => {
+        this.#isScheduled = false;
+        this.#send();
+      });
     });
   }
 

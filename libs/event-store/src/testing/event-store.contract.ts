@@ -159,6 +159,8 @@ export function describeEventStore(
         ['an empty stream id', { streamId: '' }],
         ['a stream id with a newline', { streamId: 'a\nb' }],
         ['a negative revision', { expectedRevision: -1 }],
+        ['a revision that no stream reaches', { expectedRevision: 2 ** 31 - 1 }],
+        ['a stream id of over 1,024 bytes', { streamId: 'x'.repeat(1_025) }],
       ])('refuses %s before anything is sent', async (_, wrong) => {
         const streamId = newStream();
         const request = { streamId, expectedRevision: 'any' as const, events: [numbered(1)], ...wrong };
@@ -285,6 +287,22 @@ export function describeEventStore(
         await writers;
         expect(seen.slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, n) => n));
         expect(seen.sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 200 }, (_, n) => n));
+      });
+
+      it('end when they are told to, even while they look, and wait quietly beyond the head', async () => {
+        const beyond = '999999999';
+        const stop = new AbortController();
+        const subscription = store.subscribe({ after: beyond, batchSize: 1, signal: stop.signal });
+        const looking = subscription[Symbol.asyncIterator]();
+        const next = looking.next();
+        stop.abort();
+        expect(await next).toMatchObject({ done: true });
+
+        const later = new AbortController();
+        setTimeout(() => later.abort(), 20);
+        expect(await collect(store.subscribe({ after: beyond, batchSize: 1, signal: later.signal }))).toEqual(
+          [],
+        );
       });
 
       it('end when they are told to, even while they wait', async () => {
