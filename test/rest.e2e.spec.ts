@@ -458,6 +458,52 @@ describe('the HTTP API', () => {
         [''],
       ],
       ['empty arrays', 'PATCH', '/F/waypoints', [], ['']],
+      ['fractions of frames', 'POST', '/F/frames', [{ ...aFrame(1), frameId: 1.5 }], ['[0].frameId']],
+      [
+        'fractions of headings',
+        'POST',
+        '/F/headings',
+        [{ frameId: 1.5, heading: 1, timestamp: at(1) }],
+        ['[0].frameId'],
+      ],
+      [
+        'fractions in a state',
+        'PUT',
+        '/F/state',
+        {
+          status: 'x',
+          framesProcessed: 1.5,
+          framesTotal: 2.5,
+          currentFrame: 0.5,
+          searchGridSize: 0.5,
+          blocked: false,
+        },
+        ['currentFrame', 'framesProcessed', 'framesTotal', 'searchGridSize'],
+      ],
+      [
+        'fractions in a route chunk',
+        'PUT',
+        '/F/chunks/c',
+        { ...aChunk('c'), startFrameId: 0.5, endFrameId: 1.5, frames: [0.5], anchorFrameId: 2.5 },
+        ['anchorFrameId', 'endFrameId', 'frames[0]', 'startFrameId'],
+      ],
+      ['a transaction of nothing', 'POST', '/F/transactions', { commands: [null] }, ['commands[0]']],
+      [
+        'ids of its own in a step',
+        'POST',
+        '/F/transactions',
+        { commands: [{ type: 'AddWaypoint', waypointId: 'x', waypoint: aWaypoint(1) }] },
+        ['commands[0].waypointId'],
+      ],
+      [
+        'a query range beyond all frames',
+        'GET',
+        '/F/frames?from=2147483648&to=9999999999',
+        undefined,
+        ['from', 'to'],
+      ],
+      ['empty query parameters', 'GET', '/F/frames?from=&limit=', undefined, ['from', 'limit']],
+      ['numbers in other clothes', 'GET', '/F/headings?last=1e1', undefined, ['last']],
       ['text with NUL', 'PUT', '/F/images/1', { filePath: 'a\u0000b' }, ['filePath']],
       [
         'NUL deep in free-form JSON',
@@ -529,6 +575,13 @@ describe('the HTTP API', () => {
         ...flight,
         waypoints: [aWaypoint(0), aWaypoint(7, { id: text })],
       });
+    });
+
+    it('answers what the router itself refuses as a problem', async () => {
+      const answer = await server.call('GET', '/v1/flights/%zz');
+      expect(answer).toMatchObject({ status: 400, body: { code: 'input.invalid', status: 400 } });
+      const events = await server.call('GET', `${await given()}/events?fromRevision=2147483647`);
+      expect(events).toMatchObject({ status: 200, body: [] });
     });
 
     it('answers unknown routes as a problem', async () => {

@@ -1,10 +1,21 @@
 import { fileURLToPath } from 'node:url';
-import { ConsoleLogger, type INestApplicationContext } from '@nestjs/common';
+import { isatty } from 'node:tty';
+import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import { WaylogModule } from '#lib/flight';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate } from '../../../migrations/index.js';
+
+/** The command was called wrongly; ends with exit code 2. */
+export class UsageError extends Error {}
+
+/** Warnings are for people: standard output is for results alone. */
+class StderrLogger extends ConsoleLogger {
+  protected override printMessages(messages: unknown[], context?: string, level?: LogLevel): void {
+    super.printMessages(messages, context, level, 'stderr');
+  }
+}
 
 /** The checkout: dist/apps/cli/src is four folders below it. */
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
@@ -49,7 +60,7 @@ export async function withWaylog<T>(
   const databaseUrl = await readyDatabase(command);
   const module = WaylogModule.forRoot({ databaseUrl, poolSize: 10, applicationName: 'waylog cli' });
   const app = await NestFactory.createApplicationContext(module, {
-    logger: new ConsoleLogger({ logLevels: ['error', 'warn'] }),
+    logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),
     abortOnError: false,
   });
   try {

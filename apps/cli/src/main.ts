@@ -6,6 +6,7 @@ import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
 import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
 import { simulateCommand } from './commands/simulate.js';
+import { UsageError } from './context.js';
 
 const program = new Command('waylog')
   .description('Keeps flight data as a log of events, with tables folded from it.')
@@ -26,11 +27,7 @@ Begin with
   waylog simulate          record a flight that never happened
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
-  )
-  .showHelpAfterError()
-  .exitOverride((error) => {
-    process.exit(error.exitCode === 0 ? 0 : 2);
-  });
+  );
 
 for (const command of [
   databaseCommand(),
@@ -43,9 +40,19 @@ for (const command of [
   program.addCommand(command);
 }
 
+endWithUsageCode(program);
+
 try {
   await program.parseAsync();
 } catch (error) {
   console.error(`waylog: ${messageOf(error)}`);
-  process.exitCode = 1;
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}
+
+/** Wrong usage ends with 2, in every command. */
+function endWithUsageCode(command: Command): void {
+  command.showHelpAfterError('(add --help for more)').exitOverride((error) => {
+    process.exit(error.exitCode === 0 ? 0 : 2);
+  });
+  command.commands.forEach(endWithUsageCode);
 }

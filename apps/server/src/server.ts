@@ -2,8 +2,10 @@ import 'reflect-metadata';
 import { isatty } from 'node:tty';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '#lib/platform';
 import { serveOpenApi } from './http/openapi.js';
+import { problemOf } from './http/problem.js';
 import { ServerLogger } from './logger.js';
 import { ServerModule } from './server.module.js';
 
@@ -19,6 +21,11 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     requestTimeout: 30_000,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
+    // What Fastify refuses before any route is reached, such as a broken percent-encoding.
+    frameworkErrors: (error: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
+      const problem = problemOf(error);
+      void reply.status(problem.status).type('application/problem+json').send(problem);
+    },
   });
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
     logger: new ServerLogger({

@@ -55,7 +55,7 @@ export class FlightReads {
 
   /** The events of a flight from a revision on, at most `limit`. */
   async events(flightId: string, fromRevision: number, limit: number): Promise<RecordedEvent[]> {
-    const toRevision = fromRevision + limit - 1;
+    const toRevision = Math.min(fromRevision + limit - 1, 2 ** 31 - 1);
     const events: RecordedEvent[] = [];
     for await (const page of this.store.readStream(streamOf(flightId), { fromRevision, toRevision }))
       events.push(...page);

@@ -1,7 +1,15 @@
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { badFields, invalidInput, type FieldError, type Timestamp } from '#lib/platform';
 import type { Decision } from '#lib/event-store';
-import { FlightCommand, idOf, slice, type CommandOptions, type Decide, type Slice } from './command.js';
+import {
+  FlightCommand,
+  idOf,
+  newId,
+  slice,
+  type CommandOptions,
+  type Decide,
+  type Slice,
+} from './command.js';
 import { changes } from './changes.js';
 import type { FlightEvent } from './events.js';
 import { flightDecider, type Flight } from './flight.js';
@@ -58,17 +66,30 @@ function decisionsOf(
   const errors: FieldError[] = [];
   const decisions = commands.flatMap((step, i) => {
     const path = `commands[${i}]`;
-    const { type, ...fields } = step as TransactionStep | Record<string, never>;
+    if (typeof step !== 'object' || (step as unknown) === null || Array.isArray(step)) {
+      errors.push({ field: path, message: 'must be an object with a type' });
+      return [];
+    }
+    const { type, ...fields }: { type?: unknown; [field: string]: unknown } = step;
     const change = typeof type === 'string' ? byName.get(type) : undefined;
     if (!change) {
       errors.push({ field: `${path}.type`, message: `must be one of ${[...byName.keys()].join(', ')}` });
       return [];
     }
-    for (const field of ['flightId', 'commandId', 'correlationId', 'causationId', 'actor']) {
+    for (const field of [
+      'flightId',
+      'commandId',
+      'correlationId',
+      'causationId',
+      'actor',
+      'waypointId',
+      'geofenceId',
+    ]) {
+      if (field === 'geofenceId' && type === 'RemoveGeofence') continue;
       if (field in fields)
         errors.push({
           field: `${path}.${field}`,
-          message: 'belongs to the transaction, not to a command in it',
+          message: 'is not a field of a command in a transaction',
         });
     }
     const flight = idOf(fields['flight']);
@@ -76,7 +97,7 @@ function decisionsOf(
       errors.push({ field: `${path}.flight.id`, message: 'must be the flight of the transaction' });
     }
     const Command = change.command as unknown as new (fields: object) => FlightCommand;
-    const stepId = commandId ? { commandId: `${commandId} ${i}`.slice(-128) } : {};
+    const stepId = commandId ? { commandId: newId(commandId, `step ${i}`) } : {};
     const command = Object.assign(new Command({ ...fields, flightId, ...stepId }), { flightId });
     for (const { field, message } of badFields(change.command, command))
       errors.push({ field: `${path}.${field}`, message });

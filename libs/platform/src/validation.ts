@@ -84,6 +84,9 @@ export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Sche
       throw new Error(`${target.name}.${meta.propertyName} needs @Nested instead of @ValidateNested.`);
     return refer ? refer(nested) : schemaOf(nested);
   };
+  // Bounds say nothing of the type: the order of decorators must not turn an integer into a number.
+  converters['min'] = ({ constraints }) => ({ minimum: constraints?.[0] });
+  converters['max'] = ({ constraints }) => ({ maximum: constraints?.[0] });
   const schema = targetConstructorToSchema(target, { additionalConverters: converters as never }) as Schema;
   const required = (schema['required'] ?? []) as string[];
   const properties = Object.entries((schema['properties'] ?? {}) as Record<string, Schema>).map(
@@ -95,6 +98,7 @@ export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Sche
 interface Nested {
   readonly target: Class;
   readonly propertyName: string;
+  readonly constraints?: readonly unknown[];
 }
 
 const nullable = (schema: Schema): Schema =>
@@ -143,9 +147,23 @@ const coercing = new Map<Class, ValidateFunction>();
 export function coerceFields<T extends object>(target: Class<T>, fields: object): T {
   let check = coercing.get(target);
   if (!check) coercing.set(target, (check = coercingAjv.compile(schemaOf(target))));
+  refuseOddNumbers(target, fields);
   const copy = { ...fields };
   if (!check(copy)) throw invalidInput(fieldErrors(check.errors ?? []));
   return copy as T;
+}
+
+/** What Ajv would read as null, or as a number that nobody meant: an empty text, `1e3`, `0x10`, ` 1`. */
+function refuseOddNumbers(target: Class, fields: object): void {
+  const properties = schemaOf(target)['properties'] as Record<string, Schema>;
+  const errors = Object.entries(fields).flatMap(([field, value]: [string, unknown]): FieldError[] => {
+    if (value === '') return [{ field, message: 'is empty; leave it out instead' }];
+    const type = properties[field]?.['type'];
+    const isInteger = Array.isArray(type) ? type.includes('integer') : type === 'integer';
+    const isOdd = isInteger && typeof value === 'string' && !/^\d{1,15}$/.test(value);
+    return isOdd ? [{ field, message: 'must be a whole number' }] : [];
+  });
+  if (errors.length > 0) throw invalidInput(errors);
 }
 
 function fieldErrors(errors: readonly ErrorObject[]): FieldError[] {
@@ -184,6 +202,10 @@ function messageOf({ keyword, params, parentSchema, message = 'is wrong' }: Erro
       return `must be at least ${String(params['limit'])}`;
     case 'maximum':
       return `must be at most ${String(params['limit'])}`;
+    case 'minLength':
+      return 'must not be empty';
+    case 'maxLength':
+      return `must have at most ${String(params['limit'])} characters`;
     case 'maxItems':
       return `must have at most ${String(params['limit'])} items`;
     case 'minItems':

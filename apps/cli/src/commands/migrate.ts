@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { databaseUp } from '#lib/timescale';
 import { migrate, revert } from '../../../../migrations/index.js';
-import { databaseOptions, print, progress } from '../context.js';
+import { databaseOptions, print, progress, UsageError } from '../context.js';
 
 export function migrateCommand(): Command {
   return new Command('migrate')
@@ -14,7 +14,7 @@ export function migrateCommand(): Command {
     .action(async ({ down }: { down?: number }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
       if (down !== undefined) {
-        if (!Number.isInteger(down) || down < 1) throw new Error('--down takes a whole number from 1.');
+        if (!Number.isInteger(down) || down < 1) throw new UsageError('--down takes a whole number from 1.');
         await revert(url, down, progress);
         print(command, { reverted: down }, `took back ${down}`);
       } else {

@@ -1,10 +1,10 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { INestApplicationContext } from '@nestjs/common';
 import { Command } from 'commander';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjections } from '#lib/flight';
-import { rebuild, type RebuildResult } from '#lib/projections';
-import { CheckpointWatch } from '#lib/projections';
-import { print, readyDatabase, withWaylog } from '../context.js';
+import { CheckpointWatch, Projector, rebuild, type RebuildResult } from '#lib/projections';
+import { print, readyDatabase, UsageError, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 const names = flightProjections.map(({ name }) => name);
@@ -41,7 +41,7 @@ async function foldAnew(
 ): Promise<RebuildResult[]> {
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0)
-    throw new Error(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
+    throw new UsageError(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
   const connectionString = await readyDatabase(command);
   return withWaylog(command, async (app) => {
     const store = app.get<EventStore>(EVENT_STORE);
@@ -61,9 +61,33 @@ async function foldAnew(
   });
 }
 
-/** A table that is behind would differ for no fault of its own. */
+/** A table that is behind would differ for no fault of its own. Ends when the projector cannot go on. */
 async function caughtUp(app: INestApplicationContext, store: EventStore): Promise<void> {
-  await app.get(CheckpointWatch).waitFor(await store.head(), 10 * 60_000);
+  const stop = new AbortController();
+  try {
+    await Promise.race([
+      app.get(CheckpointWatch).waitFor(await store.head(), 10 * 60_000),
+      stuck(app, stop.signal),
+    ]);
+  } finally {
+    stop.abort();
+  }
+}
+
+const STUCK_AFTER_SECONDS = 15;
+
+async function stuck(app: INestApplicationContext, signal: AbortSignal): Promise<never> {
+  const { status } = app.get(Projector);
+  let position = status.position;
+  for (let seconds = 0; seconds < STUCK_AFTER_SECONDS; seconds++) {
+    await sleep(1_000, undefined, { signal, ref: false });
+    const now = app.get(Projector).status;
+    if (now.state !== 'failing' || now.position !== position) seconds = 0;
+    position = now.position;
+  }
+  throw new Error(
+    `The projector cannot go on: ${app.get(Projector).status.lastError?.message ?? 'it does not say why'}`,
+  );
 }
 
 const line = ({ projection, events, live, rebuilt, identical }: RebuildResult, what: string): string =>

@@ -1,7 +1,7 @@
 import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
 import { playFlight, simulateFlight } from '#lib/flight';
-import { print, withWaylog } from '../context.js';
+import { print, UsageError, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 interface Options {
@@ -29,10 +29,19 @@ export function simulateCommand(): Command {
     )
     .option('--id <id>', 'id of the flight (with several: its beginning)')
     .action(async (options: Options, command: Command) => {
-      for (const name of ['frames', 'flights', 'rate', 'speed'] as const) {
-        if (!((options[name] ?? Infinity) > 0)) throw new Error(`--${name} takes a number above 0.`);
+      for (const [name, max] of [
+        ['frames', 1_000_000],
+        ['flights', 10_000],
+      ] as const) {
+        if (!(Number.isInteger(options[name]) && options[name] >= 1 && options[name] <= max)) {
+          throw new UsageError(`--${name} takes a whole number from 1 to ${max}.`);
+        }
       }
-      if (!Number.isInteger(options.seed)) throw new Error('--seed takes a whole number.');
+      if (!(options.rate > 0 && options.rate <= 1_000))
+        throw new UsageError('--rate takes a number above 0, up to 1000.');
+      if (options.speed !== undefined && !(options.speed > 0))
+        throw new UsageError('--speed takes a number above 0.');
+      if (!Number.isInteger(options.seed)) throw new UsageError('--seed takes a whole number.');
       const result = await withWaylog(command, (app) => simulate(app.get(CommandBus), options));
       const { flightIds, commands, seconds } = result;
       print(

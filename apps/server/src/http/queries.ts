@@ -17,9 +17,9 @@ export class WaypointsQuery extends AsOf {
 
 export class FramesQuery extends AsOf {
   /** The first frame id. */
-  @Optional() @IsInt() @Min(0) readonly from?: number;
+  @Optional() @IsInt() @Min(0) @Max(2_147_483_647) readonly from?: number;
   /** The last frame id. */
-  @Optional() @IsInt() @Min(0) readonly to?: number;
+  @Optional() @IsInt() @Min(0) @Max(2_147_483_647) readonly to?: number;
   @Optional() @IsInt() @Min(1) @Max(MAX_LIMIT) readonly limit?: number;
 }
 

@@ -1,4 +1,4 @@
-import { IsId, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import { invalidInput, IsId, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { Flag, FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
@@ -32,6 +32,11 @@ export class SaveFlightState extends FlightCommand {
 export const decideSaveFlightState: Decide<SaveFlightState> =
   ({ flightId, state }, at) =>
   (flight) => {
+    if (state.flightId && state.flightId !== flightId) {
+      throw invalidInput([
+        { field: 'state.flightId', message: `is ${state.flightId}, but the command is on ${flightId}` },
+      ]);
+    }
     const before = existing(flight, flightId).processing;
     const data = {
       status: state.status,
