@@ -46,7 +46,7 @@ export const databaseOptions = (command: Command): DatabaseOptions => {
 };
 
 /** The URL of a running database at the newest schema. */
-export async function readyDatabase(command: Command): Promise<string> {
+async function readyDatabase(command: Command): Promise<string> {
   const { url } = await databaseUp(databaseOptions(command));
   await migrate(url, progress);
   return url;
@@ -55,7 +55,7 @@ export async function readyDatabase(command: Command): Promise<string> {
 /** Runs `work` in a Waylog of this process; its projector helps when no server leads. */
 export async function withWaylog<T>(
   command: Command,
-  work: (app: INestApplicationContext) => Promise<T>,
+  work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
 ): Promise<T> {
   const databaseUrl = await readyDatabase(command);
   const module = WaylogModule.forRoot({ databaseUrl, poolSize: 10, applicationName: 'waylog cli' });
@@ -64,7 +64,7 @@ export async function withWaylog<T>(
     abortOnError: false,
   });
   try {
-    return await work(app);
+    return await work(app, databaseUrl);
   } finally {
     await app.close();
   }

@@ -141,29 +141,40 @@ export function validate(target: Class, value: unknown): void {
   if (errors.length > 0) throw invalidInput(errors);
 }
 
-const coercing = new Map<Class, ValidateFunction>();
+interface Coercion {
+  readonly check: ValidateFunction;
+  /** The fields that are whole numbers. */
+  readonly integers: ReadonlySet<string>;
+}
+
+const coercions = new Map<Class, Coercion>();
+
+function coercionOf(target: Class): Coercion {
+  let coercion = coercions.get(target);
+  if (!coercion) {
+    const schema = schemaOf(target);
+    const properties = Object.entries(schema['properties'] as Record<string, Schema>);
+    const integers = properties.flatMap(([name, { type }]) =>
+      [type].flat().includes('integer') ? [name] : [],
+    );
+    coercions.set(target, (coercion = { check: coercingAjv.compile(schema), integers: new Set(integers) }));
+  }
+  return coercion;
+}
 
 /** A copy of text fields, such as a query string's, with numbers and flags read from their text. Throws `input.invalid`. */
 export function coerceFields<T extends object>(target: Class<T>, fields: object): T {
-  let check = coercing.get(target);
-  if (!check) coercing.set(target, (check = coercingAjv.compile(schemaOf(target))));
-  refuseOddNumbers(target, fields);
+  const { check, integers } = coercionOf(target);
+  // What Ajv would read as null, or as a number that nobody meant: an empty text, `1e3`, `0x10`, ` 1`.
+  const odd = Object.entries(fields).flatMap(([field, value]: [string, unknown]): FieldError[] => {
+    if (value === '') return [{ field, message: 'is empty; leave it out instead' }];
+    const isOdd = integers.has(field) && typeof value === 'string' && !/^\d{1,15}$/.test(value);
+    return isOdd ? [{ field, message: 'must be a whole number' }] : [];
+  });
+  if (odd.length > 0) throw invalidInput(odd);
   const copy = { ...fields };
   if (!check(copy)) throw invalidInput(fieldErrors(check.errors ?? []));
   return copy as T;
-}
-
-/** What Ajv would read as null, or as a number that nobody meant: an empty text, `1e3`, `0x10`, ` 1`. */
-function refuseOddNumbers(target: Class, fields: object): void {
-  const properties = schemaOf(target)['properties'] as Record<string, Schema>;
-  const errors = Object.entries(fields).flatMap(([field, value]: [string, unknown]): FieldError[] => {
-    if (value === '') return [{ field, message: 'is empty; leave it out instead' }];
-    const type = properties[field]?.['type'];
-    const isInteger = Array.isArray(type) ? type.includes('integer') : type === 'integer';
-    const isOdd = isInteger && typeof value === 'string' && !/^\d{1,15}$/.test(value);
-    return isOdd ? [{ field, message: 'must be a whole number' }] : [];
-  });
-  if (errors.length > 0) throw invalidInput(errors);
 }
 
 function fieldErrors(errors: readonly ErrorObject[]): FieldError[] {

@@ -1,5 +1,6 @@
 import type { ClientBase, Pool } from 'pg';
 import {
+  asText,
   databaseCall,
   readRows,
   timestampFromPostgres,
@@ -7,7 +8,6 @@ import {
   type Listener,
   type Timestamp,
 } from '#lib/platform';
-import { asText } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
 /** The channel on which projectors announce a new checkpoint, as `<projector> <position>`. */
@@ -32,6 +32,15 @@ export async function loadCheckpoints(pool: Pool, projections: readonly string[]
     updatedAt: timestampFromPostgres(updatedAt as string),
   }));
 }
+
+/** How far all of these projections have come; the beginning where there are none. */
+export const leastPosition = (store: EventStore, checkpoints: readonly Checkpoint[]): Position =>
+  checkpoints
+    .map(({ position }) => position)
+    .reduce(
+      (least, p) => (store.compare(p, least) < 0 ? p : least),
+      checkpoints[0]?.position ?? store.beginning,
+    );
 
 /** The first statement of a projector's transaction: whoever else moves or swaps these projections waits for it. */
 const advanceSql = `
@@ -175,11 +184,7 @@ export class CheckpointWatch {
   async #look(): Promise<void> {
     const checkpoints = await loadCheckpoints(this.pool, this.projections);
     if (checkpoints.length < this.projections.length) return;
-    this.#advance(
-      checkpoints
-        .map(({ position }) => position)
-        .reduce((least, p) => (this.store.compare(p, least) < 0 ? p : least)),
-    );
+    this.#advance(leastPosition(this.store, checkpoints));
   }
 
   #behind(position: Position, timeoutMs: number) {

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjections } from '#lib/flight';
 import { CheckpointWatch, Projector, rebuild, type RebuildResult } from '#lib/projections';
-import { print, readyDatabase, UsageError, withWaylog } from '../context.js';
+import { print, UsageError, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 const names = flightProjections.map(({ name }) => name);
@@ -42,8 +42,7 @@ async function foldAnew(
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0)
     throw new UsageError(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
-  const connectionString = await readyDatabase(command);
-  return withWaylog(command, async (app) => {
+  return withWaylog(command, async (app, connectionString) => {
     const store = app.get<EventStore>(EVENT_STORE);
     await caughtUp(app, store);
     const { events: total } = await store.backlog(store.beginning);

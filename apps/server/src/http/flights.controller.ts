@@ -6,10 +6,12 @@ import {
   CreateFlight,
   DeleteFlight,
   FlightChanges,
+  FlightFilter,
   FlightStateFields,
   GetFlight,
   GetFlightState,
   GetProcessingHistory,
+  HistoryFilter,
   ListFlights,
   NewFlight,
   SaveFlightState,
@@ -19,7 +21,7 @@ import {
 } from '#lib/flight';
 import { Answers, PositionHeader, setPosition } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
-import { AsOf, FlightsQuery, HistoryQuery } from './queries.js';
+import { AsOf } from './queries.js';
 
 @ApiTags('flights')
 @Controller('v1')
@@ -38,7 +40,7 @@ export class FlightsController {
 
   @Get('flights')
   @Answers(200, 'FlightPage')
-  list(@ValidQuery(FlightsQuery) filter: FlightsQuery, @Freshness() options: ReadOptions) {
+  list(@ValidQuery(FlightFilter) filter: FlightFilter, @Freshness() options: ReadOptions) {
     return this.queries.execute(new ListFlights(filter, options));
   }
 
@@ -87,7 +89,7 @@ export class FlightsController {
 
   @Get('processing-history')
   @Answers(200, 'FlightStatePage')
-  history(@ValidQuery(HistoryQuery) filter: HistoryQuery, @Freshness() options: ReadOptions) {
+  history(@ValidQuery(HistoryFilter) filter: HistoryFilter, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetProcessingHistory(filter, options));
   }
 }

@@ -15,6 +15,7 @@ import {
   IsId,
   invalidInput,
   schemaOf,
+  validate,
   type Class,
   type FieldError,
   type Schema,
@@ -49,7 +50,12 @@ function onMethod(decorator: MethodDecorator, target: MethodTarget[0], key: Meth
 export const ValidBody =
   (type: Class): ParameterDecorator =>
   (target, key, index) => {
-    Body(new Check(schemaOf(type)))(target, key, index);
+    Body({
+      transform: (value: unknown) => {
+        validate(type, value);
+        return value;
+      },
+    })(target, key, index);
     onMethod(ApiBody({ schema: referenceTo(type) }), target, key);
   };
 

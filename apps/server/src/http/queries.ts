@@ -1,5 +1,4 @@
 import { IsInt, Max, Min } from 'class-validator';
-import { FlightFilter, HistoryFilter } from '#lib/flight';
 import { IsId, IsText, Optional } from '#lib/platform';
 
 // The query strings of the routes.
@@ -40,6 +39,3 @@ export class EventsQuery {
   /** Event types, with commas between. */
   @Optional() @IsText() readonly types?: string;
 }
-
-export class FlightsQuery extends FlightFilter {}
-export class HistoryQuery extends HistoryFilter {}

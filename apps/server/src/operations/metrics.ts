@@ -16,13 +16,16 @@ import { Flights, type CommandObserver } from '#lib/flight';
 import { Projector } from '#lib/projections';
 import { ProjectionLag } from './projection-lag.js';
 
+/** From a millisecond to the longest that a read waits. */
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
+
 /** Times commands; it is made before the application, which reports to it from the start. */
 export class CommandTimer {
   readonly seconds = new Histogram({
     name: 'waylog_command_seconds',
     help: 'Time of a command from the bus to its answer, by type and what became of it.',
     labelNames: ['command', 'outcome'],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+    buckets: SECONDS,
     registers: [],
   });
 
@@ -38,7 +41,7 @@ export class Metrics {
     name: 'waylog_http_request_seconds',
     help: 'Time to answer a request, by route.',
     labelNames: ['method', 'route', 'status'],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+    buckets: SECONDS,
     registers: [this.registry],
   });
 

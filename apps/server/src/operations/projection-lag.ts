@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjections } from '#lib/flight';
-import { loadCheckpoints, Projector, type ProjectorState } from '#lib/projections';
+import { leastPosition, loadCheckpoints, Projector, type ProjectorState } from '#lib/projections';
 
 export interface Lag {
   /** Where the tables stand. */
@@ -30,12 +30,7 @@ export class ProjectionLag {
       this.pool,
       flightProjections.map(({ name }) => name),
     );
-    const position = checkpoints
-      .map((checkpoint) => checkpoint.position)
-      .reduce(
-        (least, p) => (this.store.compare(p, least) < 0 ? p : least),
-        checkpoints[0]?.position ?? this.store.beginning,
-      );
+    const position = leastPosition(this.store, checkpoints);
     const { events, since } = await this.store.backlog(position);
     const { state, lastError } = this.projector.status;
     return {
