@@ -14,7 +14,7 @@ describe('the hypertables', () => {
   const waylog = useWaylog();
   const sql = async <T extends object>(text: string, values: unknown[] = []) =>
     (await waylog.store.pool.query<T>(text, values)).rows;
-  const settled = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 10_000);
+  const settled = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
   let flights = 0;
   const given = async () => {
     const { flightId } = await waylog.execute(new CreateFlight({ flight: aFlight(`hyper-${++flights}`) }));

@@ -47,7 +47,7 @@ describe('the projector', () => {
     return waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(1) }));
   };
   const folded = (waylog: RunningWaylog, position: string) =>
-    waylog.app.get(CheckpointWatch).waitFor(position, 20_000);
+    waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
 
   it('is active in one process of several, and another takes over when that one ends', async () => {
     const all = await Promise.all([start(), start(), start()]);
@@ -198,7 +198,7 @@ describe('the projector', () => {
     const [writer, reader] = [await start(), await start(false)] as const;
     for (let n = 0; n < 50; n++) {
       const { position } = await write(writer, `mine-${n}`);
-      await reader.app.get(CheckpointWatch).waitFor(position, 20_000);
+      await reader.app.get(CheckpointWatch).waitFor(position, 60_000);
       expect(await reader.app.get(FlightDatabase).getFrameResults(`mine-${n}`)).toHaveLength(1);
     }
   });

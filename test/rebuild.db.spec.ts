@@ -22,7 +22,7 @@ describe('a rebuild', () => {
     if (!projection) throw new Error(name);
     return rebuild({ projection, store: store(), connectionString: waylog.store.url, mode, batchSize: 200 });
   };
-  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 10_000);
+  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
 
   beforeAll(async () => {
     await Promise.all(
@@ -33,7 +33,7 @@ describe('a rebuild', () => {
       ),
     );
     await settled();
-  }, 60_000);
+  });
 
   it('makes every table again, identical to the live one by hash', async () => {
     const before = await tableHashes(waylog.store.url);
@@ -66,7 +66,7 @@ describe('a rebuild', () => {
     const { position } = await waylog.execute(
       new SaveFrameResult({ flightId: 'rebuild-1', frame: aFrame(900) }),
     );
-    await waylog.app.get(CheckpointWatch).waitFor(position, 10_000);
+    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
     const { rows } = await waylog.store.pool.query(`select from flight.frame_results where frame_id = 900`);
     expect(rows).toHaveLength(1);
   });
@@ -83,7 +83,7 @@ describe('a rebuild', () => {
     await settled();
     for (const { name } of flightProjections)
       expect(await run(name, 'compare')).toMatchObject({ identical: true });
-  }, 60_000);
+  });
 
   it('never shows a reader an empty table, also one that reads several tables of one moment', async () => {
     const flights = () => waylog.query(new GetFlight('rebuild-1'));

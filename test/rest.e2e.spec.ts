@@ -601,7 +601,7 @@ describe('the HTTP API', () => {
       expect(await server.call('GET', flight, undefined, { 'waylog-min-position': 'x' })).toMatchObject({
         status: 400,
       });
-    }, 15_000);
+    });
   });
 
   describe('operations', () => {

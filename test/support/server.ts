@@ -78,11 +78,11 @@ export function useServer(env: Record<string, string> = {}) {
     app = await startServer(readConfig({ DATABASE_URL: store.url, PORT: '0', ...env }));
     url = await app.getUrl();
     check = openApiCheck((await client.call('GET', '/openapi.json')).body as OpenApi);
-  }, 60_000);
+  });
   afterAll(async () => {
     await app.close();
     await store.drop();
-  }, 60_000);
+  });
   const client = httpClient(() => url);
   return {
     get app() {

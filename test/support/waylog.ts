@@ -41,11 +41,11 @@ export function useWaylog(
   beforeAll(async () => {
     store = await testDatabase();
     running = await startWaylog(store.url, options);
-  }, 60_000);
+  });
   afterAll(async () => {
     await running.close();
     await store.drop();
-  }, 60_000);
+  });
   return {
     get app() {
       return running.app;

@@ -109,7 +109,7 @@ suite(there ? 'a real PX4 flight log' : `a real PX4 flight log (skipped: there i
       for (let part = 0; part < 32; part++)
         await outcome(whole.subarray(0, Math.floor((whole.length * part) / 32)));
       for (const length of [1, 15, 16, 17, 18, 19, 58, 59]) await outcome(whole.subarray(0, length));
-    }, 30_000);
+    });
 
     it('gives a result or a clear error for each of 64 seeded bit flips', async () => {
       const random = seeded(20_210_421);
@@ -122,7 +122,7 @@ suite(there ? 'a real PX4 flight log' : `a real PX4 flight log (skipped: there i
         if (!((await outcome(bytes)) instanceof WaylogError)) read += 1;
       }
       expect(read).toBeGreaterThan(48);
-    }, 30_000);
+    });
 
     it('gives a result or a clear error when a thousand bits flip at once', async () => {
       const random = seeded(7);
@@ -134,7 +134,7 @@ suite(there ? 'a real PX4 flight log' : `a real PX4 flight log (skipped: there i
         }
         await outcome(bytes);
       }
-    }, 30_000);
+    });
   });
 });
 
