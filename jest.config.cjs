@@ -23,7 +23,7 @@ const roots = '<rootDir>/{apps,libs,migrations,test,bench}/**';
 // The name of a test file says what it needs: .spec.ts nothing, .db.spec.ts a TimescaleDB, .e2e.spec.ts a running server.
 module.exports = {
   // Ends only a test that hangs. How fast things are is measured in bench/, on a machine that does nothing else.
-  testTimeout: 180_000,
+  testTimeout: 600_000,
   projects: [
     {
       ...base,

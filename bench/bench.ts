@@ -1,11 +1,114 @@
-import type pg from 'pg';
-import type { CommandResult, FlightCommand, FlightDatabase } from '#lib/flight';
+import { NestFactory } from '@nestjs/core';
+import { CommandBus } from '@nestjs/cqrs';
+import pg from 'pg';
+import {
+  EVENT_STORE,
+  FlightDatabase,
+  WaylogModule,
+  type CommandResult,
+  type FlightCommand,
+  type WaylogOptions,
+} from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { migrate } from '../migrations/index.js';
+import type { Figure } from './measure.js';
 
-/** What a benchmark is given: a Waylog in this process over an empty database, projector included. */
+/** One of the programs behind `npm run bench -- NAME`. */
+export interface Benchmark {
+  /** What it measures, in a line, for --help and the report. */
+  readonly about: string;
+  /** Takes many minutes: runs only by name, or with --long. */
+  readonly long?: boolean;
+  run(bench: Bench): Promise<Figure[]>;
+}
+
+/** What a benchmark is given. */
 export interface Bench {
+  /** An empty database on the server of the benchmarks, migrated unless told otherwise. Dropped at the end. */
+  readonly database: (options?: { migrated?: boolean }) => Promise<string>;
+  /** The server's address, with a database that stays from run to run. */
+  readonly serverUrl: string;
+  /** Waylog in this process. Closed at the end. */
+  readonly waylog: (url: string, options?: Omit<WaylogOptions, 'databaseUrl'>) => Promise<InProcess>;
+  /** To be called when the benchmark is over, the last first. */
+  readonly atEnd: (work: () => Promise<unknown>) => void;
+  /** How often each measurement is repeated, the systems in turn. */
+  readonly rounds: number;
+  /** How long one measurement of a rate lasts. */
+  readonly seconds: number;
+  readonly say: (line: string) => void;
+}
+
+export interface InProcess {
   readonly execute: (command: FlightCommand) => Promise<CommandResult>;
   readonly database: FlightDatabase;
   readonly pool: pg.Pool;
-  readonly rounds: number;
-  readonly say: (line: string) => void;
+  readonly store: EventStore;
+  readonly app: Awaited<ReturnType<typeof NestFactory.createApplicationContext>>;
+  readonly close: () => Promise<void>;
+}
+
+/** Runs one benchmark and tidies up behind it, also when it fails. */
+export async function runBenchmark(
+  benchmark: Benchmark,
+  options: Pick<Bench, 'serverUrl' | 'rounds' | 'seconds' | 'say'>,
+): Promise<Figure[]> {
+  const ends: (() => Promise<unknown>)[] = [];
+  const atEnd: Bench['atEnd'] = (work) => void ends.unshift(work);
+  try {
+    return await benchmark.run({
+      ...options,
+      atEnd,
+      database: async ({ migrated = true } = {}) => {
+        const name = `waylog_bench_${process.pid}_${ends.length}`;
+        await sql(options.serverUrl, `create database ${name}`);
+        atEnd(() => sql(options.serverUrl, `drop database ${name} with (force)`));
+        const url = urlOf(options.serverUrl, name);
+        if (migrated) await migrate(url);
+        return url;
+      },
+      waylog: async (url, settings = {}) => {
+        const waylog = await inProcess(url, settings);
+        atEnd(waylog.close);
+        return waylog;
+      },
+    });
+  } finally {
+    for (const end of ends) await end();
+  }
+}
+
+async function inProcess(url: string, settings: Omit<WaylogOptions, 'databaseUrl'>): Promise<InProcess> {
+  const app = await NestFactory.createApplicationContext(
+    WaylogModule.forRoot({ databaseUrl: url, ...settings }),
+    { logger: ['error', 'warn'] },
+  );
+  const commands = app.get(CommandBus);
+  let closing: Promise<void> | undefined;
+  return {
+    app,
+    execute: (command) => commands.execute(command),
+    database: app.get(FlightDatabase),
+    pool: app.get(pg.Pool),
+    store: app.get<EventStore>(EVENT_STORE),
+    close: () => (closing ??= app.close()),
+  };
+}
+
+/** The address of another database on the same server. */
+export function urlOf(serverUrl: string, database: string): string {
+  const url = new URL(serverUrl);
+  url.pathname = `/${database}`;
+  return url.href;
+}
+
+/** Runs one statement on a connection of its own. */
+export async function sql<Row extends pg.QueryResultRow>(url: string, text: string): Promise<Row[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<Row>(text)).rows;
+  } finally {
+    await client.end();
+  }
 }

@@ -1,109 +1,112 @@
 import 'reflect-metadata';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { NestFactory } from '@nestjs/core';
-import { CommandBus } from '@nestjs/cqrs';
-import pg from 'pg';
-import { FlightDatabase, WaylogModule } from '#lib/flight';
-import { migrate } from '../migrations/index.js';
-import type { Bench } from './bench.js';
-import { hundredFlights } from './hundred-flights.js';
-import { median, type Figure } from './measure.js';
+import { parseArgs } from 'node:util';
+import { runBenchmark, sql, type Benchmark } from './bench.js';
+import { isMet, median, readable, type Figure } from './measure.js';
+import { p1 } from './p1-many-flights.js';
 import { referenceFigures } from './reference-figures.js';
 
-const benchmarks: Record<string, (bench: Bench) => Promise<Figure[]>> = {
-  'hundred-flights': hundredFlights,
-  'reference-figures': referenceFigures,
-};
+const benchmarks: Readonly<Record<string, Benchmark>> = { p1, 'reference-figures': referenceFigures };
 
-const wanted = process.argv.slice(2);
+const { values: options, positionals: wanted } = parseArgs({
+  allowPositionals: true,
+  options: {
+    help: { type: 'boolean', short: 'h' },
+    long: { type: 'boolean' },
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '4' },
+  },
+});
 const unknown = wanted.filter((name) => !(name in benchmarks));
-if (unknown.length > 0) {
-  console.error(
-    `There is no benchmark ${unknown.join(', ')}. There are ${Object.keys(benchmarks).join(', ')}.`,
-  );
+if (options.help || unknown.length > 0) {
+  for (const name of unknown) console.error(`There is no benchmark ${name}.\n`);
+  console.error(help());
+  process.exit(unknown.length > 0 ? 2 : 0);
+}
+const serverUrl = process.env['WAYLOG_BENCH_DATABASE_URL'];
+if (!serverUrl) {
+  console.error('WAYLOG_BENCH_DATABASE_URL is not set. Run `npm run bench`, which starts a database.');
   process.exit(2);
 }
 
-const all: Figure[] = [];
-let server: object = {};
+const sections: { name: string; about: string; figures: Figure[] }[] = [];
 for (const [name, benchmark] of Object.entries(benchmarks)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue;
-  console.error(`${name} ...`);
-  const { figures, about } = await run(benchmark);
-  all.push(...figures);
-  server = about;
+  if (wanted.length > 0 ? !wanted.includes(name) : benchmark.long && !options.long) continue;
+  console.error(`${name}: ${benchmark.about}`);
+  const figures = await runBenchmark(benchmark, {
+    serverUrl,
+    rounds: Number(options.rounds),
+    seconds: Number(options.seconds),
+    say: (line) => console.error(`  ${line}`),
+  });
+  sections.push({ name, about: benchmark.about, figures });
 }
-const report = {
+const server = await sql<{ name: string; setting: string }>(
+  serverUrl,
+  `select name, setting from pg_settings
+    where name in ('server_version', 'fsync', 'synchronous_commit', 'shared_buffers', 'full_page_writes')
+   union all select 'timescaledb', default_version from pg_available_extensions where name = 'timescaledb'`,
+);
+const machine = {
   at: new Date().toISOString(),
   cores: cpus().length,
+  processor: cpus()[0]?.model ?? 'unknown',
   node: process.version,
-  server,
-  figures: all,
+  ...Object.fromEntries(server.map(({ name, setting }) => [name, setting])),
 };
-const table = markdown(report.figures);
+const report = markdown();
 mkdirSync('bench/results', { recursive: true });
-writeFileSync('bench/results/latest.json', JSON.stringify(report, null, 2));
-writeFileSync(
-  'bench/results/latest.md',
-  `${table}\n\n${cpus().length} cores, Node ${process.version}, ${JSON.stringify(server)}\n`,
-);
-console.log(table);
+const file = `bench/results/${wanted.length > 0 ? wanted.join('-') : options.long ? 'long' : 'all'}`;
+writeFileSync(`${file}.json`, JSON.stringify({ ...machine, sections }, null, 2));
+writeFileSync(`${file}.md`, report);
+console.log(report);
+console.error(`Written to ${file}.md and ${file}.json`);
+// Connections that a peer has left open must not keep the process.
+process.exit(0);
 
-async function run(
-  benchmark: (bench: Bench) => Promise<Figure[]>,
-): Promise<{ figures: Figure[]; about: object }> {
-  const { url, drop } = await freshDatabase();
-  await migrate(url);
-  const app = await NestFactory.createApplicationContext(WaylogModule.forRoot({ databaseUrl: url }), {
-    logger: ['error', 'warn'],
-  });
-  try {
-    const commands = app.get(CommandBus);
-    const pool = app.get(pg.Pool);
-    const { rows } = await pool.query<object>(
-      `select name, setting from pg_settings where name in ('server_version', 'fsync', 'synchronous_commit', 'shared_buffers')`,
-    );
-    const bench: Bench = {
-      execute: (command) => commands.execute(command),
-      database: app.get(FlightDatabase),
-      pool,
-      rounds: 3,
-      say: (line) => console.error(`  ${line}`),
-    };
-    return { figures: await benchmark(bench), about: rows };
-  } finally {
-    await app.close();
-    await drop();
-  }
-}
-
-async function freshDatabase() {
-  const server = process.env['WAYLOG_BENCH_DATABASE_URL'];
-  if (!server)
-    throw new Error('WAYLOG_BENCH_DATABASE_URL is not set. Run `npm run bench`, which starts a database.');
-  const name = `waylog_bench_${Date.now().toString(36)}`;
-  const sql = async (text: string) => {
-    const client = new pg.Client({ connectionString: server });
-    await client.connect();
-    await client.query(text);
-    await client.end();
+function markdown(): string {
+  const row = (figure: Figure) => {
+    const { name, unit, rounds, target } = figure;
+    const goal = target
+      ? 'atLeast' in target
+        ? `>= ${readable(target.atLeast)}`
+        : `<= ${readable(target.atMost)}`
+      : '';
+    const verdict = { true: 'met', false: '**gap**', undefined: '' }[String(isMet(figure))];
+    return `| ${name} | ${readable(median(rounds))} ${unit} | ${rounds.map(readable).join(', ')} | ${goal} | ${verdict} |`;
   };
-  await sql(`create database ${name}`);
-  const url = new URL(server);
-  url.pathname = `/${name}`;
-  return { url: url.href, drop: () => sql(`drop database ${name} with (force)`) };
+  return [
+    ...sections.flatMap(({ name, about, figures }) => [
+      `### ${name}`,
+      '',
+      `${about}.`,
+      '',
+      '| figure | median | rounds | target | |',
+      '|---|---|---|---|---|',
+      ...figures.map(row),
+      '',
+    ]),
+    Object.entries(machine)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(', '),
+    '',
+  ].join('\n');
 }
 
-function markdown(figures: readonly Figure[]): string {
-  const number = (value: number, unit: string) =>
-    unit === '/s' ? Math.round(value).toLocaleString('en') : value.toFixed(2);
+function help(): string {
   return [
-    '| figure | median | rounds | wanted |',
-    '|---|---|---|---|',
-    ...figures.map(
-      ({ name, unit, rounds, wanted: goal = '' }) =>
-        `| ${name} | ${number(median(rounds), unit)} ${unit} | ${rounds.map((value) => number(value, unit)).join(', ')} | ${goal} |`,
+    'npm run bench -- [NAME ...] [--rounds N] [--seconds N] [--long]',
+    '',
+    'Measures Waylog and its peers in turn on one database server and prints medians; tables go to bench/results/.',
+    'Without a name all but the long ones run.',
+    '',
+    ...Object.entries(benchmarks).map(
+      ([name, { about, long }]) => `  ${name.padEnd(18)} ${about}${long ? ' (long)' : ''}`,
     ),
+    '',
+    '  --rounds N           how often each measurement is repeated, the systems in turn (3)',
+    '  --seconds N          how long one measurement of a rate lasts (4)',
+    '  --long               with the long ones',
   ].join('\n');
 }

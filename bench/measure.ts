@@ -1,11 +1,16 @@
 /** A figure of a benchmark: what was measured, in which unit, in each round. */
 export interface Figure {
   readonly name: string;
-  readonly unit: '/s' | 'ms p50' | 'ms p99';
+  readonly unit: '/s' | 'ms' | 'MiB' | 'x' | '%' | 'bytes' | 'events';
   readonly rounds: readonly number[];
-  /** What the issue or the reference contract asks for, as text. */
-  readonly wanted?: string;
+  /** What is asked of it, where something is. */
+  readonly target?: Target;
 }
+
+export type Target = { readonly atLeast: number } | { readonly atMost: number };
+
+export const isMet = ({ rounds, target }: Figure): boolean | undefined =>
+  target && ('atLeast' in target ? median(rounds) >= target.atLeast : median(rounds) <= target.atMost);
 
 export const median = (values: readonly number[]): number => percentile(values, 0.5);
 
@@ -46,4 +51,41 @@ export async function latencies(
     times.push(performance.now() - began);
   }
   return times;
+}
+
+/** What `work` took, in seconds. */
+export async function secondsOf(work: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await work();
+  return (performance.now() - began) / 1_000;
+}
+
+/**
+ * Measures several systems in turn, round after round, so that a machine that drifts drifts for all of them. Answers
+ * each one's figures by its name.
+ */
+export async function inTurn(
+  rounds: number,
+  systems: Readonly<Record<string, (round: number) => Promise<number>>>,
+  say: (line: string) => void,
+): Promise<Record<string, number[]>> {
+  const figures: Record<string, number[]> = Object.fromEntries(
+    Object.keys(systems).map((name) => [name, []]),
+  );
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, measure] of Object.entries(systems)) {
+      const value = await measure(round);
+      figures[name]?.push(value);
+      say(`round ${round + 1}, ${name}: ${readable(value)}`);
+    }
+  }
+  return figures;
+}
+
+/** One system's figures over another's, round by round. */
+export const ratios = (ours: readonly number[], theirs: readonly number[]): number[] =>
+  ours.map((value, round) => value / (theirs[round] ?? NaN));
+
+export function readable(value: number): string {
+  return Math.abs(value) >= 1_000 ? Math.round(value).toLocaleString('en') : value.toPrecision(3);
 }

@@ -14,15 +14,16 @@ export const waypoint = (n: number, changes: Partial<Waypoint> = {}): Waypoint =
   ...changes,
 });
 
-export const frame = (n: number): FrameResult => ({
-  frameId: n,
-  gpsCenter: { lat: 63.4 + (n % 1_000) / 10_000, lon: 10.4123 },
-  altitude: 120.5,
-  heading: n % 360,
-  confidence: 0.75,
-  refined: false,
-  timestamp: time(n % 100_000),
-});
+export const frame = (n: number) =>
+  ({
+    frameId: n,
+    gpsCenter: { lat: 63.4 + (n % 1_000) / 10_000, lon: 10.4123 },
+    altitude: 120.5,
+    heading: n % 360,
+    confidence: 0.75,
+    refined: false,
+    timestamp: time(n % 100_000),
+  }) satisfies FrameResult;
 
 export const flight = (id: string, waypoints: number): NewFlight => ({
   id,

@@ -34,18 +34,21 @@ function checkNode() {
   );
 }
 
-async function installDependencies() {
-  if (isInstalled()) return;
-  say('installing dependencies (npm ci); the first time takes about a minute');
-  await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+/** Brings the node_modules of a folder to what its package-lock.json asks for. */
+export async function installDependencies(folder = '.') {
+  if (isInstalled(join(root, folder))) return;
+  say(
+    `installing dependencies (npm ci${folder === '.' ? '' : ` in ${folder}/`}); the first time takes about a minute`,
+  );
+  await run('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
 /** Whether node_modules holds what package-lock.json asks for; npm keeps a lock file of what it installed. */
-function isInstalled() {
-  const installed = join(root, 'node_modules', '.package-lock.json');
+function isInstalled(folder) {
+  const installed = join(folder, 'node_modules', '.package-lock.json');
   if (!existsSync(installed)) return false;
   const { packages: found } = JSON.parse(readFileSync(installed, 'utf8'));
-  const { packages: wanted } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  const { packages: wanted } = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8'));
   return Object.entries(wanted).every(
     ([path, { version, optional }]) =>
       path === '' || found[path]?.version === version || (optional && !found[path]),
@@ -79,6 +82,8 @@ async function build() {
     '.ts',
     '--ignore',
     '**/*.spec.ts',
+    '--ignore',
+    '**/node_modules/**',
     '--quiet',
   ]);
   writeFileSync(stamp, wanted);
@@ -88,7 +93,7 @@ function filesUnder(path) {
   if (!existsSync(path)) return [];
   if (!statSync(path).isDirectory()) return [path];
   return readdirSync(path, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
+    .filter((entry) => entry.isFile() && !entry.parentPath.includes('node_modules'))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
 }
