@@ -5,9 +5,10 @@ import { parseArgs } from 'node:util';
 import { runBenchmark, sql, type Benchmark } from './bench.js';
 import { isMet, median, readable, type Figure } from './measure.js';
 import { p1 } from './p1-many-flights.js';
+import { p7 } from './p7-rest.js';
 import { referenceFigures } from './reference-figures.js';
 
-const benchmarks: Readonly<Record<string, Benchmark>> = { p1, 'reference-figures': referenceFigures };
+const benchmarks: Readonly<Record<string, Benchmark>> = { p1, p7, 'reference-figures': referenceFigures };
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,

@@ -1,0 +1,47 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { Bench } from './bench.js';
+
+export interface ServerProcess {
+  readonly url: string;
+  /** What it holds of the machine's memory, in MiB. */
+  readonly residentMiB: () => number;
+  /** Seconds of processor time that it has used. */
+  readonly cpuSeconds: () => number;
+}
+
+/** Clock ticks a second in /proc, on every Linux that Node runs on. */
+const TICKS = 100;
+
+/** The HTTP server with its projector, as it is deployed: a process of its own. Ended with the benchmark. */
+export async function serverProcess(bench: Bench, databaseUrl: string): Promise<ServerProcess> {
+  const child = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
+    env: { ...process.env, DATABASE_URL: databaseUrl, PORT: '0', HOST: '127.0.0.1', WAYLOG_DEMO: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  bench.atEnd(async () => {
+    child.kill('SIGTERM');
+    await ended;
+  });
+  let output = '';
+  const url = await new Promise<string>((resolve, reject) => {
+    child.stdout.on('data', (data: Buffer) => {
+      output += data.toString();
+      const [, found] = /Waylog listens on (\S+)/.exec(output) ?? [];
+      if (found) resolve(found);
+    });
+    void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
+  });
+  const proc = (file: string) => readFileSync(`/proc/${child.pid}/${file}`, 'utf8');
+  return {
+    url,
+    residentMiB: () => Number(/^VmRSS:\s+(\d+) kB/m.exec(proc('status'))?.[1]) / 1_024,
+    cpuSeconds: () => {
+      // The second field is the name of the program in brackets; counted from behind it, 12 and 13 are user and system.
+      const fields = proc('stat').split(') ')[1]?.split(' ') ?? [];
+      return (Number(fields[11]) + Number(fields[12])) / TICKS;
+    },
+  };
+}
