@@ -101,24 +101,31 @@ describe('a rebuild', () => {
     expect(reads).toBeGreaterThan(20);
   });
 
-  it('waits for a reader of several tables, whose moment was fixed before', async () => {
+  it('waits for a reader of several tables that has begun before', async () => {
     const rows = new LiveRows(waylog.store.pool);
     const of = { where: { flight_id: 'rebuild-1' }, orderBy: ['id'] };
-    let rebuilding: Promise<unknown> = Promise.resolve();
-    const [before, after] = await rows.together([geofencesTable, waypointsTable], async (moment) => {
-      const geofences = await moment.select({ table: geofencesTable, ...of });
-      const finished = new AbortController();
-      rebuilding = run('waypoints', 'replace').then(() => finished.abort());
-      const isWaiting = async () =>
-        (
-          await waylog.store.pool.query(
-            `select from pg_locks where not granted and relation = 'flight.waypoints'::regclass`,
-          )
-        ).rowCount;
-      while (!finished.signal.aborted && !(await isWaiting()));
-      return [geofences, await moment.select({ table: waypointsTable, ...of })];
-    });
-    expect([before.length, after.length]).toEqual([1, 12]);
+    const waitersFor = async (table: string) =>
+      (
+        await waylog.store.pool.query(
+          `select from pg_locks where not granted and relation = 'flight.${table}'::regclass`,
+        )
+      ).rowCount;
+    // The reader holds the waypoints and waits for the geofences.
+    const holder = await waylog.store.pool.connect();
+    await holder.query('begin');
+    await holder.query('lock table flight.geofences in access exclusive mode');
+    const reading = rows.selectTogether([
+      { table: waypointsTable, ...of },
+      { table: geofencesTable, ...of },
+    ]);
+    while (!(await waitersFor('geofences')));
+    const finished = new AbortController();
+    const rebuilding = run('waypoints', 'replace').then(() => finished.abort());
+    while (!finished.signal.aborted && !(await waitersFor('waypoints')));
+    expect(finished.signal.aborted).toBe(false);
+    await holder.query('commit');
+    holder.release();
+    expect((await reading).map(({ length }) => length)).toEqual([12, 1]);
     await rebuilding;
   });
 

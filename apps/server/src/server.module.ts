@@ -1,5 +1,5 @@
 import { Module, type DynamicModule } from '@nestjs/common';
-import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
+import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import type { Config } from '#lib/platform';
 import { WaylogModule } from '#lib/flight';
@@ -10,7 +10,7 @@ import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
 import { HealthController } from './operations/health.controller.js';
-import { CommandTimer, Metrics, MetricsController, RequestTimer } from './operations/metrics.js';
+import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
 import { ProjectionLag } from './operations/projection-lag.js';
 
 /** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
@@ -39,7 +39,6 @@ export class ServerModule {
         Metrics,
         { provide: CommandTimer, useValue: timer },
         { provide: APP_FILTER, useClass: ProblemFilter },
-        { provide: APP_INTERCEPTOR, useClass: RequestTimer },
       ],
     };
   }

@@ -4,9 +4,11 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '#lib/platform';
+import { positionHeader } from './http/answer.js';
 import { serveOpenApi } from './http/openapi.js';
 import { problemOf } from './http/problem.js';
 import { ServerLogger } from './logger.js';
+import { Metrics } from './operations/metrics.js';
 import { ServerModule } from './server.module.js';
 
 /** 5,000 waypoints or frames, the most that one command takes, are about 1.5 MiB. */
@@ -35,6 +37,9 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     }),
   });
   app.enableShutdownHooks();
+  const fastify = adapter.getInstance();
+  fastify.addHook('preSerialization', positionHeader);
+  fastify.addHook('onResponse', app.get(Metrics).onResponse);
   if (config.roles.includes('api')) serveOpenApi(app);
   await app.listen({ port: config.port, host: config.host });
   return app;

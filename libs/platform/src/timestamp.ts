@@ -17,6 +17,7 @@ export const TIMESTAMP_RULE =
  * not have, more than six fraction digits, or outside 1970 to 2199 (a stray year would cost a hypertable chunk each).
  */
 export function parseTimestamp(text: string): Timestamp | undefined {
+  if (isCanonical(text)) return text;
   const match = RFC3339.exec(text);
   if (!match) return undefined;
   const [, year, month, day, hour, minute, second, fraction = '', zone = 'Z'] = match;
@@ -39,12 +40,22 @@ export function parseTimestamp(text: string): Timestamp | undefined {
   return new Date(utc).toISOString().slice(0, 20) + canonicalFraction(fraction) + 'Z';
 }
 
+/** The common case at a third of the cost: the text is what a clock with milliseconds says of the time that it names. */
+function isCanonical(text: string): boolean {
+  if (text.length !== 24) return false;
+  const time = Date.parse(text);
+  return time >= EARLIEST && time < LATEST && new Date(time).toISOString() === text;
+}
+
 /** The time in whole milliseconds since 1970, as `Date.getTime()`. */
 export const millisecondsOf = (timestamp: Timestamp): number => Date.parse(timestamp);
 
-/** PostgreSQL's text of a timestamptz (session time zone UTC, `2026-05-01 12:00:00.5+00`) in canonical form. */
+/**
+ * PostgreSQL's text of a timestamptz in canonical form; session time zone UTC, `2026-05-01 12:00:00.5+00`, or in JSON
+ * `2026-05-01T12:00:00.5+00:00`.
+ */
 export function timestampFromPostgres(text: string): Timestamp {
-  const end = text.length - 3;
+  const end = text.indexOf('+', 19);
   const dot = text.indexOf('.', 19);
   return `${text.slice(0, 10)}T${text.slice(11, 19)}.${canonicalFraction(dot < 0 ? '' : text.slice(dot + 1, end))}Z`;
 }

@@ -1,5 +1,5 @@
-import type { Pool, PoolClient } from 'pg';
-import { asText, databaseCall, timestampFromPostgres, type TextRow } from '#lib/platform';
+import type { Pool } from 'pg';
+import { readRows, timestampFromPostgres } from '#lib/platform';
 import { textOf, type ColumnType, type Row, type TableDefinition, type Value } from './projection.js';
 import type { MemoryTable } from './row-changes.js';
 import { quote } from './table-writer.js';
@@ -23,64 +23,73 @@ export interface TableRead {
 /** Where rows come from: the tables as they are, or a fold of the log as of some time. */
 export interface RowSource {
   select(read: TableRead): Promise<Row[]>;
-  /** Several reads of one and the same moment, of these tables. */
-  together<T>(tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T>;
+  /** Several reads of one and the same moment. */
+  selectTogether(reads: readonly TableRead[]): Promise<Row[][]>;
 }
 
-/** The tables as they are. Transient failures are tried three times: a read is harmless when repeated. */
+/**
+ * The tables as they are. Reads of one moment are one statement: it locks all its tables before its snapshot is taken,
+ * so that none of them is swapped for a rebuilt one in between.
+ *
+ * Each column arrives as one JSON array. Of 2,000 waypoints that takes half of this process's time that their rows and
+ * fields one by one would, and the database gives it back in the same time.
+ */
 export class LiveRows implements RowSource {
   constructor(private readonly pool: Pool) {}
 
-  select(read: TableRead): Promise<Row[]> {
-    return databaseCall(() => new TableRows(this.pool).select(read));
+  async select(read: TableRead): Promise<Row[]> {
+    return (await this.selectTogether([read]))[0] as Row[];
   }
 
-  together<T>(tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T> {
-    return databaseCall(async () => {
-      const client = await this.pool.connect();
-      try {
-        await client.query('begin isolation level repeatable read read only');
-        // Before the first read fixes the moment: a rebuilt table that took its place after that would look empty.
-        await client.query(
-          `lock table ${tables.map(({ schema, name }) => `${schema}.${name}`).join(', ')} in access share mode`,
-        );
-        const result = await work(new TableRows(client));
-        await client.query('commit');
-        client.release();
-        return result;
-      } catch (error) {
-        // The connection may be broken, or in a failed transaction: it is not used again.
-        client.release(true);
-        throw error;
-      }
+  async selectTogether(reads: readonly TableRead[]): Promise<Row[][]> {
+    const values: Value[] = [];
+    const parts = reads.map((read, i) => `(${columnArraysSql(read, values)}) t${i}`);
+    const sql = `select * from ${parts.join(', ')}`;
+    const [arrays = []] = await readRows(this.pool, statementName(sql), sql, values);
+    let next = 0;
+    return reads.map((read) => {
+      const first = next;
+      next += columnsToRead(read).length;
+      return rowsFromArrays(read, arrays.slice(first, next));
     });
   }
 }
 
-class TableRows implements RowSource {
-  constructor(private readonly client: Pool | PoolClient) {}
+/** All columns but those whose value the read says itself. */
+const columnsToRead = ({ table, where }: TableRead): string[] =>
+  Object.keys(table.columns).filter((column) => !(column in where));
 
-  together<T>(_tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T> {
-    return work(this);
-  }
+function columnArraysSql(read: TableRead, values: Value[]): string {
+  const { table, where, range, orderBy, descending, limit } = read;
+  const bind = (value: Value) => `$${values.push(value)}`;
+  const conditions = Object.entries(where).map(([column, value]) => `${quote(column)} = ${bind(value)}`);
+  if (range?.from !== undefined) conditions.push(`${quote(range.column)} >= ${bind(range.from)}`);
+  if (range?.to !== undefined) conditions.push(`${quote(range.column)} <= ${bind(range.to)}`);
+  const columns = columnsToRead(read);
+  return (
+    `select ${columns.map((column) => `json_agg(${quote(column)})`).join(', ')} from (` +
+    `select ${columns.map(quote).join(', ')} from ${table.schema}.${table.name}` +
+    ` where ${conditions.join(' and ') || 'true'}` +
+    ` order by ${orderBy.map((column) => quote(column) + (descending ? ' desc' : '')).join(', ')}` +
+    (limit === undefined ? '' : ` limit ${bind(limit)}`) +
+    `) ordered`
+  );
+}
 
-  async select(read: TableRead): Promise<Row[]> {
-    const { table, where, range, orderBy, descending, limit } = read;
-    const values: Value[] = [];
-    const bind = (value: Value) => `$${values.push(value)}`;
-    const conditions = Object.entries(where).map(([column, value]) => `${quote(column)} = ${bind(value)}`);
-    if (range?.from !== undefined) conditions.push(`${quote(range.column)} >= ${bind(range.from)}`);
-    if (range?.to !== undefined) conditions.push(`${quote(range.column)} <= ${bind(range.to)}`);
-    const columns = Object.keys(table.columns);
-    const sql =
-      `select ${columns.map(quote).join(', ')} from ${table.schema}.${table.name}` +
-      ` where ${conditions.join(' and ') || 'true'}` +
-      ` order by ${orderBy.map((column) => quote(column) + (descending ? ' desc' : '')).join(', ')}` +
-      (limit === undefined ? '' : ` limit ${bind(limit)}`);
-    const query = { name: statementName(sql), text: sql, values, rowMode: 'array' as const, types: asText };
-    const { rows } = await this.client.query<TextRow>(query);
-    return rows.map((row) => rowFromText(table, columns, row));
-  }
+function rowsFromArrays(read: TableRead, arrays: readonly (string | null)[]): Row[] {
+  const columns = columnsToRead(read);
+  const values = arrays.map((json, i) => {
+    const array = json === null ? [] : (JSON.parse(json) as Value[]);
+    const type = read.table.columns[columns[i] as string];
+    return type === 'timestamptz'
+      ? array.map((time) => time && timestampFromPostgres(time as string))
+      : array;
+  });
+  return Array.from({ length: values[0]?.length ?? 0 }, (_, n) => {
+    const row: Record<string, Value> = { ...read.where };
+    for (let i = 0; i < columns.length; i++) row[columns[i] as string] = values[i]?.[n] ?? null;
+    return row;
+  });
 }
 
 /** The texts are a handful for each table, so each can have a name to be prepared under. */
@@ -110,8 +119,8 @@ export function rowFromText(
 export class MemoryRows implements RowSource {
   constructor(private readonly tables: ReadonlyMap<TableDefinition, MemoryTable>) {}
 
-  together<T>(_tables: readonly TableDefinition[], work: (moment: RowSource) => Promise<T>): Promise<T> {
-    return work(this);
+  selectTogether(reads: readonly TableRead[]): Promise<Row[][]> {
+    return Promise.all(reads.map((read) => this.select(read)));
   }
 
   select({ table, where, range, orderBy, descending, limit }: TableRead): Promise<Row[]> {

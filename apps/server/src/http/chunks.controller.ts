@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Post, Put, UseInterceptors } from '@nestjs/common';
+import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import {
@@ -14,7 +14,7 @@ import {
 } from '#lib/flight';
 import { IsId, Optional } from '#lib/platform';
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
-import { Answers, PositionHeader } from './answer.js';
+import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
 import { AsOf } from './queries.js';
 
@@ -36,7 +36,6 @@ class TransactionBody {
 /** Route chunks, and several changes at once. */
 @ApiTags('route chunks')
 @Controller('v1/flights/:id')
-@UseInterceptors(PositionHeader)
 export class ChunksController {
   constructor(
     private readonly commands: CommandBus,

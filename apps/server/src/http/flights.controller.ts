@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Patch, Post, Put, Res, UseInterceptors } from '@nestjs/common';
+import { Controller, Delete, Get, Patch, Post, Put, Res } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
@@ -19,13 +19,12 @@ import {
   type CommandOptions,
   type ReadOptions,
 } from '#lib/flight';
-import { Answers, PositionHeader, setPosition } from './answer.js';
+import { Answers, setPosition } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
 import { AsOf } from './queries.js';
 
 @ApiTags('flights')
 @Controller('v1')
-@UseInterceptors(PositionHeader)
 export class FlightsController {
   constructor(
     private readonly commands: CommandBus,

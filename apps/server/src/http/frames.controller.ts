@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Post, Put, UseInterceptors } from '@nestjs/common';
+import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import {
@@ -20,7 +20,7 @@ import {
   type ReadOptions,
 } from '#lib/flight';
 import { Optional } from '#lib/platform';
-import { Answers, PositionHeader } from './answer.js';
+import { Answers } from './answer.js';
 import {
   FrameId,
   Freshness,
@@ -47,7 +47,6 @@ class ImageInPath extends ImageMetadata {
 /** What the camera frames of a flight gave: results, headings and images. */
 @ApiTags('frames')
 @Controller('v1/flights/:id')
-@UseInterceptors(PositionHeader)
 export class FramesController {
   constructor(
     private readonly commands: CommandBus,

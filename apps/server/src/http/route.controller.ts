@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Patch, Post, Put, UseInterceptors } from '@nestjs/common';
+import { Controller, Delete, Get, Patch, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import {
@@ -17,14 +17,13 @@ import {
   type CommandOptions,
   type ReadOptions,
 } from '#lib/flight';
-import { Answers, PositionHeader } from './answer.js';
+import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
 import { AsOf, WaypointsQuery } from './queries.js';
 
 /** Waypoints and geofences. */
 @ApiTags('route')
 @Controller('v1/flights/:id')
-@UseInterceptors(PositionHeader)
 export class RouteController {
   constructor(
     private readonly commands: CommandBus,

@@ -1,17 +1,8 @@
-import {
-  Controller,
-  Get,
-  Header,
-  Injectable,
-  type CallHandler,
-  type ExecutionContext,
-  type NestInterceptor,
-} from '@nestjs/common';
+import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { onResponseHookHandler } from 'fastify';
 import pg from 'pg';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { finalize, type Observable } from 'rxjs';
 import { Flights, type CommandObserver } from '#lib/flight';
 import { Projector } from '#lib/projections';
 import { ProjectionLag } from './projection-lag.js';
@@ -37,7 +28,7 @@ export class CommandTimer {
 @Injectable()
 export class Metrics {
   readonly registry = new Registry();
-  readonly requests = new Histogram({
+  readonly #requests = new Histogram({
     name: 'waylog_http_request_seconds',
     help: 'Time to answer a request, by route.',
     labelNames: ['method', 'route', 'status'],
@@ -93,25 +84,16 @@ export class Metrics {
       },
     });
   }
-}
 
-/** Times every request under the pattern of its route, so that ids do not become labels. */
-@Injectable()
-export class RequestTimer implements NestInterceptor {
-  constructor(private readonly metrics: Metrics) {}
-
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const http = context.switchToHttp();
-    const request = http.getRequest<FastifyRequest>();
-    const stop = this.metrics.requests.startTimer({
-      method: request.method,
-      route: request.routeOptions.url ?? 'unknown',
-    });
-    const reply = http.getResponse<FastifyReply>();
-    return next
-      .handle()
-      .pipe(finalize(() => reply.raw.once('close', () => stop({ status: reply.statusCode }))));
-  }
+  /** Times a request under the pattern of its route, so that ids do not become labels. */
+  readonly onResponse: onResponseHookHandler = (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    this.#requests.observe(
+      { method: request.method, route, status: reply.statusCode },
+      reply.elapsedTime / 1_000,
+    );
+    done();
+  };
 }
 
 @ApiExcludeController()

@@ -40,28 +40,20 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, options }: GetFlight): Promise<FlightView> {
-    const flight = await this.reads.ofFlight(flightId, options, (source) =>
-      source.together([flightsTable, waypointsTable, geofencesTable], async (moment) => {
-        const [details] = await moment.select({
-          table: flightsTable,
-          where: { id: flightId },
-          orderBy: ['id'],
-        });
-        if (!details) return undefined;
-        const of = { flight_id: flightId };
-        const waypoints = await moment.select({
-          table: waypointsTable,
-          where: of,
-          orderBy: ['timestamp', 'id'],
-        });
-        const geofences = await moment.select({ table: geofencesTable, where: of, orderBy: ['id'] });
-        return {
-          ...flightSummary(details),
-          waypoints: waypoints.map(waypointView),
-          geofences: geofences.map(geofenceView),
-        };
-      }),
-    );
+    const of = { flight_id: flightId };
+    const flight = await this.reads.ofFlight(flightId, options, async (source) => {
+      const [[details] = [], waypoints = [], geofences = []] = await source.selectTogether([
+        { table: flightsTable, where: { id: flightId }, orderBy: ['id'] },
+        { table: waypointsTable, where: of, orderBy: ['timestamp', 'id'] },
+        { table: geofencesTable, where: of, orderBy: ['id'] },
+      ]);
+      if (!details) return undefined;
+      return {
+        ...flightSummary(details),
+        waypoints: waypoints.map(waypointView),
+        geofences: geofences.map(geofenceView),
+      };
+    });
     return flight as FlightView;
   }
 }
