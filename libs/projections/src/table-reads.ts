@@ -78,18 +78,19 @@ function columnArraysSql(read: TableRead, values: Value[]): string {
 
 function rowsFromArrays(read: TableRead, arrays: readonly (string | null)[]): Row[] {
   const columns = columnsToRead(read);
-  const values = arrays.map((json, i) => {
-    const array = json === null ? [] : (JSON.parse(json) as Value[]);
-    const type = read.table.columns[columns[i] as string];
-    return type === 'timestamptz'
-      ? array.map((time) => time && timestampFromPostgres(time as string))
-      : array;
-  });
-  return Array.from({ length: values[0]?.length ?? 0 }, (_, n) => {
-    const row: Record<string, Value> = { ...read.where };
-    for (let i = 0; i < columns.length; i++) row[columns[i] as string] = values[i]?.[n] ?? null;
-    return row;
-  });
+  // Rows are copies of one that has every column: adding columns by name to each costs V8 twenty times as much.
+  const blank: Record<string, Value> = { ...read.where };
+  for (const column of columns) blank[column] = null;
+  const values = arrays.map((json) => JSON.parse(json ?? '[]') as Value[]);
+  const rows = (values[0] ?? []).map(() => ({ ...blank }));
+  for (const [i, column] of columns.entries()) {
+    const isTime = read.table.columns[column] === 'timestamptz';
+    values[i]?.forEach((value, n) => {
+      const row = rows[n] as Record<string, Value>;
+      row[column] = isTime && value !== null ? timestampFromPostgres(value as string) : value;
+    });
+  }
+  return rows;
 }
 
 /** The texts are a handful for each table, so each can have a name to be prepared under. */
