@@ -30,6 +30,7 @@ export class EventLog1790000001000 implements MigrationInterface {
         recorded_at timestamptz not null,
         -- json, not jsonb: the very text that was recorded comes back, and is cheaper to write and to read.
         data json not null,
+        -- Without commandId where it is the event's id, and without correlationId and causationId where they are the command's.
         metadata json not null,
         unique (stream_key, revision)
       )`);
@@ -168,8 +169,7 @@ const appendFunction = `
  * p_revisions[n]. It answers the position before the first event, the others follow without a gap; or null, with nothing
  * recorded, when any of the streams is not at its expected revision: then log.append finds out which, and why.
  *
- * Measured side by side on two cores, one event in each of 64 streams: 1.5 ms a call against 2.9 ms; one event: 0.5 against
- * 0.9 ms. What it leaves out is the creation of streams, the joins by name, and the search for repeats.
+ * What it leaves out is the creation of streams, the joins by name, and the search for repeats.
  */
 const appendExpectedFunction = `
   create function log.append_expected(
@@ -188,10 +188,12 @@ const appendExpectedFunction = `
     perform pg_advisory_xact_lock(${APPEND_LOCK});
     v_now := date_trunc('milliseconds', clock_timestamp());
 
+    -- Not "order by revision desc limit 1" without a lower bound: that reads the whole last index page of each stream, and
+    -- cost more than a quarter of the call.
     if exists (
       select from unnest(p_keys, p_expected) as r (key, expected)
        where r.expected is distinct from
-             (select e.revision from log.events e where e.stream_key = r.key order by e.revision desc limit 1)
+             (select max(e.revision) from log.events e where e.stream_key = r.key and e.revision >= r.expected)
     ) then
       return null;
     end if;

@@ -1,9 +1,16 @@
 import { LRUCache } from 'lru-cache';
-import { v7 as uuidv7 } from 'uuid';
 import { conflict, unavailable, WaylogError } from '#lib/platform';
-import type { EventStore, ExpectedRevision, JsonObject, NewEvent, RecordedEvent } from '../event-store.js';
+import type {
+  EventMetadata,
+  EventStore,
+  ExpectedRevision,
+  JsonObject,
+  NewEvent,
+  RecordedEvent,
+} from '../event-store.js';
 import { schemaVersionOf, type Upcasters } from '../upcasting.js';
 import type { Appended, CommandContext, Decided, Decider, Decision, DomainEvent } from './decider.js';
+import { newEventId } from './event-id.js';
 import { decodeState, encodeState } from './snapshot-codec.js';
 
 export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
@@ -62,6 +69,11 @@ type Verdict =
   | { kind: 'remembered'; remembered: Remembered }
   | { kind: 'repeats'; index: number }
   | { kind: 'decided'; events: number; answer: object };
+
+const NO_ANSWER: object = Object.freeze({});
+const hasContent = (answer: object): boolean => answer !== NO_ANSWER && Object.keys(answer).length > 0;
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 const MAX_BATCH_COMMANDS = 1_000;
 const MAX_BATCH_EVENTS = 5_000;
@@ -136,7 +148,18 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
     this.#pending++;
     return new Promise<Appended & Answer>((resolve, reject) => {
-      const pending = { decide, context, resolve: resolve as Pending<State, Event>['resolve'], reject };
+      const pending: Pending<State, Event> = {
+        decide,
+        context,
+        resolve: (result) => {
+          resolve(result as Appended & Answer);
+          this.#answered();
+        },
+        reject: (error) => {
+          reject(error);
+          this.#answered();
+        },
+      };
       const mailbox = this.#mailboxes.get(id);
       if (mailbox) {
         mailbox.waiting.push(pending);
@@ -145,10 +168,12 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         this.#mailboxes.set(id, opened);
         void this.#run(id, opened);
       }
-    }).finally(() => {
-      this.#pending--;
-      if (this.#pending === 0) for (const drained of this.#drained.splice(0)) drained();
     });
+  }
+
+  #answered(): void {
+    this.#pending--;
+    if (this.#pending === 0) for (const drained of this.#drained.splice(0)) drained();
   }
 
   /** Refuses new commands and waits until every accepted one has its answer. */
@@ -257,7 +282,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       // From here on nothing may be refused: a defect in a fold fails the batch, with nothing recorded.
       const { events: news, answer }: Decided<Event, object> = isDecided(decided)
         ? decided
-        : { events: decided, answer: {} };
+        : { events: decided, answer: NO_ANSWER };
       for (const event of this.#newEvents(news, context, answer)) events.push(event);
       for (const fact of news) facts.push(fact);
       verdicts.push({ kind: 'decided', events: news.length, answer });
@@ -270,28 +295,19 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   #newEvents(facts: readonly Event[], context: CommandContext, answer: object): NewEvent[] {
+    const { command, actor = 'unknown' } = context;
     let commandId = context.commandId;
     return facts.map(({ type, data }, i) => {
-      const id = uuidv7();
+      const id = newEventId();
       commandId ??= id;
-      return {
-        id,
-        type,
-        schemaVersion: schemaVersionOf(this.#options.upcasters, type),
-        data,
-        metadata: {
-          commandId,
-          command: context.command,
-          correlationId: context.correlationId ?? commandId,
-          causationId: context.causationId ?? commandId,
-          actor: context.actor ?? 'unknown',
-          ...(context.commandId !== undefined && context.fingerprint && { fingerprint: context.fingerprint }),
-          // Kept for the repeat of the command, which must answer the same.
-          ...(context.commandId !== undefined &&
-            i === facts.length - 1 &&
-            Object.keys(answer).length > 0 && { answer: answer as JsonObject }),
-        },
-      };
+      const { correlationId = commandId, causationId = commandId } = context;
+      const metadata: Writable<EventMetadata> = { commandId, command, correlationId, causationId, actor };
+      if (context.commandId !== undefined) {
+        if (context.fingerprint) metadata.fingerprint = context.fingerprint;
+        // Kept for the repeat of the command, which must answer the same.
+        if (i === facts.length - 1 && hasContent(answer)) metadata['answer'] = answer as JsonObject;
+      }
+      return { id, type, schemaVersion: schemaVersionOf(this.#options.upcasters, type), data, metadata };
     });
   }
 
@@ -334,7 +350,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
               ...(fingerprint && { fingerprint }),
               revision: entry.revision,
               position: entry.position,
-              ...(Object.keys(verdict.answer).length > 0 && { answer: verdict.answer }),
+              ...(hasContent(verdict.answer) && { answer: verdict.answer }),
             };
             if (verdict.events > 0) entry.commands.set(commandId, remembered);
             else this.#noNews.set(`${id} ${commandId}`, remembered);

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import { readRows, timestampFromPostgres, type TextRow } from '#lib/platform';
-import type { EventMetadata, JsonObject, RecordedEvent } from '../event-store.js';
+import type { JsonObject, RecordedEvent } from '../event-store.js';
+import { decodeMetadata } from './metadata.js';
 
 const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
 
@@ -60,6 +61,6 @@ function recordedEvent(row: TextRow): RecordedEvent {
     schemaVersion: Number(version),
     recordedAt: timestampFromPostgres(recordedAt as string),
     data: JSON.parse(data as string) as JsonObject,
-    metadata: JSON.parse(metadata as string) as EventMetadata,
+    metadata: decodeMetadata(id as string, metadata as string),
   };
 }
