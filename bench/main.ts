@@ -5,12 +5,16 @@ import { parseArgs } from 'node:util';
 import { runBenchmark, sql, type Benchmark } from './bench.js';
 import { isMet, median, readable, type Figure } from './measure.js';
 import { p1 } from './p1-many-flights.js';
+import { p2 } from './p2-one-flight.js';
+import { p3 } from './p3-one-caller.js';
 import { p7 } from './p7-rest.js';
 import { p9 } from './p9-memory.js';
 import { referenceFigures } from './reference-figures.js';
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   p1,
+  p2,
+  p3,
   p7,
   p9: p9(1),
   'p9-long': p9(10),

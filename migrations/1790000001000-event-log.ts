@@ -78,7 +78,6 @@ const appendFunction = `
   language plpgsql volatile as $append$
   declare
     v_head bigint;
-    v_last bigint;
     v_now timestamptz;
   begin
     -- Each statement below must see what was committed before the lock was granted.
@@ -155,11 +154,6 @@ const appendFunction = `
       from judged j
       left join firsts f using (stream_key)
      order by j.n;
-
-    select max(e.position) into v_last from log.events e;
-    if v_last > v_head then
-      perform pg_notify('waylog_events', v_last::text);
-    end if;
   end
   $append$`;
 
@@ -180,6 +174,7 @@ const appendExpectedFunction = `
   language plpgsql volatile as $append$
   declare
     v_head bigint;
+    v_moved boolean;
     v_now timestamptz;
   begin
     if current_setting('transaction_isolation') <> 'read committed' then
@@ -188,23 +183,24 @@ const appendExpectedFunction = `
     perform pg_advisory_xact_lock(${APPEND_LOCK});
     v_now := date_trunc('milliseconds', clock_timestamp());
 
-    -- Not "order by revision desc limit 1" without a lower bound: that reads the whole last index page of each stream, and
-    -- cost more than a quarter of the call.
-    if exists (
-      select from unnest(p_keys, p_expected) as r (key, expected)
-       where r.expected is distinct from
-             (select max(e.revision) from log.events e where e.stream_key = r.key and e.revision >= r.expected)
-    ) then
+    -- The end of each stream is looked for from the expected revision on: "order by revision desc limit 1" alone reads the
+    -- whole last index page of the stream, and cost more than a quarter of the call.
+    select coalesce(max(e.position), 0),
+           exists (select from unnest(p_keys, p_expected) as r (key, expected)
+                    where r.expected is distinct from
+                          (select max(e.revision) from log.events e
+                            where e.stream_key = r.key and e.revision >= r.expected))
+      into v_head, v_moved
+      from log.events e;
+    if v_moved then
       return null;
     end if;
 
-    select coalesce(max(e.position), 0) into v_head from log.events e;
     insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata)
     select v_head + i.n, i.key, i.revision, i.id, i.type, i.version, v_now, i.data::json, i.metadata::json
       from rows from (unnest(p_event_keys), unnest(p_revisions), unnest(p_ids), string_to_table(p_types, E'\\n'),
                       unnest(p_versions), string_to_table(p_data, E'\\n'), string_to_table(p_metadata, E'\\n'))
            with ordinality as i (key, revision, id, type, version, data, metadata, n);
-    perform pg_notify('waylog_events', (v_head + cardinality(p_ids))::text);
     return v_head;
   end
   $append$`;
