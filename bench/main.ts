@@ -8,6 +8,7 @@ import { p1 } from './p1-many-flights.js';
 import { p2 } from './p2-one-flight.js';
 import { p3 } from './p3-one-caller.js';
 import { p7 } from './p7-rest.js';
+import { p8 } from './p8-growth.js';
 import { p9 } from './p9-memory.js';
 import { referenceFigures } from './reference-figures.js';
 
@@ -16,6 +17,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   p2,
   p3,
   p7,
+  p8,
   p9: p9(1),
   'p9-long': p9(10),
   'reference-figures': referenceFigures,
