@@ -4,6 +4,7 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { runBenchmark, sql, type Benchmark } from './bench.js';
 import { isMet, median, readable, type Figure } from './measure.js';
+import { ordering } from './ordering.js';
 import { p1 } from './p1-many-flights.js';
 import { p2 } from './p2-one-flight.js';
 import { p3 } from './p3-one-caller.js';
@@ -20,6 +21,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   p8,
   p9: p9(1),
   'p9-long': p9(10),
+  ordering,
   'reference-figures': referenceFigures,
 };
 
