@@ -43,7 +43,7 @@ export const ordering: Benchmark = {
           strategy,
           String(firstStream),
           String(STREAMS),
-          String(callers),
+          String(IN_FLIGHT),
         ]);
         firstStream += IN_FLIGHT * STREAMS;
         return worker;
