@@ -2,12 +2,14 @@ import type { Pool } from 'pg';
 import { readRows, timestampFromPostgres, type TextRow } from '#lib/platform';
 import type { EventMetadata, JsonObject, RecordedEvent } from '../event-store.js';
 
-const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
+const eventColumns = `e.position, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
+const columns = `${eventColumns}, s.stream_id`;
 
+// Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page.
 const streamSql = `
-  select ${columns}
-    from log.streams s join log.events e using (stream_key)
-   where s.stream_id = $1 and e.revision between $2 and $3
+  select ${eventColumns}
+    from log.events e
+   where e.stream_key = (select stream_key from log.streams where stream_id = $1) and e.revision between $2 and $3
    order by e.revision
    limit $4`;
 
@@ -29,14 +31,15 @@ const backlogSql = `
     from log.events`;
 
 export async function readStreamPage(pool: Pool, streamId: string, from: number, to: number, limit: number) {
-  return (await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit])).map(recordedEvent);
+  const rows = await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit]);
+  return rows.map((row) => recordedEvent(row, streamId));
 }
 
 export async function readAllPage(pool: Pool, after: string, limit: number, types?: readonly string[]) {
   const rows = types
     ? await readRows(pool, 'log.read-all-of-types', allOfTypesSql, [after, limit, types])
     : await readRows(pool, 'log.read-all', allSql, [after, limit]);
-  return rows.map(recordedEvent);
+  return rows.map((row) => recordedEvent(row, row[8] as string));
 }
 
 export async function readHead(pool: Pool): Promise<string> {
@@ -49,11 +52,11 @@ export async function readBacklog(pool: Pool, after: string) {
   return { events: Math.max(0, Number(events)), since: since ? timestampFromPostgres(since) : undefined };
 }
 
-function recordedEvent(row: TextRow): RecordedEvent {
-  const [position, streamId, revision, id, type, version, recordedAt, data, metadata] = row as string[];
+function recordedEvent(row: TextRow, streamId: string): RecordedEvent {
+  const [position, revision, id, type, version, recordedAt, data, metadata] = row as string[];
   return {
     position: position as string,
-    streamId: streamId as string,
+    streamId,
     revision: Number(revision),
     id: id as string,
     type: type as string,
