@@ -32,14 +32,14 @@ const backlogSql = `
 
 export async function readStreamPage(pool: Pool, streamId: string, from: number, to: number, limit: number) {
   const rows = await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit]);
-  return rows.map((row) => recordedEvent(row, streamId));
+  return rows.map(recordedEvents(() => streamId));
 }
 
 export async function readAllPage(pool: Pool, after: string, limit: number, types?: readonly string[]) {
   const rows = types
     ? await readRows(pool, 'log.read-all-of-types', allOfTypesSql, [after, limit, types])
     : await readRows(pool, 'log.read-all', allSql, [after, limit]);
-  return rows.map((row) => recordedEvent(row, row[8] as string));
+  return rows.map(recordedEvents((row) => row[8] as string));
 }
 
 export async function readHead(pool: Pool): Promise<string> {
@@ -52,17 +52,24 @@ export async function readBacklog(pool: Pool, after: string) {
   return { events: Math.max(0, Number(events)), since: since ? timestampFromPostgres(since) : undefined };
 }
 
-function recordedEvent(row: TextRow, streamId: string): RecordedEvent {
-  const [position, revision, id, type, version, recordedAt, data, metadata] = row as string[];
-  return {
-    position: position as string,
-    streamId,
-    revision: Number(revision),
-    id: id as string,
-    type: type as string,
-    schemaVersion: Number(version),
-    recordedAt: timestampFromPostgres(recordedAt as string),
-    data: JSON.parse(data as string) as JsonObject,
-    metadata: JSON.parse(metadata as string) as EventMetadata,
+/** Makes events of rows that come one after another. */
+function recordedEvents(streamIdOf: (row: TextRow) => string): (row: TextRow) => RecordedEvent {
+  // What was recorded together has the same time: it is the same text for up to thousands of rows.
+  let timeText = '';
+  let time = '';
+  return (row) => {
+    const [position, revision, id, type, version, recordedAt, data, metadata] = row as string[];
+    if (recordedAt !== timeText) time = timestampFromPostgres((timeText = recordedAt as string));
+    return {
+      position: position as string,
+      streamId: streamIdOf(row),
+      revision: Number(revision),
+      id: id as string,
+      type: type as string,
+      schemaVersion: Number(version),
+      recordedAt: time,
+      data: JSON.parse(data as string) as JsonObject,
+      metadata: JSON.parse(metadata as string) as EventMetadata,
+    };
   };
 }
