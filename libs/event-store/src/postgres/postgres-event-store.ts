@@ -60,7 +60,7 @@ export class PostgresEventStore implements EventStore {
   }
 
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
-    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 1_000 } = options;
+    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 500 } = options;
     const read = (from: number) =>
       readAhead(readStreamPage(this.#pool, streamId, from, toRevision, pageSize));
     let ahead = read(fromRevision);

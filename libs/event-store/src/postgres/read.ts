@@ -1,17 +1,19 @@
 import type { Pool } from 'pg';
-import { readRows, timestampFromPostgres, type TextRow } from '#lib/platform';
+import { readRows, timestampFromPostgres, type TextRow, type Timestamp } from '#lib/platform';
 import type { EventMetadata, JsonObject, RecordedEvent } from '../event-store.js';
 
-const eventColumns = `e.position, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
-const columns = `${eventColumns}, s.stream_id`;
+const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
 
-// Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page.
+// Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page. And one row for the page, a
+// text for each column: a replay takes half of this process's time that 10,000 rows of eight texts take.
 const streamSql = `
-  select ${eventColumns}
-    from log.events e
-   where e.stream_key = (select stream_key from log.streams where stream_id = $1) and e.revision between $2 and $3
-   order by e.revision
-   limit $4`;
+  select string_agg(position::text, ','), min(revision), string_agg(id::text, ','), string_agg(type, E'\\n'),
+         string_agg(schema_version::text, ','), string_agg(recorded_at::text, ','), json_agg(data), json_agg(metadata)
+    from (select *
+            from log.events
+           where stream_key = (select stream_key from log.streams where stream_id = $1) and revision between $2 and $3
+           order by revision
+           limit $4) e`;
 
 const allSql = `
   select ${columns}
@@ -30,16 +32,47 @@ const backlogSql = `
   select coalesce(max(position), 0) - $1::bigint, (select recorded_at from log.events where position > $1 order by position limit 1)
     from log.events`;
 
-export async function readStreamPage(pool: Pool, streamId: string, from: number, to: number, limit: number) {
-  const rows = await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit]);
-  return rows.map(recordedEvents(() => streamId));
+/** Pages are bounded by what one text may hold, in PostgreSQL and in V8: some 500 events of a megabyte. */
+export async function readStreamPage(
+  pool: Pool,
+  streamId: string,
+  from: number,
+  to: number,
+  limit: number,
+): Promise<RecordedEvent[]> {
+  const [row] = await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit]);
+  if (!row?.[0]) return [];
+  const [positions, first, ids, types, versions, times, data, metadata] = row as string[];
+  const lists = {
+    ids: split(ids),
+    types: split(types, '\n'),
+    versions: split(versions),
+    times: split(times),
+  };
+  const bodies = JSON.parse(data as string) as JsonObject[];
+  const contexts = JSON.parse(metadata as string) as EventMetadata[];
+  const timestamp = timestamps();
+  return split(positions).map((position, i) => ({
+    position,
+    streamId,
+    revision: Number(first) + i,
+    id: lists.ids[i] as string,
+    type: lists.types[i] as string,
+    schemaVersion: Number(lists.versions[i]),
+    recordedAt: timestamp(lists.times[i] as string),
+    data: bodies[i] as JsonObject,
+    metadata: contexts[i] as EventMetadata,
+  }));
 }
+
+const split = (text: string | undefined, separator = ','): string[] => (text ?? '').split(separator);
 
 export async function readAllPage(pool: Pool, after: string, limit: number, types?: readonly string[]) {
   const rows = types
     ? await readRows(pool, 'log.read-all-of-types', allOfTypesSql, [after, limit, types])
     : await readRows(pool, 'log.read-all', allSql, [after, limit]);
-  return rows.map(recordedEvents((row) => row[8] as string));
+  const timestamp = timestamps();
+  return rows.map((row) => recordedEvent(row, timestamp));
 }
 
 export async function readHead(pool: Pool): Promise<string> {
@@ -52,24 +85,24 @@ export async function readBacklog(pool: Pool, after: string) {
   return { events: Math.max(0, Number(events)), since: since ? timestampFromPostgres(since) : undefined };
 }
 
-/** Makes events of rows that come one after another. */
-function recordedEvents(streamIdOf: (row: TextRow) => string): (row: TextRow) => RecordedEvent {
-  // What was recorded together has the same time: it is the same text for up to thousands of rows.
-  let timeText = '';
-  let time = '';
-  return (row) => {
-    const [position, revision, id, type, version, recordedAt, data, metadata] = row as string[];
-    if (recordedAt !== timeText) time = timestampFromPostgres((timeText = recordedAt as string));
-    return {
-      position: position as string,
-      streamId: streamIdOf(row),
-      revision: Number(revision),
-      id: id as string,
-      type: type as string,
-      schemaVersion: Number(version),
-      recordedAt: time,
-      data: JSON.parse(data as string) as JsonObject,
-      metadata: JSON.parse(metadata as string) as EventMetadata,
-    };
+function recordedEvent(row: TextRow, timestamp: (text: string) => string): RecordedEvent {
+  const [position, streamId, revision, id, type, version, recordedAt, data, metadata] = row as string[];
+  return {
+    position: position as string,
+    streamId: streamId as string,
+    revision: Number(revision),
+    id: id as string,
+    type: type as string,
+    schemaVersion: Number(version),
+    recordedAt: timestamp(recordedAt as string),
+    data: JSON.parse(data as string) as JsonObject,
+    metadata: JSON.parse(metadata as string) as EventMetadata,
   };
+}
+
+/** Reads times one after another: what was recorded together has the same, thousands of rows in a row. */
+function timestamps(): (text: string) => Timestamp {
+  let last = '';
+  let time = '';
+  return (text) => (text === last ? time : (time = timestampFromPostgres((last = text))));
 }
