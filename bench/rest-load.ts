@@ -86,8 +86,11 @@ export interface RestLoad {
   paced(seconds: number): Promise<Measured>;
 }
 
-/** 100 flights with 100 waypoints, each on a connection of its own, and ten larger ones that are only read. */
-export async function restLoad(bench: Bench, server: ServerProcess): Promise<RestLoad> {
+/**
+ * 100 flights with 100 waypoints, each on a connection of its own, and ten larger ones that are only read; their ids
+ * begin with `ids`.
+ */
+export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): Promise<RestLoad> {
   goFirst();
   const open = async (count: number) => {
     const connections = await Promise.all(
@@ -98,7 +101,7 @@ export async function restLoad(bench: Bench, server: ServerProcess): Promise<Res
   };
   const flights = (await open(FLIGHTS)).map((connection, i) => ({
     connection,
-    path: `/v1/flights/flight-${i}`,
+    path: `/v1/flights/${ids}flight-${i}`,
     // Not in step with the others.
     n: i,
   }));
@@ -109,12 +112,12 @@ export async function restLoad(bench: Bench, server: ServerProcess): Promise<Res
 
   await Promise.all(
     flights.map(async ({ connection, path }, i) => {
-      await connection.send('POST', '/v1/flights', flight(`flight-${i}`, WAYPOINTS));
+      await connection.send('POST', '/v1/flights', flight(`${ids}flight-${i}`, WAYPOINTS));
       await connection.send('PUT', `${path}/headings/0`, { heading: 0, timestamp: time(0) });
     }),
   );
   for (let i = 0; i < LARGE_FLIGHTS; i++)
-    await planners[0]?.send('POST', '/v1/flights', flight(`large-${i}`, LARGE));
+    await planners[0]?.send('POST', '/v1/flights', flight(`${ids}large-${i}`, LARGE));
   await waitForTables(server.url);
 
   const measure = async (
@@ -200,10 +203,10 @@ export async function restLoad(bench: Bench, server: ServerProcess): Promise<Res
             }
           }),
           steadily(LARGE_READS_A_SECOND, end, () =>
-            planner(GET_LARGE, 'GET', `/v1/flights/large-${read++ % LARGE_FLIGHTS}`),
+            planner(GET_LARGE, 'GET', `/v1/flights/${ids}large-${read++ % LARGE_FLIGHTS}`),
           ),
           steadily(CREATIONS_A_SECOND, end, () =>
-            planner(CREATE, 'POST', '/v1/flights', flight(`created-${created++}`, WAYPOINTS)),
+            planner(CREATE, 'POST', '/v1/flights', flight(`${ids}created-${created++}`, WAYPOINTS)),
           ),
         ]);
       }, seconds),

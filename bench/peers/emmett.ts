@@ -45,12 +45,20 @@ export const emmett: OpenWriter = async (url, flights) => {
     name: 'Emmett 0.42',
     write: async (flightId, _caller, n) => {
       const expected = owned ? versions.get(flightId) : undefined;
-      const { nextExpectedStreamVersion } = await store.appendToStream(
-        `flight-${flightId}`,
-        [{ type: 'FrameResultSaved', data: frame(n) }],
-        expected === undefined ? undefined : { expectedStreamVersion: expected },
-      );
-      versions.set(flightId, nextExpectedStreamVersion);
+      for (;;) {
+        try {
+          const { nextExpectedStreamVersion } = await store.appendToStream(
+            `flight-${flightId}`,
+            [{ type: 'FrameResultSaved', data: frame(n) }],
+            expected === undefined ? undefined : { expectedStreamVersion: expected },
+          );
+          versions.set(flightId, nextExpectedStreamVersion);
+          return;
+        } catch (error) {
+          // On a stream that others write to it refuses also without an expectation; its command handler tries again.
+          if (owned || (error as { errorCode?: number }).errorCode !== 412) throw error;
+        }
+      }
     },
     close: () => store.close(),
   };

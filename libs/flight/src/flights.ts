@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { validate, WaylogError, type Timestamp } from '#lib/platform';
-import type { DecisionStreams } from '#lib/event-store';
+import type { CommandContext, DecisionStreams } from '#lib/event-store';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
 import type { Flight } from './flight.js';
@@ -27,31 +27,27 @@ export class Flights {
     const end = (outcome: CommandOutcome) =>
       this.observe(slice.command.name, outcome, (performance.now() - began) / 1_000);
     try {
-      const result = await this.#decide(slice, command);
+      validate(slice.command, command);
+      const { flightId, commandId, correlationId, causationId, actor } = command;
+      const context: Writable<CommandContext> = { command: slice.command.name };
+      if (commandId) {
+        context.commandId = commandId;
+        context.fingerprint = fingerprintOf(command);
+      }
+      if (correlationId) context.correlationId = correlationId;
+      if (causationId) context.causationId = causationId;
+      if (actor) context.actor = actor;
+      const result = await this.streams.change(flightId, slice.decide(command, this.now()), context);
       end('done');
-      return result;
+      return { flightId, ...result };
     } catch (error) {
       end(error instanceof WaylogError && error.kind !== 'unavailable' ? 'refused' : 'failed');
       throw error;
     }
   }
-
-  async #decide<C extends FlightCommand<Answer>, Answer extends object>(
-    { command: type, decide }: Slice<C, Answer>,
-    command: C,
-  ): Promise<CommandResult & Answer> {
-    validate(type, command);
-    const { flightId, commandId, correlationId, causationId, actor } = command;
-    const result = await this.streams.change(flightId, decide(command, this.now()), {
-      command: type.name,
-      ...(commandId && { commandId, fingerprint: fingerprintOf(command) }),
-      ...(correlationId && { correlationId }),
-      ...(causationId && { causationId }),
-      ...(actor && { actor }),
-    });
-    return { flightId, ...result };
-  }
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** What a command says, but for who sends it in answer to what: the same for a repeat, whatever the order of its fields. */
 function fingerprintOf(command: FlightCommand): string {

@@ -1,9 +1,16 @@
 import { LRUCache } from 'lru-cache';
-import { v7 as uuidv7 } from 'uuid';
 import { conflict, unavailable, WaylogError } from '#lib/platform';
-import type { EventStore, ExpectedRevision, JsonObject, NewEvent, RecordedEvent } from '../event-store.js';
+import type {
+  EventMetadata,
+  EventStore,
+  ExpectedRevision,
+  JsonObject,
+  NewEvent,
+  RecordedEvent,
+} from '../event-store.js';
 import { schemaVersionOf, type Upcasters } from '../upcasting.js';
 import type { Appended, CommandContext, Decided, Decider, Decision, DomainEvent } from './decider.js';
+import { newEventId } from './event-id.js';
 import { decodeState, encodeState } from './snapshot-codec.js';
 
 export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
@@ -16,7 +23,7 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
   readonly maxPending?: number;
   /** The sum of `decider.sizeOf` over the cached states. About 250 bytes each. */
   readonly cacheSize?: number;
-  /** A snapshot is saved when a stream has grown by this many events since the last one, and by half. */
+  /** A snapshot is saved when a stream has grown by this many events since the last one, and to twice its length then. */
   readonly snapshotEvery?: number;
   /** Told of failures that cost time only, such as a snapshot that could not be saved. */
   readonly onWarning?: (message: string, error: unknown) => void;
@@ -63,6 +70,11 @@ type Verdict =
   | { kind: 'repeats'; index: number }
   | { kind: 'decided'; events: number; answer: object };
 
+const NO_ANSWER: object = Object.freeze({});
+const hasContent = (answer: object): boolean => answer !== NO_ANSWER && Object.keys(answer).length > 0;
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 const MAX_BATCH_COMMANDS = 1_000;
 const MAX_BATCH_EVENTS = 5_000;
 const MAX_CONFLICTS = 20;
@@ -93,7 +105,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       upcasters: {},
       maxPending: 10_000,
       cacheSize: 400_000,
-      snapshotEvery: 5_000,
+      snapshotEvery: 10_000,
       onWarning: () => undefined,
       ...options,
     };
@@ -145,10 +157,22 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         this.#mailboxes.set(id, opened);
         void this.#run(id, opened);
       }
-    }).finally(() => {
-      this.#pending--;
-      if (this.#pending === 0) for (const drained of this.#drained.splice(0)) drained();
     });
+  }
+
+  #answer({ resolve }: Pending<State, Event>, result: Appended & object): void {
+    resolve(result);
+    this.#answered();
+  }
+
+  #refuse({ reject }: Pending<State, Event>, error: unknown): void {
+    reject(error);
+    this.#answered();
+  }
+
+  #answered(): void {
+    this.#pending--;
+    if (this.#pending === 0) for (const drained of this.#drained.splice(0)) drained();
   }
 
   /** Refuses new commands and waits until every accepted one has its answer. */
@@ -174,7 +198,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       } catch (error) {
         // Nobody knows what the log holds now: the next command reads it.
         this.#cache.delete(id);
-        for (const { reject } of batch) reject(error);
+        for (const pending of batch) this.#refuse(pending, error);
       }
     }
     this.#mailboxes.delete(id);
@@ -257,7 +281,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       // From here on nothing may be refused: a defect in a fold fails the batch, with nothing recorded.
       const { events: news, answer }: Decided<Event, object> = isDecided(decided)
         ? decided
-        : { events: decided, answer: {} };
+        : { events: decided, answer: NO_ANSWER };
       for (const event of this.#newEvents(news, context, answer)) events.push(event);
       for (const fact of news) facts.push(fact);
       verdicts.push({ kind: 'decided', events: news.length, answer });
@@ -270,28 +294,19 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   #newEvents(facts: readonly Event[], context: CommandContext, answer: object): NewEvent[] {
+    const { command, actor = 'unknown' } = context;
     let commandId = context.commandId;
     return facts.map(({ type, data }, i) => {
-      const id = uuidv7();
+      const id = newEventId();
       commandId ??= id;
-      return {
-        id,
-        type,
-        schemaVersion: schemaVersionOf(this.#options.upcasters, type),
-        data,
-        metadata: {
-          commandId,
-          command: context.command,
-          correlationId: context.correlationId ?? commandId,
-          causationId: context.causationId ?? commandId,
-          actor: context.actor ?? 'unknown',
-          ...(context.commandId !== undefined && context.fingerprint && { fingerprint: context.fingerprint }),
-          // Kept for the repeat of the command, which must answer the same.
-          ...(context.commandId !== undefined &&
-            i === facts.length - 1 &&
-            Object.keys(answer).length > 0 && { answer: answer as JsonObject }),
-        },
-      };
+      const { correlationId = commandId, causationId = commandId } = context;
+      const metadata: Writable<EventMetadata> = { commandId, command, correlationId, causationId, actor };
+      if (context.commandId !== undefined) {
+        if (context.fingerprint) metadata.fingerprint = context.fingerprint;
+        // Kept for the repeat of the command, which must answer the same.
+        if (i === facts.length - 1 && hasContent(answer)) metadata['answer'] = answer as JsonObject;
+      }
+      return { id, type, schemaVersion: schemaVersionOf(this.#options.upcasters, type), data, metadata };
     });
   }
 
@@ -308,17 +323,17 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       const pending = batch[i] as Pending<State, Event>;
       switch (verdict.kind) {
         case 'refused':
-          pending.reject(verdict.error);
+          this.#refuse(pending, verdict.error);
           break;
         case 'remembered': {
           const { revision, position, answer } = verdict.remembered;
-          pending.resolve({ revision, position, ...answer });
+          this.#answer(pending, { revision, position, ...answer });
           break;
         }
         case 'repeats': {
           const first = results[verdict.index] as (Appended & object) | undefined;
-          if (first) pending.resolve(first);
-          else pending.reject((verdicts[verdict.index] as { error: unknown }).error);
+          if (first) this.#answer(pending, first);
+          else this.#refuse(pending, (verdicts[verdict.index] as { error: unknown }).error);
           break;
         }
         case 'decided': {
@@ -334,12 +349,12 @@ export class DecisionStreams<State, Event extends DomainEvent> {
               ...(fingerprint && { fingerprint }),
               revision: entry.revision,
               position: entry.position,
-              ...(Object.keys(verdict.answer).length > 0 && { answer: verdict.answer }),
+              ...(hasContent(verdict.answer) && { answer: verdict.answer }),
             };
             if (verdict.events > 0) entry.commands.set(commandId, remembered);
             else this.#noNews.set(`${id} ${commandId}`, remembered);
           }
-          pending.resolve(result);
+          this.#answer(pending, result);
         }
       }
     }
@@ -390,8 +405,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     const size = 1 + this.#decider.sizeOf(entry.state) + entry.commands.size;
     // A state that is larger than the whole cache stays in it alone, rather than be loaded for every batch.
     this.#cache.set(id, entry, { size: Math.min(size, this.#options.cacheSize) });
-    // Also half as much again as the last one held: so snapshots of a long stream cost a constant share of its events.
-    const due = Math.max(this.#options.snapshotEvery, (entry.snapshotRevision + 1) / 2);
+    // Also as much again as the last one held: writing one down takes 4 us an event and holds up the commands meanwhile,
+    // reading an event from the log takes 10 us, once a process and stream.
+    const due = Math.max(this.#options.snapshotEvery, entry.snapshotRevision + 1);
     if (entry.revision - entry.snapshotRevision < due) return;
     entry.snapshotRevision = entry.revision;
     const saved = this.#saveSnapshot(id, entry).finally(() => this.#background.delete(saved));

@@ -2,6 +2,7 @@ import type { LRUCache } from 'lru-cache';
 import type { Pool } from 'pg';
 import { asText, pgArray } from '#lib/platform';
 import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
+import { encodeMetadata } from './metadata.js';
 
 // Both functions are made, and their parameters are explained, by the migration `event-log`.
 const appendSql = `
@@ -116,7 +117,7 @@ function eventColumns(requests: readonly AppendRequest[]): string[] {
       types.push(event.type);
       versions.push(event.schemaVersion);
       data.push(JSON.stringify(event.data));
-      metadata.push(JSON.stringify(event.metadata));
+      metadata.push(encodeMetadata(event));
     }
   }
   return [pgArray(ids), types.join('\n'), pgArray(versions), data.join('\n'), metadata.join('\n')];

@@ -41,6 +41,26 @@ describe('GroupCommit', () => {
     await group.settled();
   });
 
+  it('sends much in two halves when nothing is on its way, so that one is written while the other is decided', async () => {
+    const { group, flushes, turn } = controlled({ maxInFlight: 2, maxEvents: 1_000 });
+    const streams = Array.from({ length: 17 }, (_, n) => `s${n}`);
+    const all = streams.map((stream) => group.add(to(stream)));
+    await turn();
+    expect(flushes.map((flush) => flush.streams)).toEqual([streams.slice(0, 9), streams.slice(9)]);
+    all.push(...streams.map((stream) => group.add(to(stream))));
+    flushes[0]?.answer();
+    await turn();
+    await turn();
+    // The other half is still on its way: all that may go goes.
+    expect(flushes[2]?.streams).toEqual(streams.slice(0, 9));
+    for (let n = 1; n < 4; n++) {
+      flushes[n]?.answer();
+      await turn();
+      await turn();
+    }
+    await Promise.all(all);
+  });
+
   it('never has two requests of one stream on their way, so that they arrive in their order', async () => {
     const { group, flushes, turn } = controlled();
     const all = [group.add(to('a')), group.add(to('a')), group.add(to('b')), group.add(to('a'))];

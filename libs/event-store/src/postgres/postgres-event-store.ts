@@ -14,6 +14,7 @@ import type {
   SubscribeOptions,
 } from '../event-store.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
+import { Announcer } from './announcer.js';
 import { append, type StreamKeys } from './append.js';
 import { GroupCommit } from './group-commit.js';
 import { readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
@@ -26,8 +27,11 @@ export interface PostgresEventStoreOptions {
   readonly pollIntervalMs?: number;
 }
 
-/** The channel that log.append notifies with the new head of the log. */
+/** The channel on which is announced that the log has grown. */
 const CHANNEL = 'waylog_events';
+
+// Nothing is lost with an announcement, so its transaction need not wait for the disk.
+const announceSql = `select set_config('synchronous_commit', 'off', true), pg_notify('${CHANNEL}', '')`;
 
 /** The log in PostgreSQL. Positions are whole numbers without gaps, in commit order (see the migration `event-log`). */
 export class PostgresEventStore implements EventStore {
@@ -38,20 +42,15 @@ export class PostgresEventStore implements EventStore {
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #keys: StreamKeys = new LRUCache({ max: 100_000 });
   readonly #group: GroupCommit;
+  readonly #announcer: Announcer;
 
   constructor(options: PostgresEventStoreOptions) {
     this.#pool = options.pool;
     this.#listener = options.listener;
     this.#pollIntervalMs = options.pollIntervalMs ?? 1_000;
     this.#upcast = upcaster(options.upcasters ?? {});
-    // Retrying a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
-    this.#group = new GroupCommit(
-      (requests) => databaseCall(() => append(this.#pool, this.#keys, requests)),
-      {
-        maxInFlight: 2,
-        maxEvents: 5_000,
-      },
-    );
+    this.#announcer = new Announcer(() => this.#pool.query({ name: 'log.announce', text: announceSql }));
+    this.#group = new GroupCommit((requests) => this.#flush(requests), { maxInFlight: 2, maxEvents: 5_000 });
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
@@ -59,8 +58,15 @@ export class PostgresEventStore implements EventStore {
     return Promise.all(requests.map((request) => this.#group.add(request)));
   }
 
+  async #flush(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    // Repeating a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
+    const outcomes = await databaseCall(() => append(this.#pool, this.#keys, requests));
+    if (outcomes.some((outcome) => outcome.accepted && !outcome.repeated)) this.#announcer.announce();
+    return outcomes;
+  }
+
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
-    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 500 } = options;
+    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 1_000 } = options;
     const read = (from: number) =>
       readAhead(readStreamPage(this.#pool, streamId, from, toRevision, pageSize));
     let ahead = read(fromRevision);
@@ -128,8 +134,9 @@ export class PostgresEventStore implements EventStore {
   }
 
   /** Waits for the appends under way. The pool and the listener belong to whoever made them. */
-  close(): Promise<void> {
-    return this.#group.settled();
+  async close(): Promise<void> {
+    await this.#group.settled();
+    await this.#announcer.settled();
   }
 
   #check(position: Position): bigint {

@@ -1,0 +1,44 @@
+import type { Benchmark } from './bench.js';
+import { median, type Figure } from './measure.js';
+import { compareWriters, flightIds, ratesAndRatios, waylogWriter } from './writers.js';
+import { inTurn, rate } from './measure.js';
+
+const CALLERS = 64;
+
+export const p2: Benchmark = {
+  about: 'P2: 64 callers writing frames of ONE flight, beside the same peers on one stream or one row',
+  run: async (bench) => {
+    const one = await compareWriters(bench, CALLERS, flightIds(1));
+    // What P1 measures, for the target, in the same run.
+    const flights = flightIds(CALLERS);
+    const writer = await waylogWriter(bench, await bench.database(), flights);
+    let first = 0;
+    const many = await inTurn(
+      bench.rounds,
+      {
+        'Waylog, 64 flights': async () => {
+          let most = 0;
+          const perSecond = await rate(CALLERS, bench.seconds, (caller, n) => {
+            most = Math.max(most, n);
+            return writer.write(flights[caller] as string, caller, first + n);
+          });
+          first += most + 1;
+          return perSecond;
+        },
+      },
+      bench.say,
+    );
+    const manyRounds = many['Waylog, 64 flights'] ?? [];
+    const target: Figure = {
+      name: 'Waylog on one flight over Waylog on 64 flights',
+      unit: 'x',
+      rounds: [median(one['Waylog'] ?? []) / median(manyRounds)],
+      target: { atLeast: 0.5 },
+    };
+    return [
+      ...ratesAndRatios('one small write a call, 64 callers on one flight', one, {}),
+      { name: 'Waylog, 64 callers on 64 flights', unit: '/s', rounds: manyRounds },
+      target,
+    ];
+  },
+};
