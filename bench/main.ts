@@ -8,6 +8,9 @@ import { ordering } from './ordering.js';
 import { p1 } from './p1-many-flights.js';
 import { p2 } from './p2-one-flight.js';
 import { p3 } from './p3-one-caller.js';
+import { p4 } from './p4-bulk.js';
+import { p5 } from './p5-projection.js';
+import { p6 } from './p6-replay.js';
 import { p7 } from './p7-rest.js';
 import { p8 } from './p8-growth.js';
 import { p9 } from './p9-memory.js';
@@ -17,6 +20,9 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   p1,
   p2,
   p3,
+  p4,
+  p5,
+  p6,
   p7,
   p8,
   p9: p9(1),

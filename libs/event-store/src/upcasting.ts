@@ -13,7 +13,7 @@ export type Upcasters = Readonly<Record<string, readonly Upcast[]>>;
  */
 export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => RecordedEvent {
   return (event) => {
-    const steps = upcasters[event.type] ?? [];
+    const steps = upcasters[event.type] ?? none;
     const current = steps.length + 1;
     if (event.schemaVersion === current) return event;
     if (event.schemaVersion > current) {
@@ -30,6 +30,8 @@ export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => Record
     return { ...event, data, schemaVersion: current };
   };
 }
+
+const none: readonly Upcast[] = [];
 
 /** The version that new events of a type are written in. */
 export const schemaVersionOf = (upcasters: Upcasters, type: string): number =>

@@ -7,9 +7,26 @@ export function foldBatch(
   projections: readonly Projection[],
   events: readonly RecordedEvent[],
 ): [Projection, NetChanges][] {
-  return projections.flatMap((projection) => {
-    const changes = new ChangeSet(projection.table);
-    for (const event of events) for (const change of projection.fold(event)) changes.add(change);
-    return changes.isEmpty ? [] : [[projection, changes.net()] as [Projection, NetChanges]];
-  });
+  const sets = projections.map((projection) => [projection, new ChangeSet(projection.table)] as const);
+  const folds = byType(projections, (_, i) => (sets[i] as (typeof sets)[number])[1]);
+  for (const event of events) {
+    for (const [projection, changes] of folds.get(event.type) ?? [])
+      for (const change of projection.fold(event)) changes.add(change);
+  }
+  return sets
+    .filter(([, changes]) => !changes.isEmpty)
+    .map(([projection, changes]) => [projection, changes.net()]);
+}
+
+/** For each type of event, the projections whose business it is, each with where its changes go. */
+export function byType<Target>(
+  projections: readonly Projection[],
+  targetOf: (projection: Projection, i: number) => Target,
+): ReadonlyMap<string, readonly (readonly [Projection, Target])[]> {
+  const found = new Map<string, [Projection, Target][]>();
+  for (const [i, projection] of projections.entries()) {
+    const entry: [Projection, Target] = [projection, targetOf(projection, i)];
+    for (const type of projection.types) found.set(type, [...(found.get(type) ?? []), entry]);
+  }
+  return found;
 }

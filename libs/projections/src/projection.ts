@@ -64,6 +64,11 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
     return this;
   }
 
+  /** The event types that are this projection's business. */
+  get types(): Iterable<string> {
+    return this.#folds.keys();
+  }
+
   /** The changes that an event asks for; none for an event that is not this projection's business. */
   fold(event: RecordedEvent): readonly RowChange[] {
     const changes = this.#folds.get(event.type)?.(event as never);

@@ -1,4 +1,5 @@
 import type { RecordedEvent } from '#lib/event-store';
+import { byType } from './fold-batch.js';
 import type { Projection, TableDefinition } from './projection.js';
 import { MemoryTable } from './row-changes.js';
 import { MemoryRows } from './table-reads.js';
@@ -11,11 +12,11 @@ export async function foldInMemory(
   const tables = new Map<TableDefinition, MemoryTable>(
     projections.map(({ table }) => [table, new MemoryTable(table)]),
   );
+  const folds = byType(projections, ({ table }) => tables.get(table) as MemoryTable);
   for await (const page of pages) {
     for (const event of page) {
-      for (const projection of projections) {
-        const table = tables.get(projection.table);
-        for (const change of projection.fold(event)) table?.apply(change);
+      for (const [projection, table] of folds.get(event.type) ?? []) {
+        for (const change of projection.fold(event)) table.apply(change);
       }
     }
   }

@@ -66,11 +66,16 @@ export class PostgresEventStore implements EventStore {
   }
 
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
-    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 5_000 } = options;
-    for (let next = fromRevision; ; next += pageSize) {
-      const page = await readStreamPage(this.#pool, streamId, next, toRevision, pageSize);
+    const { fromRevision = 0, toRevision = 2 ** 31 - 1, pageSize = 1_000 } = options;
+    const read = (from: number) =>
+      readAhead(readStreamPage(this.#pool, streamId, from, toRevision, pageSize));
+    let ahead = read(fromRevision);
+    for (let next = fromRevision + pageSize; ; next += pageSize) {
+      const page = await ahead;
+      const isLast = page.length < pageSize;
+      if (!isLast) ahead = read(next);
       if (page.length > 0) yield page.map(this.#upcast);
-      if (page.length < pageSize) return;
+      if (isLast) return;
     }
   }
 
@@ -144,4 +149,13 @@ export class PostgresEventStore implements EventStore {
     }
     return BigInt(position);
   }
+}
+
+/**
+ * A page that is on its way while the one before it is being used. Whoever stops before it never asks what became of it,
+ * and a failure that nobody asks about would end the process.
+ */
+function readAhead<T>(page: Promise<T>): Promise<T> {
+  page.catch(() => undefined);
+  return page;
 }

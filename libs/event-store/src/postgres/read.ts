@@ -1,16 +1,21 @@
 import type { Pool } from 'pg';
-import { readRows, timestampFromPostgres, type TextRow } from '#lib/platform';
+import { readRows, timestampFromPostgres, type TextRow, type Timestamp } from '#lib/platform';
 import type { JsonObject, RecordedEvent } from '../event-store.js';
 import { decodeMetadata } from './metadata.js';
 
 const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
 
+// Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page. And one row for the page, a
+// text for each column: a replay takes half of this process's time that 10,000 rows of eight texts take.
 const streamSql = `
-  select ${columns}
-    from log.streams s join log.events e using (stream_key)
-   where s.stream_id = $1 and e.revision between $2 and $3
-   order by e.revision
-   limit $4`;
+  select string_agg(position::text, ','), string_agg(revision::text, ','), string_agg(id::text, ','), string_agg(type, E'\\n'),
+         string_agg(schema_version::text, ','), string_agg(recorded_at::text, ','), json_agg(data),
+         string_agg(metadata::text, E'\\n')
+    from (select *
+            from log.events
+           where stream_key = (select stream_key from log.streams where stream_id = $1) and revision between $2 and $3
+           order by revision
+           limit $4) e`;
 
 const allSql = `
   select ${columns}
@@ -29,15 +34,51 @@ const backlogSql = `
   select coalesce(max(position), 0) - $1::bigint, (select recorded_at from log.events where position > $1 order by position limit 1)
     from log.events`;
 
-export async function readStreamPage(pool: Pool, streamId: string, from: number, to: number, limit: number) {
-  return (await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit])).map(recordedEvent);
+/**
+ * What one text may hold, in PostgreSQL and in V8, bounds a page: 1,000 events of half a megabyte. Types and metadata hold
+ * no newlines: log.append tells them apart by those.
+ */
+export async function readStreamPage(
+  pool: Pool,
+  streamId: string,
+  from: number,
+  to: number,
+  limit: number,
+): Promise<RecordedEvent[]> {
+  const [row] = await readRows(pool, 'log.read-stream', streamSql, [streamId, from, to, limit]);
+  if (!row?.[0]) return [];
+  const [positions, revisions, ids, types, versions, times, data, metadata] = row as string[];
+  const lists = {
+    revisions: split(revisions),
+    ids: split(ids),
+    types: split(types, '\n'),
+    versions: split(versions),
+    times: split(times),
+    metadata: split(metadata, '\n'),
+  };
+  const bodies = JSON.parse(data as string) as JsonObject[];
+  const timestamp = timestamps();
+  return split(positions).map((position, i) => ({
+    position,
+    streamId,
+    revision: Number(lists.revisions[i]),
+    id: lists.ids[i] as string,
+    type: lists.types[i] as string,
+    schemaVersion: Number(lists.versions[i]),
+    recordedAt: timestamp(lists.times[i] as string),
+    data: bodies[i] as JsonObject,
+    metadata: decodeMetadata(lists.ids[i] as string, lists.metadata[i] as string),
+  }));
 }
+
+const split = (text: string | undefined, separator = ','): string[] => (text ?? '').split(separator);
 
 export async function readAllPage(pool: Pool, after: string, limit: number, types?: readonly string[]) {
   const rows = types
     ? await readRows(pool, 'log.read-all-of-types', allOfTypesSql, [after, limit, types])
     : await readRows(pool, 'log.read-all', allSql, [after, limit]);
-  return rows.map(recordedEvent);
+  const timestamp = timestamps();
+  return rows.map((row) => recordedEvent(row, timestamp));
 }
 
 export async function readHead(pool: Pool): Promise<string> {
@@ -50,7 +91,7 @@ export async function readBacklog(pool: Pool, after: string) {
   return { events: Math.max(0, Number(events)), since: since ? timestampFromPostgres(since) : undefined };
 }
 
-function recordedEvent(row: TextRow): RecordedEvent {
+function recordedEvent(row: TextRow, timestamp: (text: string) => string): RecordedEvent {
   const [position, streamId, revision, id, type, version, recordedAt, data, metadata] = row as string[];
   return {
     position: position as string,
@@ -59,8 +100,15 @@ function recordedEvent(row: TextRow): RecordedEvent {
     id: id as string,
     type: type as string,
     schemaVersion: Number(version),
-    recordedAt: timestampFromPostgres(recordedAt as string),
+    recordedAt: timestamp(recordedAt as string),
     data: JSON.parse(data as string) as JsonObject,
     metadata: decodeMetadata(id as string, metadata as string),
   };
+}
+
+/** Reads times one after another: what was recorded together has the same, thousands of rows in a row. */
+function timestamps(): (text: string) => Timestamp {
+  let last = '';
+  let time = '';
+  return (text) => (text === last ? time : (time = timestampFromPostgres((last = text))));
 }

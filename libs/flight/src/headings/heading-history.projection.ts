@@ -18,8 +18,10 @@ export const headingHistoryTable: TableDefinition = {
 export const headingHistory = new Projection<FlightEvents>('heading_history', 1, headingHistoryTable)
   .on('HeadingSaved', (event) => {
     const { frameId, heading, timestamp, supersedes } = event.data;
-    const key = { flight_id: flightIdOf(event), frame_id: frameId };
-    const saved = upsert({ ...key, heading, timestamp });
-    return supersedes ? [remove({ ...key, timestamp: supersedes }), saved] : saved;
+    const flightId = flightIdOf(event);
+    const saved = upsert({ flight_id: flightId, frame_id: frameId, heading, timestamp });
+    return supersedes
+      ? [remove({ flight_id: flightId, frame_id: frameId, timestamp: supersedes }), saved]
+      : saved;
   })
   .on('FlightDeleted', (event) => removeWhere({ flight_id: flightIdOf(event) }));
