@@ -12,7 +12,7 @@ import { flightIds } from './writers.js';
 /** Recordings that are imported side by side, each one request after another. */
 const FLIGHTS = flightIds(4);
 const FRAMES_A_REQUEST = 1_000;
-/** Emmett sends one statement, but numbers its events inside it: longer calls made it no faster. */
+/** The size of call that Emmett was measured with before. */
 const EVENTS_A_CALL_OF_EMMETT = 100;
 const COPIED_EVENTS = 100_000;
 

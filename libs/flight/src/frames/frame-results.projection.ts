@@ -25,7 +25,7 @@ export const frameResults = new Projection<FlightEvents>('frame_results', 1, fra
   .on('FrameResultSaved', (event) => {
     const { frameId, gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt, supersedes } =
       event.data;
-    // Columns by name, in one literal: V8 takes five times as long for a row that starts as a copy of its key.
+    // One literal: a row that began as a copy of its key took V8 far longer, a quarter of the time of time travel.
     const flightId = flightIdOf(event);
     const saved = upsert({
       flight_id: flightId,
