@@ -14,7 +14,7 @@ export interface GroupCommitOptions {
   readonly maxEvents: number;
 }
 
-/** How many requests must wait for two flushes to be better than one. */
+/** How many events must wait for two flushes to be better than one. */
 const SPLIT_FROM = 16;
 
 /**
@@ -94,12 +94,10 @@ export class GroupCommit {
     // Also what has to wait holds back what comes after it for the same stream.
     const streams = new Set(this.#streamsInFlight);
     let events = 0;
-    const most = this.#mostRequests();
+    const most = this.#mostEvents();
     for (const waiting of this.#waiting) {
       const { streamId } = waiting.request;
-      const fits =
-        group.length === 0 ||
-        (group.length < most && events + waiting.request.events.length <= this.options.maxEvents);
+      const fits = group.length === 0 || events + waiting.request.events.length <= most;
       if (fits && !streams.has(streamId)) {
         group.push(waiting);
         this.#streamsInFlight.add(streamId);
@@ -116,10 +114,12 @@ export class GroupCommit {
   /**
    * With nothing on its way, half of what waits goes first and the other half right behind it. Otherwise callers who
    * were answered together come back together, and this process and PostgreSQL take turns instead of working side by
-   * side: with 64 and with 256 callers a quarter less. Where few wait, one flush for all is cheaper.
+   * side: with 64 and with 256 callers a quarter less. Where little waits, one flush for all is cheaper.
    */
-  #mostRequests(): number {
-    const waiting = this.#waiting.length;
-    return this.#inFlight === 0 && waiting >= SPLIT_FROM ? Math.ceil(waiting / 2) : waiting;
+  #mostEvents(): number {
+    const { maxEvents } = this.options;
+    if (this.#inFlight > 0) return maxEvents;
+    const waiting = this.#waiting.reduce((sum, { request }) => sum + request.events.length, 0);
+    return waiting < SPLIT_FROM ? maxEvents : Math.min(maxEvents, Math.ceil(waiting / 2));
   }
 }
