@@ -78,7 +78,7 @@ export const p8: Benchmark = {
     bench.say('over HTTP');
     const waypoints: Record<string, number[]> = {};
     const operations = await both(async (size) => {
-      const load = await restLoad(bench, await serverProcess(bench, urls[size]), ids);
+      const load = await restLoad(bench, await serverProcess(bench, urls[size]), `${ids}http-`);
       await load.saturated(2);
       await load.paced(4);
       return async () => {

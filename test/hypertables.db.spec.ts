@@ -5,6 +5,7 @@ import {
   CreateFlight,
   DeleteFlight,
   GetFrameResults,
+  GetHeadingHistory,
 } from '#lib/flight';
 import { CheckpointWatch, Projector } from '#lib/projections';
 import { aFlight, aFrame, at } from './support/samples.js';
@@ -120,5 +121,56 @@ describe('the hypertables', () => {
     });
     const { position } = await waylog.execute(new SaveFrameResult({ flightId, frame }));
     expect(await waylog.query(new GetFrameResults(flightId, {}, { minPosition: position }))).toEqual([frame]);
+  });
+
+  it('are read whole when a flight goes on into another day, and as of before', async () => {
+    const flightId = await given();
+    const frames = async (asOf?: string) =>
+      (await waylog.query(new GetFrameResults(flightId, {}, { asOf }))).map(({ frameId }) => frameId);
+    const saved: number[] = [];
+    for (const [n, timestamp] of [
+      '2026-05-01T23:59:59.999999Z',
+      '2026-05-02T00:00:00.000Z',
+      '2026-04-30T12:00:00.000Z',
+      '2031-01-01T00:00:00.000Z',
+      '2007-01-01T00:00:00.000Z',
+    ].entries()) {
+      const { position, revision } = await waylog.execute(
+        new SaveFrameResult({ flightId, frame: aFrame(n, { timestamp }) }),
+      );
+      await settled(position);
+      saved.push(n);
+      expect(await frames()).toEqual(saved);
+      expect(await frames(String(revision - 1))).toEqual(saved.slice(0, -1));
+    }
+    await waylog.execute(new DeleteFlight({ flightId })).then(({ position }) => settled(position));
+    await expect(frames()).rejects.toMatchObject({ code: 'flight.not-found' });
+  });
+
+  it('are not asked for days on which the flight was not recorded', async () => {
+    const [here, elsewhere] = [await given(), await given()];
+    const save = async (flightId: string, timestamp: string) => {
+      const heading = { frameId: 1, heading: 5, timestamp };
+      await waylog.execute(new SaveHeading({ flightId, heading }));
+      const frame = aFrame(1, { timestamp });
+      await settled((await waylog.execute(new SaveFrameResult({ flightId, frame }))).position);
+    };
+    await save(here, '2026-05-01T00:00:00.000Z');
+    await save(elsewhere, '2013-05-01T00:00:00.000Z');
+    const chunks = await sql<{ name: string }>(
+      `select format('%I.%I', chunk_schema, chunk_name) as name from timescaledb_information.chunks
+        where range_start <= '2013-05-01Z' and range_end > '2013-05-01Z'`,
+    );
+    expect(chunks).toHaveLength(2);
+    // Whoever looked into those chunks would wait for them.
+    const holder = await waylog.store.pool.connect();
+    await holder.query('begin');
+    for (const { name } of chunks) await holder.query(`lock table ${name} in access exclusive mode`);
+    for (let read = 0; read < 8; read++) {
+      expect(await waylog.query(new GetFrameResults(here))).toHaveLength(1);
+      expect(await waylog.query(new GetHeadingHistory(here))).toHaveLength(1);
+    }
+    await holder.query('rollback');
+    holder.release();
   });
 });

@@ -1,6 +1,14 @@
 import { invalidInput, notFound, parseTimestamp } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
-import { foldInMemory, type CheckpointWatch, type LiveRows, type RowSource } from '#lib/projections';
+import {
+  foldInMemory,
+  type CheckpointWatch,
+  type LiveRows,
+  type Row,
+  type RowSource,
+  type TableRead,
+} from '#lib/projections';
+import { knownDays, selectRecorded } from './days/select-recorded.js';
 import { FLIGHT_CATEGORY } from './events.js';
 import { flightNotFound } from './flight.js';
 import { flightsTable } from './flight/flights.projection.js';
@@ -19,6 +27,8 @@ const MAX_WAIT_MS = 5_000;
 
 /** Where the queries of the flight context get their rows. */
 export class FlightReads {
+  readonly #knownDays = knownDays();
+
   constructor(
     private readonly store: EventStore,
     private readonly watch: CheckpointWatch,
@@ -51,6 +61,13 @@ export class FlightReads {
       throw flightNotFound(flightId);
     }
     return found;
+  }
+
+  /** The rows of a flight in one of the hypertables; as `ofFlight`. */
+  recorded(flightId: string, options: ReadOptions, read: Omit<TableRead, 'where'>): Promise<Row[]> {
+    return this.ofFlight(flightId, options, (source) =>
+      selectRecorded(source, this.#knownDays, flightId, read),
+    );
   }
 
   /** The events of a flight from a revision on, at most `limit`. */

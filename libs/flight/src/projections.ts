@@ -1,4 +1,5 @@
 import type { Projection } from '#lib/projections';
+import { flightDays } from './days/flight-days.projection.js';
 import { flights } from './flight/flights.projection.js';
 import { frameResults } from './frames/frame-results.projection.js';
 import { geofences } from './geofences/geofences.projection.js';
@@ -16,6 +17,7 @@ export const flightProjections = [
   flightState,
   frameResults,
   headingHistory,
+  flightDays,
   flightImages,
   chunks,
 ] as unknown as readonly Projection[];

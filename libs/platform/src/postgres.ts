@@ -114,11 +114,25 @@ export async function endClient(client: pg.Client): Promise<void> {
 
 export type TextRow = (string | null)[];
 
-/** Runs one read with up to three attempts on transient failures; rows come as arrays of text. */
-export function readRows(pool: pg.Pool, name: string, text: string, values: unknown[]): Promise<TextRow[]> {
+/**
+ * Runs one read with up to three attempts on transient failures; rows come as arrays of text. With a name it is prepared
+ * once a connection.
+ */
+export function readRows(
+  pool: pg.Pool,
+  name: string | undefined,
+  text: string,
+  values: unknown[],
+): Promise<TextRow[]> {
   return databaseCall(() =>
     pool
-      .query<TextRow>({ name, text, values, rowMode: 'array', types: asText } as pg.QueryArrayConfig)
+      .query<TextRow>({
+        ...(name !== undefined && { name }),
+        text,
+        values,
+        rowMode: 'array',
+        types: asText,
+      } as pg.QueryArrayConfig)
       .then(({ rows }) => rows),
   );
 }

@@ -1,5 +1,5 @@
 import type { Pool } from 'pg';
-import { readRows, timestampFromPostgres } from '#lib/platform';
+import { readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
 import { textOf, type ColumnType, type Row, type TableDefinition, type Value } from './projection.js';
 import type { MemoryTable } from './row-changes.js';
 import { quote } from './table-writer.js';
@@ -9,15 +9,17 @@ export interface TableRead {
   readonly table: TableDefinition;
   /** Columns and the values they must have. */
   readonly where: Row;
-  /** Bounds on a column, both inclusive. */
-  readonly range?: {
-    readonly column: string;
-    readonly from?: number | undefined;
-    readonly to?: number | undefined;
-  };
+  /** Bounds on columns, both inclusive. */
+  readonly ranges?: readonly Range[];
   readonly orderBy: readonly string[];
   readonly descending?: boolean;
   readonly limit?: number | undefined;
+}
+
+export interface Range {
+  readonly column: string;
+  readonly from?: number | Timestamp | undefined;
+  readonly to?: number | Timestamp | undefined;
 }
 
 /** Where rows come from: the tables as they are, or a fold of the log as of some time. */
@@ -45,7 +47,9 @@ export class LiveRows implements RowSource {
     const values: Value[] = [];
     const parts = reads.map((read, i) => `(${columnArraysSql(read, values)}) t${i}`);
     const sql = `select * from ${parts.join(', ')}`;
-    const [arrays = []] = await readRows(this.pool, statementName(sql), sql, values);
+    // A prepared statement may come to be planned for any value, and then looks into every chunk of a hypertable.
+    const name = reads.some(({ table }) => table.timeColumn) ? undefined : statementName(sql);
+    const [arrays = []] = await readRows(this.pool, name, sql, values);
     let next = 0;
     return reads.map((read) => {
       const first = next;
@@ -60,11 +64,13 @@ const columnsToRead = ({ table, where }: TableRead): string[] =>
   Object.keys(table.columns).filter((column) => !(column in where));
 
 function columnArraysSql(read: TableRead, values: Value[]): string {
-  const { table, where, range, orderBy, descending, limit } = read;
+  const { table, where, ranges = [], orderBy, descending, limit } = read;
   const bind = (value: Value) => `$${values.push(value)}`;
   const conditions = Object.entries(where).map(([column, value]) => `${quote(column)} = ${bind(value)}`);
-  if (range?.from !== undefined) conditions.push(`${quote(range.column)} >= ${bind(range.from)}`);
-  if (range?.to !== undefined) conditions.push(`${quote(range.column)} <= ${bind(range.to)}`);
+  for (const { column, from, to } of ranges) {
+    if (from !== undefined) conditions.push(`${quote(column)} >= ${bind(from)}`);
+    if (to !== undefined) conditions.push(`${quote(column)} <= ${bind(to)}`);
+  }
   const columns = columnsToRead(read);
   return (
     `select ${columns.map((column) => `json_agg(${quote(column)})`).join(', ')} from (` +
@@ -124,12 +130,15 @@ export class MemoryRows implements RowSource {
     return Promise.all(reads.map((read) => this.select(read)));
   }
 
-  select({ table, where, range, orderBy, descending, limit }: TableRead): Promise<Row[]> {
+  select({ table, where, ranges = [], orderBy, descending, limit }: TableRead): Promise<Row[]> {
     const rows = (this.tables.get(table)?.rows() ?? []).filter(
       (row) =>
         Object.entries(where).every(([column, value]) => row[column] === value) &&
-        (range?.from === undefined || Number(row[range.column]) >= range.from) &&
-        (range?.to === undefined || Number(row[range.column]) <= range.to),
+        ranges.every(
+          ({ column, from, to }) =>
+            (from === undefined || compareValues(row[column], from) >= 0) &&
+            (to === undefined || compareValues(row[column], to) <= 0),
+        ),
     );
     rows.sort((a, b) => {
       for (const column of orderBy) {

@@ -22,8 +22,11 @@ export class TableWriter {
     const written = this.#columns.filter((column) => !table.key.includes(column));
     this.#upsertSql =
       `insert into ${name} (${list}) select * from ${unnest(this.#columns)} ` +
-      `on conflict (${table.key.map(quote).join(', ')}) do update set ` +
-      written.map((column) => `${quote(column)} = excluded.${quote(column)}`).join(', ');
+      `on conflict (${table.key.map(quote).join(', ')}) ` +
+      // A row that is all key is there or is not.
+      (written.length === 0
+        ? 'do nothing'
+        : `do update set ${written.map((column) => `${quote(column)} = excluded.${quote(column)}`).join(', ')}`);
     this.#removeSql =
       `delete from ${name} t using ${unnest(table.key)} as gone (${table.key.map(quote).join(', ')}) ` +
       `where ${table.key.map((column) => `t.${quote(column)} = gone.${quote(column)}`).join(' and ')}` +

@@ -35,15 +35,12 @@ export class GetFrameResultsHandler implements IQueryHandler<GetFrameResults> {
     range: { from, to, limit },
     options,
   }: GetFrameResults): Promise<FrameResultView[]> {
-    const rows = await this.reads.ofFlight(flightId, options, (source) =>
-      source.select({
-        table: frameResultsTable,
-        where: { flight_id: flightId },
-        range: { column: 'frame_id', from, to },
-        orderBy: ['frame_id'],
-        limit,
-      }),
-    );
+    const rows = await this.reads.recorded(flightId, options, {
+      table: frameResultsTable,
+      ranges: [{ column: 'frame_id', from, to }],
+      orderBy: ['frame_id'],
+      limit,
+    });
     return rows.map(frameResultView);
   }
 }

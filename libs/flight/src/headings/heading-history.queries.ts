@@ -30,15 +30,12 @@ export class GetHeadingHistoryHandler implements IQueryHandler<GetHeadingHistory
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, last, options }: GetHeadingHistory): Promise<HeadingView[]> {
-    const newestFirst = await this.reads.ofFlight(flightId, options, (source) =>
-      source.select({
-        table: headingHistoryTable,
-        where: { flight_id: flightId },
-        orderBy: ['timestamp', 'frame_id'],
-        descending: true,
-        limit: last,
-      }),
-    );
+    const newestFirst = await this.reads.recorded(flightId, options, {
+      table: headingHistoryTable,
+      orderBy: ['timestamp', 'frame_id'],
+      descending: true,
+      limit: last,
+    });
     return newestFirst.reverse().map(view);
   }
 }
