@@ -1,5 +1,6 @@
 import { GetFrameResults, UpdateFlight } from '#lib/flight';
 import { QueryBus } from '@nestjs/cqrs';
+import { CheckpointWatch } from '#lib/projections';
 import type { Benchmark } from './bench.js';
 import { grownDatabase } from './grow.js';
 import { inTurn, median, percentile, rate, ratios, secondsOf, type Figure } from './measure.js';
@@ -75,6 +76,12 @@ export const p8: Benchmark = {
         );
     });
 
+    for (const size of [small, large]) {
+      // What the commands above have added, also in earlier runs.
+      const { app, store, close } = await bench.waylog(urls[size]);
+      await app.get(CheckpointWatch).waitFor(await store.head(), 600_000);
+      await close();
+    }
     bench.say('over HTTP');
     const waypoints: Record<string, number[]> = {};
     const operations = await both(async (size) => {
