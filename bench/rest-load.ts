@@ -118,7 +118,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
   );
   for (let i = 0; i < LARGE_FLIGHTS; i++)
     await planners[0]?.send('POST', '/v1/flights', flight(`${ids}large-${i}`, LARGE));
-  await waitForTables(server.url);
+  await waitForTables(`${server.url}/v1/flights/${ids}flight-0`);
 
   const measure = async (
     work: (end: number, note: (name: string, began: number) => void) => Promise<unknown>,
@@ -228,14 +228,14 @@ function goFirst(): void {
 const until = (due: number) => sleep(Math.max(0, due - performance.now()));
 
 /** Until the tables hold all that has been written. */
-async function waitForTables(url: string): Promise<void> {
-  const answer = await fetch(`${url}/v1/flights/flight-0/headings/0`, {
+async function waitForTables(flightUrl: string): Promise<void> {
+  const answer = await fetch(`${flightUrl}/headings/0`, {
     method: 'PUT',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ heading: 1, timestamp: time(0) }),
   });
   for (let attempt = 0; attempt < 20; attempt++) {
-    const read = await fetch(`${url}/v1/flights/flight-0`, {
+    const read = await fetch(`${flightUrl}`, {
       headers: { 'waylog-min-position': answer.headers.get('waylog-position') ?? '' },
     });
     await read.arrayBuffer();

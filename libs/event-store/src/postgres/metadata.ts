@@ -13,11 +13,11 @@ export function encodeMetadata({ id, metadata }: NewEvent): string {
   return JSON.stringify(recorded);
 }
 
-type Recorded = Partial<EventMetadata> & Pick<EventMetadata, 'command' | 'actor'>;
-
 /** The metadata whole again. */
 export function decodeMetadata(id: string, text: string): EventMetadata {
-  const recorded = JSON.parse(text) as Recorded;
-  const { commandId = id } = recorded;
-  return { correlationId: commandId, causationId: commandId, ...recorded, commandId };
+  const metadata = JSON.parse(text) as Record<string, unknown>;
+  const commandId = (metadata['commandId'] ??= id);
+  metadata['correlationId'] ??= commandId;
+  metadata['causationId'] ??= commandId;
+  return metadata as EventMetadata;
 }
