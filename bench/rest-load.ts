@@ -235,7 +235,7 @@ async function waitForTables(flightUrl: string): Promise<void> {
     body: JSON.stringify({ heading: 1, timestamp: time(0) }),
   });
   for (let attempt = 0; attempt < 20; attempt++) {
-    const read = await fetch(`${flightUrl}`, {
+    const read = await fetch(flightUrl, {
       headers: { 'waylog-min-position': answer.headers.get('waylog-position') ?? '' },
     });
     await read.arrayBuffer();
