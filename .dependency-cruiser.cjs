@@ -81,6 +81,8 @@ module.exports = {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
+    // What it imports is there only where `npm run bench` has run.
+    exclude: { path: '^bench/peers/packages\\.mjs$' },
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
