@@ -1,7 +1,6 @@
 import type { Benchmark } from './bench.js';
-import { median, type Figure } from './measure.js';
-import { compareWriters, flightIds, ratesAndRatios, waylogWriter } from './writers.js';
-import { inTurn, rate } from './measure.js';
+import { inTurn, median, type Figure } from './measure.js';
+import { compareWriters, flightIds, ratesAndRatios, waylogWriter, writing } from './writers.js';
 
 const CALLERS = 64;
 
@@ -12,20 +11,9 @@ export const p2: Benchmark = {
     // What P1 measures, for the target, in the same run.
     const flights = flightIds(CALLERS);
     const writer = await waylogWriter(bench, await bench.database(), flights);
-    let first = 0;
     const many = await inTurn(
       bench.rounds,
-      {
-        'Waylog, 64 flights': async () => {
-          let most = 0;
-          const perSecond = await rate(CALLERS, bench.seconds, (caller, n) => {
-            most = Math.max(most, n);
-            return writer.write(flights[caller] as string, caller, first + n);
-          });
-          first += most + 1;
-          return perSecond;
-        },
-      },
+      { 'Waylog, 64 flights': writing(bench, writer, CALLERS, flights) },
       bench.say,
     );
     const manyRounds = many['Waylog, 64 flights'] ?? [];

@@ -6,7 +6,7 @@ import { grownDatabase } from './grow.js';
 import { inTurn, median, percentile, rate, ratios, secondsOf, type Figure } from './measure.js';
 import { restLoad } from './rest-load.js';
 import { serverProcess } from './server-process.js';
-import { flightIds, waylogWriter } from './writers.js';
+import { flightIds, waylogWriter, writing } from './writers.js';
 
 const CALLERS = 64;
 const sizes = {
@@ -36,17 +36,7 @@ export const p8: Benchmark = {
     bench.say('commands in process');
     const commands = await both(async (size) => {
       const flights = flightIds(CALLERS).map((id) => ids + id);
-      const writer = await waylogWriter(bench, urls[size], flights);
-      let first = 0;
-      return async () => {
-        let most = 0;
-        const perSecond = await rate(CALLERS, bench.seconds, (caller, n) => {
-          most = Math.max(most, n);
-          return writer.write(flights[caller] as string, caller, first + n);
-        });
-        first += most + 1;
-        return perSecond;
-      };
+      return writing(bench, await waylogWriter(bench, urls[size], flights), CALLERS, flights);
     });
 
     bench.say(

@@ -48,23 +48,30 @@ export async function compareWriters(
   flights: readonly string[],
 ): Promise<Record<string, number[]>> {
   const writers = await everyWriter(bench, flights);
-  // Every system counts on through the rounds: no frame is written twice.
-  const written = new Map<string, number>();
-  const measure = (writer: Writer) => async () => {
-    const first = written.get(writer.name) ?? 0;
+  return inTurn(
+    bench.rounds,
+    Object.fromEntries(writers.map((writer) => [writer.name, writing(bench, writer, callers, flights)])),
+    bench.say,
+  );
+}
+
+/** Measures one system, round after round; it counts on through them, so that no frame is written twice. */
+export function writing(
+  { seconds }: Bench,
+  writer: Writer,
+  callers: number,
+  flights: readonly string[],
+): () => Promise<number> {
+  let first = 0;
+  return async () => {
     let most = 0;
-    const perSecond = await rate(callers, bench.seconds, (caller, n) => {
+    const perSecond = await rate(callers, seconds, (caller, n) => {
       most = Math.max(most, n);
       return writer.write(flights[caller % flights.length] as string, caller, first + n);
     });
-    written.set(writer.name, first + most + 1);
+    first += most + 1;
     return perSecond;
   };
-  return inTurn(
-    bench.rounds,
-    Object.fromEntries(writers.map((writer) => [writer.name, measure(writer)])),
-    bench.say,
-  );
 }
 
 /** The figures as rows: each system's own, and how many times faster Waylog is. */
