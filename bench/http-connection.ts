@@ -31,6 +31,9 @@ export class HttpConnection {
 
   /** Resolves when the whole answer has come. Rejects when it is no success. */
   send(method: string, path: string, body?: unknown): Promise<void> {
+    // A write to it would be swallowed, and its answer awaited for ever.
+    if (this.socket.destroyed)
+      return Promise.reject(new Error(`${method} ${path}: the server has closed the connection.`));
     const json = body === undefined ? '' : JSON.stringify(body);
     const content = json
       ? `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(json)}\r\n`

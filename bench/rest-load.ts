@@ -183,7 +183,8 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
     paced: (seconds) =>
       measure(async (end, note) => {
         const planner = async (name: string, method: string, path: string, body?: unknown) => {
-          const connection = idle.pop();
+          // In turn: the server closes a connection that nobody uses for a minute.
+          const connection = idle.shift();
           if (!connection)
             throw new Error(`All ${planners.length} connections wait: the server is too slow.`);
           const began = performance.now();
