@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { validate, WaylogError, type Timestamp } from '#lib/platform';
+import { validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
 import type { CommandContext, DecisionStreams } from '#lib/event-store';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
@@ -46,8 +46,6 @@ export class Flights {
     }
   }
 }
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** What a command says, but for who sends it in answer to what: the same for a repeat, whatever the order of its fields. */
 function fingerprintOf(command: FlightCommand): string {

@@ -8,3 +8,4 @@ export * from './timestamp.js';
 export * from './waker.js';
 export * from './validation.js';
 export * from './seeded-random.js';
+export * from './writable.js';

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { conflict, unavailable, WaylogError } from '#lib/platform';
+import { conflict, unavailable, WaylogError, type Writable } from '#lib/platform';
 import type {
   EventMetadata,
   EventStore,
@@ -72,8 +72,6 @@ type Verdict =
 
 const NO_ANSWER: object = Object.freeze({});
 const hasContent = (answer: object): boolean => answer !== NO_ANSWER && Object.keys(answer).length > 0;
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 const MAX_BATCH_COMMANDS = 1_000;
 const MAX_BATCH_EVENTS = 5_000;

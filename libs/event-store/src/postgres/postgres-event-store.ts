@@ -61,7 +61,8 @@ export class PostgresEventStore implements EventStore {
   async #flush(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
     // Repeating a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
     const outcomes = await databaseCall(() => append(this.#pool, this.#keys, requests));
-    if (outcomes.some((outcome) => outcome.accepted && !outcome.repeated)) this.#announcer.announce();
+    // Also a repeat: it may be the answer to an attempt that was recorded and lost its own.
+    if (outcomes.some(({ accepted }) => accepted)) this.#announcer.announce();
     return outcomes;
   }
 
