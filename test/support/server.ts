@@ -57,11 +57,14 @@ function openApiCheck(document: OpenApi) {
     const response = responses[String(status)] ?? (status >= 400 ? responses['default'] : undefined);
     if (!response) throw new Error(`${method} ${path} answered ${status}, which OpenAPI does not know.`);
     const type = headers.get('content-type')?.split(';')[0] ?? '';
-    const schema = response.content?.[type]?.schema as { $ref?: string } | undefined;
-    if (!schema?.$ref) return;
-    if (!ajv.validate({ $ref: `openapi${schema.$ref}` }, body)) {
+    const schema = response.content?.[type]?.schema as
+      { $ref?: string; items?: { $ref?: string } } | undefined;
+    const reference = schema?.$ref ?? schema?.items?.$ref;
+    if (!schema || !reference) return;
+    const target = { $ref: `openapi${reference}` };
+    if (!ajv.validate(schema.$ref ? target : { type: 'array', items: target }, body)) {
       throw new Error(
-        `${method} ${path}: the answer is not a ${schema.$ref}: ${ajv.errorsText()}\n${JSON.stringify(body).slice(0, 500)}`,
+        `${method} ${path}: the answer is not as ${reference} says: ${ajv.errorsText()}\n${JSON.stringify(body).slice(0, 500)}`,
       );
     }
   };

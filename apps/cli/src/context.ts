@@ -3,7 +3,9 @@ import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
+import type pg from 'pg';
 import { WaylogModule } from '#lib/flight';
+import { createPool } from '#lib/platform';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate } from '../../../migrations/index.js';
 
@@ -50,6 +52,27 @@ async function readyDatabase(command: Command): Promise<string> {
   const { url } = await databaseUp(databaseOptions(command));
   await migrate(url, progress);
   return url;
+}
+
+/** Runs `work` with connections to the database as it is: it is started where needed, but not migrated. */
+export async function withDatabase<T>(
+  command: Command,
+  work: (database: { readonly pool: pg.Pool; readonly url: string }) => Promise<T>,
+): Promise<T> {
+  const { url } = await databaseUp(databaseOptions(command));
+  const pool = createPool({
+    connectionString: url,
+    size: 4,
+    applicationName: 'waylog cli',
+    // What an operator asks for may take long, and Ctrl-C ends it.
+    statementTimeoutMs: 0,
+    connectTimeoutMs: 5_000,
+  });
+  try {
+    return await work({ pool, url });
+  } finally {
+    await pool.end();
+  }
 }
 
 /** Runs `work` in a Waylog of this process; its projector helps when no server leads. */

@@ -9,6 +9,7 @@ import { FlightsController } from './http/flights.controller.js';
 import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
+import { adminControllers, adminProviders } from './admin/index.js';
 import { HealthController } from './operations/health.controller.js';
 import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
 import { ProjectionLag } from './operations/projection-lag.js';
@@ -33,10 +34,11 @@ export class ServerModule {
           applicationName: 'waylog server',
         }),
       ],
-      controllers: config.roles.includes('api') ? [...api, ...operations] : operations,
+      controllers: config.roles.includes('api') ? [...api, ...adminControllers, ...operations] : operations,
       providers: [
         ProjectionLag,
         Metrics,
+        ...adminProviders,
         { provide: CommandTimer, useValue: timer },
         { provide: APP_FILTER, useClass: ProblemFilter },
       ],

@@ -62,7 +62,7 @@ export interface PoolOptions {
   readonly size: number;
   /** Shown in pg_stat_activity. */
   readonly applicationName: string;
-  /** How long a statement may run before the server cancels it. */
+  /** How long a statement may run before the server cancels it; 0 for any time. */
   readonly statementTimeoutMs: number;
   /** How long to wait for a connection, be it a new one or one that is in use. */
   readonly connectTimeoutMs: number;
@@ -88,7 +88,7 @@ export function createPool(options: PoolOptions): pg.Pool {
     options: sessionOptions,
     statement_timeout: options.statementTimeoutMs,
     // The server's limit comes first; this one is for a server that no longer answers at all.
-    query_timeout: options.statementTimeoutMs + 5_000,
+    ...(options.statementTimeoutMs > 0 && { query_timeout: options.statementTimeoutMs + 5_000 }),
     connectionTimeoutMillis: options.connectTimeoutMs,
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: MAX_CONNECTION_AGE_SECONDS,

@@ -1,17 +1,22 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
 import { ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply, preSerializationHookHandler } from 'fastify';
+import type { Class } from '#lib/platform';
+import { referenceTo } from './schemas.js';
 
-/** What a route answers: its status and the component schema of its body, if it has one. */
-export function Answers(status: number, schema?: string): MethodDecorator {
+/** The body of an answer: a component schema by its name, a class with rules, or a list of such objects. */
+type AnswerBody = string | Class | readonly [Class];
+
+/** What a route answers: its status and what its body is, if it has one. */
+export function Answers(status: number, body?: AnswerBody): MethodDecorator {
   return applyDecorators(
     HttpCode(status),
     ApiResponse(
-      schema
+      body
         ? {
             status,
-            description: schema,
-            content: { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } },
+            description: describe(body),
+            content: { 'application/json': { schema: schemaFor(body) } },
           }
         : { status, description: 'Done' },
     ),
@@ -21,6 +26,15 @@ export function Answers(status: number, schema?: string): MethodDecorator {
       content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
     }),
   );
+}
+
+const describe = (body: AnswerBody): string =>
+  typeof body === 'string' ? body : typeof body === 'function' ? body.name : `A list of ${body[0].name}`;
+
+function schemaFor(body: AnswerBody): object {
+  if (typeof body === 'string') return { $ref: `#/components/schemas/${body}` };
+  if (typeof body === 'function') return referenceTo(body);
+  return { type: 'array', items: referenceTo(body[0]) };
 }
 
 /**

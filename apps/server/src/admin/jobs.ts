@@ -1,0 +1,123 @@
+import { Controller, Delete, Get, Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { IsIn, IsNumber, IsObject, IsString } from 'class-validator';
+import { v7 as uuid } from 'uuid';
+import { IsTimestamp, messageOf, notFound, Optional, type Timestamp, type Writable } from '#lib/platform';
+import { Answers } from '../http/answer.js';
+import { Id } from '../http/input.js';
+
+/** `cancelled`: asked to stop, and stopped. */
+const STATES = ['running', 'done', 'failed', 'cancelled'] as const;
+
+/** Work that goes on after its request has been answered. */
+export class Job {
+  @IsString() readonly jobId!: string;
+  /** What it does, such as `migrate` or `rebuild`. */
+  @IsString() readonly kind!: string;
+  @IsIn(STATES) readonly state!: (typeof STATES)[number];
+  @IsTimestamp() readonly startedAt!: Timestamp;
+  @Optional() @IsTimestamp() readonly endedAt?: Timestamp;
+  /** What it is at, in words. */
+  @Optional() @IsString() readonly step?: string;
+  /** From 0 to 1, where that is known. */
+  @Optional() @IsNumber() readonly progress?: number;
+  /** What came of it, once it is done: what the request answers that does not run in the background. */
+  @Optional() @IsObject() readonly result?: object;
+  @Optional() @IsString() readonly errorMessage?: string;
+}
+
+export interface JobControl {
+  /** Aborted when somebody cancels the job, or the server stops. */
+  readonly signal: AbortSignal;
+  /** Says how far it has come. */
+  report(step: string, progress?: number): void;
+}
+
+/** As many are remembered; the oldest that have ended are forgotten first. */
+const MAX_JOBS = 200;
+
+/** The jobs of this process. What must outlive the process, such as the progress of a rebuild, stands in the database. */
+@Injectable()
+export class Jobs implements OnApplicationShutdown {
+  readonly #jobs = new Map<string, { readonly job: Writable<Job>; readonly stop: AbortController }>();
+
+  /** Starts `work` and answers at once. */
+  start(kind: string, work: (control: JobControl) => Promise<object>): Job {
+    const stop = new AbortController();
+    const job: Writable<Job> = { jobId: uuid(), kind, state: 'running', startedAt: new Date().toISOString() };
+    this.#jobs.set(job.jobId, { job, stop });
+    this.#forget();
+    const end = (state: Job['state'], more: Partial<Job>) =>
+      Object.assign(job, { state, endedAt: new Date().toISOString() }, more);
+    const report = (step: string, progress?: number) => Object.assign(job, { step, progress });
+    work({ signal: stop.signal, report }).then(
+      (result) => end('done', { result }),
+      (error: unknown) =>
+        end(stop.signal.aborted ? 'cancelled' : 'failed', { errorMessage: messageOf(error) }),
+    );
+    return { ...job };
+  }
+
+  /** The one started last, first. */
+  list(): Job[] {
+    return [...this.#jobs.values()].map(({ job }) => ({ ...job })).reverse();
+  }
+
+  /** Throws `job.not-found`. */
+  get(jobId: string): Job {
+    return { ...this.#entry(jobId).job };
+  }
+
+  /** Asks a job to stop; it says itself when it has. Throws `job.not-found`. */
+  cancel(jobId: string): Job {
+    const { job, stop } = this.#entry(jobId);
+    stop.abort();
+    return { ...job };
+  }
+
+  onApplicationShutdown(): void {
+    for (const { stop } of this.#jobs.values()) stop.abort();
+  }
+
+  #entry(jobId: string) {
+    const entry = this.#jobs.get(jobId);
+    if (entry) return entry;
+    throw notFound(
+      'job.not-found',
+      `There is no job ${jobId} in this server. Jobs are known to the process that runs them, and until it ends.`,
+      { jobId },
+    );
+  }
+
+  #forget(): void {
+    for (const [id, { job }] of this.#jobs) {
+      if (this.#jobs.size <= MAX_JOBS) return;
+      if (job.state !== 'running') this.#jobs.delete(id);
+    }
+  }
+}
+
+@ApiTags('admin')
+@Controller('v1/admin/jobs')
+export class JobsController {
+  constructor(private readonly jobs: Jobs) {}
+
+  @Get()
+  @Answers(200, [Job])
+  list() {
+    return this.jobs.list();
+  }
+
+  @Get(':jobId')
+  @Answers(200, Job)
+  get(@Id('jobId') jobId: string) {
+    return this.jobs.get(jobId);
+  }
+
+  /** Cancels it. The answer may still say `running`: poll until it says `cancelled`. */
+  @Delete(':jobId')
+  @Answers(202, Job)
+  cancel(@Id('jobId') jobId: string) {
+    return this.jobs.cancel(jobId);
+  }
+}
