@@ -4,8 +4,10 @@ import { messageOf } from '#lib/platform';
 import { databaseCommand } from './commands/db.js';
 import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
-import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
+import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
+import { rebuildCommand } from './commands/rebuild.js';
 import { simulateCommand } from './commands/simulate.js';
+import { verifyCommand } from './commands/verify.js';
 import { UsageError } from './context.js';
 
 const program = new Command('waylog')
@@ -34,8 +36,11 @@ for (const command of [
   migrateCommand(),
   importCommand(),
   simulateCommand(),
+  projectionsCommand(),
+  parkedCommand(),
   rebuildCommand(),
   verifyCommand(),
+  integrityCommand(),
 ]) {
   program.addCommand(command);
 }

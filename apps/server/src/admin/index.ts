@@ -1,7 +1,8 @@
 import type { Provider, Type } from '@nestjs/common';
 import { Jobs, JobsController } from './jobs.js';
+import { ProjectionsController } from './projections.controller.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
-export const adminControllers: Type[] = [JobsController];
+export const adminControllers: Type[] = [JobsController, ProjectionsController];
 
 export const adminProviders: Provider[] = [Jobs];
