@@ -247,6 +247,13 @@ describe('recovery of the database server', () => {
       expect(ready).toMatchObject({ status: 503, body: { code: 'server.not-ready' } });
       expect(ready.body.detail).toMatch(/The database does not answer/);
       expect(await server.call('GET', '/health/live')).toMatchObject({ status: 200 });
+      const health = await server.call('GET', '/v1/admin/health');
+      expect(health).toMatchObject({
+        status: 200,
+        body: { status: 'unhealthy', databaseConnected: false, errorMessage: expect.any(String) as string },
+      });
+      expect(health.body.firing).toContain('DatabaseDown');
+      expect((await server.call('GET', '/metrics')).body).toContain('waylog_database_up 0');
       await sleep(300);
       await databaseUp(options);
     }

@@ -16,6 +16,7 @@ import { FlightReads } from './flight-reads.js';
 import { flightDecider } from './flight.js';
 import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
+import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
 import { flightUpcasters } from './upcasters.js';
 
@@ -30,6 +31,8 @@ export interface WaylogOptions {
   readonly maxPendingCommands?: number;
   /** Told of every command: its type, what became of it, and how long it took. */
   readonly onCommand?: CommandObserver;
+  /** Told of every query, in the same way. */
+  readonly onQuery?: CommandObserver;
   /** Shown in pg_stat_activity; default `waylog`. */
   readonly applicationName?: string;
 }
@@ -129,7 +132,10 @@ export class WaylogModule {
         {
           provide: FlightDatabase,
           inject: [CommandBus, QueryBus],
-          useFactory: (commands: CommandBus, queries: QueryBus) => new FlightDatabase(commands, queries),
+          useFactory: (commands: CommandBus, queries: QueryBus) => {
+            if (options.onQuery) observeQueries(queries, options.onQuery);
+            return new FlightDatabase(commands, queries);
+          },
         },
         {
           provide: WaylogLifecycle,
