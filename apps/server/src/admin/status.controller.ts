@@ -52,8 +52,8 @@ export class StatusController {
   @Get('health')
   @Answers(200, HealthResponse)
   async health(): Promise<HealthResponse> {
+    const { at, pool, database, projections, error } = await this.observer.observe({ anew: true });
     await this.alerts.evaluate();
-    const { at, pool, database, projections, error } = await this.observer.observe();
     const firing = (await this.alerts.list()).filter(({ state }) => state === 'firing');
     const worst = (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds') =>
       Math.max(0, ...projections.map((projection) => projection[of]));

@@ -33,7 +33,7 @@ export class HealthController {
   @HealthCheck()
   async ready(): Promise<HealthCheckResult> {
     try {
-      const seen = await this.observer.observe();
+      const seen = await this.observer.observe({ anew: true });
       return await this.health.check([() => this.#database(seen), () => this.#projections(seen)]);
     } catch (error) {
       if (!(error instanceof ServiceUnavailableException)) throw error;

@@ -77,9 +77,9 @@ export class Observer {
     pool.on('error', () => this.#lost++);
   }
 
-  /** Never throws: a database that does not answer is what is observed then. */
-  observe(): Promise<Observation> {
-    if (!this.#last || performance.now() - this.#lastAt > FRESH_MS) {
+  /** Never throws: a database that does not answer is what is observed then. `anew` for one who must know it now. */
+  observe({ anew = false } = {}): Promise<Observation> {
+    if (!this.#last || anew || performance.now() - this.#lastAt > FRESH_MS) {
       this.#lastAt = performance.now();
       this.#last = this.#look();
     }
