@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Command, Option } from 'commander';
 import { messageOf } from '#lib/platform';
 import { databaseCommand } from './commands/db.js';
+import { doctorCommand } from './commands/doctor.js';
 import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
@@ -41,6 +42,7 @@ for (const command of [
   rebuildCommand(),
   verifyCommand(),
   integrityCommand(),
+  doctorCommand(),
 ]) {
   program.addCommand(command);
 }
