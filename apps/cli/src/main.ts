@@ -5,6 +5,7 @@ import { databaseCommand } from './commands/db.js';
 import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
 import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
+import { schemaCommand } from './commands/schema.js';
 import { simulateCommand } from './commands/simulate.js';
 import { UsageError } from './context.js';
 
@@ -32,6 +33,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
 for (const command of [
   databaseCommand(),
   migrateCommand(),
+  schemaCommand(),
   importCommand(),
   simulateCommand(),
   rebuildCommand(),

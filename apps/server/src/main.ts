@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { messageOf, readConfig, unavailable } from '#lib/platform';
-import { schemaState } from '../../../migrations/index.js';
+import { newerThanCode, schemaState } from '../../../migrations/index.js';
 import { recordDemoFlight } from './demo.js';
 import { startServer } from './server.js';
 
@@ -34,13 +34,7 @@ function whyNot(error: unknown): string {
 /** Tables that are not what the code expects would be written wrong, so the server does not start on them. */
 async function refuseOtherSchema(databaseUrl: string): Promise<void> {
   const { missing, unknown } = await schemaState(databaseUrl);
-  if (unknown.length > 0) {
-    throw unavailable(
-      'schema.newer-than-code',
-      `The database has migrations that this version of Waylog does not know (${unknown.join(', ')}): a newer version ` +
-        `has been here. Deploy that version, or take its migrations back with it.`,
-    );
-  }
+  if (unknown.length > 0) throw newerThanCode(unknown);
   if (missing.length > 0) {
     throw unavailable(
       'schema.behind',

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
@@ -12,6 +13,8 @@ import { RouteController } from './http/route.controller.js';
 import { adminControllers, adminProviders } from './admin/index.js';
 import { HealthController } from './operations/health.controller.js';
 import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
+import { ServerSessions } from './operations/server-sessions.js';
+import { SchemaGate } from './operations/schema-gate.js';
 import { ProjectionLag } from './operations/projection-lag.js';
 
 /** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
@@ -19,6 +22,7 @@ import { ProjectionLag } from './operations/projection-lag.js';
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {
     const timer = new CommandTimer();
+    const sessions = new ServerSessions(config, `waylog server ${randomBytes(4).toString('hex')}`);
     const operations = [HealthController, MetricsController];
     const api = [FlightsController, RouteController, FramesController, ChunksController, EventsController];
     return {
@@ -31,13 +35,15 @@ export class ServerModule {
           maxPendingCommands: config.maxPendingCommands,
           projector: config.roles.includes('projector'),
           onCommand: timer.observe,
-          applicationName: 'waylog server',
+          applicationName: sessions.name,
         }),
       ],
       controllers: config.roles.includes('api') ? [...api, ...adminControllers, ...operations] : operations,
       providers: [
         ProjectionLag,
         Metrics,
+        SchemaGate,
+        { provide: ServerSessions, useValue: sessions },
         ...adminProviders,
         { provide: CommandTimer, useValue: timer },
         { provide: APP_FILTER, useClass: ProblemFilter },

@@ -1,7 +1,14 @@
 import type { Provider, Type } from '@nestjs/common';
 import { Jobs, JobsController } from './jobs.js';
+import { MigrationsController, ServerMigrations } from './migrations.js';
+import { ModelsController, SchemaController } from './models.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
-export const adminControllers: Type[] = [JobsController];
+export const adminControllers: Type[] = [
+  JobsController,
+  MigrationsController,
+  ModelsController,
+  SchemaController,
+];
 
-export const adminProviders: Provider[] = [Jobs];
+export const adminProviders: Provider[] = [Jobs, ServerMigrations];

@@ -11,6 +11,7 @@ import pg from 'pg';
 import { messageOf, unavailable } from '#lib/platform';
 import { capabilities } from '#lib/timescale';
 import { ProjectionLag } from './projection-lag.js';
+import { SchemaGate } from './schema-gate.js';
 
 /** Behind for longer than this without moving, the projections count as stuck. */
 const STUCK_AFTER_SECONDS = 60;
@@ -36,6 +37,7 @@ export class HealthController {
     private readonly indicators: HealthIndicatorService,
     private readonly pool: pg.Pool,
     private readonly lag: ProjectionLag,
+    private readonly gate: SchemaGate,
   ) {}
 
   /** The process answers. Nothing else is asked: a database that is down is no reason to restart the server. */
@@ -49,7 +51,11 @@ export class HealthController {
   @HealthCheck()
   async ready(): Promise<HealthCheckResult> {
     try {
-      return await this.health.check([() => this.#database(), () => this.#projections()]);
+      return await this.health.check([
+        () => this.#database(),
+        () => this.#schema(),
+        () => this.#projections(),
+      ]);
     } catch (error) {
       if (!(error instanceof ServiceUnavailableException)) throw error;
       const { error: failed } = error.getResponse() as HealthCheckResult;
@@ -66,6 +72,11 @@ export class HealthController {
     } catch (error) {
       return check.down({ reason: `The database does not answer: ${messageOf(error)}` });
     }
+  }
+
+  #schema(): HealthIndicatorResult {
+    const check = this.indicators.check('schema');
+    return this.gate.reason === undefined ? check.up() : check.down({ reason: this.gate.reason });
   }
 
   async #projections(): Promise<HealthIndicatorResult> {
