@@ -196,8 +196,8 @@ class MigrationRun {
     if (unknown.length > 0) throw newerThanCode(unknown.map(({ name }) => name));
     const has = new Set(applied.map(({ name }) => name));
     const there = this.#code.filter(({ name }) => has.has(name));
-    if (this.options.stepsBack !== undefined)
-      return { down: there.slice(-this.options.stepsBack).reverse(), up: [] };
+    const { stepsBack } = this.options;
+    if (stepsBack !== undefined) return { down: there.toReversed().slice(0, stepsBack), up: [] };
     const target = this.#target();
     return {
       down: there.filter(({ revision }) => Number(revision) > target).reverse(),
@@ -384,9 +384,7 @@ class MigrationRun {
       ...(down.length > 0 ? [`took back ${names(down)}`] : []),
       ...(up.length > 0 ? [`ran ${names(up)}`] : []),
     ];
-    return parts.length > 0
-      ? `${parts.join(', then ')}`
-      : 'The schema is where it was asked to be; nothing ran.';
+    return parts.length > 0 ? parts.join(', then ') : 'The schema is where it was asked to be; nothing ran.';
   }
 }
 

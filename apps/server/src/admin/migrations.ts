@@ -12,7 +12,7 @@ import {
 import { ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
-import type { EventStore } from '#lib/event-store';
+import type { EventStore, Position } from '#lib/event-store';
 import { EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
 import { messageOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
@@ -83,7 +83,10 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     if (!this.#released || this.#stop.signal.aborted) return;
     const { databaseUrl, roles } = this.sessions.config;
     const { missing } = await schemaState(databaseUrl);
-    if (missing.length > 0) return this.gate.shut(lacking(missing));
+    if (missing.length > 0) {
+      this.gate.shut(lacking(missing));
+      return;
+    }
     this.#released = false;
     if (roles.includes('projector')) this.projector.start();
     if (this.gate.reason === undefined) return;
@@ -93,18 +96,22 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     void this.#openWhenFilled();
   }
 
+  /** A table that is made again among others is rebuilt: its checkpoint is there before its rows, its version is not. */
   async #openWhenFilled(): Promise<void> {
-    const names = flightProjections.map(({ name }) => name);
-    const head = await this.store.head().catch(() => undefined);
+    const versions = new Map(flightProjections.map(({ name, version }) => [name, version]));
+    let head: Position | undefined;
     while (!this.#stop.signal.aborted && !this.#released) {
       try {
-        const checkpoints = await loadCheckpoints(this.pool, names);
-        const position = leastPosition(this.store, checkpoints);
-        if (
-          checkpoints.length === names.length &&
-          this.store.compare(position, head ?? (await this.store.head())) >= 0
-        )
-          return this.gate.open();
+        head ??= await this.store.head();
+        const checkpoints = await loadCheckpoints(this.pool, [...versions.keys()]);
+        const isFilled =
+          checkpoints.length === versions.size &&
+          checkpoints.every(({ projection, version }) => version === versions.get(projection)) &&
+          this.store.compare(leastPosition(this.store, checkpoints), head) >= 0;
+        if (isFilled) {
+          this.gate.open();
+          return;
+        }
       } catch (error) {
         this.#log.warn(`Waiting for the tables to be filled: ${messageOf(error)}`);
       }

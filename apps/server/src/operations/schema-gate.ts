@@ -25,7 +25,10 @@ export class SchemaGate {
   }
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
-    if (this.#reason === undefined || OPEN.test(request.url)) return done();
+    if (this.#reason === undefined || OPEN.test(request.url)) {
+      done();
+      return;
+    }
     const problem = problemOf(unavailable('schema.behind', this.#reason));
     void reply.status(problem.status).type('application/problem+json').send(problem);
   };

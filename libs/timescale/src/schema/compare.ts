@@ -65,13 +65,21 @@ export function compareCatalogs(
   }
 }
 
+/** What keeps rows apart is no matter of speed. */
+const isPromise = ({ kind, definition }: CatalogObject): boolean =>
+  (kind === 'constraint' || kind === 'index') && /^(CREATE )?UNIQUE /.test(definition);
+
+/** A column that whoever does not know of it cannot leave out: nothing can be written any more. */
+const isRequired = ({ kind, definition }: CatalogObject): boolean =>
+  kind === 'column' && / not null(?! generated| default)/.test(definition);
+
 const wordsOf = (definition: string): string[] => definition.split(/\W+/);
 
 function missing(object: ExpectedObject): ValidationIssue {
   const { kind, definition, by } = object;
   const at = location(object);
   return issue(
-    severities[kind].missing,
+    isPromise(object) ? 'error' : severities[kind].missing,
     `missing-${slug(kind)}`,
     at,
     `The ${kind} ${at} is missing; ${by} makes it.`,
@@ -82,7 +90,7 @@ function missing(object: ExpectedObject): ValidationIssue {
 function changed(wanted: ExpectedObject, is: CatalogObject): ValidationIssue {
   const at = location(wanted);
   return issue(
-    severities[wanted.kind].changed,
+    isPromise(wanted) ? 'error' : severities[wanted.kind].changed,
     `changed-${slug(wanted.kind)}`,
     at,
     `The ${wanted.kind} ${at} is "${is.definition}"; ${wanted.by} makes it "${wanted.definition}".`,
@@ -93,7 +101,7 @@ function changed(wanted: ExpectedObject, is: CatalogObject): ValidationIssue {
 function extra(object: CatalogObject): ValidationIssue {
   const at = location(object);
   return issue(
-    severities[object.kind].extra,
+    isRequired(object) ? 'error' : severities[object.kind].extra,
     `extra-${slug(object.kind)}`,
     at,
     `The ${object.kind} ${at} is there, but no migration makes it.`,
@@ -215,7 +223,7 @@ function compareModel(
   }
   for (const object of actual.values()) {
     if (object.kind !== 'column' || object.of !== table || object.name in model.columns) continue;
-    const required = / not null(?! generated| default)/.test(object.definition);
+    const required = isRequired(object);
     const at = location(object);
     issues.push(
       issue(
