@@ -120,6 +120,7 @@ class MigrationRun {
   /** What has been done, in order, and whether it is committed. */
   readonly #done: { readonly migration: KnownMigration; readonly way: 'up' | 'down'; committed: boolean }[] =
     [];
+  #hasBegun = false;
   #issues: readonly ValidationIssue[] = [];
   #hypertables: readonly string[] = [];
 
@@ -306,6 +307,7 @@ class MigrationRun {
     way: 'up' | 'down',
   ): Promise<void> {
     this.options.signal?.throwIfAborted();
+    this.#hasBegun = true;
     // Some statements cannot be in a transaction. What came before is then committed, and taken back by its way back.
     const alone = migration.migration.transaction === false;
     if (alone && runner.isTransactionActive) await this.#commit(runner);
@@ -358,8 +360,10 @@ class MigrationRun {
     return this.#response({
       success: false,
       errorMessage: why,
-      rollbackPerformed: true,
-      message: 'Everything that this run had done was taken back; the database is where it was.',
+      rollbackPerformed: this.#hasBegun,
+      message: this.#hasBegun
+        ? 'Everything that this run had done was taken back; the database is where it was.'
+        : 'No migration ran; the database is where it was.',
     });
   }
 

@@ -22,7 +22,7 @@ import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog } from './support/waylog.js';
 
-const names = migrations.map((migration) => new migration().name ?? migration.name);
+const names = migrations.map((migration) => new migration().name);
 const revisions = names.map((name) => name.slice(-13));
 const [eventLog = ''] = revisions;
 const models = withWaylogModels(flightModels);
@@ -337,6 +337,13 @@ describe('migrations', () => {
       reverted: [],
       errorMessage: expect.stringContaining('the way back is blocked') as string,
     });
+    expect(await runMigrations(database.url, request({ validationLevel: 'strict' }), standard)).toMatchObject(
+      {
+        success: false,
+        rollbackPerformed: false,
+        phasesCompleted: ['lock', 'inspect'],
+      },
+    );
     expect(await tables()).toContain('flight.waypoints');
     const { rows } = await database.pool.query(
       `select from pg_indexes where indexname = 'waypoints_in_time'`,

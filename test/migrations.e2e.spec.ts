@@ -28,7 +28,7 @@ const waylog = (databaseUrl: string, ...args: string[]): Promise<Ended> =>
     );
   });
 
-const names = migrations.map((migration) => new migration().name ?? migration.name);
+const names = migrations.map((migration) => new migration().name);
 const revisions = names.map((name) => name.slice(-13));
 
 describe('the command line', () => {

@@ -44,6 +44,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
   readonly #log = new Logger('Migrations');
   readonly #stop = new AbortController();
   #released = false;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly sessions: ServerSessions,
@@ -57,7 +58,14 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     return migrationStatus(this.sessions.config.databaseUrl);
   }
 
-  async run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+  /** One run after another: each leaves the gate and the projector as its schema wants them. */
+  run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+    const turn = this.#last.then(() => this.#run(request, control));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
     try {
       return await runMigrations(this.sessions.config.databaseUrl, request, {
         models: withWaylogModels(flightModels),
@@ -157,6 +165,11 @@ export class MigrationsController {
   ): Job | Promise<MigrationResponse> {
     if (request.runInBackground !== true) return this.migrations.run(request);
     void reply.status(202);
-    return this.jobs.start('migrate', (control) => this.migrations.run(request, control));
+    return this.jobs.start('migrate', async (control) => {
+      const response = await this.migrations.run(request, control);
+      // A job that was told to stop, and did, has no result.
+      if (!response.success && control.signal.aborted) throw new Error(response.errorMessage);
+      return response;
+    });
   }
 }
