@@ -224,7 +224,8 @@ class MigrationRun {
       throw conflict(
         'migration.not-confirmed',
         `This takes back ${names(down)}, and the tables they made go with what is in them. Tables that are folded from the ` +
-          `log come back from it after the next migration forwards. Say confirmDataLoss: true to do it.`,
+          `log come back from it after the next migration forwards. If that is meant, say so: confirmDataLoss: true in the ` +
+          `request, or --yes on the command line.`,
         { takesBack: down.map(({ name }) => name) },
       );
     }

@@ -31,11 +31,17 @@ export function expectedAt(
   snapshot: Snapshot,
 ): ReadonlyMap<string, ExpectedObject> {
   const expected = new Map<string, ExpectedObject>();
-  for (const { revision, description } of migrations) {
+  let previous = '0';
+  for (const { revision, description, migration } of migrations) {
+    const by = `migration ${revision} (${description})`;
+    const remake = migration.holdsTheLog
+      ? 'This is where the log is: stop the servers, and restore it from a backup.'
+      : `Stop the servers, then \`waylog migrate --to ${previous} --yes\` and \`waylog migrate\`: what is folded from the log is made and filled anew.`;
+    previous = revision;
     const { makes = {}, drops = [] } = snapshot[revision] ?? {};
     for (const key of drops) expected.delete(key);
     for (const [key, definition] of Object.entries(makes))
-      expected.set(key, { ...parseKey(key), definition, by: `migration ${revision} (${description})` });
+      expected.set(key, { ...parseKey(key), definition, by, remake });
   }
   return expected;
 }

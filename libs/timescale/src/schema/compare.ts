@@ -5,6 +5,8 @@ import { tableNameOf, type ModelDefinition } from './models.js';
 /** An object that ought to be there, and who says so: `migration 1790000003000 (flight tables)`. */
 export interface ExpectedObject extends CatalogObject {
   readonly by: string;
+  /** How its table is made anew, in a sentence. */
+  readonly remake: string;
 }
 
 /** What matters how much, when it is missing or different, and when it is there although nothing makes it. */
@@ -111,8 +113,8 @@ function extra(object: CatalogObject): ValidationIssue {
   );
 }
 
-/** How somebody puts it right by hand. Tables that are folds of the log are best made anew from it. */
-function how({ kind, of, name, by }: ExpectedObject, definition: string): string {
+/** How somebody puts it right: by one statement where that is enough, by making the table anew where it is not. */
+function how({ kind, of, name, by, remake }: ExpectedObject, definition: string): string {
   switch (kind) {
     case 'index':
       return `Make it again: ${definition}`;
@@ -120,15 +122,11 @@ function how({ kind, of, name, by }: ExpectedObject, definition: string): string
       return `Make it again: alter table ${of} add ${definition}`;
     case 'constraint':
       return `Make it again: alter table ${of} add constraint ${name} ${definition}`;
-    case 'hypertable':
-      return `Take ${by} back and run it again; tables that are folded from the log are filled from it. See docs/how-to/migrate.md.`;
-    case 'column':
-      return `Put it right: alter table ${of} ... ${name} ${definition}; then \`waylog rebuild\` fills it from the log.`;
     case 'function':
     case 'trigger':
       return `Make it again as the source of ${by} says.`;
     default:
-      return `Take ${by} back and run it again; tables that are folded from the log are filled from it. See docs/how-to/migrate.md.`;
+      return remake;
   }
 }
 
