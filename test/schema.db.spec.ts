@@ -307,6 +307,17 @@ describe('models', () => {
       timeColumn: null,
     });
     expect(await register('archive', [files])).toMatchObject([{ schema: 'archive', table: 'files' }]);
+    await database.pool.query(
+      `create view archive.large as select * from archive.files where bytes > 1000000`,
+    );
+    const large = {
+      ...files,
+      name: 'large',
+      tableName: 'archive.large',
+      fields: { id: 'uuid', bytes: 'bigint' },
+    };
+    expect(await register('archive', [large])).toHaveLength(2);
+    expect((await validateSchema(query(), 'strict', models)).issues).toEqual([]);
     await expect(
       register('archive', [{ ...files, fields: { id: 'text', bytes: 'bigint' } }], true),
     ).rejects.toMatchObject({ code: 'model.table-differs' });

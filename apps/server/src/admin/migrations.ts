@@ -33,6 +33,7 @@ import { ServerSessions } from '../operations/server-sessions.js';
 import { Job, Jobs, type JobControl } from './jobs.js';
 
 const POLL_MS = 200;
+const RETRY_MS = 1_000;
 
 /**
  * Migrations under a server that works. Its own projector lets go before tables are taken away, and its routes are shut
@@ -90,7 +91,18 @@ export class ServerMigrations implements BeforeApplicationShutdown {
   async #resume(): Promise<void> {
     if (!this.#released || this.#stop.signal.aborted) return;
     const { databaseUrl, roles } = this.sessions.config;
-    const { missing } = await schemaState(databaseUrl);
+    let missing: readonly string[];
+    try {
+      ({ missing } = await schemaState(databaseUrl));
+    } catch (error) {
+      // The answer of the run does not wait for a database that is away; the tables do.
+      this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);
+      void sleep(RETRY_MS, undefined, { signal: this.#stop.signal }).then(
+        () => this.#resume(),
+        () => undefined,
+      );
+      return;
+    }
     if (missing.length > 0) {
       this.gate.shut(lacking(missing));
       return;

@@ -233,6 +233,8 @@ function compareModel(
       ),
     );
   }
+  // A view has neither key nor chunks of its own.
+  if (!get('table')) return issues;
   const key = get('primary key');
   const wantedKey = model.key.length > 0 ? `PRIMARY KEY (${model.key.join(', ')})` : undefined;
   const keyIsWhole = model.key.every((name) => get('column', name));
