@@ -15,3 +15,4 @@ export {
 export type { Migration, MigrationClass } from './migration.js';
 export { snapshot } from './schema-snapshot.js';
 export { snapshotOfMigrations, snapshotSource } from './take-snapshot.js';
+export { refuseOtherSchema } from './refuse-other-schema.js';

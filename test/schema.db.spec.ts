@@ -1,4 +1,4 @@
-import { EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightModels, flightProjections } from '#lib/flight';
 import {
   discovery,
   queryOn,
@@ -40,8 +40,12 @@ describe('the validation of a schema', () => {
     await waylog.database.insertFlight(aFlight('f1', 3));
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await waylog.app.get(CheckpointWatch).waitFor(await store.head(), 60_000);
-    for (const projection of flightProjections)
-      await rebuild({ projection, store, connectionString: database.url });
+    await rebuild({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections,
+      store,
+      connectionString: database.url,
+    });
     await waylog.close();
     expect((await check('strict')).issues).toEqual([]);
   });

@@ -4,9 +4,11 @@ import { messageOf } from '#lib/platform';
 import { databaseCommand } from './commands/db.js';
 import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
-import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
+import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
+import { rebuildCommand } from './commands/rebuild.js';
 import { schemaCommand } from './commands/schema.js';
 import { simulateCommand } from './commands/simulate.js';
+import { verifyCommand } from './commands/verify.js';
 import { UsageError } from './context.js';
 
 const program = new Command('waylog')
@@ -36,8 +38,11 @@ for (const command of [
   schemaCommand(),
   importCommand(),
   simulateCommand(),
+  projectionsCommand(),
+  parkedCommand(),
   rebuildCommand(),
   verifyCommand(),
+  integrityCommand(),
 ]) {
   program.addCommand(command);
 }

@@ -11,6 +11,8 @@ import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
 import { adminControllers, adminProviders } from './admin/index.js';
+import { CONFIG } from './config.js';
+import { ScheduledWork } from './operations/scheduled-work.js';
 import { HealthController } from './operations/health.controller.js';
 import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
 import { ServerSessions } from './operations/server-sessions.js';
@@ -45,6 +47,8 @@ export class ServerModule {
         SchemaGate,
         { provide: ServerSessions, useValue: sessions },
         ...adminProviders,
+        ScheduledWork,
+        { provide: CONFIG, useValue: config },
         { provide: CommandTimer, useValue: timer },
         { provide: APP_FILTER, useClass: ProblemFilter },
       ],

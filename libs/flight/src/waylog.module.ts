@@ -9,7 +9,7 @@ import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
 import { DecisionStreams, PostgresEventStore, type EventStore } from '#lib/event-store';
-import { CheckpointWatch, LiveRows, Projector } from '#lib/projections';
+import { CheckpointWatch, LiveRows, loadOmissions, Projector } from '#lib/projections';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
@@ -124,7 +124,7 @@ export class WaylogModule {
           provide: FlightReads,
           inject: [EVENT_STORE, CheckpointWatch, pg.Pool],
           useFactory: (store: EventStore, watch: CheckpointWatch, pool: pg.Pool) =>
-            new FlightReads(store, watch, new LiveRows(pool)),
+            new FlightReads(store, watch, new LiveRows(pool), () => loadOmissions(pool, FLIGHT_PROJECTOR)),
         },
         {
           provide: FlightDatabase,

@@ -13,6 +13,8 @@ export interface Config {
   /** Commands that may wait before more are refused with 503. */
   readonly maxPendingCommands: number;
   readonly logFormat: 'pretty' | 'json';
+  /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
+  readonly verifyShare: number;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
 }
@@ -25,6 +27,8 @@ export const variables = {
   PORT: 'the port to listen on, 0 for any free one (3000)',
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
+  WAYLOG_VERIFY_SHARE:
+    'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
@@ -75,6 +79,7 @@ export function readConfig(env: Environment): Config {
     port: number('PORT', 3_000, 0, 65_535),
     roles: roles as Role[],
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
+    verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
   };

@@ -2,6 +2,7 @@ import type { Provider, Type } from '@nestjs/common';
 import { Jobs, JobsController } from './jobs.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
+import { ProjectionsController } from './projections.controller.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
 export const adminControllers: Type[] = [
@@ -9,6 +10,7 @@ export const adminControllers: Type[] = [
   MigrationsController,
   ModelsController,
   SchemaController,
+  ProjectionsController,
 ];
 
 export const adminProviders: Provider[] = [Jobs, ServerMigrations];

@@ -180,7 +180,7 @@ export class MigrationsController {
     return this.jobs.start('migrate', async (control) => {
       const response = await this.migrations.run(request, control);
       // A job that was told to stop, and did, has no result.
-      if (!response.success && control.signal.aborted) throw new Error(response.errorMessage);
+      if (!response.success && control.isCancelled()) throw new Error(response.errorMessage);
       return response;
     });
   }

@@ -38,7 +38,7 @@ export class ProjectionLag {
       events,
       seconds: since ? Math.max(0, (Date.now() - Date.parse(since)) / 1_000) : 0,
       projector: state,
-      ...(state === 'failing' && lastError && { lastError: lastError.message }),
+      ...(state === 'failed' && lastError && { lastError: lastError.message }),
     };
   }
 }
