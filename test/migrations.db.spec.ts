@@ -355,6 +355,22 @@ describe('migrations', () => {
     expect(rows).toEqual([]);
   });
 
+  it('do not forget which streams are parked', async () => {
+    await database.pool.query(
+      `insert into projection.parked_streams (projector, stream_id, revision, position, event_id, type, error)
+       values ('flight', 'flight-f1', 0, '1', gen_random_uuid(), 'FlightCreated', 'poison')`,
+    );
+    const back = request({ targetRevision: '1790000004000', confirmDataLoss: true });
+    expect(await runMigrations(database.url, back)).toMatchObject({
+      success: false,
+      rollbackPerformed: true,
+      errorMessage: expect.stringContaining('1 streams are parked') as string,
+    });
+    expect(await count('projection.parked_streams')).toBe(1);
+    await database.pool.query('delete from projection.parked_streams');
+    expect(await runMigrations(database.url, back)).toMatchObject({ success: true });
+  });
+
   it('stop between two migrations when they are told to', async () => {
     await revert(database.url, names.length);
     const stop = new AbortController();

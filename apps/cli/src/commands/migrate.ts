@@ -109,6 +109,6 @@ const lineOf = ({
     isCurrent ? '*' : ' ',
     revision,
     serviceName.padEnd(8),
-    description.padEnd(20),
+    description.padEnd(22),
     isApplied ? (appliedAt ?? 'applied') : 'pending',
   ].join('  ');
