@@ -1,4 +1,5 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import type { Migration } from './migration.js';
 
 /**
  * The log: streams, events and snapshots, and the one function that writes events.
@@ -7,8 +8,9 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
  * back vacuum, and the application role needs neither UPDATE nor DELETE on them. So a stream's revision is not kept in a
  * column; it is the largest one in the index on (stream_key, revision), and the head of the log is the largest position.
  */
-export class EventLog1790000001000 implements MigrationInterface {
+export class EventLog1790000001000 implements Migration {
   name = 'EventLog1790000001000';
+  holdsTheLog = 'log.events';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`create extension if not exists timescaledb`);

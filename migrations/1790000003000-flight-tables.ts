@@ -1,4 +1,5 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import type { Migration } from './migration.js';
 
 /**
  * The tables of the flight context. Every one is a fold of the log and carries no foreign keys: what belongs
@@ -6,8 +7,9 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
  *
  * Positions are WGS84 degrees, altitudes metres above mean sea level, headings degrees clockwise from north.
  */
-export class FlightTables1790000003000 implements MigrationInterface {
+export class FlightTables1790000003000 implements Migration {
   name = 'FlightTables1790000003000';
+  serviceName = 'flight';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`create schema flight`);
@@ -120,8 +122,16 @@ export class FlightTables1790000003000 implements MigrationInterface {
     );
   }
 
+  /** The log stays, and so the tables come back: without records of how far they were, the projector begins anew. */
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`drop schema flight cascade`);
+    await runner.query(`drop schema if exists rebuild_flight cascade`);
+    await runner.query(
+      `delete from projection.checkpoints
+        where projection in ('flights', 'waypoints', 'geofences', 'flight_state', 'frame_results', 'heading_history',
+                             'flight_images', 'chunks')`,
+    );
+    await runner.query(`delete from projection.stream_revisions where projector = 'flight'`);
   }
 }
 

@@ -107,7 +107,17 @@ export class ProjectionOperations1790000005000 implements MigrationInterface {
       ) with (fillfactor = 50)`);
   }
 
+  /** Without its record nobody would know that a parked stream is not whole in the tables, also after the way forwards. */
   async down(runner: QueryRunner): Promise<void> {
+    const parked = (await runner.query(
+      `select count(*)::integer as streams from projection.parked_streams`,
+    )) as [{ streams: number }];
+    if (parked[0].streams > 0) {
+      throw new Error(
+        `${parked[0].streams} streams are parked, and what is known of them would be lost. Retry or discard their ` +
+          `events first (\`waylog parked list\`)`,
+      );
+    }
     for (const table of [
       'verifications',
       'integrity_findings',

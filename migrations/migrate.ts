@@ -1,61 +1,446 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { DataSource } from 'typeorm';
-import { migrations } from './all.js';
+import { DataSource, type QueryRunner } from 'typeorm';
+import { conflict, invalidInput, messageOf, notFound, WaylogError } from '#lib/platform';
+import {
+  failingAt,
+  queryOn,
+  readCatalog,
+  userSchemas,
+  type ModelDefinition,
+  type Query,
+  type SchemaValidationResult,
+  type ValidationIssue,
+  type ValidationLevel,
+} from '#lib/timescale';
+import { migrations as allMigrations } from './all.js';
+import type { MigrationInfo, MigrationRequest, MigrationResponse, Phase } from './messages.js';
+import { known, WAYLOG, type KnownMigration, type MigrationClass } from './migration.js';
+import {
+  appliedMigrations,
+  ensureRecords,
+  migrationInfos,
+  recordApplied,
+  recordReverted,
+  type AppliedMigration,
+} from './records.js';
+import { snapshot as wholeSnapshot } from './schema-snapshot.js';
+import { modelsOfWaylog, type Snapshot } from './snapshot.js';
+import { validate, type ValidationStandard } from './validate-schema.js';
 
 type Progress = (line: string) => void;
 
 /** Held while migrations run, so that two processes that start together run each migration once. */
 const MIGRATION_LOCK = 7239100401;
+const LOCK_POLL_MS = 200;
 
-/** Brings the database to the newest schema; answers the names of the migrations that ran. */
-export const migrate = (url: string, progress: Progress = () => undefined): Promise<string[]> =>
-  locked(url, progress, async (source) => {
-    const ran: string[] = [];
-    for (const pending of await source.runMigrations({ transaction: 'each' })) {
-      progress(`migrated ${pending.name}`);
-      ran.push(pending.name);
-    }
-    return ran;
-  });
+/** Stands for the state before the first migration. */
+const NOTHING = '0';
+
+export interface MigrationOptions {
+  readonly progress?: Progress;
+  /** Looked at between migrations; an aborted run fails, and is taken back where the request says so. */
+  readonly signal?: AbortSignal;
+  /** The tables as the code sees them, for the validation. */
+  readonly models?: readonly ModelDefinition[];
+  /** Instead of a target: take back the last so many. */
+  readonly stepsBack?: number;
+  /** Lets a run go below the log although there are events in it. They are lost. */
+  readonly deleteTheLog?: boolean;
+  /** Sessions with this name are the caller's own, and no reason not to take tables away. */
+  readonly ownSessions?: string;
+  /** Called before a run that takes tables away looks who else uses them: let go of what holds them. */
+  readonly onGoingBack?: () => Promise<void>;
+  /** Called when the tables of these migrations are about to go. */
+  readonly onTakingAway?: (names: readonly string[]) => void;
+  /** Other migrations than those of this code, for tests. */
+  readonly migrations?: readonly MigrationClass[];
+  readonly snapshot?: Snapshot;
+}
+
+interface Plan {
+  /** Newest first. */
+  readonly down: readonly KnownMigration[];
+  /** Oldest first. */
+  readonly up: readonly KnownMigration[];
+}
+
+/**
+ * Brings the schema to a revision, forwards or back. Any number of processes may do so at once: one works, the others wait
+ * and then find it done.
+ *
+ * With `autoRollback` the whole run, validation included, is one transaction. So a run that is taken back leaves nothing
+ * behind and loses nothing: rows that a migration changed, or whose table it dropped, are there as before, which no `down`
+ * could do. Without it every migration is a transaction of its own, and those before the one that failed stay.
+ *
+ * @returns what became of it, also when a migration failed: then `success` is false
+ * @throws WaylogError when the run was not begun: `service.unknown`, `migration.unknown-revision`, `schema.newer-than-code`,
+ *   `migration.not-confirmed`, `migration.log-not-empty`, `migration.schema-in-use`
+ */
+export async function runMigrations(
+  url: string,
+  request: MigrationRequest,
+  options: MigrationOptions = {},
+): Promise<MigrationResponse> {
+  return new MigrationRun(url, request, options).run();
+}
+
+/** Brings the database to the newest schema; answers the names of the migrations that ran. Throws `migration.failed`. */
+export async function migrate(
+  url: string,
+  progress: Progress = () => undefined,
+  models: readonly ModelDefinition[] = [],
+): Promise<string[]> {
+  return [...orThrow(await runMigrations(url, { serviceName: WAYLOG }, { progress, models })).applied];
+}
 
 /** Takes back the last `steps` migrations, newest first. The tables they made go, with what is in them. */
-export const revert = (url: string, steps: number, progress: Progress = () => undefined): Promise<void> =>
-  locked(url, progress, async (source) => {
-    for (let step = 0; step < steps; step++) await source.undoLastMigration({ transaction: 'each' });
-  });
-
-async function locked<T>(
+export async function revert(
   url: string,
-  progress: Progress,
-  work: (source: DataSource) => Promise<T>,
-): Promise<T> {
-  const guard = new pg.Client({ connectionString: url, application_name: 'waylog migrations' });
-  await guard.connect();
-  try {
-    const { rows } = await guard.query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [
-      MIGRATION_LOCK,
-    ]);
-    if (!rows[0]?.free) {
-      progress('another process is migrating this database; waiting for it');
-      await guard.query(`select pg_advisory_lock($1)`, [MIGRATION_LOCK]);
-    }
-    const source = new DataSource({
-      type: 'postgres',
-      url,
-      applicationName: 'waylog migrations',
-      migrations,
-      migrationsTableName: 'waylog_migrations',
-    });
+  steps: number,
+  progress: Progress = () => undefined,
+): Promise<void> {
+  const request = { serviceName: WAYLOG, confirmDataLoss: true };
+  orThrow(await runMigrations(url, request, { progress, stepsBack: steps }));
+}
+
+function orThrow(response: MigrationResponse): MigrationResponse {
+  if (response.success) return response;
+  throw conflict('migration.failed', response.errorMessage ?? 'The migration failed.', { response });
+}
+
+class MigrationRun {
+  readonly #code: readonly KnownMigration[];
+  readonly #standard: ValidationStandard;
+  readonly #level: ValidationLevel;
+  readonly #atomic: boolean;
+  readonly #began = performance.now();
+  readonly #progress: Progress;
+  readonly #phases: Phase[] = [];
+  /** What has been done, in order, and whether it is committed. */
+  readonly #done: { readonly migration: KnownMigration; readonly way: 'up' | 'down'; committed: boolean }[] =
+    [];
+  #hasBegun = false;
+  #issues: readonly ValidationIssue[] = [];
+  #hypertables: readonly string[] = [];
+
+  constructor(
+    private readonly url: string,
+    private readonly request: MigrationRequest,
+    private readonly options: MigrationOptions,
+  ) {
+    this.#code = known(options.migrations ?? allMigrations);
+    this.#standard = standardOf(options.models ?? [], options.migrations, options.snapshot);
+    this.#level = request.validationLevel ?? 'basic';
+    this.#atomic = request.autoRollback ?? true;
+    this.#progress = options.progress ?? (() => undefined);
+  }
+
+  async run(): Promise<MigrationResponse> {
+    requireService(this.request.serviceName, this.#standard);
+    const source = new DataSource({ type: 'postgres', url: this.url, applicationName: 'waylog migrations' });
     await source.initialize();
     try {
-      return await work(source);
+      // One session for lock and work: they end together, so nobody works on without the lock.
+      const runner = source.createQueryRunner();
+      await runner.connect();
+      return await this.#with(runner, queryOf(runner));
     } finally {
       await source.destroy();
     }
-  } finally {
-    await guard.end();
+  }
+
+  async #with(runner: QueryRunner, query: Query): Promise<MigrationResponse> {
+    await this.#lock(query);
+    this.#phases.push('lock');
+    await ensureRecords(query);
+    const applied = await appliedMigrations(query);
+    const plan = this.#plan(applied);
+    this.#phases.push('inspect');
+    if (plan.down.length > 0) await this.#refuseUnsafeLoss(query, plan.down);
+    try {
+      // The moment that the log is looked at must be the moment that it goes.
+      if (this.#atomic) await runner.startTransaction();
+      await this.#refuseLosingTheLog(query, runner, plan.down);
+      const before = await this.#validate(query, 'pre-validation');
+      const hypertables = await hypertableNames(query);
+      for (const migration of plan.down) await this.#step(runner, query, migration, 'down');
+      for (const migration of plan.up) await this.#step(runner, query, migration, 'up');
+      this.#phases.push('migrate');
+      this.#hypertables = (await hypertableNames(query)).filter((name) => !hypertables.includes(name));
+      this.#phases.push('hypertables');
+      await this.#validate(query, 'post-validation', before);
+      if (runner.isTransactionActive) await runner.commitTransaction();
+      return this.#response({ success: true, message: this.#summary(plan) });
+    } catch (error) {
+      // PostgreSQL takes back what is not committed, also when this session is what broke.
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      if (error instanceof WaylogError && error.code === 'migration.log-not-empty') throw error;
+      return this.#failed(runner, query, messageOf(error));
+    }
+  }
+
+  /** Asks again and again: a statement that waits for a lock would hold back `create index concurrently` of whoever has it. */
+  async #lock(query: Query): Promise<void> {
+    for (let told = false; ; told = true) {
+      const [answer] = await query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [
+        MIGRATION_LOCK,
+      ]);
+      if (answer?.free) return;
+      if (!told) this.#progress('another process is migrating this database; waiting for it');
+      await sleep(LOCK_POLL_MS, undefined, { signal: this.options.signal });
+    }
+  }
+
+  #plan(applied: readonly AppliedMigration[]): Plan {
+    const unknown = applied.filter(({ name }) => !this.#code.some((each) => each.name === name));
+    if (unknown.length > 0) throw newerThanCode(unknown.map(({ name }) => name));
+    const has = new Set(applied.map(({ name }) => name));
+    const there = this.#code.filter(({ name }) => has.has(name));
+    const { stepsBack } = this.options;
+    if (stepsBack !== undefined) return { down: there.toReversed().slice(0, stepsBack), up: [] };
+    const target = this.#target();
+    return {
+      down: there.filter(({ revision }) => Number(revision) > target).reverse(),
+      up: this.#code.filter(({ name, revision }) => !has.has(name) && Number(revision) <= target),
+    };
+  }
+
+  #target(): number {
+    const { targetRevision } = this.request;
+    if (targetRevision === undefined || targetRevision === null) return Infinity;
+    if (targetRevision === NOTHING) return 0;
+    const found = this.#code.find(({ revision, name }) => [revision, name].includes(targetRevision));
+    if (found) return Number(found.revision);
+    throw notFound(
+      'migration.unknown-revision',
+      `There is no migration ${targetRevision}. There are ${this.#code.map(({ revision }) => revision).join(', ')}, and 0 for none.`,
+      { targetRevision },
+    );
+  }
+
+  async #refuseUnsafeLoss(query: Query, down: readonly KnownMigration[]): Promise<void> {
+    if (this.request.confirmDataLoss !== true) {
+      throw conflict(
+        'migration.not-confirmed',
+        `This takes back ${names(down)}, and the tables they made go with what is in them. Tables that are folded from the ` +
+          `log come back from it after the next migration forwards. If that is meant, say so: confirmDataLoss: true in the ` +
+          `request, or --yes on the command line.`,
+        { takesBack: down.map(({ name }) => name) },
+      );
+    }
+    await this.options.onGoingBack?.();
+    await this.#refuseWhileInUse(query);
+    this.options.onTakingAway?.(down.map(({ name }) => name));
+  }
+
+  /** A server would fail on every read, and its projector would try again and again. */
+  async #refuseWhileInUse(query: Query): Promise<void> {
+    let sessions: { readonly name: string }[] = [];
+    // A server that has just stopped may be seen for a moment.
+    for (let attempt = 0; attempt < 10; attempt++) {
+      sessions = await query<{ name: string }>(
+        `select distinct application_name as name
+           from pg_stat_activity
+          where datname = current_database()
+            and (application_name like 'waylog server%' or application_name like 'waylog projector%')
+            and not ($1 <> '' and starts_with(application_name, $1))
+          order by 1`,
+        [this.options.ownSessions ?? ''],
+      );
+      if (sessions.length === 0) return;
+      await sleep(LOCK_POLL_MS, undefined, { signal: this.options.signal });
+    }
+    throw conflict(
+      'migration.schema-in-use',
+      `Waylog servers work on this database (${sessions.map(({ name }) => name).join(', ')}), and the tables that go are ` +
+        `theirs: every read would fail. Stop them first; pg_stat_activity shows where they are.`,
+      { sessions: sessions.map(({ name }) => name) },
+    );
+  }
+
+  /** Other tables come back from the log. The log comes back from nothing. */
+  async #refuseLosingTheLog(
+    query: Query,
+    runner: QueryRunner,
+    down: readonly KnownMigration[],
+  ): Promise<void> {
+    const table = down.find(({ migration }) => migration.holdsTheLog)?.migration.holdsTheLog;
+    if (!table || this.options.deleteTheLog) return;
+    // Nobody can write to it from here until it is gone, where the run is one transaction.
+    if (runner.isTransactionActive) await query(`lock table ${table} in access exclusive mode`);
+    const [log] = await query<{ filled: boolean }>(`select exists (select from ${table}) as filled`);
+    if (!log?.filled) return;
+    throw conflict(
+      'migration.log-not-empty',
+      `This would delete the log: there are events in ${table}, and nothing brings them back. To keep it, go back no ` +
+        `further than the migration that makes it; to delete it, run \`waylog migrate\` with --yes-delete-the-log.`,
+      { table },
+    );
+  }
+
+  async #validate(
+    query: Query,
+    phase: 'pre-validation' | 'post-validation',
+    before?: SchemaValidationResult,
+  ): Promise<SchemaValidationResult | undefined> {
+    if (this.#level === 'none') return undefined;
+    const result = await validate(query, this.#level, this.#standard);
+    // That migrations are missing is why this runs, and, before the newest revision, what was asked for.
+    this.#issues = result.issues.filter(({ category }) => category !== 'missing-migration');
+    const was = new Set(before?.issues.map(keyOf));
+    const failing = failingAt(this.#level, this.#issues).filter(
+      (each) => this.#level === 'strict' || (phase === 'post-validation' && !was.has(keyOf(each))),
+    );
+    if (failing.length > 0) {
+      throw new Error(
+        `The ${phase} found what the level ${this.#level} does not allow: ${failing.map(({ description }) => description).join(' ')}`,
+      );
+    }
+    this.#phases.push(phase);
+    return result;
+  }
+
+  async #step(
+    runner: QueryRunner,
+    query: Query,
+    migration: KnownMigration,
+    way: 'up' | 'down',
+  ): Promise<void> {
+    this.options.signal?.throwIfAborted();
+    this.#hasBegun = true;
+    // Some statements cannot be in a transaction. What came before is then committed, and taken back by its way back.
+    const alone = migration.migration.transaction === false;
+    if (alone && runner.isTransactionActive) await this.#commit(runner);
+    if (!alone && !runner.isTransactionActive) await runner.startTransaction();
+    try {
+      await migration.migration[way](runner);
+      await (way === 'up' ? recordApplied : recordReverted)(query, migration);
+    } catch (error) {
+      throw new Error(
+        `${way === 'up' ? 'Migration' : 'The way back of migration'} ${migration.name} failed: ${messageOf(error)}.` +
+          (alone ? ' It runs outside a transaction, so what it had done so far is still there.' : ''),
+        { cause: error },
+      );
+    }
+    this.#done.push({ migration, way, committed: alone });
+    if (runner.isTransactionActive && !this.#atomic) await this.#commit(runner);
+    this.#progress(`${way === 'up' ? 'migrated' : 'took back'} ${migration.name}`);
+  }
+
+  async #commit(runner: QueryRunner): Promise<void> {
+    await runner.commitTransaction();
+    for (const step of this.#done) step.committed = true;
+  }
+
+  async #failed(runner: QueryRunner, query: Query, why: string): Promise<MigrationResponse> {
+    const committed = this.#done.filter((step) => step.committed);
+    this.#done.splice(0, this.#done.length, ...committed);
+    if (!this.#atomic) {
+      const stays =
+        committed.length > 0 ? `What ran before it stays: ${names(committed.map((s) => s.migration))}.` : '';
+      return this.#response({ success: false, errorMessage: `${why} ${stays}`.trim() });
+    }
+    try {
+      for (const { migration, way } of committed.toReversed()) {
+        const back = way === 'up' ? 'down' : 'up';
+        await runner.startTransaction();
+        await migration.migration[back](runner);
+        await (back === 'up' ? recordApplied : recordReverted)(query, migration);
+        await runner.commitTransaction();
+        this.#done.pop();
+      }
+    } catch (error) {
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      return this.#response({
+        success: false,
+        errorMessage: `${why} Taking it back failed too (${messageOf(error)}): these stay: ${names(this.#done.map((s) => s.migration))}.`,
+      });
+    }
+    this.#hypertables = [];
+    return this.#response({
+      success: false,
+      errorMessage: why,
+      rollbackPerformed: this.#hasBegun,
+      message: this.#hasBegun
+        ? 'Everything that this run had done was taken back; the database is where it was.'
+        : 'No migration ran; the database is where it was.',
+    });
+  }
+
+  #response(of: Pick<MigrationResponse, 'success'> & Partial<MigrationResponse>): MigrationResponse {
+    const stayed = (way: 'up' | 'down') =>
+      this.#done.filter((step) => step.way === way).map(({ migration }) => migration.name);
+    return {
+      serviceName: this.request.serviceName,
+      phasesCompleted: this.#phases,
+      hypertablesCreated: this.#hypertables,
+      validationIssues: this.#issues,
+      rollbackPerformed: false,
+      executionTime: Math.round(performance.now() - this.#began) / 1_000,
+      applied: stayed('up'),
+      reverted: stayed('down'),
+      ...of,
+    };
+  }
+
+  #summary({ up, down }: Plan): string {
+    const parts = [
+      ...(down.length > 0 ? [`took back ${names(down)}`] : []),
+      ...(up.length > 0 ? [`ran ${names(up)}`] : []),
+    ];
+    return parts.length > 0 ? parts.join(', then ') : 'The schema is where it was asked to be; nothing ran.';
   }
 }
+
+const names = (migrations: readonly KnownMigration[]): string =>
+  migrations.map(({ name }) => name).join(', ');
+
+const keyOf = ({ category, location }: ValidationIssue): string => `${category} ${location}`;
+
+async function hypertableNames(query: Query): Promise<string[]> {
+  const catalog = await readCatalog(query, await userSchemas(query));
+  return [...catalog.values()].filter(({ kind }) => kind === 'hypertable').map(({ of }) => of);
+}
+
+const queryOf =
+  (runner: QueryRunner): Query =>
+  async <Row extends object>(text: string, values?: unknown[]) =>
+    ((await runner.query(text, values)) ?? []) as Row[];
+
+function standardOf(
+  models: readonly ModelDefinition[],
+  migrations: readonly MigrationClass[] = allMigrations,
+  snapshot: Snapshot = wholeSnapshot,
+): ValidationStandard {
+  return { migrations: known(migrations), models, snapshot };
+}
+
+function requireService(serviceName: string, { migrations, models }: ValidationStandard): void {
+  const services = new Set([WAYLOG, ...[...migrations, ...models].map((each) => each.serviceName)]);
+  if (services.has(serviceName)) return;
+  throw invalidInput(
+    [{ field: 'serviceName', message: `must be one of ${[...services].join(', ')}` }],
+    'service.unknown',
+  );
+}
+
+/** The migrations that the code has and those that the database has, in one list. Changes nothing. */
+export const migrationStatus = (url: string): Promise<MigrationInfo[]> =>
+  withClient(url, async (query) => migrationInfos(known(allMigrations), await appliedMigrations(query)));
+
+/** How the live schema stands to migrations and models. Changes nothing. */
+export const validateSchema = (
+  query: Query,
+  level: ValidationLevel,
+  models: readonly ModelDefinition[],
+): Promise<SchemaValidationResult> => validate(query, level, standardOf(models));
+
+/** All models of the code: those that contexts describe, and the tables of Waylog itself. */
+export const withWaylogModels = (described: readonly ModelDefinition[]): ModelDefinition[] => [
+  ...described,
+  ...modelsOfWaylog(known(allMigrations), wholeSnapshot, described),
+];
 
 export interface SchemaState {
   /** Migrations that the code has and the database has not. */
@@ -65,22 +450,30 @@ export interface SchemaState {
 }
 
 /** How the schema of a database stands to this code. Changes nothing. */
-export async function schemaState(url: string): Promise<SchemaState> {
+export const schemaState = (url: string): Promise<SchemaState> =>
+  withClient(url, async (query) => {
+    const code = known(allMigrations).map(({ name }) => name);
+    const applied = (await appliedMigrations(query)).map(({ name }) => name);
+    return {
+      missing: code.filter((name) => !applied.includes(name)),
+      unknown: applied.filter((name) => !code.includes(name)),
+    };
+  });
+
+/** The database belongs to a newer version, which this code must leave alone. */
+export const newerThanCode = (unknown: readonly string[]): WaylogError =>
+  conflict(
+    'schema.newer-than-code',
+    `The database has migrations that this version of Waylog does not know (${unknown.join(', ')}): a newer version ` +
+      `has been here. Deploy that version, or take its migrations back with it.`,
+    { unknown },
+  );
+
+async function withClient<T>(url: string, work: (query: Query) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, application_name: 'waylog migrations' });
   await client.connect();
   try {
-    const { rows: tables } = await client.query<{ found: string | null }>(
-      `select to_regclass('waylog_migrations') as found`,
-    );
-    const { rows } = tables[0]?.found
-      ? await client.query<{ name: string }>(`select name from waylog_migrations order by id`)
-      : { rows: [] };
-    const known = migrations.map(({ name }) => name);
-    const applied = rows.map(({ name }) => name);
-    return {
-      missing: known.filter((name) => !applied.includes(name)),
-      unknown: applied.filter((name) => !known.includes(name)),
-    };
+    return await work(queryOn(client));
   } finally {
     await client.end();
   }

@@ -1,5 +1,5 @@
 import { unavailable } from '#lib/platform';
-import { schemaState } from './migrate.js';
+import { newerThanCode, schemaState } from './migrate.js';
 
 /**
  * Tables that are not what the code expects would be written wrong, so nothing starts on them. Throws
@@ -7,13 +7,7 @@ import { schemaState } from './migrate.js';
  */
 export async function refuseOtherSchema(databaseUrl: string): Promise<void> {
   const { missing, unknown } = await schemaState(databaseUrl);
-  if (unknown.length > 0) {
-    throw unavailable(
-      'schema.newer-than-code',
-      `The database has migrations that this version of Waylog does not know (${unknown.join(', ')}): a newer version ` +
-        `has been here. Deploy that version, or take its migrations back with it.`,
-    );
-  }
+  if (unknown.length > 0) throw newerThanCode(unknown);
   if (missing.length > 0) {
     throw unavailable(
       'schema.behind',

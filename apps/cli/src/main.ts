@@ -7,6 +7,7 @@ import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
 import { rebuildCommand } from './commands/rebuild.js';
+import { schemaCommand } from './commands/schema.js';
 import { simulateCommand } from './commands/simulate.js';
 import { verifyCommand } from './commands/verify.js';
 import { UsageError } from './context.js';
@@ -35,6 +36,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
 for (const command of [
   databaseCommand(),
   migrateCommand(),
+  schemaCommand(),
   importCommand(),
   simulateCommand(),
   projectionsCommand(),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
@@ -17,12 +18,15 @@ import { Alerts } from './operations/alerts.js';
 import { Metrics, MetricsController } from './operations/metrics.js';
 import { Observer } from './operations/observation.js';
 import { Statistics } from './operations/statistics.js';
+import { ServerSessions } from './operations/server-sessions.js';
+import { SchemaGate } from './operations/schema-gate.js';
 
 /** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
 @Module({})
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {
     const statistics = new Statistics();
+    const sessions = new ServerSessions(config, `waylog server ${randomBytes(4).toString('hex')}`);
     const operations = [HealthController, MetricsController];
     const api = [FlightsController, RouteController, FramesController, ChunksController, EventsController];
     return {
@@ -36,12 +40,14 @@ export class ServerModule {
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,
-          applicationName: 'waylog server',
+          applicationName: sessions.name,
         }),
       ],
       controllers: config.roles.includes('api') ? [...api, ...adminControllers, ...operations] : operations,
       providers: [
         Metrics,
+        SchemaGate,
+        { provide: ServerSessions, useValue: sessions },
         ...adminProviders,
         ScheduledWork,
         { provide: CONFIG, useValue: config },

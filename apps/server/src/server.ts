@@ -9,6 +9,7 @@ import { serveOpenApi } from './http/openapi.js';
 import { problemOf } from './http/problem.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
+import { SchemaGate } from './operations/schema-gate.js';
 import { ServerModule } from './server.module.js';
 
 /** 5,000 waypoints or frames, the most that one command takes, are about 1.5 MiB. */
@@ -38,6 +39,7 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
   });
   app.enableShutdownHooks();
   const fastify = adapter.getInstance();
+  fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
   if (config.roles.includes('api')) serveOpenApi(app);

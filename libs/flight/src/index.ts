@@ -28,6 +28,7 @@ export * from './images/remove-image.js';
 export * from './images/save-image-metadata.js';
 export * from './processing-state/flight-state.queries.js';
 export * from './processing-state/save-flight-state.js';
+export * from './models.js';
 export type { Page } from './paged.js';
 export * from './projections.js';
 export * from './route-chunks/chunks.queries.js';

@@ -16,3 +16,34 @@ export type { Source } from './local/choose.js';
 export type { Command } from './local/docker.js';
 export type { StopMode } from './local/private-server.js';
 export type { Progress } from './local/progress.js';
+export {
+  catalogOf,
+  objectKey,
+  queryOn,
+  readCatalog,
+  userSchemas,
+  type Catalog,
+  type CatalogObject,
+  type ObjectKind,
+  type Query,
+} from './schema/catalog.js';
+export { compareCatalogs, compareModels, type ExpectedObject } from './schema/compare.js';
+export {
+  failingAt,
+  issue,
+  SchemaValidationResult,
+  VALIDATION_LEVELS,
+  ValidationIssue,
+  type Severity,
+  type ValidationLevel,
+} from './schema/issues.js';
+export {
+  discovery,
+  ModelDiscoveryResponse,
+  ModelInfo,
+  ModelRegistrationRequest,
+  RegisteredModel,
+  tableNameOf,
+  type ModelDefinition,
+} from './schema/models.js';
+export { registeredModels, registerModels } from './schema/registry.js';

@@ -1,9 +1,18 @@
 import type { Provider, Type } from '@nestjs/common';
 import { Jobs, JobsController } from './jobs.js';
+import { MigrationsController, ServerMigrations } from './migrations.js';
+import { ModelsController, SchemaController } from './models.js';
 import { ProjectionsController } from './projections.controller.js';
 import { StatusController } from './status.controller.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
-export const adminControllers: Type[] = [JobsController, ProjectionsController, StatusController];
+export const adminControllers: Type[] = [
+  JobsController,
+  MigrationsController,
+  ModelsController,
+  SchemaController,
+  ProjectionsController,
+  StatusController,
+];
 
-export const adminProviders: Provider[] = [Jobs];
+export const adminProviders: Provider[] = [Jobs, ServerMigrations];

@@ -9,6 +9,7 @@ import {
 } from '@nestjs/terminus';
 import { unavailable } from '#lib/platform';
 import { Observer, type Observation } from './observation.js';
+import { SchemaGate } from './schema-gate.js';
 
 /** Behind for longer than this without moving, the projections count as stuck. */
 const STUCK_AFTER_SECONDS = 60;
@@ -20,6 +21,7 @@ export class HealthController {
     private readonly health: HealthCheckService,
     private readonly indicators: HealthIndicatorService,
     private readonly observer: Observer,
+    private readonly gate: SchemaGate,
   ) {}
 
   /** The process answers. Nothing else is asked: a database that is down is no reason to restart the server. */
@@ -34,7 +36,11 @@ export class HealthController {
   async ready(): Promise<HealthCheckResult> {
     try {
       const seen = await this.observer.observe({ anew: true });
-      return await this.health.check([() => this.#database(seen), () => this.#projections(seen)]);
+      return await this.health.check([
+        () => this.#database(seen),
+        () => this.#schema(),
+        () => this.#projections(seen),
+      ]);
     } catch (error) {
       if (!(error instanceof ServiceUnavailableException)) throw error;
       const { error: failed } = error.getResponse() as HealthCheckResult;
@@ -49,6 +55,11 @@ export class HealthController {
       return check.down({ reason: `The database does not answer: ${error ?? 'no reason known'}` });
     const { postgresql, timescaledb, edition } = database.capabilities;
     return check.up({ postgresql, timescaledb, edition });
+  }
+
+  #schema(): HealthIndicatorResult {
+    const check = this.indicators.check('schema');
+    return this.gate.reason === undefined ? check.up() : check.down({ reason: this.gate.reason });
   }
 
   #projections({ projections, error }: Observation): HealthIndicatorResult {

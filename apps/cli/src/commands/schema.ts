@@ -1,0 +1,53 @@
+import { Command } from 'commander';
+import { flightModels } from '#lib/flight';
+import { discovery, queryOn, registeredModels, VALIDATION_LEVELS, type ModelInfo } from '#lib/timescale';
+import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
+import { print, UsageError, withDatabase } from '../context.js';
+import { isLevel } from './migrate.js';
+
+export function schemaCommand(): Command {
+  const schema = new Command('schema').description('Look at the schema of the database: check, models.');
+  schema
+    .command('check')
+    .description(
+      'compare the database with what the migrations make and what the models say; changes nothing',
+    )
+    .option('--level <level>', `basic fails on errors, strict on warnings too`, 'basic')
+    .addHelpText(
+      'after',
+      `
+error    Waylog does not work as it should: a missing table or column, another type, a changed function
+warning  it works, but worse or differently: a missing index or check, a table that nobody makes
+info     worth knowing
+
+Exit codes: 0 nothing that the level fails on, 3 something.`,
+    )
+    .action(async ({ level }: { level: string }, command: Command) => {
+      if (!isLevel(level)) throw new UsageError(`--level takes one of ${VALIDATION_LEVELS.join(', ')}.`);
+      const result = await withDatabase(command, ({ pool }) =>
+        validateSchema(queryOn(pool), level, withWaylogModels(flightModels)),
+      );
+      const lines = result.issues.map(
+        ({ severity, category, location, description, suggestion }) =>
+          `${severity.padEnd(7)}  ${category}  ${location}\n         ${description}${suggestion ? `\n         ${suggestion}` : ''}`,
+      );
+      const end =
+        result.issues.length === 0 ? 'the schema is what it should be' : `${result.issues.length} issues`;
+      print(command, result, [...lines, end].join('\n'));
+      if (!result.isValid) process.exitCode = 3;
+    });
+  schema
+    .command('models')
+    .description('list the tables of every service: those of the code, and those that were registered')
+    .action(async (_options, command: Command) => {
+      const registered = await withDatabase(command, ({ pool }) => registeredModels(queryOn(pool)));
+      const services = discovery([...withWaylogModels(flightModels), ...registered]);
+      const text = services.flatMap(({ serviceName, models }) => [serviceName, ...models.map(lineOf)]);
+      print(command, { services }, text.join('\n'));
+    });
+  return schema;
+}
+
+const lineOf = ({ tableName, fields, timeColumn, sourceFile }: ModelInfo): string =>
+  `  ${tableName.padEnd(30)} ${String(Object.keys(fields).length).padStart(3)} columns  ` +
+  `${(timeColumn ? `hypertable by ${timeColumn}` : '').padEnd(24)}  ${sourceFile}`;

@@ -1,0 +1,187 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  Controller,
+  Get,
+  Inject,
+  Injectable,
+  Logger,
+  Post,
+  Res,
+  type BeforeApplicationShutdown,
+} from '@nestjs/common';
+import { ApiResponse, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import pg from 'pg';
+import type { EventStore, Position } from '#lib/event-store';
+import { EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
+import { messageOf } from '#lib/platform';
+import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
+import {
+  MigrationInfo,
+  MigrationRequest,
+  MigrationResponse,
+  migrationStatus,
+  runMigrations,
+  schemaState,
+  withWaylogModels,
+} from '../../../../migrations/index.js';
+import { Answers } from '../http/answer.js';
+import { ValidBody } from '../http/input.js';
+import { referenceTo } from '../http/schemas.js';
+import { SchemaGate } from '../operations/schema-gate.js';
+import { ServerSessions } from '../operations/server-sessions.js';
+import { Job, Jobs, type JobControl } from './jobs.js';
+
+const POLL_MS = 200;
+const RETRY_MS = 1_000;
+
+/**
+ * Migrations under a server that works. Its own projector lets go before tables are taken away, and its routes are shut
+ * from then until the schema is whole again and the tables have been filled from the log. Other servers cannot be told,
+ * so while any works on the database, nothing is taken away. The log itself is never deleted from here.
+ */
+@Injectable()
+export class ServerMigrations implements BeforeApplicationShutdown {
+  readonly #log = new Logger('Migrations');
+  readonly #stop = new AbortController();
+  #released = false;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly sessions: ServerSessions,
+    private readonly gate: SchemaGate,
+    private readonly projector: Projector,
+    private readonly pool: pg.Pool,
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+  ) {}
+
+  status(): Promise<MigrationInfo[]> {
+    return migrationStatus(this.sessions.config.databaseUrl);
+  }
+
+  /** One run after another: each leaves the gate and the projector as its schema wants them. */
+  run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+    const turn = this.#last.then(() => this.#run(request, control));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+    try {
+      return await runMigrations(this.sessions.config.databaseUrl, request, {
+        models: withWaylogModels(flightModels),
+        ownSessions: this.sessions.name,
+        signal: control ? AbortSignal.any([control.signal, this.#stop.signal]) : this.#stop.signal,
+        progress: (line) => {
+          this.#log.log(line);
+          control?.report(line);
+        },
+        onGoingBack: async () => {
+          this.#released = true;
+          await this.projector.stop();
+        },
+        onTakingAway: (names) => this.gate.shut(lacking(names)),
+      });
+    } finally {
+      await this.#resume();
+    }
+  }
+
+  /** Goes on with the tables, if they are all there. */
+  async #resume(): Promise<void> {
+    if (!this.#released || this.#stop.signal.aborted) return;
+    const { databaseUrl, roles } = this.sessions.config;
+    let missing: readonly string[];
+    try {
+      ({ missing } = await schemaState(databaseUrl));
+    } catch (error) {
+      // The answer of the run does not wait for a database that is away; the tables do.
+      this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);
+      void sleep(RETRY_MS, undefined, { signal: this.#stop.signal }).then(
+        () => this.#resume(),
+        () => undefined,
+      );
+      return;
+    }
+    if (missing.length > 0) {
+      this.gate.shut(lacking(missing));
+      return;
+    }
+    this.#released = false;
+    if (roles.includes('projector')) this.projector.start();
+    if (this.gate.reason === undefined) return;
+    this.gate.shut(
+      'The tables of this server were taken away and made again, and are being filled from the log. Try again in a moment.',
+    );
+    void this.#openWhenFilled();
+  }
+
+  /** A table that is made again among others is rebuilt: its checkpoint is there before its rows, its version is not. */
+  async #openWhenFilled(): Promise<void> {
+    const versions = new Map(flightProjections.map(({ name, version }) => [name, version]));
+    let head: Position | undefined;
+    while (!this.#stop.signal.aborted && !this.#released) {
+      try {
+        head ??= await this.store.head();
+        const checkpoints = await loadCheckpoints(this.pool, [...versions.keys()]);
+        const isFilled =
+          checkpoints.length === versions.size &&
+          checkpoints.every(({ projection, version }) => version === versions.get(projection)) &&
+          this.store.compare(leastPosition(this.store, checkpoints), head) >= 0;
+        if (isFilled) {
+          this.gate.open();
+          return;
+        }
+      } catch (error) {
+        this.#log.warn(`Waiting for the tables to be filled: ${messageOf(error)}`);
+      }
+      await sleep(POLL_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+    }
+  }
+
+  beforeApplicationShutdown(): void {
+    this.#stop.abort();
+  }
+}
+
+const lacking = (names: readonly string[]): string =>
+  `Migrations were taken back under this server (${names.join(', ')}), and the tables that it works on with them. ` +
+  `Migrate forwards again (POST /v1/admin/migrations), or stop this server.`;
+
+@ApiTags('admin')
+@Controller('v1/admin/migrations')
+export class MigrationsController {
+  constructor(
+    private readonly migrations: ServerMigrations,
+    private readonly jobs: Jobs,
+  ) {}
+
+  /** Those that this version has and those that the database has, in their order. */
+  @Get()
+  @Answers(200, [MigrationInfo])
+  list() {
+    return this.migrations.status();
+  }
+
+  /** 202 with a job where it runs in the background. A migration that failed is an answer too: `success` says so. */
+  @Post()
+  @Answers(200, MigrationResponse)
+  @ApiResponse({
+    status: 202,
+    description: 'Job',
+    content: { 'application/json': { schema: referenceTo(Job) } },
+  })
+  run(
+    @ValidBody(MigrationRequest) request: MigrationRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Job | Promise<MigrationResponse> {
+    if (request.runInBackground !== true) return this.migrations.run(request);
+    void reply.status(202);
+    return this.jobs.start('migrate', async (control) => {
+      const response = await this.migrations.run(request, control);
+      // A job that was told to stop, and did, has no result.
+      if (!response.success && control.isCancelled()) throw new Error(response.errorMessage);
+      return response;
+    });
+  }
+}

@@ -1,0 +1,23 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** The models that services register while Waylog runs. Those of the code are not in here: the code is asked for them. */
+export class ModelRegistry1790000008000 implements MigrationInterface {
+  name = 'ModelRegistry1790000008000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`create schema registry`);
+    await runner.query(`
+      create table registry.models (
+        service_name text not null,
+        name text not null,
+        definition jsonb not null,
+        registered_at timestamptz not null default clock_timestamp(),
+        primary key (service_name, name)
+      )`);
+  }
+
+  /** The tables that were made for registered models stay: they hold the data of others, which no log brings back. */
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`drop schema registry cascade`);
+  }
+}
