@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { Command, Option } from 'commander';
 import { messageOf } from '#lib/platform';
+import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
@@ -36,6 +37,8 @@ for (const command of [
   simulateCommand(),
   rebuildCommand(),
   verifyCommand(),
+  backupCommand(),
+  restoreCommand(),
 ]) {
   program.addCommand(command);
 }
