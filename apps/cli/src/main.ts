@@ -4,6 +4,7 @@ import { messageOf } from '#lib/platform';
 import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { importCommand } from './commands/import.js';
+import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
 import { simulateCommand } from './commands/simulate.js';
@@ -39,6 +40,7 @@ for (const command of [
   verifyCommand(),
   backupCommand(),
   restoreCommand(),
+  logCommand(),
 ]) {
   program.addCommand(command);
 }

@@ -9,7 +9,9 @@ import { FlightsController } from './http/flights.controller.js';
 import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
+import { Backups } from './admin/backups.js';
 import { adminControllers, adminProviders } from './admin/index.js';
+import { Jobs } from './admin/jobs.js';
 import { HealthController } from './operations/health.controller.js';
 import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
 import { ProjectionLag } from './operations/projection-lag.js';
@@ -39,6 +41,7 @@ export class ServerModule {
         ProjectionLag,
         Metrics,
         ...adminProviders,
+        { provide: Backups, inject: [Jobs], useFactory: (jobs: Jobs) => new Backups(jobs, config) },
         { provide: CommandTimer, useValue: timer },
         { provide: APP_FILTER, useClass: ProblemFilter },
       ],

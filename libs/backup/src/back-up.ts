@@ -8,7 +8,7 @@ import { capabilities } from '#lib/timescale';
 import { Meter, sync } from './files.js';
 import { MANIFEST_FORMAT, manifestOf, type BackupManifest } from './manifest.js';
 import { tablesOf, withSession } from './session.js';
-import { runTool, type FindTool } from './tool.js';
+import { isFileError, runTool, type FindTool } from './tool.js';
 
 export interface BackupOptions {
   /** The database. */
@@ -83,7 +83,7 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
       return { file, manifest };
     });
   } catch (error) {
-    if (error instanceof Error && 'syscall' in error && 'path' in error) {
+    if (isFileError(error)) {
       throw unavailable(
         'backup.not-written',
         `The backup could not be written to ${dirname(file)}: ${messageOf(error)}. See to space and rights there.`,

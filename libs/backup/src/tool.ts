@@ -61,11 +61,22 @@ export async function runTool(
       work.push(written);
     }
     const results = await Promise.allSettled(work);
-    for (const result of results)
-      if (result.status === 'rejected') throw failed(String(result.reason), result.reason);
+    const reasons = results.flatMap((result): unknown[] =>
+      result.status === 'rejected' ? [result.reason] : [],
+    );
+    // A full disk tells more than the program whose output had nowhere to go.
+    const ofFile = reasons.find((reason) => isFileError(reason));
+    if (ofFile !== undefined) throw ofFile as Error;
+    if (reasons.length > 0) throw failed(String(reasons[0]), reasons[0]);
     const [code, by] = await ended;
     if (code !== 0) throw failed(`it ended with ${by ?? `exit code ${code ?? 'unknown'}`}`);
   } finally {
     signal?.removeEventListener('abort', end);
   }
+}
+
+/** By shape: in a test runner, errors of Node's own are not `instanceof` the test's `Error`. */
+export function isFileError(error: unknown): boolean {
+  const { syscall, path } = Object(error) as { syscall?: unknown; path?: unknown };
+  return typeof syscall === 'string' && !syscall.startsWith('spawn') && typeof path === 'string';
 }

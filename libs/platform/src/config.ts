@@ -13,6 +13,8 @@ export interface Config {
   /** Commands that may wait before more are refused with 503. */
   readonly maxPendingCommands: number;
   readonly logFormat: 'pretty' | 'json';
+  /** Where backups go that are asked for by HTTP; without it they are refused. */
+  readonly backupDir?: string;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
 }
@@ -25,6 +27,7 @@ export const variables = {
   PORT: 'the port to listen on, 0 for any free one (3000)',
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
+  WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
@@ -76,6 +79,7 @@ export function readConfig(env: Environment): Config {
     roles: roles as Role[],
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
+    ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
   };
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
