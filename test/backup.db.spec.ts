@@ -153,13 +153,13 @@ describe('a backup', () => {
 
   it('is of one moment, while writes go on', async () => {
     const waylog = await startWaylog(database.url);
-    let stop = false;
+    const stop = new AbortController();
     const writing = (async () => {
-      for (let n = 1_000; !stop; n++)
+      for (let n = 1_000; !stop.signal.aborted; n++)
         await waylog.execute(new SaveFrameResult({ flightId: 'b', frame: aFrame(n) }));
     })();
     const busy = await backUp({ url: database.url, to: join(folder, 'busy.dump'), findTool, waylog: 'test' });
-    stop = true;
+    stop.abort();
     await writing;
     await waylog.close();
     expect(busy.manifest.log.position).toBe(String(busy.manifest.log.events));

@@ -44,7 +44,7 @@ describe('backups over HTTP', () => {
   it('fail with the reason while the folder is not there', async () => {
     const { status, body } = await server.call('POST', '/v1/admin/backups');
     expect(status).toBe(202);
-    expect(await ended(body.jobId)).toMatchObject({
+    expect(await ended(String(body.jobId))).toMatchObject({
       state: 'failed',
       errorMessage: expect.stringContaining('could not be written'),
     });
@@ -62,7 +62,7 @@ describe('backups over HTTP', () => {
       status: 409,
       body: { code: 'backup.running' },
     });
-    const job = await ended(started.jobId);
+    const job = await ended(String(started.jobId));
     expect(job).toMatchObject({ kind: 'backup', state: 'done' });
     const { status, body } = await server.call('GET', '/v1/admin/backups');
     expect(status).toBe(200);

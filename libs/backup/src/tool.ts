@@ -44,8 +44,9 @@ export async function runTool(
     const work: Promise<unknown>[] = [ended];
     if (streams.input && child.stdin) {
       // A program that ends early closes its input: what it said then tells more than the broken pipe.
-      const fed = pipeline(streams.input, child.stdin).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_PREMATURE_CLOSE') {
+      const fed = pipeline(streams.input, child.stdin).catch((error: unknown) => {
+        const { code } = Object(error) as { code?: unknown };
+        if (code !== 'EPIPE' && code !== 'ERR_STREAM_PREMATURE_CLOSE') {
           child.kill('SIGTERM');
           throw error;
         }

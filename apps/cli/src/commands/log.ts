@@ -31,11 +31,10 @@ export function logCommand(): Command {
 function exportCommand(): Command {
   return new Command('export')
     .description('Write the events of flights, or of all, as NDJSON compressed with zstd.')
-    .option(
-      '--flight <id>',
-      'only this flight; may be given several times',
-      (id: string, ids: string[] = []) => [...ids, id],
-    )
+    .option('--flight <id>', 'only this flight; may be given several times', (id: string, ids?: string[]) => [
+      ...(ids ?? []),
+      id,
+    ])
     .option('--after <position>', 'only events after this position')
     .option('--to <file>', 'the file to write; without it standard output')
     .addHelpText(

@@ -37,16 +37,16 @@ export class Backups {
       );
     }
     const { root, version } = installation();
-    const job = this.jobs.start('backup', async ({ signal, report }) => {
+    const job = this.jobs.start('backup', async (control) => {
       try {
         const { file, manifest } = await backUp({
           url: this.config.databaseUrl,
           to,
           waylog: version,
           findTool: (url, tool, args) => serverTool(url, tool, args, { root, env: process.env }),
-          signal,
+          signal: control.signal,
           // The dump is compressed and the total is not: more than this is not known before the end.
-          onProgress: (step, bytes, total) => report(step, Math.min(bytes / total, 1)),
+          onProgress: (step, bytes, total) => control.report(step, Math.min(bytes / total, 1)),
         });
         return { file, manifest };
       } finally {

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { messageOf, WaylogError, type Timestamp } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
-import type { EventMetadata, NewEvent, Position, RecordedEvent } from '../event-store.js';
+import type { NewEvent, Position, RecordedEvent } from '../event-store.js';
 
 /**
  * The log in a file: lines of JSON. The first one is the header, the last one the footer, each one between an event. A
@@ -163,5 +163,5 @@ export const newEventOf = ({ id, type, schemaVersion, data, metadata }: FileEven
   type,
   schemaVersion,
   data,
-  metadata: metadata as EventMetadata,
+  metadata,
 });
