@@ -70,7 +70,7 @@ describe('a backup', () => {
     (
       await sql(
         testServerUrl(),
-        `select datname from pg_database where datname ~ '^waylog_(scratch|restoring)_'`,
+        `select datname from pg_database where shobj_description(oid, 'pg_database') like '%${folder}%'`,
       )
     ).map(({ datname }) => datname);
 

@@ -105,7 +105,8 @@ describe('the command line', () => {
   });
   const scratches = async () => {
     const { rows } = await database.pool.query(
-      `select from pg_database where datname ~ '^waylog_(scratch|restoring)_'`,
+      `select from pg_database where shobj_description(oid, 'pg_database') like '%' || $1 || '%'`,
+      [folder],
     );
     return rows.length;
   };
@@ -121,6 +122,10 @@ describe('the command line', () => {
     expect(await waylog(database.url, 'backup', 'verify', file)).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^good: \d+ tables/),
+    });
+    expect(await waylog(database.url, 'backup', 'verify', '--fold', file)).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/good: \d+ projections are what their log makes/),
     });
 
     const name = `waylog_test_cli_${process.pid}`;
@@ -148,6 +153,24 @@ describe('the command line', () => {
       stdout: expect.stringContaining('log.events'),
     });
     expect(await scratches()).toBe(0);
+  });
+
+  it('finds by --fold that a table was wrong already when it was backed up', async () => {
+    const wrong = await testDatabase();
+    try {
+      expect((await waylog(wrong.url, 'simulate', '--frames', '10')).code).toBe(0);
+      expect((await waylog(wrong.url, 'verify')).code).toBe(0);
+      await wrong.pool.query(`update flight.waypoints set altitude = altitude + 1`);
+      const made = await waylog(wrong.url, '--json', 'backup', '--to', join(folder, 'wrong.dump'));
+      const { file } = JSON.parse(made.stdout) as { file: string };
+      expect((await waylog(wrong.url, 'backup', 'verify', file)).code).toBe(0);
+      expect(await waylog(wrong.url, 'backup', 'verify', '--fold', file)).toMatchObject({
+        code: 3,
+        stdout: expect.stringMatching(/NOT AS THE LOG SAYS[^]*\nwaypoints /),
+      });
+    } finally {
+      await wrong.drop();
+    }
   });
 
   it('drops the scratch database when it is stopped in the middle', async () => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import type pg from 'pg';
+import pg from 'pg';
 import { conflict, WaylogError } from '#lib/platform';
 import { hashAll } from './back-up.js';
 import { measure, Meter } from './files.js';
@@ -72,6 +72,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
       await emptyDatabase(into, database, undefined);
       await admin.query(`drop database ${quoted(database)}`);
     }
+    await admin.query(`comment on database ${quoted(scratch)} is null`);
     await admin.query(`alter database ${quoted(scratch)} rename to ${quoted(database)}`);
     return { result: { ...result, database }, keep: true };
   });
@@ -241,6 +242,9 @@ async function inScratch(
     await admin.query(`create database ${quoted(scratch)} template template0 encoding 'UTF8'`);
     let kept = false;
     try {
+      // For whoever finds it after a kill: what it is, and that it may go.
+      const what = `Made by waylog at ${new Date().toISOString()} from ${dump}. Drop it when no waylog works on it any more.`;
+      await admin.query(`comment on database ${quoted(scratch)} is ${pg.escapeLiteral(what)}`);
       await fill();
       const result = await compare();
       await withSession(url, signal, (client) => client.query('select timescaledb_post_restore()'));

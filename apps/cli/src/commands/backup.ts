@@ -9,9 +9,11 @@ import {
   type FindTool,
   type ListedBackup,
 } from '#lib/backup';
+import { flightProjections } from '#lib/flight';
 import { installation } from '#lib/platform';
+import { rebuild, type RebuildResult } from '#lib/projections';
 import { databaseUp, serverTool } from '#lib/timescale';
-import { databaseOptions, print, UsageError } from '../context.js';
+import { databaseOptions, print, UsageError, withStore } from '../context.js';
 import { interruptible } from '../interrupt.js';
 import { withSteps } from '../progress-bar.js';
 
@@ -57,27 +59,52 @@ Examples
     .command('verify')
     .description('Restore a backup into a scratch database, compare every table by hash, and drop it again.')
     .argument('<file>', 'the dump; its manifest must lie beside it')
+    .option('--fold', 'also fold its log anew and compare that with its tables, as `waylog verify` does')
     .addHelpText(
       'after',
       `
 The scratch database is made on the server of --database-url, or of this checkout, beside what is there, and needs as
 much space as the data. It is dropped afterwards, also after a failure or Ctrl-C.
 
-Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs from the manifest.`,
+Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs from the manifest or from the fold.`,
     )
-    .action(async (file: string, _options, command: Command) => {
+    .action(async (file: string, { fold }: { fold?: true }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
+      const folds: RebuildResult[] = [];
       const result = await interruptible((signal) =>
-        withSteps((onProgress) => verifyBackup({ file, url, findTool: findTool(), signal, onProgress })),
+        withSteps((onProgress) =>
+          verifyBackup({
+            file,
+            url,
+            findTool: findTool(),
+            signal,
+            onProgress,
+            ...(fold && {
+              look: async (scratch: string) => {
+                folds.push(...(await foldAnew(scratch, onProgress, signal)));
+              },
+            }),
+          }),
+        ),
       );
-      print(
-        command,
-        result,
-        result.differences.length === 0
-          ? [`good: ${result.tables} tables are as the manifest says`, ...about(result.manifest)].join('\n')
-          : ['NOT AS THE MANIFEST SAYS', ...result.differences.map(differs)].join('\n'),
-      );
-      if (result.differences.length > 0) process.exitCode = 3;
+      const wrong = folds.filter(({ identical }) => !identical);
+      const bad = [
+        ...(result.differences.length > 0 ? ['NOT AS THE MANIFEST SAYS'] : []),
+        ...result.differences.map(differs),
+        ...(wrong.length > 0
+          ? ['NOT AS THE LOG SAYS: it was so when it was backed up; `waylog rebuild` mends it']
+          : []),
+        ...wrong.map(({ projection, live, rebuilt }) =>
+          differs({ table: projection, expected: rebuilt, restored: live }),
+        ),
+      ];
+      const good = [
+        `good: ${result.tables} tables are as the manifest says`,
+        ...(fold ? [`good: ${folds.length} projections are what their log makes`] : []),
+        ...about(result.manifest),
+      ];
+      print(command, fold ? { ...result, folds } : result, (bad.length > 0 ? bad : good).join('\n'));
+      if (bad.length > 0) process.exitCode = 3;
     });
 
   backup
@@ -153,6 +180,32 @@ async function target(
   }
   const { url } = await databaseUp(databaseOptions(command));
   return Object.assign(new URL(url), { pathname: `/${encodeURIComponent(database ?? '')}` }).href;
+}
+
+/** Folds the log of a database into shadow tables, one projection after another, and compares. */
+async function foldAnew(
+  connectionString: string,
+  onProgress: (step: string, done: number, total: number) => void,
+  signal: AbortSignal,
+): Promise<RebuildResult[]> {
+  return withStore(connectionString, async (store) => {
+    const { events } = await store.backlog(store.beginning);
+    const results: RebuildResult[] = [];
+    for (const projection of flightProjections) {
+      const step = `folding ${projection.name}`;
+      results.push(
+        await rebuild({
+          projection,
+          store,
+          connectionString,
+          mode: 'compare',
+          signal,
+          onProgress: (done) => onProgress(step, done, events),
+        }),
+      );
+    }
+    return results;
+  });
 }
 
 function findTool(): FindTool {

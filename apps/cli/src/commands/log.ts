@@ -8,16 +8,24 @@ import {
   compressLines,
   exportLog,
   importLog,
-  PostgresEventStore,
   type EventStore,
   type ExportOptions,
   type ImportResult,
   type LogFileFooter,
 } from '#lib/event-store';
 import { EVENT_STORE, flightUpcasters, streamOf } from '#lib/flight';
-import { conflict, Listener } from '#lib/platform';
+import { conflict } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
-import { globalsOf, print, progress, UsageError, withDatabase, withWaylog } from '../context.js';
+import { databaseUp } from '#lib/timescale';
+import {
+  databaseOptions,
+  globalsOf,
+  print,
+  progress,
+  UsageError,
+  withStore,
+  withWaylog,
+} from '../context.js';
 import { interruptible } from '../interrupt.js';
 import { withProgress, withSteps } from '../progress-bar.js';
 
@@ -118,17 +126,9 @@ async function withLog<T>(
   command: Command,
   work: (store: EventStore, from: string) => Promise<T>,
 ): Promise<T> {
-  return withDatabase(command, async ({ pool, url }) => {
-    const listener = new Listener(url, 'waylog cli');
-    const store = new PostgresEventStore({ pool, listener, upcasters: flightUpcasters });
-    const { host, pathname } = new URL(url);
-    try {
-      return await work(store, `${host}${pathname}`);
-    } finally {
-      await store.close();
-      await listener.close();
-    }
-  });
+  const { url } = await databaseUp(databaseOptions(command));
+  const { host, pathname } = new URL(url);
+  return withStore(url, (store) => work(store, `${host}${pathname}`));
 }
 
 /** To a file under another name until it is whole, or to standard output. */
