@@ -207,6 +207,40 @@ describe('a backup', () => {
     for (const path of [wrong, `${wrong}.json`]) await rm(path);
   });
 
+  it('brings back what other roles may do, and says which are missing', async () => {
+    const role = `waylog_test_reader_${process.pid}`;
+    const granted = await testDatabase();
+    await granted.pool.query(`create role ${role}`);
+    try {
+      await granted.pool.query(`grant usage on schema flight to ${role}`);
+      await granted.pool.query(`grant select on flight.frame_results to ${role}`);
+      const file = join(folder, 'granted.dump');
+      const { manifest } = await backUp({ url: granted.url, to: file, findTool, waylog: 'test' });
+      expect(manifest.roles).toEqual([role]);
+      const name = newName();
+      await restore({ file, into: urlOf(name), findTool });
+      const may = `select has_table_privilege('${role}', 'flight.frame_results', 'select') as read,
+                          has_table_privilege('${role}', 'flight.frame_results', 'insert') as write`;
+      expect(await sql(urlOf(name), may)).toEqual([{ read: true, write: false }]);
+
+      await writeFile(`${file}.json`, JSON.stringify({ ...manifest, roles: [role, 'nobody here'] }));
+      await expect(restore({ file, into: urlOf(newName()), findTool })).rejects.toMatchObject({
+        code: 'restore.unsuitable',
+        message: expect.stringContaining('create role "nobody here";'),
+      });
+      await writeFile(`${file}.json`, JSON.stringify({ ...manifest, timescaledb: '1.0.0' }));
+      await expect(verifyBackup({ file, url: testServerUrl(), findTool })).rejects.toMatchObject({
+        code: 'restore.unsuitable',
+        message: expect.stringContaining('needs TimescaleDB 1.0.0'),
+      });
+      await sql(testServerUrl(), `drop database ${name} with (force)`);
+      for (const path of [file, `${file}.json`]) await rm(path);
+    } finally {
+      await granted.drop();
+      await sql(testServerUrl(), `drop role ${role}`);
+    }
+  });
+
   it('leaves nothing behind when its restore fails half-way or is stopped', async () => {
     const name = newName();
     const failing: FindTool = async (url, tool, args) => {

@@ -161,14 +161,15 @@ async function describe(client: pg.Client) {
            pg_database_size(current_database())::text as bytes,
            (select coalesce(max(position), 0) from log.events)::text as position,
            array(select distinct r.rolname::text
-                   from (select relacl as acl, relnamespace as schema from pg_class
-                         union all select nspacl, oid from pg_namespace
-                         union all select proacl, pronamespace from pg_proc) granted
+                   from (select relacl as acl, relnamespace as schema, relowner as owner from pg_class
+                         union all select nspacl, oid, nspowner from pg_namespace
+                         union all select proacl, pronamespace, proowner from pg_proc) granted
                    join pg_namespace n on n.oid = granted.schema
                   cross join aclexplode(granted.acl) a
                    join pg_roles r on r.oid = a.grantee
                   where n.nspname !~ '^(pg_|_?timescaledb_)' and n.nspname <> 'information_schema'
-                    and r.rolname !~ '^pg_'
+                    -- The owner of a restored thing is whoever restores it.
+                    and a.grantee <> granted.owner and r.rolname !~ '^pg_'
                   order by 1) as roles`);
   const { rows: migrations } = await client.query<{ name: string }>(
     `select name from public.waylog_migrations order by id`,
