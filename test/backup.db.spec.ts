@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -288,6 +288,16 @@ describe('a backup', () => {
       }),
     ).rejects.toThrow('stopped by the operator');
     expect((await readdir(folder)).filter((name) => name.startsWith('failing'))).toEqual([]);
+  });
+
+  it('that finds the disk full says so, and leaves nothing', async () => {
+    const target = join(folder, 'full.dump');
+    await symlink('/dev/full', `${target}.partial`);
+    await expect(backUp({ url: database.url, to: target, findTool, waylog: 'test' })).rejects.toMatchObject({
+      code: 'backup.not-written',
+      message: expect.stringContaining('ENOSPC'),
+    });
+    expect((await readdir(folder)).filter((name) => name.startsWith('full'))).toEqual([]);
   });
 
   it('never replaces another one', async () => {

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { basename } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { WaylogError } from '#lib/platform';
@@ -34,7 +35,7 @@ export async function runTool(
     return new WaylogError(
       'backup.tool-failed',
       'unavailable',
-      `${args.find((arg) => arg.startsWith('pg_')) ?? program} failed: ${said.trim() || why}`,
+      `${args.find((arg) => arg.startsWith('pg_')) ?? basename(program)} failed: ${said.trim() || why}`,
       {},
       { cause },
     );
@@ -76,8 +77,13 @@ export async function runTool(
   }
 }
 
-/** By shape: in a test runner, errors of Node's own are not `instanceof` the test's `Error`. */
+const FILE_CALLS = ['open', 'write', 'close', 'fsync', 'rename', 'stat'];
+
+/**
+ * Whether a file could not be written, by shape: in a test runner, errors of Node's own are not `instanceof` the test's
+ * `Error`. A broken pipe is none: there the other end has gone.
+ */
 export function isFileError(error: unknown): boolean {
-  const { syscall, path } = Object(error) as { syscall?: unknown; path?: unknown };
-  return typeof syscall === 'string' && !syscall.startsWith('spawn') && typeof path === 'string';
+  const { syscall, code } = Object(error) as { syscall?: unknown; code?: unknown };
+  return FILE_CALLS.includes(String(syscall)) && code !== 'EPIPE';
 }

@@ -55,11 +55,13 @@ async function instanceAt(
   url: string,
   root: string,
 ): Promise<{ name: string; record: InstanceRecord } | undefined> {
-  const { hostname, port } = new URL(url);
+  const { hostname, port, password } = new URL(url);
   if (!['127.0.0.1', 'localhost'].includes(hostname)) return undefined;
   for (const name of await readdir(join(resolve(root), '.waylog')).catch(() => [])) {
     const record = await readRecord({ root, instance: name }).catch(() => undefined);
-    if (record && String(record.port) === port) return { name, record };
+    // The port alone may be somebody else's by now.
+    const isIts = record && String(record.port) === port && record.password === decodeURIComponent(password);
+    if (isIts) return { name, record };
   }
   return undefined;
 }
