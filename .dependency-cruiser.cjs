@@ -2,7 +2,7 @@
 
 // Everything in a context is pure but what stands at its edge: the module, handlers, queries, and the port classes.
 const edge =
-  '(\\.queries\\.ts|/paged\\.ts|/waylog\\.module\\.ts|/handlers\\.ts|/flight-database\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
+  '(\\.queries\\.ts|/paged\\.ts|/waylog\\.module\\.ts|/handlers\\.ts|/observe-queries\\.ts|/flight-database\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
 const tests = '(\\.spec\\.ts|\\.contract\\.ts|/testing/)';
 
 module.exports = {

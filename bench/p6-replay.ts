@@ -1,4 +1,12 @@
-import { evolve, FlightReads, flightProjections, Flights, noFlight, type FlightEvent } from '#lib/flight';
+import {
+  evolve,
+  FLIGHT_PROJECTOR,
+  FlightReads,
+  flightProjections,
+  Flights,
+  noFlight,
+  type FlightEvent,
+} from '#lib/flight';
 import type { RecordedEvent } from '#lib/event-store';
 import { CheckpointWatch, rebuild } from '#lib/projections';
 import type { Bench, Benchmark, InProcess } from './bench.js';
@@ -123,7 +131,12 @@ async function rebuildFrames({ store }: InProcess, connectionString: string): Pr
   const projection = projectionOf('frame_results');
   let events = 0;
   const seconds = await secondsOf(async () => {
-    ({ events } = await rebuild({ projection, store, connectionString }));
+    ({ events } = await rebuild({
+      projector: FLIGHT_PROJECTOR,
+      projections: [projection],
+      store,
+      connectionString,
+    }));
   });
   return events / seconds;
 }

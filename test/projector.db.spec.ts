@@ -11,8 +11,11 @@ import type { EventStore } from '#lib/event-store';
 import {
   CheckpointWatch,
   loadCheckpoints,
+  pauseProjections,
   Projection,
+  projectionStates,
   Projector,
+  resumeProjections,
   upsert,
   type TableDefinition,
 } from '#lib/projections';
@@ -105,7 +108,7 @@ describe('the projector', () => {
     // As if revision 1 had been lost.
     await database.pool.query(`delete from log.events where revision = 1`);
     const waylog = await start();
-    await until(() => stateOf(waylog) === 'failing');
+    await until(() => stateOf(waylog) === 'failed');
     expect(waylog.app.get(Projector).status.lastError?.message).toMatch(
       /read revision 2 of flight-gap .* but revision 1 comes next/,
     );
@@ -124,7 +127,7 @@ describe('the projector', () => {
     ]);
     await waylog.execute(new SaveFrameResult({ flightId: 'moved', frame: aFrame(2) }));
     // It starts over from the records, which say that one event is to be folded again: a gap by its own books.
-    await until(() => stateOf(waylog) === 'failing');
+    await until(() => stateOf(waylog) === 'failed');
     expect(await tableHashes(database.url)).toEqual(before);
   });
 
@@ -201,5 +204,62 @@ describe('the projector', () => {
       await reader.app.get(CheckpointWatch).waitFor(position, 60_000);
       expect(await reader.app.get(FlightDatabase).getFrameResults(`mine-${n}`)).toHaveLength(1);
     }
+  });
+
+  describe('that is paused', () => {
+    const pause = () => pauseProjections(database.pool, names, { reason: 'to look at it', by: 'the test' });
+    const names = flightProjections.map(({ name }) => name);
+    const states = (of: RunningWaylog) =>
+      projectionStates(database.pool, of.app.get<EventStore>(EVENT_STORE), 'flight', flightProjections);
+
+    it('writes nothing from the moment of the answer, and all of it once it is resumed', async () => {
+      const waylog = await start();
+      await folded(waylog, (await write(waylog, 'before')).position);
+      const before = await tableHashes(database.url);
+      // Many are on their way when it is paused.
+      const writes = Array.from({ length: 50 }, (_, n) => write(waylog, `during-${n}`));
+      await pause();
+      const then = await tableHashes(database.url);
+      const position = (await Promise.all(writes)).map((result) => result.position).at(-1) as string;
+      await until(() => stateOf(waylog) === 'paused');
+      expect(await tableHashes(database.url)).toEqual(then);
+      expect(then).not.toBe(before);
+      const [state] = await states(waylog);
+      expect(state).toMatchObject({ state: 'paused', pausedBy: 'the test', pauseReason: 'to look at it' });
+      expect(state?.lagEvents).toBeGreaterThan(0);
+      await resumeProjections(database.pool, names);
+      await folded(waylog, position);
+      expect((await states(waylog))[0]).toMatchObject({ lagEvents: 0, lagSeconds: 0, stuckSeconds: 0 });
+    });
+
+    it('stays paused when another process takes the lead', async () => {
+      const first = await start();
+      await folded(first, (await write(first, 'a')).position);
+      await pause();
+      await first.app.get(Projector).stop();
+      const second = await start();
+      await until(() => stateOf(second) === 'paused');
+      await write(second, 'b');
+      expect((await database.pool.query(`select from flight.flights`)).rowCount).toBe(1);
+      await resumeProjections(database.pool, names);
+      await until(async () => (await database.pool.query(`select from flight.flights`)).rowCount === 2);
+    });
+
+    it('is told apart from one that nobody leads, one that fails, and one that works', async () => {
+      const waylog = await start();
+      await folded(waylog, (await write(waylog, 'states')).position);
+      await until(async () => (await states(waylog))[0]?.state === 'active');
+      expect((await states(waylog))[0]).toMatchObject({
+        leader: expect.stringContaining(String(process.pid)) as string,
+      });
+      await database.pool.query(`alter table flight.frame_results rename to gone`);
+      await write(waylog, 'failing');
+      await until(async () => (await states(waylog))[0]?.state === 'failed');
+      expect((await states(waylog))[0]?.lastError).toMatch(/frame_results/);
+      await database.pool.query(`alter table flight.gone rename to frame_results`);
+      await until(async () => (await states(waylog))[0]?.state === 'active');
+      await waylog.app.get(Projector).stop();
+      expect((await states(waylog))[0]?.state).toBe('stopped');
+    });
   });
 });

@@ -1,5 +1,6 @@
 import {
   EVENT_STORE,
+  FLIGHT_PROJECTOR,
   flightProjections,
   GetFlight,
   playFlight,
@@ -7,7 +8,7 @@ import {
   simulateFlight,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, LiveRows, rebuild } from '#lib/projections';
+import { CheckpointWatch, discardRebuild, LiveRows, Projection, rebuild, verify } from '#lib/projections';
 import { geofencesTable } from '../libs/flight/src/geofences/geofences.projection.js';
 import { waypointsTable } from '../libs/flight/src/waypoints/waypoints.projection.js';
 import { aFrame } from './support/samples.js';
@@ -20,7 +21,15 @@ describe('a rebuild', () => {
   const run = async (name: string, mode: 'replace' | 'compare') => {
     const projection = flightProjections.find((p) => p.name === name);
     if (!projection) throw new Error(name);
-    return rebuild({ projection, store: store(), connectionString: waylog.store.url, mode, batchSize: 200 });
+    const options = {
+      projector: FLIGHT_PROJECTOR,
+      projections: [projection],
+      store: store(),
+      connectionString: waylog.store.url,
+      batchSize: 200,
+    };
+    if (mode === 'compare') return { identical: (await verify({ ...options, by: 'test' })).isSound };
+    return (await rebuild(options)).tables[0];
   };
   const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
 
@@ -177,6 +186,96 @@ describe('a rebuild', () => {
       run('frame_results', 'compare'),
     ]);
     const refused = results.filter(({ status }) => status === 'rejected');
-    expect(refused).toMatchObject([{ reason: { code: 'projection.rebuild-running' } }]);
+    expect(refused).toMatchObject([{ reason: { code: 'projection.verify-running' } }]);
+  });
+
+  describe('that is cut off', () => {
+    const options = (names = ['waypoints', 'frame_results']) => ({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections.filter(({ name }) => names.includes(name)),
+      store: store(),
+      connectionString: waylog.store.url,
+      batchSize: 100,
+    });
+    const shadows = async () =>
+      (
+        await waylog.store.pool.query<{ name: string }>(
+          `select tablename as name from pg_tables where schemaname = 'rebuild_flight' order by 1`,
+        )
+      ).rows.map(({ name }) => name);
+    /** Cuts the connections of a rebuild, as a kill of its process does, once it has folded some events. */
+    const cutOff = async (of = options()) => {
+      let cut: Promise<unknown> | undefined;
+      const onProgress = () => {
+        cut ??= waylog.store.pool.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity
+            where application_name = 'waylog rebuild' and datname = current_database()`,
+        );
+      };
+      await expect(rebuild({ ...of, batchSize: 50, onProgress })).rejects.toThrow();
+      await cut;
+      const { rows } = await waylog.store.pool.query<{ events: number }>(
+        `select min(events)::integer as events from projection.rebuilds`,
+      );
+      return rows[0]?.events ?? 0;
+    };
+
+    it('leaves the live tables as they were, and is gone on with', async () => {
+      const before = await tableHashes(waylog.store.url);
+      const events = await cutOff();
+      expect(events).toBeGreaterThan(0);
+      expect(await tableHashes(waylog.store.url)).toEqual(before);
+      const result = await rebuild(options());
+      expect(result.resumedFrom).toBe(events);
+      expect(result.tables.map(({ identical }) => identical)).toEqual([true, true]);
+      expect(await tableHashes(waylog.store.url)).toEqual(before);
+      expect(await shadows()).toEqual([]);
+    });
+
+    it('begins anew when other tables are asked for, or something is left out of them now', async () => {
+      await cutOff();
+      expect((await rebuild(options(['waypoints', 'geofences']))).resumedFrom).toBe(0);
+      await cutOff();
+      await waylog.store.pool.query(
+        `insert into projection.discarded_events (projector, stream_id, revision, position, event_id, type, error, reason, discarded_by)
+         values ('flight', 'flight-other', 1, '0', gen_random_uuid(), 'X', '', '', '')`,
+      );
+      expect((await rebuild(options())).resumedFrom).toBe(0);
+      await waylog.store.pool.query(`delete from projection.discarded_events`);
+    });
+
+    it('can be cleared away', async () => {
+      await cutOff();
+      expect(await shadows()).toEqual(['frame_results', 'waypoints']);
+      await discardRebuild(options());
+      expect(await shadows()).toEqual([]);
+      expect((await rebuild(options())).resumedFrom).toBe(0);
+    });
+
+    it('stops at once when it is told to', async () => {
+      const stop = new AbortController();
+      const stopped = rebuild({ ...options(), signal: stop.signal, onProgress: () => stop.abort() });
+      await expect(stopped).rejects.toThrow();
+      await discardRebuild(options());
+    });
+  });
+
+  it('of a table whose fold fails names the event, and changes nothing', async () => {
+    const before = await tableHashes(waylog.store.url);
+    const broken = new Projection('geofences', 2, geofencesTable).on('GeofenceAdded', () => {
+      throw new Error('cannot be folded');
+    });
+    await expect(
+      rebuild({
+        projector: FLIGHT_PROJECTOR,
+        projections: [broken],
+        store: store(),
+        connectionString: waylog.store.url,
+      }),
+    ).rejects.toMatchObject({
+      code: 'projection.unfoldable',
+      message: expect.stringMatching(/GeofenceAdded.*flight-rebuild-\d.*cannot be folded/s) as string,
+    });
+    expect(await tableHashes(waylog.store.url)).toEqual(before);
   });
 });

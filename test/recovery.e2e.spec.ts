@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { PostgresEventStore } from '#lib/event-store';
-import { flightProjections } from '#lib/flight';
+import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
 import { createPool, Listener, seededRandom } from '#lib/platform';
-import { CheckpointWatch, rebuild } from '#lib/projections';
+import { CheckpointWatch, verify } from '#lib/projections';
 import { databaseKill, databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
@@ -49,16 +49,18 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[]) 
     );
     await watch.waitFor(await store.head(), 60_000);
     watch.close();
-    const different: string[] = [];
-    for (const projection of flightProjections) {
-      const { identical } = await rebuild({
-        projection,
-        store,
-        connectionString: databaseUrl,
-        mode: 'compare',
-      });
-      if (!identical) different.push(projection.name);
-    }
+    const verified = await verify({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections,
+      store,
+      connectionString: databaseUrl,
+      by: 'test',
+    });
+    const different = [
+      ...verified.tables.filter(({ differences }) => differences.length > 0),
+      ...verified.records,
+      ...verified.log.filter(({ severity }) => severity === 'error'),
+    ];
     const { rows: gaps } = await pool.query(
       `select stream_key from log.events group by 1 having max(revision) <> count(*) - 1`,
     );
@@ -245,6 +247,13 @@ describe('recovery of the database server', () => {
       expect(ready).toMatchObject({ status: 503, body: { code: 'server.not-ready' } });
       expect(ready.body.detail).toMatch(/The database does not answer/);
       expect(await server.call('GET', '/health/live')).toMatchObject({ status: 200 });
+      const health = await server.call('GET', '/v1/admin/health');
+      expect(health).toMatchObject({
+        status: 200,
+        body: { status: 'unhealthy', databaseConnected: false, errorMessage: expect.any(String) as string },
+      });
+      expect(health.body.firing).toContain('DatabaseDown');
+      expect((await server.call('GET', '/metrics')).body).toContain('waylog_database_up 0');
       await sleep(300);
       await databaseUp(options);
     }

@@ -5,10 +5,11 @@ import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
 import { PostgresEventStore, type EventStore } from '#lib/event-store';
-import { flightUpcasters, WaylogModule } from '#lib/flight';
+import { flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
 import { createPool, Listener } from '#lib/platform';
+import type { Projection } from '#lib/projections';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
-import { migrate } from '../../../migrations/index.js';
+import { migrate, refuseOtherSchema } from '../../../migrations/index.js';
 
 /** The command was called wrongly; ends with exit code 2. */
 export class UsageError extends Error {}
@@ -32,6 +33,33 @@ export const globalsOf = (command: Command): GlobalOptions => command.optsWithGl
 
 /** Progress is for people: it never mixes with a result on standard output. */
 export const progress = (line: string): void => console.error(line);
+
+/** The projections of these names; all of them for no name. Throws UsageError. */
+export function projectionsNamed(wanted: readonly string[]): readonly Projection[] {
+  const names = flightProjections.map(({ name }) => name);
+  const unknown = wanted.filter((name) => !names.includes(name));
+  if (unknown.length > 0)
+    throw new UsageError(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
+  return flightProjections.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+}
+
+/** Runs `work` until it is done or somebody presses Ctrl-C, which aborts its signal; a second time ends the process. */
+export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const stop = new AbortController();
+  const onInterrupt = () => {
+    if (stop.signal.aborted) process.exit(130);
+    progress('\nstopping; press Ctrl-C again to end at once');
+    stop.abort(new Error('It was interrupted.'));
+  };
+  process.on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onInterrupt);
+  try {
+    return await work(stop.signal);
+  } finally {
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onInterrupt);
+  }
+}
 
 /** The result of a command: JSON for programs, or the text made for people. */
 export function print(command: Command, result: object, text: string): void {
@@ -101,8 +129,33 @@ export async function withWaylog<T>(
   command: Command,
   work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
 ): Promise<T> {
-  const databaseUrl = await readyDatabase(command);
-  const module = WaylogModule.forRoot({ databaseUrl, poolSize: 10, applicationName: 'waylog cli' });
+  return inWaylog(await readyDatabase(command), true, work);
+}
+
+/**
+ * As `withWaylog`, for looking at a database and mending it: nothing is migrated, and no projector runs here, so that it
+ * is the state of the system that is seen. Throws `schema.behind` and `schema.newer-than-code`.
+ */
+export async function withOperations<T>(
+  command: Command,
+  work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
+): Promise<T> {
+  const { url } = await databaseUp(databaseOptions(command));
+  await refuseOtherSchema(url);
+  return inWaylog(url, false, work);
+}
+
+async function inWaylog<T>(
+  databaseUrl: string,
+  projector: boolean,
+  work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
+): Promise<T> {
+  const module = WaylogModule.forRoot({
+    databaseUrl,
+    poolSize: 10,
+    applicationName: 'waylog cli',
+    projector,
+  });
   const app = await NestFactory.createApplicationContext(module, {
     logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),
     abortOnError: false,

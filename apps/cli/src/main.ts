@@ -3,11 +3,14 @@ import { Command, Option } from 'commander';
 import { messageOf } from '#lib/platform';
 import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
+import { doctorCommand } from './commands/doctor.js';
 import { importCommand } from './commands/import.js';
 import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
-import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
+import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
+import { rebuildCommand } from './commands/rebuild.js';
 import { simulateCommand } from './commands/simulate.js';
+import { verifyCommand } from './commands/verify.js';
 import { UsageError } from './context.js';
 
 const program = new Command('waylog')
@@ -36,11 +39,15 @@ for (const command of [
   migrateCommand(),
   importCommand(),
   simulateCommand(),
+  projectionsCommand(),
+  parkedCommand(),
   rebuildCommand(),
   verifyCommand(),
   backupCommand(),
   restoreCommand(),
   logCommand(),
+  integrityCommand(),
+  doctorCommand(),
 ]) {
   program.addCommand(command);
 }

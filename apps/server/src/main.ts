@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
-import { messageOf, readConfig, unavailable } from '#lib/platform';
-import { schemaState } from '../../../migrations/index.js';
+import { messageOf, readConfig } from '#lib/platform';
+import { refuseOtherSchema } from '../../../migrations/index.js';
 import { recordDemoFlight } from './demo.js';
 import { startServer } from './server.js';
 
@@ -29,22 +29,4 @@ function whyNot(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code !== 'EADDRINUSE') return messageOf(error);
   return `Another program listens on port ${process.env['PORT'] ?? '3000'}. End it, or choose a port: PORT=3001 npm start`;
-}
-
-/** Tables that are not what the code expects would be written wrong, so the server does not start on them. */
-async function refuseOtherSchema(databaseUrl: string): Promise<void> {
-  const { missing, unknown } = await schemaState(databaseUrl);
-  if (unknown.length > 0) {
-    throw unavailable(
-      'schema.newer-than-code',
-      `The database has migrations that this version of Waylog does not know (${unknown.join(', ')}): a newer version ` +
-        `has been here. Deploy that version, or take its migrations back with it.`,
-    );
-  }
-  if (missing.length > 0) {
-    throw unavailable(
-      'schema.behind',
-      `The database lacks ${missing.length} migrations (${missing.join(', ')}). Run \`waylog migrate\` and start again.`,
-    );
-  }
 }

@@ -12,15 +12,19 @@ import { RouteController } from './http/route.controller.js';
 import { Backups } from './admin/backups.js';
 import { adminControllers, adminProviders } from './admin/index.js';
 import { Jobs } from './admin/jobs.js';
+import { CONFIG } from './config.js';
+import { ScheduledWork } from './operations/scheduled-work.js';
 import { HealthController } from './operations/health.controller.js';
-import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
-import { ProjectionLag } from './operations/projection-lag.js';
+import { Alerts } from './operations/alerts.js';
+import { Metrics, MetricsController } from './operations/metrics.js';
+import { Observer } from './operations/observation.js';
+import { Statistics } from './operations/statistics.js';
 
 /** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
 @Module({})
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {
-    const timer = new CommandTimer();
+    const statistics = new Statistics();
     const operations = [HealthController, MetricsController];
     const api = [FlightsController, RouteController, FramesController, ChunksController, EventsController];
     return {
@@ -32,17 +36,21 @@ export class ServerModule {
           poolSize: config.poolSize,
           maxPendingCommands: config.maxPendingCommands,
           projector: config.roles.includes('projector'),
-          onCommand: timer.observe,
+          onCommand: statistics.observeCommand,
+          onQuery: statistics.observeQuery,
           applicationName: 'waylog server',
         }),
       ],
       controllers: config.roles.includes('api') ? [...api, ...adminControllers, ...operations] : operations,
       providers: [
-        ProjectionLag,
         Metrics,
         ...adminProviders,
         { provide: Backups, inject: [Jobs], useFactory: (jobs: Jobs) => new Backups(jobs, config) },
-        { provide: CommandTimer, useValue: timer },
+        ScheduledWork,
+        { provide: CONFIG, useValue: config },
+        Observer,
+        Alerts,
+        { provide: Statistics, useValue: statistics },
         { provide: APP_FILTER, useClass: ProblemFilter },
       ],
     };

@@ -99,6 +99,15 @@ export interface Snapshot {
   readonly state: string;
 }
 
+/** Something that is wrong in the log. A `warning` harms nothing, such as a stream without events. */
+export interface LogProblem {
+  readonly severity: 'error' | 'warning';
+  /** Such as `stream-gap`, `position-gap`, `orphan-event`, `repeated-id`, `empty-stream`. */
+  readonly code: string;
+  readonly streamId?: string;
+  readonly detail: string;
+}
+
 /**
  * The log. Every adapter passes the contract suite in `testing/event-store.contract.ts`.
  *
@@ -128,6 +137,11 @@ export interface EventStore {
   compare(a: Position, b: Position): number;
   /** How many events come after a position, and when the first of them was recorded. */
   backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
+  /**
+   * Looks through the whole log for what its own promises rule out: gaps in streams and positions, events without a
+   * stream, repeated ids. Only adapters whose store can be damaged from outside have it.
+   */
+  check?(): Promise<LogProblem[]>;
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined>;
   saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void>;
   /** Finishes what is under way and lets go of what the store holds open. */

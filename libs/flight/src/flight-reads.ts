@@ -4,6 +4,7 @@ import {
   foldInMemory,
   type CheckpointWatch,
   type LiveRows,
+  type Omissions,
   type Row,
   type RowSource,
   type TableRead,
@@ -33,6 +34,8 @@ export class FlightReads {
     private readonly store: EventStore,
     private readonly watch: CheckpointWatch,
     private readonly tables: LiveRows,
+    /** What the tables leave out; time travel leaves out what was discarded too. */
+    private readonly omissions: () => Promise<Omissions>,
   ) {}
 
   /** The tables, once they hold what the read asks for. */
@@ -51,7 +54,9 @@ export class FlightReads {
     work: (source: RowSource) => Promise<T>,
   ): Promise<T> {
     const source =
-      options.asOf === undefined ? await this.live(options) : await this.#asOf(flightId, options.asOf);
+      options.asOf === undefined
+        ? await this.#liveOf(flightId, options)
+        : await this.#asOf(flightId, options.asOf);
     const found = await work(source);
     const isNothing = found === undefined || (Array.isArray(found) && found.length === 0);
     if (
@@ -90,6 +95,13 @@ export class FlightReads {
     return this.store.readAll({ limit, ...(after !== undefined && { after }), ...(types && { types }) });
   }
 
+  async #liveOf(flightId: string, options: ReadOptions): Promise<RowSource> {
+    const source = await this.live(options);
+    if (options.minPosition !== undefined)
+      await this.watch.refuseParked(streamOf(flightId), options.minPosition);
+    return source;
+  }
+
   async #asOf(flightId: string, asOf: string): Promise<RowSource> {
     if (/^\d{1,10}$/.test(asOf)) return this.#asOfRevision(flightId, Number(asOf));
     const time = parseTimestamp(asOf);
@@ -98,10 +110,7 @@ export class FlightReads {
         { field: 'asOf', message: 'must be an RFC 3339 time with a zone, or a revision such as 42' },
       ]);
     }
-    return foldInMemory(
-      flightProjections,
-      recordedUpTo(this.store.readStream(streamOf(flightId)), Date.parse(time)),
-    );
+    return this.#fold(recordedUpTo(this.store.readStream(streamOf(flightId)), Date.parse(time)));
   }
 
   async #asOfRevision(flightId: string, revision: number): Promise<RowSource> {
@@ -113,7 +122,7 @@ export class FlightReads {
         yield page;
       }
     };
-    const rows = await foldInMemory(flightProjections, noted());
+    const rows = await this.#fold(noted());
     if (last < 0) throw flightNotFound(flightId);
     if (last < revision) {
       throw notFound(
@@ -126,6 +135,14 @@ export class FlightReads {
       );
     }
     return rows;
+  }
+
+  async #fold(pages: AsyncIterable<RecordedEvent[]>): Promise<RowSource> {
+    const omissions = await this.omissions();
+    const kept = async function* () {
+      for await (const page of pages) yield page.filter((event) => !omissions.isDiscarded(event));
+    };
+    return foldInMemory(flightProjections, kept());
   }
 
   async #isEmpty(flightId: string): Promise<boolean> {

@@ -9,13 +9,14 @@ import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
 import { DecisionStreams, PostgresEventStore, type EventStore } from '#lib/event-store';
-import { CheckpointWatch, LiveRows, Projector } from '#lib/projections';
+import { CheckpointWatch, LiveRows, loadOmissions, Projector } from '#lib/projections';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
 import { flightDecider } from './flight.js';
 import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
+import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
 import { flightUpcasters } from './upcasters.js';
 
@@ -30,6 +31,8 @@ export interface WaylogOptions {
   readonly maxPendingCommands?: number;
   /** Told of every command: its type, what became of it, and how long it took. */
   readonly onCommand?: CommandObserver;
+  /** Told of every query, in the same way. */
+  readonly onQuery?: CommandObserver;
   /** Shown in pg_stat_activity; default `waylog`. */
   readonly applicationName?: string;
 }
@@ -124,12 +127,15 @@ export class WaylogModule {
           provide: FlightReads,
           inject: [EVENT_STORE, CheckpointWatch, pg.Pool],
           useFactory: (store: EventStore, watch: CheckpointWatch, pool: pg.Pool) =>
-            new FlightReads(store, watch, new LiveRows(pool)),
+            new FlightReads(store, watch, new LiveRows(pool), () => loadOmissions(pool, FLIGHT_PROJECTOR)),
         },
         {
           provide: FlightDatabase,
           inject: [CommandBus, QueryBus],
-          useFactory: (commands: CommandBus, queries: QueryBus) => new FlightDatabase(commands, queries),
+          useFactory: (commands: CommandBus, queries: QueryBus) => {
+            if (options.onQuery) observeQueries(queries, options.onQuery);
+            return new FlightDatabase(commands, queries);
+          },
         },
         {
           provide: WaylogLifecycle,

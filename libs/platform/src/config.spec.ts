@@ -12,6 +12,10 @@ describe('readConfig', () => {
       roles: ['api', 'projector'],
       maxPendingCommands: 10_000,
       logFormat: 'pretty',
+      verifyShare: 0.02,
+      alertWebhook: '',
+      alertIntervalMs: 10_000,
+      databaseLimitBytes: 0,
       demo: false,
     });
   });

@@ -15,6 +15,13 @@ export interface Config {
   readonly logFormat: 'pretty' | 'json';
   /** Where backups go that are asked for by HTTP; without it they are refused. */
   readonly backupDir?: string;
+  /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
+  readonly verifyShare: number;
+  /** Where alerts are sent as they begin and cease to fire; empty for nowhere. */
+  readonly alertWebhook: string;
+  readonly alertIntervalMs: number;
+  /** What the database may grow to, for the alert on disk space; 0 to go by the file system. */
+  readonly databaseLimitBytes: number;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
 }
@@ -28,6 +35,13 @@ export const variables = {
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
+  WAYLOG_VERIFY_SHARE:
+    'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
+  WAYLOG_ALERT_WEBHOOK:
+    'http(s) address that is sent alerts as JSON when they begin and cease to fire (none)',
+  WAYLOG_ALERT_INTERVAL: 'seconds between two looks at the alert rules, 1 to 3600 (10)',
+  WAYLOG_DATABASE_LIMIT_GB:
+    'what the database may grow to, for the alert on disk space; 0 to go by the file system under it, where that can be seen (0)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
@@ -67,6 +81,9 @@ export function readConfig(env: Environment): Config {
         : 'is missing: `npm start` or `waylog db up` gives you a database, or name your own',
     });
   }
+  const webhook = text('WAYLOG_ALERT_WEBHOOK', '');
+  if (webhook && !/^https?:\/\//.test(webhook))
+    errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
   const roles = text('WAYLOG_ROLES', 'api,projector').split(',');
   if (!roles.every((role) => role === 'api' || role === 'projector')) {
     errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
@@ -78,6 +95,10 @@ export function readConfig(env: Environment): Config {
     port: number('PORT', 3_000, 0, 65_535),
     roles: roles as Role[],
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
+    verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
+    alertWebhook: text('WAYLOG_ALERT_WEBHOOK', ''),
+    alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,
+    databaseLimitBytes: number('WAYLOG_DATABASE_LIMIT_GB', 0, 0, 1_000_000) * 1_000_000_000,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',

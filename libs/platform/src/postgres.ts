@@ -112,6 +112,9 @@ export async function endClient(client: pg.Client): Promise<void> {
   clearTimeout(cut);
 }
 
+/** A pool, or one connection. */
+export type Queryable = Pick<pg.Pool, 'query'> | Pick<pg.ClientBase, 'query'>;
+
 export type TextRow = (string | null)[];
 
 /**
@@ -119,13 +122,13 @@ export type TextRow = (string | null)[];
  * once a connection.
  */
 export function readRows(
-  pool: pg.Pool,
+  pool: Queryable,
   name: string | undefined,
   text: string,
   values: unknown[],
 ): Promise<TextRow[]> {
   return databaseCall(() =>
-    pool
+    (pool as pg.Pool)
       .query<TextRow>({
         ...(name !== undefined && { name }),
         text,

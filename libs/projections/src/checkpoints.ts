@@ -10,7 +10,7 @@ import {
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
-/** The channel on which projectors announce a new checkpoint, as `<projector> <position>`. */
+/** The channel on which projectors announce a new checkpoint, as `<projector> <position> <parked streams>`. */
 const CHANNEL = 'waylog_checkpoints';
 
 export interface Checkpoint {
@@ -47,20 +47,20 @@ const advanceSql = `
   with moved as (
     update projection.checkpoints c set position = $3, updated_at = clock_timestamp()
       from unnest($1::text[], $7::integer[]) as p (name, version)
-     where c.projection = p.name and c.version = p.version and c.position = $2
+     where c.projection = p.name and c.version = p.version and c.position = $2 and c.paused_at is null
     returning 1
   ), streams as (
     insert into projection.stream_revisions (projector, stream_id, revision)
     select $4, * from unnest($5::text[], $6::integer[])
     on conflict (projector, stream_id) do update set revision = excluded.revision
   ), announced as (
-    select pg_notify('${CHANNEL}', $4 || ' ' || $3)
+    select pg_notify('${CHANNEL}', $4 || ' ' || $3 || ' ' || $8) where $8::text is not null
   )
   select (select count(*) from moved)::text, (select count(*) from announced)::text`;
 
 /**
  * Moves the checkpoints of a projector inside its transaction; false when one of them is not where it was thought to be,
- * or belongs to another version of its fold by now.
+ * belongs to another version of its fold by now, or is paused.
  */
 export async function advanceCheckpoints(
   client: ClientBase,
@@ -70,6 +70,8 @@ export async function advanceCheckpoints(
     readonly from: Position;
     readonly to: Position;
     readonly revisions: ReadonlyMap<string, number>;
+    /** How many streams are parked, to be announced with the move; without it nothing is announced. */
+    readonly parked?: number;
   },
 ): Promise<boolean> {
   const { rows } = await client.query<[string, string]>({
@@ -83,6 +85,7 @@ export async function advanceCheckpoints(
       [...move.revisions.keys()],
       [...move.revisions.values()],
       move.projections.map(({ version }) => version),
+      move.parked === undefined ? null : String(move.parked),
     ],
     rowMode: 'array',
     types: asText,
@@ -90,10 +93,29 @@ export async function advanceCheckpoints(
   return Number(rows[0]?.[0]) === move.projections.length;
 }
 
+/** Announces, with the commit of the transaction, where a projector's checkpoint is and how many streams it has parked. */
+export const announceCheckpoint = (client: ClientBase, projector: string, position: Position) =>
+  client.query(
+    `select pg_notify('${CHANNEL}', $1 || ' ' || $2 || ' ' || count(*)) from projection.parked_streams where projector = $1`,
+    [projector, position],
+  );
+
 export async function loadStreamRevisions(client: ClientBase, projector: string, streams: readonly string[]) {
   const { rows } = await client.query<{ stream_id: string; revision: number }>(
     `select stream_id, revision from projection.stream_revisions where projector = $1 and stream_id = any ($2)`,
     [projector, streams],
+  );
+  return new Map(rows.map(({ stream_id, revision }) => [stream_id, revision]));
+}
+
+/** The last revision that a projector has folded, or parked, of every stream. */
+export async function loadStreamRevisionsOf(
+  client: ClientBase,
+  projector: string,
+): Promise<Map<string, number>> {
+  const { rows } = await client.query<{ stream_id: string; revision: number }>(
+    `select stream_id, revision from projection.stream_revisions where projector = $1`,
+    [projector],
   );
   return new Map(rows.map(({ stream_id, revision }) => [stream_id, revision]));
 }
@@ -108,6 +130,8 @@ export class CheckpointWatch {
   readonly #waiters = new Set<Waiter>();
   readonly #off: () => void;
   #reached: Position;
+  /** How many streams were parked when that was reached. */
+  #parked = 0;
   #polling = false;
   #wake: (() => void) | undefined;
 
@@ -121,8 +145,8 @@ export class CheckpointWatch {
   ) {
     this.#reached = store.beginning;
     this.#off = listener.on(CHANNEL, (payload) => {
-      const [projector, position] = payload.split(' ');
-      if (projector === this.projector && position && /^\S+$/.test(position)) this.#advance(position);
+      const [projector, position, parked] = payload.split(' ');
+      if (projector === this.projector && position) this.#advance(position, Number(parked ?? 0));
       else if (payload === '') this.#wake?.();
     });
   }
@@ -151,11 +175,37 @@ export class CheckpointWatch {
     });
   }
 
+  /**
+   * For a reader of one stream that has waited for a position: throws `projection.parked` when the stream's events up to
+   * there are not all in the tables, and will not be until somebody acts.
+   */
+  async refuseParked(streamId: string, position: Position): Promise<void> {
+    if (this.#parked === 0) return;
+    const rows = await readRows(
+      this.pool,
+      'projection.parked',
+      `select stream_id, position, type, revision from projection.parked_streams where projector = $1`,
+      [this.projector],
+    );
+    this.#parked = rows.length;
+    const row = rows.find(([id]) => id === streamId);
+    if (!row || this.store.compare(position, row[1] as string) < 0) return;
+    throw unavailable(
+      'projection.parked',
+      `The tables hold ${streamId} only up to revision ${Number(row[3]) - 1}: its next event, ${row[2]}, cannot be ` +
+        `projected and is parked. What was written is in the log, and can be read with asOf or without a minimum ` +
+        `position. An operator can retry or discard the event: \`waylog parked list\`.`,
+      { streamId, retryAfterSeconds: 30 },
+    );
+  }
+
   close(): void {
     this.#off();
   }
 
-  #advance(position: Position): void {
+  #advance(position: Position, parked: number): void {
+    if (!Number.isInteger(parked)) return;
+    this.#parked = parked;
     if (this.store.compare(position, this.#reached) > 0) this.#reached = position;
     for (const waiter of this.#waiters) {
       if (this.store.compare(this.#reached, waiter.position) >= 0) waiter.resolve();
@@ -182,9 +232,18 @@ export class CheckpointWatch {
   }
 
   async #look(): Promise<void> {
-    const checkpoints = await loadCheckpoints(this.pool, this.projections);
-    if (checkpoints.length < this.projections.length) return;
-    this.#advance(leastPosition(this.store, checkpoints));
+    const rows = await readRows(
+      this.pool,
+      'projection.look',
+      `select position, (select count(*) from projection.parked_streams where projector = $2)
+         from projection.checkpoints where projection = any ($1)`,
+      [this.projections, this.projector],
+    );
+    const [first] = rows;
+    if (!first || rows.length < this.projections.length) return;
+    const positions = rows.map(([position]) => position as string);
+    const least = positions.reduce((a, b) => (this.store.compare(b, a) < 0 ? b : a));
+    this.#advance(least, Number(first[1]));
   }
 
   #behind(position: Position, timeoutMs: number) {

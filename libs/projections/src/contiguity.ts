@@ -22,6 +22,16 @@ export class Contiguity {
     this.#last.set(streamId, revision);
   }
 
+  /** As `know`, for a stream of which nothing is known. */
+  meet(streamId: string, revision: number): void {
+    if (!this.#last.has(streamId)) this.#last.set(streamId, revision);
+  }
+
+  /** The last revision of each stream that is known. */
+  get revisions(): ReadonlyMap<string, number> {
+    return this.#last;
+  }
+
   /** Checks a batch and answers the last revision of each of its streams. Throws `projection.gap`. */
   advance(events: readonly RecordedEvent[]): Map<string, number> {
     const moved = new Map<string, number>();

@@ -3,15 +3,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { backoffDelay, endClient, messageOf, sessionOptions, type Timestamp } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
   advanceCheckpoints,
+  announceCheckpoint,
   createCheckpoints,
   loadCheckpoints,
   loadStreamRevisions,
 } from './checkpoints.js';
 import { Contiguity } from './contiguity.js';
-import { foldBatch } from './fold-batch.js';
+import { loadOmissions } from './omissions.js';
+import { parkStream } from './parking.js';
+import { pausedSince } from './pausing.js';
 import type { Projection } from './projection.js';
+import { reportProjector } from './projector-report.js';
 import { rebuild } from './rebuild.js';
 import { TableWriter } from './table-writer.js';
 
@@ -34,8 +39,11 @@ export interface ProjectorOptions {
   readonly standbyIntervalMs?: number;
 }
 
-/** `standby`: another process leads. `catching-up`: leads, with a full batch behind it. `failing`: retries after an error. */
-export type ProjectorState = 'stopped' | 'standby' | 'catching-up' | 'active' | 'failing';
+/**
+ * `standby`: another process leads. `catching-up`: leads, with a full batch behind it. `paused`: leads, and waits to be
+ * resumed. `failed`: stopped by an error, and tries again in a moment.
+ */
+export type ProjectorState = 'stopped' | 'standby' | 'catching-up' | 'active' | 'paused' | 'failed';
 
 export interface ProjectorStatus {
   readonly state: ProjectorState;
@@ -43,6 +51,11 @@ export interface ProjectorStatus {
   readonly eventsFolded: number;
   readonly lastError: { readonly message: string; readonly at: Timestamp } | undefined;
 }
+
+/** How often the one that leads says how it is. */
+const REPORT_INTERVAL_MS = 2_000;
+
+const PAUSE_POLL_MS = 250;
 
 /** More streams than this in memory, and the oldest knowledge is fetched again. */
 const MAX_KNOWN_STREAMS = 50_000;
@@ -63,6 +76,8 @@ export class Projector {
   #position: Position | undefined;
   #eventsFolded = 0;
   #lastError: ProjectorStatus['lastError'];
+  /** The first revision of each parked stream that is not in the tables. Only whoever leads adds to it. */
+  #parked = new Map<string, number>();
 
   constructor(options: ProjectorOptions) {
     this.#options = { batchSize: 2_000, standbyIntervalMs: 500, ...options };
@@ -103,8 +118,7 @@ export class Projector {
         });
       } catch (error) {
         failures++;
-        this.#state = 'failing';
-        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#fail(error);
         this.#options.log.warn(
           `Projector ${this.#options.name} failed (attempt ${failures}): ${messageOf(error)}`,
         );
@@ -136,12 +150,51 @@ export class Projector {
       }
       log.info(`Projector ${name} leads`);
       this.#contiguity.reset();
-      await this.#prepare(signal);
-      await this.#follow(client, AbortSignal.any([signal, broken.signal]), onProgress);
-      if (!signal.aborted) throw new Error('The connection to the database was lost.');
+      this.#parked = await loadParked(client, name);
+      const reporting = this.#report();
+      try {
+        await this.#prepare(signal);
+        await this.#follow(client, AbortSignal.any([signal, broken.signal]), onProgress);
+        if (!signal.aborted) throw new Error('The connection to the database was lost.');
+      } catch (error) {
+        this.#fail(error);
+        throw error;
+      } finally {
+        await reporting.end();
+      }
     } finally {
       await endClient(client);
     }
+  }
+
+  #fail(error: unknown): void {
+    this.#state = 'failed';
+    this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+  }
+
+  /** Writes down how it is, for whoever asks in another process, until told to end. */
+  #report(): { end: () => Promise<void> } {
+    const { pool, name, log } = this.#options;
+    let before = { at: performance.now(), events: this.#eventsFolded };
+    const say = async () => {
+      const now = { at: performance.now(), events: this.#eventsFolded };
+      const eventsPerSecond = (now.events - before.events) / Math.max((now.at - before.at) / 1_000, 0.001);
+      before = now;
+      await reportProjector(pool, name, { ...this.status, eventsPerSecond }).catch((error: unknown) =>
+        log.warn(`Projector ${name} cannot say how it is: ${messageOf(error)}`),
+      );
+    };
+    let last = say();
+    const timer = setInterval(() => {
+      last = say();
+    }, REPORT_INTERVAL_MS);
+    return {
+      end: async () => {
+        clearInterval(timer);
+        await last;
+        await say();
+      },
+    };
   }
 
   /** Asks again and again rather than wait in the database: a waiting statement would hold back vacuum there. */
@@ -174,8 +227,8 @@ export class Projector {
       fresh.map(({ name }) => ({ name, version: 0 })),
       at,
     );
+    const outdated: Projection[] = [];
     for (const projection of projections) {
-      if (signal.aborted) return;
       const written = known.get(projection.name)?.version ?? 0;
       if (written === projection.version) continue;
       if (written > projection.version) {
@@ -184,38 +237,58 @@ export class Projector {
             `${projection.version}). This process leaves the tables to the newer one; stop it when the deployment is done.`,
         );
       }
-      log.info(`Projection ${projection.name} was written by another version and is rebuilt from the log`);
-      this.#state = 'catching-up';
-      await rebuild({ projection, store, connectionString: this.#options.connectionString, signal });
+      outdated.push(projection);
     }
+    if (outdated.length === 0) return;
+    log.info(
+      `Written by another version and rebuilt from the log: ${outdated.map((p) => p.name).join(', ')}`,
+    );
+    this.#state = 'catching-up';
+    const { name: projector, connectionString } = this.#options;
+    await rebuild({ projector, projections: outdated, store, connectionString, signal });
   }
 
   async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { store, pool, projections, batchSize } = this.#options;
-    const checkpoints = await loadCheckpoints(
-      pool,
-      projections.map(({ name }) => name),
-    );
+    const { store, batchSize } = this.#options;
+    for (;;) {
+      const from = await this.#whereItStands(signal);
+      if (from === undefined) return;
+      this.#position = from;
+      this.#state = 'active';
+      for await (const batch of store.subscribe({ after: from, batchSize, signal })) {
+        if (isAborted(signal)) return;
+        this.#state = batch.length === batchSize ? 'catching-up' : 'active';
+        if (!(await this.#write(client, this.#position, batch))) break;
+        onProgress();
+      }
+    }
+  }
+
+  /** The checkpoint to go on from, once nobody has the projector paused; nothing when told to stop meanwhile. */
+  async #whereItStands(signal: AbortSignal): Promise<Position | undefined> {
+    const { pool, projections, name, log } = this.#options;
+    const names = projections.map((projection) => projection.name);
+    for (let said = false; await pausedSince(pool, names); said = true) {
+      if (!said) log.info(`Projector ${name} is paused`);
+      this.#state = 'paused';
+      await pause(PAUSE_POLL_MS, signal);
+      if (isAborted(signal)) return undefined;
+    }
+    if (isAborted(signal)) return undefined;
+    const checkpoints = await loadCheckpoints(pool, names);
     const [first] = checkpoints;
     if (!first || checkpoints.some(({ position }) => position !== first.position)) {
       throw new Error(
-        `The checkpoints of projector ${this.#options.name} differ: ` +
+        `The checkpoints of projector ${name} differ: ` +
           checkpoints.map(({ projection, position }) => `${projection} ${position}`).join(', ') +
           '. Rebuild the ones that are behind.',
       );
     }
-    this.#position = first.position;
-    this.#state = 'active';
-    for await (const batch of store.subscribe({ after: first.position, batchSize, signal })) {
-      if (signal.aborted) return;
-      this.#state = batch.length === batchSize ? 'catching-up' : 'active';
-      await this.#write(client, this.#position, batch);
-      onProgress();
-    }
+    return first.position;
   }
 
-  /** One batch, one transaction. */
-  async #write(client: pg.Client, from: Position, batch: readonly RecordedEvent[]): Promise<void> {
+  /** One batch, one transaction; false when the projector was paused, and nothing was written. */
+  async #write(client: pg.Client, from: Position, batch: readonly RecordedEvent[]): Promise<boolean> {
     const { name, projections } = this.#options;
     const to = batch.at(-1)?.position ?? from;
     if (this.#contiguity.size > MAX_KNOWN_STREAMS) this.#contiguity.reset();
@@ -225,24 +298,75 @@ export class Projector {
       for (const streamId of unknown) this.#contiguity.know(streamId, recorded.get(streamId) ?? -1);
     }
     const revisions = this.#contiguity.advance(batch);
-    const changes = foldBatch(projections, batch);
-
-    await client.query('begin');
     const move = { projector: name, projections, from, to, revisions };
-    if (!(await advanceCheckpoints(client, move))) {
-      throw new Error(
-        `The checkpoints of projector ${name} are no longer at position ${from}, or belong to another version; starting over from them.`,
-      );
+    try {
+      await client.query('begin');
+      if (!(await advanceCheckpoints(client, { ...move, parked: this.#parked.size })))
+        return await this.#refused(client, from);
+      await writeBatch(client, this.#writers, await this.#notParked(client, batch));
+    } catch (error) {
+      if (!isPoison(error)) throw error;
+      await client.query('rollback');
+      await client.query('begin');
+      // Announced at the end, when it is known what has been parked.
+      if (!(await advanceCheckpoints(client, move))) return await this.#refused(client, from);
+      await this.#writeAround(client, await this.#notParked(client, batch));
+      await announceCheckpoint(client, name, to);
     }
-    for (const [projection, net] of changes) await this.#writers.get(projection)?.write(client, net);
     await client.query('commit');
     this.#position = to;
     this.#eventsFolded += batch.length;
+    return true;
+  }
+
+  /** Somebody else has moved the checkpoints, which is an error, or paused the projector. */
+  async #refused(client: pg.Client, from: Position): Promise<false> {
+    const { pool, projections, name } = this.#options;
+    await client.query('rollback');
+    this.#contiguity.reset();
+    if (
+      await pausedSince(
+        pool,
+        projections.map((projection) => projection.name),
+      )
+    )
+      return false;
+    throw new Error(
+      `The checkpoints of projector ${name} are no longer at position ${from}, or belong to another version; starting over from them.`,
+    );
+  }
+
+  /** Without the events of parked streams. Others may have taken streams out of parking since. */
+  async #notParked(client: pg.Client, batch: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
+    if (this.#parked.size === 0 || !batch.some(({ streamId }) => this.#parked.has(streamId))) return batch;
+    // Whoever unparks a stream holds the checkpoints for it, as this transaction does now: what it reads is settled.
+    this.#parked = await loadParked(client, this.#options.name);
+    return batch.filter(({ streamId }) => !this.#parked.has(streamId));
+  }
+
+  /** Writes what can be written of a batch, and parks the streams of the rest. */
+  async #writeAround(client: pg.Client, batch: readonly RecordedEvent[]): Promise<void> {
+    const { name, log } = this.#options;
+    for (const poison of await writeCarefully(client, this.#writers, batch)) {
+      const { streamId, revision, type, position } = poison.event;
+      await parkStream(client, name, poison);
+      this.#parked.set(streamId, revision);
+      log.warn(
+        `Projector ${name} has parked ${streamId} from revision ${revision} on: its ${type} at position ${position} ` +
+          `cannot be projected (${poison.error}). Other streams go on. See \`waylog parked list\`.`,
+      );
+    }
   }
 }
 
 /** The advisory lock of a name: 64 bits of its hash, as the text of a signed number. */
 export const leaderLock = (name: string): string =>
   createHash('sha256').update(`waylog projector ${name}`).digest().readBigInt64BE().toString();
+
+const loadParked = async (client: pg.Client, projector: string): Promise<Map<string, number>> =>
+  new Map((await loadOmissions(client, projector)).parkedFrom);
+
+/** A signal may be aborted while something is awaited, which the type checker does not know. */
+const isAborted = (signal: AbortSignal): boolean => signal.aborted;
 
 const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);

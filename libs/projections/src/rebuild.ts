@@ -1,200 +1,277 @@
+import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { conflict, endClient, retry, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
-import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
-import { Contiguity } from './contiguity.js';
-import { foldBatch } from './fold-batch.js';
+import type { EventStore, Position } from '#lib/event-store';
+import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
+import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
-import { createShadow, swapShadow, type Shadow } from './shadow-table.js';
+import { ShadowFold, type FoldProgress } from './shadow-fold.js';
+import { createShadow, dropShadow, shadowOf, swapShadow, type Shadow } from './shadow-table.js';
 import { hashTable, type TableHash } from './table-hash.js';
-import { TableWriter } from './table-writer.js';
 
 export interface RebuildOptions {
-  readonly projection: Projection;
+  /** The name of the projector that keeps these tables. */
+  readonly projector: string;
+  readonly projections: readonly Projection[];
   readonly store: EventStore;
   readonly connectionString: string;
-  /** `replace` puts the rebuilt table in the live one's place; `compare` only says whether they are the same. */
-  readonly mode?: 'replace' | 'compare';
   readonly batchSize?: number;
-  /** Told after each batch how many events have been folded. */
-  readonly onProgress?: (events: number) => void;
+  /** Told after each batch how many events have been folded, of about how many. */
+  readonly onProgress?: (events: number, total: number) => void;
+  /** Stops it. The live tables have not changed; a later rebuild goes on from there, or `discardRebuild` clears it away. */
   readonly signal?: AbortSignal;
 }
 
 export interface RebuildResult {
-  readonly projection: string;
+  /** Events that were folded, those of an earlier rebuild that was cut off among them. */
   readonly events: number;
+  /** How many of them an earlier rebuild had folded. */
+  readonly resumedFrom: number;
   /** Where the tables were compared. */
   readonly position: Position;
+  readonly tables: readonly RebuiltTable[];
+}
+
+export interface RebuiltTable {
+  readonly projection: string;
   readonly live: TableHash;
   readonly rebuilt: TableHash;
   readonly identical: boolean;
 }
 
 /**
- * Folds the whole log into a shadow of a projection's table, beside the live one, which goes on being read and
- * written. The projector is held only for moments: once to fix the moment of the comparison, and once to let the
- * shadow take the live table's place at exactly the projector's checkpoint.
+ * Folds the whole log into shadows of tables, beside the live ones, which go on being read and written, and puts them in
+ * their place. The projector is held only for moments: once to fix the moment of the comparison, and once to let the
+ * shadows take the live tables' places, in one transaction, at exactly the projector's checkpoint.
+ *
+ * How far it has come is recorded with every batch. A rebuild that is killed is gone on with by the next one of the same
+ * projections, unless the fold, the table, or what is left out of it has changed in between.
  */
 export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
-  const { projection, connectionString, store, mode = 'replace' } = options;
+  for (;;) {
+    const result = await attempt(options);
+    // A parked stream was taken up meanwhile, so what had been folded of it was too little: once more, from the beginning.
+    if (result) return result;
+  }
+}
+
+async function attempt(options: RebuildOptions): Promise<RebuildResult | undefined> {
+  const { projector, projections, connectionString, store, signal } = options;
+  const names = projections.map(({ name }) => name);
   const clients: pg.Client[] = [];
   const connect = async () => {
-    const client = new pg.Client({
-      connectionString,
-      application_name: 'waylog rebuild',
-      options: sessionOptions,
-      connectionTimeoutMillis: 5_000,
-      keepAlive: true,
-    });
-    // A lost connection fails the next query on it; without a listener it would end the process.
-    client.on('error', () => undefined);
+    const client = await connectForFold(connectionString, 'waylog rebuild');
     clients.push(client);
-    await client.connect();
     return client;
   };
   const end = () => Promise.all(clients.map(endClient));
   const onAbort = () => void end();
-  options.signal?.addEventListener('abort', onAbort);
+  signal?.addEventListener('abort', onAbort);
   try {
-    // One session writes the shadow, the other holds the projector at its checkpoint.
+    signal?.throwIfAborted();
+    // One session writes the shadows, the other holds the projector at its checkpoint.
     const [writer, holder] = [await connect(), await connect()];
-    // The lock is the writer's: who has lost it can no longer write into a shadow that another one now makes.
-    const { rows } = await writer.query<{ free: boolean }>(
-      `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
-      [`waylog rebuild ${projection.name}`],
+    await lockProjections(writer, names);
+    const total = (await store.backlog(store.beginning)).events;
+    const shadows = new Map(
+      projections.map((projection) => [projection, shadowOf('rebuild', projection.table)]),
     );
-    if (!rows[0]?.free) {
-      throw conflict(
-        'projection.rebuild-running',
-        `Another process is rebuilding or verifying ${projection.name} now.`,
-      );
-    }
-    const shadow = await createShadow(writer, projection.table);
-    const fold = new ShadowFold(writer, shadow, options);
+    const resumed = await begin(writer, shadows, projector, store, total);
+    const fold = new ShadowFold(
+      writer,
+      shadows,
+      {
+        ...options,
+        onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
+        record: (client, progress) => record(client, names, progress),
+      },
+      resumed,
+    );
     // As far as the projector has come, while it goes on; what it adds meanwhile is little.
-    await fold.upTo(await checkpointOf(holder, projection));
-    await fold.upTo(await checkpointOf(holder, projection));
+    for (let round = 0; round < 2; round++)
+      if (!(await fold.upTo(await checkpointOf(holder, store, names)))) return undefined;
 
     const hashes = await compare();
-    if (mode === 'replace') {
-      await retry(
-        () =>
-          atCheckpoint(holder, projection, async (checkpoint) => {
-            await fold.upTo(checkpoint);
-            await swapShadow(holder, shadow);
+    if (!hashes) return undefined;
+    const swapped = await retry(
+      () =>
+        atCheckpoint(holder, store, names, async (checkpoint) => {
+          if (!(await fold.upTo(checkpoint))) return false;
+          for (const shadow of shadows.values()) await swapShadow(holder, shadow);
+          for (const { name, version } of projections) {
             await holder.query(`update projection.checkpoints set version = $2 where projection = $1`, [
-              projection.name,
-              projection.version,
+              name,
+              version,
             ]);
-          }),
-        { ...SWAP_RETRY, retryIf: isLocked, ...(options.signal && { signal: options.signal }) },
-      ).catch((error: unknown) => {
-        throw isLocked(error) ? tableInUse(shadow.liveName) : error;
-      });
-    } else {
-      await writer.query(`drop table ${shadow.name}`);
-    }
-    return {
-      projection: projection.name,
-      events: fold.events,
-      ...hashes,
-      identical: hashes.live.hash === hashes.rebuilt.hash,
-    };
+          }
+          await holder.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+          return true;
+        }),
+      { ...SWAP_RETRY, retryIf: isLocked, ...(signal && { signal }) },
+    ).catch((error: unknown) => {
+      throw isLocked(error) ? tablesInUse([...shadows.values()]) : error;
+    });
+    if (!swapped) return undefined;
+    return { events: fold.events, resumedFrom: resumed?.events ?? 0, ...hashes };
 
-    /** Both tables of one moment: the projector waits only until the moment is fixed, not while they are hashed. */
-    async function compare() {
-      const position = await atCheckpoint(holder, projection, async (checkpoint) => {
-        await fold.upTo(checkpoint);
+    /** All tables of one moment: the projector waits only until the moment is fixed, not while they are hashed. */
+    async function compare(): Promise<Pick<RebuildResult, 'position' | 'tables'> | undefined> {
+      const position = await atCheckpoint(holder, store, names, async (checkpoint) => {
+        if (!(await fold.upTo(checkpoint))) return undefined;
         await writer.query('begin isolation level repeatable read read only');
         await writer.query('select 1');
         return checkpoint;
       });
-      const live = await hashTable(writer, shadow.liveName);
-      const rebuilt = await hashTable(writer, shadow.name);
+      if (position === undefined) return undefined;
+      const tables: RebuiltTable[] = [];
+      for (const [{ name: projection }, { name, liveName }] of shadows) {
+        const live = await hashTable(writer, liveName);
+        const rebuilt = await hashTable(writer, name);
+        tables.push({ projection, live, rebuilt, identical: live.hash === rebuilt.hash });
+      }
       await writer.query('commit');
-      return { position, live, rebuilt };
+      return { position, tables };
     }
   } finally {
-    options.signal?.removeEventListener('abort', onAbort);
+    signal?.removeEventListener('abort', onAbort);
     await end();
-  }
-
-  /** Runs `work` while no projector can move the checkpoint: theirs is the same row. */
-  async function atCheckpoint<T>(
-    client: pg.Client,
-    of: Projection,
-    work: (checkpoint: Position) => Promise<T>,
-  ): Promise<T> {
-    await client.query('begin');
-    try {
-      const result = await work(await checkpointOf(client, of, 'for update'));
-      await client.query('commit');
-      return result;
-    } catch (error) {
-      await client.query('rollback').catch(() => undefined);
-      throw error;
-    }
-  }
-
-  async function checkpointOf(client: pg.Client, of: Projection, lock = ''): Promise<Position> {
-    const { rows } = await client.query<{ position: string }>(
-      `select position from projection.checkpoints where projection = $1 ${lock}`,
-      [of.name],
-    );
-    if (!rows[0]) {
-      throw conflict(
-        'projection.never-ran',
-        `Projection ${of.name} has no checkpoint: no projector has run on this database yet. Start the server once.`,
-      );
-    }
-    // A text that is no position of this store is found here, before anything is folded by it.
-    store.compare(rows[0].position, store.beginning);
-    return rows[0].position;
   }
 }
 
-/** About a minute of asking for the live table, a moment at a time, before giving up. */
+/** A session for folding: its writes are worth nothing before the swap, whose commit waits for the disk. */
+export async function connectForFold(connectionString: string, applicationName: string): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString,
+    application_name: applicationName,
+    options: `${sessionOptions} -c synchronous_commit=off`,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+  });
+  // A lost connection fails the next query on it; without a listener it would end the process.
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+/**
+ * One rebuild, and one verification, of a projection at a time. The lock is that of the session that writes the shadows:
+ * who has lost it can no longer write into a shadow that another one now makes.
+ */
+export async function lockProjections(
+  client: pg.Client,
+  projections: readonly string[],
+  what: 'rebuild' | 'verify' = 'rebuild',
+): Promise<void> {
+  for (const name of [...projections].sort()) {
+    const { rows } = await client.query<{ free: boolean }>(
+      `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
+      [`waylog ${what} ${name}`],
+    );
+    if (!rows[0]?.free) {
+      throw conflict(
+        `projection.${what}-running`,
+        `Another process is ${what === 'rebuild' ? 'rebuilding' : 'verifying'} ${name} now. Wait for it, or cancel it.`,
+        { projection: name },
+      );
+    }
+  }
+}
+
+/** Makes empty shadows; or finds those of a rebuild that was cut off, and answers how far it had come. */
+async function begin(
+  client: pg.Client,
+  shadows: ReadonlyMap<Projection, Shadow>,
+  projector: string,
+  store: EventStore,
+  total: number,
+): Promise<FoldProgress | undefined> {
+  const omissions = await loadOmissions(client, projector);
+  const bases = new Map(
+    [...shadows.keys()].map((projection) => [projection.name, basisOf(projection, omissions.fingerprint)]),
+  );
+  const names = [...bases.keys()];
+  const { rows } = await client.query<{
+    projection: string;
+    basis: string;
+    position: string;
+    events: string;
+    shadow: string | null;
+  }>(
+    `select r.projection, r.basis, r.position, r.events, to_regclass(s.name)::text as shadow
+       from projection.rebuilds r join unnest($1::text[], $2::text[]) as s (projection, name) using (projection)`,
+    [names, [...shadows.values()].map(({ name }) => name)],
+  );
+  const [first] = rows;
+  const canResume =
+    first !== undefined &&
+    rows.length === names.length &&
+    rows.every(
+      ({ projection, basis, position, shadow }) =>
+        basis === bases.get(projection) && position === first.position && shadow !== null,
+    );
+  if (canResume) return { position: first.position, events: Number(first.events) };
+  for (const shadow of shadows.values()) await createShadow(client, shadow);
+  await client.query(
+    `insert into projection.rebuilds (projection, basis, position, events, total)
+     select b.projection, b.basis, $3, 0, $4 from unnest($1::text[], $2::text[]) as b (projection, basis)
+     on conflict (projection) do update
+        set basis = excluded.basis, position = excluded.position, events = 0, total = excluded.total,
+            started_at = clock_timestamp(), updated_at = clock_timestamp()`,
+    [names, [...bases.values()], store.beginning, total],
+  );
+  return undefined;
+}
+
+/** What must be the same for a shadow to be gone on with. */
+const basisOf = ({ version, table }: Projection, omissions: string): string =>
+  createHash('sha256')
+    .update(JSON.stringify([version, table, omissions]))
+    .digest('base64url');
+
+async function record(
+  client: pg.ClientBase,
+  names: readonly string[],
+  { position, events }: FoldProgress,
+): Promise<void> {
+  await client.query(
+    `update projection.rebuilds
+        set position = $2, events = $3, total = greatest(total, $3), updated_at = clock_timestamp()
+      where projection = any ($1)`,
+    [names, position, events],
+  );
+}
+
+/** Takes away what a rebuild has made so far, when it is cancelled or nobody means to go on with it. */
+export async function discardRebuild({
+  projections,
+  connectionString,
+}: Pick<RebuildOptions, 'projections' | 'connectionString'>): Promise<void> {
+  const client = await connectForFold(connectionString, 'waylog rebuild');
+  try {
+    const names = projections.map(({ name }) => name);
+    // The session of the cancelled rebuild may still be ending, and holds its locks until it has.
+    await retry(() => lockProjections(client, names), {
+      attempts: 20,
+      baseDelayMs: 50,
+      maxDelayMs: 500,
+      retryIf: () => true,
+    });
+    for (const { table } of projections) await dropShadow(client, shadowOf('rebuild', table));
+    await client.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+  } finally {
+    await endClient(client);
+  }
+}
+
+/** About a minute of asking for the live tables, a moment at a time, before giving up. */
 const SWAP_RETRY = { attempts: 60, baseDelayMs: 250, maxDelayMs: 1_500 };
 
 const isLocked = (error: unknown): boolean => sqlStateOf(error) === SqlState.lockNotAvailable;
 
-const tableInUse = (table: string) =>
+const tablesInUse = (shadows: readonly Shadow[]) =>
   conflict(
     'projection.table-in-use',
-    `${table} was being read by a long transaction all the time, such as a backup or a report, so the rebuilt table could ` +
-      `not take its place. Nothing has changed; try again when that transaction has ended (pg_stat_activity shows it).`,
+    `${shadows.map(({ liveName }) => liveName).join(', ')}: read by a long transaction all the time, such as a backup or ` +
+      `a report, so the rebuilt table could not take its place. Nothing has changed; try again when that transaction has ` +
+      `ended (pg_stat_activity shows it): the rebuild goes on from where it is.`,
   );
-
-/** The fold of the log into the shadow, as far as it has come. */
-class ShadowFold {
-  events = 0;
-  #position: Position;
-  readonly #writer: TableWriter;
-  readonly #contiguity: Contiguity;
-
-  constructor(
-    private readonly client: pg.Client,
-    shadow: Shadow,
-    private readonly options: RebuildOptions,
-  ) {
-    this.#position = options.store.beginning;
-    this.#writer = new TableWriter(options.projection.table, shadow.schema);
-    this.#contiguity = new Contiguity(`rebuild of ${options.projection.name}`);
-  }
-
-  async upTo(end: Position): Promise<void> {
-    const { projection, store, batchSize = 5_000, onProgress, signal } = this.options;
-    while (store.compare(this.#position, end) < 0) {
-      signal?.throwIfAborted();
-      const page = await store.readAll({ after: this.#position, limit: batchSize });
-      const batch = page.filter((event) => store.compare(event.position, end) <= 0);
-      const last: RecordedEvent | undefined = batch.at(-1);
-      if (!last) return;
-      this.#contiguity.advance(batch);
-      for (const [, net] of foldBatch([projection], batch)) await this.#writer.write(this.client, net);
-      this.#position = last.position;
-      this.events += batch.length;
-      onProgress?.(this.events);
-    }
-  }
-}

@@ -11,17 +11,22 @@ export interface Shadow {
   readonly table: TableDefinition;
 }
 
+/** What a shadow is made for; each kind has a schema of its own, so that they do not take each other's away. */
+export type ShadowPurpose = 'rebuild' | 'verify';
+
+export function shadowOf(purpose: ShadowPurpose, table: TableDefinition): Shadow {
+  const schema = `${purpose}_${table.schema}`;
+  return { schema, table, name: `${schema}.${table.name}`, liveName: `${table.schema}.${table.name}` };
+}
+
+export const dropShadow = (client: ClientBase, { name }: Shadow) =>
+  client.query(`drop table if exists ${name}`);
+
 /** Makes the shadow with the same columns, keys, indexes, checks, comments, settings and chunk interval. */
-export async function createShadow(client: ClientBase, table: TableDefinition): Promise<Shadow> {
-  const schema = `rebuild_${table.schema}`;
-  const shadow = {
-    schema,
-    table,
-    name: `${schema}.${table.name}`,
-    liveName: `${table.schema}.${table.name}`,
-  };
+export async function createShadow(client: ClientBase, shadow: Shadow): Promise<void> {
+  const { schema, table } = shadow;
   await client.query(`create schema if not exists ${schema}`);
-  await client.query(`drop table if exists ${shadow.name}`);
+  await dropShadow(client, shadow);
   await client.query(`create table ${shadow.name} (like ${shadow.liveName} including all)`);
   const { rows } = await client.query<{ options: string | null; comment: string | null }>(
     `select array_to_string(reloptions, ', ') as options, quote_literal(obj_description(oid, 'pg_class')) as comment
@@ -38,7 +43,6 @@ export async function createShadow(client: ClientBase, table: TableDefinition): 
       [shadow.name, table.timeColumn, table.schema, table.name],
     );
   }
-  return shadow;
 }
 
 const LOCK_TIMEOUT_MS = 200;

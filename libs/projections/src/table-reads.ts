@@ -1,5 +1,4 @@
-import type { Pool } from 'pg';
-import { readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import { readRows, timestampFromPostgres, type Queryable, type Timestamp } from '#lib/platform';
 import { textOf, type ColumnType, type Row, type TableDefinition, type Value } from './projection.js';
 import type { MemoryTable } from './row-changes.js';
 import { quote } from './table-writer.js';
@@ -37,7 +36,7 @@ export interface RowSource {
  * fields one by one would, and the database gives it back in the same time.
  */
 export class LiveRows implements RowSource {
-  constructor(private readonly pool: Pool) {}
+  constructor(private readonly pool: Queryable) {}
 
   async select(read: TableRead): Promise<Row[]> {
     return (await this.selectTogether([read]))[0] as Row[];

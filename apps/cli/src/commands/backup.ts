@@ -9,13 +9,13 @@ import {
   type FindTool,
   type ListedBackup,
 } from '#lib/backup';
-import { flightProjections } from '#lib/flight';
+import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
 import { installation } from '#lib/platform';
-import { rebuild, type RebuildResult } from '#lib/projections';
+import { verify, type VerifyResult } from '#lib/projections';
 import { databaseUp, serverTool } from '#lib/timescale';
-import { databaseOptions, print, UsageError, withStore } from '../context.js';
-import { interruptible } from '../interrupt.js';
+import { databaseOptions, print, untilInterrupted, UsageError, withStore } from '../context.js';
 import { withSteps } from '../progress-bar.js';
+import { linesOf } from './verify.js';
 
 export function backupCommand(): Command {
   const backup = new Command('backup')
@@ -40,7 +40,7 @@ Examples
     )
     .action(async ({ to }: { to?: string }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
-      const done = await interruptible((signal) =>
+      const done = await untilInterrupted((signal) =>
         withSteps((onProgress) =>
           backUp({
             url,
@@ -70,8 +70,8 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
     )
     .action(async (file: string, { fold }: { fold?: true }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
-      const folds: RebuildResult[] = [];
-      const result = await interruptible((signal) =>
+      let folded: VerifyResult | undefined;
+      const result = await untilInterrupted((signal) =>
         withSteps((onProgress) =>
           verifyBackup({
             file,
@@ -81,29 +81,25 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
             onProgress,
             ...(fold && {
               look: async (scratch: string) => {
-                folds.push(...(await foldAnew(scratch, onProgress, signal)));
+                folded = await foldOf(scratch, onProgress, signal);
               },
             }),
           }),
         ),
       );
-      const wrong = folds.filter(({ identical }) => !identical);
       const bad = [
         ...(result.differences.length > 0 ? ['NOT AS THE MANIFEST SAYS'] : []),
         ...result.differences.map(differs),
-        ...(wrong.length > 0
-          ? ['NOT AS THE LOG SAYS: it was so when it was backed up; `waylog rebuild` mends it']
+        ...(folded && !folded.isSound
+          ? ['NOT AS THE LOG SAYS, and it was so when it was backed up', ...linesOf(folded, false)]
           : []),
-        ...wrong.map(({ projection, live, rebuilt }) =>
-          differs({ table: projection, expected: rebuilt, restored: live }),
-        ),
       ];
       const good = [
         `good: ${result.tables} tables are as the manifest says`,
-        ...(fold ? [`good: ${folds.length} projections are what their log makes`] : []),
+        ...(folded ? [`good: ${folded.tables.length} projections are what their log makes`] : []),
         ...about(result.manifest),
       ];
-      print(command, fold ? { ...result, folds } : result, (bad.length > 0 ? bad : good).join('\n'));
+      print(command, folded ? { ...result, folded } : result, (bad.length > 0 ? bad : good).join('\n'));
       if (bad.length > 0) process.exitCode = 3;
     });
 
@@ -142,7 +138,7 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
     )
     .action(async (file: string, options: { database?: string; into?: string }, command: Command) => {
       const into = await target(options, command);
-      const result = await interruptible((signal) =>
+      const result = await untilInterrupted((signal) =>
         withSteps((onProgress) => restore({ file, into, findTool: findTool(), signal, onProgress })),
       );
       print(
@@ -182,30 +178,23 @@ async function target(
   return Object.assign(new URL(url), { pathname: `/${encodeURIComponent(database ?? '')}` }).href;
 }
 
-/** Folds the log of a database into shadow tables, one projection after another, and compares. */
-async function foldAnew(
+/** Folds the log of a restored database beside its tables and compares them. */
+function foldOf(
   connectionString: string,
   onProgress: (step: string, done: number, total: number) => void,
   signal: AbortSignal,
-): Promise<RebuildResult[]> {
-  return withStore(connectionString, async (store) => {
-    const { events } = await store.backlog(store.beginning);
-    const results: RebuildResult[] = [];
-    for (const projection of flightProjections) {
-      const step = `folding ${projection.name}`;
-      results.push(
-        await rebuild({
-          projection,
-          store,
-          connectionString,
-          mode: 'compare',
-          signal,
-          onProgress: (done) => onProgress(step, done, events),
-        }),
-      );
-    }
-    return results;
-  });
+): Promise<VerifyResult> {
+  return withStore(connectionString, (store) =>
+    verify({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections,
+      store,
+      connectionString,
+      by: 'backup verify',
+      signal,
+      onProgress: (done, total) => onProgress('folding the log', done, total),
+    }),
+  );
 }
 
 function findTool(): FindTool {

@@ -22,11 +22,11 @@ import {
   globalsOf,
   print,
   progress,
+  untilInterrupted,
   UsageError,
   withStore,
   withWaylog,
 } from '../context.js';
-import { interruptible } from '../interrupt.js';
 import { withProgress, withSteps } from '../progress-bar.js';
 
 export function logCommand(): Command {
@@ -63,7 +63,7 @@ Examples
       }
       const footer = await withLog(command, async (store, from) => {
         const done = await store.backlog(options.after ?? store.beginning);
-        return interruptible((signal) =>
+        return untilInterrupted((signal) =>
           withProgress('exporting', done.events, async (onProgress) => {
             const lines = exportLog({
               store,
@@ -103,7 +103,7 @@ Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 fli
         throw new UsageError(`There is no file ${file}.`);
       });
       const result = await withWaylog(command, async (app) => {
-        const done = await interruptible((signal) =>
+        const done = await untilInterrupted((signal) =>
           withSteps((report) =>
             importLog({
               file,

@@ -29,8 +29,10 @@ export class Job {
 export interface JobControl {
   /** Aborted when somebody cancels the job, or the server stops. */
   readonly signal: AbortSignal;
+  /** Whether somebody has cancelled it; a server that stops does not. */
+  readonly isCancelled: () => boolean;
   /** Says how far it has come. */
-  report(step: string, progress?: number): void;
+  readonly report: (step: string, progress?: number) => void;
 }
 
 /** As many are remembered; the oldest that have ended are forgotten first. */
@@ -39,18 +41,23 @@ const MAX_JOBS = 200;
 /** The jobs of this process. What must outlive the process, such as the progress of a rebuild, stands in the database. */
 @Injectable()
 export class Jobs implements OnApplicationShutdown {
-  readonly #jobs = new Map<string, { readonly job: Writable<Job>; readonly stop: AbortController }>();
+  readonly #jobs = new Map<
+    string,
+    { readonly job: Writable<Job>; readonly stop: AbortController; cancelled: boolean }
+  >();
 
   /** Starts `work` and answers at once. */
   start(kind: string, work: (control: JobControl) => Promise<object>): Job {
     const stop = new AbortController();
     const job: Writable<Job> = { jobId: uuid(), kind, state: 'running', startedAt: new Date().toISOString() };
-    this.#jobs.set(job.jobId, { job, stop });
+    const entry = { job, stop, cancelled: false };
+    this.#jobs.set(job.jobId, entry);
     this.#forget();
     const end = (state: Job['state'], more: Partial<Job>) =>
       Object.assign(job, { state, endedAt: new Date().toISOString() }, more);
     const report = (step: string, progress?: number) => Object.assign(job, { step, progress });
-    work({ signal: stop.signal, report }).then(
+    const isCancelled = () => entry.cancelled;
+    work({ signal: stop.signal, isCancelled, report }).then(
       (result) => end('done', { result }),
       (error: unknown) =>
         end(stop.signal.aborted ? 'cancelled' : 'failed', { errorMessage: messageOf(error) }),
@@ -70,9 +77,10 @@ export class Jobs implements OnApplicationShutdown {
 
   /** Asks a job to stop; it says itself when it has. Throws `job.not-found`. */
   cancel(jobId: string): Job {
-    const { job, stop } = this.#entry(jobId);
-    stop.abort();
-    return { ...job };
+    const entry = this.#entry(jobId);
+    entry.cancelled = true;
+    entry.stop.abort();
+    return { ...entry.job };
   }
 
   onApplicationShutdown(): void {

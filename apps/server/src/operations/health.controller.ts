@@ -7,26 +7,11 @@ import {
   type HealthCheckResult,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
-import pg from 'pg';
-import { messageOf, unavailable } from '#lib/platform';
-import { capabilities } from '#lib/timescale';
-import { ProjectionLag } from './projection-lag.js';
+import { unavailable } from '#lib/platform';
+import { Observer, type Observation } from './observation.js';
 
 /** Behind for longer than this without moving, the projections count as stuck. */
 const STUCK_AFTER_SECONDS = 60;
-
-/** A probe is answered before whoever asks gives up on it. */
-const ANSWER_WITHIN_MS = 3_000;
-
-async function soon<T>(check: Promise<T>): Promise<T> {
-  const late = AbortSignal.timeout(ANSWER_WITHIN_MS);
-  return Promise.race([
-    check,
-    new Promise<never>((_, reject) =>
-      late.addEventListener('abort', () => reject(new Error(`no answer within ${ANSWER_WITHIN_MS} ms`))),
-    ),
-  ]);
-}
 
 @ApiTags('operations')
 @Controller('health')
@@ -34,8 +19,7 @@ export class HealthController {
   constructor(
     private readonly health: HealthCheckService,
     private readonly indicators: HealthIndicatorService,
-    private readonly pool: pg.Pool,
-    private readonly lag: ProjectionLag,
+    private readonly observer: Observer,
   ) {}
 
   /** The process answers. Nothing else is asked: a database that is down is no reason to restart the server. */
@@ -49,7 +33,8 @@ export class HealthController {
   @HealthCheck()
   async ready(): Promise<HealthCheckResult> {
     try {
-      return await this.health.check([() => this.#database(), () => this.#projections()]);
+      const seen = await this.observer.observe({ anew: true });
+      return await this.health.check([() => this.#database(seen), () => this.#projections(seen)]);
     } catch (error) {
       if (!(error instanceof ServiceUnavailableException)) throw error;
       const { error: failed } = error.getResponse() as HealthCheckResult;
@@ -58,28 +43,33 @@ export class HealthController {
     }
   }
 
-  async #database(): Promise<HealthIndicatorResult> {
+  #database({ database, error }: Observation): HealthIndicatorResult {
     const check = this.indicators.check('database');
-    try {
-      const { postgresql, timescaledb, edition } = await soon(capabilities(this.pool));
-      return check.up({ postgresql, timescaledb, edition });
-    } catch (error) {
-      return check.down({ reason: `The database does not answer: ${messageOf(error)}` });
-    }
+    if (!database)
+      return check.down({ reason: `The database does not answer: ${error ?? 'no reason known'}` });
+    const { postgresql, timescaledb, edition } = database.capabilities;
+    return check.up({ postgresql, timescaledb, edition });
   }
 
-  async #projections(): Promise<HealthIndicatorResult> {
+  #projections({ projections, error }: Observation): HealthIndicatorResult {
     const check = this.indicators.check('projections');
-    try {
-      const lag = await soon(this.lag.measure());
-      return lag.seconds > STUCK_AFTER_SECONDS
-        ? check.down({
-            ...lag,
-            reason: `The tables are ${lag.events} events behind, the oldest ${lag.seconds} s old.`,
-          })
-        : check.up({ ...lag });
-    } catch (error) {
-      return check.down({ reason: `The checkpoints cannot be read: ${messageOf(error)}` });
-    }
+    const [first] = projections;
+    if (error !== undefined) return check.down({ reason: `The checkpoints cannot be read: ${error}` });
+    // A database on which no projector has run yet: there is nothing to be behind of, or soon there will be.
+    if (!first) return check.up({ projector: 'stopped' });
+    const lag = {
+      position: first.position,
+      events: first.lagEvents,
+      seconds: first.lagSeconds,
+      projector: first.state,
+      ...(first.lastError !== undefined && { lastError: first.lastError }),
+    };
+    // Whoever has paused it knows that the tables stand still; that is no reason to take the server away.
+    return first.lagSeconds > STUCK_AFTER_SECONDS && first.state !== 'paused'
+      ? check.down({
+          ...lag,
+          reason: `The tables are ${lag.events} events behind, the oldest ${lag.seconds} s old.`,
+        })
+      : check.up(lag);
   }
 }

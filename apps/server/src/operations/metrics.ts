@@ -3,26 +3,11 @@ import { ApiExcludeController } from '@nestjs/swagger';
 import type { onResponseHookHandler } from 'fastify';
 import pg from 'pg';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { Flights, type CommandObserver } from '#lib/flight';
+import { Flights } from '#lib/flight';
 import { Projector } from '#lib/projections';
-import { ProjectionLag } from './projection-lag.js';
-
-/** From a millisecond to the longest that a read waits. */
-const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
-
-/** Times commands; it is made before the application, which reports to it from the start. */
-export class CommandTimer {
-  readonly seconds = new Histogram({
-    name: 'waylog_command_seconds',
-    help: 'Time of a command from the bus to its answer, by type and what became of it.',
-    labelNames: ['command', 'outcome'],
-    buckets: SECONDS,
-    registers: [],
-  });
-
-  readonly observe: CommandObserver = (command, outcome, seconds) =>
-    this.seconds.observe({ command, outcome }, seconds);
-}
+import { Alerts } from './alerts.js';
+import { Observer, type Observation } from './observation.js';
+import { SECONDS, Statistics } from './statistics.js';
 
 /** What Prometheus reads. One registry an application, so that several can live in one process. */
 @Injectable()
@@ -40,11 +25,14 @@ export class Metrics {
     pool: pg.Pool,
     flights: Flights,
     projector: Projector,
-    lag: ProjectionLag,
-    timer: CommandTimer,
+    private readonly statistics: Statistics,
+    observer: Observer,
+    alerts: Alerts,
   ) {
     const registers = [this.registry];
-    this.registry.registerMetric(timer.seconds);
+    this.registry.registerMetric(statistics.commandSeconds);
+    this.registry.registerMetric(statistics.querySeconds);
+    this.registry.registerMetric(statistics.cacheReads);
     collectDefaultMetrics({ register: this.registry });
     const gauge = (name: string, help: string, read: () => number) =>
       new Gauge({
@@ -57,6 +45,7 @@ export class Metrics {
       });
     gauge('waylog_commands_pending', 'Commands that wait for an answer.', () => flights.streams.pending);
     gauge('waylog_pool_connections', 'Open connections to the database.', () => pool.totalCount);
+    gauge('waylog_pool_max', 'The most connections that this process may open.', () => pool.options.max);
     gauge('waylog_pool_idle', 'Open connections that nobody uses.', () => pool.idleCount);
     gauge('waylog_pool_waiting', 'Callers that wait for a connection.', () => pool.waitingCount);
     new Counter({
@@ -68,21 +57,103 @@ export class Metrics {
         this.inc(projector.status.eventsFolded);
       },
     });
-    const seconds = new Gauge({
-      name: 'waylog_projection_lag_seconds',
-      help: 'Age of the oldest event that is not in the tables yet; NaN when it cannot be measured.',
-      registers,
-    });
+    this.#observed(observer);
     new Gauge({
-      name: 'waylog_projection_lag_events',
-      help: 'Events in the log that are not in the tables yet; NaN when it cannot be measured.',
+      name: 'waylog_alert_firing',
+      help: '1 while an alert of the server fires.',
+      labelNames: ['alert', 'severity'],
       registers,
       async collect() {
-        const measured = await lag.measure().catch(() => undefined);
-        this.set(measured?.events ?? NaN);
-        seconds.set(measured?.seconds ?? NaN);
+        for (const { name, severity, state } of await alerts.list())
+          this.set({ alert: name, severity }, state === 'firing' ? 1 : 0);
       },
     });
+    new Counter({
+      name: 'waylog_alert_webhook_failures_total',
+      help: 'Messages that the alert webhook did not take.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(alerts.failedMessages);
+      },
+    });
+  }
+
+  /** Gauges of what is observed of the database and the projections; NaN where it cannot be seen. */
+  #observed(observer: Observer): void {
+    const gauge = (name: string, help: string, read: (observation: Observation) => number | undefined) =>
+      new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        async collect() {
+          this.set(read(await observer.observe()) ?? NaN);
+        },
+      });
+    const worst =
+      (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds' | 'parkedStreams') =>
+      ({ projections }: Observation) =>
+        projections.length === 0 ? undefined : Math.max(...projections.map((projection) => projection[of]));
+    gauge('waylog_database_up', '1 when the database answers.', ({ database }) => (database ? 1 : 0));
+    gauge('waylog_database_bytes', 'Size of the database.', ({ database }) => database?.databaseBytes);
+    gauge(
+      'waylog_database_connections',
+      'Sessions of the database, of all processes.',
+      ({ database }) => database?.totalConnections,
+    );
+    gauge(
+      'waylog_database_connections_active',
+      'Sessions of the database that are at work.',
+      ({ database }) => database?.activeConnections,
+    );
+    gauge(
+      'waylog_database_connections_max',
+      'max_connections of the database server.',
+      ({ database }) => database?.maxConnections,
+    );
+    gauge(
+      'waylog_disk_used_ratio',
+      'Used share of the disk under the data, or of WAYLOG_DATABASE_LIMIT_GB; NaN where it cannot be seen.',
+      ({ database }) => database?.diskUsedShare,
+    );
+    gauge(
+      'waylog_replication_lag_seconds',
+      'How far the slowest replica is behind; 0 without any.',
+      ({ database }) => database && Math.max(0, ...database.replicas.map((r) => r.lagSeconds ?? 0)),
+    );
+    gauge(
+      'waylog_integrity_findings_open',
+      'Flights of which a table is not what the log says.',
+      ({ database }) => database?.openFindings,
+    );
+    gauge(
+      'waylog_projection_lag_events',
+      'Events in the log that are not in the tables yet; NaN when it cannot be measured.',
+      worst('lagEvents'),
+    );
+    gauge(
+      'waylog_projection_lag_seconds',
+      'Age of the oldest event that is not in the tables yet; NaN when it cannot be measured.',
+      worst('lagSeconds'),
+    );
+    gauge(
+      'waylog_projection_stuck_seconds',
+      'For how long events have waited and none was folded.',
+      worst('stuckSeconds'),
+    );
+    gauge(
+      'waylog_projection_parked_streams',
+      'Flights whose next event cannot be projected.',
+      worst('parkedStreams'),
+    );
+    gauge('waylog_projection_paused', '1 while an operator has the projector paused.', ({ projections }) =>
+      projections.length === 0 ? undefined : projections.some((p) => p.state === 'paused') ? 1 : 0,
+    );
+    gauge(
+      'waylog_projection_events_per_second',
+      'Events folded a second, by the process that leads.',
+      ({ projections }) => projections[0]?.eventsPerSecond,
+    );
   }
 
   /** Times a request under the pattern of its route, so that ids do not become labels. */
@@ -92,6 +163,7 @@ export class Metrics {
       { method: request.method, route, status: reply.statusCode },
       reply.elapsedTime / 1_000,
     );
+    this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
     done();
   };
 }

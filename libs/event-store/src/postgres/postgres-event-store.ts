@@ -6,6 +6,7 @@ import type {
   AppendOutcome,
   AppendRequest,
   EventStore,
+  LogProblem,
   Position,
   ReadAllOptions,
   ReadStreamOptions,
@@ -16,6 +17,7 @@ import type {
 import { upcaster, type Upcasters } from '../upcasting.js';
 import { Announcer } from './announcer.js';
 import { append, type StreamKeys } from './append.js';
+import { checkLog } from './check-log.js';
 import { GroupCommit } from './group-commit.js';
 import { readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
 
@@ -116,6 +118,10 @@ export class PostgresEventStore implements EventStore {
   backlog(after: Position) {
     this.#check(after);
     return readBacklog(this.#pool, after);
+  }
+
+  check(): Promise<LogProblem[]> {
+    return checkLog(this.#pool);
   }
 
   async loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {

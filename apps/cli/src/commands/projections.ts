@@ -1,0 +1,212 @@
+import { userInfo } from 'node:os';
+import { Command } from 'commander';
+import pg from 'pg';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import {
+  discardedEvents,
+  integrityFindings,
+  parkedStreams,
+  pauseProjections,
+  projectionStates,
+  resumeProjections,
+  unpark,
+  verificationProgress,
+  type ProjectionStatus,
+  type UnparkResult,
+} from '#lib/projections';
+import { print, withOperations } from '../context.js';
+import { table } from '../table.js';
+
+const by = () => `cli ${userInfo().username}`;
+const names = flightProjections.map(({ name }) => name);
+
+export function projectionsCommand(): Command {
+  const projections = new Command('projections').description(
+    'The tables and the projector that keeps them: list, pause, resume.',
+  );
+  projections
+    .command('list', { isDefault: true })
+    .description('state, lag and throughput of every table')
+    .addHelpText(
+      'after',
+      `
+States: active; catching-up, with a full batch behind it; paused by an operator; stopped, as no server leads the
+projector; failed, with an error, and tries again. "stuck" is for how long nothing was folded although there was something.`,
+    )
+    .action(async (_options, command: Command) => {
+      const states = await withOperations(command, (app) =>
+        projectionStates(
+          app.get(pg.Pool),
+          app.get<EventStore>(EVENT_STORE),
+          FLIGHT_PROJECTOR,
+          flightProjections,
+        ),
+      );
+      print(command, { projections: states }, describe(states));
+    });
+  projections
+    .command('pause')
+    .description('stop writing tables, in whichever process that happens; commands go on being accepted')
+    .requiredOption('--reason <text>', 'why, for whoever finds it paused')
+    .action(async ({ reason }: { reason: string }, command: Command) => {
+      await withOperations(command, (app) => pauseProjections(app.get(pg.Pool), names, { reason, by: by() }));
+      print(
+        command,
+        { paused: names },
+        'paused: nothing is written until `waylog projections resume`. Reads answer from tables that stand still; those that ask for a later position are answered 503.',
+      );
+    });
+  projections
+    .command('resume')
+    .description('let a paused projector go on')
+    .action(async (_options, command: Command) => {
+      await withOperations(command, (app) => resumeProjections(app.get(pg.Pool), names));
+      print(command, { resumed: names }, 'resumed');
+    });
+  return projections;
+}
+
+function describe(states: readonly ProjectionStatus[]): string {
+  const [first] = states;
+  if (!first) return 'no projector has run on this database yet: start the server once';
+  const lines = [
+    table(
+      ['projection', 'state', 'position', 'lag', 'oldest', 'stuck', 'events/s', 'parked', 'rebuild'],
+      states.map((s) => [
+        s.projection,
+        s.state,
+        s.position,
+        String(s.lagEvents),
+        `${s.lagSeconds.toFixed(1)} s`,
+        `${s.stuckSeconds.toFixed(1)} s`,
+        s.eventsPerSecond.toFixed(0),
+        String(s.parkedStreams),
+        s.rebuild
+          ? `${((100 * s.rebuild.events) / Math.max(1, s.rebuild.total)).toFixed(0)} % ${s.rebuild.updatedAt}`
+          : '',
+      ]),
+    ),
+  ];
+  if (first.leader) lines.push(`led by ${first.leader}`);
+  if (first.lastError) lines.push(`last error, ${first.lastErrorAt ?? ''}: ${first.lastError}`);
+  if (first.pausedSince)
+    lines.push(`paused since ${first.pausedSince} by ${first.pausedBy ?? ''}: ${first.pauseReason ?? ''}`);
+  if (first.parkedStreams > 0) lines.push('some flights are parked: see `waylog parked list`');
+  return lines.join('\n');
+}
+
+export function parkedCommand(): Command {
+  const parked = new Command('parked')
+    .description('Flights whose next event cannot be projected: list, retry, discard.')
+    .addHelpText(
+      'after',
+      `
+An event that cannot be folded, or that the table refuses, parks itself and the later events of its flight; all others go
+on. Nothing is lost: the events are in the log. After a fix has been deployed, retry. When the event can never be folded,
+discard it with a reason: the tables, and every later rebuild, go on without it, and the log keeps it.`,
+    );
+  parked
+    .command('list', { isDefault: true })
+    .description('what is parked, why, and how many events wait')
+    .action(async (_options, command: Command) => {
+      const found = await withOperations(command, async (app) => ({
+        parked: await parkedStreams(app.get(pg.Pool), FLIGHT_PROJECTOR),
+        discarded: await discardedEvents(app.get(pg.Pool), FLIGHT_PROJECTOR),
+      }));
+      const lines = [
+        ...found.parked.map(
+          (p) =>
+            `${p.streamId}: revision ${p.revision} (${p.type}, position ${p.position}) cannot be projected: ${p.error}\n` +
+            `  parked ${p.parkedAt}, tried ${p.attempts} times, last ${p.lastAttemptAt}; ${p.waiting} events wait`,
+        ),
+        ...found.discarded.map(
+          (d) =>
+            `${d.streamId}: revision ${d.revision} (${d.type}) was discarded ${d.discardedAt} by ${d.discardedBy}: ${d.reason}`,
+        ),
+      ];
+      print(command, found, lines.length > 0 ? lines.join('\n') : 'nothing is parked');
+    });
+  parked
+    .command('retry')
+    .description('fold the events of a parked flight again; without a name those of all parked flights')
+    .argument('[stream]', 'such as flight-fjord-1')
+    .action(async (streamId: string | undefined, _options, command: Command) => {
+      const results = await withOperations(command, async (app) => {
+        const pool = app.get(pg.Pool);
+        const streams = streamId
+          ? [streamId]
+          : (await parkedStreams(pool, FLIGHT_PROJECTOR)).map((p) => p.streamId);
+        const done: UnparkResult[] = [];
+        for (const id of streams)
+          done.push(await unpark(unparkOptions(app.get<EventStore>(EVENT_STORE), pool, id)));
+        return done;
+      });
+      report(command, results);
+    });
+  parked
+    .command('discard')
+    .description('leave out the event that cannot be projected, for good, and go on with the ones after it')
+    .argument('<stream>', 'such as flight-fjord-1')
+    .requiredOption('--reason <text>', 'why, for whoever looks for the event')
+    .action(async (streamId: string, { reason }: { reason: string }, command: Command) => {
+      const result = await withOperations(command, (app) =>
+        unpark({
+          ...unparkOptions(app.get<EventStore>(EVENT_STORE), app.get(pg.Pool), streamId),
+          discard: { reason, by: by() },
+        }),
+      );
+      report(command, [result]);
+    });
+  return parked;
+}
+
+const unparkOptions = (store: EventStore, pool: pg.Pool, streamId: string) => ({
+  pool,
+  store,
+  projector: FLIGHT_PROJECTOR,
+  projections: flightProjections,
+  streamId,
+});
+
+function report(command: Command, results: readonly UnparkResult[]): void {
+  const lines = results.map(({ streamId, folded, stillParked }) =>
+    stillParked
+      ? `${streamId}: STILL PARKED at revision ${stillParked.revision} (${stillParked.type}): ${stillParked.error}; ${folded} events folded`
+      : `${streamId}: ${folded} events folded, no longer parked`,
+  );
+  print(command, { results }, lines.length > 0 ? lines.join('\n') : 'nothing is parked');
+  if (results.some(({ stillParked }) => stillParked)) process.exitCode = 1;
+}
+
+export function integrityCommand(): Command {
+  return new Command('integrity')
+    .description('What verifications have found, and what was repaired.')
+    .option('--open', 'only what has not been repaired and is not gone')
+    .action(async ({ open = false }: { open?: boolean }, command: Command) => {
+      const found = await withOperations(command, async (app) => ({
+        findings: await integrityFindings(app.get(pg.Pool), { open }),
+        scheduled: await verificationProgress(app.get(pg.Pool), FLIGHT_PROJECTOR),
+      }));
+      const { findings, scheduled } = found;
+      const lines = findings.map(
+        (f) =>
+          `${f.foundAt} ${f.projection} ${f.key}: ${f.rowsFound} rows found, ${f.rowsExpected} expected (${f.foundBy})` +
+          (f.repairedAt
+            ? `; repaired ${f.repairedAt} by ${f.repairedBy ?? ''}`
+            : f.goneAt
+              ? `; gone ${f.goneAt}`
+              : '; OPEN'),
+      );
+      if (scheduled) {
+        lines.push(
+          `scheduled verification: ${scheduled.streams} flights in this round, since ${scheduled.roundBeganAt}` +
+            (scheduled.skipped > 0 ? `, ${scheduled.skipped} too long for it` : '') +
+            (scheduled.lastRoundEndedAt
+              ? `; the last round, of ${scheduled.lastRoundStreams ?? 0}, ended ${scheduled.lastRoundEndedAt}`
+              : ''),
+        );
+      }
+      print(command, found, lines.length > 0 ? lines.join('\n') : 'nothing was found');
+    });
+}

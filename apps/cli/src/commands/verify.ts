@@ -1,0 +1,91 @@
+import { userInfo } from 'node:os';
+import { Command } from 'commander';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { verify, type VerifiedTable, type VerifyResult } from '#lib/projections';
+import { print, projectionsNamed, untilInterrupted, withOperations } from '../context.js';
+import { withProgress } from '../progress-bar.js';
+
+export function verifyCommand(): Command {
+  return new Command('verify')
+    .description('Check the log, fold it beside the live tables, and compare them flight by flight.')
+    .argument(
+      '[projections...]',
+      `which: ${flightProjections.map(({ name }) => name).join(', ')}; all of them when none is named`,
+    )
+    .option('--repair', 'rewrite the rows that differ, and nothing else, and write down that it was done')
+    .addHelpText(
+      'after',
+      `
+Checked are: positions and revisions without gaps, events without a stream, repeated ids; the projector's records of what
+it has folded; and every row of every table, by hash. Reads and writes go on meanwhile. Parked streams are compared up to
+where they are parked.
+
+What differs is named by table and flight and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
+the log: restore a backup (\`waylog restore --help\`).
+
+Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, or the log is damaged.`,
+    )
+    .action(async (wanted: string[], { repair = false }: { repair?: boolean }, command: Command) => {
+      const projections = projectionsNamed(wanted);
+      const result = await withOperations(command, (app, connectionString) =>
+        untilInterrupted((signal) =>
+          withProgress('verifying', 1, (update) =>
+            verify({
+              projector: FLIGHT_PROJECTOR,
+              projections,
+              store: app.get<EventStore>(EVENT_STORE),
+              connectionString,
+              repair,
+              by: `cli ${userInfo().username}`,
+              signal,
+              onProgress: (events, total) => update(events, total),
+            }),
+          ),
+        ),
+      );
+      print(command, result, linesOf(result, repair).join('\n'));
+      if (!result.isSound && !isRepaired(result, repair)) process.exitCode = 3;
+    });
+}
+
+/** Rows can be rewritten from the log; the log and the projector's records cannot. */
+const isRepaired = ({ log, records, tables }: VerifyResult, repair: boolean): boolean =>
+  repair && tables.length > 0 && records.length === 0 && log.every(({ severity }) => severity !== 'error');
+
+const SHOWN = 10;
+
+/** What verifying found, for people. */
+export function linesOf({ events, position, log, records, tables }: VerifyResult, repair: boolean): string[] {
+  return [
+    ...log.map(
+      ({ severity, code, streamId, detail }) =>
+        `log             ${severity === 'error' ? 'DAMAGED' : 'note'} · ${code} · ${streamId ? `${streamId} ` : ''}${detail}`,
+    ),
+    ...records.map(
+      ({ streamId, recorded, folded }) =>
+        `records         DIFFERENT · ${streamId}: the projector has noted revision ${recorded}, the log says ${folded}`,
+    ),
+    ...tables.flatMap((table) => tableLines(table, repair)),
+    tables.length > 0
+      ? `compared at position ${position}, ${events} events`
+      : 'the tables were not compared: a damaged log does not say what is right',
+  ];
+}
+
+function tableLines({ projection, rows, since, differences }: VerifiedTable, repair: boolean): string[] {
+  const name = projection.padEnd(15);
+  const bound = since ? ` since ${since}` : '';
+  if (differences.length === 0) return [`${name} ${rows} rows${bound} · as the log says`];
+  return [
+    `${name} ${rows} rows${bound} · ${differences.length} flights ${repair ? 'REPAIRED' : 'DIFFERENT'}`,
+    ...differences
+      .slice(0, SHOWN)
+      .map(
+        ({ key, rowsFound, rowsExpected, repaired }) =>
+          `  ${key}: ${rowsFound} rows found, ${rowsExpected} expected` +
+          (repaired ? `; ${repaired.rowsRemoved} removed, ${repaired.rowsWritten} written` : ''),
+      ),
+    ...(differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more (--json names all)`] : []),
+  ];
+}

@@ -1,0 +1,282 @@
+import { statfs } from 'node:fs/promises';
+import type pg from 'pg';
+import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { PostgresEventStore } from '#lib/event-store';
+import { Listener, messageOf, readConfig, WaylogError, type FieldError } from '#lib/platform';
+import { integrityFindings, projectionStates } from '#lib/projections';
+import { capabilities } from '#lib/timescale';
+import { schemaState } from '../../../migrations/index.js';
+
+export interface Finding {
+  readonly check: string;
+  /** `problem`: it does not work, or data are in danger. `warning`: it works, and could be better. */
+  readonly level: 'ok' | 'warning' | 'problem';
+  readonly what: string;
+  /** What to do about it. */
+  readonly remedy?: string;
+}
+
+const ok = (check: string, what: string): Finding => ({ check, level: 'ok', what });
+const warning = (check: string, what: string, remedy: string): Finding => ({
+  check,
+  level: 'warning',
+  what,
+  remedy,
+});
+const problem = (check: string, what: string, remedy: string): Finding => ({
+  check,
+  level: 'problem',
+  what,
+  remedy,
+});
+
+/** The machine and the environment, without a database. */
+export async function checkMachine(env: NodeJS.ProcessEnv, folder: string): Promise<readonly Finding[]> {
+  return [node(), configuration(env), await disk(folder)];
+}
+
+function node(): Finding {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > 20 || (major === 20 && minor >= 19)
+    ? ok('node', `Node.js ${process.versions.node}`)
+    : problem('node', `Node.js ${process.versions.node} is too old`, 'Install Node.js 20.19 or later.');
+}
+
+function configuration(env: NodeJS.ProcessEnv): Finding {
+  try {
+    // Without one, `npm start` and `waylog` find a database of their own.
+    const config = readConfig({ DATABASE_URL: 'postgres://', ...env });
+    return config.host === '127.0.0.1' || config.host === 'localhost' || config.host === '::1'
+      ? ok('configuration', 'every variable is valid')
+      : warning(
+          'configuration',
+          `HOST is ${config.host}: the server listens beyond this machine, and does not ask who calls`,
+          'Put something in front of it that does, or leave HOST out.',
+        );
+  } catch (error) {
+    const errors = error instanceof WaylogError ? (error.data['errors'] as FieldError[]) : [];
+    return problem(
+      'configuration',
+      errors.map(({ field, message }) => `${field} ${message}`).join('; ') || messageOf(error),
+      'Put the named variables right; README.md, "Configuration", lists them.',
+    );
+  }
+}
+
+const GIB = 2 ** 30;
+
+async function disk(folder: string): Promise<Finding> {
+  const { bavail, blocks, bsize } = await statfs(folder);
+  const free = bavail * bsize;
+  const what = `${(free / GIB).toFixed(1)} GiB (${((100 * bavail) / blocks).toFixed(0)} %) free at ${folder}`;
+  const remedy =
+    'Make room: a full disk stops commands. `waylog archive run --help` moves old data to files.';
+  if (free < GIB) return problem('disk', what, remedy);
+  return free < 5 * GIB || bavail / blocks < 0.1 ? warning('disk', what, remedy) : ok('disk', what);
+}
+
+/** The database and what runs on it. Each check stands alone: one that fails says so, and the others go on. */
+export async function checkDatabase(pool: pg.Pool, url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const checks: readonly (readonly [string, () => Promise<Finding[]>])[] = [
+    ['schema', () => schema(url)],
+    ['durability', () => durability(pool)],
+    ['connections', () => connections(pool, env)],
+    ['clock', () => clock(pool)],
+    ['transactions', () => transactions(pool)],
+  ];
+  // These look at what the migrations make.
+  const ofSchema: typeof checks = [
+    ['edition', () => edition(pool)],
+    ['projections', () => projections(pool, url)],
+    ['integrity', () => integrity(pool)],
+  ];
+  const findings = await run(checks);
+  const isMigrated = findings.every(({ check, level }) => check !== 'schema' || level === 'ok');
+  return isMigrated ? [...findings, ...(await run(ofSchema))] : findings;
+}
+
+async function run(checks: readonly (readonly [string, () => Promise<Finding[]>])[]): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const [name, check] of checks) {
+    try {
+      findings.push(...(await check()));
+    } catch (error) {
+      findings.push(
+        problem(name, `cannot be checked: ${messageOf(error)}`, 'Put the reason right, and ask again.'),
+      );
+    }
+  }
+  return findings;
+}
+
+async function edition(pool: pg.Pool): Promise<Finding[]> {
+  const found = await capabilities(pool);
+  const missing = Object.entries(found).flatMap(([name, value]: [string, unknown]) =>
+    typeof value === 'object' && value !== null && 'reason' in value
+      ? [{ name, reason: String(value.reason) }]
+      : [],
+  );
+  return [
+    ok(
+      'edition',
+      `PostgreSQL ${found.postgresql}, TimescaleDB ${found.timescaledb}, ${found.edition} edition`,
+    ),
+    ...missing.map(({ name, reason }) => ok('edition', `without ${name}: ${reason}`)),
+  ];
+}
+
+async function schema(url: string): Promise<Finding[]> {
+  const { missing, unknown } = await schemaState(url);
+  if (unknown.length > 0)
+    return [
+      problem(
+        'schema',
+        `newer than this code: it has ${unknown.join(', ')}`,
+        'Run the Waylog that made it; this one does not start on it.',
+      ),
+    ];
+  return missing.length > 0
+    ? [problem('schema', `lacks ${missing.join(', ')}`, 'waylog migrate')]
+    : [ok('schema', 'at the newest migration (`waylog schema check` looks for drift)')];
+}
+
+async function durability(pool: pg.Pool): Promise<Finding[]> {
+  const { rows } = await pool.query<{ name: string; setting: string }>(
+    `select name, setting from pg_settings
+      where name in ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums')`,
+  );
+  const findings = rows.flatMap(({ name, setting }) => {
+    if (setting === 'off' || (name === 'synchronous_commit' && setting === 'local')) {
+      return name === 'data_checksums'
+        ? [
+            warning(
+              'durability',
+              'data checksums are off',
+              'Turn them on while the server is stopped: pg_checksums --enable.',
+            ),
+          ]
+        : [
+            problem(
+              'durability',
+              `${name} is ${setting}: a crash of the server can lose what was answered`,
+              `alter system reset ${name}; select pg_reload_conf();`,
+            ),
+          ];
+    }
+    return [];
+  });
+  return findings.length > 0 ? findings : [ok('durability', 'what is answered is on disk; checksums are on')];
+}
+
+async function connections(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const { rows } = await pool.query<{ used: number; max: number }>(
+    `select count(*)::integer as used, current_setting('max_connections')::integer as max from pg_stat_activity
+      where backend_type = 'client backend'`,
+  );
+  const { used = 0, max = 0 } = rows[0] ?? {};
+  const size = Number(env['DATABASE_POOL_SIZE'] || 50);
+  const what = `${used} of ${max} connections in use; a server opens up to ${size + 5}`;
+  return [
+    used + size + 5 > max
+      ? warning('connections', what, 'Lower DATABASE_POOL_SIZE, or raise max_connections of PostgreSQL.')
+      : ok('connections', what),
+  ];
+}
+
+const MAX_SKEW_MS = 1_000;
+
+async function clock(pool: pg.Pool): Promise<Finding[]> {
+  const before = Date.now();
+  const { rows } = await pool.query<{ now: string }>(
+    `select extract(epoch from clock_timestamp()) * 1000 as now`,
+  );
+  const after = Date.now();
+  const there = Number(rows[0]?.now);
+  // Where it lies within the question and its answer, nobody can tell.
+  const skew = Math.max(0, before - there, there - after);
+  const what = `this machine and the database differ by ${skew.toFixed(0)} ms`;
+  return [
+    skew > MAX_SKEW_MS
+      ? warning('clock', what, 'Let NTP set both clocks: lag, ages and asOf times rest on them.')
+      : ok('clock', what),
+  ];
+}
+
+async function transactions(pool: pg.Pool): Promise<Finding[]> {
+  const { rows } = await pool.query<{ pid: number; name: string; minutes: number }>(
+    `select pid, coalesce(nullif(application_name, ''), usename::text) as name,
+            (extract(epoch from clock_timestamp() - xact_start) / 60)::integer as minutes
+       from pg_stat_activity
+      where datname = current_database() and xact_start < clock_timestamp() - interval '5 minutes'
+        and backend_type = 'client backend'`,
+  );
+  if (rows.length === 0) return [ok('transactions', 'none is older than five minutes')];
+  return rows.map(({ pid, name, minutes }) =>
+    warning(
+      'transactions',
+      `${name} (process ${pid} of the database) has had one open for ${minutes} minutes`,
+      `It holds back vacuum and swaps of rebuilt tables. End it where it came from, or: select pg_terminate_backend(${pid});`,
+    ),
+  );
+}
+
+async function projections(pool: pg.Pool, url: string): Promise<Finding[]> {
+  const listener = new Listener(url, 'waylog doctor');
+  const store = new PostgresEventStore({ pool, listener });
+  try {
+    const [state] = await projectionStates(pool, store, FLIGHT_PROJECTOR, flightProjections);
+    if (!state)
+      return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
+    const findings: Finding[] = [];
+    const lag = `${state.lagEvents} events behind, the oldest ${state.lagSeconds.toFixed(1)} s old`;
+    if (state.state === 'paused')
+      findings.push(
+        warning(
+          'projections',
+          `paused since ${state.pausedSince ?? ''} by ${state.pausedBy ?? ''}: ${state.pauseReason ?? ''}; ${lag}`,
+          'waylog projections resume',
+        ),
+      );
+    else if (state.state === 'failed')
+      findings.push(
+        problem(
+          'projections',
+          `failed: ${state.lastError ?? ''}; ${lag}`,
+          'See the log of the server that leads.',
+        ),
+      );
+    else if (state.state === 'stopped')
+      findings.push(
+        warning(
+          'projections',
+          `no server leads the projector; ${lag}`,
+          'Start a server with the role projector.',
+        ),
+      );
+    else if (state.stuckSeconds > 60)
+      findings.push(
+        problem('projections', `stuck for ${state.stuckSeconds.toFixed(0)} s; ${lag}`, 'waylog projections'),
+      );
+    else findings.push(ok('projections', `${state.state}; ${lag}`));
+    if (state.parkedStreams > 0)
+      findings.push(
+        warning('projections', `${state.parkedStreams} flights are parked`, 'waylog parked list'),
+      );
+    return findings;
+  } finally {
+    await listener.close();
+  }
+}
+
+async function integrity(pool: pg.Pool): Promise<Finding[]> {
+  const open = await integrityFindings(pool, { open: true });
+  return [
+    open.length === 0
+      ? ok('integrity', 'no open findings')
+      : problem(
+          'integrity',
+          `${open.length} flights of which a table is not what the log says`,
+          'waylog integrity --open, then waylog verify --repair',
+        ),
+  ];
+}

@@ -1,0 +1,206 @@
+import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
+import pg from 'pg';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { IsText, notFound, Optional, type Config } from '#lib/platform';
+import {
+  discardedEvents,
+  DiscardedEvent,
+  discardRebuild,
+  integrityFindings,
+  IntegrityFinding,
+  ParkedStream,
+  parkedStreams,
+  pauseProjections,
+  projectionStates,
+  ProjectionStatus,
+  rebuild,
+  resumeProjections,
+  unpark,
+  UnparkResult,
+  verificationProgress,
+  VerificationProgress,
+  verify,
+  type Projection,
+} from '#lib/projections';
+import { CONFIG } from '../config.js';
+import { Answers } from '../http/answer.js';
+import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { Job, Jobs } from './jobs.js';
+
+/** Who acts, until there are users to tell apart. */
+const BY = 'http';
+const names = flightProjections.map(({ name }) => name);
+
+class Reason {
+  /** Why, for whoever finds it so. */
+  @IsText() @IsNotEmpty() @MaxLength(1_000) readonly reason!: string;
+}
+
+class VerifyRequest {
+  /** Rewrite the rows that differ, and nothing else. */
+  @Optional() @IsBoolean() readonly repair?: boolean;
+}
+
+class FindingsQuery {
+  /** `true` leaves out what was repaired or is gone. */
+  @Optional() @IsIn(['true', 'false']) readonly open?: 'true' | 'false';
+}
+
+/** The tables and the projector that keeps them. */
+@ApiTags('admin')
+@Controller('v1/admin')
+export class ProjectionsController {
+  constructor(
+    private readonly pool: pg.Pool,
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+    private readonly jobs: Jobs,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  /** State, lag and throughput of every table. */
+  @Get('projections')
+  @Answers(200, [ProjectionStatus])
+  list() {
+    return projectionStates(this.pool, this.store, FLIGHT_PROJECTOR, flightProjections);
+  }
+
+  /** Stops writing tables, in whichever process that happens. Commands go on being accepted. */
+  @Post('projectors/:projector/pause')
+  @Answers(200, [ProjectionStatus])
+  async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
+    refuseOtherProjector(projector);
+    await pauseProjections(this.pool, names, { reason, by: BY });
+    return this.list();
+  }
+
+  @Post('projectors/:projector/resume')
+  @Answers(200, [ProjectionStatus])
+  async resume(@Id('projector') projector: string) {
+    refuseOtherProjector(projector);
+    await resumeProjections(this.pool, names);
+    return this.list();
+  }
+
+  /** Makes a table anew beside the live one and swaps them; goes on with a rebuild that was cut off. Cancel the job to stop it. */
+  @Post('projections/:projection/rebuild')
+  @Answers(202, Job)
+  rebuild(@Id('projection') name: string) {
+    const options = { ...this.#fold(), projections: [projectionOf(name)] };
+    return this.jobs.start(`rebuild ${name}`, async ({ signal, isCancelled, report }) => {
+      try {
+        return await rebuild({
+          ...options,
+          signal,
+          onProgress: (events, total) => report(`${events} of about ${total} events`, events / total),
+        });
+      } catch (error) {
+        // A server that stops leaves what was made, for the next one to go on with; whoever cancels does not want it.
+        if (isCancelled()) await discardRebuild(options);
+        throw error;
+      }
+    });
+  }
+
+  /** Clears away what a rebuild that was cut off has made. */
+  @Delete('projections/:projection/rebuild')
+  @Answers(204)
+  async discardRebuild(@Id('projection') name: string) {
+    await discardRebuild({ ...this.#fold(), projections: [projectionOf(name)] });
+  }
+
+  /** Flights whose next event cannot be projected. */
+  @Get('parked')
+  @Answers(200, [ParkedStream])
+  parked() {
+    return parkedStreams(this.pool, FLIGHT_PROJECTOR);
+  }
+
+  @Get('discarded')
+  @Answers(200, [DiscardedEvent])
+  discarded() {
+    return discardedEvents(this.pool, FLIGHT_PROJECTOR);
+  }
+
+  /** Folds the events of a parked flight again. */
+  @Post('parked/:stream/retry')
+  @Answers(200, UnparkResult)
+  retry(@Id('stream') streamId: string) {
+    return unpark(this.#unpark(streamId));
+  }
+
+  /** Leaves out the event that cannot be projected, for good, and goes on with the ones after it. */
+  @Post('parked/:stream/discard')
+  @Answers(200, UnparkResult)
+  discard(@Id('stream') streamId: string, @ValidBody(Reason) { reason }: Reason) {
+    return unpark({ ...this.#unpark(streamId), discard: { reason, by: BY } });
+  }
+
+  /** Checks the log, folds it beside the live tables and compares them flight by flight. */
+  @Post('verifications')
+  @Answers(202, Job)
+  verify(@ValidBody(VerifyRequest) { repair }: VerifyRequest) {
+    return this.jobs.start('verify', ({ signal, report }) =>
+      verify({
+        ...this.#fold(),
+        projections: flightProjections,
+        repair: repair ?? false,
+        by: BY,
+        signal,
+        onProgress: (events, total) => report(`${events} of about ${total} events`, events / total),
+      }),
+    );
+  }
+
+  /** How far the scheduled verification has come; 404 before it has begun. */
+  @Get('verifications/scheduled')
+  @Answers(200, VerificationProgress)
+  async scheduled() {
+    const found = await verificationProgress(this.pool, FLIGHT_PROJECTOR);
+    if (!found)
+      throw notFound('verification.never-ran', 'No scheduled verification has run on this database yet.');
+    return found;
+  }
+
+  /** What verifications have found, and what was repaired; the last first. */
+  @Get('integrity')
+  @Answers(200, [IntegrityFinding])
+  findings(@ValidQuery(FindingsQuery) { open }: FindingsQuery) {
+    return integrityFindings(this.pool, { open: open === 'true' });
+  }
+
+  #fold() {
+    return {
+      projector: FLIGHT_PROJECTOR,
+      store: this.store,
+      connectionString: this.config.databaseUrl,
+    };
+  }
+
+  #unpark(streamId: string) {
+    return {
+      pool: this.pool,
+      store: this.store,
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections,
+      streamId,
+    };
+  }
+}
+
+function projectionOf(name: string): Projection {
+  const found = flightProjections.find((projection) => projection.name === name);
+  if (found) return found;
+  throw notFound('projection.not-found', `There is no projection ${name}. There are ${names.join(', ')}.`, {
+    projection: name,
+  });
+}
+
+function refuseOtherProjector(name: string): void {
+  if (name === FLIGHT_PROJECTOR) return;
+  throw notFound('projector.not-found', `There is no projector ${name}. There is ${FLIGHT_PROJECTOR}.`, {
+    projector: name,
+  });
+}

@@ -1,0 +1,122 @@
+import { Controller, Get } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
+import pg from 'pg';
+import { IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
+import { Answers } from '../http/answer.js';
+import { Alert, Alerts } from '../operations/alerts.js';
+import { ConnectionPoolStatus, Observer, Replica } from '../operations/observation.js';
+import { slowStatements } from '../operations/slow-statements.js';
+import { PerformanceStats, Statistics } from '../operations/statistics.js';
+
+const HEALTH = ['healthy', 'degraded', 'unhealthy'] as const;
+
+/** How the system stands. For probes there are /health/live and /health/ready; this is for people and dashboards. */
+export class HealthResponse {
+  /** `unhealthy`: a critical alert fires; `degraded`: a warning does. */
+  @IsIn(HEALTH) readonly status!: (typeof HEALTH)[number];
+  @IsBoolean() readonly databaseConnected!: boolean;
+  @IsBoolean() readonly timescaledbAvailable!: boolean;
+  /** `apache` or `timescale`: what each can do is in the documentation. */
+  @Optional() @IsString() readonly edition?: string;
+  @Optional() @IsString() readonly postgresql?: string;
+  @Optional() @IsString() readonly timescaledb?: string;
+  @Nested(() => ConnectionPoolStatus) readonly connectionPoolStatus!: ConnectionPoolStatus;
+  /** Sessions of this database that are at work, of all processes. */
+  @IsInt() @Min(0) readonly activeConnections!: number;
+  @IsInt() @Min(0) readonly databaseBytes!: number;
+  @Nested(() => Replica, { each: true }) readonly replication!: readonly Replica[];
+  /** Events that are not in the tables yet, and the age of the oldest in seconds. */
+  @IsInt() @Min(0) readonly projectionLagEvents!: number;
+  @IsNumber() @Min(0) readonly projectionLagSeconds!: number;
+  /** Seconds for which events waited and none was folded. */
+  @IsNumber() @Min(0) readonly stuckSeconds!: number;
+  /** Names of the alerts that fire. */
+  @IsArray() @IsString({ each: true }) readonly firing!: readonly string[];
+  /** Why the database cannot be asked. */
+  @Optional() @IsString() readonly errorMessage?: string;
+  @IsTimestamp() readonly timestamp!: Timestamp;
+}
+
+/** Health, performance and alerts, as this process sees them. */
+@ApiTags('admin')
+@Controller('v1/admin')
+export class StatusController {
+  constructor(
+    private readonly observer: Observer,
+    private readonly statistics: Statistics,
+    private readonly alerts: Alerts,
+    private readonly pool: pg.Pool,
+  ) {}
+
+  @Get('health')
+  @Answers(200, HealthResponse)
+  async health(): Promise<HealthResponse> {
+    const { at, pool, database, projections, error } = await this.observer.observe({ anew: true });
+    await this.alerts.evaluate();
+    const firing = (await this.alerts.list()).filter(({ state }) => state === 'firing');
+    const worst = (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds') =>
+      Math.max(0, ...projections.map((projection) => projection[of]));
+    return {
+      status: firing.some(({ severity }) => severity === 'critical')
+        ? 'unhealthy'
+        : firing.length > 0
+          ? 'degraded'
+          : 'healthy',
+      databaseConnected: database !== undefined,
+      timescaledbAvailable: database !== undefined,
+      ...(database && {
+        edition: database.capabilities.edition,
+        postgresql: database.capabilities.postgresql,
+        timescaledb: database.capabilities.timescaledb,
+      }),
+      connectionPoolStatus: pool,
+      activeConnections: database?.activeConnections ?? 0,
+      databaseBytes: database?.databaseBytes ?? 0,
+      replication: database?.replicas ?? [],
+      projectionLagEvents: worst('lagEvents'),
+      projectionLagSeconds: worst('lagSeconds'),
+      stuckSeconds: worst('stuckSeconds'),
+      firing: firing.map(({ name }) => name),
+      ...(error !== undefined && { errorMessage: error }),
+      timestamp: new Date(at).toISOString(),
+    };
+  }
+
+  @Get('connections')
+  @Answers(200, ConnectionPoolStatus)
+  connections() {
+    return this.observer.connectionPool();
+  }
+
+  @Get('performance')
+  @Answers(200, PerformanceStats)
+  async performance(): Promise<PerformanceStats> {
+    const [{ statements, unavailable }, { database }] = await Promise.all([
+      slowStatements(this.pool),
+      this.observer.observe(),
+    ]);
+    const { commands, queries, cache } = this.statistics;
+    const mean = ({ count, seconds }: { count: number; seconds: number }) =>
+      count === 0 ? 0 : seconds / count;
+    return {
+      totalQueries: queries.count,
+      totalCommands: commands.count,
+      avgQueryTime: mean(queries),
+      avgCommandTime: mean(commands),
+      cacheHitRate: mean({ count: cache.hits + cache.misses, seconds: cache.hits }),
+      activeConnections: database?.activeConnections ?? 0,
+      totalConnections: database?.totalConnections ?? 0,
+      timestamp: new Date().toISOString(),
+      slowestStatements: statements,
+      ...(unavailable !== undefined && { slowestStatementsUnavailable: unavailable }),
+    };
+  }
+
+  /** All alert rules and how they stand, those that fire first. */
+  @Get('alerts')
+  @Answers(200, [Alert])
+  listAlerts() {
+    return this.alerts.list();
+  }
+}

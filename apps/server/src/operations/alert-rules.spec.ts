@@ -1,0 +1,104 @@
+import type { ProjectionStatus } from '#lib/projections';
+import { alertRules } from './alert-rules.js';
+import { stateOf } from './alerts.js';
+import type { DatabaseFacts, Observation } from './observation.js';
+import { Statistics } from './statistics.js';
+
+const pool = { size: 10, checkedIn: 5, checkedOut: 1, overflow: 0, invalid: 0, totalCreated: 6 };
+const database: DatabaseFacts = {
+  capabilities: {} as DatabaseFacts['capabilities'],
+  activeConnections: 1,
+  totalConnections: 6,
+  maxConnections: 100,
+  databaseBytes: 1,
+  replicas: [],
+  diskUsedShare: 0.5,
+  openFindings: 0,
+};
+const projection: ProjectionStatus = {
+  projection: 'flights',
+  projector: 'flight',
+  state: 'active',
+  version: 1,
+  codeVersion: 1,
+  position: '1',
+  lagEvents: 0,
+  lagSeconds: 0,
+  stuckSeconds: 0,
+  eventsPerSecond: 0,
+  parkedStreams: 0,
+};
+const well: Observation = { at: 1e12, pool, database, projections: [projection], error: undefined };
+const firing = (observation: Observation, statistics = new Statistics()) =>
+  alertRules
+    .map((rule) => stateOf(rule, undefined, observation, statistics))
+    .filter(({ state }) => state === 'firing')
+    .map(({ name }) => name);
+
+describe('alerts', () => {
+  it('are silent while all is well', () => {
+    expect(firing(well)).toEqual([]);
+  });
+
+  it.each<[string, Partial<Observation>]>([
+    ['DatabaseDown', { error: 'refused', database: undefined, projections: [] }],
+    ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
+    ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
+    [
+      'ProjectionPaused',
+      {
+        projections: [
+          { ...projection, state: 'paused', pausedSince: new Date(1e12 - 901_000).toISOString() },
+        ],
+      },
+    ],
+    ['StreamsParked', { projections: [{ ...projection, parkedStreams: 1 }] }],
+    ['PoolUsage', { pool: { ...pool, checkedOut: 9 } }],
+    ['DiskUsage', { database: { ...database, diskUsedShare: 0.86 } }],
+    [
+      'ReplicationLag',
+      {
+        database: { ...database, replicas: [{ name: 'r', state: 'streaming', lagBytes: 1, lagSeconds: 61 }] },
+      },
+    ],
+  ])('fire: %s', (name, change) => {
+    expect(firing({ ...well, ...change })).toEqual([name]);
+  });
+
+  it('do not fire at the thresholds themselves', () => {
+    expect(
+      firing({
+        ...well,
+        pool: { ...pool, checkedOut: 8 },
+        projections: [{ ...projection, stuckSeconds: 60 }],
+        database: { ...database, diskUsedShare: 0.85 },
+      }),
+    ).toEqual([]);
+  });
+
+  it('fire for an error rate above a tenth, once there are enough requests to tell', () => {
+    const statistics = new Statistics();
+    for (let n = 0; n < 10; n++) statistics.observeRequest(0.01, 503);
+    expect(firing(well, statistics)).toEqual([]);
+    for (let n = 0; n < 90; n++) statistics.observeRequest(0.01, 200);
+    expect(firing(well, statistics)).toEqual([]);
+    statistics.observeRequest(0.01, 500);
+    expect(firing(well, statistics)).toEqual(['ErrorRate']);
+  });
+
+  it('fire for queries that take more than a second on average', () => {
+    const statistics = new Statistics();
+    statistics.observeQuery('GetFlight', 'done', 1.1);
+    expect(firing(well, statistics)).toEqual(['SlowQueries']);
+  });
+
+  it('say since when, and that something cannot be seen', () => {
+    const rule = alertRules.find(({ name }) => name === 'DiskUsage');
+    if (!rule) throw new Error('no such rule');
+    const unseen = { ...well, database: { ...database, diskUsedShare: undefined } };
+    const first = stateOf(rule, undefined, unseen, new Statistics());
+    expect(first.state).toBe('unknown');
+    const later = stateOf(rule, first, { ...unseen, at: 2e12 }, new Statistics());
+    expect(later.since).toBe(first.since);
+  });
+});

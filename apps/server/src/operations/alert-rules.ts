@@ -1,0 +1,116 @@
+import type { Observation } from './observation.js';
+import type { Statistics } from './statistics.js';
+
+export type Severity = 'critical' | 'warning';
+
+export interface AlertRule {
+  readonly name: string;
+  readonly severity: Severity;
+  /** The value from which on it fires, in the unit of `value`. */
+  readonly threshold: number;
+  /** What is looked at, in words and with its unit. */
+  readonly what: string;
+  /** What an operator does about it. */
+  readonly remedy: string;
+  /** What it is now; nothing when that cannot be known. It fires when this is above the threshold. */
+  readonly value: (observation: Observation, statistics: Statistics) => number | undefined;
+}
+
+/** Fewer requests than this in a minute say nothing of a rate. */
+const MIN_REQUESTS = 20;
+
+/** The thresholds of the reference (unified database architecture, alert conditions), and what Waylog adds. */
+export const alertRules: readonly AlertRule[] = [
+  {
+    name: 'DatabaseDown',
+    severity: 'critical',
+    threshold: 0,
+    what: '1 when the database does not answer',
+    remedy:
+      'See that PostgreSQL runs and takes connections: `waylog db status`, `waylog doctor`. Commands are answered 503 meanwhile; nothing that was answered is lost.',
+    value: ({ error }) => (error === undefined ? 0 : 1),
+  },
+  {
+    name: 'ErrorRate',
+    severity: 'critical',
+    threshold: 0.1,
+    what: 'share of requests of the last minute that the server could not answer (5xx)',
+    remedy: 'The log of the server says why. Look at DatabaseDown, PoolUsage and ProjectionStuck first.',
+    value: (_, { lastRequests }) => {
+      const { count, failedShare } = lastRequests.get();
+      return count < MIN_REQUESTS ? 0 : failedShare;
+    },
+  },
+  {
+    name: 'IntegrityViolation',
+    severity: 'critical',
+    threshold: 0,
+    what: 'flights of which a table is not what the log says',
+    remedy: '`waylog integrity --open` names them, `waylog verify --repair` rewrites exactly those rows.',
+    value: ({ database }) => database?.openFindings,
+  },
+  {
+    name: 'ProjectionStuck',
+    severity: 'critical',
+    threshold: 60,
+    what: 'seconds for which events waited and none was folded',
+    remedy:
+      '`waylog projections` shows the state and the last error. Stopped: start a server with the role projector. Failed: the error says why.',
+    value: ({ projections }) =>
+      projections.length === 0
+        ? undefined
+        : Math.max(...projections.map((p) => (p.state === 'paused' ? 0 : p.stuckSeconds))),
+  },
+  {
+    name: 'ProjectionPaused',
+    severity: 'warning',
+    threshold: 900,
+    what: 'seconds for which an operator has had the projector paused',
+    remedy: '`waylog projections` says who paused it and why; `waylog projections resume`.',
+    value: ({ projections, at }) =>
+      Math.max(0, ...projections.map((p) => (p.pausedSince ? (at - Date.parse(p.pausedSince)) / 1_000 : 0))),
+  },
+  {
+    name: 'StreamsParked',
+    severity: 'warning',
+    threshold: 0,
+    what: 'flights whose next event cannot be projected',
+    remedy: '`waylog parked list` says which and why; after a fix `waylog parked retry`.',
+    value: ({ projections }) =>
+      projections.length === 0 ? undefined : Math.max(...projections.map((p) => p.parkedStreams)),
+  },
+  {
+    name: 'SlowQueries',
+    severity: 'warning',
+    threshold: 1,
+    what: 'mean seconds of a query over the last minute',
+    remedy: '`GET /v1/admin/performance` names the statements on which the database spends its time.',
+    value: (_, { lastQueries }) => lastQueries.get().mean,
+  },
+  {
+    name: 'PoolUsage',
+    severity: 'warning',
+    threshold: 0.8,
+    what: 'share of the connections to the database that are in use',
+    remedy: 'Raise DATABASE_POOL_SIZE (and max_connections), or find what holds them: pg_stat_activity.',
+    value: ({ pool }) => pool.checkedOut / pool.size,
+  },
+  {
+    name: 'DiskUsage',
+    severity: 'warning',
+    threshold: 0.85,
+    what: 'share of the disk under the data, or of WAYLOG_DATABASE_LIMIT_GB, that is used',
+    remedy:
+      'Make room, or archive old TimescaleDB chunks: `waylog archive run --help`. A full disk stops commands; nothing that was answered is lost.',
+    value: ({ database }) => database?.diskUsedShare,
+  },
+  {
+    name: 'ReplicationLag',
+    severity: 'warning',
+    threshold: 60,
+    what: 'seconds that the slowest replica is behind',
+    remedy: 'Look at the network and the load of that replica: pg_stat_replication.',
+    value: ({ database }) =>
+      database && Math.max(0, ...database.replicas.map(({ lagSeconds }) => lagSeconds ?? 0)),
+  },
+];

@@ -1,0 +1,148 @@
+import { hostname } from 'node:os';
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
+import { IsIn, IsNumber, IsString } from 'class-validator';
+import { IsTimestamp, messageOf, Optional, retry, type Config, type Timestamp } from '#lib/platform';
+import { CONFIG } from '../config.js';
+import { alertRules, type AlertRule, type Severity } from './alert-rules.js';
+import { Observer, type Observation } from './observation.js';
+import { Statistics } from './statistics.js';
+
+const STATES = ['firing', 'ok', 'unknown'] as const;
+
+/** A rule and how it stands. */
+export class Alert {
+  @IsString() readonly name!: string;
+  @IsIn(['critical', 'warning']) readonly severity!: Severity;
+  /** `unknown`: what it looks at cannot be seen now, or from here. */
+  @IsIn(STATES) readonly state!: (typeof STATES)[number];
+  /** Since when it has been in this state. */
+  @IsTimestamp() readonly since!: Timestamp;
+  @Optional() @IsNumber() readonly value?: number;
+  /** It fires when the value is above. */
+  @IsNumber() readonly threshold!: number;
+  @IsString() readonly what!: string;
+  @IsString() readonly remedy!: string;
+}
+
+/** What the webhook is sent, when alerts begin or cease to fire. */
+export interface AlertMessage {
+  /** Host and process: every server looks for itself. */
+  readonly server: string;
+  readonly at: Timestamp;
+  readonly alerts: readonly Alert[];
+}
+
+/** How a rule stands after another look; the same object where nothing has changed but the value. */
+export function stateOf(
+  rule: AlertRule,
+  before: Alert | undefined,
+  observation: Observation,
+  statistics: Statistics,
+): Alert {
+  const value = rule.value(observation, statistics);
+  const state = value === undefined ? 'unknown' : value > rule.threshold ? 'firing' : 'ok';
+  return {
+    name: rule.name,
+    severity: rule.severity,
+    state,
+    since: before?.state === state ? before.since : new Date(observation.at).toISOString(),
+    ...(value !== undefined && { value }),
+    threshold: rule.threshold,
+    what: rule.what,
+    remedy: rule.remedy,
+  };
+}
+
+/** Looks at the rules every few seconds, logs what begins and ceases to fire, and tells a webhook. */
+@Injectable()
+export class Alerts implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #log = new Logger('Alerts');
+  readonly #stop = new AbortController();
+  #alerts = new Map<string, Alert>();
+  #timer: NodeJS.Timeout | undefined;
+  /** Messages go out one after another, so that the last word is the last to arrive. */
+  #sending: Promise<void> = Promise.resolve();
+  failedMessages = 0;
+
+  constructor(
+    private readonly observer: Observer,
+    private readonly statistics: Statistics,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    const look = () =>
+      void this.evaluate().catch((error: unknown) =>
+        this.#log.error(`Alerts cannot be evaluated: ${messageOf(error)}`),
+      );
+    this.#timer = setInterval(look, this.config.alertIntervalMs);
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stop.abort();
+    await this.#sending;
+  }
+
+  /** All rules; those that fire first. */
+  async list(): Promise<Alert[]> {
+    if (this.#alerts.size === 0) await this.evaluate();
+    const order = { firing: 0, unknown: 1, ok: 2 };
+    return [...this.#alerts.values()].sort((a, b) => order[a.state] - order[b.state]);
+  }
+
+  async evaluate(): Promise<void> {
+    const observation = await this.observer.observe();
+    const changed: Alert[] = [];
+    for (const rule of alertRules) {
+      const before = this.#alerts.get(rule.name);
+      const now = stateOf(rule, before, observation, this.statistics);
+      this.#alerts.set(rule.name, now);
+      const isNews = (before?.state === 'firing') !== (now.state === 'firing');
+      if (!isNews) continue;
+      changed.push(now);
+      const said = `${now.name}: ${now.what} is ${now.value?.toFixed(2) ?? 'unknown'}, the threshold ${now.threshold}.`;
+      if (now.state === 'firing') this.#log.warn(`${said} ${now.remedy}`);
+      else this.#log.log(`${said} No longer firing.`);
+    }
+    if (changed.length > 0) this.#send(changed, observation.at);
+  }
+
+  #send(alerts: readonly Alert[], at: number): void {
+    const { alertWebhook } = this.config;
+    if (!alertWebhook) return;
+    const message: AlertMessage = {
+      server: `${hostname()} process ${process.pid}`,
+      at: new Date(at).toISOString(),
+      alerts,
+    };
+    this.#sending = this.#sending.then(() =>
+      retry(() => post(alertWebhook, message, this.#stop.signal), {
+        attempts: 5,
+        baseDelayMs: 500,
+        maxDelayMs: 10_000,
+        retryIf: () => !this.#stop.signal.aborted,
+        signal: this.#stop.signal,
+      }).catch((error: unknown) => {
+        this.failedMessages++;
+        this.#log.warn(`The alert webhook did not take a message: ${messageOf(error)}`);
+      }),
+    );
+  }
+}
+
+async function post(url: string, message: AlertMessage, stop: AbortSignal): Promise<void> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(message),
+    signal: AbortSignal.any([stop, AbortSignal.timeout(5_000)]),
+  });
+  if (!response.ok) throw new Error(`it answered ${response.status}`);
+}

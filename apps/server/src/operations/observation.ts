@@ -1,0 +1,175 @@
+import { statfs } from 'node:fs/promises';
+import { Inject, Injectable } from '@nestjs/common';
+import { IsInt, IsNumber, IsString, Min } from 'class-validator';
+import pg from 'pg';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { messageOf, Optional, type Config } from '#lib/platform';
+import { integrityFindings, projectionStates, type ProjectionStatus } from '#lib/projections';
+import { capabilities, type Capabilities } from '#lib/timescale';
+import { CONFIG } from '../config.js';
+
+/** The connections of this process to its database. */
+export class ConnectionPoolStatus {
+  /** The most there may be. */
+  @IsInt() @Min(0) readonly size!: number;
+  /** Open, and used by nobody. */
+  @IsInt() @Min(0) readonly checkedIn!: number;
+  @IsInt() @Min(0) readonly checkedOut!: number;
+  /** Callers that wait for a connection: this pool makes them wait instead of opening more than its size. */
+  @IsInt() @Min(0) readonly overflow!: number;
+  /** Connections that were lost since the start; each was replaced. */
+  @IsInt() @Min(0) readonly invalid!: number;
+  @IsInt() @Min(0) readonly totalCreated!: number;
+}
+
+/** A server that follows this one. */
+export class Replica {
+  @IsString() readonly name!: string;
+  @IsString() readonly state!: string;
+  /** WAL that it has not replayed yet. */
+  @IsInt() @Min(0) readonly lagBytes!: number;
+  @Optional() @IsNumber() @Min(0) readonly lagSeconds?: number;
+}
+
+/** What the database says of itself. */
+export interface DatabaseFacts {
+  readonly capabilities: Capabilities;
+  readonly activeConnections: number;
+  readonly totalConnections: number;
+  readonly maxConnections: number;
+  readonly databaseBytes: number;
+  readonly replicas: readonly Replica[];
+  /** Of the disk under the data, 0 to 1; nothing where it cannot be seen from here. */
+  readonly diskUsedShare: number | undefined;
+  readonly openFindings: number;
+}
+
+/** Everything that health, metrics and alerts are about, at one moment. */
+export interface Observation {
+  readonly at: number;
+  readonly pool: ConnectionPoolStatus;
+  readonly database: DatabaseFacts | undefined;
+  readonly projections: readonly ProjectionStatus[];
+  /** Why there is no more, when the database did not answer. */
+  readonly error: string | undefined;
+}
+
+/** Asked by every scrape, probe and alert, so what was seen a moment ago is good enough. */
+const FRESH_MS = 1_000;
+
+/** A probe is answered before whoever asks gives up on it. */
+const ANSWER_WITHIN_MS = 3_000;
+
+@Injectable()
+export class Observer {
+  #created = 0;
+  #lost = 0;
+  #last: Promise<Observation> | undefined;
+  #lastAt = 0;
+
+  constructor(
+    private readonly pool: pg.Pool,
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {
+    pool.on('connect', () => this.#created++);
+    pool.on('error', () => this.#lost++);
+  }
+
+  /** Never throws: a database that does not answer is what is observed then. `anew` for one who must know it now. */
+  observe({ anew = false } = {}): Promise<Observation> {
+    if (!this.#last || anew || performance.now() - this.#lastAt > FRESH_MS) {
+      this.#lastAt = performance.now();
+      this.#last = this.#look();
+    }
+    return this.#last;
+  }
+
+  connectionPool(): ConnectionPoolStatus {
+    const { totalCount, idleCount, waitingCount } = this.pool;
+    return {
+      size: this.config.poolSize,
+      checkedIn: idleCount,
+      checkedOut: totalCount - idleCount,
+      overflow: waitingCount,
+      invalid: this.#lost,
+      totalCreated: this.#created,
+    };
+  }
+
+  async #look(): Promise<Observation> {
+    const late = AbortSignal.timeout(ANSWER_WITHIN_MS);
+    const facts = Promise.all([
+      this.#facts(),
+      projectionStates(this.pool, this.store, FLIGHT_PROJECTOR, flightProjections),
+    ]);
+    try {
+      const [database, projections] = await Promise.race([
+        facts,
+        new Promise<never>((_, reject) =>
+          late.addEventListener('abort', () => reject(new Error(`no answer within ${ANSWER_WITHIN_MS} ms`))),
+        ),
+      ]);
+      return { at: Date.now(), pool: this.connectionPool(), database, projections, error: undefined };
+    } catch (error) {
+      // Its late failure is no news any more.
+      facts.catch(() => undefined);
+      return {
+        at: Date.now(),
+        pool: this.connectionPool(),
+        database: undefined,
+        projections: [],
+        error: messageOf(error),
+      };
+    }
+  }
+
+  async #facts(): Promise<DatabaseFacts> {
+    const [found, counts, replicas, findings] = await Promise.all([
+      capabilities(this.pool),
+      this.pool.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
+        `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
+                current_setting('max_connections')::integer as max,
+                pg_database_size(current_database()) as bytes,
+                current_setting('data_directory', true) as folder
+           from pg_stat_activity where datname = current_database()`,
+      ),
+      this.pool.query<{ name: string; state: string; bytes: string; seconds: number | null }>(
+        `select application_name as name, state,
+                coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::bigint as bytes,
+                extract(epoch from replay_lag)::double precision as seconds
+           from pg_stat_replication where not pg_is_in_recovery()`,
+      ),
+      integrityFindings(this.pool, { open: true }),
+    ]);
+    const row = counts.rows[0];
+    return {
+      capabilities: found,
+      activeConnections: row?.active ?? 0,
+      totalConnections: row?.total ?? 0,
+      maxConnections: row?.max ?? 0,
+      databaseBytes: Number(row?.bytes ?? 0),
+      replicas: replicas.rows.map(({ name, state, bytes, seconds }) => ({
+        name,
+        state,
+        lagBytes: Math.max(0, Number(bytes)),
+        ...(seconds !== null && { lagSeconds: Math.max(0, seconds) }),
+      })),
+      diskUsedShare: await this.#diskUsed(row?.folder ?? undefined, Number(row?.bytes ?? 0)),
+      openFindings: findings.length,
+    };
+  }
+
+  /** By the size that the operator has set; else by the file system, where the data folder is on this machine. */
+  async #diskUsed(folder: string | undefined, databaseBytes: number): Promise<number | undefined> {
+    if (this.config.databaseLimitBytes > 0) return databaseBytes / this.config.databaseLimitBytes;
+    if (folder === undefined || !isHere(this.config.databaseUrl)) return undefined;
+    // A container's folder is not to be seen from here, and that is no fault.
+    const disk = await statfs(folder).catch(() => undefined);
+    return disk && 1 - disk.bavail / disk.blocks;
+  }
+}
+
+const isHere = (databaseUrl: string): boolean =>
+  ['127.0.0.1', 'localhost', '[::1]', ''].includes(new URL(databaseUrl).hostname);

@@ -1,0 +1,51 @@
+import type { ClientBase } from 'pg';
+import { conflict } from '#lib/platform';
+import type { EventStore, Position } from '#lib/event-store';
+
+/** Runs `work` in a transaction in which no projector can move these checkpoints: theirs are the same rows. */
+export async function atCheckpoint<T>(
+  client: ClientBase,
+  store: EventStore,
+  projections: readonly string[],
+  work: (checkpoint: Position) => Promise<T>,
+): Promise<T> {
+  await client.query('begin');
+  try {
+    const result = await work(await checkpointOf(client, store, projections, 'for update'));
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Where these projections stand, which move together. Throws `projection.never-ran` and `projection.apart`. */
+export async function checkpointOf(
+  client: ClientBase,
+  store: EventStore,
+  projections: readonly string[],
+  lock: '' | 'for update' = '',
+): Promise<Position> {
+  const { rows } = await client.query<{ projection: string; position: string }>(
+    `select projection, position from projection.checkpoints where projection = any ($1) order by projection ${lock}`,
+    [projections],
+  );
+  const [first] = rows;
+  if (!first || rows.length < projections.length) {
+    const missing = projections.filter((name) => !rows.some(({ projection }) => projection === name));
+    throw conflict(
+      'projection.never-ran',
+      `No checkpoint yet: ${missing.join(', ')}. No projector has run on this database yet. Start the server once.`,
+    );
+  }
+  if (rows.some(({ position }) => position !== first.position)) {
+    throw conflict(
+      'projection.apart',
+      `The checkpoints are not at one position: ${rows.map((r) => `${r.projection} ${r.position}`).join(', ')}.`,
+    );
+  }
+  // A text that is no position of this store is found here, before anything is folded by it.
+  store.compare(first.position, store.beginning);
+  return first.position;
+}

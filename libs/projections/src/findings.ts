@@ -1,0 +1,129 @@
+import { IsInt, IsString } from 'class-validator';
+import type { ClientBase, Pool } from 'pg';
+import { IsTimestamp, Optional, readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import type { Position } from '#lib/event-store';
+import type { KeyDifference } from './table-hash.js';
+
+/** Rows of a flight that were not what the log says. */
+export class IntegrityFinding {
+  @IsString() readonly projection!: string;
+  /** The flight. */
+  @IsString() readonly key!: string;
+  /** What of the log the rows were compared with: up to a position, or a revision of the flight. */
+  @IsString() readonly position!: Position;
+  @IsInt() readonly rowsFound!: number;
+  @IsInt() readonly rowsExpected!: number;
+  @IsTimestamp() readonly foundAt!: Timestamp;
+  @IsString() readonly foundBy!: string;
+  @Optional() @IsTimestamp() readonly repairedAt?: Timestamp;
+  @Optional() @IsString() readonly repairedBy?: string;
+  @Optional() @IsInt() readonly rowsRemoved?: number;
+  @Optional() @IsInt() readonly rowsWritten?: number;
+  /** When a later look found the rows right, without a repair: they were rebuilt, or changed back. */
+  @Optional() @IsTimestamp() readonly goneAt?: Timestamp;
+}
+
+/** Writes down what differs; what is known already keeps its date and gets today's numbers. */
+export const recordFindings = (
+  client: ClientBase | Pool,
+  found: {
+    readonly projection: string;
+    readonly differences: readonly KeyDifference[];
+    readonly position: Position;
+    readonly by: string;
+  },
+) =>
+  client.query(
+    `insert into projection.integrity_findings (projection, key, position, rows_found, rows_expected, found_by)
+     select $1, d.key, $2, d.found, d.expected, $3
+       from unnest($4::text[], $5::integer[], $6::integer[]) as d (key, found, expected)
+     on conflict (projection, key) where repaired_at is null and gone_at is null do update
+        set position = excluded.position, rows_found = excluded.rows_found, rows_expected = excluded.rows_expected`,
+    [
+      found.projection,
+      found.position,
+      found.by,
+      found.differences.map(({ key }) => key),
+      found.differences.map(({ rowsFound }) => rowsFound),
+      found.differences.map(({ rowsExpected }) => rowsExpected),
+    ],
+  );
+
+export const recordRepair = (
+  client: ClientBase,
+  repair: {
+    readonly projection: string;
+    readonly key: string;
+    readonly by: string;
+    readonly rows: { readonly rowsRemoved: number; readonly rowsWritten: number };
+  },
+) =>
+  client.query(
+    `update projection.integrity_findings
+        set repaired_at = clock_timestamp(), repaired_by = $3, rows_removed = $4, rows_written = $5
+      where projection = $1 and key = $2 and repaired_at is null and gone_at is null`,
+    [repair.projection, repair.key, repair.by, repair.rows.rowsRemoved, repair.rows.rowsWritten],
+  );
+
+/** Closes the findings that a look over the whole table, or over some of its keys, has not found again. */
+export const closeGone = (
+  client: ClientBase | Pool,
+  projection: string,
+  differences: readonly KeyDifference[],
+  among?: readonly string[],
+) =>
+  client.query(
+    `update projection.integrity_findings set gone_at = clock_timestamp()
+      where projection = $1 and key <> all ($2::text[]) and ($3::text[] is null or key = any ($3))
+        and repaired_at is null and gone_at is null`,
+    [projection, differences.map(({ key }) => key), among ?? null],
+  );
+
+/** What was found, the last first; `open` leaves out what was repaired or is gone. */
+export async function integrityFindings(
+  pool: Pool,
+  { open = false, limit = 1_000 }: { readonly open?: boolean; readonly limit?: number } = {},
+): Promise<IntegrityFinding[]> {
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select projection, key, position, rows_found, rows_expected, found_at, found_by,
+            repaired_at, repaired_by, rows_removed, rows_written, gone_at
+       from projection.integrity_findings
+      where not $1 or (repaired_at is null and gone_at is null)
+      order by found_at desc, id desc
+      limit $2`,
+    [open, limit],
+  );
+  return rows.map(
+    ([
+      projection,
+      key,
+      position,
+      found,
+      expected,
+      foundAt,
+      foundBy,
+      repairedAt,
+      repairedBy,
+      removed,
+      written,
+      gone,
+    ]) => ({
+      projection: projection as string,
+      key: key as string,
+      position: position as string,
+      rowsFound: Number(found),
+      rowsExpected: Number(expected),
+      foundAt: timestampFromPostgres(foundAt as string),
+      foundBy: foundBy as string,
+      ...(repairedAt && {
+        repairedAt: timestampFromPostgres(repairedAt),
+        repairedBy: repairedBy as string,
+        rowsRemoved: Number(removed),
+        rowsWritten: Number(written),
+      }),
+      ...(gone && { goneAt: timestampFromPostgres(gone) }),
+    }),
+  );
+}

@@ -1,0 +1,260 @@
+import { IsInt, IsString, Min } from 'class-validator';
+import type { ClientBase, Pool, PoolClient } from 'pg';
+import {
+  IsTimestamp,
+  Nested,
+  notFound,
+  Optional,
+  readRows,
+  timestampFromPostgres,
+  type Timestamp,
+} from '#lib/platform';
+import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import { writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
+import { announceCheckpoint } from './checkpoints.js';
+import type { Projection } from './projection.js';
+import { TableWriter } from './table-writer.js';
+
+/** A stream whose events a projector leaves out of the tables, from the one that could not be projected on. */
+export class ParkedStream {
+  @IsString() readonly streamId!: string;
+  /** The event that could not be projected. */
+  @IsInt() readonly revision!: number;
+  @IsString() readonly position!: Position;
+  @IsString() readonly eventId!: string;
+  @IsString() readonly type!: string;
+  @IsString() readonly error!: string;
+  @IsTimestamp() readonly parkedAt!: Timestamp;
+  @IsInt() readonly attempts!: number;
+  @IsTimestamp() readonly lastAttemptAt!: Timestamp;
+  /** Events of the stream that are not in the tables, the one that could not be projected among them. */
+  @IsInt() @Min(0) readonly waiting!: number;
+}
+
+/** An event that the tables leave out for good, because somebody said so. */
+export class DiscardedEvent {
+  @IsString() readonly streamId!: string;
+  @IsInt() readonly revision!: number;
+  @IsString() readonly position!: Position;
+  @IsString() readonly eventId!: string;
+  @IsString() readonly type!: string;
+  @IsString() readonly error!: string;
+  @IsString() readonly reason!: string;
+  @IsString() readonly discardedBy!: string;
+  @IsTimestamp() readonly discardedAt!: Timestamp;
+}
+
+/** Parks a stream from an event on, inside the projector's transaction. */
+export const parkStream = (client: ClientBase, projector: string, { event, error }: Poison) =>
+  client.query(
+    `insert into projection.parked_streams (projector, stream_id, revision, position, event_id, type, error)
+     values ($1, $2, $3, $4, $5, $6, $7)`,
+    [projector, event.streamId, event.revision, event.position, event.id, event.type, error],
+  );
+
+/** The one that was parked first, first. */
+export async function parkedStreams(pool: Pool, projector: string): Promise<ParkedStream[]> {
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select p.stream_id, p.revision, p.position, p.event_id, p.type, p.error, p.parked_at, p.attempts, p.last_attempt_at,
+            r.revision - p.revision + 1
+       from projection.parked_streams p
+       join projection.stream_revisions r using (projector, stream_id)
+      where p.projector = $1
+      order by p.parked_at, p.stream_id`,
+    [projector],
+  );
+  return (rows as string[][]).map(
+    ([streamId, revision, position, eventId, type, error, parkedAt, attempts, lastAttemptAt, waiting]) => ({
+      streamId: streamId as string,
+      revision: Number(revision),
+      position: position as string,
+      eventId: eventId as string,
+      type: type as string,
+      error: error as string,
+      parkedAt: timestampFromPostgres(parkedAt as string),
+      attempts: Number(attempts),
+      lastAttemptAt: timestampFromPostgres(lastAttemptAt as string),
+      waiting: Number(waiting),
+    }),
+  );
+}
+
+/** The one that was discarded last, first. */
+export async function discardedEvents(pool: Pool, projector: string): Promise<DiscardedEvent[]> {
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select stream_id, revision, position, event_id, type, error, reason, discarded_by, discarded_at
+       from projection.discarded_events where projector = $1 order by discarded_at desc`,
+    [projector],
+  );
+  return (rows as string[][]).map(
+    ([streamId, revision, position, eventId, type, error, reason, discardedBy, discardedAt]) => ({
+      streamId: streamId as string,
+      revision: Number(revision),
+      position: position as string,
+      eventId: eventId as string,
+      type: type as string,
+      error: error as string,
+      reason: reason as string,
+      discardedBy: discardedBy as string,
+      discardedAt: timestampFromPostgres(discardedAt as string),
+    }),
+  );
+}
+
+export interface UnparkOptions {
+  readonly pool: Pool;
+  readonly store: EventStore;
+  readonly projector: string;
+  readonly projections: readonly Projection[];
+  readonly streamId: string;
+  /** Leaves out the event that could not be projected, for good: the tables, and every later fold, go on without it. */
+  readonly discard?: { readonly reason: string; readonly by: string };
+}
+
+/** The event that cannot be projected either. */
+export class StillParked {
+  @IsInt() readonly revision!: number;
+  @IsString() readonly type!: string;
+  @IsString() readonly error!: string;
+}
+
+export class UnparkResult {
+  @IsString() readonly streamId!: string;
+  /** Events that have come into the tables. */
+  @IsInt() @Min(0) readonly folded!: number;
+  /** Where it says something, the stream is still parked. */
+  @Optional() @Nested(() => StillParked) readonly stillParked?: StillParked;
+}
+
+/** The most events that are folded in one transaction. */
+const BATCH = 2_000;
+
+/**
+ * Folds the events of a parked stream into the tables, from the one that could not be projected on. When all of them are
+ * in, the projector takes the stream up again. Each batch is one transaction: after a kill the stream is parked from
+ * where it had come. Throws `projection.not-parked`.
+ */
+export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
+  const { pool, streamId, projections } = options;
+  const writers: TableWriters = new Map(projections.map((p) => [p, new TableWriter(p.table)]));
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  try {
+    let folded = 0;
+    for (let first = true; ; first = false) {
+      const step = await oneBatch(client, options, writers, first);
+      folded += step.folded;
+      if (step.poison) {
+        const { event, error } = step.poison;
+        return { streamId, folded, stillParked: { revision: event.revision, type: event.type, error } };
+      }
+      if (step.isDone) return { streamId, folded };
+    }
+  } catch (error) {
+    broken = error instanceof Error ? error : new Error(String(error));
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+interface Step {
+  readonly folded: number;
+  readonly poison?: Poison;
+  readonly isDone: boolean;
+}
+
+async function oneBatch(
+  client: PoolClient,
+  { store, projector, projections, streamId, discard }: UnparkOptions,
+  writers: TableWriters,
+  isFirst: boolean,
+): Promise<Step> {
+  const key = [projector, streamId];
+  await client.query('begin');
+  try {
+    const { rows } = await client.query<{ revision: number }>(
+      `select revision from projection.parked_streams where projector = $1 and stream_id = $2 for update`,
+      key,
+    );
+    const [parked] = rows;
+    if (!parked) throw notParked(streamId);
+    let from = parked.revision;
+    if (discard && isFirst) {
+      await client.query(
+        `insert into projection.discarded_events
+           (projector, stream_id, revision, position, event_id, type, error, reason, discarded_by)
+         select projector, stream_id, revision, position, event_id, type, error, $3, $4
+           from projection.parked_streams where projector = $1 and stream_id = $2`,
+        [...key, discard.reason, discard.by],
+      );
+      from++;
+    }
+    const seen = async () =>
+      (
+        await client.query<{ revision: number }>(
+          `select revision from projection.stream_revisions where projector = $1 and stream_id = $2`,
+          key,
+        )
+      ).rows[0]?.revision ?? from - 1;
+    let to = await seen();
+    const isLast = to - from < BATCH;
+    let position: Position = store.beginning;
+    if (isLast) {
+      // The projector writes nothing while its checkpoints are held: what it has seen by now is all there is to fold.
+      const { rows: held } = await client.query<{ position: string }>(
+        `select position from projection.checkpoints where projection = any ($1) order by projection for update`,
+        [projections.map(({ name }) => name)],
+      );
+      position = held[0]?.position ?? position;
+      to = await seen();
+    } else {
+      to = from + BATCH - 1;
+    }
+    const events: RecordedEvent[] = [];
+    for await (const page of store.readStream(streamId, { fromRevision: from, toRevision: to }))
+      events.push(...page);
+    const [poison] = await writeCarefully(client, writers, events);
+    if (poison) {
+      const { event, error } = poison;
+      await client.query(
+        `update projection.parked_streams
+            set revision = $3, position = $4, event_id = $5, type = $6, error = $7, attempts = attempts + 1,
+                last_attempt_at = clock_timestamp()
+          where projector = $1 and stream_id = $2`,
+        [...key, event.revision, event.position, event.id, event.type, error],
+      );
+    } else if (isLast) {
+      await client.query(
+        `delete from projection.parked_streams where projector = $1 and stream_id = $2`,
+        key,
+      );
+      await announceCheckpoint(client, projector, position);
+    } else {
+      await client.query(
+        `update projection.parked_streams set revision = $3 where projector = $1 and stream_id = $2`,
+        [...key, to + 1],
+      );
+    }
+    await client.query('commit');
+    return {
+      folded: poison ? poison.event.revision - from : events.length,
+      isDone: isLast,
+      ...(poison && { poison }),
+    };
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+const notParked = (streamId: string) =>
+  notFound(
+    'projection.not-parked',
+    `${streamId} is not parked: its events are in the tables, or nobody has written it. See \`waylog parked list\`.`,
+    { streamId },
+  );

@@ -1,0 +1,57 @@
+import type { Pool } from 'pg';
+import { databaseCall, notFound, readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
+
+/** Since when any of these projections is paused; nothing when none is. */
+export async function pausedSince(
+  pool: Pool,
+  projections: readonly string[],
+): Promise<Timestamp | undefined> {
+  const [row] = await readRows(
+    pool,
+    'projection.paused',
+    `select min(paused_at) from projection.checkpoints where projection = any ($1)`,
+    [projections],
+  );
+  return row?.[0] ? timestampFromPostgres(row[0]) : undefined;
+}
+
+/**
+ * Pauses the projector of these projections, whichever process leads it: when this has returned, no batch is written any
+ * more until `resume`. Commands go on being accepted; reads answer from tables that stand still. Pausing again is no
+ * change. Throws `projection.never-ran`.
+ */
+export async function pauseProjections(
+  pool: Pool,
+  projections: readonly string[],
+  { reason, by }: { readonly reason: string; readonly by: string },
+): Promise<void> {
+  await change(
+    pool,
+    `update projection.checkpoints
+        set paused_at = coalesce(paused_at, clock_timestamp()),
+            paused_by = case when paused_at is null then $2 else paused_by end,
+            pause_reason = case when paused_at is null then $3 else pause_reason end
+      where projection = any ($1)`,
+    [projections, by, reason],
+  );
+}
+
+/** Lets a paused projector go on from where it stood; it looks for this a few times a second. */
+export async function resumeProjections(pool: Pool, projections: readonly string[]): Promise<void> {
+  await change(
+    pool,
+    `update projection.checkpoints set paused_at = null, paused_by = null, pause_reason = null
+      where projection = any ($1)`,
+    [projections],
+  );
+}
+
+async function change(pool: Pool, sql: string, values: unknown[]): Promise<void> {
+  const { rowCount } = await databaseCall(() => pool.query(sql, values));
+  if (rowCount === 0) {
+    throw notFound(
+      'projection.never-ran',
+      'No projector has run on this database yet, so there is nothing to pause or resume. Start the server once.',
+    );
+  }
+}

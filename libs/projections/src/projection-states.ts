@@ -1,0 +1,142 @@
+import { IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
+import type { Pool } from 'pg';
+import {
+  IsTimestamp,
+  Nested,
+  Optional,
+  readRows,
+  timestampFromPostgres,
+  type Timestamp,
+} from '#lib/platform';
+import type { EventStore, Position } from '#lib/event-store';
+import type { Projection } from './projection.js';
+import { leaderLock, type ProjectorState } from './projector.js';
+
+/** How far a rebuild has come that is under way, or was cut off. */
+export class RebuildProgress {
+  @IsInt() @Min(0) readonly events!: number;
+  /** About so many there will be. */
+  @IsInt() @Min(0) readonly total!: number;
+  @IsTimestamp() readonly updatedAt!: Timestamp;
+}
+
+type ShownState = Exclude<ProjectorState, 'standby'>;
+const STATES: readonly ShownState[] = ['active', 'catching-up', 'paused', 'stopped', 'failed'];
+
+/** A table and how it stands to the log, as any process can tell. */
+export class ProjectionStatus {
+  @IsString() readonly projection!: string;
+  @IsString() readonly projector!: string;
+  /** `stopped`: no process leads the projector. */
+  @IsIn(STATES) readonly state!: ShownState;
+  /** The version of the fold that wrote the table. */
+  @IsInt() readonly version!: number;
+  /** The version of the fold in this code; the projector rebuilds a table of an older one. */
+  @IsInt() readonly codeVersion!: number;
+  @IsString() readonly position!: Position;
+  /** Events in the log that are not in the table yet. */
+  @IsInt() @Min(0) readonly lagEvents!: number;
+  /** Age of the oldest of them in seconds; 0 when there is none. */
+  @IsNumber() @Min(0) readonly lagSeconds!: number;
+  /** Seconds for which there have been events to fold and none was; 0 while it moves, or has nothing to do. */
+  @IsNumber() @Min(0) readonly stuckSeconds!: number;
+  /** Over the last two seconds, by the process that leads. */
+  @IsNumber() @Min(0) readonly eventsPerSecond!: number;
+  /** Host and process that lead. */
+  @Optional() @IsString() readonly leader?: string;
+  @Optional() @IsString() readonly lastError?: string;
+  @Optional() @IsTimestamp() readonly lastErrorAt?: Timestamp;
+  @Optional() @IsTimestamp() readonly pausedSince?: Timestamp;
+  @Optional() @IsString() readonly pausedBy?: string;
+  @Optional() @IsString() readonly pauseReason?: string;
+  @Optional() @Nested(() => RebuildProgress) readonly rebuild?: RebuildProgress;
+  /** Streams of which some events cannot be projected and wait for an operator. */
+  @IsInt() @Min(0) readonly parkedStreams!: number;
+}
+
+/** A leader that has said nothing for this long is taken for gone. */
+const REPORT_IS_OLD_AFTER_SECONDS = 30;
+
+const statesSql = `
+  select c.projection, c.version, c.position, c.updated_at, extract(epoch from clock_timestamp() - c.updated_at),
+         c.paused_at, c.paused_by, c.pause_reason,
+         p.leader, p.state, p.events_per_second, p.last_error, p.last_error_at,
+         extract(epoch from clock_timestamp() - p.reported_at),
+         exists (select from pg_locks l
+                  where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+                    and l.database = (select oid from pg_database where datname = current_database())
+                    and (l.classid::bigint << 32) | l.objid::bigint = $3::bigint),
+         r.events, r.total, r.updated_at,
+         (select count(*) from projection.parked_streams where projector = $1)
+    from projection.checkpoints c
+    left join projection.projectors p on p.name = $1
+    left join projection.rebuilds r on r.projection = c.projection
+   where c.projection = any ($2)`;
+
+/** How the tables of a projector stand; those that no projector has run for yet are left out. */
+export async function projectionStates(
+  pool: Pool,
+  store: EventStore,
+  projector: string,
+  projections: readonly Projection[],
+): Promise<ProjectionStatus[]> {
+  const names = projections.map(({ name }) => name);
+  const rows = await readRows(pool, undefined, statesSql, [projector, names, leaderLock(projector)]);
+  const backlogs = new Map<string, ReturnType<EventStore['backlog']>>();
+  const states = rows.map(async (row): Promise<ProjectionStatus> => {
+    const [projection, version, position, updatedAt, unmovedFor, pausedAt, pausedBy, pauseReason] = row;
+    const [leader, state, rate, lastError, lastErrorAt, reportAge, isLed] = row.slice(8);
+    const [events, total, rebuiltAt, parked] = row.slice(15);
+    const at = position as string;
+    if (!backlogs.has(at)) backlogs.set(at, store.backlog(at));
+    const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>);
+    const lagSeconds = since ? Math.max(0, (Date.now() - Date.parse(since)) / 1_000) : 0;
+    const isRecent = Number(reportAge ?? Infinity) < REPORT_IS_OLD_AFTER_SECONDS;
+    const isReporting = isLed === 't' && isRecent;
+    return {
+      projection: projection as string,
+      projector,
+      state: stateOf(),
+      version: Number(version),
+      codeVersion: projections.find(({ name }) => name === projection)?.version ?? 0,
+      position: at,
+      lagEvents,
+      lagSeconds,
+      stuckSeconds: lagEvents > 0 ? Math.min(lagSeconds, Math.max(0, Number(unmovedFor))) : 0,
+      eventsPerSecond: isReporting ? Number(rate) : 0,
+      ...(isReporting && leader && { leader }),
+      ...(isRecent &&
+        lastError &&
+        // An error of long ago, after which the table has moved, is no longer news.
+        (state === 'failed' || (lastErrorAt ?? '') > (updatedAt ?? '')) && {
+          lastError,
+          lastErrorAt: timestampFromPostgres(lastErrorAt as string),
+        }),
+      ...(pausedAt && {
+        pausedSince: timestampFromPostgres(pausedAt),
+        pausedBy: pausedBy as string,
+        pauseReason: pauseReason as string,
+      }),
+      ...(events !== null &&
+        events !== undefined && {
+          rebuild: {
+            events: Number(events),
+            total: Number(total),
+            updatedAt: timestampFromPostgres(rebuiltAt as string),
+          },
+        }),
+      parkedStreams: Number(parked),
+    };
+
+    function stateOf(): ProjectionStatus['state'] {
+      if (pausedAt) return 'paused';
+      // Between two attempts a failed projector does not lead, so its last report counts for a while.
+      if (state === 'failed' && isRecent) return 'failed';
+      if (isLed !== 't') return 'stopped';
+      return state === 'catching-up' || state === 'failed' ? state : 'active';
+    }
+  });
+  return (await Promise.all(states)).sort(
+    (a, b) => names.indexOf(a.projection) - names.indexOf(b.projection),
+  );
+}

@@ -1,0 +1,35 @@
+import { hostname } from 'node:os';
+import type { Pool } from 'pg';
+import type { ProjectorStatus } from './projector.js';
+
+const reportSql = `
+  with unhurried as (select set_config('synchronous_commit', 'off', true))
+  insert into projection.projectors
+    (name, leader, state, events_folded, events_per_second, last_error, last_error_at, reported_at)
+  select $1, $2, $3, $4, $5, $6, $7::timestamptz, clock_timestamp() from unhurried
+  on conflict (name) do update
+     set leader = excluded.leader, state = excluded.state, events_folded = excluded.events_folded,
+         events_per_second = excluded.events_per_second, last_error = excluded.last_error,
+         last_error_at = excluded.last_error_at, reported_at = excluded.reported_at`;
+
+/** The process that leads says how it is. Events folded are those of this process since it began. */
+export async function reportProjector(
+  pool: Pool,
+  name: string,
+  status: ProjectorStatus & { readonly eventsPerSecond: number },
+): Promise<void> {
+  const { state, eventsFolded, eventsPerSecond, lastError } = status;
+  await pool.query({
+    name: 'projection.report',
+    text: reportSql,
+    values: [
+      name,
+      `${hostname()} process ${process.pid}`,
+      state,
+      eventsFolded,
+      eventsPerSecond,
+      lastError?.message ?? null,
+      lastError?.at ?? null,
+    ],
+  });
+}

@@ -1,0 +1,253 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { IsInt } from 'class-validator';
+import type pg from 'pg';
+import {
+  endClient,
+  IsTimestamp,
+  messageOf,
+  Optional,
+  readRows,
+  timestampFromPostgres,
+  type Timestamp,
+} from '#lib/platform';
+import type { EventStore, RecordedEvent } from '#lib/event-store';
+import { connectForFold } from './rebuild.js';
+import { closeGone, recordFindings } from './findings.js';
+import { loadOmissions } from './omissions.js';
+import { textOf, type Projection, type Row, type TableDefinition } from './projection.js';
+import type { ProjectorLog } from './projector.js';
+import type { KeyDifference } from './table-hash.js';
+import { LiveRows } from './table-reads.js';
+import { foldInMemory } from './time-travel.js';
+
+export interface ScheduledVerificationOptions {
+  readonly projector: string;
+  readonly projections: readonly Projection[];
+  readonly store: EventStore;
+  readonly pool: pg.Pool;
+  readonly connectionString: string;
+  readonly log: ProjectorLog;
+  /** The value of the first key column of a stream's rows: its flight. */
+  readonly keyOf: (streamId: string) => string;
+  /** The most of the time that it may work, from 0 to 1; the rest it waits. */
+  readonly share: number;
+  /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`. */
+  readonly retainedSince?: () => Promise<ReadonlyMap<string, Date>>;
+  /** The pause between two rounds through all streams, at least. */
+  readonly roundIntervalMs?: number;
+}
+
+/** A stream with more events than this is left to `waylog verify`: it would take much memory for a while. */
+const MAX_EVENTS = 100_000;
+
+const PAGE = 100;
+const STANDBY_MS = 30_000;
+
+/**
+ * Looks at the tables for as long as the server runs, stream by stream: folds a stream in memory, compares with its rows,
+ * writes down what differs, and then waits so long that its share of the time is never more than it was given. One
+ * process at a time does; where it stopped is recorded, and whoever does next goes on from there.
+ */
+export class ScheduledVerification {
+  #stop: AbortController | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(private readonly options: ScheduledVerificationOptions) {}
+
+  start(): void {
+    if (this.#running || this.options.share <= 0) return;
+    this.#stop = new AbortController();
+    this.#running = this.#run(this.#stop.signal);
+  }
+
+  async stop(): Promise<void> {
+    this.#stop?.abort();
+    await this.#running;
+    this.#running = undefined;
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { projector, log, connectionString, roundIntervalMs = 60_000 } = this.options;
+    const isStopped = (): boolean => signal.aborted;
+    while (!isStopped()) {
+      let client: pg.Client | undefined;
+      try {
+        client = await connectForFold(connectionString, `waylog verification ${projector}`);
+        const { rows } = await client.query<{ leads: boolean }>(
+          `select pg_try_advisory_lock(hashtextextended($1, 0)) as leads`,
+          [`waylog verification ${projector}`],
+        );
+        if (rows[0]?.leads) {
+          while (!isStopped()) {
+            await this.#round(client, signal);
+            await pause(roundIntervalMs, signal);
+          }
+        } else {
+          await pause(STANDBY_MS, signal);
+        }
+      } catch (error) {
+        if (!isStopped()) log.warn(`The scheduled verification was interrupted: ${messageOf(error)}`);
+        await pause(STANDBY_MS, signal);
+      } finally {
+        if (client) await endClient(client);
+      }
+    }
+  }
+
+  /** Once through all streams from where the last one stopped. */
+  async #round(client: pg.Client, signal: AbortSignal): Promise<void> {
+    const { projector, share } = this.options;
+    await client.query(
+      `insert into projection.verifications (projector) values ($1) on conflict do nothing`,
+      [projector],
+    );
+    const isStopped = (): boolean => signal.aborted;
+    while (!isStopped()) {
+      const { rows } = await client.query<{ stream_id: string }>(
+        `select stream_id from projection.stream_revisions
+          where projector = $1
+            and stream_id > (select after_stream from projection.verifications where projector = $1)
+          order by stream_id limit $2`,
+        [projector, PAGE],
+      );
+      if (rows.length === 0) break;
+      for (const { stream_id: streamId } of rows) {
+        if (isStopped()) return;
+        const began = performance.now();
+        const looked = await this.verifyStream(client, streamId);
+        await client.query(
+          `update projection.verifications
+              set after_stream = $2, streams = streams + $3, skipped = skipped + $4 where projector = $1`,
+          [projector, streamId, looked ? 1 : 0, looked ? 0 : 1],
+        );
+        await pause(restAfter(performance.now() - began, share), signal);
+      }
+    }
+    if (isStopped()) return;
+    await client.query(
+      `update projection.verifications
+          set after_stream = '', streams = 0, skipped = 0, last_round_streams = streams,
+              last_round_ended_at = clock_timestamp(), round_began_at = clock_timestamp()
+        where projector = $1`,
+      [projector],
+    );
+  }
+
+  /** Compares the rows of one stream with the fold of its events; false when it is too long for that. */
+  async verifyStream(client: pg.Client, streamId: string): Promise<boolean> {
+    const { store, projector, projections, keyOf, log } = this.options;
+    const retained = await this.options.retainedSince?.();
+    const key = keyOf(streamId);
+    // One moment: how far the stream has been folded, what was left out of it, and the rows.
+    await client.query('begin isolation level repeatable read read only');
+    let revision: number;
+    let omissions;
+    const live = new Map<Projection, Row[]>();
+    try {
+      const { rows } = await client.query<{ revision: number }>(
+        `select revision from projection.stream_revisions where projector = $1 and stream_id = $2`,
+        [projector, streamId],
+      );
+      revision = rows[0]?.revision ?? -1;
+      if (revision >= MAX_EVENTS) return false;
+      omissions = await loadOmissions(client, projector);
+      const tables = new LiveRows(client);
+      for (const projection of projections)
+        live.set(projection, await tables.select(readOf(projection.table, key, retained)));
+    } finally {
+      await client.query('rollback');
+    }
+    const left = omissions;
+    const events = async function* (): AsyncIterable<RecordedEvent[]> {
+      for await (const page of store.readStream(streamId, { toRevision: revision }))
+        yield page.filter((event) => !left.has(event));
+    };
+    const expected = await foldInMemory(projections, events());
+    for (const { name, table } of projections) {
+      const projection = projections.find((p) => p.name === name) as Projection;
+      const right = await expected.select(readOf(table, key, retained));
+      const found = live.get(projection) ?? [];
+      const differences: KeyDifference[] = isSame(table, found, right)
+        ? []
+        : [{ key, rowsFound: found.length, rowsExpected: right.length }];
+      const finding = { projection: name, differences, position: `revision ${revision}`, by: 'schedule' };
+      if (differences.length > 0) {
+        await recordFindings(client, finding);
+        log.warn(
+          `Table ${table.schema}.${table.name} is not what the log says for ${streamId}. See \`waylog verify\`.`,
+        );
+      }
+      await closeGone(client, name, differences, [key]);
+    }
+    return true;
+  }
+}
+
+/** How long to wait after some work, so that the work is at most `share` of both. */
+export const restAfter = (workedMs: number, share: number): number =>
+  share >= 1 ? 0 : workedMs * (1 / share - 1);
+
+const readOf = (table: TableDefinition, key: string, retained?: ReadonlyMap<string, Date>) => {
+  const since = retained?.get(`${table.schema}.${table.name}`);
+  return {
+    table,
+    where: { [table.key[0] as string]: key },
+    orderBy: table.key,
+    ...(since && table.timeColumn && { ranges: [{ column: table.timeColumn, from: since.toISOString() }] }),
+  };
+};
+
+const isSame = (table: TableDefinition, found: readonly Row[], right: readonly Row[]): boolean => {
+  const columns = Object.keys(table.columns);
+  const texts = (rows: readonly Row[]) =>
+    rows.map((row) => columns.map((column) => canonical(row[column] ?? null)).join('\u0000')).sort();
+  const [a, b] = [texts(found), texts(right)];
+  return a.length === b.length && a.every((text, i) => text === b[i]);
+};
+
+/** jsonb does not keep the order of fields. */
+const canonical = (value: Row[string]): string =>
+  typeof value === 'object' && value !== null
+    ? JSON.stringify(value, (_key, inner: unknown) =>
+        typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+          ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+          : inner,
+      )
+    : textOf(value);
+
+const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);
+
+/** How far the scheduled verification has come. */
+export class VerificationProgress {
+  /** Streams that this round has looked at. */
+  @IsInt() readonly streams!: number;
+  /** Streams that were too long for it: only a full verification looks at them. */
+  @IsInt() readonly skipped!: number;
+  @IsTimestamp() readonly roundBeganAt!: Timestamp;
+  @Optional() @IsTimestamp() readonly lastRoundEndedAt?: Timestamp;
+  @Optional() @IsInt() readonly lastRoundStreams?: number;
+}
+
+export async function verificationProgress(
+  pool: pg.Pool,
+  projector: string,
+): Promise<VerificationProgress | undefined> {
+  const [row] = await readRows(
+    pool,
+    undefined,
+    `select streams, skipped, round_began_at, last_round_ended_at, last_round_streams
+       from projection.verifications where projector = $1`,
+    [projector],
+  );
+  if (!row) return undefined;
+  const [streams, skipped, beganAt, endedAt, lastStreams] = row;
+  return {
+    streams: Number(streams),
+    skipped: Number(skipped),
+    roundBeganAt: timestampFromPostgres(beganAt as string),
+    ...(endedAt && {
+      lastRoundEndedAt: timestampFromPostgres(endedAt),
+      lastRoundStreams: Number(lastStreams),
+    }),
+  };
+}

@@ -1,0 +1,110 @@
+import type pg from 'pg';
+import { conflict } from '#lib/platform';
+import type { EventStore, Position } from '#lib/event-store';
+import { Contiguity } from './contiguity.js';
+import { isPoison, writeBatch, writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
+import { loadOmissions, Omissions } from './omissions.js';
+import type { Projection } from './projection.js';
+import type { Shadow } from './shadow-table.js';
+import { TableWriter } from './table-writer.js';
+
+/** As far as a fold into shadows has come. */
+export interface FoldProgress {
+  readonly position: Position;
+  readonly events: number;
+}
+
+export interface ShadowFoldOptions {
+  /** Whose parked and discarded events are left out. */
+  readonly projector: string;
+  readonly store: EventStore;
+  readonly batchSize?: number | undefined;
+  /** Told after each batch how many events have been folded. */
+  readonly onProgress?: ((events: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Records how far the fold has come, in the transaction that writes the batch. */
+  readonly record?: (client: pg.ClientBase, progress: FoldProgress) => Promise<void>;
+}
+
+/** Folds the log into shadows of several tables at once, reading it once. */
+export class ShadowFold {
+  readonly #writers: TableWriters;
+  readonly #contiguity: Contiguity;
+  #position: Position;
+  #events: number;
+  #omissions: Omissions | undefined;
+
+  constructor(
+    private readonly client: pg.Client,
+    shadows: ReadonlyMap<Projection, Shadow>,
+    private readonly options: ShadowFoldOptions,
+    /** Where an earlier fold into the same shadows was cut off. */
+    private readonly resumed?: FoldProgress,
+  ) {
+    this.#position = resumed?.position ?? options.store.beginning;
+    this.#events = resumed?.events ?? 0;
+    this.#writers = new Map(
+      [...shadows].map(([projection, { schema }]) => [projection, new TableWriter(projection.table, schema)]),
+    );
+    this.#contiguity = new Contiguity(`fold beside ${options.projector}`);
+  }
+
+  get events(): number {
+    return this.#events;
+  }
+
+  /** The last revision of each stream that this fold has seen; not known for a resumed one. */
+  get revisions(): ReadonlyMap<string, number> {
+    return this.#contiguity.revisions;
+  }
+
+  /**
+   * Folds on, up to a checkpoint of the projector. False when what is to be left out has changed in a way that makes
+   * what has been folded wrong: a parked stream was taken up again, or one of its events was discarded.
+   */
+  async upTo(end: Position): Promise<boolean> {
+    const { store, projector, batchSize = 5_000, onProgress, signal, record } = this.options;
+    // Read after the checkpoint: what was parked up to there is among them, and what is parked later stands behind it.
+    const omissions = await loadOmissions(this.client, projector);
+    if (this.#omissions && !this.#omissions.isWithin(omissions)) return false;
+    this.#omissions = omissions;
+    while (store.compare(this.#position, end) < 0) {
+      signal?.throwIfAborted();
+      const page = await store.readAll({ after: this.#position, limit: batchSize });
+      const batch = page.filter((event) => store.compare(event.position, end) <= 0);
+      const last = batch.at(-1);
+      if (!last) return true;
+      // A resumed fold knows nothing of the streams that came before it.
+      if (this.resumed) {
+        for (const { streamId, revision } of batch) this.#contiguity.meet(streamId, revision - 1);
+      }
+      this.#contiguity.advance(batch);
+      await this.client.query('begin');
+      const kept = batch.filter((event) => !omissions.has(event));
+      try {
+        await writeBatch(this.client, this.#writers, kept);
+      } catch (error) {
+        if (!isPoison(error)) throw error;
+        await this.client.query('rollback; begin');
+        throw unfoldable((await writeCarefully(this.client, this.#writers, kept))[0] as Poison);
+      }
+      const progress = { position: last.position, events: this.#events + batch.length };
+      await record?.(this.client, progress);
+      await this.client.query('commit');
+      this.#position = progress.position;
+      this.#events = progress.events;
+      onProgress?.(this.#events);
+    }
+    return true;
+  }
+}
+
+/** The projector would park it; a fold of the whole log that leaves something out would only look complete. */
+const unfoldable = ({ event, error }: Poison) =>
+  conflict(
+    'projection.unfoldable',
+    `The ${event.type} at position ${event.position} (${event.streamId}, revision ${event.revision}) cannot be folded: ` +
+      `${error}. The live tables have not changed. Mend the fold or the table; or, when the event is parked, ` +
+      `discard it with \`waylog parked discard\`.`,
+    { streamId: event.streamId, revision: event.revision },
+  );

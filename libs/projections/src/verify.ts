@@ -1,0 +1,232 @@
+import type pg from 'pg';
+import { endClient, type Timestamp } from '#lib/platform';
+import type { EventStore, LogProblem, Position } from '#lib/event-store';
+import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
+import { loadStreamRevisionsOf } from './checkpoints.js';
+import { closeGone, recordFindings, recordRepair } from './findings.js';
+import type { Projection } from './projection.js';
+import { connectForFold, lockProjections } from './rebuild.js';
+import { ShadowFold } from './shadow-fold.js';
+import { createShadow, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
+import { compareByKey, type KeyDifference } from './table-hash.js';
+import { quote } from './table-writer.js';
+
+export interface VerifyOptions {
+  readonly projector: string;
+  readonly projections: readonly Projection[];
+  readonly store: EventStore;
+  readonly connectionString: string;
+  /** Rewrites what differs, and nothing else. */
+  readonly repair?: boolean;
+  /** Who looks, or repairs; stands in the records. */
+  readonly by: string;
+  /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`. */
+  readonly retainedSince?: ReadonlyMap<string, Date>;
+  readonly batchSize?: number;
+  readonly onProgress?: (events: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface VerifiedTable {
+  readonly projection: string;
+  readonly rows: number;
+  /** Only rows from then on were compared. */
+  readonly since?: Timestamp;
+  readonly differences: readonly (KeyDifference & { readonly repaired?: RowsRepaired })[];
+}
+
+export interface RowsRepaired {
+  readonly rowsRemoved: number;
+  readonly rowsWritten: number;
+}
+
+export interface VerifyResult {
+  readonly events: number;
+  readonly position: Position;
+  /** What is wrong in the log itself. Tables are compared only when it is whole: with holes, nobody knows what is right. */
+  readonly log: readonly LogProblem[];
+  /** Streams whose record of what has been folded is not what the log says. */
+  readonly records: readonly {
+    readonly streamId: string;
+    readonly recorded: number;
+    readonly folded: number;
+  }[];
+  readonly tables: readonly VerifiedTable[];
+  /** Nothing differed, and nothing but warnings was said of the log. */
+  readonly isSound: boolean;
+}
+
+/**
+ * Folds the log into shadows of the tables and compares them with the live ones, by hash and flight by flight, as they
+ * are at the projector's checkpoint. Reads and the projector go on meanwhile. What differs is written down; with
+ * `repair`, exactly the rows that differ are rewritten, and that is written down too.
+ */
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const { projector, projections, store, connectionString, signal, by } = options;
+  const names = projections.map(({ name }) => name);
+  const log = (await store.check?.()) ?? [];
+  if (log.some(({ severity }) => severity === 'error')) {
+    return { events: 0, position: store.beginning, log, records: [], tables: [], isSound: false };
+  }
+  const clients: pg.Client[] = [];
+  const connect = async () => {
+    const client = await connectForFold(connectionString, 'waylog verify');
+    clients.push(client);
+    return client;
+  };
+  const end = () => Promise.all(clients.map(endClient));
+  const onAbort = () => void end();
+  signal?.addEventListener('abort', onAbort);
+  try {
+    signal?.throwIfAborted();
+    const [writer, holder] = [await connect(), await connect()];
+    await lockProjections(writer, names, 'verify');
+    const total = (await store.backlog(store.beginning)).events;
+    const shadows = new Map(
+      projections.map((projection) => [projection, shadowOf('verify', projection.table)]),
+    );
+    try {
+      for (;;) {
+        for (const shadow of shadows.values()) await createShadow(writer, shadow);
+        const result = await attempt(writer, holder, shadows, total);
+        // A parked stream was taken up meanwhile: once more, from the beginning.
+        if (result) return result;
+      }
+    } finally {
+      if (!signal?.aborted) for (const shadow of shadows.values()) await dropShadow(writer, shadow);
+    }
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    await end();
+  }
+
+  async function attempt(
+    writer: pg.Client,
+    holder: pg.Client,
+    shadows: ReadonlyMap<Projection, Shadow>,
+    total: number,
+  ): Promise<VerifyResult | undefined> {
+    const fold = new ShadowFold(writer, shadows, {
+      ...options,
+      onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
+    });
+    for (let round = 0; round < 2; round++)
+      if (!(await fold.upTo(await checkpointOf(holder, store, names)))) return undefined;
+    // The moment of the comparison: what the projector writes after it is not seen.
+    const position = await atCheckpoint(holder, store, names, async (checkpoint) => {
+      if (!(await fold.upTo(checkpoint))) return undefined;
+      await writer.query('begin isolation level repeatable read read only');
+      await writer.query('select 1');
+      return checkpoint;
+    });
+    if (position === undefined) return undefined;
+    const tables: VerifiedTable[] = [];
+    for (const [{ name }, shadow] of shadows) {
+      const since = options.retainedSince?.get(shadow.liveName);
+      tables.push({
+        projection: name,
+        ...(since && { since: since.toISOString() }),
+        ...(await compareByKey(
+          writer,
+          shadow.table,
+          shadow.liveName,
+          shadow.name,
+          retainedSql(shadow, options),
+        )),
+      });
+    }
+    const recorded = await loadStreamRevisionsOf(writer, projector);
+    await writer.query('commit');
+    const records = [...new Set([...fold.revisions.keys(), ...recorded.keys()])].flatMap((streamId) => {
+      const record = recorded.get(streamId) ?? -1;
+      const folded = fold.revisions.get(streamId) ?? -1;
+      return record === folded ? [] : [{ streamId, recorded: record, folded }];
+    });
+    for (const { projection, differences } of tables) {
+      await recordFindings(holder, { projection, differences, position, by });
+      await closeGone(holder, projection, differences);
+    }
+    const repaired = options.repair
+      ? await repairTables(holder, fold, shadows, tables, { store, names, by, options })
+      : tables;
+    if (!repaired) return undefined;
+    return {
+      events: fold.events,
+      position,
+      log,
+      records,
+      tables: repaired,
+      isSound: records.length === 0 && tables.every((table) => table.differences.length === 0),
+    };
+  }
+}
+
+const retainedSql = ({ table, liveName }: Shadow, { retainedSince }: VerifyOptions): string => {
+  const since = retainedSince?.get(liveName);
+  return since && table.timeColumn
+    ? `where ${quote(table.timeColumn)} >= '${since.toISOString()}'::timestamptz`
+    : '';
+};
+
+/** Rewrites the rows of the keys that differ, while the projector is held at its checkpoint: one transaction a table. */
+async function repairTables(
+  holder: pg.Client,
+  fold: ShadowFold,
+  shadows: ReadonlyMap<Projection, Shadow>,
+  tables: readonly VerifiedTable[],
+  context: { store: EventStore; names: readonly string[]; by: string; options: VerifyOptions },
+): Promise<VerifiedTable[] | undefined> {
+  const repaired: VerifiedTable[] = [];
+  for (const [projection, shadow] of shadows) {
+    const table = tables.find((candidate) => candidate.projection === projection.name) as VerifiedTable;
+    if (table.differences.length === 0) {
+      repaired.push(table);
+      continue;
+    }
+    const done = await atCheckpoint(holder, context.store, context.names, async (position) => {
+      if (!(await fold.upTo(position))) return undefined;
+      const differences: VerifiedTable['differences'][number][] = [];
+      for (const difference of table.differences) {
+        const rows = await repairKey(
+          holder,
+          shadow,
+          difference.key,
+          retainedSql(shadow, context.options).replace('where', 'and'),
+        );
+        await recordRepair(holder, {
+          projection: projection.name,
+          key: difference.key,
+          by: context.by,
+          rows,
+        });
+        differences.push({ ...difference, repaired: rows });
+      }
+      return { ...table, differences };
+    });
+    if (!done) return undefined;
+    repaired.push(done);
+  }
+  return repaired;
+}
+
+/** Removes the rows of a key that should not be there as they are, and writes those that are missing. */
+async function repairKey(
+  client: pg.Client,
+  { table, name, liveName }: Shadow,
+  key: string,
+  retained: string,
+): Promise<RowsRepaired> {
+  const of = `where t.${quote(table.key[0] as string)} = $1 ${retained}`;
+  const removed = await client.query(
+    `delete from ${liveName} t ${of} and not exists (
+       select from ${name} s where ${table.key.map((column) => `s.${quote(column)} = t.${quote(column)}`).join(' and ')}
+          and s::text = t::text)`,
+    [key],
+  );
+  const columns = Object.keys(table.columns).map(quote).join(', ');
+  const written = await client.query(
+    `insert into ${liveName} (${columns}) select ${columns} from ${name} t ${of} on conflict do nothing`,
+    [key],
+  );
+  return { rowsRemoved: removed.rowCount ?? 0, rowsWritten: written.rowCount ?? 0 };
+}

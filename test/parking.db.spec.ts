@@ -1,0 +1,205 @@
+import pg from 'pg';
+import { CreateFlight, EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, SaveFrameResult } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import {
+  CheckpointWatch,
+  discardedEvents,
+  parkedStreams,
+  Projector,
+  rebuild,
+  unpark,
+  verify,
+} from '#lib/projections';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { appendRaw, poisonousFrames } from './support/poison.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { tableHashes } from './support/tables.js';
+import { startWaylog, type RunningWaylog } from './support/waylog.js';
+
+describe('an event that cannot be projected', () => {
+  let database: TestDatabase;
+  let waylog: RunningWaylog;
+  beforeEach(async () => {
+    database = await testDatabase();
+    waylog = await startWaylog(database.url);
+  });
+  afterEach(async () => {
+    await waylog.close();
+    await database.drop();
+  });
+  const store = () => waylog.app.get<EventStore>(EVENT_STORE);
+  const options = () => ({
+    pool: waylog.app.get(pg.Pool),
+    store: store(),
+    projector: FLIGHT_PROJECTOR,
+    projections: flightProjections,
+    connectionString: database.url,
+  });
+  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const create = (id: string) => waylog.execute(new CreateFlight({ flight: aFlight(id, 2) }));
+  const save = (id: string, n: number) =>
+    waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(n) }));
+  const framesOf = async (id: string) =>
+    (
+      await database.pool.query<{ frame_id: number }>(
+        `select frame_id from flight.frame_results where flight_id = $1 order by 1`,
+        [id],
+      )
+    ).rows.map(({ frame_id }) => frame_id);
+  const poison = (id: string, data: keyof typeof poisonousFrames = 'refusedByTable') =>
+    appendRaw(store(), `flight-${id}`, 'FrameResultSaved', poisonousFrames[data]);
+  /** The fix that a deployment would bring: the table takes the value. */
+  const mendTable = () =>
+    database.pool.query(`
+      alter table flight.frame_results drop constraint frame_results_confidence_check;
+      alter table flight.frame_results add constraint frame_results_confidence_check check (confidence between 0 and 7)`);
+
+  it.each(['refusedByTable', 'unreadable'] as const)(
+    'parks itself and the later events of its flight, and all others go on: %s',
+    async (kind) => {
+      await Promise.all(['a', 'b', 'c'].map(create));
+      await save('b', 1);
+      await settled();
+      // One batch with good events before, between and after.
+      await waylog.app.get(Projector).stop();
+      for (const id of ['a', 'b', 'c']) await save(id, 2);
+      const revision = await poison('b', kind);
+      await save('a', 3);
+      await appendRaw(store(), 'flight-b', 'FrameResultSaved', {
+        ...aFrame(3),
+        updatedAt: aFrame(3).timestamp,
+      });
+      await save('c', 3);
+      waylog.app.get(Projector).start();
+      await settled();
+      expect(await framesOf('a')).toEqual([2, 3]);
+      expect(await framesOf('b')).toEqual([1, 2]);
+      expect(await framesOf('c')).toEqual([2, 3]);
+      expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+        { streamId: 'flight-b', revision, type: 'FrameResultSaved', waiting: 2, attempts: 1 },
+      ]);
+    },
+  );
+
+  it('keeps its flight parked when another process takes the lead', async () => {
+    await create('a');
+    await poison('a');
+    await settled();
+    await waylog.close();
+    waylog = await startWaylog(database.url);
+    await appendRaw(store(), 'flight-a', 'FrameResultSaved', {
+      ...aFrame(5),
+      updatedAt: aFrame(5).timestamp,
+    });
+    await create('b');
+    await settled();
+    expect(await framesOf('a')).toEqual([]);
+    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([{ waiting: 2 }]);
+  });
+
+  it('is refused to a reader who asks for what was written behind it, and not to others', async () => {
+    await create('a');
+    const before = (await save('a', 1)).position;
+    await poison('a');
+    await settled();
+    const head = await store().head();
+    const reading = (minPosition?: string) =>
+      waylog.app.get(CheckpointWatch).refuseParked('flight-a', minPosition ?? '0');
+    await expect(reading(head)).rejects.toMatchObject({ code: 'projection.parked' });
+    await expect(reading(before)).resolves.toBeUndefined();
+    await expect(waylog.app.get(CheckpointWatch).refuseParked('flight-b', head)).resolves.toBeUndefined();
+    // Also in a process that has seen no notification.
+    const other = await startWaylog(database.url, { projector: false });
+    await other.app.get(CheckpointWatch).waitFor(head, 60_000);
+    await expect(other.app.get(CheckpointWatch).refuseParked('flight-a', head)).rejects.toMatchObject({
+      code: 'projection.parked',
+    });
+    await other.close();
+  });
+
+  it('is folded by a retry once it can be, with all that waited behind it', async () => {
+    await create('a');
+    const revision = await poison('a');
+    for (let n = 0; n < 5; n++)
+      await appendRaw(store(), 'flight-a', 'FrameResultSaved', {
+        ...aFrame(n),
+        updatedAt: aFrame(n).timestamp,
+      });
+    await settled();
+    expect(await unpark({ ...options(), streamId: 'flight-a' })).toMatchObject({
+      folded: 0,
+      stillParked: { revision },
+    });
+    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([{ attempts: 2 }]);
+    await mendTable();
+    expect(await unpark({ ...options(), streamId: 'flight-a' })).toEqual({
+      streamId: 'flight-a',
+      folded: 6,
+    });
+    expect(await framesOf('a')).toEqual([0, 1, 2, 3, 4, 666]);
+    await appendRaw(store(), 'flight-a', 'FrameResultSaved', {
+      ...aFrame(9),
+      updatedAt: aFrame(9).timestamp,
+    });
+    await settled();
+    expect(await framesOf('a')).toEqual([0, 1, 2, 3, 4, 9, 666]);
+    await expect(unpark({ ...options(), streamId: 'flight-a' })).rejects.toMatchObject({
+      code: 'projection.not-parked',
+    });
+  });
+
+  it('is left out for good when it is discarded, by rebuilds and time travel as well', async () => {
+    await create('a');
+    await save('a', 1);
+    const revision = await poison('a', 'unreadable');
+    await appendRaw(store(), 'flight-a', 'FrameResultSaved', {
+      ...aFrame(2),
+      updatedAt: aFrame(2).timestamp,
+    });
+    await settled();
+    const discard = { reason: 'written by a broken camera', by: 'the test' };
+    expect(await unpark({ ...options(), streamId: 'flight-a', discard })).toEqual({
+      streamId: 'flight-a',
+      folded: 1,
+    });
+    expect(await framesOf('a')).toEqual([1, 2]);
+    expect(await discardedEvents(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+      { streamId: 'flight-a', revision, reason: discard.reason, discardedBy: discard.by },
+    ]);
+    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toEqual([]);
+    const before = await tableHashes(database.url);
+    await rebuild(options());
+    expect(await tableHashes(database.url)).toEqual(before);
+    expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
+    const then = await waylog.database.getFlightById('a');
+    expect(then?.id).toBe('a');
+  });
+
+  it('is no difference to a verification while it is parked', async () => {
+    await create('a');
+    await poison('a');
+    await settled();
+    expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
+  });
+
+  it('is folded while flights are written, and nothing is lost between', async () => {
+    await create('a');
+    await poison('a');
+    await settled();
+    await mendTable();
+    // Events of the same flight come while it is taken up again, many times over.
+    const frames = Array.from({ length: 300 }, (_, n) => n);
+    const writing = (async () => {
+      for (const n of frames)
+        await appendRaw(store(), 'flight-a', 'FrameResultSaved', {
+          ...aFrame(n),
+          updatedAt: aFrame(n).timestamp,
+        });
+    })();
+    await unpark({ ...options(), streamId: 'flight-a' });
+    await writing;
+    await settled();
+    expect(await framesOf('a')).toEqual([...frames, 666]);
+    expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
+  });
+});

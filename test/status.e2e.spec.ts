@@ -1,0 +1,115 @@
+import { createServer, type Server } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { CheckpointWatch } from '#lib/projections';
+import { Alerts, type AlertMessage } from '../apps/server/src/operations/alerts.js';
+import { alertRules } from '../apps/server/src/operations/alert-rules.js';
+import { aFlight } from './support/samples.js';
+import { useServer } from './support/server.js';
+
+describe('health, statistics and alerts', () => {
+  const messages: AlertMessage[] = [];
+  let refusals = 0;
+  let hook: Server;
+  const env: Record<string, string> = { WAYLOG_ALERT_INTERVAL: '3600', WAYLOG_VERIFY_SHARE: '0' };
+  beforeAll(async () => {
+    hook = createServer((request, response) => {
+      let text = '';
+      request.on('data', (part: Buffer) => (text += part.toString()));
+      request.on('end', () => {
+        // The first attempt of each message fails.
+        if (refusals++ % 2 === 0) return response.writeHead(500).end();
+        messages.push(JSON.parse(text) as AlertMessage);
+        return response.end();
+      });
+    });
+    hook.listen(0, '127.0.0.1');
+    await once(hook, 'listening');
+    env['WAYLOG_ALERT_WEBHOOK'] = `http://127.0.0.1:${(hook.address() as AddressInfo).port}/`;
+  });
+  afterAll(() => hook.close());
+  const server = useServer(env);
+  const get = async (path: string) => (await server.call('GET', path)).body;
+
+  it('say how the system stands', async () => {
+    const { body } = await server.call('POST', '/v1/flights', aFlight('h', 1));
+    await server.app.get(CheckpointWatch).waitFor(String(body.position), 60_000);
+    expect(await get('/v1/admin/health')).toMatchObject({
+      status: 'healthy',
+      databaseConnected: true,
+      timescaledbAvailable: true,
+      connectionPoolStatus: { size: 50 },
+      replication: [],
+      stuckSeconds: 0,
+      firing: [],
+    });
+    expect(await get('/v1/admin/connections')).toMatchObject({ size: 50, invalid: 0 });
+  });
+
+  it('count and time commands and queries', async () => {
+    const before = await get('/v1/admin/performance');
+    await server.call('GET', '/v1/flights/h');
+    await server.call('GET', '/v1/flights/nobody');
+    await server.call('PATCH', '/v1/flights/h', { name: 'other' });
+    const after = await get('/v1/admin/performance');
+    expect(after.totalQueries - before.totalQueries).toBe(2);
+    expect(after.totalCommands - before.totalCommands).toBe(1);
+    expect(after.avgQueryTime).toBeGreaterThan(0);
+    expect(after.totalConnections).toBeGreaterThan(0);
+    // Where the database has pg_stat_statements it names statements, and elsewhere it says why not.
+    expect(after.slowestStatements.length > 0).toBe(after.slowestStatementsUnavailable === undefined);
+  });
+
+  it('give Prometheus every metric that the alert rules and the dashboard use', async () => {
+    const metrics = (await server.call('GET', '/metrics')).body as string;
+    const given = new Set([...metrics.matchAll(/^(\w+?)(?:\{.*)? /gm)].map(([, name]) => name));
+    for (const file of ['deploy/prometheus/waylog.rules.yml', 'deploy/grafana/waylog.json']) {
+      const used = new Set(readFileSync(file, 'utf8').match(/\bwaylog_\w+/g));
+      expect(used.size).toBeGreaterThan(5);
+      // A counter that has counted nothing has no sample yet, but stands in the metrics with its type.
+      for (const name of used) {
+        const isThere =
+          given.has(name) || metrics.includes(`# TYPE ${name.replace(/_(count|sum|bucket)$/, '')} `);
+        expect({ file, name, isThere }).toEqual({ file, name, isThere: true });
+      }
+    }
+  });
+
+  it('have a rule for Prometheus for every rule of the server', () => {
+    const rules = readFileSync('deploy/prometheus/waylog.rules.yml', 'utf8');
+    for (const { name } of alertRules) expect(rules).toContain(`- alert: Waylog${name}\n`);
+  });
+
+  it('fire, say what to do, and tell the webhook when they begin and cease', async () => {
+    const alerts = server.app.get(Alerts);
+    const names = async () =>
+      ((await get('/v1/admin/alerts')) as { name: string; state: string }[])
+        .filter(({ state }) => state === 'firing')
+        .map(({ name }) => name);
+    expect(await names()).toEqual([]);
+    await server.store.pool.query(
+      `insert into projection.integrity_findings (projection, key, position, rows_found, rows_expected, found_by)
+       values ('flights', 'h', '1', 1, 2, 'the test')`,
+    );
+    const changed = async (to: string[]) => {
+      while (JSON.stringify(await names()) !== JSON.stringify(to)) {
+        await new Promise(setImmediate);
+        await alerts.evaluate();
+      }
+    };
+    await changed(['IntegrityViolation']);
+    expect(await get('/v1/admin/health')).toMatchObject({
+      status: 'unhealthy',
+      firing: ['IntegrityViolation'],
+    });
+    await server.store.pool.query(`update projection.integrity_findings set gone_at = now()`);
+    await changed([]);
+    while (messages.length < 2) await new Promise(setImmediate);
+    expect(messages.map(({ alerts: [alert] }) => [alert?.name, alert?.state])).toEqual([
+      ['IntegrityViolation', 'firing'],
+      ['IntegrityViolation', 'ok'],
+    ]);
+    expect(messages[0]?.alerts[0]?.remedy).toContain('waylog verify --repair');
+  });
+});
