@@ -4,9 +4,10 @@ import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nes
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
-import { flightProjections, WaylogModule } from '#lib/flight';
+import { PostgresEventStore, type EventStore } from '#lib/event-store';
+import { flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
+import { createPool, Listener } from '#lib/platform';
 import type { Projection } from '#lib/projections';
-import { createPool } from '#lib/platform';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate, refuseOtherSchema } from '../../../migrations/index.js';
 
@@ -99,6 +100,26 @@ export async function withDatabase<T>(
   try {
     return await work({ pool, url });
   } finally {
+    await pool.end();
+  }
+}
+
+/** Runs `work` with the log of a database as it is; no projector runs. */
+export async function withStore<T>(url: string, work: (store: EventStore) => Promise<T>): Promise<T> {
+  const pool = createPool({
+    connectionString: url,
+    size: 4,
+    applicationName: 'waylog cli',
+    statementTimeoutMs: 0,
+    connectTimeoutMs: 5_000,
+  });
+  const listener = new Listener(url, 'waylog cli');
+  const store = new PostgresEventStore({ pool, listener, upcasters: flightUpcasters });
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+    await listener.close();
     await pool.end();
   }
 }

@@ -1,9 +1,11 @@
 import 'reflect-metadata';
 import { Command, Option } from 'commander';
 import { messageOf } from '#lib/platform';
+import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
 import { importCommand } from './commands/import.js';
+import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
 import { rebuildCommand } from './commands/rebuild.js';
@@ -43,6 +45,9 @@ for (const command of [
   parkedCommand(),
   rebuildCommand(),
   verifyCommand(),
+  backupCommand(),
+  restoreCommand(),
+  logCommand(),
   integrityCommand(),
   doctorCommand(),
 ]) {

@@ -29,3 +29,41 @@ export async function withProgress<T>(
     bar.stop();
   }
 }
+
+/**
+ * Runs work that goes through several steps, each under a bar of its own. Totals over a million are taken for bytes and
+ * shown as megabytes.
+ */
+export async function withSteps<T>(
+  work: (report: (step: string, done: number, total: number) => void) => Promise<T>,
+): Promise<T> {
+  let at: string | undefined;
+  let bar: cliProgress.SingleBar | undefined;
+  const inMegabytes = (bytes: number) => Number((bytes / 1e6).toFixed(1));
+  const report = (step: string, done: number, total: number) => {
+    const isBytes = total > 1e6;
+    const [value, end] = isBytes ? [inMegabytes(done), inMegabytes(total)] : [done, total];
+    if (step !== at || !bar) {
+      bar?.stop();
+      at = step;
+      bar = new cliProgress.SingleBar(
+        {
+          format: `${step.padEnd(18)} {bar} {value}/{total}${isBytes ? ' MB' : ''} · {duration_formatted}`,
+          stream: process.stderr,
+          noTTYOutput: true,
+          notTTYSchedule: 5_000,
+          hideCursor: true,
+        },
+        cliProgress.Presets.shades_classic,
+      );
+      bar.start(end, value);
+    } else {
+      bar.update(value);
+    }
+  };
+  try {
+    return await work(report);
+  } finally {
+    bar?.stop();
+  }
+}

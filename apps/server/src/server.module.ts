@@ -10,7 +10,9 @@ import { FlightsController } from './http/flights.controller.js';
 import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
+import { Backups } from './admin/backups.js';
 import { adminControllers, adminProviders } from './admin/index.js';
+import { Jobs } from './admin/jobs.js';
 import { CONFIG } from './config.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
 import { HealthController } from './operations/health.controller.js';
@@ -49,6 +51,7 @@ export class ServerModule {
         SchemaGate,
         { provide: ServerSessions, useValue: sessions },
         ...adminProviders,
+        { provide: Backups, inject: [Jobs], useFactory: (jobs: Jobs) => new Backups(jobs, config) },
         ScheduledWork,
         { provide: CONFIG, useValue: config },
         Observer,

@@ -36,6 +36,7 @@ export * from './route-chunks/delete-chunk.js';
 export * from './route-chunks/merge-chunk.js';
 export * from './route-chunks/save-chunk-state.js';
 export * from './transact.js';
+export { flightUpcasters } from './upcasters.js';
 export * from './waylog.module.js';
 export * from './waypoints/add-waypoint.js';
 export * from './waypoints/update-waypoint.js';

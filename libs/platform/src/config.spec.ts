@@ -20,6 +20,11 @@ describe('readConfig', () => {
     });
   });
 
+  it('knows a folder for backups only where one is named', () => {
+    expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '/backups' }).backupDir).toBe('/backups');
+    expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '' })).not.toHaveProperty('backupDir');
+  });
+
   it('names every bad variable together', () => {
     expect(() =>
       readConfig({ PORT: '70000', DATABASE_POOL_SIZE: 'many', WAYLOG_ROLES: 'cook', LOG_FORMAT: 'xml' }),

@@ -13,6 +13,8 @@ export interface Config {
   /** Commands that may wait before more are refused with 503. */
   readonly maxPendingCommands: number;
   readonly logFormat: 'pretty' | 'json';
+  /** Where backups go that are asked for by HTTP; without it they are refused. */
+  readonly backupDir?: string;
   /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
   readonly verifyShare: number;
   /** Where alerts are sent as they begin and cease to fire; empty for nowhere. */
@@ -32,6 +34,7 @@ export const variables = {
   PORT: 'the port to listen on, 0 for any free one (3000)',
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
+  WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
   WAYLOG_ALERT_WEBHOOK:
@@ -97,6 +100,7 @@ export function readConfig(env: Environment): Config {
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,
     databaseLimitBytes: number('WAYLOG_DATABASE_LIMIT_GB', 0, 0, 1_000_000) * 1_000_000_000,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
+    ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
   };
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');

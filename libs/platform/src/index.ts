@@ -1,5 +1,6 @@
 export * from './config.js';
 export * from './errors.js';
+export * from './installation.js';
 export * from './listener.js';
 export * from './pg-array.js';
 export * from './postgres.js';

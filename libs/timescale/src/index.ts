@@ -14,6 +14,7 @@ export {
 export { DatabaseError, type DatabaseErrorCode } from './local/database-error.js';
 export type { Source } from './local/choose.js';
 export type { Command } from './local/docker.js';
+export { serverTool, type ToolPlaces } from './local/server-tool.js';
 export type { StopMode } from './local/private-server.js';
 export type { Progress } from './local/progress.js';
 export {

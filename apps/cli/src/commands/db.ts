@@ -1,12 +1,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Command } from 'commander';
-import { databaseDown, databaseReset, databaseStatus, databaseUp, psqlCommand } from '#lib/timescale';
+import {
+  type Command as Program,
+  databaseDown,
+  databaseReset,
+  databaseStatus,
+  databaseUp,
+  psqlCommand,
+  toolCommand,
+} from '#lib/timescale';
 import { databaseOptions, print } from '../context.js';
 
 export function databaseCommand(): Command {
   const db = new Command('db')
-    .description('The TimescaleDB of this checkout: up, down, status, psql, reset.')
+    .description('The TimescaleDB of this checkout: up, down, status, psql, run, reset.')
     .addHelpText(
       'after',
       `
@@ -41,9 +49,24 @@ Where a database comes from, the first that applies:
     .argument('[args...]', 'given to psql, after --')
     .allowUnknownOption()
     .action(async (args: string[], _options, command: Command) => {
-      const { program, args: all, env } = await psqlCommand(databaseOptions(command), args);
-      const [code] = (await once(spawn(program, all, { stdio: 'inherit', env }), 'exit')) as [number | null];
-      process.exitCode = code ?? 1;
+      await run(await psqlCommand(databaseOptions(command), args));
+    });
+  db.command('run')
+    .description("run one of PostgreSQL's own programs against it: pg_basebackup, pg_dump, pg_isready, ...")
+    .argument('<program>')
+    .argument('[args...]', 'given to the program, after --')
+    .allowUnknownOption()
+    .addHelpText(
+      'after',
+      `
+The program is that of the server's own version, and finds host, port, user and password in its environment. With Docker
+it runs in the container: paths are the container's.
+
+Example: a base backup, to recover to a point in time (docs/how-to/recover-to-a-point-in-time.md)
+  waylog db run pg_basebackup -- --pgdata /backups/base --wal-method=stream --checkpoint=fast`,
+    )
+    .action(async (tool: string, args: string[], _options, command: Command) => {
+      await run(await toolCommand(databaseOptions(command), tool, args));
     });
   db.command('reset')
     .description('delete ALL data of the private or Docker database and start an empty one')
@@ -53,4 +76,9 @@ Where a database comes from, the first that applies:
       print(command, { url, source }, url);
     });
   return db;
+}
+
+async function run({ program, args, env }: Program): Promise<void> {
+  const [code] = (await once(spawn(program, args, { stdio: 'inherit', env }), 'exit')) as [number | null];
+  process.exitCode = code ?? 1;
 }

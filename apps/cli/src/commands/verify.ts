@@ -55,7 +55,8 @@ const isRepaired = ({ log, records, tables }: VerifyResult, repair: boolean): bo
 
 const SHOWN = 10;
 
-function linesOf({ events, position, log, records, tables }: VerifyResult, repair: boolean): string[] {
+/** What verifying found, for people. */
+export function linesOf({ events, position, log, records, tables }: VerifyResult, repair: boolean): string[] {
   return [
     ...log.map(
       ({ severity, code, streamId, detail }) =>

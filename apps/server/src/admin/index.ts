@@ -1,4 +1,5 @@
 import type { Provider, Type } from '@nestjs/common';
+import { BackupsController } from './backups.js';
 import { Jobs, JobsController } from './jobs.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
@@ -13,6 +14,7 @@ export const adminControllers: Type[] = [
   SchemaController,
   ProjectionsController,
   StatusController,
+  BackupsController,
 ];
 
 export const adminProviders: Provider[] = [Jobs, ServerMigrations];

@@ -34,9 +34,12 @@ const NOT_NEEDED = [
   'usr/lib/postgresql/17/lib/llvmjit_types.bc',
 ];
 
+/** The PostgreSQL that Debian's packages bring. */
+export const PRIVATE_MAJOR = 17;
+
 export const treeAt = (path: string): Tree => ({
   path,
-  bin: join(path, 'usr/lib/postgresql/17/bin'),
+  bin: join(path, `usr/lib/postgresql/${PRIVATE_MAJOR}/bin`),
   locales: join(path, 'usr/lib/locale'),
 });
 
@@ -61,6 +64,13 @@ export async function ensureTree(
     async () => (await newestTree(cache, user)) ?? (await build(cache, progress, signal)),
     { signal, onWait: (pid) => progress(`[db] waiting for process ${pid}, which is unpacking PostgreSQL`) },
   );
+}
+
+/** The unpacked server whose programs we may run ourselves, if there is one. Downloads nothing. */
+export async function cachedTree(env: NodeJS.ProcessEnv): Promise<Tree | undefined> {
+  const us: ServerUser = { name: 'we' };
+  const own = resolve(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'waylog');
+  return (await newestTree(own, us)) ?? (await newestTree(SYSTEM_CACHE, us));
 }
 
 /** The user's own, unless root runs the server as another user who cannot pass through root's home. */

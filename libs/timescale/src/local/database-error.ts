@@ -12,6 +12,8 @@ export type DatabaseErrorCode =
   /** The server was asked to start or to stop and did not. */
   | 'database.start'
   | 'database.stop'
+  /** None of PostgreSQL's programs at hand goes with the server. */
+  | 'database.tool'
   /** Another process holds the lock for too long. */
   | 'database.locked';
 

@@ -36,6 +36,7 @@ import { withLock } from './lock.js';
 import { runningPid } from './postmaster.js';
 import { deletePrivate, startPrivate, stopPrivate, type StopMode } from './private-server.js';
 import type { Progress } from './progress.js';
+import { libpqEnv } from './server-tool.js';
 
 export interface DatabaseOptions extends Instance {
   /** Usually `process.env`: DATABASE_URL, XDG_CACHE_HOME, PATH and what Docker reads. */
@@ -306,18 +307,4 @@ async function sizeOf(folder: string): Promise<number> {
       ),
     );
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-}
-
-/** A connection URL as the environment variables that PostgreSQL's programs read. */
-function libpqEnv(url: string): NodeJS.ProcessEnv {
-  const { hostname, port, username, password, pathname, searchParams } = new URL(url);
-  const sslmode = searchParams.get('sslmode');
-  return {
-    PGHOST: hostname,
-    PGPORT: port || '5432',
-    PGUSER: decodeURIComponent(username),
-    PGPASSWORD: decodeURIComponent(password),
-    PGDATABASE: decodeURIComponent(pathname.slice(1)),
-    ...(sslmode && { PGSSLMODE: sslmode }),
-  };
 }

@@ -1,0 +1,221 @@
+import { Command } from 'commander';
+import {
+  backUp,
+  listBackups,
+  restore,
+  verifyBackup,
+  type BackupManifest,
+  type Difference,
+  type FindTool,
+  type ListedBackup,
+} from '#lib/backup';
+import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { installation } from '#lib/platform';
+import { verify, type VerifyResult } from '#lib/projections';
+import { databaseUp, serverTool } from '#lib/timescale';
+import { databaseOptions, print, untilInterrupted, UsageError, withStore } from '../context.js';
+import { withSteps } from '../progress-bar.js';
+import { linesOf } from './verify.js';
+
+export function backupCommand(): Command {
+  const backup = new Command('backup')
+    .description(
+      'Back up the whole database while it is in use: a dump, and a manifest with counts and hashes.',
+    )
+    .option(
+      '--to <path>',
+      'a folder, for a name made of database and time, or a file ending with .dump; without it WAYLOG_BACKUP_DIR, or else the current folder',
+    )
+    .addHelpText(
+      'after',
+      `
+Two files come of it: NAME.dump (pg_dump, custom format, compressed) and NAME.dump.json (the manifest). They belong
+together; the manifest is written last, so a dump that has one is whole. Both hold all data: keep them from others.
+
+Examples
+  waylog backup --to /backups/                        back up into a folder
+  waylog backup list /backups                         what is there
+  waylog backup verify /backups/NAME.dump             restore it into a scratch database and compare every table
+  waylog restore /backups/NAME.dump --database NEW    restore it into a database that does not exist yet`,
+    )
+    .action(async ({ to }: { to?: string }, command: Command) => {
+      const { url } = await databaseUp(databaseOptions(command));
+      const done = await untilInterrupted((signal) =>
+        withSteps((onProgress) =>
+          backUp({
+            url,
+            to: to ?? (process.env['WAYLOG_BACKUP_DIR'] || '.'),
+            findTool: findTool(),
+            waylog: installation().version,
+            signal,
+            onProgress,
+          }),
+        ),
+      );
+      print(command, done, [`file        ${done.file}`, ...about(done.manifest)].join('\n'));
+    });
+
+  backup
+    .command('verify')
+    .description('Restore a backup into a scratch database, compare every table by hash, and drop it again.')
+    .argument('<file>', 'the dump; its manifest must lie beside it')
+    .option('--fold', 'also fold its log anew and compare that with its tables, as `waylog verify` does')
+    .addHelpText(
+      'after',
+      `
+The scratch database is made on the server of --database-url, or of this checkout, beside what is there, and needs as
+much space as the data. It is dropped afterwards, also after a failure or Ctrl-C.
+
+Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs from the manifest or from the fold.`,
+    )
+    .action(async (file: string, { fold }: { fold?: true }, command: Command) => {
+      const { url } = await databaseUp(databaseOptions(command));
+      let folded: VerifyResult | undefined;
+      const result = await untilInterrupted((signal) =>
+        withSteps((onProgress) =>
+          verifyBackup({
+            file,
+            url,
+            findTool: findTool(),
+            signal,
+            onProgress,
+            ...(fold && {
+              look: async (scratch: string) => {
+                folded = await foldOf(scratch, onProgress, signal);
+              },
+            }),
+          }),
+        ),
+      );
+      const bad = [
+        ...(result.differences.length > 0 ? ['NOT AS THE MANIFEST SAYS'] : []),
+        ...result.differences.map(differs),
+        ...(folded && !folded.isSound
+          ? ['NOT AS THE LOG SAYS, and it was so when it was backed up', ...linesOf(folded, false)]
+          : []),
+      ];
+      const good = [
+        `good: ${result.tables} tables are as the manifest says`,
+        ...(folded ? [`good: ${folded.tables.length} projections are what their log makes`] : []),
+        ...about(result.manifest),
+      ];
+      print(command, folded ? { ...result, folded } : result, (bad.length > 0 ? bad : good).join('\n'));
+      if (bad.length > 0) process.exitCode = 3;
+    });
+
+  backup
+    .command('list')
+    .description(
+      'List the backups in a folder, the newest first, and what is wrong with those that cannot be used.',
+    )
+    .argument('[folder]', 'without it WAYLOG_BACKUP_DIR, or else the current folder')
+    .action(async (folder: string | undefined, _options, command: Command) => {
+      const backups = await listBackups(folder ?? (process.env['WAYLOG_BACKUP_DIR'] || '.'));
+      print(command, { backups }, backups.map(line).join('\n') || 'no backups');
+    });
+  return backup;
+}
+
+export function restoreCommand(): Command {
+  return new Command('restore')
+    .description('Restore a backup into an empty database, and compare every table with its manifest.')
+    .argument('<file>', 'the dump; its manifest must lie beside it')
+    .option('--database <name>', 'the database to be, on the server of --database-url or of this checkout')
+    .option('--into <url>', 'the database to be, anywhere; a password may come from PGPASSWORD instead')
+    .addHelpText(
+      'after',
+      `
+The database is made; if it is there already, it must be empty. The dump's SHA-256 is checked first. Everything happens
+under a name of its own (waylog_restoring_...), and the database gets its name only when all tables are there and have
+the hashes that the manifest says. So after a failure, or a power cut, there is none that looks whole. It needs a role
+that may make databases and the extension (a superuser, or the owner of a managed server).
+
+Examples
+  waylog restore /backups/NAME.dump --database waylog_new
+  waylog restore /backups/NAME.dump --into postgres://admin@db.example/waylog
+
+Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back differs from the manifest.`,
+    )
+    .action(async (file: string, options: { database?: string; into?: string }, command: Command) => {
+      const into = await target(options, command);
+      const result = await untilInterrupted((signal) =>
+        withSteps((onProgress) => restore({ file, into, findTool: findTool(), signal, onProgress })),
+      );
+      print(
+        command,
+        result,
+        result.differences.length === 0
+          ? [
+              `restored    ${result.database}`,
+              ...about(result.manifest),
+              `compared    ${result.tables} tables, all as the manifest says`,
+            ].join('\n')
+          : [
+              'NOT RESTORED: what came back is not what the manifest says',
+              ...result.differences.map(differs),
+            ].join('\n'),
+      );
+      if (result.differences.length > 0) process.exitCode = 3;
+    });
+}
+
+async function target(
+  { database, into }: { database?: string; into?: string },
+  command: Command,
+): Promise<string> {
+  if ((database === undefined) === (into === undefined)) {
+    throw new UsageError('Say where to: --database NAME on the server at hand, or --into URL. One of them.');
+  }
+  if (into !== undefined) {
+    if (!/^postgres(ql)?:\/\/[^/]+\/[^/?]+/.test(into)) {
+      throw new UsageError(
+        '--into takes postgres://user@host:port/database, with the name of the database to be.',
+      );
+    }
+    return into;
+  }
+  const { url } = await databaseUp(databaseOptions(command));
+  return Object.assign(new URL(url), { pathname: `/${encodeURIComponent(database ?? '')}` }).href;
+}
+
+/** Folds the log of a restored database beside its tables and compares them. */
+function foldOf(
+  connectionString: string,
+  onProgress: (step: string, done: number, total: number) => void,
+  signal: AbortSignal,
+): Promise<VerifyResult> {
+  return withStore(connectionString, (store) =>
+    verify({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections,
+      store,
+      connectionString,
+      by: 'backup verify',
+      signal,
+      onProgress: (done, total) => onProgress('folding the log', done, total),
+    }),
+  );
+}
+
+function findTool(): FindTool {
+  const places = { root: installation().root, env: process.env };
+  return (url, tool, args) => serverTool(url, tool, args, places);
+}
+
+const about = (manifest: BackupManifest): string[] => [
+  `taken       ${manifest.createdAt} of ${manifest.database}, by Waylog ${manifest.waylog}`,
+  `size        ${(manifest.dump.bytes / 1e6).toFixed(1)} MB, SHA-256 ${manifest.dump.sha256}`,
+  `log         ${manifest.log.events} events of ${manifest.log.streams} streams, up to position ${manifest.log.position}`,
+  `tables      ${Object.keys(manifest.tables).length}`,
+  `server      PostgreSQL ${manifest.postgresql}, TimescaleDB ${manifest.timescaledb} (${manifest.edition})`,
+];
+
+const differs = ({ table, expected, restored }: Difference): string => {
+  const say = (what: Difference['expected']) => (what ? `${what.rows} rows, hash ${what.hash}` : 'not there');
+  return `${table.padEnd(28)} expected ${say(expected)} · restored ${say(restored)}`;
+};
+
+const line = ({ file, manifest, problem }: ListedBackup): string =>
+  manifest
+    ? `${manifest.createdAt}  ${(manifest.dump.bytes / 1e6).toFixed(1).padStart(9)} MB  ${String(manifest.log.events).padStart(9)} events  ${file}`
+    : `UNUSABLE  ${file}: ${problem ?? ''}`;

@@ -1,0 +1,94 @@
+import { Controller, Get, Post } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { IsString } from 'class-validator';
+import { backUp, BackupManifest, listBackups, type ListedBackup } from '#lib/backup';
+import { conflict, installation, Nested, Optional, type Config } from '#lib/platform';
+import { serverTool } from '#lib/timescale';
+import { Answers } from '../http/answer.js';
+import { Job, type Jobs } from './jobs.js';
+
+/** A backup in the server's folder. */
+export class BackupInfo implements ListedBackup {
+  /** The path of the dump, on the server's machine. */
+  @IsString() readonly file!: string;
+  /** Absent when the backup cannot be used. */
+  @Optional() @Nested(() => BackupManifest) readonly manifest?: BackupManifest;
+  /** Why it cannot be used. */
+  @Optional() @IsString() readonly problem?: string;
+}
+
+/** Backups into the folder WAYLOG_BACKUP_DIR, one at a time. */
+export class Backups {
+  #running: string | undefined;
+
+  constructor(
+    private readonly jobs: Jobs,
+    private readonly config: Pick<Config, 'databaseUrl' | 'backupDir'>,
+  ) {}
+
+  /** Throws `backup.no-folder-configured`, and `backup.running` while another one runs. */
+  start(): Job {
+    const to = this.#folder();
+    if (this.#running !== undefined) {
+      throw conflict(
+        'backup.running',
+        `Job ${this.#running} is making a backup now. Wait for it, or cancel it.`,
+        { jobId: this.#running },
+      );
+    }
+    const { root, version } = installation();
+    const job = this.jobs.start('backup', async (control) => {
+      try {
+        const { file, manifest } = await backUp({
+          url: this.config.databaseUrl,
+          to,
+          waylog: version,
+          findTool: (url, tool, args) => serverTool(url, tool, args, { root, env: process.env }),
+          signal: control.signal,
+          // The dump is compressed and the total is not: more than this is not known before the end.
+          onProgress: (step, bytes, total) => control.report(step, Math.min(bytes / total, 1)),
+        });
+        return { file, manifest };
+      } finally {
+        this.#running = undefined;
+      }
+    });
+    this.#running = job.jobId;
+    return job;
+  }
+
+  /** The newest first. Throws `backup.no-folder-configured`, and `backup.no-folder` when it cannot be read. */
+  list(): Promise<BackupInfo[]> {
+    return listBackups(this.#folder());
+  }
+
+  #folder(): string {
+    const { backupDir } = this.config;
+    // With a slash a folder that does not exist is not taken for the name of a file.
+    if (backupDir !== undefined) return `${backupDir.replace(/\/+$/, '')}/`;
+    throw conflict(
+      'backup.no-folder-configured',
+      'This server has no folder for backups: WAYLOG_BACKUP_DIR is not set. Set it to a folder that the server may write ' +
+        'to and start it again, or run `waylog backup --to FOLDER` where you are.',
+    );
+  }
+}
+
+@ApiTags('admin')
+@Controller('v1/admin/backups')
+export class BackupsController {
+  constructor(private readonly backups: Backups) {}
+
+  /** Starts a backup; the job's result is the backup. */
+  @Post()
+  @Answers(202, Job)
+  start() {
+    return this.backups.start();
+  }
+
+  @Get()
+  @Answers(200, [BackupInfo])
+  list() {
+    return this.backups.list();
+  }
+}

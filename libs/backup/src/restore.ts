@@ -1,0 +1,306 @@
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import pg from 'pg';
+import { conflict, WaylogError } from '#lib/platform';
+import { hashAll } from './back-up.js';
+import { measure, Meter } from './files.js';
+import { readManifest, type BackupManifest } from './manifest.js';
+import { quoted, tablesOf, withDatabaseName, withSession } from './session.js';
+import { runTool, type FindTool } from './tool.js';
+
+interface Options {
+  /** The dump; its manifest lies beside it. */
+  readonly file: string;
+  readonly findTool: FindTool;
+  readonly signal?: AbortSignal;
+  /** Told what is going on. */
+  readonly onProgress?: (step: string, bytes: number, total: number) => void;
+}
+
+export interface RestoreOptions extends Options {
+  /** The database to be: it is made, or it is there and empty. */
+  readonly into: string;
+}
+
+export interface VerifyOptions extends Options {
+  /** Any database of the server to try it on. */
+  readonly url: string;
+  /** Looks further into the restored database, before it is dropped. */
+  readonly look?: (url: string) => Promise<void>;
+}
+
+/** A table that is not what the manifest says. */
+export interface Difference {
+  readonly table: string;
+  /** undefined: the table is not in the backup. */
+  readonly expected?: { readonly rows: number; readonly hash: string };
+  /** undefined: the table was not restored. */
+  readonly restored?: { readonly rows: number; readonly hash: string };
+}
+
+export interface RestoreResult {
+  readonly database: string;
+  readonly manifest: BackupManifest;
+  /** How many tables were compared by hash. */
+  readonly tables: number;
+  readonly differences: readonly Difference[];
+}
+
+/**
+ * Restores a backup into an empty database, and compares every table with the manifest. All happens in a database with a
+ * name of its own, which takes the target's name only when everything is there and is the same: whatever goes wrong, and
+ * also a kill, there is never a half-restored database under the name that was asked for.
+ *
+ * With differences, nothing is left under that name either.
+ *
+ * @throws WaylogError `restore.not-empty`, `restore.in-use`, `restore.unsuitable`, `backup.damaged`, `backup.tool-failed`,
+ *   and what `readManifest` throws
+ */
+export async function restore(options: RestoreOptions): Promise<RestoreResult> {
+  const { into, signal } = options;
+  const database = decodeURIComponent(new URL(into).pathname.slice(1));
+  const existing = await emptyDatabase(into, database, signal);
+  const { manifest, dump } = await wholeBackup(options);
+  await suits(into, manifest, signal);
+  return inScratch(options, into, 'restoring', { manifest, dump }, async (result, scratch, admin) => {
+    if (result.differences.length > 0) return { result: { ...result, database }, keep: false };
+    await withSession(withDatabaseName(into, scratch), signal, (client) => client.query('analyze'));
+    signal?.throwIfAborted();
+    if (existing) {
+      await admin.query(`alter database ${quoted(scratch)} owner to ${quoted(existing.owner)}`);
+      // Fails when somebody has connected meanwhile; and what they may have written there was not ours to drop.
+      await emptyDatabase(into, database, undefined);
+      await admin.query(`drop database ${quoted(database)}`);
+    }
+    await admin.query(`comment on database ${quoted(scratch)} is null`);
+    await admin.query(`alter database ${quoted(scratch)} rename to ${quoted(database)}`);
+    return { result: { ...result, database }, keep: true };
+  });
+}
+
+/**
+ * Finds out whether a backup can be restored: restores it into a scratch database on a server and compares every table with
+ * the manifest. The scratch database is dropped in every case.
+ */
+export async function verifyBackup(options: VerifyOptions): Promise<RestoreResult> {
+  const backup = await wholeBackup(options);
+  await suits(options.url, backup.manifest, options.signal);
+  return inScratch(options, options.url, 'scratch', backup, async (result, scratch) => {
+    if (result.differences.length === 0) await options.look?.(withDatabaseName(options.url, scratch));
+    return { result, keep: false };
+  });
+}
+
+/** The manifest of a backup whose dump has been read to its end and is the very file that was written. */
+async function wholeBackup({ file, signal, onProgress }: Options) {
+  const { manifest, dump } = await readManifest(file);
+  const { bytes, sha256 } = manifest.dump;
+  const found = await measure(dump, signal, (done) => onProgress?.('checking the file', done, bytes));
+  if (found.bytes !== bytes || found.sha256 !== sha256) {
+    throw new WaylogError(
+      'backup.damaged',
+      'invalid',
+      `${dump} is not the file that was backed up: ` +
+        (found.bytes === bytes
+          ? `its SHA-256 is ${found.sha256}, the manifest says ${sha256}.`
+          : `it has ${found.bytes} bytes, the manifest says ${bytes}.`) +
+        ` It was damaged or cut off on its way. Take another copy, or another backup. Nothing was restored.`,
+      { expected: { bytes, sha256 }, found },
+    );
+  }
+  return { manifest, dump };
+}
+
+/** Throws when the server cannot hold what is in the backup as it was. */
+async function suits(url: string, manifest: BackupManifest, signal?: AbortSignal): Promise<void> {
+  const unsuited = await withSession(maintenance(url), signal, async (client) => {
+    const { rows } = await client.query<{
+      version: number;
+      available: string[];
+      license: string | null;
+      missing: string[];
+    }>(
+      `select current_setting('server_version_num')::int / 10000 as version,
+              array(select version from pg_available_extension_versions where name = 'timescaledb' order by 1) as available,
+              current_setting('timescaledb.license', true) as license,
+              array(select name from unnest($1::text[]) as name where name not in (select rolname from pg_roles)) as missing`,
+      [manifest.roles],
+    );
+    const [server] = rows;
+    if (!server) return 'it does not answer';
+    const major = Number(manifest.postgresql.split('.')[0]);
+    if (server.version < major) {
+      return `it is PostgreSQL ${server.version}, and the backup is of ${manifest.postgresql}. Use a server of version ${major} or newer`;
+    }
+    if (!server.available.includes(manifest.timescaledb)) {
+      return (
+        `the backup needs TimescaleDB ${manifest.timescaledb} and it carries ${server.available.slice(-5).join(', ') || 'none'}. ` +
+        `Install that version beside, restore, and then update with \`alter extension timescaledb update\``
+      );
+    }
+    if (manifest.edition === 'timescale' && server.license === 'apache') {
+      return `it is of the Apache edition of TimescaleDB and the backup of the Timescale (Community) edition, whose compressed chunks and policies the other cannot hold`;
+    }
+    if (server.missing.length > 0) {
+      return `it lacks roles that have rights in the backup. Make them first: ${server.missing.map((role) => `create role ${quoted(role)};`).join(' ')}`;
+    }
+    return undefined;
+  });
+  if (unsuited) {
+    throw new WaylogError(
+      'restore.unsuitable',
+      'conflict',
+      `The backup cannot be restored on this server: ${unsuited}.`,
+    );
+  }
+}
+
+/** undefined when there is no such database. Throws unless it is empty and nobody is connected to it. */
+async function emptyDatabase(
+  url: string,
+  database: string,
+  signal: AbortSignal | undefined,
+): Promise<{ owner: string } | undefined> {
+  const found = await withSession(maintenance(url), signal, async (client) => {
+    const { rows } = await client.query<{ owner: string; settings: number; connections: number }>(
+      `select pg_get_userbyid(d.datdba) as owner,
+              (select count(*)::int from pg_db_role_setting s where s.setdatabase = d.oid) as settings,
+              (select count(*)::int from pg_stat_activity a where a.datid = d.oid and a.backend_type = 'client backend') as connections
+         from pg_database d where d.datname = $1`,
+      [database],
+    );
+    return rows[0];
+  });
+  if (!found) return undefined;
+  const things = await withSession(url, signal, async (client) => {
+    const { rows } = await client.query<{ name: string; total: number }>(`
+      select name, count(*) over ()::int as total
+        from (select format('%s %I.%I', case when c.relkind in ('r', 'p') then 'table' else 'relation' end, n.nspname, c.relname) as name,
+                     'pg_class'::regclass as class, c.oid, n.nspname
+                from pg_class c join pg_namespace n on n.oid = c.relnamespace
+               where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+              union all
+              select format('function %I.%I', n.nspname, p.proname), 'pg_proc'::regclass, p.oid, n.nspname
+                from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+              union all
+              select format('schema %I', nspname), 'pg_namespace'::regclass, oid, nspname from pg_namespace where nspname <> 'public') things
+       where nspname !~ '^(pg_|_?timescaledb_)' and nspname <> 'information_schema'
+         and not exists (select from pg_depend d where d.classid = things.class and d.objid = things.oid and d.deptype = 'e')
+       order by name like 'table %' desc, name limit 5`);
+    return rows;
+  });
+  const [first] = things;
+  if (first) {
+    throw conflict(
+      'restore.not-empty',
+      `Database ${database} is not empty: it has ${things.map(({ name }) => name).join(', ')}` +
+        `${first.total > things.length ? ` and ${first.total - things.length} more things` : ''}. ` +
+        `A restore never writes over anything. Name a database that does not exist yet, or drop this one first.`,
+      { database, things: first.total },
+    );
+  }
+  if (found.connections > 0) {
+    throw conflict(
+      'restore.in-use',
+      `Database ${database} is empty, but ${found.connections} sessions are connected to it. End them, or name another database.`,
+      { database },
+    );
+  }
+  if (found.settings > 0) {
+    throw conflict(
+      'restore.has-settings',
+      `Database ${database} is empty, but has settings of its own (\\drds in psql), which the restored one would not have. ` +
+        `Name a database that does not exist yet, and make the settings there afterwards.`,
+      { database },
+    );
+  }
+  return found;
+}
+
+const maintenance = (url: string): string => withDatabaseName(url, 'postgres');
+
+/**
+ * Restores into a database with a name of its own, compares, and hands it to `use`, which says whether it is kept (under
+ * the name that it has by then). In every other case it is dropped.
+ */
+async function inScratch(
+  { findTool, signal, onProgress }: Options,
+  server: string,
+  purpose: 'restoring' | 'scratch',
+  { manifest, dump }: { manifest: BackupManifest; dump: string },
+  use: (
+    result: RestoreResult,
+    scratch: string,
+    admin: pg.Client,
+  ) => Promise<{ result: RestoreResult; keep: boolean }>,
+): Promise<RestoreResult> {
+  const scratch = `waylog_${purpose}_${randomBytes(5).toString('hex')}`;
+  const url = withDatabaseName(server, scratch);
+  // Not ended by the signal: it has to clean up.
+  return withSession(maintenance(server), undefined, async (admin) => {
+    signal?.throwIfAborted();
+    await admin.query(`create database ${quoted(scratch)} template template0 encoding 'UTF8'`);
+    let kept = false;
+    try {
+      // For whoever finds it after a kill: what it is, and that it may go.
+      const what = `Made by waylog at ${new Date().toISOString()} from ${dump}. Drop it when no waylog works on it any more.`;
+      await admin.query(`comment on database ${quoted(scratch)} is ${pg.escapeLiteral(what)}`);
+      await fill();
+      const result = await compare();
+      await withSession(url, signal, (client) => client.query('select timescaledb_post_restore()'));
+      const { result: used, keep } = await use(result, scratch, admin);
+      kept = keep;
+      return used;
+    } finally {
+      if (!kept) await admin.query(`drop database if exists ${quoted(scratch)} with (force)`);
+    }
+  });
+
+  async function fill(): Promise<void> {
+    // The version has been checked to be one of the server's own list.
+    await withSession(url, signal, (client) =>
+      client.query(`create extension timescaledb version ${quoted(manifest.timescaledb)}`),
+    );
+    await withSession(url, signal, (client) => client.query('select timescaledb_pre_restore()'));
+    // Not --jobs: a parallel restore does not bring back TimescaleDB's catalog correctly. Not --single-transaction: with
+    // many chunks it runs out of locks, and there is nothing to roll back that is not dropped anyway.
+    const args = ['--exit-on-error', '--no-owner', '--no-password', `--dbname=${scratch}`];
+    const command = await findTool(url, 'pg_restore', args);
+    const meter = new Meter((bytes) => onProgress?.('restoring', bytes, manifest.dump.bytes));
+    const input = createReadStream(dump, { highWaterMark: 1 << 20 });
+    input.on('error', (error) => meter.destroy(error));
+    await runTool(command, { input: input.pipe(meter) }, signal);
+  }
+
+  /**
+   * Before `timescaledb_post_restore()`, in a session that is past it: from there on a policy of the restored database may
+   * drop what it finds too old, and the comparison would find that missing.
+   */
+  async function compare(): Promise<RestoreResult> {
+    return withSession(
+      url,
+      signal,
+      async (client) => {
+        const found = await tablesOf(client);
+        const names = [...new Set([...Object.keys(manifest.tables), ...found])];
+        const differences: Difference[] = [];
+        for (const [i, table] of names.entries()) {
+          onProgress?.('comparing', i, names.length);
+          const expected = manifest.tables[table];
+          const restored = found.includes(table) ? (await hashAll(client, [table]))[table] : undefined;
+          if (expected?.rows === restored?.rows && expected?.hash === restored?.hash) continue;
+          differences.push({ table, ...(expected && { expected }), ...(restored && { restored }) });
+        }
+        if (manifest.log.hash !== manifest.tables['log.events']?.hash && differences.length === 0) {
+          differences.push({
+            table: 'log.events',
+            expected: { rows: manifest.log.events, hash: manifest.log.hash },
+            ...(manifest.tables['log.events'] && { restored: manifest.tables['log.events'] }),
+          });
+        }
+        return { database: scratch, manifest, tables: names.length, differences };
+      },
+      '-c timescaledb.restoring=off',
+    );
+  }
+}

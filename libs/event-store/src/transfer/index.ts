@@ -1,0 +1,10 @@
+export { exportLog, type ExportOptions } from './export-log.js';
+export type { LogFileFooter, LogFileHeader } from './format.js';
+export {
+  checkLogFile,
+  importLog,
+  type ImportConflict,
+  type ImportOptions,
+  type ImportResult,
+} from './import-log.js';
+export { compressLines } from './lines.js';

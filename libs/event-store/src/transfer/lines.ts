@@ -1,0 +1,92 @@
+import { createReadStream } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
+import { compress, init } from '@bokuweb/zstd-wasm';
+import { Decompress } from 'fzstd';
+import { messageOf } from '#lib/platform';
+import { damaged } from './format.js';
+
+/** A block of lines becomes a frame of its own: a file of frames is a zstd file, and memory stays constant. */
+const BLOCK_BYTES = 1 << 20;
+const LEVEL = 3;
+/** An event of 16 KiB a field is far below; a file without newlines must not fill the memory. */
+const MAX_LINE = 64 << 20;
+const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+
+let ready: Promise<void> | undefined;
+
+/** Lines as zstd, block by block. */
+export async function* compressLines(lines: AsyncIterable<string>): AsyncGenerator<Buffer> {
+  await (ready ??= init());
+  let block: Buffer[] = [];
+  let bytes = 0;
+  const frame = () => {
+    const compressed = Buffer.from(compress(Buffer.concat(block), LEVEL));
+    [block, bytes] = [[], 0];
+    return compressed;
+  };
+  for await (const line of lines) {
+    const data = Buffer.from(`${line}\n`);
+    block.push(data);
+    bytes += data.length;
+    if (bytes >= BLOCK_BYTES) yield frame();
+  }
+  if (bytes > 0) yield frame();
+}
+
+/** A line with its number, from 1. */
+export interface Line {
+  readonly number: number;
+  readonly text: string;
+}
+
+/**
+ * The lines of a file, zstd-compressed by whomever, or plain. A last line without its newline is not whole.
+ *
+ * @throws WaylogError `log-file.damaged` where the file ends in the middle, or is no zstd after all
+ */
+export async function* linesOf(path: string, onBytes: (bytes: number) => void): AsyncGenerator<Line> {
+  const utf8 = new StringDecoder('utf8');
+  let number = 0;
+  let rest = '';
+  for await (const data of plainBytes(path, onBytes, () => number + 1)) {
+    const parts = (rest + utf8.write(data)).split('\n');
+    rest = parts.pop() ?? '';
+    for (const text of parts) yield { number: ++number, text };
+    if (rest.length > MAX_LINE) throw damaged(number + 1, 'has no end: this is no exported log');
+  }
+  if (rest !== '') throw damaged(number + 1, 'is cut off: the file ends in the middle of it');
+}
+
+async function* plainBytes(
+  path: string,
+  onBytes: (bytes: number) => void,
+  line: () => number,
+): AsyncGenerator<Buffer> {
+  let read = 0;
+  let decoder: Decompress | undefined;
+  let pieces: Buffer[] = [];
+  const decode = (data: Uint8Array, isLast: boolean) => {
+    try {
+      decoder?.push(data, isLast);
+    } catch (error) {
+      const what = isLast
+        ? 'is where the compressed file ends, in the middle'
+        : 'or one soon after is damaged';
+      throw damaged(line(), `${what} (zstd: ${messageOf(error)})`, error);
+    }
+    const decoded = pieces;
+    pieces = [];
+    return decoded;
+  };
+  for await (const data of createReadStream(path) as AsyncIterable<Buffer>) {
+    if (read === 0 && data.subarray(0, 4).equals(ZSTD_MAGIC)) {
+      // The decoder uses its buffer again, so what it hands out is copied.
+      decoder = new Decompress((piece) => pieces.push(Buffer.from(piece)));
+    }
+    read += data.length;
+    onBytes(read);
+    if (decoder) yield* decode(data, false);
+    else yield data;
+  }
+  if (decoder) yield* decode(new Uint8Array(0), true);
+}

@@ -1,0 +1,278 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SaveFrameResult } from '#lib/flight';
+import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { useServer } from './support/server.js';
+import { startWaylog } from './support/waylog.js';
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The command line, as `npm test` has built it. */
+const waylog = (databaseUrl: string, ...args: string[]): Promise<Ended> =>
+  new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      ['dist/apps/cli/src/main.js', '--database-url', databaseUrl, ...args],
+      (error, stdout, stderr) => {
+        resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
+      },
+    );
+  });
+
+describe('backups over HTTP', () => {
+  const folder = join(tmpdir(), `waylog-backups-${process.pid}`);
+  const server = useServer({ WAYLOG_BACKUP_DIR: folder });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  const ended = async (jobId: string) => {
+    for (;;) {
+      const { body } = await server.call('GET', `/v1/admin/jobs/${jobId}`);
+      if (body.state !== 'running') return body;
+      await sleep(20);
+    }
+  };
+
+  it('fail with the reason while the folder is not there', async () => {
+    const { status, body } = await server.call('POST', '/v1/admin/backups');
+    expect(status).toBe(202);
+    expect(await ended(String(body.jobId))).toMatchObject({
+      state: 'failed',
+      errorMessage: expect.stringContaining('could not be written'),
+    });
+    expect(await server.call('GET', '/v1/admin/backups')).toMatchObject({
+      status: 404,
+      body: { code: 'backup.no-folder' },
+    });
+  });
+
+  it('are made as a job and listed', async () => {
+    await mkdir(folder);
+    await server.call('POST', '/v1/flights', aFlight('kept', 3));
+    const { body: started } = await server.call('POST', '/v1/admin/backups');
+    expect(await server.call('POST', '/v1/admin/backups')).toMatchObject({
+      status: 409,
+      body: { code: 'backup.running' },
+    });
+    const job = await ended(String(started.jobId));
+    expect(job).toMatchObject({ kind: 'backup', state: 'done' });
+    const { status, body } = await server.call('GET', '/v1/admin/backups');
+    expect(status).toBe(200);
+    expect(body).toEqual([job.result]);
+    expect(body[0].manifest.log).toMatchObject({ streams: 1, events: 6 });
+  });
+});
+
+describe('backups over HTTP without a folder', () => {
+  const server = useServer();
+
+  it('are refused with what to do', async () => {
+    for (const method of ['GET', 'POST']) {
+      expect(await server.call(method, '/v1/admin/backups')).toMatchObject({
+        status: 409,
+        body: {
+          code: 'backup.no-folder-configured',
+          detail: expect.stringContaining('WAYLOG_BACKUP_DIR'),
+        },
+      });
+    }
+  });
+});
+
+describe('the command line', () => {
+  let folder: string;
+  let database: TestDatabase;
+  let other: TestDatabase;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'waylog-cli-'));
+    [database, other] = [await testDatabase(), await testDatabase()];
+    expect((await waylog(database.url, 'simulate', '--frames', '30', '--id', 'one')).code).toBe(0);
+    expect((await waylog(database.url, 'simulate', '--frames', '30', '--id', 'two')).code).toBe(0);
+    // Also waits until the tables have it all.
+    expect((await waylog(database.url, 'verify')).code).toBe(0);
+  });
+  afterAll(async () => {
+    await Promise.all([database.drop(), other.drop()]);
+    await rm(folder, { recursive: true });
+  });
+  const scratches = async () => {
+    const { rows } = await database.pool.query(
+      `select from pg_database where shobj_description(oid, 'pg_database') like '%' || $1 || '%'`,
+      [folder],
+    );
+    return rows.length;
+  };
+
+  it('backs up, lists, verifies and restores, and says so by exit codes', async () => {
+    const made = await waylog(database.url, '--json', 'backup', '--to', folder);
+    const { file, manifest } = JSON.parse(made.stdout) as {
+      file: string;
+      manifest: { dump: { sha256: string } };
+    };
+    expect(made.stdout + made.stderr).not.toContain(new URL(database.url).password);
+    expect((await waylog(database.url, 'backup', 'list', folder)).stdout).toContain(file);
+    expect(await waylog(database.url, 'backup', 'verify', file)).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^good: \d+ tables/),
+    });
+    expect(await waylog(database.url, 'backup', 'verify', '--fold', file)).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/good: \d+ projections are what their log makes/),
+    });
+
+    const name = `waylog_test_cli_${process.pid}`;
+    try {
+      const restored = await waylog(database.url, 'restore', file, '--database', name);
+      expect(restored).toMatchObject({ code: 0, stdout: expect.stringContaining(`restored    ${name}`) });
+      const url = Object.assign(new URL(testServerUrl()), { pathname: `/${name}` }).href;
+      // Folds the log again beside the tables: they are one and the same after the restore, too.
+      expect((await waylog(url, 'verify')).code).toBe(0);
+      expect(await waylog(database.url, 'restore', file, '--database', name)).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('is not empty'),
+      });
+    } finally {
+      await database.pool.query(`drop database if exists ${name} with (force)`);
+    }
+    expect((await waylog(database.url, 'restore', file)).code).toBe(2);
+
+    await writeFile(
+      `${file}.json`,
+      JSON.stringify(manifest).replace(/"log\.events":\{"rows":\d+/, '"log.events":{"rows":7'),
+    );
+    expect(await waylog(database.url, 'backup', 'verify', file)).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining('log.events'),
+    });
+    expect(await scratches()).toBe(0);
+  });
+
+  it('finds by --fold that a table was wrong already when it was backed up', async () => {
+    const wrong = await testDatabase();
+    try {
+      expect((await waylog(wrong.url, 'simulate', '--frames', '10')).code).toBe(0);
+      expect((await waylog(wrong.url, 'verify')).code).toBe(0);
+      await wrong.pool.query(`update flight.waypoints set altitude = altitude + 1`);
+      const made = await waylog(wrong.url, '--json', 'backup', '--to', join(folder, 'wrong.dump'));
+      const { file } = JSON.parse(made.stdout) as { file: string };
+      expect((await waylog(wrong.url, 'backup', 'verify', file)).code).toBe(0);
+      expect(await waylog(wrong.url, 'backup', 'verify', '--fold', file)).toMatchObject({
+        code: 3,
+        stdout: expect.stringMatching(/NOT AS THE LOG SAYS[^]*\nwaypoints .*DIFFERENT/),
+      });
+    } finally {
+      await wrong.drop();
+    }
+  });
+
+  it('drops the scratch database when it is stopped in the middle', async () => {
+    const made = await waylog(database.url, '--json', 'backup', '--to', join(folder, 'stopped.dump'));
+    const { file } = JSON.parse(made.stdout) as { file: string };
+    const child = spawn(process.execPath, [
+      ...['dist/apps/cli/src/main.js', '--database-url', database.url, 'backup', 'verify', file],
+    ]);
+    const gone = once(child, 'exit') as Promise<[number | null]>;
+    // Ctrl-C as soon as the scratch database is there.
+    while ((await scratches()) === 0) await sleep(5);
+    child.kill('SIGINT');
+    const [code] = await gone;
+    expect(code).toBe(1);
+    expect(await scratches()).toBe(0);
+  });
+
+  it('moves a flight to another database, whose tables then have it', async () => {
+    const file = join(folder, 'one.ndjson.zst');
+    expect(await waylog(database.url, 'log', 'export', '--flight', 'one', '--to', file)).toMatchObject({
+      code: 0,
+    });
+    const imported = await waylog(other.url, '--json', 'log', 'import', file);
+    expect(imported).toMatchObject({ code: 0 });
+    const { recorded } = JSON.parse(imported.stdout) as { recorded: number };
+    expect(recorded).toBeGreaterThan(30);
+    const frames = `select row_to_json(f)::text as row from flight.frame_results f where flight_id = 'one' order by frame_id`;
+    const columns = async ({ pool }: TestDatabase) =>
+      (await pool.query<{ row: string }>(frames)).rows.map(({ row }) => ({
+        ...JSON.parse(row),
+        updated_at: '',
+      }));
+    expect(await columns(other)).toEqual(await columns(database));
+    expect(await columns(other)).not.toEqual([]);
+    expect(JSON.parse((await waylog(other.url, '--json', 'log', 'import', file)).stdout)).toMatchObject({
+      recorded: 0,
+      already: recorded,
+    });
+
+    expect((await waylog(other.url, 'log', 'export', '--flight', 'nobody', '--to', `${file}.x`)).code).toBe(
+      1,
+    );
+    expect(await readdir(folder)).not.toContain('one.ndjson.zst.x');
+    const bytes = await readFile(file);
+    await writeFile(file, bytes.subarray(0, bytes.length - 30));
+    expect(await waylog(other.url, 'log', 'import', file)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/Line \d+ of the file/),
+    });
+  });
+
+  it('exports the whole log to standard output', async () => {
+    const file = join(folder, 'all.ndjson.zst');
+    const script = `"$0" dist/apps/cli/src/main.js --database-url "$1" log export > "$2"`;
+    const child = spawn('sh', ['-c', script, process.execPath, database.url, file]);
+    expect(await once(child, 'exit')).toEqual([0, null]);
+    const target = await testDatabase();
+    try {
+      expect((await waylog(target.url, 'log', 'import', file)).code).toBe(0);
+      const streams = `select stream_id, revision, id, type, data::text from log.events join log.streams using (stream_key) order by 1, 2`;
+      const [here, there] = await Promise.all([database.pool.query(streams), target.pool.query(streams)]);
+      expect(there.rows).toEqual(here.rows);
+    } finally {
+      await target.drop();
+    }
+  });
+});
+
+describe('a flight that went on in two places', () => {
+  const server = useServer();
+
+  it('is left as it is and reported by its stream, with exit code 3', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'waylog-conflict-'));
+    const elsewhere = await testDatabase();
+    const exportTo = (file: string) => waylog(server.store.url, 'log', 'export', '--to', join(folder, file));
+    try {
+      await server.call('POST', '/v1/flights', aFlight('fork', 2));
+      await exportTo('before');
+      expect((await waylog(elsewhere.url, 'log', 'import', join(folder, 'before'))).code).toBe(0);
+      const there = await startWaylog(elsewhere.url);
+      const { position } = await there.execute(new SaveFrameResult({ flightId: 'fork', frame: aFrame(2) }));
+      await there.close();
+      await server.call('PUT', '/v1/flights/fork/frames/1', aFrame(1));
+      await server.call('POST', '/v1/flights', aFlight('other', 2));
+      await exportTo('after');
+      expect(await waylog(elsewhere.url, 'log', 'import', join(folder, 'after'))).toMatchObject({
+        code: 3,
+        stdout: expect.stringMatching(
+          /flight-fork at revision 5 \(line 7\): the store has another event there/,
+        ),
+      });
+      const { rows } = await elsewhere.pool.query<{ stream_id: string; events: number }>(
+        `select stream_id, count(*)::int as events from log.events join log.streams using (stream_key) group by 1 order by 1`,
+      );
+      expect(rows).toEqual([
+        // Created here, and one frame of its own.
+        { stream_id: 'flight-fork', events: Number(position) },
+        { stream_id: 'flight-other', events: 5 },
+      ]);
+    } finally {
+      await elsewhere.drop();
+      await rm(folder, { recursive: true });
+    }
+  });
+});
