@@ -2,6 +2,7 @@ import { EventLog1790000001000 } from './1790000001000-event-log.js';
 import { Projections1790000002000 } from './1790000002000-projections.js';
 import { FlightTables1790000003000 } from './1790000003000-flight-tables.js';
 import { FlightDays1790000004000 } from './1790000004000-flight-days.js';
+import { Hypertables1790000006000 } from './1790000006000-hypertables.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -9,4 +10,5 @@ export const migrations = [
   Projections1790000002000,
   FlightTables1790000003000,
   FlightDays1790000004000,
+  Hypertables1790000006000,
 ];

@@ -13,7 +13,7 @@ describe('migrations', () => {
     (
       await database.pool.query<{ name: string }>(
         `select schemaname || '.' || tablename as name from pg_tables
-          where schemaname in ('log', 'projection', 'flight') order by 1`,
+          where schemaname in ('log', 'projection', 'flight', 'timescale') order by 1`,
       )
     ).rows.map(({ name }) => name);
 
