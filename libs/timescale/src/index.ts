@@ -16,3 +16,12 @@ export type { Source } from './local/choose.js';
 export type { Command } from './local/docker.js';
 export type { StopMode } from './local/private-server.js';
 export type { Progress } from './local/progress.js';
+export { type DropReason, type Range, recordDropped, retainedSince } from './hypertables/dropped-ranges.js';
+export { chunksOf, Hypertables, restorePolicies } from './hypertables/hypertables.js';
+export * from './hypertables/models.js';
+export {
+  applyRetention,
+  type RetentionLog,
+  type RetentionRun,
+  RetentionSchedule,
+} from './hypertables/retention.js';
