@@ -11,6 +11,8 @@ export * from './flight/create-flight.js';
 export * from './flight/delete-flight.js';
 export * from './flight/flights.queries.js';
 export * from './flight/update-flight.js';
+export * from './frames/frame-minutes.follower.js';
+export * from './frames/frame-minutes.queries.js';
 export * from './frames/frame-results.queries.js';
 export * from './frames/save-frame-result.js';
 export * from './frames/save-frame-results.js';
