@@ -55,7 +55,7 @@ export class Hypertables1790000006000 implements MigrationInterface {
         range_start timestamptz not null,
         range_end timestamptz not null,
         chunk_name text not null,
-        state text not null check (state in ('pending', 'written', 'dropped', 'restored')),
+        state text not null check (state in ('pending', 'written', 'dropped', 'restored', 'gone')),
         -- What the manifest beside the file says too: from "written" on.
         file text,
         row_count bigint,

@@ -1,7 +1,9 @@
 import 'reflect-metadata';
 import { Command, Option } from 'commander';
 import { messageOf } from '#lib/platform';
+import { archiveCommand } from './commands/archive.js';
 import { databaseCommand } from './commands/db.js';
+import { hypertablesCommand } from './commands/hypertables.js';
 import { importCommand } from './commands/import.js';
 import { migrateCommand } from './commands/migrate.js';
 import { rebuildCommand, verifyCommand } from './commands/rebuild.js';
@@ -36,6 +38,8 @@ for (const command of [
   simulateCommand(),
   rebuildCommand(),
   verifyCommand(),
+  hypertablesCommand(),
+  archiveCommand(),
 ]) {
   program.addCommand(command);
 }

@@ -1,10 +1,10 @@
 import cliProgress from 'cli-progress';
 
-/** Runs `work` under a bar on standard error; where that is no terminal, a line every few seconds instead. */
+/** Runs `work`, which may learn the total later, under a bar on standard error; where that is no terminal, a line every few seconds instead. */
 export async function withProgress<T>(
   what: string,
   total: number,
-  work: (update: (done: number) => void) => Promise<T>,
+  work: (update: (done: number, total?: number) => void) => Promise<T>,
 ): Promise<T> {
   const bar = new cliProgress.SingleBar(
     {
@@ -18,7 +18,10 @@ export async function withProgress<T>(
   );
   bar.start(total, 0);
   try {
-    return await work((done) => bar.update(done));
+    return await work((done, newTotal) => {
+      if (newTotal !== undefined) bar.setTotal(newTotal);
+      bar.update(done);
+    });
   } finally {
     bar.stop();
   }

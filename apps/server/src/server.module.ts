@@ -9,6 +9,7 @@ import { FlightsController } from './http/flights.controller.js';
 import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
+import { CONFIG } from './admin/config.js';
 import { adminControllers, adminProviders } from './admin/index.js';
 import { HealthController } from './operations/health.controller.js';
 import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
@@ -40,6 +41,7 @@ export class ServerModule {
         Metrics,
         ...adminProviders,
         { provide: CommandTimer, useValue: timer },
+        { provide: CONFIG, useValue: config },
         { provide: APP_FILTER, useClass: ProblemFilter },
       ],
     };

@@ -36,6 +36,7 @@ export * from './route-chunks/chunks.queries.js';
 export * from './route-chunks/delete-chunk.js';
 export * from './route-chunks/merge-chunk.js';
 export * from './route-chunks/save-chunk-state.js';
+export * from './table-models.js';
 export * from './transact.js';
 export * from './waylog.module.js';
 export * from './waypoints/add-waypoint.js';

@@ -13,6 +13,8 @@ describe('readConfig', () => {
       maxPendingCommands: 10_000,
       logFormat: 'pretty',
       demo: false,
+      retentionIntervalSeconds: 3_600,
+      archiveDirectory: undefined,
     });
   });
 

@@ -25,3 +25,11 @@ export {
   type RetentionRun,
   RetentionSchedule,
 } from './hypertables/retention.js';
+export {
+  type ArchiveProgress,
+  type ArchiveRunOptions,
+  Archives,
+  type ArchiveStep,
+} from './archive/archives.js';
+export { type Manifest } from './archive/chunk-file.js';
+export * from './archive/models.js';

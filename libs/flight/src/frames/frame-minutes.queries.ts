@@ -10,7 +10,7 @@ import {
   timestampFromPostgres,
   type Timestamp,
 } from '#lib/platform';
-import { retainedSince } from '#lib/timescale';
+import { capabilities, retainedSince, type ContinuousAggregateInfo } from '#lib/timescale';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { FrameMinutes } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
@@ -173,5 +173,35 @@ export async function verifyFrameMinutes(pool: pg.Pool): Promise<RollupVerificat
     differences,
     identical: differences.length === 0,
     caughtUp: Number(positions.rows[0]?.n) <= 1,
+  };
+}
+
+/** How the rollup is kept here: by a continuous aggregate or by the follower. */
+export async function frameMinutesInfo(
+  pool: pg.Pool,
+  minutes: FrameMinutes,
+): Promise<ContinuousAggregateInfo> {
+  const can = await capabilities(pool);
+  const isFollowed = await minutes.isFollowed();
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select j.schedule_interval::text from timescaledb_information.jobs j
+       join timescaledb_information.continuous_aggregates a
+         on (a.materialization_hypertable_schema, a.materialization_hypertable_name) = (j.hypertable_schema, j.hypertable_name)
+      where a.view_schema = 'flight' and a.view_name = 'frame_minute_parts'
+        and j.proc_name = 'policy_refresh_continuous_aggregate'`,
+    [],
+  );
+  const interval = rows[0]?.[0];
+  return {
+    viewName: 'flight.frame_minutes',
+    sourceTable: 'flight.frame_results',
+    refreshPolicy: {
+      mechanism: isFollowed ? 'follower' : 'continuous aggregate',
+      ...(isFollowed && !can.continuousAggregates.available && { reason: can.continuousAggregates.reason }),
+      ...(interval && { scheduleInterval: interval }),
+    },
+    materialized: true,
   };
 }

@@ -1,0 +1,2 @@
+/** The configuration of the server, for injection. */
+export const CONFIG = Symbol('CONFIG');
