@@ -361,14 +361,14 @@ export async function dropOld(
     `select drop_chunks(format('%I.%I', $1::text, $2::text)::regclass, older_than => $3::timestamptz) as name`,
     [model.schema, model.name, olderThan],
   );
-  const dropped = rows.map(({ name }) => {
-    const chunk = chunks.find(({ chunkName }) => chunkName === name);
-    if (chunk) return chunk;
+  const names = new Set(rows.map(({ name }) => name));
+  const dropped = chunks.filter(({ chunkName }) => names.has(chunkName));
+  if (dropped.length < names.size) {
     throw conflict(
       'hypertable.in-use',
-      `Chunk ${name} was made while chunks of ${model.schema}.${model.name} were being dropped. Nothing has changed; try again.`,
+      `A chunk was made while chunks of ${model.schema}.${model.name} were being dropped. Nothing has changed; try again.`,
     );
-  });
+  }
   const ranges = dropped.map(({ rangeStart, rangeEnd }) => ({
     start: new Date(rangeStart),
     end: new Date(rangeEnd),
