@@ -72,6 +72,8 @@ export class Hypertables1790000006000 implements MigrationInterface {
       )`);
     // One row, once all of the table with this oid has been rolled up; another oid means that the table was made anew.
     await runner.query(`create table flight.frame_minutes_source (relation oid not null)`);
+    // Flights whose frames were written past the order of the log, such as by a repair: to be rolled up again.
+    await runner.query(`create table flight.frame_minutes_touched (flight_id text collate "C" primary key)`);
     await runner.query(createFrameMinutes);
     await runner.query(dropFrameMinutes);
     await runner.query(`select flight.create_frame_minutes()`);
@@ -80,7 +82,7 @@ export class Hypertables1790000006000 implements MigrationInterface {
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`select flight.drop_frame_minutes()`);
     await runner.query(`drop function flight.create_frame_minutes, flight.drop_frame_minutes`);
-    await runner.query(`drop table flight.frame_minutes_source`);
+    await runner.query(`drop table flight.frame_minutes_source, flight.frame_minutes_touched`);
     await runner.query(`drop aggregate flight.path (double precision, double precision)`);
     await runner.query(`drop function flight.path_step, flight.great_circle_metres`);
     await runner.query(`delete from projection.checkpoints where projection = 'frame_minutes'`);

@@ -6,6 +6,7 @@ import {
   flightProjections,
   GetFrameMinutes,
   SaveFrameResult,
+  rollUpAgain,
   SaveFrameResults,
   verifyFrameMinutes,
   EVENT_STORE,
@@ -151,6 +152,29 @@ describe('minute rollups of frame results', () => {
       .execute(new SaveFrameResult({ flightId, frame: aFrame(1, { altitude: 5 }) }))
       .then(({ position: at }) => minutes(flightId, at));
     expect(await verified()).toMatchObject({ identical: true });
+  });
+
+  it('are computed again for flights whose rows were written past the log, once that is said', async () => {
+    if (!(await isFollowed())) return;
+    const { pool } = waylog.store;
+    const { flightId, position } = await given([aFrame(0), aFrame(1), aFrame(2, { timestamp: second(90) })]);
+    const before = await minutes(flightId, position);
+    const saved = await pool.query<{ row: object }>(
+      `delete from flight.frame_results where flight_id = $1 and frame_id > 0 returning to_jsonb(frame_results) as row`,
+      [flightId],
+    );
+    await rollUpAgain(pool, [flightId, flightId]);
+    while ((await minutes(flightId, position)).length > 1) await sleep(5);
+    expect(await minutes(flightId, position)).toMatchObject([{ frames: 1, distanceMetres: 0 }]);
+    const rows = JSON.stringify(saved.rows.map(({ row }) => row));
+    await pool.query(
+      `insert into flight.frame_results select * from jsonb_populate_recordset(null::flight.frame_results, $1)`,
+      [rows],
+    );
+    await rollUpAgain(pool, [flightId]);
+    while ((await minutes(flightId, position)).length < 2) await sleep(5);
+    expect(await minutes(flightId, position)).toEqual(before);
+    expect((await pool.query(`select from flight.frame_minutes_touched`)).rows).toHaveLength(0);
   });
 
   it('are made anew when the table under them has been rebuilt', async () => {

@@ -190,6 +190,7 @@ export class FrameMinutes {
       await this.#rollUpAll(client, known[0]?.source ?? '', from, end, signal);
       return 'behind';
     }
+    if (await this.#rollUpAgain(client)) return 'behind';
     if (store.compare(end, from) <= 0) return 'nothing new';
 
     const page = await store.readAll({ after: from, limit: batchSize, types: TYPES });
@@ -207,6 +208,21 @@ export class FrameMinutes {
       }
     });
     return isWhole ? 'up to date' : 'behind';
+  }
+
+  /** Whole flights, that somebody has asked for with `rollUpAgain`; false when there are none. */
+  async #rollUpAgain(client: pg.Client): Promise<boolean> {
+    let found = 0;
+    await inTransaction(client, async () => {
+      // Taken before the frames are read: who asks from now on is served by the next step.
+      const { rows } = await client.query<{ flight_id: string }>(
+        `delete from flight.frame_minutes_touched where flight_id in (select flight_id from flight.frame_minutes_touched limit 100)
+         returning flight_id`,
+      );
+      found = rows.length;
+      if (found > 0) await client.query(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]);
+    });
+    return found > 0;
   }
 
   /** Everything anew, a TimescaleDB chunk at a time; only then is the table noted as rolled up, so a kill starts over. */
@@ -243,6 +259,24 @@ export class FrameMinutes {
       );
     this.#position = to;
   }
+}
+
+/**
+ * Asks for the minutes of these flights to be computed again, in the transaction that has written their frames past the
+ * order of the log: a repair of rows, or the fold of events that had been parked. The follower sees to it within seconds.
+ * A continuous aggregate notices such writes by itself.
+ */
+export async function rollUpAgain(
+  client: Pick<pg.ClientBase, 'query'>,
+  flightIds: readonly string[],
+): Promise<void> {
+  await client.query(
+    `insert into flight.frame_minutes_touched (flight_id)
+     select distinct f.id from unnest($1::text[]) as f (id)
+      where exists (select from pg_class where oid = 'flight.frame_minute_parts'::regclass and relkind = 'r')
+     on conflict do nothing`,
+    [flightIds],
+  );
 }
 
 /** The flights that a batch deletes, and the pairs of flight and minute whose frames it changes. */
@@ -311,6 +345,8 @@ const rollUpTouchedSql = rollUp(
        and (r.flight_id, time_bucket(interval '1 minute', r."timestamp")) in (select * from unnest($1::text[], $2::timestamptz[]))`,
   `(p.flight_id, p.minute) in (select * from unnest($1::text[], $2::timestamptz[]))`,
 );
+
+const rollUpFlightsSql = rollUp(`r.flight_id = any ($1::text[])`, `p.flight_id = any ($1::text[])`);
 
 /** From one minute to another, both whole. */
 const rollUpRangeSql = rollUp(

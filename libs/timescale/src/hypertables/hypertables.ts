@@ -35,7 +35,7 @@ export class Hypertables {
     private readonly models: readonly TableModel[],
   ) {}
 
-  /** Every hypertable but the shadows of a rebuild. */
+  /** Every hypertable but the shadows of a rebuild or a verification. */
   async list(): Promise<HypertableInfo[]> {
     const [can, since] = await Promise.all([capabilities(this.pool), retainedSince(this.pool)]);
     const { rows } = await this.pool.query<InfoRow>(
@@ -277,7 +277,7 @@ const infoSql = `
          and j.proc_name in ('policy_compression', 'policy_columnstore')
        limit 1
     ) compression on true
-   where h.hypertable_schema not like 'rebuild\\_%' and h.hypertable_schema not like '\\_timescaledb%'`;
+   where h.hypertable_schema !~ '^(rebuild|verify)_' and h.hypertable_schema not like '\\_timescaledb%'`;
 
 function infoOf(row: InfoRow, can: Capabilities, since: ReadonlyMap<string, Date>): HypertableInfo {
   const compression: CompressionPolicy = {
