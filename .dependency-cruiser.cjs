@@ -1,8 +1,8 @@
 // The rules of the house (docs/decisions/0008): which way dependencies point, and what the pure middle may know.
 
-// Everything in a context is pure but what stands at its edge: the module, handlers, queries, and the port classes.
+// Everything in a context is pure but what stands at its edge: the module, handlers, queries, followers, and the port classes.
 const edge =
-  '(\\.queries\\.ts|/paged\\.ts|/waylog\\.module\\.ts|/handlers\\.ts|/observe-queries\\.ts|/flight-database\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
+  '(\\.queries\\.ts|\\.follower\\.ts|/paged\\.ts|/waylog\\.module\\.ts|/handlers\\.ts|/observe-queries\\.ts|/flight-database\\.ts|/flight-projector\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
 const tests = '(\\.spec\\.ts|\\.contract\\.ts|/testing/)';
 
 module.exports = {

@@ -29,7 +29,7 @@ describe('the operator API over projections', () => {
 
   it('lists every table with its state and lag', async () => {
     const projections = await get('projections');
-    expect(projections).toHaveLength(9);
+    expect(projections).toHaveLength(10);
     expect(projections[0]).toMatchObject({
       projection: 'flights',
       projector: 'flight',

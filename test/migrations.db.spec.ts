@@ -104,7 +104,7 @@ describe('migrations', () => {
     (
       await database.pool.query<{ name: string }>(
         `select schemaname || '.' || tablename as name from pg_tables
-          where schemaname in ('log', 'projection', 'flight', 'registry') order by 1`,
+          where schemaname in ('log', 'projection', 'flight', 'registry', 'timescale') order by 1`,
       )
     ).rows.map(({ name }) => name);
   const count = async (table: string) =>

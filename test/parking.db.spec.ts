@@ -3,7 +3,7 @@ import {
   CreateFlight,
   EVENT_STORE,
   FLIGHT_PROJECTOR,
-  flightProjections,
+  flightProjector,
   GetFrameResults,
   SaveFrameResult,
 } from '#lib/flight';
@@ -38,8 +38,7 @@ describe('an event that cannot be projected', () => {
   const options = () => ({
     pool: waylog.app.get(pg.Pool),
     store: store(),
-    projector: FLIGHT_PROJECTOR,
-    projections: flightProjections,
+    ...flightProjector,
     connectionString: database.url,
   });
   const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);

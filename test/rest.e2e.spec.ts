@@ -641,6 +641,7 @@ describe('the HTTP API', () => {
           'GET /v1/flights/{id}',
           'GET /v1/flights/{id}/chunks',
           'GET /v1/flights/{id}/events',
+          'GET /v1/flights/{id}/frame-minutes',
           'GET /v1/flights/{id}/frames',
           'GET /v1/flights/{id}/geofences',
           'GET /v1/flights/{id}/headings',

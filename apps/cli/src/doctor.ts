@@ -1,9 +1,9 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
-import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { flightProjectionStates } from '#lib/flight';
 import { PostgresEventStore } from '#lib/event-store';
 import { Listener, messageOf, readConfig, WaylogError, type FieldError } from '#lib/platform';
-import { integrityFindings, projectionStates } from '#lib/projections';
+import { integrityFindings } from '#lib/projections';
 import { capabilities } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 
@@ -224,7 +224,7 @@ async function projections(pool: pg.Pool, url: string): Promise<Finding[]> {
   const listener = new Listener(url, 'waylog doctor');
   const store = new PostgresEventStore({ pool, listener });
   try {
-    const [state] = await projectionStates(pool, store, FLIGHT_PROJECTOR, flightProjections);
+    const [state] = await flightProjectionStates(pool, store);
     if (!state)
       return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
     const findings: Finding[] = [];

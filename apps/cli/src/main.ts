@@ -1,59 +1,10 @@
 import 'reflect-metadata';
-import { Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { messageOf } from '#lib/platform';
-import { backupCommand, restoreCommand } from './commands/backup.js';
-import { databaseCommand } from './commands/db.js';
-import { doctorCommand } from './commands/doctor.js';
-import { importCommand } from './commands/import.js';
-import { logCommand } from './commands/log.js';
-import { migrateCommand } from './commands/migrate.js';
-import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
-import { rebuildCommand } from './commands/rebuild.js';
-import { schemaCommand } from './commands/schema.js';
-import { simulateCommand } from './commands/simulate.js';
-import { verifyCommand } from './commands/verify.js';
 import { UsageError } from './context.js';
+import { makeProgram } from './program.js';
 
-const program = new Command('waylog')
-  .description('Keeps flight data as a log of events, with tables folded from it.')
-  .addOption(
-    new Option(
-      '--database-url <url>',
-      'the database to work on; without it the private one of this checkout',
-    ).env('DATABASE_URL'),
-  )
-  .option('--json', 'print the result as JSON, for programs; progress goes to standard error in every case')
-  .addHelpText(
-    'after',
-    `
-Begin with
-  waylog db up             start a TimescaleDB for this checkout, without root
-  waylog migrate           bring its schema up to date
-  waylog import FILE.ulg   record a PX4 flight log
-  waylog simulate          record a flight that never happened
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
-  );
-
-for (const command of [
-  databaseCommand(),
-  migrateCommand(),
-  schemaCommand(),
-  importCommand(),
-  simulateCommand(),
-  projectionsCommand(),
-  parkedCommand(),
-  rebuildCommand(),
-  verifyCommand(),
-  backupCommand(),
-  restoreCommand(),
-  logCommand(),
-  integrityCommand(),
-  doctorCommand(),
-]) {
-  program.addCommand(command);
-}
-
+const program = makeProgram();
 endWithUsageCode(program);
 
 try {

@@ -5,6 +5,7 @@ import type { CommandResult, FlightCommand, Slice } from './command.js';
 import { GetEventsHandler, GetFlightEventsHandler } from './events.queries.js';
 import { GetFlightHandler, ListFlightsHandler } from './flight/flights.queries.js';
 import { Flights } from './flights.js';
+import { GetFrameMinutesHandler } from './frames/frame-minutes.queries.js';
 import { GetFrameResultsHandler } from './frames/frame-results.queries.js';
 import { GetGeofencesHandler } from './geofences/geofences.queries.js';
 import { GetHeadingHistoryHandler, GetLatestHeadingHandler } from './headings/heading-history.queries.js';
@@ -43,6 +44,7 @@ export const queryHandlers = [
   GetFlightStateHandler,
   GetProcessingHistoryHandler,
   GetFrameResultsHandler,
+  GetFrameMinutesHandler,
   GetHeadingHistoryHandler,
   GetLatestHeadingHandler,
   GetImageMetadataHandler,

@@ -11,9 +11,11 @@ import { createPool, Listener, messageOf } from '#lib/platform';
 import { DecisionStreams, PostgresEventStore, type EventStore } from '#lib/event-store';
 import { CheckpointWatch, LiveRows, loadOmissions, Projector } from '#lib/projections';
 import { FLIGHT_CATEGORY } from './events.js';
+import { FLIGHT_PROJECTOR } from './flight-projector.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
 import { flightDecider } from './flight.js';
+import { FrameMinutes } from './frames/frame-minutes.follower.js';
 import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { observeQueries } from './observe-queries.js';
@@ -39,8 +41,6 @@ export interface WaylogOptions {
 
 /** The log, for injection. */
 export const EVENT_STORE = Symbol('EVENT_STORE');
-/** The name of the projector that keeps the tables of the flight context. */
-export const FLIGHT_PROJECTOR = 'flight';
 
 /**
  * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl })]`, then
@@ -124,6 +124,18 @@ export class WaylogModule {
             ),
         },
         {
+          provide: FrameMinutes,
+          inject: [EVENT_STORE, pg.Pool, Listener],
+          useFactory: (store: EventStore, pool: pg.Pool, listener: Listener) =>
+            new FrameMinutes({
+              store,
+              pool,
+              listener,
+              connectionString: databaseUrl,
+              log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
+            }),
+        },
+        {
           provide: FlightReads,
           inject: [EVENT_STORE, CheckpointWatch, pg.Pool],
           useFactory: (store: EventStore, watch: CheckpointWatch, pool: pg.Pool) =>
@@ -139,16 +151,26 @@ export class WaylogModule {
         },
         {
           provide: WaylogLifecycle,
-          inject: [pg.Pool, Listener, EVENT_STORE, Flights, Projector, CheckpointWatch],
+          inject: [pg.Pool, Listener, EVENT_STORE, Flights, Projector, FrameMinutes, CheckpointWatch],
           useFactory: (
             pool: pg.Pool,
             listener: Listener,
             store: EventStore,
             flights: Flights,
             projector: Projector,
+            minutes: FrameMinutes,
             watch: CheckpointWatch,
           ) =>
-            new WaylogLifecycle(pool, listener, store, flights, projector, watch, options.projector ?? true),
+            new WaylogLifecycle(
+              pool,
+              listener,
+              store,
+              flights,
+              projector,
+              minutes,
+              watch,
+              options.projector ?? true,
+            ),
         },
         ...commandHandlers,
         ...queryHandlers,
@@ -160,6 +182,7 @@ export class WaylogModule {
         FlightReads,
         Flights,
         Projector,
+        FrameMinutes,
         CheckpointWatch,
         pg.Pool,
       ],
@@ -167,7 +190,7 @@ export class WaylogModule {
   }
 }
 
-/** Starts the projector with the application, and on a stop finishes what has been accepted before it lets go. */
+/** Starts the projector and the rollups with the application, and on a stop finishes what has been accepted before it lets go. */
 export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly pool: pg.Pool,
@@ -175,12 +198,15 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     private readonly store: EventStore,
     private readonly flights: Flights,
     private readonly projector: Projector,
+    private readonly minutes: FrameMinutes,
     private readonly watch: CheckpointWatch,
     private readonly projects: boolean,
   ) {}
 
   onApplicationBootstrap(): void {
-    if (this.projects) this.projector.start();
+    if (!this.projects) return;
+    this.projector.start();
+    this.minutes.start();
   }
 
   /** Runs after the HTTP server, if there is one, has answered its last request. */
@@ -190,6 +216,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
       `Stopping${signal ? ` after ${signal}` : ''}: ${this.flights.streams.pending} commands are still to be answered`,
     );
     await this.flights.streams.drain();
+    await this.minutes.close();
     await this.store.close();
     await this.projector.stop();
     this.watch.close();

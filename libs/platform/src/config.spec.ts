@@ -17,6 +17,8 @@ describe('readConfig', () => {
       alertIntervalMs: 10_000,
       databaseLimitBytes: 0,
       demo: false,
+      retentionIntervalSeconds: 3_600,
+      archiveDirectory: undefined,
     });
   });
 

@@ -24,6 +24,10 @@ export interface Config {
   readonly databaseLimitBytes: number;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
+  /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
+  readonly retentionIntervalSeconds: number;
+  /** Where archives are written; undefined where the server must not write any. */
+  readonly archiveDirectory: string | undefined;
 }
 
 /** Every variable with its meaning and default: for `--help` and the documentation. */
@@ -43,6 +47,8 @@ export const variables = {
   WAYLOG_DATABASE_LIMIT_GB:
     'what the database may grow to, for the alert on disk space; 0 to go by the file system under it, where that can be seen (0)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
+  WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
+  WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
 
@@ -102,6 +108,8 @@ export function readConfig(env: Environment): Config {
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
+    retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
+    archiveDirectory: text('WAYLOG_ARCHIVE_DIR', '') || undefined,
   };
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
   return config;

@@ -52,6 +52,16 @@ export const IsTimestamp = rule(
   (value) => typeof value === 'string' && parseTimestamp(value) !== undefined,
 );
 
+const DURATION = /^[1-9]\d{0,3} ?(s|m|h|d|w|(second|minute|hour|day|week|month|year)s?)$/;
+
+/** A length of time as PostgreSQL reads it: one number and one unit. */
+export const IsDuration = rule(
+  'isDuration',
+  { type: 'string', pattern: DURATION.source },
+  'must be a length of time such as 90 days, 12 hours or 7d',
+  (value) => typeof value === 'string' && DURATION.test(value),
+);
+
 /** Free-form JSON: an object of at most 16 KiB and 16 levels, with numbers and text that come back as they went in. */
 export const IsJsonObject = rule(
   'isJsonObject',

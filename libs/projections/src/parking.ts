@@ -113,7 +113,16 @@ export interface UnparkOptions {
   readonly streamId: string;
   /** Leaves out the event that could not be projected, for good: the tables, and every later fold, go on without it. */
   readonly discard?: { readonly reason: string; readonly by: string };
+  /** The value of the first key column of the stream's rows: its flight. */
+  readonly keyOf: (streamId: string) => string;
+  readonly onRewritten?: OnRewritten | undefined;
 }
+
+/**
+ * Told of streams whose rows are written past the order of the log, in the transaction that writes them: by a repair, or
+ * when what was parked is folded. For whoever keeps something that rests on the tables.
+ */
+export type OnRewritten = (client: ClientBase, keys: readonly string[]) => Promise<void>;
 
 /** The event that cannot be projected either. */
 export class StillParked {
@@ -170,7 +179,7 @@ interface Step {
 
 async function oneBatch(
   client: PoolClient,
-  { store, projector, projections, streamId, discard }: UnparkOptions,
+  { store, projector, projections, streamId, discard, keyOf, onRewritten }: UnparkOptions,
   writers: TableWriters,
   isFirst: boolean,
 ): Promise<Step> {
@@ -219,6 +228,7 @@ async function oneBatch(
     for await (const page of store.readStream(streamId, { fromRevision: from, toRevision: to }))
       events.push(...page);
     const [poison] = await writeCarefully(client, writers, events);
+    await onRewritten?.(client, [keyOf(streamId)]);
     if (poison) {
       const { event, error } = poison;
       await client.query(

@@ -9,7 +9,6 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
-import type { Projection } from './projection.js';
 import { leaderLock, type ProjectorState } from './projector.js';
 
 /** How far a rebuild has come that is under way, or was cut off. */
@@ -78,7 +77,7 @@ export async function projectionStates(
   pool: Pool,
   store: EventStore,
   projector: string,
-  projections: readonly Projection[],
+  projections: readonly { readonly name: string; readonly version: number }[],
 ): Promise<ProjectionStatus[]> {
   const names = projections.map(({ name }) => name);
   const rows = await readRows(pool, undefined, statesSql, [projector, names, leaderLock(projector)]);

@@ -56,6 +56,7 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
   await client.query(`set local lock_timeout = '${LOCK_TIMEOUT_MS}ms'`);
   await client.query(`lock table ${liveName} in access exclusive mode`);
   const wanted = await indexNames(client, liveName);
+  if (table.aroundSwap) await client.query(table.aroundSwap.before);
   await client.query(`drop table ${liveName}`);
   await client.query(`alter table ${name} set schema ${table.schema}`);
   const made = await indexNames(client, liveName);
@@ -64,6 +65,7 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
     if (before && before !== index)
       await client.query(`alter index ${table.schema}."${index}" rename to "${before}"`);
   }
+  if (table.aroundSwap) await client.query(table.aroundSwap.after);
 }
 
 /** The indexes of a table by what they index. */

@@ -4,6 +4,7 @@ import type { EventStore, LogProblem, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
+import type { OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
 import { connectForFold, lockProjections } from './rebuild.js';
 import { ShadowFold } from './shadow-fold.js';
@@ -21,7 +22,8 @@ export interface VerifyOptions {
   /** Who looks, or repairs; stands in the records. */
   readonly by: string;
   /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`. */
-  readonly retainedSince?: ReadonlyMap<string, Date>;
+  readonly retainedSince?: ReadonlyMap<string, Date> | undefined;
+  readonly onRewritten?: OnRewritten | undefined;
   readonly batchSize?: number;
   readonly onProgress?: (events: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -201,6 +203,10 @@ async function repairTables(
         });
         differences.push({ ...difference, repaired: rows });
       }
+      await context.options.onRewritten?.(
+        holder,
+        differences.map(({ key }) => key),
+      );
       return { ...table, differences };
     });
     if (!done) return undefined;

@@ -48,3 +48,20 @@ export {
   type ModelDefinition,
 } from './schema/models.js';
 export { registeredModels, registerModels } from './schema/registry.js';
+export { type DropReason, type Range, recordDropped, retainedSince } from './hypertables/dropped-ranges.js';
+export { chunksOf, Hypertables, restorePolicies } from './hypertables/hypertables.js';
+export * from './hypertables/models.js';
+export {
+  applyRetention,
+  type RetentionLog,
+  type RetentionRun,
+  RetentionSchedule,
+} from './hypertables/retention.js';
+export {
+  type ArchiveProgress,
+  type ArchiveRunOptions,
+  Archives,
+  type ArchiveStep,
+} from './archive/archives.js';
+export { type Manifest } from './archive/chunk-file.js';
+export * from './archive/models.js';

@@ -53,7 +53,7 @@ Where a database comes from, the first that applies:
     });
   db.command('run')
     .description("run one of PostgreSQL's own programs against it: pg_basebackup, pg_dump, pg_isready, ...")
-    .argument('<program>')
+    .argument('<program>', 'such as pg_dump, pg_basebackup, pgbench')
     .argument('[args...]', 'given to the program, after --')
     .allowUnknownOption()
     .addHelpText(

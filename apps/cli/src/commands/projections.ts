@@ -2,13 +2,18 @@ import { userInfo } from 'node:os';
 import { Command } from 'commander';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import {
+  EVENT_STORE,
+  FLIGHT_PROJECTOR,
+  flightProjections,
+  flightProjectionStates,
+  flightProjector,
+} from '#lib/flight';
 import {
   discardedEvents,
   integrityFindings,
   parkedStreams,
   pauseProjections,
-  projectionStates,
   resumeProjections,
   unpark,
   verificationProgress,
@@ -36,12 +41,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     )
     .action(async (_options, command: Command) => {
       const states = await withOperations(command, (app) =>
-        projectionStates(
-          app.get(pg.Pool),
-          app.get<EventStore>(EVENT_STORE),
-          FLIGHT_PROJECTOR,
-          flightProjections,
-        ),
+        flightProjectionStates(app.get(pg.Pool), app.get<EventStore>(EVENT_STORE)),
       );
       print(command, { projections: states }, describe(states));
     });
@@ -162,10 +162,9 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
 }
 
 const unparkOptions = (store: EventStore, pool: pg.Pool, streamId: string) => ({
+  ...flightProjector,
   pool,
   store,
-  projector: FLIGHT_PROJECTOR,
-  projections: flightProjections,
   streamId,
 });
 

@@ -1,8 +1,10 @@
 import { userInfo } from 'node:os';
 import { Command } from 'commander';
+import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { EVENT_STORE, flightProjections, flightProjector } from '#lib/flight';
 import { verify, type VerifiedTable, type VerifyResult } from '#lib/projections';
+import { retainedSince } from '#lib/timescale';
 import { print, projectionsNamed, untilInterrupted, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
@@ -30,10 +32,11 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
       const projections = projectionsNamed(wanted);
       const result = await withOperations(command, (app, connectionString) =>
         untilInterrupted((signal) =>
-          withProgress('verifying', 1, (update) =>
+          withProgress('verifying', 1, async (update) =>
             verify({
-              projector: FLIGHT_PROJECTOR,
+              ...flightProjector,
               projections,
+              retainedSince: await retainedSince(app.get(pg.Pool)),
               store: app.get<EventStore>(EVENT_STORE),
               connectionString,
               repair,

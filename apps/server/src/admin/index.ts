@@ -1,10 +1,12 @@
 import type { Provider, Type } from '@nestjs/common';
 import { BackupsController } from './backups.js';
+import { ArchivesController, archivesProvider } from './archives.js';
+import { HypertablesController, hypertablesProvider, Retention, RollupsController } from './hypertables.js';
 import { Jobs, JobsController } from './jobs.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
-import { ProjectionsController } from './projections.controller.js';
-import { StatusController } from './status.controller.js';
+import { ProjectionsController } from './projections.js';
+import { StatusController } from './status.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
 export const adminControllers: Type[] = [
@@ -15,6 +17,15 @@ export const adminControllers: Type[] = [
   ProjectionsController,
   StatusController,
   BackupsController,
+  HypertablesController,
+  RollupsController,
+  ArchivesController,
 ];
 
-export const adminProviders: Provider[] = [Jobs, ServerMigrations];
+export const adminProviders: Provider[] = [
+  Jobs,
+  ServerMigrations,
+  hypertablesProvider,
+  Retention,
+  archivesProvider,
+];

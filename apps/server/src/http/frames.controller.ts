@@ -2,7 +2,9 @@ import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import {
+  FrameMinute,
   FrameResult,
+  GetFrameMinutes,
   GetFrameResults,
   GetHeadingHistory,
   GetImageMetadata,
@@ -31,7 +33,7 @@ import {
   ValidBody,
   ValidQuery,
 } from './input.js';
-import { AsOf, FramesQuery, HeadingsQuery } from './queries.js';
+import { AsOf, FrameMinutesQuery, FramesQuery, HeadingsQuery } from './queries.js';
 
 // The frame id stands in the path, so the body may leave it out.
 class FrameInPath extends FrameResult {
@@ -61,6 +63,17 @@ export class FramesController {
     @Freshness() options: ReadOptions,
   ) {
     return this.queries.execute(new GetFrameResults(id, range, { ...options, asOf }));
+  }
+
+  /** The frames by minute: how many, how sure, and how far they went. */
+  @Get('frame-minutes')
+  @Answers(200, [FrameMinute])
+  frameMinutes(
+    @Id() id: string,
+    @ValidQuery(FrameMinutesQuery) range: FrameMinutesQuery,
+    @Freshness() options: ReadOptions,
+  ) {
+    return this.queries.execute(new GetFrameMinutes(id, range, options));
   }
 
   @Put('frames/:frameId')

@@ -1,5 +1,5 @@
 import { IsInt, Max, Min } from 'class-validator';
-import { IsId, IsText, Optional } from '#lib/platform';
+import { IsId, IsText, IsTimestamp, Optional } from '#lib/platform';
 
 // The query strings of the routes.
 
@@ -20,6 +20,13 @@ export class FramesQuery extends AsOf {
   /** The last frame id. */
   @Optional() @IsInt() @Min(0) @Max(2_147_483_647) readonly to?: number;
   @Optional() @IsInt() @Min(1) @Max(MAX_LIMIT) readonly limit?: number;
+}
+
+export class FrameMinutesQuery {
+  /** The first minute, an RFC 3339 time. */
+  @Optional() @IsTimestamp() readonly from?: string;
+  /** The end, exclusive. */
+  @Optional() @IsTimestamp() readonly to?: string;
 }
 
 export class HeadingsQuery extends AsOf {

@@ -3,9 +3,9 @@ import { Inject, Injectable } from '@nestjs/common';
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { EVENT_STORE, flightProjectionStates } from '#lib/flight';
 import { messageOf, Optional, type Config } from '#lib/platform';
-import { integrityFindings, projectionStates, type ProjectionStatus } from '#lib/projections';
+import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, type Capabilities } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 
@@ -100,10 +100,7 @@ export class Observer {
 
   async #look(): Promise<Observation> {
     const late = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    const facts = Promise.all([
-      this.#facts(),
-      projectionStates(this.pool, this.store, FLIGHT_PROJECTOR, flightProjections),
-    ]);
+    const facts = Promise.all([this.#facts(), flightProjectionStates(this.pool, this.store)]);
     try {
       const [database, projections] = await Promise.race([
         facts,

@@ -7,9 +7,10 @@ import {
 } from '@nestjs/common';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightIdOf, flightProjections } from '#lib/flight';
+import { EVENT_STORE, flightProjector } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
+import { retainedSince } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 
 /** What a server with the role projector does beside its work, again and again. */
@@ -24,13 +25,12 @@ export class ScheduledWork implements OnApplicationBootstrap, OnApplicationShutd
   ) {
     const log = new Logger('Verification');
     this.#verification = new ScheduledVerification({
-      projector: FLIGHT_PROJECTOR,
-      projections: flightProjections,
+      ...flightProjector,
       store,
       pool,
       connectionString: config.databaseUrl,
       log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
-      keyOf: (streamId) => flightIdOf({ streamId }),
+      retainedSince: () => retainedSince(pool),
       share: config.verifyShare,
     });
   }

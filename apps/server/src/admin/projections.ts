@@ -3,7 +3,13 @@ import { ApiTags } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import {
+  EVENT_STORE,
+  FLIGHT_PROJECTOR,
+  flightProjections,
+  flightProjectionStates,
+  flightProjector,
+} from '#lib/flight';
 import { IsText, notFound, Optional, type Config } from '#lib/platform';
 import {
   discardedEvents,
@@ -14,7 +20,6 @@ import {
   ParkedStream,
   parkedStreams,
   pauseProjections,
-  projectionStates,
   ProjectionStatus,
   rebuild,
   resumeProjections,
@@ -25,6 +30,7 @@ import {
   verify,
   type Projection,
 } from '#lib/projections';
+import { retainedSince } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
@@ -64,7 +70,7 @@ export class ProjectionsController {
   @Get('projections')
   @Answers(200, [ProjectionStatus])
   list() {
-    return projectionStates(this.pool, this.store, FLIGHT_PROJECTOR, flightProjections);
+    return flightProjectionStates(this.pool, this.store);
   }
 
   /** Stops writing tables, in whichever process that happens. Commands go on being accepted. */
@@ -142,10 +148,10 @@ export class ProjectionsController {
   @Post('verifications')
   @Answers(202, Job)
   verify(@ValidBody(VerifyRequest) { repair }: VerifyRequest) {
-    return this.jobs.start('verify', ({ signal, report }) =>
+    return this.jobs.start('verify', async ({ signal, report }) =>
       verify({
         ...this.#fold(),
-        projections: flightProjections,
+        retainedSince: await retainedSince(this.pool),
         repair: repair ?? false,
         by: BY,
         signal,
@@ -173,20 +179,14 @@ export class ProjectionsController {
 
   #fold() {
     return {
-      projector: FLIGHT_PROJECTOR,
+      ...flightProjector,
       store: this.store,
       connectionString: this.config.databaseUrl,
     };
   }
 
   #unpark(streamId: string) {
-    return {
-      pool: this.pool,
-      store: this.store,
-      projector: FLIGHT_PROJECTOR,
-      projections: flightProjections,
-      streamId,
-    };
+    return { ...flightProjector, pool: this.pool, store: this.store, streamId };
   }
 }
 

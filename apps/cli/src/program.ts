@@ -1,0 +1,57 @@
+import { Command, Option } from 'commander';
+import { archiveCommand } from './commands/archive.js';
+import { backupCommand, restoreCommand } from './commands/backup.js';
+import { databaseCommand } from './commands/db.js';
+import { doctorCommand } from './commands/doctor.js';
+import { hypertablesCommand } from './commands/hypertables.js';
+import { importCommand } from './commands/import.js';
+import { logCommand } from './commands/log.js';
+import { migrateCommand } from './commands/migrate.js';
+import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
+import { rebuildCommand } from './commands/rebuild.js';
+import { schemaCommand } from './commands/schema.js';
+import { simulateCommand } from './commands/simulate.js';
+import { verifyCommand } from './commands/verify.js';
+
+/** All commands. Nothing runs before it parses arguments. */
+export function makeProgram(): Command {
+  const program = new Command('waylog')
+    .description('Keeps flight data as a log of events, with tables folded from it.')
+    .addOption(
+      new Option(
+        '--database-url <url>',
+        'the database to work on; without it the private one of this checkout',
+      ).env('DATABASE_URL'),
+    )
+    .option('--json', 'print the result as JSON, for programs; progress goes to standard error in every case')
+    .addHelpText(
+      'after',
+      `
+Begin with
+  waylog db up             start a TimescaleDB for this checkout, without root
+  waylog migrate           bring its schema up to date
+  waylog import FILE.ulg   record a PX4 flight log
+  waylog simulate          record a flight that never happened
+  waylog doctor            see that all is well, and what to do where it is not
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
+    );
+
+  const groups: Readonly<Record<string, readonly Command[]>> = {
+    'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand()],
+    'Flights:': [importCommand(), simulateCommand(), logCommand()],
+    'Tables:': [
+      projectionsCommand(),
+      parkedCommand(),
+      rebuildCommand(),
+      verifyCommand(),
+      integrityCommand(),
+      hypertablesCommand(),
+    ],
+    'Keeping it safe:': [doctorCommand(), backupCommand(), restoreCommand(), archiveCommand()],
+  };
+  for (const [heading, commands] of Object.entries(groups)) {
+    for (const command of commands) program.addCommand(command.helpGroup(heading));
+  }
+  return program;
+}

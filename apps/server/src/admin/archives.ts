@@ -1,0 +1,88 @@
+import { Controller, Get, Inject, Post, type Provider } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { ArrayMinSize, IsArray } from 'class-validator';
+import pg from 'pg';
+import { conflict, IsId, IsTimestamp, Optional, type Config } from '#lib/platform';
+import { flightTables } from '#lib/flight';
+import { ArchivalEvent, Archives } from '#lib/timescale';
+import { Answers } from '../http/answer.js';
+import { Id, ValidBody } from '../http/input.js';
+import { CONFIG } from '../config.js';
+import { Job, Jobs } from './jobs.js';
+
+class ArchiveRequest {
+  /** Chunks whose end is this or earlier. */
+  @IsTimestamp() readonly olderThan!: string;
+  /** All hypertables when it is left out. */
+  @Optional()
+  @IsArray()
+  @ArrayMinSize(1)
+  @IsId({ each: true })
+  readonly tables?: string[] | null;
+}
+
+@ApiTags('admin')
+@Controller('v1/admin/archives')
+export class ArchivesController {
+  constructor(
+    private readonly archives: Archives,
+    private readonly jobs: Jobs,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {}
+
+  /** The newest first. */
+  @Get()
+  @Answers(200, [ArchivalEvent])
+  list() {
+    return this.archives.list();
+  }
+
+  @Get(':eventId')
+  @Answers(200, ArchivalEvent)
+  get(@Id('eventId') eventId: string) {
+    return this.archives.get(eventId);
+  }
+
+  /** Writes chunks into files and drops them. The result of the job is `{ confirmations: [ArchivalConfirmation] }`. */
+  @Post()
+  @Answers(202, Job)
+  run(@ValidBody(ArchiveRequest) { olderThan, tables }: ArchiveRequest) {
+    const { archiveDirectory } = this.config;
+    if (!archiveDirectory) {
+      throw conflict(
+        'archive.no-directory',
+        'This server has no folder for archives, so it writes none. Set WAYLOG_ARCHIVE_DIR and start it again, or use `waylog archive run`.',
+      );
+    }
+    return this.jobs.start('archive', async (control) => {
+      const confirmations = await this.archives.run({
+        olderThan: new Date(olderThan),
+        directory: archiveDirectory,
+        ...(tables && { tables }),
+        signal: control.signal,
+        onProgress: ({ chunkName, step, done, total }) =>
+          control.report(`${chunkName} ${step}`, done / total),
+      });
+      return { confirmations };
+    });
+  }
+
+  /** Brings the rows of an archive back into the table. The result of the job is a RestoredArchive. */
+  @Post(':eventId/restore')
+  @Answers(202, Job)
+  async restore(@Id('eventId') eventId: string) {
+    await this.archives.get(eventId);
+    return this.jobs.start('restore-archive', (control) =>
+      this.archives.restore(eventId, {
+        onProgress: ({ chunkName, step, done, total }) =>
+          control.report(`${chunkName} ${step}`, done / total),
+      }),
+    );
+  }
+}
+
+export const archivesProvider: Provider = {
+  provide: Archives,
+  inject: [pg.Pool],
+  useFactory: (pool: pg.Pool) => new Archives(pool, flightTables),
+};

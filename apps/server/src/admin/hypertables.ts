@@ -1,0 +1,131 @@
+import {
+  Controller,
+  Delete,
+  Get,
+  Inject,
+  Injectable,
+  Logger,
+  Patch,
+  Post,
+  type OnApplicationBootstrap,
+  type OnModuleDestroy,
+  type Provider,
+} from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { IsBoolean } from 'class-validator';
+import pg from 'pg';
+import { IsId, IsTimestamp, Optional, type Config } from '#lib/platform';
+import { FrameMinutes, flightTables, frameMinutesInfo } from '#lib/flight';
+import {
+  ChunkInfo,
+  ContinuousAggregateInfo,
+  DroppedChunks,
+  HypertableChange,
+  HypertableInfo,
+  HypertableRequest,
+  HypertableResponse,
+  Hypertables,
+  RetentionSchedule,
+} from '#lib/timescale';
+import { Answers } from '../http/answer.js';
+import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { CONFIG } from '../config.js';
+
+class DropQuery {
+  /** Chunks whose end is this or earlier. */
+  @IsTimestamp() readonly olderThan!: string;
+  /** The full name of the table: without it nothing is dropped. */
+  @Optional() @IsId() readonly confirm?: string;
+  /** Only list the chunks. */
+  @Optional() @IsBoolean() readonly dryRun?: boolean;
+}
+
+@ApiTags('admin')
+@Controller('v1/admin/hypertables')
+export class HypertablesController {
+  constructor(private readonly hypertables: Hypertables) {}
+
+  @Get()
+  @Answers(200, [HypertableInfo])
+  list() {
+    return this.hypertables.list();
+  }
+
+  @Post()
+  @Answers(201, HypertableResponse)
+  create(@ValidBody(HypertableRequest) request: HypertableRequest) {
+    return this.hypertables.create(request);
+  }
+
+  @Get(':table')
+  @Answers(200, HypertableInfo)
+  get(@Id('table') table: string) {
+    return this.hypertables.get(table);
+  }
+
+  @Patch(':table')
+  @Answers(200, HypertableResponse)
+  change(@Id('table') table: string, @ValidBody(HypertableChange) change: HypertableChange) {
+    return this.hypertables.change(table, change);
+  }
+
+  @Get(':table/chunks')
+  @Answers(200, [ChunkInfo])
+  chunks(@Id('table') table: string) {
+    return this.hypertables.chunks(table);
+  }
+
+  /** Drops chunks, with the rows in them. The log keeps their events. */
+  @Delete(':table/chunks')
+  @Answers(200, DroppedChunks)
+  drop(@Id('table') table: string, @ValidQuery(DropQuery) query: DropQuery) {
+    return this.hypertables.dropChunks(table, query);
+  }
+}
+
+@ApiTags('admin')
+@Controller('v1/admin/rollups')
+export class RollupsController {
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly minutes: FrameMinutes,
+  ) {}
+
+  /** Continuous aggregates, and what stands for them where the edition has none. */
+  @Get()
+  @Answers(200, [ContinuousAggregateInfo])
+  async list() {
+    return [await frameMinutesInfo(this.pool, this.minutes)];
+  }
+}
+
+/** Applies the retention while the server runs, where it has the role of the projector. */
+@Injectable()
+export class Retention implements OnApplicationBootstrap, OnModuleDestroy {
+  readonly #schedule: RetentionSchedule;
+
+  constructor(
+    pool: pg.Pool,
+    @Inject(CONFIG) private readonly config: Config,
+  ) {
+    const log = new Logger('Retention');
+    this.#schedule = new RetentionSchedule(pool, config.retentionIntervalSeconds * 1_000, {
+      info: (message) => log.log(message),
+      warn: (message) => log.warn(message),
+    });
+  }
+
+  onApplicationBootstrap(): void {
+    if (this.config.roles.includes('projector')) this.#schedule.start();
+  }
+
+  onModuleDestroy(): Promise<void> {
+    return this.#schedule.stop();
+  }
+}
+
+export const hypertablesProvider: Provider = {
+  provide: Hypertables,
+  inject: [pg.Pool],
+  useFactory: (pool: pg.Pool) => new Hypertables(pool, flightTables),
+};

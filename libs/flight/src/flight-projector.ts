@@ -1,0 +1,27 @@
+import type pg from 'pg';
+import type { EventStore } from '#lib/event-store';
+import { projectionStates, type ProjectionStatus } from '#lib/projections';
+import { flightIdOf } from './events.js';
+import { FRAME_MINUTES, frameMinutesRollup, rollUpAgain } from './frames/frame-minutes.follower.js';
+import { flightProjections } from './projections.js';
+
+/** The name of the projector that keeps the tables of the flight context. */
+export const FLIGHT_PROJECTOR = 'flight';
+
+/** What rebuilding, verifying, repairing and unparking need to know of the tables of the flight context. */
+export const flightProjector = {
+  projector: FLIGHT_PROJECTOR,
+  projections: flightProjections,
+  keyOf: (streamId: string): string => flightIdOf({ streamId }),
+  onRewritten: (client: pg.ClientBase, flightIds: readonly string[]): Promise<void> =>
+    rollUpAgain(client, flightIds),
+} as const;
+
+/** How all tables of the flight context stand to the log, the minute rollup last where a follower keeps it. */
+export async function flightProjectionStates(pool: pg.Pool, store: EventStore): Promise<ProjectionStatus[]> {
+  const states = await Promise.all([
+    projectionStates(pool, store, FLIGHT_PROJECTOR, flightProjections),
+    projectionStates(pool, store, FRAME_MINUTES, [frameMinutesRollup]),
+  ]);
+  return states.flat();
+}

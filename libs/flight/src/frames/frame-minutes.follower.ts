@@ -1,0 +1,387 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import {
+  backoffDelay,
+  endClient,
+  messageOf,
+  sessionOptions,
+  Waker,
+  type Listener,
+  type Timestamp,
+} from '#lib/platform';
+import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import {
+  advanceCheckpoints,
+  CheckpointWatch,
+  createCheckpoints,
+  leaderLock,
+  loadCheckpoints,
+  type ProjectorLog,
+} from '#lib/projections';
+import { flightIdOf, type FlightEvents } from '../events.js';
+import { frameResults } from './frame-results.projection.js';
+
+/** Its name among the projectors. */
+export const FRAME_MINUTES = 'frame-minutes';
+const NAME = FRAME_MINUTES;
+/** Its checkpoint, among those of the projections. */
+export const frameMinutesRollup = { name: 'frame_minutes', version: 1 };
+const ROLLUP = frameMinutesRollup;
+const TYPES: readonly (keyof FlightEvents)[] = ['FrameResultSaved', 'FlightDeleted'];
+
+export interface FrameMinutesOptions {
+  readonly store: EventStore;
+  readonly pool: pg.Pool;
+  readonly listener: Listener;
+  readonly connectionString: string;
+  readonly log: ProjectorLog;
+  /** The shortest time between two batches; default a second: what is rolled up together is computed once. */
+  readonly intervalMs?: number;
+  /** The most events in one batch. */
+  readonly batchSize?: number;
+  readonly standbyIntervalMs?: number;
+}
+
+/** `not-needed`: a continuous aggregate keeps the rollup here. */
+export type FollowerState = 'stopped' | 'standby' | 'active' | 'failing' | 'not-needed';
+
+export interface FollowerStatus {
+  readonly state: FollowerState;
+  readonly position: Position | undefined;
+  readonly lastError: { readonly message: string; readonly at: Timestamp } | undefined;
+}
+
+/**
+ * Keeps the minute rollup of frame results where the database cannot: a second follower of the log, which never goes
+ * ahead of the table. It collects the minutes that events have touched and computes these anew from the table, in one
+ * transaction with its checkpoint. So whatever is killed when, doing a batch again comes to the same rows; and the
+ * projector, which it neither waits for nor holds up, knows nothing of it.
+ *
+ * When the table has been made anew (a rebuild), all of it is rolled up again: the oid of the table says so.
+ */
+export class FrameMinutes {
+  readonly #options: Required<FrameMinutesOptions>;
+  readonly #watch: CheckpointWatch;
+  #stop: AbortController | undefined;
+  #running: Promise<void> | undefined;
+  #state: FollowerState = 'stopped';
+  #position: Position | undefined;
+  #lastError: FollowerStatus['lastError'];
+
+  constructor(options: FrameMinutesOptions) {
+    this.#options = { intervalMs: 1_000, batchSize: 5_000, standbyIntervalMs: 1_000, ...options };
+    const { pool, listener, store } = this.#options;
+    this.#watch = new CheckpointWatch(pool, listener, store, NAME, [ROLLUP.name]);
+  }
+
+  get status(): FollowerStatus {
+    return { state: this.#state, position: this.#position, lastError: this.#lastError };
+  }
+
+  /** Whether this database needs a follower: with continuous aggregates it keeps the rollup itself. */
+  async isFollowed(): Promise<boolean> {
+    const { rows } = await this.#options.pool.query<{ kind: string }>(
+      `select relkind as kind from pg_class where oid = 'flight.frame_minute_parts'::regclass`,
+    );
+    return rows[0]?.kind === 'r';
+  }
+
+  /** Resolves when the rollup holds the log up to a position. Throws `projection.behind` after `timeoutMs`. */
+  waitFor(position: Position, timeoutMs: number): Promise<void> {
+    return this.#watch.waitFor(position, timeoutMs);
+  }
+
+  start(): void {
+    if (this.#running) return;
+    this.#stop = new AbortController();
+    this.#running = this.#run(this.#stop.signal);
+  }
+
+  /** Finishes the batch under way and gives up the lead. */
+  async stop(): Promise<void> {
+    this.#stop?.abort();
+    await this.#running;
+    this.#running = undefined;
+    this.#state = 'stopped';
+  }
+
+  /** Stops, and lets go of the listener. */
+  async close(): Promise<void> {
+    await this.stop();
+    this.#watch.close();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        if (!(await this.isFollowed())) {
+          this.#state = 'not-needed';
+          return;
+        }
+        await this.#lead(signal, () => {
+          failures = 0;
+        });
+      } catch (error) {
+        failures++;
+        this.#state = 'failing';
+        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#options.log.warn(`Minute rollups failed (attempt ${failures}): ${messageOf(error)}`);
+        await pause(backoffDelay(failures, 100, 10_000), signal);
+      }
+    }
+  }
+
+  /** Waits for the lead, then follows until told to stop or until something breaks. */
+  async #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const client = new pg.Client({
+      connectionString: this.#options.connectionString,
+      application_name: `waylog ${NAME}`,
+      options: sessionOptions,
+      connectionTimeoutMillis: 5_000,
+      keepAlive: true,
+    });
+    const broken = new AbortController();
+    client.on('error', () => broken.abort());
+    client.on('end', () => broken.abort());
+    const going = AbortSignal.any([signal, broken.signal]);
+    try {
+      await client.connect();
+      while (!going.aborted && !(await isLeader(client))) {
+        this.#state = 'standby';
+        await pause(this.#options.standbyIntervalMs * (0.75 + Math.random() / 2), going);
+      }
+      if (!going.aborted) await this.#follow(client, going, onProgress);
+      if (!signal.aborted) throw new Error('The connection to the database was lost.');
+    } finally {
+      await endClient(client);
+    }
+  }
+
+  async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { store, pool, listener, intervalMs } = this.#options;
+    await createCheckpoints(pool, [ROLLUP], store.beginning);
+    const waker = new Waker(listener, 'waylog_checkpoints', 5_000, signal);
+    try {
+      while (!signal.aborted) {
+        waker.arm();
+        const progress = await this.#step(client, signal);
+        onProgress();
+        this.#state = 'active';
+        if (progress === 'nothing new') await waker.wait();
+        else if (progress === 'up to date') await pause(intervalMs, signal);
+      }
+    } finally {
+      waker.close();
+    }
+  }
+
+  /** One batch, one transaction. */
+  async #step(client: pg.Client, signal: AbortSignal): Promise<'nothing new' | 'up to date' | 'behind'> {
+    const { store, pool, batchSize } = this.#options;
+    const checkpoints = await loadCheckpoints(pool, [ROLLUP.name, frameResults.name]);
+    const at = (name: string) => checkpoints.find(({ projection }) => projection === name)?.position;
+    const from = at(ROLLUP.name) ?? store.beginning;
+    this.#position = from;
+    // What the table holds already; before the projector has ever run, there is nothing to roll up.
+    const end = at(frameResults.name);
+    if (end === undefined) return 'nothing new';
+    const { rows: known } = await client.query<{ source: string; same: boolean }>(
+      `select 'flight.frame_results'::regclass::oid::text as source,
+              exists (select from flight.frame_minutes_source where relation = 'flight.frame_results'::regclass) as same`,
+    );
+    if (!known[0]?.same) {
+      await this.#rollUpAll(client, known[0]?.source ?? '', from, end, signal);
+      return 'behind';
+    }
+    if (await this.#rollUpAgain(client)) return 'behind';
+    if (store.compare(end, from) <= 0) return 'nothing new';
+
+    const page = await store.readAll({ after: from, limit: batchSize, types: TYPES });
+    const batch = page.filter(({ position }) => store.compare(position, end) <= 0);
+    const isWhole = page.length < batchSize || batch.length < page.length;
+    const to = isWhole ? end : (batch.at(-1)?.position ?? end);
+    const { deleted, flights, minutes } = touchedBy(batch);
+    await inTransaction(client, async () => {
+      await this.#advance(client, from, to);
+      if (deleted.length > 0)
+        await client.query(`delete from flight.frame_minute_parts where flight_id = any ($1)`, [deleted]);
+      if (minutes.length > 0) {
+        const sorted = [...minutes].sort();
+        await client.query(rollUpTouchedSql, [flights, minutes, sorted[0], sorted.at(-1)]);
+      }
+    });
+    return isWhole ? 'up to date' : 'behind';
+  }
+
+  /** Whole flights, that somebody has asked for with `rollUpAgain`; false when there are none. */
+  async #rollUpAgain(client: pg.Client): Promise<boolean> {
+    let found = 0;
+    await inTransaction(client, async () => {
+      // Taken before the frames are read: who asks from now on is served by the next step.
+      const { rows } = await client.query<{ flight_id: string }>(
+        `delete from flight.frame_minutes_touched where flight_id in (select flight_id from flight.frame_minutes_touched limit 100)
+         returning flight_id`,
+      );
+      found = rows.length;
+      if (found > 0) await client.query(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]);
+    });
+    return found > 0;
+  }
+
+  /** Everything anew, a TimescaleDB chunk at a time; only then is the table noted as rolled up, so a kill starts over. */
+  async #rollUpAll(
+    client: pg.Client,
+    source: string,
+    from: Position,
+    end: Position,
+    signal: AbortSignal,
+  ): Promise<void> {
+    this.#options.log.info('Minute rollups are made from the whole of flight.frame_results');
+    const { rows: chunks } = await client.query<{ first: Date; last: Date }>(
+      `select date_trunc('minute', range_start) as first, date_trunc('minute', range_end - interval '1 microsecond') as last
+         from timescaledb_information.chunks
+        where hypertable_schema = 'flight' and hypertable_name = 'frame_results' order by range_start`,
+    );
+    for (const { first, last } of chunks) {
+      signal.throwIfAborted();
+      await client.query(rollUpRangeSql, [first, last]);
+    }
+    await inTransaction(client, async () => {
+      await client.query(clearStraySql, [chunks.map(({ first }) => first), chunks.map(({ last }) => last)]);
+      await client.query(`delete from flight.frame_minutes_source`);
+      await client.query(`insert into flight.frame_minutes_source values ($1::text::oid)`, [source]);
+      await this.#advance(client, from, end);
+    });
+  }
+
+  async #advance(client: pg.Client, from: Position, to: Position): Promise<void> {
+    const revisions = new Map<string, number>();
+    const move = { projector: NAME, projections: [ROLLUP], from, to, revisions, parked: 0 };
+    if (!(await advanceCheckpoints(client, move)))
+      throw new Error(
+        `The checkpoint of the minute rollups is no longer at position ${from}; starting over from it.`,
+      );
+    this.#position = to;
+  }
+}
+
+/**
+ * Asks for the minutes of these flights to be computed again, in the transaction that has written their frames past the
+ * order of the log: a repair of rows, or the fold of events that had been parked. The follower sees to it within seconds.
+ * A continuous aggregate notices such writes by itself.
+ */
+export async function rollUpAgain(
+  client: Pick<pg.ClientBase, 'query'>,
+  flightIds: readonly string[],
+): Promise<void> {
+  await client.query(
+    `insert into flight.frame_minutes_touched (flight_id)
+     select distinct f.id from unnest($1::text[]) as f (id)
+      where exists (select from pg_class where oid = 'flight.frame_minute_parts'::regclass and relkind = 'r')
+     on conflict do nothing`,
+    [flightIds],
+  );
+}
+
+/** The flights that a batch deletes, and the pairs of flight and minute whose frames it changes. */
+export function touchedBy(events: readonly RecordedEvent[]): {
+  deleted: string[];
+  flights: string[];
+  minutes: string[];
+} {
+  const deleted = new Set<string>();
+  const touched = new Map<string, readonly [flight: string, minute: string]>();
+  for (const event of events) {
+    const flightId = flightIdOf(event);
+    if (event.type === 'FlightDeleted') deleted.add(flightId);
+    if (event.type !== 'FrameResultSaved') continue;
+    const { timestamp, supersedes } = event.data as FlightEvents['FrameResultSaved'];
+    for (const time of supersedes === undefined ? [timestamp] : [timestamp, supersedes]) {
+      const minute = minuteOf(time);
+      touched.set(`${minute} ${flightId}`, [flightId, minute]);
+    }
+  }
+  const pairs = [...touched.values()];
+  return {
+    deleted: [...deleted],
+    flights: pairs.map(([flight]) => flight),
+    minutes: pairs.map(([, minute]) => minute),
+  };
+}
+
+/** Canonical timestamps are UTC, so their minute is their beginning. */
+const minuteOf = (timestamp: Timestamp): string => `${timestamp.slice(0, 16)}:00.000Z`;
+
+/** Whether the rows of a minute were dropped on purpose: then what the rollup has kept of it counts, not what is left. */
+const isDropped = (minute: string) => `exists (
+  select from timescale.dropped_ranges d
+   where d.table_schema = 'flight' and d.table_name = 'frame_results'
+     and d.range_start < ${minute} + interval '1 minute' and d.range_end > ${minute})`;
+
+/** Computes some minutes anew: `frames` are the rows that count, `parts` the minutes that may have no row left. */
+const rollUp = (frames: string, parts: string) => `
+  with fresh as materialized (
+    select r.flight_id, time_bucket(interval '1 minute', r."timestamp") as minute, count(*) as frames,
+           avg(r.confidence order by r."timestamp", r.frame_id) as mean_confidence,
+           min(r.confidence) as min_confidence,
+           avg(case when r.refined then 1.0::double precision else 0.0::double precision end) as refined_share,
+           flight.path(r.gps_lat, r.gps_lon order by r."timestamp", r.frame_id) as path
+      from flight.frame_results r
+     where ${frames}
+     group by 1, 2
+  ), gone as (
+    delete from flight.frame_minute_parts p
+     where ${parts} and not ${isDropped('p.minute')}
+       and not exists (select from fresh f where f.flight_id = p.flight_id and f.minute = p.minute)
+  )
+  insert into flight.frame_minute_parts as p
+         (flight_id, minute, frames, mean_confidence, min_confidence, refined_share, path)
+  select flight_id, minute, frames, mean_confidence, min_confidence, refined_share, path from fresh
+  on conflict (flight_id, minute) do update
+     set frames = excluded.frames, mean_confidence = excluded.mean_confidence, min_confidence = excluded.min_confidence,
+         refined_share = excluded.refined_share, path = excluded.path
+   where excluded.frames >= p.frames or not ${isDropped('excluded.minute')}`;
+
+// The bounds are for TimescaleDB: by a join with a list alone it could exclude no chunk.
+const rollUpTouchedSql = rollUp(
+  `r.flight_id = any ($1::text[])
+       and r."timestamp" >= $3::timestamptz and r."timestamp" < $4::timestamptz + interval '1 minute'
+       and (r.flight_id, time_bucket(interval '1 minute', r."timestamp")) in (select * from unnest($1::text[], $2::timestamptz[]))`,
+  `(p.flight_id, p.minute) in (select * from unnest($1::text[], $2::timestamptz[]))`,
+);
+
+const rollUpFlightsSql = rollUp(`r.flight_id = any ($1::text[])`, `p.flight_id = any ($1::text[])`);
+
+/** From one minute to another, both whole. */
+const rollUpRangeSql = rollUp(
+  `r."timestamp" >= $1::timestamptz and r."timestamp" < $2::timestamptz + interval '1 minute'`,
+  `p.minute between $1::timestamptz and $2::timestamptz`,
+);
+
+/** Minutes outside every chunk, and those of flights that are no more. */
+const clearStraySql = `
+  delete from flight.frame_minute_parts p
+   where not exists (select from flight.flights f where f.id = p.flight_id)
+      or (not ${isDropped('p.minute')}
+          and not exists (select from unnest($1::timestamptz[], $2::timestamptz[]) as c (first, last)
+                           where p.minute between c.first and c.last))`;
+
+async function isLeader(client: pg.Client): Promise<boolean> {
+  const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
+    leaderLock(NAME),
+  ]);
+  return rows[0]?.leads ?? false;
+}
+
+async function inTransaction(client: pg.Client, work: () => Promise<void>): Promise<void> {
+  await client.query('begin');
+  try {
+    await work();
+    await client.query('commit');
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);

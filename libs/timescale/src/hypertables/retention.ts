@@ -1,0 +1,109 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pool } from 'pg';
+import { messageOf } from '#lib/platform';
+import { capabilities } from '../capabilities.js';
+import { dropOld, restorePolicies } from './hypertables.js';
+import type { ChunkInfo } from './models.js';
+import { inTransaction, withSession } from './session.js';
+
+/** Held while chunks are dropped by schedule, so that of several servers one does it. */
+const RETENTION_LOCK = 7239100406;
+
+export interface RetentionRun {
+  readonly tableName: string;
+  readonly dropped: readonly ChunkInfo[];
+  /** Why it failed for this table, if it did. Others go on. */
+  readonly error?: string;
+}
+
+/**
+ * Drops the chunks that are older than the retention of their table, where TimescaleDB has no policies; where it has, only
+ * makes policies again that a rebuild has lost. Answers a line for each table with a retention of ours, or nothing when
+ * another process is at it.
+ */
+export function applyRetention(pool: Pool, now = new Date()): Promise<RetentionRun[]> {
+  return withSession(pool, 'waylog retention', async (client) => {
+    const { rows: lock } = await client.query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [
+      RETENTION_LOCK,
+    ]);
+    if (!lock[0]?.free) return [];
+    const can = await capabilities(client);
+    await restorePolicies(client, can);
+    if (can.retentionPolicies.available) return [];
+    const { rows } = await client.query<{ schema: string; name: string; retention: string }>(
+      `select table_schema as schema, table_name as name, retention::text
+         from timescale.hypertables where retention is not null order by 1, 2`,
+    );
+    const runs: RetentionRun[] = [];
+    for (const { schema, name, retention } of rows) {
+      let dropped: ChunkInfo[] = [];
+      let error: string | undefined;
+      try {
+        dropped = await inTransaction(client, async () => {
+          const { rows: at } = await client.query<{ horizon: Date }>(
+            `select $1::timestamptz - $2::text::interval as horizon`,
+            [now, retention],
+          );
+          return at[0] ? dropOld(client, { schema, name }, at[0].horizon, 'retention') : [];
+        });
+      } catch (cause) {
+        error = messageOf(cause);
+      }
+      await client.query(
+        `update timescale.hypertables set last_run_at = clock_timestamp(), last_error = $3 where table_schema = $1 and table_name = $2`,
+        [schema, name, error ?? null],
+      );
+      runs.push({ tableName: `${schema}.${name}`, dropped, ...(error !== undefined && { error }) });
+    }
+    return runs;
+  });
+}
+
+export interface RetentionLog {
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+/** Applies the retention now and then. Any number of processes may run one; they take turns. */
+export class RetentionSchedule {
+  #stop: AbortController | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(
+    private readonly pool: Pool,
+    private readonly intervalMs: number,
+    private readonly log: RetentionLog,
+  ) {}
+
+  start(): void {
+    if (this.#running) return;
+    this.#stop = new AbortController();
+    this.#running = this.#run(this.#stop.signal);
+  }
+
+  /** Finishes the run under way. */
+  async stop(): Promise<void> {
+    this.#stop?.abort();
+    await this.#running;
+    this.#running = undefined;
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        for (const { tableName, dropped, error } of await applyRetention(this.pool)) {
+          if (error !== undefined) this.log.warn(`Retention of ${tableName} failed: ${error}`);
+          else if (dropped.length > 0)
+            this.log.info(`Retention of ${tableName} dropped ${droppedText(dropped)}`);
+        }
+      } catch (error) {
+        this.log.warn(`Retention failed, next try in ${this.intervalMs / 1_000} s: ${messageOf(error)}`);
+      }
+      await sleep(this.intervalMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
+
+const droppedText = (chunks: readonly ChunkInfo[]): string =>
+  `${chunks.length} chunks from ${chunks[0]?.rangeStart ?? ''} to ${chunks.at(-1)?.rangeEnd ?? ''} ` +
+  `(${chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)} bytes); the log keeps their events`;

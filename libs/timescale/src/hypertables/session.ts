@@ -1,0 +1,50 @@
+import pg from 'pg';
+import { conflict, endClient, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
+
+/** How long an exclusive lock is waited for: whoever waits for one holds up all who come after. */
+const LOCK_TIMEOUT = '5s';
+
+/** Runs work that may take long on a connection of its own, without the time limits of the pool. */
+export async function withSession<T>(
+  pool: pg.Pool,
+  applicationName: string,
+  work: (client: pg.Client) => Promise<T>,
+): Promise<T> {
+  const client = new pg.Client({
+    connectionString: pool.options.connectionString,
+    application_name: applicationName,
+    options: sessionOptions,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+  });
+  // A lost connection fails the next query on it; without a listener it would end the process.
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return await work(client);
+  } finally {
+    await endClient(client);
+  }
+}
+
+/** One transaction that gives up when a lock is not to be had within seconds. Throws `hypertable.in-use` then. */
+export async function inTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
+  await client.query('begin');
+  try {
+    await client.query(`set local lock_timeout = '${LOCK_TIMEOUT}'`);
+    const result = await work();
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    const state = sqlStateOf(error);
+    if (state === SqlState.lockNotAvailable || state === SqlState.deadlockDetected) {
+      throw conflict(
+        'hypertable.in-use',
+        `Another transaction used the table or a chunk of it for longer than ${LOCK_TIMEOUT}, such as a backup or a report. ` +
+          'Nothing has changed; try again when it has ended (pg_stat_activity shows it).',
+      );
+    }
+    throw error;
+  }
+}

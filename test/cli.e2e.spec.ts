@@ -1,0 +1,133 @@
+import { execFile } from 'node:child_process';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { serverProcess } from './support/server-process.js';
+import { aFlight, aFrame } from './support/samples.js';
+
+interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** The command line as an operator calls it, built by `npm test`. */
+const waylog = (databaseUrl: string | undefined, ...args: string[]): Promise<Ended> =>
+  new Promise((resolve) => {
+    const env = { ...process.env };
+    if (databaseUrl === undefined) delete env['DATABASE_URL'];
+    else env['DATABASE_URL'] = databaseUrl;
+    execFile(
+      process.execPath,
+      ['dist/apps/cli/src/main.js', ...args],
+      { env, maxBuffer: 16 * 1024 * 1024 },
+      (error, out, err) =>
+        resolve({ code: error ? (typeof error.code === 'number' ? error.code : -1) : 0, out, err }),
+    );
+  });
+
+describe('the command line', () => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await testDatabase();
+  });
+  afterAll(() => database.drop());
+  const run = (...args: string[]) => waylog(database.url, ...args);
+  const json = async (...args: string[]) => {
+    const { out, code } = await run('--json', ...args);
+
+    return { code, result: JSON.parse(out) };
+  };
+
+  it('ends with 2 on wrong usage, and with 0 after help', async () => {
+    expect(await run('--help')).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('Begin with') as string,
+    });
+    expect(await run('nothing')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('unknown command') as string,
+    });
+    expect((await run('verify', '--no-such-option')).code).toBe(2);
+    expect((await run('parked', 'discard', 'flight-a')).err).toMatch(/--reason/);
+  });
+
+  it('says what to do when the database is not there', async () => {
+    const { code, err } = await waylog('postgres://127.0.0.1:1/nothing', 'projections');
+    expect(code).toBe(1);
+    expect(err).toMatch(/to do:/);
+  });
+
+  it('shows projections that nobody leads, and those that somebody does', async () => {
+    const server = await serverProcess(database.url);
+    await server.call('POST', '/v1/flights', aFlight('cli', 3));
+    const { body } = await server.call('PUT', '/v1/flights/cli/frames/1', aFrame(1));
+    await server.call('GET', '/v1/flights/cli', undefined, { 'waylog-min-position': String(body.position) });
+    const { result } = await json('projections');
+    expect(result.projections).toHaveLength(10);
+    expect(result.projections[0]).toMatchObject({ position: body.position, lagEvents: 0 });
+    await server.end('SIGTERM');
+    expect((await json('projections', 'list')).result.projections[0]).toMatchObject({ state: 'stopped' });
+    expect((await run('projections')).out).toMatch(/^projection +state +position +lag/);
+  });
+
+  it('pauses with a reason, and resumes', async () => {
+    expect((await run('projections', 'pause')).code).toBe(2);
+    expect((await run('projections', 'pause', '--reason', 'a test')).code).toBe(0);
+    expect((await json('projections')).result.projections[0]).toMatchObject({
+      state: 'paused',
+      pauseReason: 'a test',
+    });
+    expect((await run('projections', 'resume')).code).toBe(0);
+  });
+
+  it('finds a row that was broken by hand (3), repairs it (0), and remembers that', async () => {
+    expect((await run('verify')).code).toBe(0);
+    await database.pool.query(`update flight.waypoints set lat = 0 where flight_id = 'cli' and id = 'w1'`);
+    const found = await run('verify');
+    expect(found.code).toBe(3);
+    expect(found.out).toMatch(/waypoints .* DIFFERENT\n {2}cli: 3 rows found, 3 expected/);
+    expect((await json('integrity', '--open')).result.findings).toMatchObject([
+      { projection: 'waypoints', key: 'cli' },
+    ]);
+    expect((await run('verify', '--repair')).code).toBe(0);
+    expect((await run('verify', 'waypoints')).code).toBe(0);
+    expect((await run('integrity')).out).toMatch(/waypoints cli: .*; repaired /);
+  });
+
+  it('rebuilds, and refuses a table that there is not', async () => {
+    const { code, result } = await json('rebuild', 'waypoints', 'frame_results');
+    expect(code).toBe(0);
+    expect(result.tables).toMatchObject([
+      { projection: 'waypoints', identical: true },
+      { projection: 'frame_results', identical: true },
+    ]);
+    expect(await run('rebuild', 'nothing')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('There are flights') as string,
+    });
+  });
+
+  it('doctors: nothing but warnings here, a problem where the schema is behind or a variable is bad', async () => {
+    const { code, result } = await json('doctor');
+    expect(code).toBe(0);
+    expect(result.findings.map(({ check }: { check: string }) => check)).toEqual(
+      expect.arrayContaining([
+        'node',
+        'configuration',
+        'disk',
+        'database',
+        'schema',
+        'durability',
+        'clock',
+        'projections',
+      ]),
+    );
+    await database.pool.query(
+      `delete from waylog_migrations where id = (select max(id) from waylog_migrations)`,
+    );
+    const behind = await run('doctor');
+    expect(behind.code).toBe(1);
+    expect(behind.out).toMatch(/PROBLEM {2}schema .*lacks/);
+    expect((await run('projections')).code).toBe(1);
+    expect((await run('projections')).err).toMatch(/waylog migrate/);
+  });
+});

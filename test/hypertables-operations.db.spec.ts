@@ -1,0 +1,272 @@
+import { applyRetention, capabilities, Hypertables, retainedSince, type TableModel } from '#lib/timescale';
+import { testDatabase, type TestDatabase } from './support/database.js';
+
+const DAY = 86_400_000;
+/** A Thursday, on which chunks of a week begin. */
+const EPOCH = Date.UTC(2026, 0, 1);
+const day = (n: number): string => new Date(EPOCH + n * DAY).toISOString();
+
+describe('operating hypertables', () => {
+  let database: TestDatabase;
+  let tables = 0;
+  let hypertables: Hypertables;
+  const models: TableModel[] = [{ schema: 'flight', name: 'frame_results', timeColumn: 'timestamp' }];
+  beforeAll(async () => {
+    database = await testDatabase();
+    hypertables = new Hypertables(database.pool, models);
+  });
+  afterAll(() => database.drop());
+  const sql = async <T extends object>(text: string, values: unknown[] = []) =>
+    (await database.pool.query<T>(text, values)).rows;
+
+  /** A plain table of a registered model with a row a day. */
+  const aTable = async (days = 0, key = 'device, at') => {
+    const name = `readings_${++tables}`;
+    await sql(
+      `create table public.${name} (device text not null, at timestamptz not null, value double precision, primary key (${key}))`,
+    );
+    await sql(
+      `insert into public.${name} select 'd', $1::timestamptz + n * interval '1 day', n from generate_series(0, $2 - 1) n`,
+      [day(0), days],
+    );
+    models.push({ schema: 'public', name, timeColumn: 'at' });
+    return `public.${name}`;
+  };
+  const aHypertable = async (days = 0, more: object = {}) => {
+    const tableName = await aTable(days);
+    await hypertables.create({ tableName, timeColumn: 'at', migrateData: true, ...more });
+    return tableName;
+  };
+  const count = async (table: string) =>
+    Number((await sql<{ n: string }>(`select count(*) as n from ${table}`))[0]?.n);
+  const edition = async () => capabilities(database.pool);
+
+  it('lists them with size, chunks, compression and retention', async () => {
+    const tableName = await aHypertable(30, { chunkInterval: '7 days' });
+    await sql(`analyze ${tableName}`);
+    const info = await hypertables.get(tableName);
+    expect(info).toMatchObject({
+      tableName,
+      timeColumn: 'at',
+      chunkInterval: '7 days',
+      compressionEnabled: false,
+      chunkCount: 5,
+      compressedChunks: 0,
+      rowEstimate: 30,
+      retention: { enabled: false, retentionPeriodDays: 0 },
+    });
+    const [{ bytes } = { bytes: '' }] = await sql<{ bytes: string }>(
+      `select sum(pg_total_relation_size(c))::text as bytes from show_chunks($1::text::regclass) c`,
+      [tableName],
+    );
+    // The empty root has a few pages of its own.
+    expect(info.sizeBytes).toBeGreaterThanOrEqual(Number(bytes));
+    expect((await hypertables.list()).map((table) => table.tableName)).toContain('flight.frame_results');
+    expect(info.compression.available).toBe((await edition()).compression.available);
+    if (!info.compression.available) expect(info.compression.reason).toMatch(/Apache edition/);
+  });
+
+  it('shows the chunks with their ranges and bytes', async () => {
+    const tableName = await aHypertable(10, { chunkInterval: '1 week' });
+    const chunks = await hypertables.chunks(tableName);
+    expect(chunks).toMatchObject([
+      { tableName, rangeStart: day(0), rangeEnd: day(7), compressed: false },
+      { tableName, rangeStart: day(7), rangeEnd: day(14), compressed: false },
+    ]);
+    for (const { sizeBytes } of chunks) expect(sizeBytes).toBeGreaterThan(8_000);
+  });
+
+  it('makes one of an empty table, and of one with rows only when told to move them', async () => {
+    const empty = await aTable();
+    expect(await hypertables.create({ tableName: empty, timeColumn: 'at' })).toMatchObject({
+      success: true,
+      hypertableCreated: true,
+      chunkInterval: '7 days',
+      retentionPolicy: { enabled: false },
+    });
+    const full = await aTable(20);
+    await expect(hypertables.create({ tableName: full, timeColumn: 'at' })).rejects.toMatchObject({
+      code: 'hypertable.has-rows',
+      message: expect.stringContaining('migrateData') as string,
+    });
+    await hypertables.create({
+      tableName: full,
+      timeColumn: 'at',
+      chunkInterval: '1 day',
+      migrateData: true,
+    });
+    expect(await count(full)).toBe(20);
+    expect(await hypertables.chunks(full)).toHaveLength(20);
+  });
+
+  it('refuses what is no registered model, is missing, or is one already', async () => {
+    await sql(`create table public.stranger (at timestamptz primary key)`);
+    await expect(
+      hypertables.create({ tableName: 'public.stranger', timeColumn: 'at' }),
+    ).rejects.toMatchObject({ code: 'hypertable.unknown-model', kind: 'not-found' });
+    models.push({ schema: 'public', name: 'nowhere' });
+    await expect(hypertables.create({ tableName: 'nowhere', timeColumn: 'at' })).rejects.toMatchObject({
+      code: 'hypertable.table-missing',
+    });
+    const tableName = await aHypertable();
+    await expect(hypertables.create({ tableName, timeColumn: 'at' })).rejects.toMatchObject({
+      code: 'hypertable.exists',
+      kind: 'conflict',
+    });
+    const plain = await aTable();
+    await expect(hypertables.get(plain)).rejects.toMatchObject({ code: 'hypertable.not-found' });
+  });
+
+  it('refuses a unique key without the time column, and says which', async () => {
+    const tableName = await aTable(0, 'device');
+    await expect(hypertables.create({ tableName, timeColumn: 'at' })).rejects.toMatchObject({
+      code: 'hypertable.key-without-time',
+      message: expect.stringMatching(/unique key readings_\d+_pkey \(device\) lacks that column/) as string,
+    });
+  });
+
+  it('refuses a column that is no time, and an interval that is none', async () => {
+    const tableName = await aTable();
+    for (const [request, field] of [
+      [{ timeColumn: 'value' }, 'timeColumn'],
+      [{ timeColumn: 'nothing' }, 'timeColumn'],
+      [{ timeColumn: 'at', chunkInterval: 'a while' }, 'chunkInterval'],
+      [{ timeColumn: 'at', chunkInterval: '10000 years' }, 'chunkInterval'],
+      [{ timeColumn: 'at', retentionPeriod: '-3 days' }, 'retentionPeriod'],
+    ] as const) {
+      await expect(hypertables.create({ tableName, ...request })).rejects.toMatchObject({
+        code: 'input.invalid',
+        data: { errors: [{ field }] },
+      });
+    }
+    await expect(hypertables.get(tableName)).rejects.toMatchObject({ code: 'hypertable.not-found' });
+  });
+
+  it('changes the chunk interval for chunks to come', async () => {
+    const tableName = await aHypertable(7);
+    expect(await hypertables.change(tableName, { chunkInterval: '1 day' })).toMatchObject({
+      success: true,
+      chunkInterval: '1 day',
+    });
+    await sql(`insert into ${tableName} values ('d', $1, 1)`, [day(100)]);
+    expect((await hypertables.chunks(tableName)).at(-1)).toMatchObject({
+      rangeStart: day(100),
+      rangeEnd: day(101),
+    });
+  });
+
+  it('says why nothing is compressed, where the edition cannot', async () => {
+    const can = await edition();
+    const tableName = await aTable(10);
+    const made = await hypertables.create({
+      tableName,
+      timeColumn: 'at',
+      migrateData: true,
+      compressionEnabled: true,
+    });
+    expect(made).toMatchObject(
+      can.compression.available
+        ? { success: true, hypertableCreated: true, compressionPolicy: { enabled: true } }
+        : {
+            success: false,
+            hypertableCreated: true,
+            errorMessage: expect.stringMatching(/not compressed: the Apache edition/) as string,
+            compressionPolicy: { enabled: false, available: false },
+          },
+    );
+  });
+
+  it('drops chunks only when confirmed, and lists them on a dry run', async () => {
+    const tableName = await aHypertable(30);
+    const olderThan = day(15);
+    const plan = await hypertables.dropChunks(tableName, { olderThan, dryRun: true });
+    expect(plan).toMatchObject({ dryRun: true, chunks: [{ rangeEnd: day(7) }, { rangeEnd: day(14) }] });
+    for (const confirm of [undefined, 'yes', tableName.replace('public.', '')]) {
+      await expect(hypertables.dropChunks(tableName, { olderThan, confirm })).rejects.toMatchObject({
+        code: 'hypertable.unconfirmed',
+      });
+    }
+    expect(await count(tableName)).toBe(30);
+    expect((await retainedSince(database.pool)).has(tableName)).toBe(false);
+
+    const done = await hypertables.dropChunks(tableName, { olderThan, confirm: tableName });
+    expect({ ...done, dryRun: true, notes: [] }).toEqual({ ...plan, notes: [] });
+    expect(done.notes.join()).toMatch(/The log keeps every event/);
+    expect(await count(tableName)).toBe(16);
+    expect((await retainedSince(database.pool)).get(tableName)).toEqual(new Date(day(14)));
+    expect(await hypertables.get(tableName)).toMatchObject({ chunkCount: 3, retainedSince: day(14) });
+  });
+
+  it('gives up on a chunk that a long transaction reads, with nothing changed', async () => {
+    const tableName = await aHypertable(10);
+    const reader = await database.pool.connect();
+    try {
+      await reader.query('begin');
+      await reader.query(`select from ${tableName}`);
+      await expect(
+        hypertables.dropChunks(tableName, { olderThan: day(20), confirm: tableName }),
+      ).rejects.toMatchObject({ code: 'hypertable.in-use' });
+    } finally {
+      await reader.query('rollback');
+      reader.release();
+    }
+    expect(await count(tableName)).toBe(10);
+    expect((await retainedSince(database.pool)).has(tableName)).toBe(false);
+  });
+
+  it('retention by schedule drops what is too old, notes it, and goes on after a table that fails', async () => {
+    const can = await edition();
+    const tableName = await aHypertable(30);
+    const changed = await hypertables.change(tableName, { retentionPeriod: '10 days' });
+    expect(changed).toMatchObject({
+      success: true,
+      retentionPolicy: {
+        enabled: true,
+        retentionPeriodDays: 10,
+        mechanism: can.retentionPolicies.available ? 'policy' : 'schedule',
+      },
+    });
+    expect(changed.notes.join()).toMatch(/A rebuild of .* brings them back/);
+    if (can.retentionPolicies.available) return;
+    await sql(
+      `insert into timescale.hypertables (table_schema, table_name, retention) values ('public', 'gone', '1 day')`,
+    );
+
+    const runs = await applyRetention(database.pool, new Date(day(25)));
+    expect(runs).toMatchObject([
+      { tableName: 'public.gone', dropped: [], error: expect.stringContaining('does not exist') as string },
+      { tableName, dropped: [{ rangeStart: day(0) }, { rangeStart: day(7), rangeEnd: day(14) }] },
+    ]);
+    expect(runs[1]).not.toHaveProperty('error');
+    expect(await count(tableName)).toBe(16);
+    expect(await hypertables.get(tableName)).toMatchObject({
+      retainedSince: day(14),
+      retention: { lastRunAt: expect.any(String) as string },
+    });
+    expect(await sql(`select last_error from timescale.hypertables where table_name = 'gone'`)).toEqual([
+      { last_error: expect.stringContaining('does not exist') as string },
+    ]);
+
+    await hypertables.change(tableName, { retentionPeriod: 'none' });
+    await sql(`delete from timescale.hypertables where table_name = 'gone'`);
+    expect(await applyRetention(database.pool, new Date(day(400)))).toEqual([]);
+    expect(await count(tableName)).toBe(16);
+  });
+
+  it('retention by schedule leaves the work to the process that is at it', async () => {
+    if ((await edition()).retentionPolicies.available) return;
+    const tableName = await aHypertable(10);
+    await hypertables.change(tableName, { retentionPeriod: '1 day' });
+    const other = await database.pool.connect();
+    try {
+      await other.query(`select pg_advisory_lock(7239100406)`);
+      expect(await applyRetention(database.pool)).toEqual([]);
+      expect(await count(tableName)).toBe(10);
+    } finally {
+      await other.query(`select pg_advisory_unlock(7239100406)`);
+      other.release();
+    }
+    expect(await applyRetention(database.pool)).toHaveLength(1);
+    expect(await count(tableName)).toBe(0);
+  });
+});
