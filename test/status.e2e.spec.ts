@@ -45,6 +45,14 @@ describe('health, statistics and alerts', () => {
       firing: [],
     });
     expect(await get('/v1/admin/connections')).toMatchObject({ size: 50, invalid: 0 });
+    const connection = await get('/v1/admin/connection');
+    expect(connection).toMatchObject({
+      serviceName: 'waylog',
+      poolSize: 50,
+      poolTimeout: 5,
+      poolRecycle: 3_600,
+    });
+    expect(connection.databaseUrl).not.toContain(new URL(server.store.url).password);
   });
 
   it('count and time commands and queries', async () => {

@@ -11,6 +11,7 @@ export {
   psqlCommand,
   toolCommand,
 } from './local/database.js';
+export { withoutPassword } from './local/external.js';
 export { DatabaseError, type DatabaseErrorCode } from './local/database-error.js';
 export type { Source } from './local/choose.js';
 export type { Command } from './local/docker.js';

@@ -1,8 +1,10 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Inject } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
-import { IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
+import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
+import { withoutPassword } from '#lib/timescale';
+import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Alert, Alerts } from '../operations/alerts.js';
 import { ConnectionPoolStatus, Observer, Replica } from '../operations/observation.js';
@@ -38,6 +40,21 @@ export class HealthResponse {
   @IsTimestamp() readonly timestamp!: Timestamp;
 }
 
+/** How this process is connected to its database. */
+export class DatabaseConnection {
+  @IsString() readonly serviceName!: string;
+  /** Without its password. */
+  @IsString() readonly databaseUrl!: string;
+  /** The most connections there may be. */
+  @IsInt() readonly poolSize!: number;
+  /** Always 0: whoever finds all connections in use waits. */
+  @IsInt() readonly maxOverflow!: number;
+  /** Seconds that a caller waits for a connection. */
+  @IsInt() readonly poolTimeout!: number;
+  /** Seconds after which a connection is made anew. */
+  @IsInt() readonly poolRecycle!: number;
+}
+
 /** Health, performance and alerts, as this process sees them. */
 @ApiTags('admin')
 @Controller('v1/admin')
@@ -47,6 +64,7 @@ export class StatusController {
     private readonly statistics: Statistics,
     private readonly alerts: Alerts,
     private readonly pool: pg.Pool,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   @Get('health')
@@ -80,6 +98,21 @@ export class StatusController {
       firing: firing.map(({ name }) => name),
       ...(error !== undefined && { errorMessage: error }),
       timestamp: new Date(at).toISOString(),
+    };
+  }
+
+  @Get('connection')
+  @Answers(200, DatabaseConnection)
+  connection(): DatabaseConnection {
+    const { databaseUrl, poolSize } = this.config;
+    const { connectionTimeoutMillis = 0, maxLifetimeSeconds = 0 } = this.pool.options;
+    return {
+      serviceName: 'waylog',
+      databaseUrl: withoutPassword(databaseUrl),
+      poolSize,
+      maxOverflow: 0,
+      poolTimeout: connectionTimeoutMillis / 1_000,
+      poolRecycle: maxLifetimeSeconds,
     };
   }
 
