@@ -1,4 +1,3 @@
-import pg from 'pg';
 import {
   EVENT_STORE,
   FLIGHT_PROJECTOR,
@@ -210,7 +209,6 @@ describe('a verification', () => {
         projector: FLIGHT_PROJECTOR,
         projections: flightProjections,
         store: store(),
-        pool: waylog.app.get(pg.Pool),
         connectionString: waylog.store.url,
         log: { info: () => undefined, warn: () => undefined },
         keyOf: (streamId) => flightIdOf({ streamId }),

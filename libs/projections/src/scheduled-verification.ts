@@ -24,7 +24,6 @@ export interface ScheduledVerificationOptions {
   readonly projector: string;
   readonly projections: readonly Projection[];
   readonly store: EventStore;
-  readonly pool: pg.Pool;
   readonly connectionString: string;
   readonly log: ProjectorLog;
   /** The value of the first key column of a stream's rows: its flight. */

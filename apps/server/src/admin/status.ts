@@ -105,7 +105,7 @@ export class StatusController {
   @Answers(200, DatabaseConnection)
   connection(): DatabaseConnection {
     const { databaseUrl, poolSize } = this.config;
-    const { connectionTimeoutMillis = 0, maxLifetimeSeconds = 0 } = this.pool.options;
+    const { connectionTimeoutMillis = 0, maxLifetimeSeconds } = this.pool.options;
     return {
       serviceName: 'waylog',
       databaseUrl: withoutPassword(databaseUrl),

@@ -59,7 +59,9 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ projections }) =>
       projections.length === 0
         ? undefined
-        : Math.max(...projections.map((p) => (p.state === 'paused' ? 0 : p.stuckSeconds))),
+        : projections.some(({ state }) => state === 'paused')
+          ? 0
+          : Math.max(...projections.map(({ stuckSeconds }) => stuckSeconds)),
   },
   {
     name: 'ProjectionPaused',

@@ -27,7 +27,6 @@ export class ScheduledWork implements OnApplicationBootstrap, OnApplicationShutd
     this.#verification = new ScheduledVerification({
       ...flightProjector,
       store,
-      pool,
       connectionString: config.databaseUrl,
       log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
       retainedSince: () => retainedSince(pool),
