@@ -1,3 +1,4 @@
+export * from './background.js';
 export * from './config.js';
 export * from './errors.js';
 export * from './installation.js';

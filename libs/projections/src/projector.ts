@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { backoffDelay, endClient, messageOf, sessionOptions, type Timestamp } from '#lib/platform';
+import {
+  Background,
+  backoffDelay,
+  endClient,
+  messageOf,
+  sessionOptions,
+  type Timestamp,
+} from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
@@ -70,8 +77,7 @@ export class Projector {
   readonly #options: Required<ProjectorOptions>;
   readonly #writers: ReadonlyMap<Projection, TableWriter>;
   readonly #contiguity: Contiguity;
-  #stop: AbortController | undefined;
-  #running: Promise<void> | undefined;
+  readonly #background = new Background((signal) => this.#run(signal));
   #state: ProjectorState = 'stopped';
   #position: Position | undefined;
   #eventsFolded = 0;
@@ -97,16 +103,12 @@ export class Projector {
   }
 
   start(): void {
-    if (this.#running) return;
-    this.#stop = new AbortController();
-    this.#running = this.#run(this.#stop.signal);
+    this.#background.start();
   }
 
   /** Finishes the batch under way and gives up the lead. */
   async stop(): Promise<void> {
-    this.#stop?.abort();
-    await this.#running;
-    this.#running = undefined;
+    await this.#background.stop();
     this.#state = 'stopped';
   }
 

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import pg from 'pg';
-import { conflict, endClient, retry, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
+import type pg from 'pg';
+import { conflict, endClient, retry, SqlState, sqlStateOf } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
+import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
 import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { ShadowFold, type FoldProgress } from './shadow-fold.js';
@@ -55,23 +56,11 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
   }
 }
 
-async function attempt(options: RebuildOptions): Promise<RebuildResult | undefined> {
-  const { projector, projections, connectionString, store, signal } = options;
-  const names = projections.map(({ name }) => name);
-  const clients: pg.Client[] = [];
-  const connect = async () => {
-    const client = await connectForFold(connectionString, 'waylog rebuild');
-    clients.push(client);
-    return client;
-  };
-  const end = () => Promise.all(clients.map(endClient));
-  const onAbort = () => void end();
-  signal?.addEventListener('abort', onAbort);
-  try {
-    signal?.throwIfAborted();
-    // One session writes the shadows, the other holds the projector at its checkpoint.
-    const [writer, holder] = [await connect(), await connect()];
-    await lockProjections(writer, names);
+const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
+  withFoldSessions('rebuild', options, async (sessions) => {
+    const { projector, projections, store, signal } = options;
+    const names = projections.map(({ name }) => name);
+    const { writer, holder } = sessions;
     const total = (await store.backlog(store.beginning)).events;
     const shadows = new Map(
       projections.map((projection) => [projection, shadowOf('rebuild', projection.table)]),
@@ -114,14 +103,8 @@ async function attempt(options: RebuildOptions): Promise<RebuildResult | undefin
     if (!swapped) return undefined;
     return { events: fold.events, resumedFrom: resumed?.events ?? 0, ...hashes };
 
-    /** All tables of one moment: the projector waits only until the moment is fixed, not while they are hashed. */
     async function compare(): Promise<Pick<RebuildResult, 'position' | 'tables'> | undefined> {
-      const position = await atCheckpoint(holder, store, names, async (checkpoint) => {
-        if (!(await fold.upTo(checkpoint))) return undefined;
-        await writer.query('begin isolation level repeatable read read only');
-        await writer.query('select 1');
-        return checkpoint;
-      });
+      const position = await beginComparison(sessions, store, names, fold);
       if (position === undefined) return undefined;
       const tables: RebuiltTable[] = [];
       for (const [{ name: projection }, { name, liveName }] of shadows) {
@@ -132,50 +115,7 @@ async function attempt(options: RebuildOptions): Promise<RebuildResult | undefin
       await writer.query('commit');
       return { position, tables };
     }
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-    await end();
-  }
-}
-
-/** A session for folding: its writes are worth nothing before the swap, whose commit waits for the disk. */
-export async function connectForFold(connectionString: string, applicationName: string): Promise<pg.Client> {
-  const client = new pg.Client({
-    connectionString,
-    application_name: applicationName,
-    options: `${sessionOptions} -c synchronous_commit=off`,
-    connectionTimeoutMillis: 5_000,
-    keepAlive: true,
   });
-  // A lost connection fails the next query on it; without a listener it would end the process.
-  client.on('error', () => undefined);
-  await client.connect();
-  return client;
-}
-
-/**
- * One rebuild, and one verification, of a projection at a time. The lock is that of the session that writes the shadows:
- * who has lost it can no longer write into a shadow that another one now makes.
- */
-export async function lockProjections(
-  client: pg.Client,
-  projections: readonly string[],
-  what: 'rebuild' | 'verify' = 'rebuild',
-): Promise<void> {
-  for (const name of [...projections].sort()) {
-    const { rows } = await client.query<{ free: boolean }>(
-      `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
-      [`waylog ${what} ${name}`],
-    );
-    if (!rows[0]?.free) {
-      throw conflict(
-        `projection.${what}-running`,
-        `Another process is ${what === 'rebuild' ? 'rebuilding' : 'verifying'} ${name} now. Wait for it, or cancel it.`,
-        { projection: name },
-      );
-    }
-  }
-}
 
 /** Makes empty shadows; or finds those of a rebuild that was cut off, and answers how far it had come. */
 async function begin(
@@ -250,7 +190,7 @@ export async function discardRebuild({
   try {
     const names = projections.map(({ name }) => name);
     // The session of the cancelled rebuild may still be ending, and holds its locks until it has.
-    await retry(() => lockProjections(client, names), {
+    await retry(() => lockProjections(client, projections, 'rebuild'), {
       attempts: 20,
       baseDelayMs: 50,
       maxDelayMs: 500,

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { IsInt } from 'class-validator';
 import type pg from 'pg';
 import {
+  Background,
   endClient,
   IsTimestamp,
   messageOf,
@@ -11,7 +12,7 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
-import { connectForFold } from './rebuild.js';
+import { connectForFold } from './fold-sessions.js';
 import { closeGone, recordFindings } from './findings.js';
 import { loadOmissions } from './omissions.js';
 import { textOf, type Projection, type Row, type TableDefinition } from './projection.js';
@@ -48,21 +49,16 @@ const STANDBY_MS = 30_000;
  * process at a time does; where it stopped is recorded, and whoever does next goes on from there.
  */
 export class ScheduledVerification {
-  #stop: AbortController | undefined;
-  #running: Promise<void> | undefined;
+  readonly #background = new Background((signal) => this.#run(signal));
 
   constructor(private readonly options: ScheduledVerificationOptions) {}
 
   start(): void {
-    if (this.#running || this.options.share <= 0) return;
-    this.#stop = new AbortController();
-    this.#running = this.#run(this.#stop.signal);
+    if (this.options.share > 0) this.#background.start();
   }
 
-  async stop(): Promise<void> {
-    this.#stop?.abort();
-    await this.#running;
-    this.#running = undefined;
+  stop(): Promise<void> {
+    return this.#background.stop();
   }
 
   async #run(signal: AbortSignal): Promise<void> {

@@ -1,12 +1,12 @@
 import type pg from 'pg';
-import { endClient, type Timestamp } from '#lib/platform';
+import type { Timestamp } from '#lib/platform';
 import type { EventStore, LogProblem, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
+import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
 import type { OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
-import { connectForFold, lockProjections } from './rebuild.js';
 import { ShadowFold } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
 import { compareByKey, type KeyDifference } from './table-hash.js';
@@ -64,25 +64,14 @@ export interface VerifyResult {
  * `repair`, exactly the rows that differ are rewritten, and that is written down too.
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
-  const { projector, projections, store, connectionString, signal, by } = options;
+  const { projector, projections, store, signal, by } = options;
   const names = projections.map(({ name }) => name);
   const log = (await store.check?.()) ?? [];
   if (log.some(({ severity }) => severity === 'error')) {
     return { events: 0, position: store.beginning, log, records: [], tables: [], isSound: false };
   }
-  const clients: pg.Client[] = [];
-  const connect = async () => {
-    const client = await connectForFold(connectionString, 'waylog verify');
-    clients.push(client);
-    return client;
-  };
-  const end = () => Promise.all(clients.map(endClient));
-  const onAbort = () => void end();
-  signal?.addEventListener('abort', onAbort);
-  try {
-    signal?.throwIfAborted();
-    const [writer, holder] = [await connect(), await connect()];
-    await lockProjections(writer, names, 'verify');
+  return withFoldSessions('verify', options, async (sessions) => {
+    const { writer } = sessions;
     const total = (await store.backlog(store.beginning)).events;
     const shadows = new Map(
       projections.map((projection) => [projection, shadowOf('verify', projection.table)]),
@@ -90,37 +79,28 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     try {
       for (;;) {
         for (const shadow of shadows.values()) await createShadow(writer, shadow);
-        const result = await attempt(writer, holder, shadows, total);
+        const result = await attempt(sessions, shadows, total);
         // A parked stream was taken up meanwhile: once more, from the beginning.
         if (result) return result;
       }
     } finally {
       if (!signal?.aborted) for (const shadow of shadows.values()) await dropShadow(writer, shadow);
     }
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-    await end();
-  }
+  });
 
   async function attempt(
-    writer: pg.Client,
-    holder: pg.Client,
+    sessions: FoldSessions,
     shadows: ReadonlyMap<Projection, Shadow>,
     total: number,
   ): Promise<VerifyResult | undefined> {
+    const { writer, holder } = sessions;
     const fold = new ShadowFold(writer, shadows, {
       ...options,
       onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
     });
     for (let round = 0; round < 2; round++)
       if (!(await fold.upTo(await checkpointOf(holder, store, names)))) return undefined;
-    // The moment of the comparison: what the projector writes after it is not seen.
-    const position = await atCheckpoint(holder, store, names, async (checkpoint) => {
-      if (!(await fold.upTo(checkpoint))) return undefined;
-      await writer.query('begin isolation level repeatable read read only');
-      await writer.query('select 1');
-      return checkpoint;
-    });
+    const position = await beginComparison(sessions, store, names, fold);
     if (position === undefined) return undefined;
     const tables: VerifiedTable[] = [];
     for (const [{ name }, shadow] of shadows) {

@@ -1,20 +1,8 @@
-import {
-  Controller,
-  Delete,
-  Get,
-  Inject,
-  Injectable,
-  Logger,
-  Patch,
-  Post,
-  type OnApplicationBootstrap,
-  type OnModuleDestroy,
-  type Provider,
-} from '@nestjs/common';
+import { Controller, Delete, Get, Patch, Post, type Provider } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
-import { IsId, IsTimestamp, Optional, type Config } from '#lib/platform';
+import { IsId, IsTimestamp, Optional } from '#lib/platform';
 import { FrameMinutes, flightTables, frameMinutesInfo } from '#lib/flight';
 import {
   ChunkInfo,
@@ -25,11 +13,9 @@ import {
   HypertableRequest,
   HypertableResponse,
   Hypertables,
-  RetentionSchedule,
 } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
-import { CONFIG } from '../config.js';
 
 class DropQuery {
   /** Chunks whose end is this or earlier. */
@@ -96,31 +82,6 @@ export class RollupsController {
   @Answers(200, [ContinuousAggregateInfo])
   async list() {
     return [await frameMinutesInfo(this.pool, this.minutes)];
-  }
-}
-
-/** Applies the retention while the server runs, where it has the role of the projector. */
-@Injectable()
-export class Retention implements OnApplicationBootstrap, OnModuleDestroy {
-  readonly #schedule: RetentionSchedule;
-
-  constructor(
-    pool: pg.Pool,
-    @Inject(CONFIG) private readonly config: Config,
-  ) {
-    const log = new Logger('Retention');
-    this.#schedule = new RetentionSchedule(pool, config.retentionIntervalSeconds * 1_000, {
-      info: (message) => log.log(message),
-      warn: (message) => log.warn(message),
-    });
-  }
-
-  onApplicationBootstrap(): void {
-    if (this.config.roles.includes('projector')) this.#schedule.start();
-  }
-
-  onModuleDestroy(): Promise<void> {
-    return this.#schedule.stop();
   }
 }
 

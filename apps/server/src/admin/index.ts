@@ -1,7 +1,7 @@
 import type { Provider, Type } from '@nestjs/common';
 import { BackupsController } from './backups.js';
 import { ArchivesController, archivesProvider } from './archives.js';
-import { HypertablesController, hypertablesProvider, Retention, RollupsController } from './hypertables.js';
+import { HypertablesController, hypertablesProvider, RollupsController } from './hypertables.js';
 import { Jobs, JobsController } from './jobs.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
@@ -22,10 +22,4 @@ export const adminControllers: Type[] = [
   ArchivesController,
 ];
 
-export const adminProviders: Provider[] = [
-  Jobs,
-  ServerMigrations,
-  hypertablesProvider,
-  Retention,
-  archivesProvider,
-];
+export const adminProviders: Provider[] = [Jobs, ServerMigrations, hypertablesProvider, archivesProvider];

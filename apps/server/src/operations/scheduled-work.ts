@@ -3,42 +3,50 @@ import {
   Injectable,
   Logger,
   type OnApplicationBootstrap,
-  type OnApplicationShutdown,
+  type OnModuleDestroy,
 } from '@nestjs/common';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjector } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
-import { retainedSince } from '#lib/timescale';
+import { retainedSince, RetentionSchedule } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 
-/** What a server with the role projector does beside its work, again and again. */
+/** What a server with the role projector does beside its work, again and again: verify, and apply the retention. */
 @Injectable()
-export class ScheduledWork implements OnApplicationBootstrap, OnApplicationShutdown {
-  readonly #verification: ScheduledVerification;
+export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
+  readonly #schedules: readonly { start(): void; stop(): Promise<void> }[];
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     @Inject(EVENT_STORE) store: EventStore,
     pool: pg.Pool,
   ) {
-    const log = new Logger('Verification');
-    this.#verification = new ScheduledVerification({
-      ...flightProjector,
-      store,
-      connectionString: config.databaseUrl,
-      log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
-      retainedSince: () => retainedSince(pool),
-      share: config.verifyShare,
-    });
+    this.#schedules = [
+      new ScheduledVerification({
+        ...flightProjector,
+        store,
+        connectionString: config.databaseUrl,
+        log: logOf('Verification'),
+        retainedSince: () => retainedSince(pool),
+        share: config.verifyShare,
+      }),
+      new RetentionSchedule(pool, config.retentionIntervalSeconds * 1_000, logOf('Retention')),
+    ];
   }
 
   onApplicationBootstrap(): void {
-    if (this.config.roles.includes('projector')) this.#verification.start();
+    if (this.config.roles.includes('projector')) for (const schedule of this.#schedules) schedule.start();
   }
 
-  async onApplicationShutdown(): Promise<void> {
-    await this.#verification.stop();
+  /** Before the connections are closed, which both need to finish what they are at. */
+  async onModuleDestroy(): Promise<void> {
+    await Promise.all(this.#schedules.map((schedule) => schedule.stop()));
   }
 }
+
+const logOf = (context: string) => {
+  const log = new Logger(context);
+  return { info: (message: string) => log.log(message), warn: (message: string) => log.warn(message) };
+};

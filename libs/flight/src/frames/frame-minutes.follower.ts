@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import {
+  Background,
   backoffDelay,
   endClient,
   messageOf,
@@ -62,8 +63,7 @@ export interface FollowerStatus {
 export class FrameMinutes {
   readonly #options: Required<FrameMinutesOptions>;
   readonly #watch: CheckpointWatch;
-  #stop: AbortController | undefined;
-  #running: Promise<void> | undefined;
+  readonly #background = new Background((signal) => this.#run(signal));
   #state: FollowerState = 'stopped';
   #position: Position | undefined;
   #lastError: FollowerStatus['lastError'];
@@ -92,16 +92,12 @@ export class FrameMinutes {
   }
 
   start(): void {
-    if (this.#running) return;
-    this.#stop = new AbortController();
-    this.#running = this.#run(this.#stop.signal);
+    this.#background.start();
   }
 
   /** Finishes the batch under way and gives up the lead. */
   async stop(): Promise<void> {
-    this.#stop?.abort();
-    await this.#running;
-    this.#running = undefined;
+    await this.#background.stop();
     this.#state = 'stopped';
   }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { messageOf } from '#lib/platform';
+import { Background, messageOf } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
 import { dropOld, restorePolicies } from './hypertables.js';
 import type { ChunkInfo } from './models.js';
@@ -66,8 +66,7 @@ export interface RetentionLog {
 
 /** Applies the retention now and then. Any number of processes may run one; they take turns. */
 export class RetentionSchedule {
-  #stop: AbortController | undefined;
-  #running: Promise<void> | undefined;
+  readonly #background = new Background((signal) => this.#run(signal));
 
   constructor(
     private readonly pool: Pool,
@@ -76,16 +75,12 @@ export class RetentionSchedule {
   ) {}
 
   start(): void {
-    if (this.#running) return;
-    this.#stop = new AbortController();
-    this.#running = this.#run(this.#stop.signal);
+    this.#background.start();
   }
 
   /** Finishes the run under way. */
-  async stop(): Promise<void> {
-    this.#stop?.abort();
-    await this.#running;
-    this.#running = undefined;
+  stop(): Promise<void> {
+    return this.#background.stop();
   }
 
   async #run(signal: AbortSignal): Promise<void> {

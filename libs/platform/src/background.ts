@@ -1,0 +1,22 @@
+/** Work that goes on in the background, from `start` until it has been told to stop and has ended. */
+export class Background {
+  #stop: AbortController | undefined;
+  #running: Promise<void> | undefined;
+
+  /** `work` ends soon after its signal is aborted, and deals with its own failures. */
+  constructor(private readonly work: (signal: AbortSignal) => Promise<void>) {}
+
+  /** Starting what runs already is no change. */
+  start(): void {
+    if (this.#running) return;
+    this.#stop = new AbortController();
+    this.#running = this.work(this.#stop.signal);
+  }
+
+  /** Resolves when the work has ended. */
+  async stop(): Promise<void> {
+    this.#stop?.abort();
+    await this.#running;
+    this.#running = undefined;
+  }
+}

@@ -1,0 +1,99 @@
+import pg from 'pg';
+import { conflict, endClient, sessionOptions } from '#lib/platform';
+import type { EventStore, Position } from '#lib/event-store';
+import { atCheckpoint } from './at-checkpoint.js';
+import type { Projection } from './projection.js';
+import type { ShadowFold } from './shadow-fold.js';
+
+/** What folds into shadows: one session writes them, the other holds the projector at its checkpoint. */
+export interface FoldSessions {
+  readonly writer: pg.Client;
+  readonly holder: pg.Client;
+}
+
+/** Runs `work` with two sessions of its own, which are cut when the signal is aborted. */
+export async function withFoldSessions<T>(
+  what: 'rebuild' | 'verify',
+  options: {
+    readonly connectionString: string;
+    readonly projections: readonly Projection[];
+    readonly signal?: AbortSignal | undefined;
+  },
+  work: (sessions: FoldSessions) => Promise<T>,
+): Promise<T> {
+  const { connectionString, projections, signal } = options;
+  const clients: pg.Client[] = [];
+  const connect = async () => {
+    const client = await connectForFold(connectionString, `waylog ${what}`);
+    clients.push(client);
+    return client;
+  };
+  const end = () => Promise.all(clients.map(endClient));
+  const onAbort = () => void end();
+  signal?.addEventListener('abort', onAbort);
+  try {
+    signal?.throwIfAborted();
+    const sessions = { writer: await connect(), holder: await connect() };
+    await lockProjections(sessions.writer, projections, what);
+    return await work(sessions);
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    await end();
+  }
+}
+
+/** A session for folding: its writes are worth nothing before the swap, whose commit waits for the disk. */
+export async function connectForFold(connectionString: string, applicationName: string): Promise<pg.Client> {
+  const client = new pg.Client({
+    connectionString,
+    application_name: applicationName,
+    options: `${sessionOptions} -c synchronous_commit=off`,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+  });
+  // A lost connection fails the next query on it; without a listener it would end the process.
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+/**
+ * One rebuild, and one verification, of a projection at a time. The lock is that of the session that writes the shadows:
+ * who has lost it can no longer write into a shadow that another one now makes.
+ */
+export async function lockProjections(
+  client: pg.Client,
+  projections: readonly Projection[],
+  what: 'rebuild' | 'verify',
+): Promise<void> {
+  for (const name of projections.map((projection) => projection.name).sort()) {
+    const { rows } = await client.query<{ free: boolean }>(
+      `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
+      [`waylog ${what} ${name}`],
+    );
+    if (!rows[0]?.free) {
+      throw conflict(
+        `projection.${what}-running`,
+        `Another process is ${what === 'rebuild' ? 'rebuilding' : 'verifying'} ${name} now. Wait for it, or cancel it.`,
+        { projection: name },
+      );
+    }
+  }
+}
+
+/**
+ * Begins a transaction of the writer in which live tables and shadows are of one moment, and answers where that is. The
+ * projector waits only until the moment is fixed, not while the tables are read. Nothing when the fold has to begin anew.
+ */
+export const beginComparison = (
+  { writer, holder }: FoldSessions,
+  store: EventStore,
+  names: readonly string[],
+  fold: ShadowFold,
+): Promise<Position | undefined> =>
+  atCheckpoint(holder, store, names, async (checkpoint) => {
+    if (!(await fold.upTo(checkpoint))) return undefined;
+    await writer.query('begin isolation level repeatable read read only');
+    await writer.query('select 1');
+    return checkpoint;
+  });
