@@ -3,6 +3,7 @@ import { Projections1790000002000 } from './1790000002000-projections.js';
 import { FlightTables1790000003000 } from './1790000003000-flight-tables.js';
 import { FlightDays1790000004000 } from './1790000004000-flight-days.js';
 import { ProjectionOperations1790000005000 } from './1790000005000-projection-operations.js';
+import { ReaderRole1790000007000 } from './1790000007000-reader-role.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -11,4 +12,5 @@ export const migrations = [
   FlightTables1790000003000,
   FlightDays1790000004000,
   ProjectionOperations1790000005000,
+  ReaderRole1790000007000,
 ];

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { DataSource } from 'typeorm';
+import { ensureReaderRole } from '#lib/timescale';
 import { migrations } from './all.js';
 
 type Progress = (line: string) => void;
@@ -7,7 +8,10 @@ type Progress = (line: string) => void;
 /** Held while migrations run, so that two processes that start together run each migration once. */
 const MIGRATION_LOCK = 7239100401;
 
-/** Brings the database to the newest schema; answers the names of the migrations that ran. */
+/**
+ * Brings the database to the newest schema, and the role that ad-hoc SQL reads with along; answers the names of the
+ * migrations that ran.
+ */
 export const migrate = (url: string, progress: Progress = () => undefined): Promise<string[]> =>
   locked(url, progress, async (source) => {
     const ran: string[] = [];
@@ -15,6 +19,10 @@ export const migrate = (url: string, progress: Progress = () => undefined): Prom
       progress(`migrated ${pending.name}`);
       ran.push(pending.name);
     }
+    const noReader = await source.transaction((manager) =>
+      ensureReaderRole((sql, values) => manager.query<Record<string, unknown>[]>(sql, values), url),
+    );
+    if (noReader) progress(`ad-hoc SQL is not available: ${noReader}`);
     return ran;
   });
 

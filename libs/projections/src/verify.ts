@@ -4,6 +4,7 @@ import type { EventStore, LogProblem, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
+import { endCachedAnswers } from './generation.js';
 import type { Projection } from './projection.js';
 import { connectForFold, lockProjections } from './rebuild.js';
 import { ShadowFold } from './shadow-fold.js';
@@ -201,6 +202,7 @@ async function repairTables(
         });
         differences.push({ ...difference, repaired: rows });
       }
+      await endCachedAnswers(holder);
       return { ...table, differences };
     });
     if (!done) return undefined;

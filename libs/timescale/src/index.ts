@@ -16,3 +16,12 @@ export type { Source } from './local/choose.js';
 export type { Command } from './local/docker.js';
 export type { StopMode } from './local/private-server.js';
 export type { Progress } from './local/progress.js';
+export {
+  dropReaderRole,
+  ensureReaderRole,
+  readerAccess,
+  readerRights,
+  readerRoleName,
+  type ReaderAccess,
+  type ReaderRights,
+} from './reader-role.js';
