@@ -1,5 +1,4 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import type { PostgresConnectionOptions } from 'typeorm/driver/postgres/PostgresConnectionOptions.js';
 import { dropReaderRole } from '#lib/timescale';
 
 /**
@@ -21,11 +20,11 @@ export class ReaderRole1790000007000 implements MigrationInterface {
 
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`drop table projection.generation`);
-    const { url } = runner.connection.options as PostgresConnectionOptions;
-    if (url)
-      await dropReaderRole(
-        (sql, values) => runner.query(sql, values) as Promise<Record<string, unknown>[]>,
-        url,
-      );
+    const { options } = runner.dataSource;
+    if (!('url' in options) || typeof options.url !== 'string') return;
+    await dropReaderRole(
+      (sql, values) => runner.query(sql, values) as Promise<Record<string, unknown>[]>,
+      options.url,
+    );
   }
 }

@@ -11,10 +11,12 @@ import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
 import { adminControllers, adminProviders } from './admin/index.js';
 import { CONFIG } from './config.js';
+import { gatewayControllers, gatewayProviders } from './gateway/index.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
 import { HealthController } from './operations/health.controller.js';
 import { CommandTimer, Metrics, MetricsController } from './operations/metrics.js';
 import { ProjectionLag } from './operations/projection-lag.js';
+import { Statistics } from './operations/statistics.js';
 
 /** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
 @Module({})
@@ -36,14 +38,18 @@ export class ServerModule {
           applicationName: 'waylog server',
         }),
       ],
-      controllers: config.roles.includes('api') ? [...api, ...adminControllers, ...operations] : operations,
+      controllers: config.roles.includes('api')
+        ? [...api, ...gatewayControllers, ...adminControllers, ...operations]
+        : operations,
       providers: [
         ProjectionLag,
         Metrics,
+        ...gatewayProviders,
         ...adminProviders,
         ScheduledWork,
         { provide: CONFIG, useValue: config },
         { provide: CommandTimer, useValue: timer },
+        { provide: Statistics, useValue: new Statistics() },
         { provide: APP_FILTER, useClass: ProblemFilter },
       ],
     };

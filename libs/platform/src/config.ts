@@ -4,6 +4,10 @@ export type Role = 'api' | 'projector';
 
 export interface Config {
   readonly databaseUrl: string;
+  /** A role for ad-hoc SQL instead of the one that Waylog makes. */
+  readonly readerUrl?: string;
+  /** The longest that ad-hoc SQL may run, in seconds. */
+  readonly sqlTimeout: number;
   /** Connections to the database. */
   readonly poolSize: number;
   readonly host: string;
@@ -29,6 +33,8 @@ export const variables = {
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
+  WAYLOG_READER_URL: 'a database URL with a role of your own for ad-hoc SQL (the role that Waylog makes)',
+  WAYLOG_SQL_TIMEOUT: 'the longest that ad-hoc SQL may run, 1 to 60 seconds (5)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
@@ -68,12 +74,21 @@ export function readConfig(env: Environment): Config {
         : 'is missing: `npm start` or `waylog db up` gives you a database, or name your own',
     });
   }
+  const readerUrl = text('WAYLOG_READER_URL', '');
+  if (readerUrl && !/^postgres(ql)?:\/\//.test(readerUrl)) {
+    errors.push({
+      field: 'WAYLOG_READER_URL',
+      message: 'is no PostgreSQL URL: it must begin with postgres://',
+    });
+  }
   const roles = text('WAYLOG_ROLES', 'api,projector').split(',');
   if (!roles.every((role) => role === 'api' || role === 'projector')) {
     errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
   }
   const config: Config = {
     databaseUrl,
+    ...(readerUrl && { readerUrl }),
+    sqlTimeout: number('WAYLOG_SQL_TIMEOUT', 5, 1, 60),
     poolSize: number('DATABASE_POOL_SIZE', 50, 1, 1_000),
     host: text('HOST', '127.0.0.1'),
     port: number('PORT', 3_000, 0, 65_535),

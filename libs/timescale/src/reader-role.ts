@@ -197,7 +197,7 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
     select has_database_privilege(current_database(), 'temporary') as temp,
            (select string_agg(extname, ', ') from pg_extension
              where extname in ('dblink', 'postgres_fdw', 'file_fdw', 'adminpack')) as outside`);
-  const tooMuch = String(row?.['too_much'] ?? '');
+  const tooMuch = row?.['too_much'] as string;
   return {
     role: String(row?.['role']),
     tooMuch: tooMuch ? tooMuch.split('; ') : [],

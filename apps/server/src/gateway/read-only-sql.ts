@@ -247,7 +247,9 @@ function answerOf(fields: readonly pg.FieldDef[], rows: readonly unknown[][], ma
   }
   return {
     columns: fields.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID })),
-    rows: rows.slice(0, maxRows).map((row) => Object.fromEntries(row.map((value, i) => [names[i], value]))),
+    rows: rows
+      .slice(0, maxRows)
+      .map((row) => Object.fromEntries(row.map((value, i) => [names[i] ?? '', value] as const))),
     truncated: rows.length > maxRows,
   };
 }
