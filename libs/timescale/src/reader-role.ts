@@ -137,27 +137,48 @@ const settings: readonly (readonly [string, string])[] = [
 const HARMFUL =
   '^(pg_(try_)?advisory_.*|pg_notify|pg_(cancel|terminate)_backend|pg_logical_emit_message|pg_export_snapshot|set_config|lo_.*|loread|lowrite)$';
 
-/** As oids of functions in `p`, those that a role may call though it should not. */
-const harmfulSql = (role: string) => `
-  select p.oid::regprocedure::text as name
-    from pg_proc p
-   where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
-     and has_function_privilege(${role}, p.oid, 'execute')
-   order by 1`;
+/**
+ * What is TimescaleDB's own is worse. Its drop_chunk(regclass) asks neither who owns the chunk nor whether the transaction
+ * may write, and merge_chunks() of 2.19 ends the whole server. So nothing of it is left but what reads.
+ */
+const TIMESCALE_READS = `'time_bucket', 'time_bucket_gapfill', 'locf', 'interpolate', 'first', 'last', 'histogram', 'show_chunks'`;
+const TIMESCALE_INSIDE = `'_timescaledb_functions', '_timescaledb_internal', '_timescaledb_debug', 'timescaledb_experimental'`;
 
-/** Takes the harmful functions from everybody, and gives them back to the roles that work with the log. */
+/** The functions and schemas that a role may use though it should not, as SQL names them. */
+const harmfulSql = (role: string) => `
+  select 'routine' as kind, p.oid::regprocedure::text as name
+    from pg_proc p
+    join pg_namespace n on n.oid = p.pronamespace
+   where has_function_privilege(${role}, p.oid, 'execute')
+     and (n.nspname = 'pg_catalog' and p.proname ~ '${HARMFUL}'
+          or n.nspname not in (${TIMESCALE_INSIDE}) and p.proname not in (${TIMESCALE_READS})
+             and exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
+                          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+                            and e.extname = 'timescaledb' and n.nspname <> 'pg_catalog'))
+  union all
+  select 'schema', quote_ident(n.nspname)
+    from pg_namespace n
+   where n.nspname in (${TIMESCALE_INSIDE}) and has_schema_privilege(${role}, n.oid, 'usage')
+   order by 1, 2`;
+
+/** Takes what is harmful from everybody, and gives it back to the roles that work with the log. */
 async function keepFromPublic(query: Query, role: string): Promise<void> {
-  const functions = (await query(harmfulSql('$1::name'), [role])).map(({ name }) => String(name));
-  if (functions.length === 0) return;
-  const list = functions.map((name) => `pg_catalog.${name.replace(/^pg_catalog\./, '')}`).join(', ');
-  await query(`revoke execute on function ${list} from public`);
+  const harmful = await query(harmfulSql('$1::name'), [role]);
   const workers = await query(
     `select rolname as name from pg_roles
       where not rolsuper and rolname <> $1 and rolname !~ '^pg_' and has_schema_privilege(oid, 'log', 'usage')`,
     [role],
   );
-  for (const { name } of workers)
-    await query(`grant execute on function ${list} to ${escapeIdentifier(String(name))}`);
+  for (const [kind, right] of [
+    ['routine', 'execute'],
+    ['schema', 'usage'],
+  ] as const) {
+    const list = harmful.filter((one) => one['kind'] === kind).map((one) => one['name'] as string);
+    if (list.length === 0) continue;
+    const all = `${right} on ${kind} ${list.join(', ')}`;
+    await query(`revoke ${all} from public`);
+    for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
+  }
 }
 
 export interface ReaderRights {
@@ -192,7 +213,7 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
                  and has_table_privilege(c.oid, 'insert, update, delete, truncate') having count(*) > 0)
            ) as too_much
       from pg_roles r where r.rolname = current_user`);
-  const functions = (await query(harmfulSql('current_user'))).map(({ name }) => String(name));
+  const harmful = (await query(harmfulSql('current_user'))).map(({ name }) => name as string);
   const [{ temp, outside } = {}] = await query(`
     select has_database_privilege(current_database(), 'temporary') as temp,
            (select string_agg(extname, ', ') from pg_extension
@@ -202,9 +223,9 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
     role: String(row?.['role']),
     tooMuch: tooMuch ? tooMuch.split('; ') : [],
     weaknesses: [
-      ...(functions.length > 0
+      ...(harmful.length > 0
         ? [
-            `It may call ${functions.join(', ')}. A superuser can take them from everybody: migrate once as one, or revoke execute on them from public.`,
+            `It may use ${harmful.join(', ')}. A superuser can take that from everybody: migrate once as one, or revoke it from public.`,
           ]
         : []),
       ...(temp ? ['It may make temporary tables: revoke temporary on the database from public.'] : []),

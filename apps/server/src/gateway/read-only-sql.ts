@@ -12,7 +12,7 @@ import {
   unavailable,
   WaylogError,
 } from '#lib/platform';
-import { readerAccess, readerRights } from '#lib/timescale';
+import { readerAccess, readerRights, type ReaderRights } from '#lib/timescale';
 
 export const DEFAULT_ROWS = 1_000;
 export const MAX_ROWS = 10_000;
@@ -65,7 +65,7 @@ export interface StatementOptions {
 
 export interface ReadOnlySqlOptions {
   readonly databaseUrl: string;
-  /** A role to run as instead of the one that Waylog makes. */
+  /** A role to run as instead of the one that Waylog makes: whoever names it answers for its weaknesses. */
   readonly readerUrl?: string | undefined;
   /** The longest that a statement may run, in seconds. */
   readonly maxTimeout: number;
@@ -115,9 +115,10 @@ export class ReadOnlySql {
     const { limits } = this;
     if (!this.#pool) return { available: false, reason: this.#noRole ?? '', weaknesses: [], limits };
     try {
-      const { role, tooMuch, weaknesses } = await this.#rights();
-      if (tooMuch.length === 0) return { available: true, role, weaknesses, limits };
-      return { available: false, reason: tooMighty(role, tooMuch).message, role, weaknesses, limits };
+      const rights = await this.#rights();
+      const { role, weaknesses } = rights;
+      const reason = this.#refusal(rights)?.message;
+      return { available: !reason, ...(reason && { reason }), role, weaknesses, limits };
     } catch (error) {
       return { available: false, reason: readingError(error).message, weaknesses: [], limits };
     }
@@ -168,8 +169,9 @@ export class ReadOnlySql {
   /** Once in the life of a process, or until it went well: a role that may write is not used. */
   #check(): Promise<void> {
     this.#checked ??= this.#rights().then(
-      ({ role, tooMuch }) => {
-        if (tooMuch.length > 0) throw tooMighty(role, tooMuch);
+      (rights) => {
+        const refusal = this.#refusal(rights);
+        if (refusal) throw refusal;
       },
       (error: unknown) => {
         throw readingError(error);
@@ -181,7 +183,13 @@ export class ReadOnlySql {
     });
   }
 
-  async #rights() {
+  /** A role with weaknesses is used where somebody has named it, and so has decided to. */
+  #refusal({ role, tooMuch, weaknesses }: ReaderRights): WaylogError | undefined {
+    if (tooMuch.length > 0) return tooMighty(role, tooMuch);
+    return weaknesses.length > 0 && !this.options.readerUrl ? tooWeak(role, weaknesses) : undefined;
+  }
+
+  async #rights(): Promise<ReaderRights> {
     const client = await (this.#pool as pg.Pool).connect();
     try {
       return await readerRights(async (sql) => (await client.query<Record<string, unknown>>(sql)).rows);
@@ -301,6 +309,11 @@ const sqlUnavailable = (reason: string, cause?: unknown) =>
 const tooMighty = (role: string, tooMuch: readonly string[]) =>
   sqlUnavailable(
     `the role ${role} may more than read the tables (it ${tooMuch.join('; it ')}). Take that from it, or name another in WAYLOG_READER_URL.`,
+  );
+
+const tooWeak = (role: string, weaknesses: readonly string[]) =>
+  sqlUnavailable(
+    `${role} could do harm. ${weaknesses.join(' ')} Or decide to live with it, and name a role in WAYLOG_READER_URL.`,
   );
 
 const sqlTimeout = (how: string, cause?: unknown) =>
