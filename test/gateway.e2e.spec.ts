@@ -528,7 +528,6 @@ describe('the gateway', () => {
           // Time for the readers to find the same state more than once.
           if (n % 10 === 0) for (let i = 0; i < 5; i++) await cached('GetWaypoints', { flightId });
         }
-        writing--;
       };
       const reader = async (flightId: string, ask: [string, object]) => {
         const value = async (useCache: boolean) => {
@@ -550,7 +549,7 @@ describe('the gateway', () => {
         expect(flightId).toBeDefined();
       };
       await Promise.all([
-        ...ids.map(writer),
+        ...ids.map((flightId) => writer(flightId).finally(() => writing--)),
         ...ids.map((flightId) => reader(flightId, ['GetWaypoints', { flightId, limit: 1 }])),
         reader(ids[0] as string, [sqlOf(ids[0] as string), {}]),
       ]);

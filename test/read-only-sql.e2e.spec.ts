@@ -2,14 +2,14 @@ import pg from 'pg';
 import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, rebuild } from '#lib/projections';
-import { capabilities, readerAccess, readerRoleName } from '#lib/timescale';
+import { readerAccess, readerRoleName } from '#lib/timescale';
 import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { useServer } from './support/server.js';
 
-const LIMIT_SECONDS = 2;
+const LIMIT_SECONDS = 30;
 
 describe('ad-hoc SQL', () => {
   const server = useServer({ WAYLOG_SQL_TIMEOUT: String(LIMIT_SECONDS), WAYLOG_VERIFY_SHARE: '0' });
@@ -226,28 +226,29 @@ describe('ad-hoc SQL', () => {
       'workers stopped',
       'select _timescaledb_functions.stop_background_workers()',
       'sql.forbidden',
-      /superuser/,
+      /workers/,
     ],
     [
       'workers restarted',
       'select _timescaledb_functions.restart_background_workers()',
       'sql.forbidden',
-      /superuser/,
+      /workers/,
     ],
     ['the restoring mode', 'select timescaledb_pre_restore()', 'sql.forbidden', /./],
     [
       'dropping a chunk by the inside of TimescaleDB',
       `select _timescaledb_functions.drop_chunk(c) from show_chunks('flight.frame_results') c`,
       'sql.forbidden',
-      /schema _timescaledb_functions/,
+      /drop_chunk/,
     ],
     [
       'dropping a chunk by its old name',
       `select _timescaledb_internal.drop_chunk(c) from show_chunks('flight.frame_results') c`,
       'sql.forbidden',
-      /schema _timescaledb_internal/,
+      /drop_chunk/,
     ],
-    ['jobs', `select delete_job(1)`, 'sql.forbidden', /delete_job/],
+    ['a job', `select add_job('pg_catalog.now', '1h')`, 'sql.forbidden', /add_job/],
+    ['the end of a job', `select delete_job(1)`, 'sql.forbidden', /delete_job/],
     ['another database', `select dblink('dbname=postgres', 'select 1')`, 'sql.invalid', /does not exist/],
   ];
   it.each(breakouts)('refuses %s', async (_what, sql, code, why) => {
@@ -323,7 +324,6 @@ describe('ad-hoc SQL', () => {
       `select _timescaledb_functions.drop_chunk(c) from show_chunks('flight.frame_results') c`,
       `call merge_chunks(null::regclass, null::regclass)`,
       `call run_job(1)`,
-      `lock table flight.flights in access exclusive mode`,
       `comment on table flight.flights is 'x'`,
     ];
     await asReader(async (client) => {
@@ -358,14 +358,25 @@ describe('ad-hoc SQL', () => {
 
   describe('has limits', () => {
     it('of time', async () => {
-      expect(await run('select pg_sleep(600)')).toMatchObject({ status: 503, body: { code: 'sql.timeout' } });
-      expect(await run('select pg_sleep(600)', {}, { timeout: 0.2 })).toMatchObject({ status: 503 });
-      expect(
-        await run('select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b'),
-      ).toMatchObject({ status: 503, body: { code: 'sql.timeout' } });
-      expect(await run(`select query_to_xml('select pg_sleep(600)', true, true, '')`)).toMatchObject({
-        status: 503,
+      for (const sql of [
+        'select pg_sleep(600)',
+        'select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b',
+        `select query_to_xml('select pg_sleep(600)', true, true, '')`,
+      ]) {
+        expect([sql, (await run(sql, {}, { timeout: 0.3 })).body]).toMatchObject([
+          sql,
+          { status: 503, code: 'sql.timeout' },
+        ]);
+      }
+      const strict = new ReadOnlySql({
+        databaseUrl: server.store.url,
+        maxTimeout: 0.3,
+        pool: server.store.pool,
       });
+      await expect(strict.run('select pg_sleep(600)', { timeout: 600 })).rejects.toMatchObject({
+        code: 'sql.timeout',
+      });
+      await strict.close();
     });
 
     it('of rows', async () => {
@@ -404,7 +415,6 @@ describe('ad-hoc SQL', () => {
   });
 
   it('ends a statement when its caller goes away', async () => {
-    const marker = 'gone_caller';
     const running = async () =>
       (
         await owner(
@@ -416,16 +426,17 @@ describe('ad-hoc SQL', () => {
     const request = fetch(`${server.url}/v1/queries`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ query: `select pg_sleep(1.5) as ${marker}`, serviceName: 'analyst' }),
+      body: JSON.stringify({ query: 'select pg_sleep(600)', serviceName: 'analyst' }),
       signal: gone.signal,
     }).catch((error: unknown) => error);
-    while ((await running()) === 0) await new Promise(setImmediate);
-    const began = performance.now();
+    const until = async (is: (n: number) => boolean) => {
+      for (let looks = 0; looks < 2_000; looks++) if (is(await running())) return true;
+      return false;
+    };
+    expect(await until((n) => n > 0)).toBe(true);
     gone.abort();
     expect(await request).toBeInstanceOf(DOMException);
-    while ((await running()) > 0) await new Promise(setImmediate);
-    // Not by the sleep's own end: the session was ended.
-    expect(performance.now() - began).toBeLessThan(1_400);
+    expect(await until((n) => n === 0)).toBe(true);
     expect((await run('select 1 as one')).body.data.rows).toEqual([{ one: 1 }]);
   });
 
@@ -662,17 +673,5 @@ describe('the role that reads', () => {
         await client.query(`drop role ${owner}`);
       });
     }
-  });
-
-  it('is found on a server of either edition', async () => {
-    const database = await testDatabase();
-    const { edition } = await capabilities(database.pool);
-    const sql = new ReadOnlySql({ databaseUrl: database.url, maxTimeout: 5, pool: database.pool });
-    // Jobs would run later, as whoever added them: the one edition does not have them, the other one may not add any.
-    await expect(sql.run(`select add_job('pg_catalog.now', '1h')`)).rejects.toMatchObject({
-      code: edition === 'apache' ? 'sql.invalid' : 'sql.forbidden',
-    });
-    await sql.close();
-    await database.drop();
   });
 });

@@ -139,46 +139,36 @@ const HARMFUL =
 
 /**
  * What is TimescaleDB's own is worse. Its drop_chunk(regclass) asks neither who owns the chunk nor whether the transaction
- * may write, and merge_chunks() of 2.19 ends the whole server. So nothing of it is left but what reads.
+ * may write, and merge_chunks() of 2.19 ends the whole server. So nothing of it is left that may have an effect, but what
+ * is known to read. (Its schemas stay open: it looks into them itself, as whoever runs a statement.)
  */
 const TIMESCALE_READS = `'time_bucket', 'time_bucket_gapfill', 'locf', 'interpolate', 'first', 'last', 'histogram', 'show_chunks'`;
-const TIMESCALE_INSIDE = `'_timescaledb_functions', '_timescaledb_internal', '_timescaledb_debug', 'timescaledb_experimental'`;
 
-/** The functions and schemas that a role may use though it should not, as SQL names them. */
+/** The functions that a role may call though it should not, as SQL names them. */
 const harmfulSql = (role: string) => `
-  select 'routine' as kind, p.oid::regprocedure::text as name
+  select p.oid::regprocedure::text as name
     from pg_proc p
-    join pg_namespace n on n.oid = p.pronamespace
    where has_function_privilege(${role}, p.oid, 'execute')
-     and (n.nspname = 'pg_catalog' and p.proname ~ '${HARMFUL}'
-          or n.nspname not in (${TIMESCALE_INSIDE}) and p.proname not in (${TIMESCALE_READS})
+     and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
+          or p.provolatile = 'v' and p.prokind in ('f', 'p') and p.proname not in (${TIMESCALE_READS})
+             and p.pronamespace <> 'pg_catalog'::regnamespace
              and exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
                           where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-                            and e.extname = 'timescaledb' and n.nspname <> 'pg_catalog'))
-  union all
-  select 'schema', quote_ident(n.nspname)
-    from pg_namespace n
-   where n.nspname in (${TIMESCALE_INSIDE}) and has_schema_privilege(${role}, n.oid, 'usage')
-   order by 1, 2`;
+                            and e.extname = 'timescaledb'))
+   order by 1`;
 
 /** Takes what is harmful from everybody, and gives it back to the roles that work with the log. */
 async function keepFromPublic(query: Query, role: string): Promise<void> {
-  const harmful = await query(harmfulSql('$1::name'), [role]);
+  const harmful = (await query(harmfulSql('$1::name'), [role])).map(({ name }) => name as string);
+  if (harmful.length === 0) return;
+  const all = `execute on routine ${harmful.join(', ')}`;
+  await query(`revoke ${all} from public`);
   const workers = await query(
     `select rolname as name from pg_roles
       where not rolsuper and rolname <> $1 and rolname !~ '^pg_' and has_schema_privilege(oid, 'log', 'usage')`,
     [role],
   );
-  for (const [kind, right] of [
-    ['routine', 'execute'],
-    ['schema', 'usage'],
-  ] as const) {
-    const list = harmful.filter((one) => one['kind'] === kind).map((one) => one['name'] as string);
-    if (list.length === 0) continue;
-    const all = `${right} on ${kind} ${list.join(', ')}`;
-    await query(`revoke ${all} from public`);
-    for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
-  }
+  for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
 }
 
 export interface ReaderRights {
