@@ -471,14 +471,16 @@ describe('the gateway', () => {
 
     it('ends when a parked flight is taken up again', async () => {
       const flightId = await given();
+      // Its chunk is there before: a new one would end the answers by itself.
+      await command('SaveFrameResult', { flightId, frame: aFrame(0) });
       await appendRaw(store(), `flight-${flightId}`, 'FrameResultSaved', poisonousFrames.unreadable);
       await command('SaveFrameResult', { flightId, frame: aFrame(1) });
       await settled();
       const frames = async () => (await cached('GetFrameResults', { flightId })).body;
-      expect(await frames()).toMatchObject({ cacheHit: false, rowCount: 0 });
-      expect(await frames()).toMatchObject({ cacheHit: true, rowCount: 0 });
+      expect(await frames()).toMatchObject({ cacheHit: false, rowCount: 1 });
+      expect(await frames()).toMatchObject({ cacheHit: true, rowCount: 1 });
       const sql = `select count(*)::integer as n from frame_results where flight_id = '${flightId}'`;
-      expect((await cached(sql)).body.data.rows).toEqual([{ n: 0 }]);
+      expect((await cached(sql)).body.data.rows).toEqual([{ n: 1 }]);
       await unpark({
         pool: server.store.pool,
         store: store(),
@@ -487,8 +489,8 @@ describe('the gateway', () => {
         streamId: `flight-${flightId}`,
         discard: { reason: 'a test', by: 'test' },
       });
-      expect(await frames()).toMatchObject({ cacheHit: false, rowCount: 1 });
-      expect((await cached(sql)).body).toMatchObject({ cacheHit: false, data: { rows: [{ n: 1 }] } });
+      expect(await frames()).toMatchObject({ cacheHit: false, rowCount: 2 });
+      expect((await cached(sql)).body).toMatchObject({ cacheHit: false, data: { rows: [{ n: 2 }] } });
     });
 
     it('ends when chunks of a hypertable are dropped', async () => {
