@@ -11,6 +11,8 @@ describe('readConfig', () => {
       port: 3_000,
       roles: ['api', 'projector'],
       maxPendingCommands: 10_000,
+      sqlTimeout: 5,
+      verifyShare: 0.02,
       logFormat: 'pretty',
       demo: false,
     });
