@@ -10,6 +10,7 @@ import {
   type WaylogOptions,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
+import { readerRoleName } from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
 import type { Figure } from './measure.js';
 
@@ -62,7 +63,10 @@ export async function runBenchmark(
       database: async ({ migrated = true } = {}) => {
         const name = `waylog_bench_${process.pid}_${ends.length}`;
         await sql(options.serverUrl, `create database ${name}`);
-        atEnd(() => sql(options.serverUrl, `drop database ${name} with (force)`));
+        atEnd(async () => {
+          await sql(options.serverUrl, `drop database ${name} with (force)`);
+          await sql(options.serverUrl, `drop role if exists ${readerRoleName(name)}`);
+        });
         const url = urlOf(options.serverUrl, name);
         if (migrated) await migrate(url);
         return url;

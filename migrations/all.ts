@@ -4,6 +4,7 @@ import { FlightTables1790000003000 } from './1790000003000-flight-tables.js';
 import { FlightDays1790000004000 } from './1790000004000-flight-days.js';
 import { ProjectionOperations1790000005000 } from './1790000005000-projection-operations.js';
 import { Hypertables1790000006000 } from './1790000006000-hypertables.js';
+import { ReaderRole1790000007000 } from './1790000007000-reader-role.js';
 import { ModelRegistry1790000008000 } from './1790000008000-model-registry.js';
 
 /** In the order in which they run; each has its way back. */
@@ -14,6 +15,7 @@ export const migrations = [
   FlightDays1790000004000,
   ProjectionOperations1790000005000,
   Hypertables1790000006000,
+  ReaderRole1790000007000,
   ModelRegistry1790000008000,
 ];
 

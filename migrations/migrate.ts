@@ -3,6 +3,7 @@ import pg from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { conflict, invalidInput, messageOf, notFound, WaylogError } from '#lib/platform';
 import {
+  ensureReaderRole,
   failingAt,
   queryOn,
   readCatalog,
@@ -171,12 +172,33 @@ class MigrationRun {
       this.#phases.push('hypertables');
       await this.#validate(query, 'post-validation', before);
       if (runner.isTransactionActive) await runner.commitTransaction();
-      return this.#response({ success: true, message: this.#summary(plan) });
     } catch (error) {
       // PostgreSQL takes back what is not committed, also when this session is what broke.
       if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
       if (error instanceof WaylogError && error.code === 'migration.log-not-empty') throw error;
       return this.#failed(runner, query, messageOf(error));
+    }
+    await this.#keepReader(runner, query);
+    return this.#response({ success: true, message: this.#summary(plan) });
+  }
+
+  /**
+   * The role that ad-hoc SQL reads with, made or mended with every run: its password follows from the owner's, and tables
+   * come with later migrations. Without it nothing else is missing, so a failure is told and no more.
+   */
+  async #keepReader(runner: QueryRunner, query: Query): Promise<void> {
+    const [has] = await query<{ wanted: boolean }>(
+      `select to_regclass('projection.generation') is not null as wanted`,
+    );
+    if (!has?.wanted) return;
+    try {
+      await runner.startTransaction();
+      const why = await ensureReaderRole((sql, values) => query(sql, values), this.url);
+      await runner.commitTransaction();
+      if (why !== undefined) this.#progress(`ad-hoc SQL is not available: ${why}`);
+    } catch (error) {
+      await runner.rollbackTransaction().catch(() => undefined);
+      this.#progress(`ad-hoc SQL is not available: ${messageOf(error)}`);
     }
   }
 

@@ -314,6 +314,15 @@ export const snapshot: Snapshot = {
       "table timescale.hypertables": ""
     }
   },
+  "1790000007000": {
+    "makes": {
+      "column projection.generation.only_row": "boolean not null default true",
+      "column projection.generation.value": "bigint not null",
+      "constraint projection.generation.generation_only_row_check": "CHECK (only_row)",
+      "primary key projection.generation": "PRIMARY KEY (only_row)",
+      "table projection.generation": ""
+    }
+  },
   "1790000008000": {
     "makes": {
       "column registry.models.definition": "jsonb not null",

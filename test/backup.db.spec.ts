@@ -6,7 +6,7 @@ import { backUp, listBackups, restore, verifyBackup, type Backup, type FindTool 
 import type { EventStore } from '#lib/event-store';
 import { CreateFlight, EVENT_STORE, SaveFrameResult, SaveFrameResults, SaveHeading } from '#lib/flight';
 import { CheckpointWatch } from '#lib/projections';
-import { serverTool } from '#lib/timescale';
+import { serverTool, readerRoleName } from '#lib/timescale';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, at } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
@@ -216,12 +216,24 @@ describe('a backup', () => {
       await granted.pool.query(`grant select on flight.frame_results to ${role}`);
       const file = join(folder, 'granted.dump');
       const { manifest } = await backUp({ url: granted.url, to: file, findTool, waylog: 'test' });
-      expect(manifest.roles).toEqual([role]);
+      const reader = readerRoleName(new URL(granted.url).pathname.slice(1));
+      expect(manifest.roles).toEqual([reader, role].sort());
       const name = newName();
       await restore({ file, into: urlOf(name), findTool });
       const may = `select has_table_privilege('${role}', 'flight.frame_results', 'select') as read,
                           has_table_privilege('${role}', 'flight.frame_results', 'insert') as write`;
       expect(await sql(urlOf(name), may)).toEqual([{ read: true, write: false }]);
+      // The reader of ad-hoc SQL is that of the database it was made for, whether there is still such a role or not.
+      const readers = `select has_table_privilege(rolname, 'flight.frame_results', 'select') as read,
+                              has_schema_privilege(rolname, 'flight', 'usage') as used
+                         from pg_roles where rolname = '${reader}'`;
+      expect(await sql(urlOf(name), readers)).toEqual([{ read: false, used: false }]);
+      expect(await sql(granted.url, readers)).toEqual([{ read: true, used: true }]);
+      await granted.pool.query(`drop owned by ${reader}; drop role ${reader}`);
+      const again = newName();
+      await restore({ file, into: urlOf(again), findTool });
+      expect(await sql(testServerUrl(), `select from pg_roles where rolname = '${reader}'`)).toEqual([]);
+      await sql(testServerUrl(), `drop database ${again} with (force)`);
 
       await writeFile(`${file}.json`, JSON.stringify({ ...manifest, roles: [role, 'nobody here'] }));
       await expect(restore({ file, into: urlOf(newName()), findTool })).rejects.toMatchObject({

@@ -632,6 +632,12 @@ describe('the HTTP API', () => {
       );
       expect(routes.filter((route) => / \/v1\/(?!admin\/)/.test(route)).sort()).toEqual(
         [
+          'DELETE /v1/transactions/{transactionId}',
+          'GET /v1/transactions/{transactionId}',
+          'POST /v1/commands',
+          'POST /v1/queries',
+          'POST /v1/transactions',
+          'POST /v1/transactions/{transactionId}/commit',
           'DELETE /v1/flights/{id}',
           'DELETE /v1/flights/{id}/chunks/{chunkId}',
           'DELETE /v1/flights/{id}/geofences/{geofenceId}',

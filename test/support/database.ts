@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { createPool, Listener } from '#lib/platform';
+import { readerRoleName } from '#lib/timescale';
 import { migrate } from '../../migrations/index.js';
 
 export interface TestDatabase {
@@ -35,6 +36,8 @@ export async function testDatabase(): Promise<TestDatabase> {
       await listener.close();
       await pool.end();
       await onServer(server, `drop database ${name} with (force)`);
+      // Roles are the server's, not the database's.
+      await onServer(server, `drop role if exists ${readerRoleName(name)}`);
     },
   };
 }

@@ -14,6 +14,7 @@ import { Backups } from './admin/backups.js';
 import { adminControllers, adminProviders } from './admin/index.js';
 import { Jobs } from './admin/jobs.js';
 import { CONFIG } from './config.js';
+import { gatewayControllers, gatewayProviders } from './gateway/index.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
 import { HealthController } from './operations/health.controller.js';
 import { Alerts } from './operations/alerts.js';
@@ -45,11 +46,14 @@ export class ServerModule {
           applicationName: sessions.name,
         }),
       ],
-      controllers: config.roles.includes('api') ? [...api, ...adminControllers, ...operations] : operations,
+      controllers: config.roles.includes('api')
+        ? [...api, ...gatewayControllers, ...adminControllers, ...operations]
+        : operations,
       providers: [
         Metrics,
         SchemaGate,
         { provide: ServerSessions, useValue: sessions },
+        ...gatewayProviders,
         ...adminProviders,
         { provide: Backups, inject: [Jobs], useFactory: (jobs: Jobs) => new Backups(jobs, config) },
         ScheduledWork,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import pg from 'pg';
 import { conflict, WaylogError } from '#lib/platform';
+import { readerRoleName } from '#lib/timescale';
 import { hashAll } from './back-up.js';
 import { measure, Meter } from './files.js';
 import { readManifest, type BackupManifest } from './manifest.js';
@@ -124,7 +125,8 @@ async function suits(url: string, manifest: BackupManifest, signal?: AbortSignal
               array(select version from pg_available_extension_versions where name = 'timescaledb' order by 1) as available,
               current_setting('timescaledb.license', true) as license,
               array(select name from unnest($1::text[]) as name where name not in (select rolname from pg_roles)) as missing`,
-      [manifest.roles],
+      // The reader of ad-hoc SQL belongs to the database that was backed up; the restored one gets its own.
+      [manifest.roles.filter((role) => role !== readerRoleName(manifest.database))],
     );
     const [server] = rows;
     if (!server) return 'it does not answer';
@@ -269,7 +271,7 @@ async function inScratch(
     const meter = new Meter((bytes) => onProgress?.('restoring', bytes, manifest.dump.bytes));
     const input = createReadStream(dump, { highWaterMark: 1 << 20 });
     input.on('error', (error) => meter.destroy(error));
-    await runTool(command, { input: input.pipe(meter) }, signal);
+    await withoutOldReader(url, manifest, () => runTool(command, { input: input.pipe(meter) }, signal));
   }
 
   /**
@@ -303,4 +305,38 @@ async function inScratch(
       '-c timescaledb.restoring=off',
     );
   }
+}
+
+/**
+ * Restores without leaving rights to the reader of the database that was backed up: its password is known to whoever knows
+ * that one's owner. A dump cannot leave them out, so where there is no such role, it is there while they are restored.
+ */
+async function withoutOldReader(
+  url: string,
+  { database, roles }: BackupManifest,
+  restore: () => Promise<unknown>,
+): Promise<void> {
+  const reader = readerRoleName(database);
+  if (!roles.includes(reader)) {
+    await restore();
+    return;
+  }
+  const role = quoted(reader);
+  await withSession(url, undefined, async (client) => {
+    const { rowCount } = await client.query(`select from pg_roles where rolname = $1`, [reader]);
+    const isMissing = rowCount === 0;
+    if (isMissing) await client.query(`create role ${role} nologin`);
+    try {
+      await restore();
+      await client.query(`
+        revoke all on all tables in schema flight from ${role};
+        revoke all on schema flight from ${role};
+        alter default privileges in schema flight revoke all on tables from ${role}`);
+    } finally {
+      if (isMissing) {
+        // After a failure it still has rights in what is about to be dropped.
+        await client.query(`drop owned by ${role}; drop role ${role}`);
+      }
+    }
+  });
 }

@@ -4,6 +4,10 @@ export type Role = 'api' | 'projector';
 
 export interface Config {
   readonly databaseUrl: string;
+  /** A role for ad-hoc SQL instead of the one that Waylog makes. */
+  readonly readerUrl?: string;
+  /** The longest that ad-hoc SQL may run, in seconds. */
+  readonly sqlTimeout: number;
   /** Connections to the database. */
   readonly poolSize: number;
   readonly host: string;
@@ -46,6 +50,8 @@ export const variables = {
   WAYLOG_ALERT_INTERVAL: 'seconds between two looks at the alert rules, 1 to 3600 (10)',
   WAYLOG_DATABASE_LIMIT_GB:
     'what the database may grow to, for the alert on disk space; 0 to go by the file system under it, where that can be seen (0)',
+  WAYLOG_READER_URL: 'a database URL with a role of your own for ad-hoc SQL (the role that Waylog makes)',
+  WAYLOG_SQL_TIMEOUT: 'the longest that ad-hoc SQL may run, 1 to 60 seconds (5)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
@@ -90,12 +96,21 @@ export function readConfig(env: Environment): Config {
   const webhook = text('WAYLOG_ALERT_WEBHOOK', '');
   if (webhook && !/^https?:\/\//.test(webhook))
     errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
+  const readerUrl = text('WAYLOG_READER_URL', '');
+  if (readerUrl && !/^postgres(ql)?:\/\//.test(readerUrl)) {
+    errors.push({
+      field: 'WAYLOG_READER_URL',
+      message: 'is no PostgreSQL URL: it must begin with postgres://',
+    });
+  }
   const roles = text('WAYLOG_ROLES', 'api,projector').split(',');
   if (!roles.every((role) => role === 'api' || role === 'projector')) {
     errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
   }
   const config: Config = {
     databaseUrl,
+    ...(readerUrl && { readerUrl }),
+    sqlTimeout: number('WAYLOG_SQL_TIMEOUT', 5, 1, 60),
     poolSize: number('DATABASE_POOL_SIZE', 50, 1, 1_000),
     host: text('HOST', '127.0.0.1'),
     port: number('PORT', 3_000, 0, 65_535),

@@ -1,5 +1,6 @@
 export * from './checkpoints.js';
 export * from './findings.js';
+export * from './generation.js';
 export * from './omissions.js';
 export * from './parking.js';
 export * from './pausing.js';

@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 
 /** An empty copy of a read table, in a schema of its own. */
@@ -56,9 +57,13 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
   await client.query(`set local lock_timeout = '${LOCK_TIMEOUT_MS}ms'`);
   await client.query(`lock table ${liveName} in access exclusive mode`);
   const wanted = await indexNames(client, liveName);
+  const rights = await rightsOf(client, liveName);
   if (table.aroundSwap) await client.query(table.aroundSwap.before);
   await client.query(`drop table ${liveName}`);
   await client.query(`alter table ${name} set schema ${table.schema}`);
+  // Neither "like" nor default privileges give a table that is moved into a schema what the one before it gave.
+  for (const right of rights) await client.query(right);
+  await endCachedAnswers(client);
   const made = await indexNames(client, liveName);
   for (const [definition, index] of made) {
     const before = wanted.get(definition);
@@ -66,6 +71,20 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
       await client.query(`alter index ${table.schema}."${index}" rename to "${before}"`);
   }
   if (table.aroundSwap) await client.query(table.aroundSwap.after);
+}
+
+/** The grants of a table to roles other than its owner, as statements. TimescaleDB gives them to its chunks as well. */
+async function rightsOf(client: ClientBase, table: string): Promise<string[]> {
+  const { rows } = await client.query<{ right: string }>(
+    `select format('grant %s on ${table} to %s%s', string_agg(a.privilege_type, ', '),
+                   case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
+                   case when a.is_grantable then ' with grant option' else '' end) as right
+       from pg_class c, aclexplode(c.relacl) a
+      where c.oid = $1::regclass and a.grantee <> c.relowner
+      group by a.grantee, a.is_grantable`,
+    [table],
+  );
+  return rows.map(({ right }) => right);
 }
 
 /** The indexes of a table by what they index. */

@@ -5,6 +5,7 @@ import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
+import { endCachedAnswers } from './generation.js';
 import type { OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
@@ -183,6 +184,7 @@ async function repairTables(
         });
         differences.push({ ...difference, repaired: rows });
       }
+      await endCachedAnswers(holder);
       await context.options.onRewritten?.(
         holder,
         differences.map(({ key }) => key),

@@ -66,3 +66,12 @@ export {
 } from './archive/archives.js';
 export { type Manifest } from './archive/chunk-file.js';
 export * from './archive/models.js';
+export {
+  dropReaderRole,
+  ensureReaderRole,
+  readerAccess,
+  readerRights,
+  readerRoleName,
+  type ReaderAccess,
+  type ReaderRights,
+} from './reader-role.js';

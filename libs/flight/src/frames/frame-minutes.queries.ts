@@ -72,7 +72,7 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
       if (await this.minutes.isFollowed()) await this.minutes.waitFor(minPosition, MAX_WAIT_MS);
       else await this.reads.live({ minPosition });
     }
-    return this.reads.ofFlight(flightId, {}, async () => {
+    return this.reads.ofFlight(flightId, { minPosition }, async () => {
       const rows = await readRows(this.pool, 'flight.frame_minutes', minutesSql, [flightId, ...bounds]);
       return rows.map(([minute, ...numbers]): FrameMinute => {
         const [frames, meanConfidence, minConfidence, refinedShare, distanceMetres] = numbers.map(Number);

@@ -1,0 +1,113 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
+import pg from 'pg';
+import { FLIGHT_PROJECTOR, flightProjections, streamOf } from '#lib/flight';
+import { readRows } from '#lib/platform';
+import { Statistics } from '../operations/statistics.js';
+
+const MAX_BYTES = 64 * 1024 * 1024;
+const MAX_ENTRY_BYTES = 8 * 1024 * 1024;
+
+/** An answer as it is kept. */
+export interface CachedAnswer {
+  readonly data: object;
+  readonly rowCount: number;
+}
+
+interface Entry extends CachedAnswer {
+  /** What the tables were at, at the latest when the answer was read from them. */
+  readonly state: string;
+}
+
+/** What a projector writes, with rows, in one transaction; and what else changes rows without an event. */
+const commonState = `
+  (select value::text from projection.generation),
+  (select count(*) || ' ' || coalesce(sum(i.inhrelid::bigint), 0) from pg_inherits i
+    where i.inhparent in (select to_regclass(t) from unnest($2::text[]) as t))`;
+
+const flightStateSql = `
+  select (select s.revision::text from projection.stream_revisions s where s.projector = $1 and s.stream_id = $3),
+         (select p.revision::text from projection.parked_streams p where p.projector = $1 and p.stream_id = $3),
+         ${commonState}`;
+
+const allStateSql = `
+  select (select string_agg(c.projection || ' ' || c.position, ' ' order by c.projection)
+            from projection.checkpoints c where c.projection = any ($3)),
+         (select md5(string_agg(p.stream_id || ' ' || p.revision, E'\\n' order by p.stream_id))
+            from projection.parked_streams p where p.projector = $1),
+         ${commonState}`;
+
+/** Tables of which TimescaleDB may drop chunks, without any event. */
+const hypertables = flightProjections
+  .filter(({ table }) => table.timeColumn)
+  .map(({ table }) => `${table.schema}.${table.name}`);
+const projections = flightProjections.map(({ name }) => name);
+
+/**
+ * Answers that are still what the tables say. Every look asks the database first, in one statement, what state the tables
+ * are in, and takes an answer only when it was read in that very state: of one flight, the last revision that the
+ * projector has folded of it, or has parked; of many, the projector's checkpoint; and of both, the generation, which
+ * rebuilds and repairs count up, and the chunks of the hypertables. The projector moves the first two in the transaction
+ * that writes the rows, and none of them ever comes back to a state it has left. So no answer is older than the moment at
+ * which the state was asked for, and it is only ever noted before the rows are read.
+ */
+@Injectable()
+export class CachedAnswers {
+  readonly #answers = new LRUCache<string, Entry>({
+    maxSize: MAX_BYTES,
+    maxEntrySize: MAX_ENTRY_BYTES,
+  });
+
+  constructor(
+    private readonly pool: pg.Pool,
+    @Inject(Statistics) private readonly statistics: Statistics,
+  ) {}
+
+  /** What is cached under a key, or what `read` answers. Without a flight, any event ends the answer. */
+  async get(
+    key: string,
+    flightId: string | undefined,
+    read: () => Promise<CachedAnswer>,
+  ): Promise<CachedAnswer & { readonly cacheHit: boolean }> {
+    const state = await this.#stateOf(flightId);
+    const known = this.#answers.get(key);
+    if (known?.state === state) {
+      this.statistics.observeCache(true);
+      return { data: known.data, rowCount: known.rowCount, cacheHit: true };
+    }
+    this.statistics.observeCache(false);
+    const { data, rowCount } = await read();
+    // Two bytes a character: what is not ASCII takes that, and the objects take more than their text.
+    const size = 2 * (key.length + JSON.stringify(data).length);
+    this.#answers.set(key, { data, rowCount, state }, { size });
+    return { data, rowCount, cacheHit: false };
+  }
+
+  /** Counts an answer that cannot be cached although somebody asked for it. */
+  pass(): void {
+    this.statistics.observeCache(false);
+  }
+
+  async #stateOf(flightId: string | undefined): Promise<string> {
+    const [row] = await readRows(
+      this.pool,
+      flightId === undefined ? 'gateway.state' : 'gateway.flight-state',
+      flightId === undefined ? allStateSql : flightStateSql,
+      [FLIGHT_PROJECTOR, hypertables, flightId === undefined ? projections : streamOf(flightId)],
+    );
+    return JSON.stringify(row);
+  }
+}
+
+/** The same text for the same query and parameters; null and left out are the same. */
+export function cacheKey(query: string, parameters: unknown): string {
+  return JSON.stringify([query, parameters], (_key, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(
+          Object.entries(value)
+            .filter(([, field]) => field !== null && field !== undefined)
+            .sort(([a], [b]) => (a < b ? -1 : 1)),
+        )
+      : value,
+  );
+}

@@ -1,0 +1,124 @@
+import { Injectable } from '@nestjs/common';
+import { QueryBus } from '@nestjs/cqrs';
+import { streamOf, type ReadOptions } from '#lib/flight';
+import { badFields, invalidInput, unavailable, type Writable } from '#lib/platform';
+import { CheckpointWatch } from '#lib/projections';
+import { CachedAnswers, cacheKey, type CachedAnswer } from './cached-answers.js';
+import { underParameters } from './commands.js';
+import { secondsSince, within } from './deadline.js';
+import { SqlParameters, type QueryRequest, type QueryResponse } from './models.js';
+import { namedQueries } from './query-registry.js';
+import { ReadOnlySql, type StatementOptions } from './read-only-sql.js';
+import { followsFromTables, isSql } from './sql-text.js';
+
+/** The longest that SQL waits for its minimum position; as any other read. */
+const MAX_WAIT_MS = 5_000;
+
+const SQL_GRACE_SECONDS = 1;
+
+/** Runs queries by their names on the query bus, and SQL as the reading role. */
+@Injectable()
+export class NamedQueries {
+  constructor(
+    private readonly bus: QueryBus,
+    private readonly sql: ReadOnlySql,
+    private readonly watch: CheckpointWatch,
+    private readonly cache: CachedAnswers,
+  ) {}
+
+  /**
+   * Throws `query.unknown`, `input.invalid` with fields such as `parameters.flightId`, `query.timeout`, what the query
+   * throws, and what `ReadOnlySql.run` does.
+   */
+  async run(request: QueryRequest, options: ReadOptions, gone: AbortSignal): Promise<QueryResponse> {
+    const began = performance.now();
+    const { query, timeout } = request;
+    const { data, rowCount, cacheHit } = isSql(query)
+      ? // A statement has the same limit in the database, which says more; this one is for what comes before it.
+        await within(timeout && timeout + SQL_GRACE_SECONDS, this.#sql(request, options, gone), queryTimeout)
+      : await within(timeout, this.#named(request, options), queryTimeout);
+    return { success: true, data, executionTime: secondsSince(began), rowCount, cacheHit };
+  }
+
+  async #named({ query: name, parameters, useCache }: QueryRequest, options: ReadOptions) {
+    const named = namedQueries.get(name);
+    if (!named) throw unknownQuery(name);
+    const fields = { ...parameters };
+    const errors = badFields(named.parameters, fields);
+    if (errors.length > 0) throw underParameters(invalidInput(errors));
+    const { asOf, flightId } = fields as { asOf?: string | null; flightId?: string };
+    const query = named.make(fields, { ...options, ...(typeof asOf === 'string' && { asOf }) });
+    const read = async () =>
+      answerOf(
+        await this.bus.execute(query).catch((error: unknown) => {
+          throw underParameters(error);
+        }),
+      );
+    if (!useCache) return { ...(await read()), cacheHit: false };
+    // Answers from the log or the rollup are of no state of the tables.
+    if (named.isApart || typeof asOf === 'string') {
+      this.cache.pass();
+      return { ...(await read()), cacheHit: false };
+    }
+    // What the caller wants to be there is there before the state of the tables is looked at.
+    if (options.minPosition !== undefined) {
+      await this.watch.waitFor(options.minPosition, MAX_WAIT_MS);
+      if (flightId !== undefined) await this.watch.refuseParked(streamOf(flightId), options.minPosition);
+    }
+    return this.cache.get(cacheKey(name, fields), flightId, read);
+  }
+
+  async #sql(
+    { query: sql, parameters, timeout, useCache }: QueryRequest,
+    { minPosition }: ReadOptions,
+    signal: AbortSignal,
+  ) {
+    const fields = (parameters ?? {}) as SqlParameters;
+    const errors = badFields(SqlParameters, fields);
+    for (const [i, value] of Array.isArray(fields.values) ? fields.values.entries() : []) {
+      if (typeof value === 'object' && value !== null)
+        errors.push({ field: `values[${i}]`, message: 'must be a text, a number, a flag or null' });
+    }
+    if (errors.length > 0) throw underParameters(invalidInput(errors));
+    if (minPosition !== undefined) await this.watch.waitFor(minPosition, MAX_WAIT_MS);
+    const options: Writable<StatementOptions> = { signal };
+    if (fields.values) options.values = fields.values;
+    if (typeof fields.maxRows === 'number') options.maxRows = fields.maxRows;
+    if (typeof timeout === 'number') options.timeout = timeout;
+    const read = async (): Promise<CachedAnswer> => {
+      const data = await this.sql.run(sql, options);
+      return { data, rowCount: data.rows.length };
+    };
+    if (!useCache) return { ...(await read()), cacheHit: false };
+    if (!followsFromTables(sql)) {
+      this.cache.pass();
+      return { ...(await read()), cacheHit: false };
+    }
+    return this.cache.get(cacheKey(sql, [fields.values ?? [], fields.maxRows]), undefined, read);
+  }
+}
+
+/** How an answer stands in `data`, and how many rows it is: a page as many as it has items. */
+function answerOf(answer: unknown): CachedAnswer {
+  if (Array.isArray(answer)) return { data: { rows: answer }, rowCount: answer.length };
+  if (typeof answer !== 'object' || answer === null) return { data: { value: answer }, rowCount: 1 };
+  const items = 'items' in answer && Array.isArray(answer.items) ? answer.items : undefined;
+  return { data: answer, rowCount: items?.length ?? 1 };
+}
+
+const unknownQuery = (name: string) =>
+  invalidInput(
+    [
+      {
+        field: 'query',
+        message: `is ${JSON.stringify(name.slice(0, 100))}, which is no query. There are ${[...namedQueries.keys()].join(', ')}, and SQL that begins with select, with or values`,
+      },
+    ],
+    'query.unknown',
+  );
+
+const queryTimeout = (seconds: number) =>
+  unavailable(
+    'query.timeout',
+    `No answer within ${seconds} s. A read changes nothing: ask for less, or with a longer timeout.`,
+  );

@@ -1,0 +1,371 @@
+import { IsArray, IsBoolean, IsInt, IsNumber, IsString } from 'class-validator';
+import pg from 'pg';
+import {
+  invalidInput,
+  isTransient,
+  messageOf,
+  Nested,
+  Optional,
+  sessionOptions,
+  sqlStateOf,
+  timestampFromPostgres,
+  unavailable,
+  WaylogError,
+} from '#lib/platform';
+import { readerAccess, readerRights, type ReaderRights } from '#lib/timescale';
+
+export const DEFAULT_ROWS = 1_000;
+export const MAX_ROWS = 10_000;
+/** Of what the database sends for one statement; it also bounds the memory that one takes here. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+/** Statements at a time in this process; others wait for as long as they may run. */
+const MAX_AT_ONCE = 4;
+/** How much longer than the server's own limit this process waits before it ends the session. */
+const GRACE_MS = 500;
+
+export class SqlColumn {
+  @IsString() readonly name!: string;
+  /** The type's oid in the database, such as 701 for double precision. */
+  @IsInt() readonly typeOid!: number;
+}
+
+export interface SqlAnswer {
+  readonly columns: readonly SqlColumn[];
+  readonly rows: readonly Readonly<Record<string, unknown>>[];
+  /** There were more rows than were asked for. */
+  readonly truncated: boolean;
+}
+
+export class SqlLimits {
+  /** The longest that a statement may run, in seconds. */
+  @IsNumber() readonly timeout!: number;
+  @IsInt() readonly rows!: number;
+  @IsInt() readonly answerBytes!: number;
+  @IsInt() readonly statementsAtOnce!: number;
+}
+
+/** Whether ad-hoc SQL can be had, as whom it runs, and what it could do that it should not. */
+export class ReadOnlySqlStatus {
+  @IsBoolean() readonly available!: boolean;
+  /** Why it is not available. */
+  @Optional() @IsString() readonly reason?: string;
+  @Optional() @IsString() readonly role?: string;
+  @IsArray() @IsString({ each: true }) readonly weaknesses!: readonly string[];
+  @Nested(() => SqlLimits) readonly limits!: SqlLimits;
+}
+
+export interface StatementOptions {
+  readonly values?: readonly (string | number | boolean | null)[];
+  readonly maxRows?: number;
+  /** Seconds; no longer than the configured limit. */
+  readonly timeout?: number | undefined;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ReadOnlySqlOptions {
+  readonly databaseUrl: string;
+  /** A role to run as instead of the one that Waylog makes: whoever names it answers for its weaknesses. */
+  readonly readerUrl?: string | undefined;
+  /** The longest that a statement may run, in seconds. */
+  readonly maxTimeout: number;
+  /** The owner's connections: they end sessions that nobody waits for. */
+  readonly pool: pg.Pool;
+}
+
+/**
+ * SQL that somebody sends, run so that it can only read the tables (docs/decisions/0017): as a role that may nothing
+ * else, in a READ ONLY transaction, as the query of a cursor, which can be nothing but one SELECT, WITH, VALUES or
+ * TABLE, with limits on time, rows and bytes, and in a session of its own that ends with it.
+ */
+export class ReadOnlySql {
+  readonly #pool: pg.Pool | undefined;
+  readonly #noRole: string | undefined;
+  #checked: Promise<void> | undefined;
+
+  constructor(private readonly options: ReadOnlySqlOptions) {
+    const access = options.readerUrl ? { url: options.readerUrl } : readerAccess(options.databaseUrl);
+    if (typeof access === 'string') {
+      this.#noRole = access;
+      return;
+    }
+    this.#pool = new pg.Pool({
+      connectionString: access.url,
+      max: MAX_AT_ONCE,
+      // Nothing that a statement leaves in its session reaches the next one.
+      maxUses: 1,
+      application_name: 'waylog ad-hoc SQL',
+      options: sessionOptions,
+      connectionTimeoutMillis: options.maxTimeout * 1_000,
+    });
+    this.#pool.on('error', () => undefined);
+  }
+
+  get limits(): SqlLimits {
+    return {
+      timeout: this.options.maxTimeout,
+      rows: MAX_ROWS,
+      answerBytes: MAX_ANSWER_BYTES,
+      statementsAtOnce: MAX_AT_ONCE,
+    };
+  }
+
+  /** Asks the database anew. */
+  async status(): Promise<ReadOnlySqlStatus> {
+    const { limits } = this;
+    if (!this.#pool) return { available: false, reason: this.#noRole ?? '', weaknesses: [], limits };
+    try {
+      const rights = await this.#rights();
+      const { role, weaknesses } = rights;
+      const reason = this.#refusal(rights)?.message;
+      return { available: !reason, ...(reason && { reason }), role, weaknesses, limits };
+    } catch (error) {
+      return { available: false, reason: readingError(error).message, weaknesses: [], limits };
+    }
+  }
+
+  /**
+   * Runs one statement. Throws `sql.unavailable`, `sql.invalid`, `sql.forbidden`, `sql.timeout`, `sql.too-expensive` and
+   * `sql.answer-too-large`.
+   */
+  async run(sql: string, statement: StatementOptions = {}): Promise<SqlAnswer> {
+    const pool = this.#pool;
+    if (!pool) throw sqlUnavailable(this.#noRole ?? '');
+    await this.#check();
+    const maxRows = Math.min(statement.maxRows ?? DEFAULT_ROWS, MAX_ROWS);
+    const timeout = Math.min(statement.timeout ?? this.options.maxTimeout, this.options.maxTimeout);
+    const client = await pool.connect().catch((error: unknown) => {
+      throw readingError(error);
+    });
+    const guard = this.#guard(client, timeout, statement.signal);
+    try {
+      // As text: the driver would send a request without values in the simple protocol, which takes several statements.
+      await client.query(
+        `begin isolation level repeatable read read only; set local statement_timeout = ${Math.ceil(timeout * 1_000)}`,
+      );
+      await client.query({
+        text: `declare answer no scroll cursor for ${sql}`,
+        values: [...(statement.values ?? [])],
+        queryMode: 'extended',
+      } as pg.QueryConfig);
+      const { rows, fields } = await client.query<unknown[]>({
+        text: `fetch ${maxRows + 1} from answer`,
+        rowMode: 'array',
+        types: plainJson,
+      });
+      return answerOf(fields, rows, maxRows);
+    } catch (error) {
+      throw guard.reason() ?? readingError(error, timeout);
+    } finally {
+      guard.end();
+      client.release(true);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.end();
+  }
+
+  /** Once in the life of a process, or until it went well: a role that may write is not used. */
+  #check(): Promise<void> {
+    this.#checked ??= this.#rights().then(
+      (rights) => {
+        const refusal = this.#refusal(rights);
+        if (refusal) throw refusal;
+      },
+      (error: unknown) => {
+        throw readingError(error);
+      },
+    );
+    return this.#checked.catch((error: unknown) => {
+      this.#checked = undefined;
+      throw error;
+    });
+  }
+
+  /** A role with weaknesses is used where somebody has named it, and so has decided to. */
+  #refusal({ role, tooMuch, weaknesses }: ReaderRights): WaylogError | undefined {
+    if (tooMuch.length > 0) return tooMighty(role, tooMuch);
+    return weaknesses.length > 0 && !this.options.readerUrl ? tooWeak(role, weaknesses) : undefined;
+  }
+
+  async #rights(): Promise<ReaderRights> {
+    const client = await (this.#pool as pg.Pool).connect();
+    try {
+      return await readerRights(async (sql) => (await client.query<Record<string, unknown>>(sql)).rows);
+    } finally {
+      client.release(true);
+    }
+  }
+
+  /** Ends the session when it takes too long, sends too much, or nobody waits for it any more. */
+  #guard(client: pg.PoolClient, timeout: number, signal?: AbortSignal) {
+    const { processID: pid, connection } = client as unknown as {
+      processID: number;
+      connection: { stream: import('node:net').Socket };
+    };
+    let reason: WaylogError | undefined;
+    let bytes = 0;
+    const cut = (why: WaylogError) => {
+      if (reason) return;
+      reason = why;
+      connection.stream.destroy();
+      // A session whose client is gone works on until it wants to send something.
+      this.options.pool
+        .query(
+          `select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = 'waylog ad-hoc SQL'`,
+          [pid],
+        )
+        .catch(() => undefined); // The limit of the server itself ends it.
+    };
+    const onData = (data: Buffer) => {
+      bytes += data.length;
+      if (bytes > MAX_ANSWER_BYTES) cut(tooLarge());
+    };
+    const onAbort = () => cut(sqlTimeout('The caller has gone.'));
+    const timer = setTimeout(
+      () => cut(sqlTimeout(`It was ended after ${timeout} s.`)),
+      timeout * 1_000 + GRACE_MS,
+    );
+    connection.stream.on('data', onData);
+    client.on('error', ignore);
+    signal?.addEventListener('abort', onAbort);
+    if (signal?.aborted) onAbort();
+    return {
+      reason: () => reason,
+      end: () => {
+        clearTimeout(timer);
+        connection.stream.off('data', onData);
+        signal?.removeEventListener('abort', onAbort);
+      },
+    };
+  }
+}
+
+const ignore = () => undefined;
+
+function answerOf(fields: readonly pg.FieldDef[], rows: readonly unknown[][], maxRows: number): SqlAnswer {
+  const names = fields.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) {
+    throw invalidInput(
+      [{ field: 'query', message: `has two columns called ${twice}; name them apart with "as"` }],
+      'sql.invalid',
+    );
+  }
+  return {
+    columns: fields.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID })),
+    rows: rows
+      .slice(0, maxRows)
+      .map((row) => Object.fromEntries(row.map((value, i) => [names[i] ?? '', value] as const))),
+    truncated: rows.length > maxRows,
+  };
+}
+
+const Oid = {
+  bool: 16,
+  int2: 21,
+  int4: 23,
+  oid: 26,
+  float4: 700,
+  float8: 701,
+  json: 114,
+  jsonb: 3802,
+  timestamptz: 1184,
+};
+
+/** What JSON can say exactly becomes a number, a flag or JSON, times become RFC 3339; the rest stays PostgreSQL's text. */
+const plainJson: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number) => {
+    switch (oid) {
+      case Oid.bool:
+        return (text: string) => text === 't';
+      case Oid.int2:
+      case Oid.int4:
+      case Oid.oid:
+      case Oid.float4:
+      case Oid.float8:
+        return (text: string) => (Number.isFinite(Number(text)) ? Number(text) : text);
+      case Oid.json:
+      case Oid.jsonb:
+        return (text: string) => JSON.parse(text) as unknown;
+      case Oid.timestamptz:
+        return (text: string) =>
+          /^\d{4}-/.test(text) && !text.endsWith('BC') ? timestampFromPostgres(text) : text;
+      default:
+        return (text: string) => text;
+    }
+  }) as pg.CustomTypesConfig['getTypeParser'],
+};
+
+const sqlUnavailable = (reason: string, cause?: unknown) =>
+  unavailable(
+    'sql.unavailable',
+    `Ad-hoc SQL is not available: ${reason} The queries by name are.`,
+    { retryAfterSeconds: 60 },
+    cause,
+  );
+
+const tooMighty = (role: string, tooMuch: readonly string[]) =>
+  sqlUnavailable(
+    `the role ${role} may more than read the tables (it ${tooMuch.join('; it ')}). Take that from it, or name another in WAYLOG_READER_URL.`,
+  );
+
+const tooWeak = (role: string, weaknesses: readonly string[]) =>
+  sqlUnavailable(
+    `${role} could do harm. ${weaknesses.join(' ')} Or decide to live with it, and name a role in WAYLOG_READER_URL.`,
+  );
+
+const sqlTimeout = (how: string, cause?: unknown) =>
+  unavailable(
+    'sql.timeout',
+    `The statement took too long. ${how} It changed nothing. Ask for less, or for a flight and a time that the indexes know.`,
+    {},
+    cause,
+  );
+
+const tooLarge = () =>
+  invalidInput(
+    [
+      {
+        field: 'query',
+        message: `answers with more than ${MAX_ANSWER_BYTES / 1024 / 1024} MiB. Select fewer columns or rows, or aggregate in the database`,
+      },
+    ],
+    'sql.answer-too-large',
+  );
+
+const refused = (code: string, error: Error, cause = error) => {
+  const { position } = error as pg.DatabaseError;
+  const where = position ? ` (at character ${Number(position) - PREFIX_LENGTH})` : '';
+  return new WaylogError(
+    code,
+    code === 'sql.forbidden' ? 'forbidden' : 'invalid',
+    `The statement was refused: ${error.message.slice(0, 500)}${where}`,
+    { errors: [{ field: 'query', message: error.message.slice(0, 500) + where }] },
+    { cause },
+  );
+};
+
+const PREFIX_LENGTH = 'declare answer no scroll cursor for '.length;
+
+/** What an error of the database means to whoever sent the statement. */
+function readingError(error: unknown, timeout?: number): WaylogError {
+  if (error instanceof WaylogError) return error;
+  const state = sqlStateOf(error) ?? '';
+  if (state === '57014') return sqlTimeout(`It was ended after ${timeout} s.`, error);
+  if (/^(28|3D)/.test(state)) {
+    return sqlUnavailable(
+      `the reading role cannot log in (${messageOf(error)}). Run \`waylog migrate\`, which makes it.`,
+      error,
+    );
+  }
+  if (!(error instanceof pg.DatabaseError) || isTransient(error)) {
+    return sqlUnavailable(
+      `the database does not answer (${messageOf(error)}). Try again in a moment.`,
+      error,
+    );
+  }
+  if (state === '42501' || state === '25006') return refused('sql.forbidden', error);
+  return refused(/^5[34]/.test(state) ? 'sql.too-expensive' : 'sql.invalid', error);
+}

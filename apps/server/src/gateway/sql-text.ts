@@ -1,0 +1,42 @@
+/** Whether a query is SQL rather than the name of one. */
+export const isSql = (query: string): boolean => /^\s*(select|with|values)\b/i.test(query);
+
+/** Functions of which the answer depends on nothing but what they are given, in a session whose settings never change. */
+const PURE = new Set(
+  `abs array_agg array_length avg bool_and bool_or ceil ceiling char_length coalesce concat corr cos cosh count cume_dist
+   date_part date_trunc degrees dense_rank every exp first first_value floor format greatest jsonb_array_elements
+   jsonb_array_elements_text jsonb_array_length jsonb_build_object json_agg json_build_object jsonb_agg lag last last_value
+   lead least left length ln log lower max min mod nth_value ntile nullif percent_rank percentile_cont percentile_disc
+   position power radians rank regexp_replace replace right round row_number sign sin sqrt stddev stddev_pop stddev_samp
+   string_agg substr substring sum tan time_bucket to_char to_json to_jsonb trim trunc unnest upper var_pop var_samp
+   variance width_bucket atan2 asin acos atan generate_series`.split(/\s+/),
+);
+
+/** Words that may stand before a parenthesis and call nothing. */
+const KEYWORDS = new Set(
+  `all and any as between by case cast cross distinct else except exists extract filter from full group having in inner
+   intersect interval is join lateral left like limit materialized not offset on or order outer over partition right row
+   rows select some then union using values when where with within`.split(/\s+/),
+);
+
+/**
+ * Whether the answer of a SELECT follows from the tables alone, so that it stays right until an event touches them. It
+ * takes no more than it can be sure of: a function that is not known here, the clock, a catalog, anything unusual in
+ * the text, or the minute rollup, which follows the tables at its own pace, and the answer is not cached.
+ */
+export function followsFromTables(sql: string): boolean {
+  // Other ways to write a name or a text: then the words below are not what they seem.
+  if (/[$][a-z_$]|\b[eu]&?'|u&"|--|[/][*]/i.test(sql)) return false;
+  const texts = [...sql.matchAll(/'((?:[^']|'')*)'/g)].map(([, text]) => text ?? '');
+  // Times such as 'now' and 'yesterday' are the clock, too.
+  if (texts.some((text) => /now|today|tomorrow|yesterday/i.test(text))) return false;
+  const words = sql.replace(/'(?:[^']|'')*'/g, " '' ").toLowerCase();
+  const unsure =
+    /\b(pg_\w*|information_schema|_?timescaledb\w*|frame_minute\w*|current_\w*|localtime\w*|session_user|system_user|user|tablesample|reg[a-z]+)\b/;
+  if (unsure.test(words)) return false;
+  for (const [, quoted, plain] of words.matchAll(/(?:"([^"]*)"|([a-z_][\w$]*))\s*\(/g)) {
+    const name = quoted ?? plain ?? '';
+    if (!PURE.has(name) && (quoted !== undefined || !KEYWORDS.has(name))) return false;
+  }
+  return true;
+}

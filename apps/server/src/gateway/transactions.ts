@@ -1,0 +1,272 @@
+import { Injectable } from '@nestjs/common';
+import { v7 as uuid } from 'uuid';
+import { decideTransact, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
+import { conflict, invalidInput, notFound, unavailable, WaylogError } from '#lib/platform';
+import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
+import { secondsSince, within } from './deadline.js';
+import type {
+  CommandRequest,
+  CommandResponse,
+  TransactionContext,
+  TransactionRequest,
+  TransactionState,
+} from './models.js';
+
+const DEFAULT_TIME_LIMIT = 30;
+const MAX_COMMANDS = 1_000;
+const MAX_OPEN = 1_000;
+/** Of all commands of all open transactions, as JSON. */
+const MAX_COLLECTED_BYTES = 64 * 1024 * 1024;
+/** How long one that has ended is remembered, so that a repeated commit gets its answer. */
+const REMEMBERED_MS = 10 * 60 * 1_000;
+const MAX_REMEMBERED = 10_000;
+
+interface Transaction {
+  readonly id: string;
+  readonly flightId: string;
+  readonly serviceName: string;
+  readonly startedAt: number;
+  readonly expiresAt: number;
+  readonly steps: TransactionStep[];
+  /** What was collected under an Idempotency-Key, as JSON. */
+  readonly keys: Map<string, string>;
+  state: TransactionState;
+  /** How many commands it has collected. */
+  count: number;
+  bytes: number;
+  commit?: Promise<CommandResponse>;
+}
+
+/**
+ * Transactions that collect commands of one flight until they are committed as one `Transact`: all of them are recorded,
+ * or none. They live in the memory of this process: another one does not know them, and they are gone with it.
+ */
+@Injectable()
+export class OpenTransactions {
+  readonly #transactions = new Map<string, Transaction>();
+  #bytes = 0;
+
+  constructor(private readonly commands: NamedCommands) {}
+
+  /** Throws `transactions.too-many`. */
+  open({ flightId, serviceName, timeLimit }: TransactionRequest): TransactionContext {
+    this.#forget();
+    const open = [...this.#transactions.values()].filter(({ state }) => isAlive(state)).length;
+    if (open >= MAX_OPEN) {
+      throw unavailable(
+        'transactions.too-many',
+        `${open} transactions are open in this server, which is the limit. Commit some, or wait until they expire.`,
+      );
+    }
+    const startedAt = Date.now();
+    const transaction: Transaction = {
+      id: uuid(),
+      flightId,
+      serviceName,
+      startedAt,
+      expiresAt: startedAt + (timeLimit ?? DEFAULT_TIME_LIMIT) * 1_000,
+      steps: [],
+      keys: new Map(),
+      state: 'open',
+      count: 0,
+      bytes: 0,
+    };
+    this.#transactions.set(transaction.id, transaction);
+    return contextOf(transaction);
+  }
+
+  /** Throws `transaction.not-found`. */
+  get(id: string): TransactionContext {
+    return contextOf(this.#find(id));
+  }
+
+  /**
+   * Checks a command by its rules and keeps it for the commit. Nothing is recorded yet, and whether the flight allows it
+   * is known only then. Throws `input.invalid`, `command.unknown`, `transaction.not-found`, `transaction.ended`,
+   * `transaction.other-flight` and `transaction.full`.
+   */
+  collect(id: string, request: CommandRequest, { commandId }: CommandOptions): CommandResponse {
+    const began = performance.now();
+    const transaction = this.#find(id);
+    const { command: type, parameters } = request;
+    if (type === Transact.name || !commandClasses.has(type)) {
+      throw type === Transact.name
+        ? invalidInput([{ field: 'command', message: 'is Transact, which cannot be part of a transaction' }])
+        : unknownCommand(type);
+    }
+    if (transaction.state !== 'open') throw ended(transaction);
+    const { flightId, ...fields }: Record<string, unknown> = { ...parameters };
+    if (flightId !== undefined && flightId !== transaction.flightId) throw otherFlight(transaction, flightId);
+    refuseFields(fields);
+    const step: TransactionStep = { ...fields, type };
+    checkStep(transaction.flightId, step);
+    const json = JSON.stringify(step);
+    const known = commandId === undefined ? undefined : transaction.keys.get(commandId);
+    if (known !== undefined && known !== json) {
+      throw conflict(
+        'command.id-reused',
+        `Transaction ${id} has collected another command under the key ${commandId}. A key belongs to one command.`,
+      );
+    }
+    if (known === undefined) {
+      this.#add(transaction, step, Buffer.byteLength(json));
+      if (commandId !== undefined) transaction.keys.set(commandId, json);
+    }
+    return {
+      success: true,
+      transactionId: id,
+      affectedRows: 0,
+      executionTime: secondsSince(began),
+      flightId: transaction.flightId,
+    };
+  }
+
+  /**
+   * Records all that was collected, or nothing. The same commit again gets the same answer, for ten minutes. Throws what
+   * the flight refuses it with, `transaction.not-found`, `transaction.ended` and `command.timeout`.
+   */
+  async commit(id: string, timeout?: number | null): Promise<CommandResponse> {
+    const transaction = this.#find(id);
+    if (!transaction.commit) {
+      if (transaction.state !== 'open' && transaction.state !== 'uncertain') throw ended(transaction);
+      transaction.state = 'committing';
+      transaction.commit = this.#commit(transaction);
+      transaction.commit.catch(() => undefined);
+    }
+    return within(timeout, transaction.commit, (seconds) => commitTimeout(id, seconds));
+  }
+
+  /** Throws away what was collected. Throws `transaction.not-found` and `transaction.ended` once a commit has begun. */
+  rollback(id: string): TransactionContext {
+    const transaction = this.#find(id);
+    if (['committing', 'committed', 'uncertain'].includes(transaction.state)) throw ended(transaction);
+    if (transaction.state === 'open') this.#end(transaction, 'rolled-back');
+    return contextOf(transaction);
+  }
+
+  async #commit(transaction: Transaction): Promise<CommandResponse> {
+    const { id, flightId, serviceName, steps } = transaction;
+    const began = performance.now();
+    try {
+      const answer: CommandResponse =
+        steps.length === 0
+          ? { success: true, affectedRows: 0, executionTime: secondsSince(began), flightId }
+          : await this.commands.execute(
+              new Transact({ flightId, commands: steps, commandId: id, actor: serviceName }),
+              id,
+              undefined,
+            );
+      this.#end(transaction, 'committed');
+      return { ...answer, transactionId: id };
+    } catch (error) {
+      if (error instanceof WaylogError && error.kind !== 'unavailable') {
+        this.#end(transaction, 'refused');
+      } else {
+        // It may have been recorded: committing again, with the same command id, tells.
+        transaction.state = 'uncertain';
+        delete transaction.commit;
+      }
+      throw error;
+    }
+  }
+
+  #add(transaction: Transaction, step: TransactionStep, bytes: number): void {
+    const isFull = transaction.count >= MAX_COMMANDS;
+    if (isFull || this.#bytes + bytes > MAX_COLLECTED_BYTES) {
+      throw conflict(
+        'transaction.full',
+        isFull
+          ? `Transaction ${transaction.id} holds ${MAX_COMMANDS} commands, which is the limit. Commit it, or use commands that take many at once.`
+          : `The open transactions of this server hold as much as they may together. Commit some first.`,
+      );
+    }
+    transaction.steps.push(step);
+    transaction.count++;
+    transaction.bytes += bytes;
+    this.#bytes += bytes;
+  }
+
+  #find(id: string): Transaction {
+    this.#forget();
+    const transaction = this.#transactions.get(id);
+    if (transaction) return transaction;
+    throw notFound(
+      'transaction.not-found',
+      `There is no transaction ${id} in this server. Transactions are known to the process that opened them, and for ten ` +
+        `minutes after their end. Nothing of one that was not committed has been recorded.`,
+      { transactionId: id },
+    );
+  }
+
+  #end(transaction: Transaction, state: TransactionState): void {
+    transaction.state = state;
+    this.#bytes -= transaction.bytes;
+    transaction.bytes = 0;
+    transaction.steps.length = 0;
+    transaction.keys.clear();
+  }
+
+  /** Ends what has expired, and forgets what ended long ago. Maps keep their order: the oldest come first. */
+  #forget(): void {
+    const now = Date.now();
+    for (const [id, transaction] of this.#transactions) {
+      if (transaction.state === 'open' && transaction.expiresAt <= now) this.#end(transaction, 'expired');
+      const isOld = transaction.expiresAt + REMEMBERED_MS <= now || this.#transactions.size > MAX_REMEMBERED;
+      if (isOld && transaction.state !== 'open' && transaction.state !== 'committing') {
+        this.#bytes -= transaction.bytes;
+        this.#transactions.delete(id);
+      }
+    }
+  }
+}
+
+const isAlive = (state: TransactionState) =>
+  state === 'open' || state === 'committing' || state === 'uncertain';
+
+/** By the rules of the transaction that the step will be part of. */
+function checkStep(flightId: string, step: TransactionStep): void {
+  try {
+    decideTransact(new Transact({ flightId, commands: [step] }), new Date().toISOString());
+  } catch (error) {
+    throw underParameters(error, 'commands[0].');
+  }
+}
+
+const contextOf = (transaction: Transaction): TransactionContext => ({
+  transactionId: transaction.id,
+  serviceName: transaction.serviceName,
+  flightId: transaction.flightId,
+  startedAt: new Date(transaction.startedAt).toISOString(),
+  commandsExecuted: transaction.count,
+  isActive: transaction.state === 'open',
+  expiresAt: new Date(transaction.expiresAt).toISOString(),
+  state: transaction.state,
+});
+
+const howItEnded: Record<TransactionState, string> = {
+  open: 'is open',
+  committing: 'is being committed. Commit it again to get the answer',
+  committed: 'has been committed. Commit it again to get the answer, and open another one for more',
+  refused: 'was refused when it was committed; nothing was recorded. Open another one',
+  uncertain: 'was committed without an answer and may have been recorded. Commit it again to know',
+  'rolled-back': 'was thrown away; nothing was recorded. Open another one',
+  expired: 'has reached its time limit; nothing was recorded. Open another one, with a longer timeLimit',
+};
+
+const ended = ({ id, state }: Transaction) =>
+  conflict('transaction.ended', `Transaction ${id} ${howItEnded[state]}.`, { transactionId: id, state });
+
+const otherFlight = ({ id, flightId }: Transaction, other: unknown) =>
+  conflict(
+    'transaction.other-flight',
+    `Transaction ${id} changes flight ${flightId}, and the command is for ${JSON.stringify(other)}. A flight is the ` +
+      `limit of what is recorded together: open another transaction for the other one.`,
+  );
+
+const commitTimeout = (id: string, seconds: number) =>
+  unavailable(
+    'command.timeout',
+    `No answer within ${seconds} s. The transaction goes on being committed and MAY HAVE BEEN RECORDED. Commit ${id} ` +
+      `again: it is recorded once, and you get its answer.`,
+    { commandId: id },
+  );

@@ -1,0 +1,238 @@
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import pg from 'pg';
+
+const { escapeIdentifier, escapeLiteral } = pg;
+
+/**
+ * The role that ad-hoc SQL runs as: it logs in by itself, reads the tables of schema `flight`, and owns and may nothing
+ * else. `set local role` in a session of the owner would not do: the SQL could set the role back.
+ */
+
+/** A role of this name that does not carry this comment is somebody else's, and is left alone. */
+const MARK = 'Made by Waylog: reads the tables of one database for ad-hoc SQL.';
+
+/** Of all server processes together. */
+const CONNECTION_LIMIT = 20;
+
+const MAX_NAME_BYTES = 63;
+
+/** The reader of a database is called `<database>_reader`; the middle of a name that is too long becomes its hash. */
+export function readerRoleName(database: string): string {
+  const name = `${database}_reader`;
+  if (Buffer.byteLength(name) <= MAX_NAME_BYTES) return name;
+  const end = `_${createHash('sha256').update(database).digest('hex').slice(0, 12)}_reader`;
+  let start = database;
+  while (Buffer.byteLength(start + end) > MAX_NAME_BYTES) start = [...start].slice(0, -1).join('');
+  return start + end;
+}
+
+export interface ReaderAccess {
+  readonly role: string;
+  readonly url: string;
+}
+
+/**
+ * How the reader of a database logs in. Its password follows from the owner's, so that every process that knows
+ * DATABASE_URL knows it, and nobody keeps another secret. A text says why there is none.
+ */
+export function readerAccess(databaseUrl: string): ReaderAccess | string {
+  const url = new URL(databaseUrl);
+  const password = decodeURIComponent(url.password);
+  const database = decodeURIComponent(url.pathname.slice(1)) || decodeURIComponent(url.username);
+  if (!password) {
+    return 'DATABASE_URL carries no password for that of the reading role to follow from. Put one there, or name a role of your own in WAYLOG_READER_URL.';
+  }
+  const role = readerRoleName(database);
+  url.username = encodeURIComponent(role);
+  url.password = createHmac('sha256', password).update(`waylog reader ${role}`).digest('hex');
+  return { role, url: url.href };
+}
+
+type Query = (sql: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
+
+/**
+ * Makes the reader of a database, or brings an old one up to date: also with tables that have come since, and with a
+ * changed password. Answers why that was not possible, where it was not; everything else works without the reader.
+ */
+export async function ensureReaderRole(query: Query, databaseUrl: string): Promise<string | undefined> {
+  const access = readerAccess(databaseUrl);
+  if (typeof access === 'string') return access;
+  const { role } = access;
+  const [owner] = await query(
+    `select current_user as name, r.rolsuper as super, r.rolcreaterole as may, current_database() as database,
+            exists (select from pg_namespace where nspname = 'flight') as migrated
+       from pg_roles r where r.rolname = current_user`,
+  );
+  if (!owner?.['migrated']) return 'The database has no tables yet.';
+  const isSuper = owner['super'] === true;
+  if (!isSuper && owner['may'] !== true) {
+    return `${String(owner['name'])} may not create roles, so there is none for ad-hoc SQL. Give it CREATEROLE and migrate again, or name a role of your own in WAYLOG_READER_URL.`;
+  }
+  const [known] = await query(
+    `select shobj_description(oid, 'pg_authid') as mark from pg_roles where rolname = $1`,
+    [role],
+  );
+  if (known && known['mark'] !== MARK) {
+    return `There is a role ${role} that Waylog has not made. Rename it and migrate again, or name a role of your own in WAYLOG_READER_URL.`;
+  }
+  const name = escapeIdentifier(role);
+  const database = escapeIdentifier(String(owner['database']));
+  const password = escapeLiteral(scramVerifier(new URL(access.url).password));
+  // Only a superuser may name some of these for a role that exists, even to say what is so already.
+  const harmless = 'nosuperuser nocreatedb nocreaterole noinherit noreplication nobypassrls';
+  if (!known) await query(`create role ${name} ${harmless}`);
+  else if (isSuper) await query(`alter role ${name} ${harmless}`);
+  await query(`alter role ${name} login connection limit ${CONNECTION_LIMIT} password ${password}`);
+  await query(`comment on role ${name} is ${escapeLiteral(MARK)}`);
+  for (const [setting, value] of settings) {
+    await query(`alter role ${name} in database ${database} set ${setting} = ${value}`);
+  }
+  await query(`revoke temporary on database ${database} from public`);
+  await query(`grant connect on database ${database} to ${name}`);
+  await query(`revoke create on schema public from public`);
+  await query(`grant usage on schema flight to ${name}`);
+  await query(`grant select on all tables in schema flight to ${name}`);
+  await query(`alter default privileges in schema flight grant select on tables to ${name}`);
+  if (isSuper) {
+    await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
+    await keepFromPublic(query, role);
+  }
+  return undefined;
+}
+
+/** Drops the reader of a database with what it may, if there is one and Waylog has made it. */
+export async function dropReaderRole(query: Query, databaseUrl: string): Promise<void> {
+  const access = readerAccess(databaseUrl);
+  if (typeof access === 'string') return;
+  const [known] = await query(
+    `select 1 from pg_roles where rolname = $1 and shobj_description(oid, 'pg_authid') = $2`,
+    [access.role, MARK],
+  );
+  if (!known) return;
+  const name = escapeIdentifier(access.role);
+  // Who is no superuser may only take from a role that it is a member of.
+  await query(`grant ${name} to current_user`);
+  await query(`drop owned by ${name}`);
+  await query(`drop role ${name}`);
+}
+
+/** Bounds of every session. The SQL may change none of them: it is one SELECT, and set_config is not the reader's. */
+const settings: readonly (readonly [string, string])[] = [
+  ['default_transaction_read_only', 'on'],
+  ['statement_timeout', `'60s'`],
+  ['idle_in_transaction_session_timeout', `'60s'`],
+  ['lock_timeout', `'2s'`],
+  ['work_mem', `'16MB'`],
+  ['hash_mem_multiplier', '1'],
+  ['max_parallel_workers_per_gather', '0'],
+  ['jit', 'off'],
+  ['search_path', 'flight, public'],
+];
+
+/**
+ * Functions that PostgreSQL lets everybody call and that do harm even in a read-only transaction: hold the locks that
+ * appends, projectors and migrations wait for; announce positions that the tables have not reached; end the sessions of
+ * other readers; fill the WAL; write large objects (before PostgreSQL 16); and undo the bounds of the session.
+ */
+const HARMFUL =
+  '^(pg_(try_)?advisory_.*|pg_notify|pg_(cancel|terminate)_backend|pg_logical_emit_message|pg_export_snapshot|set_config|lo_.*|loread|lowrite)$';
+
+/**
+ * What is TimescaleDB's own is worse. Its drop_chunk(regclass) asks neither who owns the chunk nor whether the transaction
+ * may write, and merge_chunks() of 2.19 ends the whole server. So nothing of it is left that may have an effect, but what
+ * is known to read. (Its schemas stay open: it looks into them itself, as whoever runs a statement.)
+ */
+const TIMESCALE_READS = `'time_bucket', 'time_bucket_gapfill', 'locf', 'interpolate', 'first', 'last', 'histogram', 'show_chunks'`;
+
+/** The functions that a role may call though it should not, as SQL names them. */
+const harmfulSql = (role: string) => `
+  select p.oid::regprocedure::text as name
+    from pg_proc p
+   where has_function_privilege(${role}, p.oid, 'execute')
+     and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
+          or p.provolatile = 'v' and p.prokind in ('f', 'p') and p.proname not in (${TIMESCALE_READS})
+             and p.pronamespace <> 'pg_catalog'::regnamespace
+             and exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
+                          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+                            and e.extname = 'timescaledb'))
+   order by 1`;
+
+/** Takes what is harmful from everybody, and gives it back to the roles that work with the log. */
+async function keepFromPublic(query: Query, role: string): Promise<void> {
+  const harmful = (await query(harmfulSql('$1::name'), [role])).map(({ name }) => name as string);
+  if (harmful.length === 0) return;
+  const all = `execute on routine ${harmful.join(', ')}`;
+  await query(`revoke ${all} from public`);
+  const workers = await query(
+    `select rolname as name from pg_roles
+      where not rolsuper and rolname <> $1 and rolname !~ '^pg_' and has_schema_privilege(oid, 'log', 'usage')`,
+    [role],
+  );
+  for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
+}
+
+export interface ReaderRights {
+  readonly role: string;
+  /** What it may that no role for ad-hoc SQL must: it is not used. */
+  readonly tooMuch: readonly string[];
+  /** Harm that it can do and cannot be kept from here: such as functions that only a superuser could take from everybody. */
+  readonly weaknesses: readonly string[];
+}
+
+/** What the role of a session may, asked in that session. */
+export async function readerRights(query: Query): Promise<ReaderRights> {
+  const [row] = await query(`
+    select current_user as role,
+           concat_ws('; ',
+             case when r.rolsuper then 'is a superuser' end,
+             case when r.rolcreaterole then 'may create roles' end,
+             case when r.rolcreatedb then 'may create databases' end,
+             case when r.rolreplication then 'may replicate' end,
+             case when r.rolbypassrls then 'passes by row security' end,
+             case when has_database_privilege(current_database(), 'create') then 'may create schemas' end,
+             (select 'is a member of ' || string_agg(m.roleid::regrole::text, ', ')
+                from pg_auth_members m where m.member = r.oid having count(*) > 0),
+             (select 'may create in schema ' || string_agg(n.nspname, ', ')
+                from pg_namespace n where has_schema_privilege(n.oid, 'create') having count(*) > 0),
+             (select 'may look into schema ' || string_agg(n.nspname, ', ')
+                from pg_namespace n
+               where n.nspname in ('log', 'projection') and has_schema_privilege(n.oid, 'usage') having count(*) > 0),
+             (select 'may write to ' || string_agg(c.oid::regclass::text, ', ')
+                from pg_class c
+               where c.relkind in ('r', 'p', 'v', 'f') and c.oid >= 16384
+                 and has_table_privilege(c.oid, 'insert, update, delete, truncate') having count(*) > 0)
+           ) as too_much
+      from pg_roles r where r.rolname = current_user`);
+  const harmful = (await query(harmfulSql('current_user'))).map(({ name }) => name as string);
+  const [{ temp, outside } = {}] = await query(`
+    select has_database_privilege(current_database(), 'temporary') as temp,
+           (select string_agg(extname, ', ') from pg_extension
+             where extname in ('dblink', 'postgres_fdw', 'file_fdw', 'adminpack')) as outside`);
+  const tooMuch = row?.['too_much'] as string;
+  return {
+    role: String(row?.['role']),
+    tooMuch: tooMuch ? tooMuch.split('; ') : [],
+    weaknesses: [
+      ...(harmful.length > 0
+        ? [
+            `It may use ${harmful.join(', ')}. A superuser can take that from everybody: migrate once as one, or revoke it from public.`,
+          ]
+        : []),
+      ...(temp ? ['It may make temporary tables: revoke temporary on the database from public.'] : []),
+      ...(typeof outside === 'string'
+        ? [`The database has extensions that reach outside: ${outside}. Revoke their functions from public.`]
+        : []),
+    ],
+  };
+}
+
+/** What PostgreSQL keeps of a password. Made here, so that the password itself never stands in a statement or its log. */
+function scramVerifier(password: string): string {
+  const iterations = 4_096;
+  const salt = randomBytes(16);
+  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
+  const hmac = (text: string) => createHmac('sha256', salted).update(text).digest();
+  const stored = createHash('sha256').update(hmac('Client Key')).digest('base64');
+  const server = hmac('Server Key').toString('base64');
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${server}`;
+}

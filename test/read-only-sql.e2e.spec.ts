@@ -1,0 +1,677 @@
+import pg from 'pg';
+import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { CheckpointWatch, rebuild } from '#lib/projections';
+import { readerAccess, readerRoleName } from '#lib/timescale';
+import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
+import { migrate, migrations, revert } from '../migrations/index.js';
+import { testDatabase, testServerUrl } from './support/database.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { useServer } from './support/server.js';
+
+const LIMIT_SECONDS = 30;
+
+describe('ad-hoc SQL', () => {
+  const server = useServer({ WAYLOG_SQL_TIMEOUT: String(LIMIT_SECONDS), WAYLOG_VERIFY_SHARE: '0' });
+  const run = (sql: string, parameters: object = {}, more: object = {}) =>
+    server.call('POST', '/v1/queries', { query: sql, parameters, serviceName: 'analyst', ...more });
+  const owner = async (sql: string, values: unknown[] = []) =>
+    (await server.store.pool.query<Record<string, unknown>>(sql, values)).rows;
+  const settled = async () =>
+    server.app.get(CheckpointWatch).waitFor(await server.app.get<EventStore>(EVENT_STORE).head(), 60_000);
+  /** A client with the reader's own login: what somebody could do who has more than the endpoint. */
+  const asReader = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
+    const access = readerAccess(server.store.url);
+    if (typeof access === 'string') throw new Error(access);
+    const client = new pg.Client({ connectionString: access.url });
+    await client.connect();
+    try {
+      return await work(client);
+    } finally {
+      await client.end();
+    }
+  };
+
+  beforeAll(async () => {
+    await server.call('POST', '/v1/flights', aFlight('sql', 3));
+    await server.call('PUT', '/v1/flights/sql/frames/1', aFrame(1));
+    await settled();
+  });
+
+  it('answers rows with their columns, as JSON says them best', async () => {
+    const { status, body } = await run(
+      `select frame_id, confidence, refined, "timestamp", count(*) over () as n, gps_lat::numeric as lat,
+              null as nothing, '{"a": [1]}'::jsonb as json, 'infinity'::float8 as far, 'infinity'::timestamptz as ever
+         from frame_results where flight_id = $1 and frame_id >= $2`,
+      { values: ['sql', 0] },
+    );
+    expect({ status, ...body }).toMatchObject({
+      status: 200,
+      success: true,
+      rowCount: 1,
+      cacheHit: false,
+      data: {
+        truncated: false,
+        rows: [
+          {
+            frame_id: 1,
+            confidence: 0.75,
+            refined: false,
+            timestamp: aFrame(1).timestamp,
+            n: '1',
+            lat: String(aFrame(1).gpsCenter.lat),
+            nothing: null,
+            json: { a: [1] },
+            far: 'Infinity',
+            ever: 'infinity',
+          },
+        ],
+      },
+    });
+    expect((body.data.columns as { name: string }[]).map(({ name }) => name)).toHaveLength(10);
+    expect((await run('values (1, true)')).body.data.rows).toEqual([{ column1: 1, column2: true }]);
+    expect((await run('with f as (select id from flights) select * from f;')).body.rowCount).toBe(1);
+    expect((await run(`select id from flights where id = 'nobody'`)).body.data).toMatchObject({
+      rows: [],
+      columns: [{ name: 'id' }],
+    });
+  });
+
+  it('says what is wrong with a statement', async () => {
+    expect(await run('select * from nothing')).toMatchObject({
+      status: 400,
+      body: { code: 'sql.invalid', errors: [{ field: 'query' }] },
+    });
+    expect((await run('select * from nothing')).body.detail).toContain('does not exist (at character 15)');
+    expect((await run('select 1 as a, 2 as a')).body.detail).toContain('two columns called a');
+    expect((await run('select $1::integer', { values: ['x'] })).status).toBe(400);
+    expect((await run('select 1', { values: [{}] })).body.errors).toMatchObject([
+      { field: 'parameters.values[0]' },
+    ]);
+    expect((await run('select 1', { maxRows: 10_001 })).body.errors).toMatchObject([
+      { field: 'parameters.maxRows' },
+    ]);
+  });
+
+  /** Each of these is refused, with its code; the text says what the database said. */
+  const breakouts: readonly (readonly [what: string, sql: string, code: string, why: RegExp])[] = [
+    ['a second statement', 'select 1; drop table flight.waypoints', 'sql.invalid', /multiple commands/],
+    ['a second statement that reads', 'select 1; select 2', 'sql.invalid', /multiple commands/],
+    [
+      'the end of the transaction',
+      'select 1; commit; delete from flights',
+      'sql.invalid',
+      /multiple commands/,
+    ],
+    [
+      'a WITH that deletes',
+      'with gone as (delete from waypoints returning 1) select * from gone',
+      'sql.invalid',
+      /data-modifying/,
+    ],
+    [
+      'a WITH that inserts',
+      `with x as (insert into geofences select * from geofences returning 1) select * from x`,
+      'sql.invalid',
+      /data-modifying/,
+    ],
+    ['SELECT INTO', 'select * into copied from flights', 'sql.invalid', /INTO/],
+    ['row locks', 'select * from flights for update', 'sql.forbidden', /read-only|permission/],
+    [
+      'writing again',
+      `select set_config('transaction_read_only', 'off', true)`,
+      'sql.forbidden',
+      /set_config/,
+    ],
+    ['another role', `select set_config('role', 'waylog', true)`, 'sql.forbidden', /set_config/],
+    [
+      'another user',
+      `select set_config('session_authorization', 'waylog', true)`,
+      'sql.forbidden',
+      /set_config/,
+    ],
+    [
+      'no time limit',
+      `select set_config('statement_timeout', '0', false), pg_sleep(60)`,
+      'sql.forbidden',
+      /set_config/,
+    ],
+    ['more memory', `select set_config('work_mem', '100GB', true)`, 'sql.forbidden', /set_config/],
+    ['the log', 'select * from log.events', 'sql.forbidden', /schema log/],
+    ['the snapshots', 'select * from log.snapshots', 'sql.forbidden', /schema log/],
+    [
+      'the functions of the log',
+      `select log.append('', '{}', '{}', '{}', '{}', '', '{}', '', '')`,
+      'sql.forbidden',
+      /schema log/,
+    ],
+    ['the checkpoints', 'select * from projection.checkpoints', 'sql.forbidden', /schema projection/],
+    ['the migrations', 'select * from public.waylog_migrations', 'sql.forbidden', /permission denied/],
+    ['password hashes', 'select * from pg_authid', 'sql.forbidden', /pg_authid/],
+    ['password hashes by their view', 'select * from pg_shadow', 'sql.forbidden', /pg_shadow/],
+    ['passwords of foreign servers', 'select * from pg_user_mapping', 'sql.forbidden', /pg_user_mapping/],
+    ['the access rules', 'select * from pg_hba_file_rules', 'sql.forbidden', /permission denied/],
+    ['a file', `select pg_read_file('/etc/passwd')`, 'sql.forbidden', /pg_read_file/],
+    ['a file in bytes', `select pg_read_binary_file('PG_VERSION')`, 'sql.forbidden', /pg_read_binary_file/],
+    ['a folder', `select pg_ls_dir('.')`, 'sql.forbidden', /pg_ls_dir/],
+    ['the data folder', `select current_setting('data_directory')`, 'sql.forbidden', /data_directory/],
+    ['a file as a large object', `select lo_import('/etc/passwd')`, 'sql.forbidden', /lo_import/],
+    ['a new large object', 'select lo_creat(-1)', 'sql.forbidden', /lo_creat/],
+    ['a large object from bytes', `select lo_from_bytea(0, 'x')`, 'sql.forbidden', /lo_from_bytea/],
+    ['the append lock', 'select pg_advisory_xact_lock(7239100402)', 'sql.forbidden', /advisory/],
+    ['a lock of the session', 'select pg_advisory_lock(7239100401)', 'sql.forbidden', /advisory/],
+    ['a lock if it is free', 'select pg_try_advisory_lock(1, 2)', 'sql.forbidden', /advisory/],
+    ['a shared lock', 'select pg_try_advisory_xact_lock_shared(7239100402)', 'sql.forbidden', /advisory/],
+    [
+      'a forged position',
+      `select pg_notify('waylog_checkpoints', 'flight 99999999 0')`,
+      'sql.forbidden',
+      /pg_notify/,
+    ],
+    [
+      'the end of sessions',
+      'select pg_terminate_backend(pid) from pg_stat_activity',
+      'sql.forbidden',
+      /pg_terminate/,
+    ],
+    ['the end of statements', 'select pg_cancel_backend(pg_backend_pid())', 'sql.forbidden', /pg_cancel/],
+    ['a reload', 'select pg_reload_conf()', 'sql.forbidden', /pg_reload_conf/],
+    ['another log file', 'select pg_rotate_logfile()', 'sql.forbidden', /pg_rotate_logfile/],
+    [
+      'WAL',
+      `select pg_logical_emit_message(false, 'a', repeat('x', 1000))`,
+      'sql.forbidden',
+      /pg_logical_emit/,
+    ],
+    ['a replication slot', `select pg_create_physical_replication_slot('x')`, 'sql.forbidden', /replication/],
+    ['a snapshot for others', 'select pg_export_snapshot()', 'sql.forbidden', /pg_export_snapshot/],
+    ['a sequence', `select nextval('log.streams_stream_key_seq')`, 'sql.forbidden', /schema log/],
+    [
+      'SQL in a function',
+      `select query_to_xml('delete from flight.flights', true, true, '')`,
+      'sql.invalid',
+      /not allowed/,
+    ],
+    [
+      'SET in a function',
+      `select query_to_xml('set role waylog', true, true, '')`,
+      'sql.invalid',
+      /not allowed/,
+    ],
+    [
+      'COPY in a function',
+      `select query_to_xml('copy flight.flights to program ''id''', true, true, '')`,
+      'sql.invalid',
+      /./,
+    ],
+    [
+      'SQL of text search',
+      `select ts_stat('delete from flight.flights returning to_tsvector(id)')`,
+      'sql.invalid',
+      /not allowed/,
+    ],
+    [
+      'dropping chunks',
+      `select drop_chunks('flight.frame_results', older_than => now())`,
+      'sql.forbidden',
+      /./,
+    ],
+    [
+      'another chunk interval',
+      `select set_chunk_time_interval('flight.frame_results', interval '1 day')`,
+      'sql.forbidden',
+      /./,
+    ],
+    [
+      'workers stopped',
+      'select _timescaledb_functions.stop_background_workers()',
+      'sql.forbidden',
+      /workers/,
+    ],
+    [
+      'workers restarted',
+      'select _timescaledb_functions.restart_background_workers()',
+      'sql.forbidden',
+      /workers/,
+    ],
+    ['the restoring mode', 'select timescaledb_pre_restore()', 'sql.forbidden', /./],
+    [
+      'dropping a chunk by the inside of TimescaleDB',
+      `select _timescaledb_functions.drop_chunk(c) from show_chunks('flight.frame_results') c`,
+      'sql.forbidden',
+      /drop_chunk/,
+    ],
+    [
+      'dropping a chunk by its old name',
+      `select _timescaledb_internal.drop_chunk(c) from show_chunks('flight.frame_results') c`,
+      'sql.forbidden',
+      /drop_chunk/,
+    ],
+    ['a job', `select add_job('pg_catalog.now', '1h')`, 'sql.forbidden', /add_job/],
+    ['the end of a job', `select delete_job(1)`, 'sql.forbidden', /delete_job/],
+    ['another database', `select dblink('dbname=postgres', 'select 1')`, 'sql.invalid', /does not exist/],
+  ];
+  it.each(breakouts)('refuses %s', async (_what, sql, code, why) => {
+    const { status, body } = await run(sql);
+    expect({ sql, status, code: body.code as string }).toEqual({
+      sql,
+      status: code === 'sql.forbidden' ? 403 : 400,
+      code,
+    });
+    expect(body.detail).toMatch(why);
+  });
+
+  it('takes nothing that is no query', async () => {
+    for (const sql of [
+      'insert into flight.flights default values',
+      'update flight.flights set name = 1',
+      'delete from flight.flights',
+      'truncate flight.flights',
+      'drop table flight.flights',
+      'create table x (a integer)',
+      'create temporary table x (a integer)',
+      'set role waylog',
+      'set session authorization waylog',
+      'reset role',
+      'copy flight.flights to stdout',
+      `copy flight.flights to program 'id'`,
+      `copy flight.flights from '/etc/passwd'`,
+      'listen waylog_events',
+      'notify waylog_events',
+      'prepare transaction $$x$$',
+      'do $$ begin perform 1; end $$',
+      'explain analyze delete from flight.flights',
+      'call pg_sleep(1)',
+      'vacuum',
+      'begin',
+      '(select 1)',
+      'table flight.flights',
+      '/* */ select 1',
+    ]) {
+      expect([sql, (await run(sql)).body.code]).toEqual([sql, 'query.unknown']);
+    }
+    expect(await owner('select count(*)::integer as n from flight.flights')).toEqual([{ n: 1 }]);
+  });
+
+  it('runs as a role that can do none of that with a session of its own either', async () => {
+    const denied = [
+      'insert into flight.flights select * from flight.flights',
+      'update flight.waypoints set lat = 1',
+      'delete from flight.waypoints',
+      'truncate flight.waypoints',
+      'drop table flight.waypoints',
+      'create table flight.x (a integer)',
+      'create table public.x (a integer)',
+      'create temporary table x (a integer)',
+      'create schema x',
+      'create function public.x() returns integer language sql as $$ select 1 $$',
+      'alter role waylog with superuser',
+      'create role x',
+      'set role waylog',
+      'set session authorization waylog',
+      `copy flight.flights to program 'id'`,
+      `copy flight.flights to '/tmp/x'`,
+      `copy public.waylog_migrations to stdout`,
+      'select * from log.events',
+      `select lo_create(0)`,
+      `select pg_notify('waylog_checkpoints', 'flight 99999999 0')`,
+      'select pg_advisory_lock(7239100402)',
+      `set temp_file_limit = -1`,
+      `alter system set work_mem = '1GB'`,
+      `select drop_chunks('flight.frame_results', older_than => now())`,
+      `select set_chunk_time_interval('flight.frame_results', interval '1 day')`,
+      `select create_hypertable('flight.waypoints', by_range('timestamp'))`,
+      `select _timescaledb_functions.drop_chunk(c) from show_chunks('flight.frame_results') c`,
+      `call merge_chunks(null::regclass, null::regclass)`,
+      `call run_job(1)`,
+      `comment on table flight.flights is 'x'`,
+    ];
+    await asReader(async (client) => {
+      // Even where it says that its transactions may write: that setting is a help, not the fence.
+      await client.query('set default_transaction_read_only = off');
+      for (const sql of denied) {
+        const refusal = await client.query(sql).then(
+          () => 'not refused',
+          (error: unknown) => (error as pg.DatabaseError).message,
+        );
+        expect([sql, refusal]).toEqual([
+          sql,
+          expect.stringMatching(
+            /permission denied|must be owner|must be superuser|must have|only roles with|must be/i,
+          ),
+        ]);
+      }
+      const { rows } = await client.query('select count(*)::integer as n from flight.frame_results');
+      expect(rows).toEqual([{ n: 1 }]);
+    });
+  });
+
+  it('shows nothing of what others run', async () => {
+    const { body } = await run('select query from pg_stat_activity where usename <> current_user');
+    const queries = new Set((body.data.rows as { query: string }[]).map(({ query }) => query));
+    queries.delete('');
+    expect([...queries]).toEqual(['<insufficient privilege>']);
+    expect((await run('select count(*)::integer as n from pg_largeobject_metadata')).status).toBeLessThan(
+      404,
+    );
+  });
+
+  describe('has limits', () => {
+    it('of time', async () => {
+      for (const sql of [
+        'select pg_sleep(600)',
+        'select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b',
+        `select query_to_xml('select pg_sleep(600)', true, true, '')`,
+      ]) {
+        expect([sql, (await run(sql, {}, { timeout: 0.3 })).body]).toMatchObject([
+          sql,
+          { status: 503, code: 'sql.timeout' },
+        ]);
+      }
+      const strict = new ReadOnlySql({
+        databaseUrl: server.store.url,
+        maxTimeout: 0.3,
+        pool: server.store.pool,
+      });
+      await expect(strict.run('select pg_sleep(600)', { timeout: 600 })).rejects.toMatchObject({
+        code: 'sql.timeout',
+      });
+      await strict.close();
+    });
+
+    it('of rows', async () => {
+      const sql = 'select n from generate_series(1, 20000) n';
+      const some = (await run(sql)).body;
+      expect([some.rowCount, some.data.truncated]).toEqual([1_000, true]);
+      const few = (await run(sql, { maxRows: 2 })).body;
+      expect(few.data).toMatchObject({ truncated: true, rows: [{ n: 1 }, { n: 2 }] });
+      expect((await run(`${sql} limit 1000`)).body.data.truncated).toBe(false);
+      expect((await run(sql, { maxRows: 10_000 })).body.rowCount).toBe(10_000);
+    });
+
+    it('of bytes, before they fill the memory of the server', async () => {
+      const big = `select repeat(repeat('x', 1000), 50000) as x`;
+      for (const sql of [big, `select repeat('x', 100000) as x from generate_series(1, 1000)`]) {
+        expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.answer-too-large' } });
+      }
+      const { arrayBuffers, external } = process.memoryUsage();
+      expect(arrayBuffers + external).toBeLessThan(400 * 1024 * 1024);
+      const message = await run(`select repeat('x', 3000000)::integer`);
+      expect(message.body.detail.length).toBeLessThan(1_000);
+    });
+
+    it('of files for what does not fit into memory', async () => {
+      const sql = `select count(*) from (select distinct repeat(md5(n::text), 100) from generate_series(1, 10000000) n) x`;
+      const { body } = await run(sql);
+      expect(['sql.too-expensive', 'sql.timeout']).toContain(body.code);
+    });
+
+    it('of statements at a time, for which others wait', async () => {
+      const many = await Promise.all(
+        Array.from({ length: 12 }, () => run('select pg_sleep(0.05)::text as x')),
+      );
+      expect(many.map(({ status }) => status)).toEqual(many.map(() => 200));
+    });
+  });
+
+  it('ends a statement when its caller goes away', async () => {
+    const running = async () =>
+      (
+        await owner(
+          `select pid from pg_stat_activity where query like '%fetch%' and usename = $1 and state = 'active'`,
+          [readerRoleName(new URL(server.store.url).pathname.slice(1))],
+        )
+      ).length;
+    const gone = new AbortController();
+    const request = fetch(`${server.url}/v1/queries`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query: 'select pg_sleep(600)', serviceName: 'analyst' }),
+      signal: gone.signal,
+    }).catch((error: unknown) => error);
+    const until = async (is: (n: number) => boolean) => {
+      for (let looks = 0; looks < 2_000; looks++) if (is(await running())) return true;
+      return false;
+    };
+    expect(await until((n) => n > 0)).toBe(true);
+    gone.abort();
+    expect(await request).toBeInstanceOf(DOMException);
+    expect(await until((n) => n === 0)).toBe(true);
+    expect((await run('select 1 as one')).body.data.rows).toEqual([{ one: 1 }]);
+  });
+
+  it('leaves nothing in a session for the next statement', async () => {
+    const pid = async () => (await run('select pg_backend_pid() as pid')).body.data.rows[0].pid as number;
+    expect(await pid()).not.toBe(await pid());
+  });
+
+  it('reads on after rebuilds have put new tables in the place of the old ones, and tables that come later', async () => {
+    const tables = flightProjections.map(({ table }) => table.name);
+    const counts = async () => {
+      const all: unknown[] = [];
+      for (const table of tables) {
+        const { status, body } = await run(`select count(*)::integer as n from ${table}`);
+        all.push([table, status, body.data?.rows[0].n]);
+      }
+      return all;
+    };
+    const before = await counts();
+    expect(before).toContainEqual(['frame_results', 200, 1]);
+    await rebuild({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections,
+      store: server.app.get<EventStore>(EVENT_STORE),
+      connectionString: server.store.url,
+    });
+    expect(await counts()).toEqual(before);
+    // A chunk that is made after the swap, too.
+    await server.call('PUT', '/v1/flights/sql/frames/2', { ...aFrame(2), timestamp: '2024-01-01T00:00:00Z' });
+    await settled();
+    expect((await run('select count(*)::integer as n from frame_results')).body.data.rows).toEqual([
+      { n: 2 },
+    ]);
+    await owner('create table flight.later as select 7 as n');
+    await owner('create view flight.seen as select n from flight.later');
+    expect((await run('select * from later join seen using (n)')).body.data.rows).toEqual([{ n: 7 }]);
+    await owner('drop table flight.later cascade');
+  });
+
+  it('says whether it can be had, and what its role could do that it should not', async () => {
+    const { body } = await server.call('GET', '/v1/admin/ad-hoc-sql');
+    expect(body).toMatchObject({
+      available: true,
+      role: readerRoleName(new URL(server.store.url).pathname.slice(1)),
+      weaknesses: [],
+      limits: { timeout: LIMIT_SECONDS, rows: 10_000 },
+    });
+    await owner('grant execute on function pg_catalog.pg_notify(text, text) to public');
+    const { weaknesses } = (await server.call('GET', '/v1/admin/ad-hoc-sql')).body;
+    expect(weaknesses).toEqual([expect.stringContaining('pg_notify')]);
+    await migrate(server.store.url);
+    expect((await server.call('GET', '/v1/admin/ad-hoc-sql')).body.weaknesses).toEqual([]);
+  });
+
+  it('runs as no role that may more than read', async () => {
+    const role = readerRoleName(new URL(server.store.url).pathname.slice(1));
+    const fresh = (readerUrl?: string) =>
+      new ReadOnlySql({ databaseUrl: server.store.url, readerUrl, maxTimeout: 5, pool: server.store.pool });
+    const refusal = async (sql: ReadOnlySql) => {
+      const { available, reason } = await sql.status();
+      const error = await sql.run('select 1').then(
+        () => undefined,
+        (e: unknown) => e as Error,
+      );
+      await sql.close();
+      expect([available, error]).toMatchObject([false, { code: 'sql.unavailable' }]);
+      return reason;
+    };
+    expect(await refusal(fresh(server.store.url))).toContain('is a superuser');
+    for (const [grant, revoke, what] of [
+      ['grant pg_read_all_data to R', 'revoke pg_read_all_data from R', 'pg_read_all_data'],
+      ['grant insert on flight.flights to R', 'revoke insert on flight.flights from R', 'may write to'],
+      ['grant usage on schema log to R', 'revoke usage on schema log from R', 'schema log'],
+      ['alter role R createrole', 'alter role R nocreaterole', 'may create roles'],
+      [
+        'grant create on schema public to R',
+        'revoke create on schema public from R',
+        'create in schema public',
+      ],
+    ] as const) {
+      await owner(grant.replace(' R', ` ${role}`));
+      expect(await refusal(fresh())).toContain(what);
+      await owner(revoke.replace(' R', ` ${role}`));
+    }
+    const sql = fresh();
+    expect((await sql.run('select 1 as one')).rows).toEqual([{ one: 1 }]);
+    await sql.close();
+  });
+
+  it('is not available, and says why, where there is no role', async () => {
+    const url = new URL(server.store.url);
+    url.password = '';
+    const without = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool: server.store.pool });
+    expect(await without.status()).toMatchObject({
+      available: false,
+      reason: expect.stringContaining('no password') as string,
+    });
+    await expect(without.run('select 1')).rejects.toMatchObject({ code: 'sql.unavailable' });
+    url.password = 'another';
+    const other = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool: server.store.pool });
+    await expect(other.run('select 1')).rejects.toMatchObject({
+      code: 'sql.unavailable',
+      message: expect.stringContaining('waylog migrate') as string,
+    });
+    await other.close();
+  });
+});
+
+describe('the role that reads', () => {
+  const admin = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
+    const client = new pg.Client({ connectionString: testServerUrl() });
+    await client.connect();
+    try {
+      return await work(client);
+    } finally {
+      await client.end();
+    }
+  };
+  const exists = (role: string) =>
+    admin(
+      async (client) =>
+        (await client.query('select 1 from pg_roles where rolname = $1', [role])).rowCount === 1,
+    );
+
+  it('has a name for every database, however long', () => {
+    expect(readerRoleName('waylog')).toBe('waylog_reader');
+    const long = ['a', 'b'].map((end) => readerRoleName('ø'.repeat(31) + end));
+    expect(long.every((name) => Buffer.byteLength(name) <= 63)).toBe(true);
+    expect(long[0]).not.toBe(long[1]);
+    expect(readerAccess('postgres://me:secret@host/a%22b?sslmode=require')).toMatchObject({
+      role: 'a"b_reader',
+      url: expect.stringMatching(
+        /^postgres:\/\/a%22b_reader:[0-9a-f]{64}@host\/a%22b\?sslmode=require$/,
+      ) as string,
+    });
+  });
+
+  it('comes and goes with the migrations, for several databases at once', async () => {
+    const databases = await Promise.all([testDatabase(), testDatabase(), testDatabase()]);
+    const roles = databases.map(({ url }) => readerRoleName(new URL(url).pathname.slice(1)));
+    for (const role of roles) expect(await exists(role)).toBe(true);
+    await Promise.all(databases.map(({ url }) => Promise.all([migrate(url), migrate(url)])));
+    await Promise.all(databases.map(({ url }) => revert(url, migrations.length)));
+    for (const role of roles) expect(await exists(role)).toBe(false);
+    await Promise.all(databases.map(({ url }) => migrate(url)));
+    for (const role of roles) expect(await exists(role)).toBe(true);
+    await Promise.all(databases.map(({ drop }) => drop()));
+    for (const role of roles) expect(await exists(role)).toBe(false);
+  });
+
+  it('is made for a database whose name needs quotes', async () => {
+    const name = `waylog_test_"q' ${process.pid}`;
+    const url = new URL(testServerUrl());
+    url.pathname = `/${encodeURIComponent(name)}`;
+    await admin((client) => client.query(`create database ${pg.escapeIdentifier(name)}`));
+    try {
+      await migrate(url.href);
+      const pool = new pg.Pool({ connectionString: url.href });
+      const sql = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool });
+      expect((await sql.run('select count(*)::integer as n from flights')).rows).toEqual([{ n: 0 }]);
+      await sql.close();
+      await pool.end();
+    } finally {
+      await admin(async (client) => {
+        await client.query(`drop database ${pg.escapeIdentifier(name)} with (force)`);
+        await client.query(`drop role if exists ${pg.escapeIdentifier(readerRoleName(name))}`);
+      });
+    }
+  });
+
+  it('is not taken from somebody who has a role of that name', async () => {
+    const database = await testDatabase();
+    const role = readerRoleName(new URL(database.url).pathname.slice(1));
+    await admin((client) => client.query(`comment on role ${role} is 'the reader of somebody else'`));
+    const lines: string[] = [];
+    await migrate(database.url, (line) => lines.push(line));
+    expect(lines).toEqual([expect.stringContaining(`There is a role ${role} that Waylog has not made`)]);
+    await database.drop();
+  });
+
+  it('is made by an owner that is no superuser, who is told what he could not take from it', async () => {
+    const owner = `waylog_test_owner_${process.pid}`;
+    const name = `waylog_test_owned_${process.pid}`;
+    const url = new URL(testServerUrl());
+    await admin(async (client) => {
+      await client.query(`create role ${owner} login createrole password 'secret'`);
+      await client.query(`create database ${name} owner ${owner}`);
+    });
+    url.pathname = `/${name}`;
+    const extension = new pg.Client({ connectionString: url.href });
+    await extension.connect();
+    await extension.query('create extension timescaledb');
+    await extension.end();
+    url.username = owner;
+    url.password = 'secret';
+    const pool = new pg.Pool({ connectionString: url.href });
+    const access = readerAccess(url.href);
+    if (typeof access === 'string') throw new Error(access);
+    const sql = new ReadOnlySql({ databaseUrl: url.href, readerUrl: access.url, maxTimeout: 5, pool });
+    try {
+      await migrate(url.href);
+      await migrate(url.href);
+      const made = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool });
+      const unused = await made.status();
+      expect(unused).toMatchObject({ available: false, role: `${name}_reader` });
+      expect(unused.reason).toContain('pg_notify');
+      await expect(made.run('select 1')).rejects.toMatchObject({ code: 'sql.unavailable' });
+      await made.close();
+      // Whoever names the role has decided to live with that.
+      const status = await sql.status();
+      expect(status).toMatchObject({ available: true, role: `${name}_reader` });
+      expect(status.weaknesses).toEqual([expect.stringContaining('pg_notify')]);
+      expect((await sql.run('select count(*)::integer as n from flights')).rows).toEqual([{ n: 0 }]);
+      await expect(sql.run('select * from log.events')).rejects.toMatchObject({ code: 'sql.forbidden' });
+      // The limit was set before the statement began: that it changes it is no use to it.
+      await expect(
+        sql.run(`select set_config('statement_timeout', '0', false), pg_sleep(60)`, { timeout: 0.3 }),
+      ).rejects.toMatchObject({ code: 'sql.timeout' });
+      await expect(sql.run(`select set_config('transaction_read_only', 'off', true)`)).rejects.toMatchObject({
+        code: 'sql.invalid',
+      });
+      await revert(url.href, migrations.length);
+      expect(await exists(`${name}_reader`)).toBe(false);
+      await admin((client) => client.query(`alter role ${owner} nocreaterole`));
+      const lines: string[] = [];
+      await migrate(url.href, (line) => lines.push(line));
+      expect(lines.at(-1)).toContain('may not create roles');
+    } finally {
+      await sql.close();
+      await pool.end();
+      await admin(async (client) => {
+        await client.query(`drop database ${name} with (force)`);
+        await client.query(`drop role if exists ${name}_reader`);
+        await client.query(`drop role ${owner}`);
+      });
+    }
+  });
+});
