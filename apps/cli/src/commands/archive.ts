@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { endCachedAnswers } from '#lib/projections';
 import { flightTables } from '#lib/flight';
 import { Archives, type ArchivalEvent, type ArchiveProgress } from '#lib/timescale';
 import { print, withDatabase } from '../context.js';
@@ -31,7 +32,7 @@ Examples
     .option('--table <table...>', 'only these; all hypertables when none is named')
     .action((options: { olderThan: string; to: string; table?: string[] }, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const archives = new Archives(pool, flightTables);
+        const archives = new Archives(pool, flightTables, endCachedAnswers);
         const confirmations = await withProgress('archiving', 1, (update) =>
           archives.run({
             olderThan: new Date(timeBefore(options.olderThan)),
@@ -54,7 +55,7 @@ Examples
     .description('What has been archived, the newest first.')
     .action((_options, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const events = await new Archives(pool, flightTables).list();
+        const events = await new Archives(pool, flightTables, endCachedAnswers).list();
         print(sub, { events }, events.map(eventText).join('\n') || 'no archives');
       }),
     );
@@ -65,7 +66,7 @@ Examples
     .option('--from <folder>', 'where the files are now, when they have been moved')
     .action((eventId: string, options: { from?: string }, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const archives = new Archives(pool, flightTables);
+        const archives = new Archives(pool, flightTables, endCachedAnswers);
         const result = await withProgress('restoring', 1, (update) =>
           archives.restore(eventId, { directory: options.from, onProgress: shareOf(update) }),
         );

@@ -3,6 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { ArrayMinSize, IsArray } from 'class-validator';
 import pg from 'pg';
 import { conflict, IsId, IsTimestamp, Optional, type Config } from '#lib/platform';
+import { endCachedAnswers } from '#lib/projections';
 import { flightTables } from '#lib/flight';
 import { ArchivalEvent, Archives } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
@@ -84,5 +85,5 @@ export class ArchivesController {
 export const archivesProvider: Provider = {
   provide: Archives,
   inject: [pg.Pool],
-  useFactory: (pool: pg.Pool) => new Archives(pool, flightTables),
+  useFactory: (pool: pg.Pool) => new Archives(pool, flightTables, endCachedAnswers),
 };

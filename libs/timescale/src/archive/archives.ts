@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { join, resolve } from 'node:path';
-import type { Client, Pool } from 'pg';
+import type { Client, ClientBase, Pool } from 'pg';
 import { conflict, messageOf, notFound } from '#lib/platform';
 import { recordDropped } from '../hypertables/dropped-ranges.js';
 import { chunksOf } from '../hypertables/hypertables.js';
@@ -52,6 +52,8 @@ export class Archives {
   constructor(
     private readonly pool: Pool,
     private readonly models: readonly TableModel[],
+    /** Told, in the transaction that puts rows back, that they are there: no event says so. */
+    private readonly onRestored: (client: ClientBase) => Promise<unknown> = () => Promise.resolve(),
   ) {}
 
   /** What has been archived, or begun; the newest first. */
@@ -157,7 +159,8 @@ export class Archives {
     const sums = { restored: 0, present: 0, outdated: 0 };
     await locked(this.pool, async (client) => {
       for (const [n, chunk] of chunks.entries()) {
-        const counts = await restoreChunk(client, model, event, chunk, join(directory, chunk.file ?? ''));
+        const file = join(directory, chunk.file ?? '');
+        const counts = await restoreChunk(client, model, event, chunk, file, this.onRestored);
         for (const key of ['restored', 'present', 'outdated'] as const) sums[key] += counts[key];
         await options.onProgress?.({
           tableName: event.tableName,
@@ -471,6 +474,7 @@ async function restoreChunk(
   event: ArchivalEvent,
   chunk: ArchivedChunk,
   path: string,
+  onRestored: (client: ClientBase) => Promise<unknown>,
 ): Promise<{ restored: number; present: number; outdated: number }> {
   const source = await sourceOf(client, model);
   await checkFile(event, chunk, path);
@@ -522,6 +526,7 @@ async function restoreChunk(
       `update timescale.archived_chunks set state = 'restored' where event_id = $1 and range_start = $2`,
       [event.eventId, chunk.rangeStart],
     );
+    await onRestored(client);
     return { restored: wanted.rows, present: present.rowCount ?? 0, outdated };
   });
 }
