@@ -194,7 +194,7 @@ const infoText = (info: HypertableInfo): string => {
       : `compression unavailable: ${compression.reason ?? ''}`;
   return [
     `${info.tableName} over ${info.timeColumn}`,
-    `  ${info.chunkCount} chunks of ${info.chunkInterval} · ${size(info.sizeBytes)} · some ${info.rowEstimate} rows`,
+    `  ${info.chunkCount} chunks of ${info.chunkInterval} · ${size(info.sizeBytes)}${info.rowEstimate > 0 ? ` · about ${info.rowEstimate} rows` : ''}`,
     `  ${kept}${info.retainedSince ? ` · complete since ${info.retainedSince}` : ''}`,
     `  ${compressed}`,
   ].join('\n');
