@@ -7,7 +7,7 @@ import {
   GetFrameResults,
   SaveFrameResult,
 } from '#lib/flight';
-import type { EventStore } from '#lib/event-store';
+import { PostgresEventStore, type EventStore } from '#lib/event-store';
 import {
   CheckpointWatch,
   discardedEvents,
@@ -207,5 +207,44 @@ describe('an event that cannot be projected', () => {
     await settled();
     expect(await framesOf('a')).toEqual([...frames, 666]);
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
+  });
+
+  it('is parked also when it cannot be brought into the shape of today', async () => {
+    await waylog.app.get(Projector).stop();
+    await Promise.all(['a', 'b'].map(create));
+    await save('b', 1);
+    const projector = new Projector({
+      name: FLIGHT_PROJECTOR,
+      projections: flightProjector.projections,
+      store: new PostgresEventStore({
+        pool: database.pool,
+        listener: database.listener,
+        upcasters: {
+          FrameResultSaved: [
+            () => {
+              throw new Error('no such field');
+            },
+          ],
+        },
+      }),
+      pool: database.pool,
+      connectionString: database.url,
+      log: { info: () => undefined, warn: () => undefined },
+    });
+    projector.start();
+    await settled();
+    await projector.stop();
+    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+      {
+        streamId: 'flight-b',
+        type: 'FrameResultSaved',
+        error: expect.stringMatching(/no such field/) as string,
+      },
+    ]);
+    const { rows } = await database.pool.query(`select id from flight.flights order by 1`);
+    expect(rows).toEqual([{ id: 'a' }, { id: 'b' }]);
+    // With the upcaster of the code as it is, nothing is wrong with it.
+    waylog.app.get(Projector).start();
+    expect(await unpark({ ...options(), streamId: 'flight-b' })).toEqual({ streamId: 'flight-b', folded: 1 });
   });
 });

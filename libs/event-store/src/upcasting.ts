@@ -1,4 +1,4 @@
-import { WaylogError } from '#lib/platform';
+import { messageOf, WaylogError } from '#lib/platform';
 import type { JsonObject, RecordedEvent } from './event-store.js';
 
 /** Turns the data of one schema version into that of the next. Pure; it cannot refuse: the event has happened. */
@@ -10,6 +10,9 @@ export type Upcasters = Readonly<Record<string, readonly Upcast[]>>;
 /**
  * Old events in today's shape. An event from a newer version of the code is an error: this process cannot know what it
  * means, and guessing would write wrong tables.
+ *
+ * A step that fails is the event's own trouble, and not that of the page it is read with: whoever asks for the data of that
+ * event is thrown `event.unreadable`.
  */
 export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => RecordedEvent {
   return (event) => {
@@ -24,12 +27,31 @@ export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => Record
           `${event.schemaVersion}; this process knows versions up to ${current}. Deploy the newer version of Waylog.`,
       );
     }
-    const data = steps
-      .slice(event.schemaVersion - 1)
-      .reduce<JsonObject>((old, step) => step(old), event.data);
-    return { ...event, data, schemaVersion: current };
+    try {
+      const data = steps
+        .slice(event.schemaVersion - 1)
+        .reduce<JsonObject>((old, step) => step(old), event.data);
+      return { ...event, data, schemaVersion: current };
+    } catch (error) {
+      return {
+        ...event,
+        get data(): JsonObject {
+          throw unreadable(event, error);
+        },
+      };
+    }
   };
 }
+
+const unreadable = ({ type, schemaVersion, revision, streamId }: RecordedEvent, cause: unknown) =>
+  new WaylogError(
+    'event.unreadable',
+    'unavailable',
+    `Event ${type} at revision ${revision} of ${streamId} has schema version ${schemaVersion} and cannot be brought into ` +
+      `today's shape: ${messageOf(cause)}. Mend the upcaster of ${type}.`,
+    { streamId, revision },
+    { cause },
+  );
 
 const none: readonly Upcast[] = [];
 
