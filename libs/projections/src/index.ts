@@ -7,6 +7,7 @@ export * from './pausing.js';
 export * from './projection.js';
 export * from './projection-states.js';
 export * from './projector.js';
+export type { ProjectorState, ProjectorStatus } from './projector-status.js';
 export * from './rebuild.js';
 export * from './row-changes.js';
 export * from './scheduled-verification.js';

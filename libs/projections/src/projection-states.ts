@@ -9,7 +9,8 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
-import { leaderLock, type ProjectorState } from './projector.js';
+import { leaderLock } from './projector.js';
+import type { ProjectorState } from './projector-status.js';
 
 /** How far a rebuild has come that is under way, or was cut off. */
 export class RebuildProgress {

@@ -1,14 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import {
-  Background,
-  backoffDelay,
-  endClient,
-  messageOf,
-  sessionOptions,
-  type Timestamp,
-} from '#lib/platform';
+import { Background, backoffDelay, endClient, messageOf, sessionOptions } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
@@ -23,7 +16,7 @@ import { loadOmissions } from './omissions.js';
 import { parkStream } from './parking.js';
 import { pausedSince } from './pausing.js';
 import type { Projection } from './projection.js';
-import { reportProjector } from './projector-report.js';
+import { reportProjector, type ProjectorState, type ProjectorStatus } from './projector-status.js';
 import { rebuild } from './rebuild.js';
 import { TableWriter } from './table-writer.js';
 
@@ -44,19 +37,6 @@ export interface ProjectorOptions {
   readonly batchSize?: number;
   /** How often a process that is not the leader asks to be. */
   readonly standbyIntervalMs?: number;
-}
-
-/**
- * `standby`: another process leads. `catching-up`: leads, with a full batch behind it. `paused`: leads, and waits to be
- * resumed. `failed`: stopped by an error, and tries again in a moment.
- */
-export type ProjectorState = 'stopped' | 'standby' | 'catching-up' | 'active' | 'paused' | 'failed';
-
-export interface ProjectorStatus {
-  readonly state: ProjectorState;
-  readonly position: Position | undefined;
-  readonly eventsFolded: number;
-  readonly lastError: { readonly message: string; readonly at: Timestamp } | undefined;
 }
 
 /** How often the one that leads says how it is. */

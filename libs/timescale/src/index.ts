@@ -50,7 +50,9 @@ export {
 } from './schema/models.js';
 export { registeredModels, registerModels } from './schema/registry.js';
 export { type DropReason, type Range, recordDropped, retainedSince } from './hypertables/dropped-ranges.js';
-export { chunksOf, Hypertables, restorePolicies } from './hypertables/hypertables.js';
+export { chunksOf } from './hypertables/hypertable-info.js';
+export { Hypertables } from './hypertables/hypertables.js';
+export { restorePolicies } from './hypertables/policies.js';
 export * from './hypertables/models.js';
 export {
   applyRetention,
@@ -58,12 +60,7 @@ export {
   type RetentionRun,
   RetentionSchedule,
 } from './hypertables/retention.js';
-export {
-  type ArchiveProgress,
-  type ArchiveRunOptions,
-  Archives,
-  type ArchiveStep,
-} from './archive/archives.js';
+export { type ArchiveProgress, type ArchiveRunOptions, Archives } from './archive/archives.js';
 export { type Manifest } from './archive/chunk-file.js';
 export * from './archive/models.js';
 export {

@@ -68,3 +68,6 @@ export class RestoredArchive {
   @IsInt() @Min(0) readonly outdated!: number;
   @IsArray() @IsString({ each: true }) readonly notes!: string[];
 }
+
+/** The steps of each chunk, in this order; `changed` goes back to the first. */
+export type ArchiveStep = 'copied' | 'verified' | 'written' | 'changed' | 'dropped' | 'restored';

@@ -1,6 +1,5 @@
 import type { ClientBase, Pool } from 'pg';
 import {
-  badFields,
   conflict,
   invalidInput,
   messageOf,
@@ -9,23 +8,22 @@ import {
   sqlStateOf,
   validate,
 } from '#lib/platform';
-import { capabilities, type Capabilities } from '../capabilities.js';
+import { capabilities } from '../capabilities.js';
 import { recordDropped, retainedSince } from './dropped-ranges.js';
 import {
   HypertableChange,
   HypertableRequest,
   type ChunkInfo,
-  type CompressionPolicy,
   type DroppedChunks,
   type HypertableInfo,
   type HypertableResponse,
-  type RetentionPolicy,
   type TableModel,
 } from './models.js';
+import { chunksOf, infoOf, infoSql, type InfoRow } from './hypertable-info.js';
+import { DEFAULT_COMPRESS_AFTER, setCompression, setRetention } from './policies.js';
 import { inTransaction, withSession } from './session.js';
 
 const DEFAULT_CHUNK_INTERVAL = '7 days';
-const DEFAULT_COMPRESS_AFTER = '30 days';
 
 /** Lists, makes and changes hypertables of the registered models, and drops their chunks. */
 export class Hypertables {
@@ -223,129 +221,6 @@ const noHypertable = (table: string, name: string) =>
     },
   );
 
-interface InfoRow {
-  readonly table_name: string;
-  readonly time_column: string;
-  readonly chunk_interval: string;
-  readonly compression_enabled: boolean;
-  readonly chunks: string;
-  readonly compressed: string;
-  readonly bytes: string | null;
-  readonly row_estimate: string | null;
-  readonly created_at: Date | null;
-  readonly last_chunk: Date | null;
-  readonly retention: string | null;
-  readonly retention_days: number | null;
-  readonly compress_after: string | null;
-  readonly last_run_at: Date | null;
-  readonly last_error: string | null;
-}
-
-// A policy's own word counts before our settings: somebody may have changed it in the database.
-const infoSql = `
-  select h.hypertable_schema || '.' || h.hypertable_name as table_name, d.column_name as time_column,
-         coalesce(d.time_interval::text, d.integer_interval::text) as chunk_interval,
-         h.compression_enabled, h.num_chunks as chunks, made.compressed,
-         hypertable_size(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass)::text as bytes,
-         approximate_row_count(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass)::text as row_estimate,
-         coalesce(s.created_at, made.first) as created_at, made.last as last_chunk,
-         coalesce(retention.after, s.retention)::text as retention,
-         (extract(epoch from coalesce(retention.after, s.retention)) / 86400)::float8 as retention_days,
-         coalesce(compression.after, s.compress_after)::text as compress_after,
-         coalesce(retention.last_run_at, s.last_run_at) as last_run_at,
-         coalesce(retention.last_error, s.last_error) as last_error
-    from timescaledb_information.hypertables h
-    join timescaledb_information.dimensions d
-      on (d.hypertable_schema, d.hypertable_name, d.dimension_number) = (h.hypertable_schema, h.hypertable_name, 1)
-    left join timescale.hypertables s on (s.table_schema, s.table_name) = (h.hypertable_schema, h.hypertable_name)
-    left join lateral (
-      select min(c.chunk_creation_time) as first, max(c.chunk_creation_time) as last,
-             count(*) filter (where c.is_compressed) as compressed
-        from timescaledb_information.chunks c
-       where (c.hypertable_schema, c.hypertable_name) = (h.hypertable_schema, h.hypertable_name)
-    ) made on true
-    left join lateral (
-      select (j.config->>'drop_after')::interval as after, t.last_run_started_at as last_run_at,
-             case when t.last_run_status = 'Failed' then 'job ' || j.job_id || ' failed: see timescaledb_information.job_errors' end as last_error
-        from timescaledb_information.jobs j left join timescaledb_information.job_stats t using (job_id)
-       where (j.hypertable_schema, j.hypertable_name, j.proc_name) = (h.hypertable_schema, h.hypertable_name, 'policy_retention')
-       limit 1
-    ) retention on true
-    left join lateral (
-      select (j.config->>'compress_after')::interval as after from timescaledb_information.jobs j
-       where (j.hypertable_schema, j.hypertable_name) = (h.hypertable_schema, h.hypertable_name)
-         and j.proc_name in ('policy_compression', 'policy_columnstore')
-       limit 1
-    ) compression on true
-   where h.hypertable_schema !~ '^(rebuild|verify)_' and h.hypertable_schema not like '\\_timescaledb%'`;
-
-function infoOf(row: InfoRow, can: Capabilities, since: ReadonlyMap<string, Date>): HypertableInfo {
-  const compression: CompressionPolicy = {
-    enabled: row.compression_enabled,
-    available: can.compression.available,
-    ...(!can.compression.available && { reason: can.compression.reason }),
-    ...(row.compress_after && { compressAfter: row.compress_after }),
-  };
-  const retention: RetentionPolicy = {
-    enabled: row.retention !== null,
-    retentionPeriodDays: row.retention_days ?? 0,
-    mechanism: can.retentionPolicies.available ? 'policy' : 'schedule',
-    ...(row.retention && { retentionPeriod: row.retention }),
-    ...(!can.retentionPolicies.available && { reason: can.retentionPolicies.reason }),
-    ...(row.last_run_at && { lastRunAt: row.last_run_at.toISOString() }),
-    ...(row.last_error && { lastError: row.last_error }),
-  };
-  const retained = since.get(row.table_name);
-  return {
-    tableName: row.table_name,
-    timeColumn: row.time_column,
-    chunkInterval: row.chunk_interval,
-    compressionEnabled: row.compression_enabled,
-    ...(row.retention && { retentionPeriod: row.retention }),
-    ...(row.created_at && { createdAt: row.created_at.toISOString() }),
-    ...(row.last_chunk && { lastChunkCreated: row.last_chunk.toISOString() }),
-    chunkCount: Number(row.chunks),
-    compressedChunks: Number(row.compressed),
-    sizeBytes: Number(row.bytes ?? 0),
-    rowEstimate: Math.max(0, Number(row.row_estimate ?? 0)),
-    compression,
-    retention,
-    ...(retained && { retainedSince: retained.toISOString() }),
-  };
-}
-
-/** The chunks of a hypertable, oldest first. */
-export async function chunksOf(
-  client: Pick<ClientBase, 'query'>,
-  { schema, name }: Pick<TableModel, 'schema' | 'name'>,
-): Promise<ChunkInfo[]> {
-  const { rows } = await client.query<{
-    chunk_name: string;
-    range_start: Date;
-    range_end: Date;
-    is_compressed: boolean;
-    bytes: string | null;
-    created_at: Date | null;
-  }>(
-    `select c.chunk_schema || '.' || c.chunk_name as chunk_name, c.range_start, c.range_end, c.is_compressed,
-            size.total_bytes::text as bytes, c.chunk_creation_time as created_at
-       from timescaledb_information.chunks c
-       left join chunks_detailed_size(format('%I.%I', $1::text, $2::text)::regclass) size using (chunk_schema, chunk_name)
-      where c.hypertable_schema = $1 and c.hypertable_name = $2
-      order by c.range_start`,
-    [schema, name],
-  );
-  return rows.map((row) => ({
-    chunkName: row.chunk_name,
-    tableName: `${schema}.${name}`,
-    rangeStart: row.range_start.toISOString(),
-    rangeEnd: row.range_end.toISOString(),
-    compressed: row.is_compressed,
-    sizeBytes: Number(row.bytes ?? 0),
-    ...(row.created_at && { createdAt: row.created_at.toISOString() }),
-  }));
-}
-
 /**
  * Drops the chunks whose end is `olderThan` or earlier, and notes it, in the caller's transaction. Answers what they
  * were.
@@ -453,118 +328,3 @@ const asBadInterval =
       throw invalidInput([{ field, message: `is refused: ${messageOf(error)}` }]);
     throw error;
   };
-
-async function setRetention(
-  client: ClientBase,
-  can: Capabilities,
-  model: TableModel,
-  period: string,
-): Promise<void> {
-  const none = period === 'none';
-  if (!none && badFields(HypertableChange, { compressAfter: period }).length > 0) {
-    throw invalidInput([
-      { field: 'retentionPeriod', message: 'must be a length of time such as 90 days, or none' },
-    ]);
-  }
-  await client.query(
-    `update timescale.hypertables set retention = $3::text::interval, last_error = null where table_schema = $1 and table_name = $2`,
-    [model.schema, model.name, none ? null : period],
-  );
-  if (!can.retentionPolicies.available) return;
-  await client.query(
-    `select remove_retention_policy(format('%I.%I', $1::text, $2::text)::regclass, if_exists => true)`,
-    [model.schema, model.name],
-  );
-  if (!none) await addRetentionPolicy(client, model, period);
-}
-
-const addRetentionPolicy = (
-  client: ClientBase,
-  { schema, name }: Pick<TableModel, 'schema' | 'name'>,
-  period: string,
-) =>
-  client.query(
-    `select add_retention_policy(format('%I.%I', $1::text, $2::text)::regclass, drop_after => $3::text::interval, if_not_exists => true)`,
-    [schema, name, period],
-  );
-
-async function setCompression(
-  client: ClientBase,
-  can: Capabilities,
-  model: TableModel,
-  { compressionEnabled, compressAfter }: HypertableChange,
-): Promise<void> {
-  const table = `${model.schema}.${model.name}`;
-  await client.query(`select remove_compression_policy($1::text::regclass, if_exists => true)`, [table]);
-  const after = compressionEnabled ? (compressAfter ?? DEFAULT_COMPRESS_AFTER) : null;
-  await client.query(
-    `update timescale.hypertables set compress_after = $3::text::interval where table_schema = $1 and table_name = $2`,
-    [model.schema, model.name, after],
-  );
-  if (after === null) {
-    await client.query(
-      `select decompress_chunk(c, if_compressed => true) from show_chunks($1::text::regclass) c`,
-      [table],
-    );
-    await client.query(`alter table ${table} set (timescaledb.compress = false)`);
-  } else {
-    await enableCompression(client, can, table, after);
-  }
-}
-
-/** Segments by the first column of the key, such as the flight; within it rows are in the order of time. */
-async function enableCompression(
-  client: ClientBase,
-  can: Capabilities,
-  table: string,
-  after: string,
-): Promise<void> {
-  const { rows } = await client.query<{ name: string; is_time: boolean }>(
-    `select a.attname as name, a.attname = d.column_name as is_time
-       from timescaledb_information.dimensions d
-       join pg_index i on i.indrelid = $1::text::regclass and i.indisprimary
-       join unnest(i.indkey::smallint[]) with ordinality k (attnum, n) on true
-       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-      where format('%I.%I', d.hypertable_schema, d.hypertable_name)::regclass = i.indrelid and d.dimension_number = 1
-      order by k.n`,
-    [table],
-  );
-  const keys = rows.filter(({ is_time }) => !is_time).map(({ name }) => name);
-  const time = rows.filter(({ is_time }) => is_time).map(({ name }) => name);
-  const quoted = (columns: string[]) => columns.map((column) => `"${column}"`).join(', ');
-  await client.query(
-    `alter table ${table} set (timescaledb.compress, timescaledb.compress_segmentby = '${quoted(keys.slice(0, 1))}',
-                               timescaledb.compress_orderby = '${quoted([...time, ...keys.slice(1)])}')`,
-  );
-  // Without workers nothing would run it: chunks are then compressed by hand only, and compressAfter says what is wanted.
-  if (can.scheduler.available) {
-    await client.query(
-      `select add_compression_policy($1::text::regclass, compress_after => $2::text::interval, if_not_exists => true)`,
-      [table, after],
-    );
-  }
-}
-
-/**
- * Makes policies again that the settings ask for and the table lacks: a rebuild puts a new table in the old one's
- * place, and TimescaleDB's policies go with the old one. Harmless when nothing is missing.
- */
-export async function restorePolicies(client: ClientBase, can: Capabilities): Promise<void> {
-  const { rows } = await client.query<{
-    schema: string;
-    name: string;
-    retention: string | null;
-    compress_after: string | null;
-    compressed: boolean;
-  }>(
-    `select s.table_schema as schema, s.table_name as name, s.retention::text, s.compress_after::text, h.compression_enabled as compressed
-       from timescale.hypertables s
-       join timescaledb_information.hypertables h on (h.hypertable_schema, h.hypertable_name) = (s.table_schema, s.table_name)`,
-  );
-  for (const { schema, name, retention, compress_after, compressed } of rows) {
-    if (retention && can.retentionPolicies.available)
-      await addRetentionPolicy(client, { schema, name }, retention);
-    if (compress_after && can.compression.available && !compressed)
-      await enableCompression(client, can, `${schema}.${name}`, compress_after);
-  }
-}

@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { Background, messageOf } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
-import { dropOld, restorePolicies } from './hypertables.js';
+import { dropOld } from './hypertables.js';
+import { restorePolicies } from './policies.js';
 import type { ChunkInfo } from './models.js';
 import { inTransaction, withSession } from './session.js';
 

@@ -1,6 +1,20 @@
 import { hostname } from 'node:os';
 import type { Pool } from 'pg';
-import type { ProjectorStatus } from './projector.js';
+import type { Timestamp } from '#lib/platform';
+import type { Position } from '#lib/event-store';
+
+/**
+ * `standby`: another process leads. `catching-up`: leads, with a full batch behind it. `paused`: leads, and waits to be
+ * resumed. `failed`: stopped by an error, and tries again in a moment.
+ */
+export type ProjectorState = 'stopped' | 'standby' | 'catching-up' | 'active' | 'paused' | 'failed';
+
+export interface ProjectorStatus {
+  readonly state: ProjectorState;
+  readonly position: Position | undefined;
+  readonly eventsFolded: number;
+  readonly lastError: { readonly message: string; readonly at: Timestamp } | undefined;
+}
 
 const reportSql = `
   with unhurried as (select set_config('synchronous_commit', 'off', true))
