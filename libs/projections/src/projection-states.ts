@@ -6,9 +6,11 @@ import {
   Optional,
   readRows,
   timestampFromPostgres,
+  WaylogError,
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
+import { otherLog } from './folded-log.js';
 import { leaderLock, type ProjectorState } from './projector.js';
 
 /** How far a rebuild has come that is under way, or was cut off. */
@@ -88,7 +90,11 @@ export async function projectionStates(
     const [events, total, rebuiltAt, parked] = row.slice(15);
     const at = position as string;
     if (!backlogs.has(at)) backlogs.set(at, store.backlog(at));
-    const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>);
+    const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>).catch(
+      (error: unknown) => {
+        throw error instanceof WaylogError && error.code === 'position.invalid' ? otherLog() : error;
+      },
+    );
     const lagSeconds = since ? Math.max(0, (Date.now() - Date.parse(since)) / 1_000) : 0;
     const isRecent = Number(reportAge ?? Infinity) < REPORT_IS_OLD_AFTER_SECONDS;
     const isReporting = isLed === 't' && isRecent;
