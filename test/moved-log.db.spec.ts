@@ -147,22 +147,24 @@ describe('tables under a log that is not the one they were folded from', () => {
     const moved = await copied();
     const projector = projectorOf(moved);
     await until(() => projector.status.state === 'active');
-    await expect(whileLeading(database.url, 'flight', () => adoptLog(adoption(moved)))).rejects.toMatchObject(
-      { code: 'projection.led' },
-    );
+    await expect(
+      whileLeading(database.url, 'flight', () => adoptLog(adoption(moved)), 300),
+    ).rejects.toMatchObject({ code: 'projection.led' });
   }, 60_000);
 
   it('stop where the log has lost its end, and are made from what is left when that is meant', async () => {
     const log = new InMemoryEventStore();
     await appendRaw(log, 'flight-a', 'Nothing', {});
-    const restored = new InMemoryEventStore();
-    const [first] = await log.readAll({ limit: 1 });
-    if (!first) throw new Error('no event');
-    // The same first event at the same place and time, as a restored backup has it, and less behind it.
-    jest.spyOn(Date, 'now').mockReturnValue(Date.parse(first.recordedAt));
-    await copyLog({ from: log, to: restored });
-    jest.restoreAllMocks();
     await appendRaw(log, 'flight-a', 'Nothing', {});
+    /** As a restored backup has it: the same first event, and less behind it. */
+    const restored = new Proxy(log, {
+      get(store, name) {
+        if (name === 'head') return () => Promise.resolve('1');
+        if (name === 'readAll') return () => store.readAll({ limit: 1 });
+        const value = Reflect.get(store, name) as unknown;
+        return typeof value === 'function' ? (value.bind(store) as unknown) : value;
+      },
+    });
     const before = projectorOf(log);
     await until(async () => (await checkpoints())[0] === (await log.head()));
     await before.stop();

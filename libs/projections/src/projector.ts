@@ -411,18 +411,19 @@ export async function whileLeading<T>(
   connectionString: string,
   projector: string,
   work: () => Promise<T>,
+  // One that fails gives up the lead between two attempts, which are ten seconds apart at most.
+  patienceMs = 15_000,
 ): Promise<T> {
   const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });
   client.on('error', () => undefined);
   await client.connect();
   try {
-    // One that fails gives up the lead between two attempts, which are ten seconds apart at most.
-    for (let attempt = 0; ; attempt++) {
+    for (const end = performance.now() + patienceMs; ;) {
       const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
         leaderLock(projector),
       ]);
       if (rows[0]?.leads) return await work();
-      if (attempt >= LEAD_ATTEMPTS) throw ledByAnother(projector);
+      if (performance.now() > end) throw ledByAnother(projector);
       await sleep(LEAD_POLL_MS);
     }
   } finally {
@@ -431,7 +432,6 @@ export async function whileLeading<T>(
 }
 
 const LEAD_POLL_MS = 100;
-const LEAD_ATTEMPTS = 150;
 
 const ledByAnother = (projector: string) =>
   conflict(
