@@ -213,7 +213,9 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
 
   async onApplicationBootstrap(): Promise<void> {
     if (await forgetOtherLog(this.pool, this.store))
-      new Logger('Waylog').warn('The tables are folded from another log than this one');
+      new Logger('Waylog').log(
+        'The log is not the one that the tables are folded from; snapshots are let go',
+      );
     if (!this.projects) return;
     this.projector.start();
     this.minutes.start();

@@ -70,7 +70,9 @@ Examples
       const footer = await withLog(command, async (store, from) => {
         const done = await store.backlog(options.after ?? store.beginning);
         return untilInterrupted((signal) =>
-          withProgress('exporting', done.events, async (onProgress) => {
+          withProgress('exporting', done.events, async (update) => {
+            // EventStoreDB counts only so far.
+            const onProgress = (events: number) => update(events, Math.max(events, done.events));
             const lines = exportLog({
               store,
               from,

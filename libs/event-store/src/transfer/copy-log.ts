@@ -48,7 +48,7 @@ export interface CopyResult {
 const PAGE = 1_000;
 /** As much goes into one append: a node of EventStoreDB takes 1 MiB. */
 const APPEND_EVENTS = 500;
-const APPEND_CHARACTERS = 400_000;
+const APPEND_BYTES = 400_000;
 
 /**
  * Copies a log, event for event, through the port alone: what the source held when the copy began, in the source's order,
@@ -139,17 +139,17 @@ async function* pagesOf(
 /** Neighbours of one stream, as many as go into one append. */
 function* runsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[]> {
   let run: RecordedEvent[] = [];
-  let characters = 0;
+  let bytes = 0;
   for (const event of page) {
-    const length = JSON.stringify(event.data).length + JSON.stringify(event.metadata).length;
-    const isFull = run.length >= APPEND_EVENTS || characters + length > APPEND_CHARACTERS;
+    const length = Buffer.byteLength(JSON.stringify([event.data, event.metadata]));
+    const isFull = run.length >= APPEND_EVENTS || bytes + length > APPEND_BYTES;
     if (run.length > 0 && (run[0]?.streamId !== event.streamId || isFull)) {
       yield run;
       run = [];
-      characters = 0;
+      bytes = 0;
     }
     run.push(event);
-    characters += length;
+    bytes += length;
   }
   if (run.length > 0) yield run;
 }
