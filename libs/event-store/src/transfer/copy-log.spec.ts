@@ -98,15 +98,12 @@ describe('a copied log', () => {
     const source = await aSource(10);
     const target = open();
     await append(target, 'a', numbered(77));
-    const [first] = await all(source);
-    const [, firstOfB] = (await all(source)).filter(({ streamId }) => streamId === 'b');
-    // The same ids with another content, as no copy would leave them.
-    await append(
-      target,
-      'b',
-      { ...(first as RecordedEvent), data: { n: 'other' } },
-      firstOfB as RecordedEvent,
-    );
+    const ofB = (await all(source)).filter(({ streamId }) => streamId === 'b') as [
+      RecordedEvent,
+      RecordedEvent,
+    ];
+    // The same ids, which an append would take for a repeat, with another content.
+    await append(target, 'b', { ...ofB[0], data: { n: 'other' } }, ofB[1]);
     const copied = await copyLog({ from: source, to: target });
     expect(copied).toMatchObject({
       recorded: 20,

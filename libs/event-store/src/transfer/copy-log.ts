@@ -175,6 +175,7 @@ class TargetStreams {
   /** Records events that follow each other in one stream, as far as they are not there. */
   async put(run: readonly RecordedEvent[], signal: AbortSignal | undefined): Promise<void> {
     const streamId = (run[0] as RecordedEvent).streamId;
+    // Before anything is put behind what is there: an append that repeats ids would be taken for the same events.
     if (!this.#same.has(streamId)) await this.#meet(streamId);
     // A second round where somebody else writes to the target meanwhile.
     while (!this.#other.has(streamId)) {
