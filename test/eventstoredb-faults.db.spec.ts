@@ -248,14 +248,13 @@ describe('a read from EventStoreDB', () => {
 
   it('goes on where the stream goes on, with many pages', async () => {
     const server = await double();
-    const store = storeAt(server.connectionString);
+    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
     const stream = newStream();
-    await append(
-      store,
-      stream,
-      'no-stream',
-      upTo(2_500).map((n) => numbered(n)),
-    );
+    const many = upTo(2_500).map((n) => numbered(n));
+    expect(await append(store, stream, 'no-stream', many)).toMatchObject({
+      accepted: true,
+      firstRevision: 0,
+    });
     expect(numbers(await read(store, stream))).toEqual(upTo(2_500));
     const all = await store.readAll({ limit: 2_200 });
     expect(numbers(all)).toEqual(upTo(2_200));
@@ -265,7 +264,7 @@ describe('a read from EventStoreDB', () => {
 
   it('of the backlog counts as far as it says and no further', async () => {
     const server = await double();
-    const store = storeAt(server.connectionString);
+    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
     const proposed = (n: number) => ({
       id: uuidv7(),
       type: 'Numbered',
@@ -353,7 +352,7 @@ describe('a subscription to EventStoreDB', () => {
 
   it('holds the server back when its events are not taken', async () => {
     const server = await double();
-    const store = storeAt(server.connectionString);
+    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
     const data = { text: 'x'.repeat(1_000) };
     for (let n = 0; n < 20; n++) {
       await append(
@@ -514,6 +513,16 @@ describe('the connection to EventStoreDB', () => {
     const open = () => new EventStoreDbEventStore({ connectionString, pool: database.pool });
     expect(open).toThrow(expect.objectContaining({ code: 'log.connection-string' }) as Error);
     expect(open).not.toThrow(/s3cret/);
+  });
+  it('has a client that knows no password to quote in its warnings', () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+    try {
+      storeAt('esdb://user:s3cret@127.0.0.1:2113?tls=false&tlsVerifyCert=false&unknown=1');
+      expect(warn.mock.calls.flat().join()).toContain('tlsVerifyCert');
+      expect(warn.mock.calls.flat().join()).not.toContain('s3cret');
+    } finally {
+      warn.mockRestore();
+    }
   });
 });
 

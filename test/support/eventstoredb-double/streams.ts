@@ -74,6 +74,8 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       if (message) proposed.push(messages.proposedOf(message));
     });
     call.on('end', () => {
+      // Cut off in the middle, by its deadline: a part is nothing.
+      if (call.cancelled) return;
       if (!header) {
         answer(goneAway());
         return;
