@@ -37,7 +37,7 @@ export interface StreamsOptions {
   readonly users?: Readonly<Record<string, string>>;
   /** In bytes, as the server's MaxAppendSize. */
   readonly maxAppendSize: number;
-  readonly calls: Record<'append' | 'read' | 'subscribe', number>;
+  readonly calls: Record<'append' | 'read' | 'subscribe' | 'sent' | 'checkpoints', number>;
 }
 
 /** The service `Streams` of the protocol but BatchAppend, which is answered "unimplemented": Waylog must not use it. */
@@ -49,10 +49,10 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     if (faults.takeBusy()) return serverBusy();
     if (users) {
       const [header = ''] = call.metadata.get('authorization').map(String);
-      const [user = '', password] = Buffer.from(header.replace(/^Basic /, ''), 'base64')
-        .toString()
-        .split(':');
-      if (password === undefined || users[user] !== password) return unauthenticated();
+      const login = Buffer.from(header.replace(/^Basic /, ''), 'base64').toString();
+      if (!Object.entries(users).some(([user, password]) => login === `${user}:${password}`)) {
+        return unauthenticated();
+      }
     }
     const needsLeader = call.metadata.get('requires-leader').map(String).includes('true');
     return needsLeader && faults.leader ? notLeader(faults.leader) : undefined;
@@ -74,6 +74,8 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       if (message) proposed.push(messages.proposedOf(message));
     });
     call.on('end', () => {
+      // Cut off in the middle, by its deadline: a part is nothing.
+      if (call.cancelled) return;
       if (!header) {
         answer(goneAway());
         return;
@@ -177,8 +179,14 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
           (event.commit < after.commit || (event.commit === after.commit && event.prepare < after.prepare))
         )
           continue;
-        if (filter.matches(event)) await send(call, messages.eventMessage(event));
-        if (++looked % filter.checkpointEvery === 0) await send(call, messages.checkpoint(event));
+        if (filter.matches(event)) {
+          await send(call, messages.eventMessage(event));
+          calls.sent++;
+        }
+        if (++looked % filter.checkpointEvery === 0) {
+          await send(call, messages.checkpoint(event));
+          calls.checkpoints++;
+        }
       }
     } finally {
       for (const end of ends) end();
