@@ -217,6 +217,18 @@ describe('tables under a log that is not the one they were folded from', () => {
     expect(await compareLog(database.pool, log)).toBe('same');
   });
 
+  it('of which nobody knows any more which log they are from are made anew from one that holds all of it', async () => {
+    await written();
+    const before = await tableHashes(database.url);
+    const moved = await copied();
+    await database.pool.query(`delete from projection.folded_log`);
+    expect(await compareLog(database.pool, moved)).toBe('other');
+    const projector = projectorOf(moved);
+    await until(() => projector.status.state === 'active');
+    expect(await compareLog(database.pool, moved)).toBe('same');
+    expect(await tableHashes(database.url)).toEqual(before);
+  });
+
   it('say so to whoever asks how they stand, where positions cannot be compared', async () => {
     await written();
     await database.pool.query(`update projection.checkpoints set position = '4711:4711'`);

@@ -29,13 +29,17 @@ export async function foldedLog(client: Queryable): Promise<LogIdentity | undefi
   return row && { position: row.position, eventId: row.id, recordedAt: timestampFromPostgres(row.at) };
 }
 
+/** Where something has been folded and nobody knows of which log, such as after a migration taken back and forth. */
+const hasFolded = async (client: Queryable): Promise<boolean> =>
+  (await client.query(`select from projection.stream_revisions limit 1`)).rowCount === 1;
+
 /** `nothing-folded`: any log will do. */
 export async function compareLog(
   client: Queryable,
   store: EventStore,
 ): Promise<'same' | 'other' | 'nothing-folded'> {
   const [folded, here] = await Promise.all([foldedLog(client), identityOf(store)]);
-  if (!folded) return 'nothing-folded';
+  if (!folded) return (await hasFolded(client)) ? 'other' : 'nothing-folded';
   const isSame =
     here?.position === folded.position &&
     here.eventId.toLowerCase() === folded.eventId &&
