@@ -6,6 +6,7 @@ import { ProjectionOperations1790000005000 } from './1790000005000-projection-op
 import { Hypertables1790000006000 } from './1790000006000-hypertables.js';
 import { ReaderRole1790000007000 } from './1790000007000-reader-role.js';
 import { ModelRegistry1790000008000 } from './1790000008000-model-registry.js';
+import { FoldedLog1790000009000 } from './1790000009000-folded-log.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -17,6 +18,7 @@ export const migrations = [
   Hypertables1790000006000,
   ReaderRole1790000007000,
   ModelRegistry1790000008000,
+  FoldedLog1790000009000,
 ];
 
 /**

@@ -333,5 +333,16 @@ export const snapshot: Snapshot = {
       "schema registry": "",
       "table registry.models": ""
     }
+  },
+  "1790000009000": {
+    "makes": {
+      "column projection.folded_log.first_event_id": "uuid not null",
+      "column projection.folded_log.first_position": "text not null",
+      "column projection.folded_log.first_recorded_at": "timestamp with time zone not null",
+      "column projection.folded_log.only_one": "boolean not null default true",
+      "constraint projection.folded_log.folded_log_only_one_check": "CHECK (only_one)",
+      "primary key projection.folded_log": "PRIMARY KEY (only_one)",
+      "table projection.folded_log": ""
+    }
   }
 };

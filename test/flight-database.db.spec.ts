@@ -1,10 +1,13 @@
+import { EVENT_STORE } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { logs } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { startWaylog, useWaylog } from './support/waylog.js';
 
 // Every test case of the reference contract (IFlightDatabase), under its own name. The reference states times for some
 // of them; those are measured by `npm run bench`, because a timed test fails on a busy machine and says nothing.
-describe('FlightDatabase', () => {
-  const waylog = useWaylog();
+describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
+  const waylog = useWaylog({}, log);
   let flights = 0;
   const newId = () => `contract-${++flights}`;
   const db = () => waylog.database;
@@ -68,10 +71,8 @@ describe('FlightDatabase', () => {
       });
       expect(await db().getFlightById(id)).toBeNull();
       expect(Object.values(await rowsOf(id)).every((n) => n === 0)).toBe(true);
-      const { rows } = await waylog.store.pool.query(`select from log.streams where stream_id = $1`, [
-        `flight-${id}`,
-      ]);
-      expect(rows).toHaveLength(0);
+      const store = waylog.app.get<EventStore>(EVENT_STORE);
+      for await (const page of store.readStream(`flight-${id}`)) expect(page).toEqual([]);
     });
   });
 
@@ -472,7 +473,7 @@ describe('FlightDatabase', () => {
       const id = await given();
       await db().saveChunkState(id, aChunk('a', { isActive: false, matchingStatus: 'anchored' }));
       const before = await db().loadChunkStates(id);
-      const restarted = await startWaylog(waylog.store.url, { projector: false });
+      const restarted = await startWaylog(waylog.store, { projector: false });
       try {
         expect(await restarted.database.loadChunkStates(id)).toEqual(before);
         expect(await restarted.database.deleteChunkState(id, 'a')).toBe(true);

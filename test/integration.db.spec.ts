@@ -1,10 +1,11 @@
+import { logs } from './support/database.js';
 import { aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { useWaylog } from './support/waylog.js';
 
 // The first two integration tests of the reference contract, as written there; the third, which kills a process, is in
 // recovery.e2e.spec.ts. Rates are figures of `npm run bench`.
-describe('Integration', () => {
-  const waylog = useWaylog();
+describe.each(logs)('Integration, with the log in %s', (log) => {
+  const waylog = useWaylog({}, log);
   const db = () => waylog.database;
   const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);
 

@@ -17,18 +17,18 @@ import {
   unpark,
   verify,
 } from '#lib/projections';
-import { testDatabase, type TestDatabase } from './support/database.js';
+import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
-describe('an event that cannot be projected', () => {
+describe.each(logs)('an event that cannot be projected, with the log in %s', (log) => {
   let database: TestDatabase;
   let waylog: RunningWaylog;
   beforeEach(async () => {
-    database = await testDatabase();
-    waylog = await startWaylog(database.url);
+    database = await testDatabase(log);
+    waylog = await startWaylog(database);
   });
   afterEach(async () => {
     await waylog.close();
@@ -92,7 +92,7 @@ describe('an event that cannot be projected', () => {
     await poison('a');
     await settled();
     await waylog.close();
-    waylog = await startWaylog(database.url);
+    waylog = await startWaylog(database);
     await appendRaw(store(), 'flight-a', 'FrameResultSaved', {
       ...aFrame(5),
       updatedAt: aFrame(5).timestamp,
@@ -115,7 +115,7 @@ describe('an event that cannot be projected', () => {
     await expect(reading(before)).resolves.toBeUndefined();
     await expect(waylog.app.get(CheckpointWatch).refuseParked('flight-b', head)).resolves.toBeUndefined();
     // Also in a process that has seen no notification.
-    const other = await startWaylog(database.url, { projector: false });
+    const other = await startWaylog(database, { projector: false });
     await other.app.get(CheckpointWatch).waitFor(head, 60_000);
     await expect(other.app.get(CheckpointWatch).refuseParked('flight-a', head)).rejects.toMatchObject({
       code: 'projection.parked',

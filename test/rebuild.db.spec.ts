@@ -11,12 +11,13 @@ import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, discardRebuild, LiveRows, Projection, rebuild, verify } from '#lib/projections';
 import { geofencesTable } from '../libs/flight/src/geofences/geofences.projection.js';
 import { waypointsTable } from '../libs/flight/src/waypoints/waypoints.projection.js';
+import { logs } from './support/database.js';
 import { aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { useWaylog } from './support/waylog.js';
 
-describe('a rebuild', () => {
-  const waylog = useWaylog();
+describe.each(logs)('a rebuild, with the log in %s', (log) => {
+  const waylog = useWaylog({}, log);
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const run = async (name: string, mode: 'replace' | 'compare') => {
     const projection = flightProjections.find((p) => p.name === name);
@@ -53,23 +54,6 @@ describe('a rebuild', () => {
     expect(await tableHashes(waylog.store.url)).toEqual(before);
   });
 
-  it('leaves hypertables hypertables, with keys, checks, settings, comments and the names of indexes', async () => {
-    const shape = async () => {
-      const { rows } = await waylog.store.pool.query(
-        `select c.relname, c.reloptions,
-                (select count(*)::integer from pg_constraint k where k.conrelid = c.oid) as constraints,
-                (select json_agg(i.indexrelid::regclass::text order by 1) from pg_index i where i.indrelid = c.oid) as indexes,
-                obj_description(c.oid, 'pg_class') as comment,
-                exists (select from timescaledb_information.hypertables h where h.hypertable_name = c.relname and h.hypertable_schema = 'flight') as hyper
-           from pg_class c where c.relnamespace = 'flight'::regnamespace and c.relkind = 'r' order by 1`,
-      );
-      return rows as unknown[];
-    };
-    const before = await shape();
-    for (const { name } of flightProjections) await run(name, 'replace');
-    expect(await shape()).toEqual(before);
-  });
-
   it('is written to by the projector from the moment it is in place', async () => {
     await run('frame_results', 'replace');
     const { position } = await waylog.execute(
@@ -92,6 +76,97 @@ describe('a rebuild', () => {
     await settled();
     for (const { name } of flightProjections)
       expect(await run(name, 'compare')).toMatchObject({ identical: true });
+  });
+
+  describe('that is cut off', () => {
+    const options = (names = ['waypoints', 'frame_results']) => ({
+      projector: FLIGHT_PROJECTOR,
+      projections: flightProjections.filter(({ name }) => names.includes(name)),
+      store: store(),
+      connectionString: waylog.store.url,
+      batchSize: 100,
+    });
+    const shadows = async () =>
+      (
+        await waylog.store.pool.query<{ name: string }>(
+          `select tablename as name from pg_tables where schemaname = 'rebuild_flight' order by 1`,
+        )
+      ).rows.map(({ name }) => name);
+    /** Cuts the connections of a rebuild, as a kill of its process does, once it has folded some events. */
+    const cutOff = async (of = options()) => {
+      let cut: Promise<unknown> | undefined;
+      const onProgress = () => {
+        cut ??= waylog.store.pool.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity
+            where application_name = 'waylog rebuild' and datname = current_database()`,
+        );
+      };
+      await expect(rebuild({ ...of, batchSize: 50, onProgress })).rejects.toThrow();
+      await cut;
+      const { rows } = await waylog.store.pool.query<{ events: number }>(
+        `select min(events)::integer as events from projection.rebuilds`,
+      );
+      return rows[0]?.events ?? 0;
+    };
+
+    it('leaves the live tables as they were, and is gone on with', async () => {
+      const before = await tableHashes(waylog.store.url);
+      const events = await cutOff();
+      expect(events).toBeGreaterThan(0);
+      expect(await tableHashes(waylog.store.url)).toEqual(before);
+      const result = await rebuild(options());
+      expect(result.resumedFrom).toBe(events);
+      expect(result.tables.map(({ identical }) => identical)).toEqual([true, true]);
+      expect(await tableHashes(waylog.store.url)).toEqual(before);
+      expect(await shadows()).toEqual([]);
+    });
+
+    it('begins anew when other tables are asked for, or something is left out of them now', async () => {
+      await cutOff();
+      expect((await rebuild(options(['waypoints', 'geofences']))).resumedFrom).toBe(0);
+      await cutOff();
+      await waylog.store.pool.query(
+        `insert into projection.discarded_events (projector, stream_id, revision, position, event_id, type, error, reason, discarded_by)
+         values ('flight', 'flight-other', 1, '0', gen_random_uuid(), 'X', '', '', '')`,
+      );
+      expect((await rebuild(options())).resumedFrom).toBe(0);
+      await waylog.store.pool.query(`delete from projection.discarded_events`);
+    });
+
+    it('can be cleared away', async () => {
+      await cutOff();
+      expect(await shadows()).toEqual(['frame_results', 'waypoints']);
+      await discardRebuild(options());
+      expect(await shadows()).toEqual([]);
+      expect((await rebuild(options())).resumedFrom).toBe(0);
+    });
+
+    it('stops at once when it is told to', async () => {
+      const stop = new AbortController();
+      const stopped = rebuild({ ...options(), signal: stop.signal, onProgress: () => stop.abort() });
+      await expect(stopped).rejects.toThrow();
+      await discardRebuild(options());
+    });
+  });
+
+  // What follows is about the tables, or about the log in PostgreSQL alone.
+  if (log !== 'PostgreSQL') return;
+
+  it('leaves hypertables hypertables, with keys, checks, settings, comments and the names of indexes', async () => {
+    const shape = async () => {
+      const { rows } = await waylog.store.pool.query(
+        `select c.relname, c.reloptions,
+                (select count(*)::integer from pg_constraint k where k.conrelid = c.oid) as constraints,
+                (select json_agg(i.indexrelid::regclass::text order by 1) from pg_index i where i.indrelid = c.oid) as indexes,
+                obj_description(c.oid, 'pg_class') as comment,
+                exists (select from timescaledb_information.hypertables h where h.hypertable_name = c.relname and h.hypertable_schema = 'flight') as hyper
+           from pg_class c where c.relnamespace = 'flight'::regnamespace and c.relkind = 'r' order by 1`,
+      );
+      return rows as unknown[];
+    };
+    const before = await shape();
+    for (const { name } of flightProjections) await run(name, 'replace');
+    expect(await shape()).toEqual(before);
   });
 
   it('never shows a reader an empty table, also one that reads several tables of one moment', async () => {
@@ -187,77 +262,6 @@ describe('a rebuild', () => {
     ]);
     const refused = results.filter(({ status }) => status === 'rejected');
     expect(refused).toMatchObject([{ reason: { code: 'projection.verify-running' } }]);
-  });
-
-  describe('that is cut off', () => {
-    const options = (names = ['waypoints', 'frame_results']) => ({
-      projector: FLIGHT_PROJECTOR,
-      projections: flightProjections.filter(({ name }) => names.includes(name)),
-      store: store(),
-      connectionString: waylog.store.url,
-      batchSize: 100,
-    });
-    const shadows = async () =>
-      (
-        await waylog.store.pool.query<{ name: string }>(
-          `select tablename as name from pg_tables where schemaname = 'rebuild_flight' order by 1`,
-        )
-      ).rows.map(({ name }) => name);
-    /** Cuts the connections of a rebuild, as a kill of its process does, once it has folded some events. */
-    const cutOff = async (of = options()) => {
-      let cut: Promise<unknown> | undefined;
-      const onProgress = () => {
-        cut ??= waylog.store.pool.query(
-          `select pg_terminate_backend(pid) from pg_stat_activity
-            where application_name = 'waylog rebuild' and datname = current_database()`,
-        );
-      };
-      await expect(rebuild({ ...of, batchSize: 50, onProgress })).rejects.toThrow();
-      await cut;
-      const { rows } = await waylog.store.pool.query<{ events: number }>(
-        `select min(events)::integer as events from projection.rebuilds`,
-      );
-      return rows[0]?.events ?? 0;
-    };
-
-    it('leaves the live tables as they were, and is gone on with', async () => {
-      const before = await tableHashes(waylog.store.url);
-      const events = await cutOff();
-      expect(events).toBeGreaterThan(0);
-      expect(await tableHashes(waylog.store.url)).toEqual(before);
-      const result = await rebuild(options());
-      expect(result.resumedFrom).toBe(events);
-      expect(result.tables.map(({ identical }) => identical)).toEqual([true, true]);
-      expect(await tableHashes(waylog.store.url)).toEqual(before);
-      expect(await shadows()).toEqual([]);
-    });
-
-    it('begins anew when other tables are asked for, or something is left out of them now', async () => {
-      await cutOff();
-      expect((await rebuild(options(['waypoints', 'geofences']))).resumedFrom).toBe(0);
-      await cutOff();
-      await waylog.store.pool.query(
-        `insert into projection.discarded_events (projector, stream_id, revision, position, event_id, type, error, reason, discarded_by)
-         values ('flight', 'flight-other', 1, '0', gen_random_uuid(), 'X', '', '', '')`,
-      );
-      expect((await rebuild(options())).resumedFrom).toBe(0);
-      await waylog.store.pool.query(`delete from projection.discarded_events`);
-    });
-
-    it('can be cleared away', async () => {
-      await cutOff();
-      expect(await shadows()).toEqual(['frame_results', 'waypoints']);
-      await discardRebuild(options());
-      expect(await shadows()).toEqual([]);
-      expect((await rebuild(options())).resumedFrom).toBe(0);
-    });
-
-    it('stops at once when it is told to', async () => {
-      const stop = new AbortController();
-      const stopped = rebuild({ ...options(), signal: stop.signal, onProgress: () => stop.abort() });
-      await expect(stopped).rejects.toThrow();
-      await discardRebuild(options());
-    });
   });
 
   it('of a table whose fold fails names the event, and changes nothing', async () => {

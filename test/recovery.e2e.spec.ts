@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { PostgresEventStore } from '#lib/event-store';
+import { openEventStore } from '#lib/event-store';
 import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
 import { createPool, Listener, seededRandom } from '#lib/platform';
 import { CheckpointWatch, verify } from '#lib/projections';
@@ -17,7 +17,7 @@ import { serverProcess, type ServerProcess } from './support/server-process.js';
 import { tableHashes } from './support/tables.js';
 
 /** Whether what was acknowledged is in the log exactly once, and whether the tables are what the log says. */
-async function checkAgainstLog(databaseUrl: string, clients: readonly Client[]) {
+async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], eventStore?: string) {
   const pool = createPool({
     connectionString: databaseUrl,
     size: 5,
@@ -26,19 +26,28 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[]) 
     connectTimeoutMs: 5_000,
   });
   const listener = new Listener(databaseUrl, 'waylog checker');
+  const store = openEventStore({ eventStore, pool, listener });
   try {
-    const store = new PostgresEventStore({ pool, listener });
-    const { rows } = await pool.query<{ id: string; events: number; commits: number }>(
-      `select metadata->>'commandId' as id, count(*)::integer as events, count(distinct recorded_at)::integer as commits
-         from log.events group by 1`,
-    );
-    const recorded = new Map(rows.map(({ id, events }) => [id, events]));
+    const recorded = new Map<string, number>();
+    const revisions = new Map<string, number>();
+    const gaps: string[] = [];
+    for (let after = store.beginning; ;) {
+      const page = await store.readAll({ after, limit: 1_000 });
+      for (const { streamId, revision, metadata } of page) {
+        recorded.set(metadata.commandId, (recorded.get(metadata.commandId) ?? 0) + 1);
+        if (revision !== (revisions.get(streamId) ?? -1) + 1) gaps.push(`${streamId} ${revision}`);
+        revisions.set(streamId, revision);
+      }
+      const last = page.at(-1);
+      if (!last) break;
+      after = last.position;
+    }
     const acknowledged = clients.flatMap((client) => client.acknowledged);
     const lost = acknowledged.filter((key) => !recorded.has(key));
     // A creation is one event each for flight, geofence, five waypoints and state; everything else is one.
-    const doubled = rows
-      .filter(({ id, events }) => events !== (id.includes(' create ') ? 8 : 1))
-      .map(({ id }) => id);
+    const doubled = [...recorded]
+      .filter(([id, events]) => events !== (id.includes(' create ') ? 8 : 1))
+      .map(([id]) => id);
 
     const watch = new CheckpointWatch(
       pool,
@@ -61,14 +70,12 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[]) 
       ...verified.records,
       ...verified.log.filter(({ severity }) => severity === 'error'),
     ];
-    const { rows: gaps } = await pool.query(
-      `select stream_key from log.events group by 1 having max(revision) <> count(*) - 1`,
-    );
     return {
       acknowledged: acknowledged.length,
       verdict: { lost, doubled, different, gaps, refused: clients.flatMap((client) => client.refused) },
     };
   } finally {
+    await store.close();
     await listener.close();
     await pool.end();
   }
@@ -218,6 +225,49 @@ describe('recovery', () => {
     },
     60_000,
   );
+});
+
+describe('recovery with the log in EventStoreDB', () => {
+  let database: TestDatabase;
+  beforeEach(async () => {
+    database = await testDatabase('EventStoreDB');
+  });
+  afterEach(() => database.drop());
+
+  test('server and projector killed with SIGKILL, and the log restarted, at random points under load', async () => {
+    const seed = Date.now() % 1_000_000;
+    const random = seededRandom(seed);
+    const api = () => serverProcess(database, { WAYLOG_ROLES: 'api' });
+    const projector = () => serverProcess(database, { WAYLOG_ROLES: 'projector' });
+    let running = { api: await api(), projector: await projector() };
+    const clients = Array.from({ length: 8 }, (_, n) => writingClient(`killed-${n}`, () => running.api));
+    const acknowledged = () => clients.reduce((sum, client) => sum + client.acknowledged.length, 0);
+    const victims = ['projector', 'api', 'log', 'both', 'acknowledgement'] as const;
+    for (let round = 0; round < 7; round++) {
+      const before = acknowledged();
+      while (acknowledged() < before + 20) await sleep(5);
+      await sleep(random() * 150);
+      const victim = victims[round % victims.length];
+      if (victim === 'log') await database.double?.restart();
+      if (victim === 'acknowledgement') database.double?.faults.loseNextAppendAcknowledgement();
+      if (victim === 'api' || victim === 'both') {
+        await running.api.end('SIGKILL');
+        running = { ...running, api: await api() };
+      }
+      if (victim === 'projector' || victim === 'both') {
+        await running.projector.end('SIGKILL');
+        running = { ...running, projector: await projector() };
+      }
+    }
+    const before = acknowledged();
+    while (acknowledged() < before + 100) await sleep(5);
+    for (const client of clients) client.stop();
+    await Promise.all(clients.map(({ done }) => done));
+    const { verdict } = await checkAgainstLog(database.url, clients, database.eventStore);
+    expect({ seed, ...verdict }).toEqual({ seed, ...allWell });
+    expect((await database.pool.query(`select from log.events`)).rowCount).toBe(0);
+    await Promise.all([running.api.end('SIGTERM'), running.projector.end('SIGTERM')]);
+  });
 });
 
 describe('recovery of the database server', () => {

@@ -2,9 +2,17 @@ import pg from 'pg';
 import { createPool, Listener } from '#lib/platform';
 import { readerRoleName } from '#lib/timescale';
 import { migrate } from '../../migrations/index.js';
+import { startDouble, type EventStoreDbDouble } from './eventstoredb-double/index.js';
+
+/** Where the log of a test is: what is promised of the flight context is promised on both. */
+export const logs = ['PostgreSQL', 'EventStoreDB'] as const;
+export type Log = (typeof logs)[number];
 
 export interface TestDatabase {
   readonly url: string;
+  /** The connection string of the log when it is not in the database: that of a double of the server. */
+  readonly eventStore: string | undefined;
+  readonly double: EventStoreDbDouble | undefined;
   readonly pool: pg.Pool;
   readonly listener: Listener;
   readonly drop: () => Promise<void>;
@@ -12,8 +20,11 @@ export interface TestDatabase {
 
 let databases = 0;
 
-/** A database of its own on the test server, at the newest schema. `npm test` says where the server is. */
-export async function testDatabase(): Promise<TestDatabase> {
+/**
+ * A database of its own on the test server, at the newest schema, and, where that is wanted, an EventStoreDB for its log.
+ * `npm test` says where the server is.
+ */
+export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabase> {
   const server = testServerUrl();
   const name = `waylog_test_${process.pid}_${Date.now().toString(36)}_${++databases}`;
   await onServer(server, `create database ${name}`);
@@ -28,13 +39,18 @@ export async function testDatabase(): Promise<TestDatabase> {
     connectTimeoutMs: 5_000,
   });
   const listener = new Listener(url.href, 'waylog test');
+  // As docs/how-to/move-the-log.md asks for: one command may record 5,000 events.
+  const double = log === 'EventStoreDB' ? await startDouble({ maxAppendSize: 16_777_216 }) : undefined;
   return {
     url: url.href,
+    eventStore: double?.connectionString,
+    double,
     pool,
     listener,
     drop: async () => {
       await listener.close();
       await pool.end();
+      await double?.stop();
       await onServer(server, `drop database ${name} with (force)`);
       // Roles are the server's, not the database's.
       await onServer(server, `drop role if exists ${readerRoleName(name)}`);

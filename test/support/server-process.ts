@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import type { TestDatabase } from './database.js';
 import { httpClient, type HttpClient } from './server.js';
 
 export interface ServerProcess extends HttpClient {
@@ -11,11 +12,19 @@ export interface ServerProcess extends HttpClient {
 
 /** The server as a process of its own, built by `npm test`, so that it can be killed. */
 export async function serverProcess(
-  databaseUrl: string,
+  database: string | Pick<TestDatabase, 'url' | 'eventStore'>,
   env: Record<string, string> = {},
 ): Promise<ServerProcess> {
+  const { url: databaseUrl, eventStore = '' } = typeof database === 'string' ? { url: database } : database;
   const child: ChildProcess = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
-    env: { ...process.env, DATABASE_URL: databaseUrl, PORT: '0', HOST: '127.0.0.1', ...env },
+    env: {
+      ...process.env,
+      DATABASE_URL: databaseUrl,
+      EVENT_STORE: eventStore,
+      PORT: '0',
+      HOST: '127.0.0.1',
+      ...env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

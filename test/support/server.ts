@@ -2,7 +2,7 @@ import { Ajv } from 'ajv';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { readConfig } from '#lib/platform';
 import { startServer } from '../../apps/server/src/server.js';
-import { testDatabase, type TestDatabase } from './database.js';
+import { testDatabase, type Log, type TestDatabase } from './database.js';
 
 export interface Answer {
   readonly status: number;
@@ -71,14 +71,16 @@ function openApiCheck(document: OpenApi) {
 }
 
 /** A server in this process over a database of its own, for all the tests of a file. */
-export function useServer(env: Record<string, string> = {}) {
+export function useServer(env: Record<string, string> = {}, log?: Log) {
   let app: NestFastifyApplication;
   let store: TestDatabase;
   let url: string;
   let check: ReturnType<typeof openApiCheck>;
   beforeAll(async () => {
-    store = await testDatabase();
-    app = await startServer(readConfig({ DATABASE_URL: store.url, PORT: '0', ...env }));
+    store = await testDatabase(log);
+    app = await startServer(
+      readConfig({ DATABASE_URL: store.url, EVENT_STORE: store.eventStore, PORT: '0', ...env }),
+    );
     url = await app.getUrl();
     check = openApiCheck((await client.call('GET', '/openapi.json')).body as OpenApi);
   });

@@ -2,7 +2,7 @@ import { Logger, type INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { CommandBus, QueryBus, type Command, type Query } from '@nestjs/cqrs';
 import { FlightDatabase, WaylogModule, type WaylogOptions } from '#lib/flight';
-import { testDatabase, type TestDatabase } from './database.js';
+import { testDatabase, type Log, type TestDatabase } from './database.js';
 
 export interface RunningWaylog {
   readonly app: INestApplicationContext;
@@ -14,13 +14,16 @@ export interface RunningWaylog {
 
 /** Waylog without HTTP, as a module of another application would have it. */
 export async function startWaylog(
-  databaseUrl: string,
+  database: string | Pick<TestDatabase, 'url' | 'eventStore'>,
   options: Partial<WaylogOptions> = {},
 ): Promise<RunningWaylog> {
   Logger.overrideLogger(['error', 'warn']);
-  const app = await NestFactory.createApplicationContext(WaylogModule.forRoot({ databaseUrl, ...options }), {
-    logger: ['error', 'warn'],
-  });
+  const { url: databaseUrl, eventStore } =
+    typeof database === 'string' ? { url: database, eventStore: undefined } : database;
+  const app = await NestFactory.createApplicationContext(
+    WaylogModule.forRoot({ databaseUrl, eventStore, ...options }),
+    { logger: ['error', 'warn'] },
+  );
   const commands = app.get(CommandBus);
   const queries = app.get(QueryBus);
   return {
@@ -35,12 +38,13 @@ export async function startWaylog(
 /** One Waylog over a database of its own, for all the tests of a file. */
 export function useWaylog(
   options: Partial<WaylogOptions> = {},
+  log?: Log,
 ): RunningWaylog & { readonly store: TestDatabase } {
   let running: RunningWaylog;
   let store: TestDatabase;
   beforeAll(async () => {
-    store = await testDatabase();
-    running = await startWaylog(store.url, options);
+    store = await testDatabase(log);
+    running = await startWaylog(store, options);
   });
   afterAll(async () => {
     await running.close();

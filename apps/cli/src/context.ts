@@ -4,9 +4,9 @@ import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nes
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
-import { PostgresEventStore, type EventStore } from '#lib/event-store';
+import { openEventStore, type EventStore, type Upcasters } from '#lib/event-store';
 import { flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
-import { createPool, Listener } from '#lib/platform';
+import { createPool, isEventStoreUrl, Listener } from '#lib/platform';
 import type { Projection } from '#lib/projections';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate, refuseOtherSchema } from '../../../migrations/index.js';
@@ -26,10 +26,21 @@ const root = fileURLToPath(new URL('../../../..', import.meta.url));
 
 export interface GlobalOptions {
   readonly databaseUrl?: string;
+  readonly eventStore?: string;
   readonly json?: boolean;
 }
 
 export const globalsOf = (command: Command): GlobalOptions => command.optsWithGlobals();
+
+/** Where the log is when it is not in the database. Throws UsageError for what is no connection string. */
+export function eventStoreOf(command: Command): string | undefined {
+  const { eventStore } = globalsOf(command);
+  if (!eventStore) return undefined;
+  if (isEventStoreUrl(eventStore)) return eventStore;
+  throw new UsageError(
+    '--event-store (or EVENT_STORE) takes esdb://HOST:PORT or esdb+discover://HOST. Leave it out for the log in the database.',
+  );
+}
 
 /** Progress is for people: it never mixes with a result on standard output. */
 export const progress = (line: string): void => console.error(line);
@@ -104,8 +115,18 @@ export async function withDatabase<T>(
   }
 }
 
-/** Runs `work` with the log of a database as it is; no projector runs. */
-export async function withStore<T>(url: string, work: (store: EventStore) => Promise<T>): Promise<T> {
+export interface LogPlace {
+  /** The database; the log is in it, unless `eventStore` says that it is elsewhere. */
+  readonly url: string;
+  readonly eventStore?: string | undefined;
+  readonly upcasters?: Upcasters;
+}
+
+/** Runs `work` with a log as it is; no projector runs. */
+export async function withStore<T>(
+  { url, eventStore, upcasters = flightUpcasters }: LogPlace,
+  work: (store: EventStore) => Promise<T>,
+): Promise<T> {
   const pool = createPool({
     connectionString: url,
     size: 4,
@@ -114,7 +135,7 @@ export async function withStore<T>(url: string, work: (store: EventStore) => Pro
     connectTimeoutMs: 5_000,
   });
   const listener = new Listener(url, 'waylog cli');
-  const store = new PostgresEventStore({ pool, listener, upcasters: flightUpcasters });
+  const store = openEventStore({ eventStore, pool, listener, upcasters, onWarning: progress });
   try {
     return await work(store);
   } finally {
@@ -129,7 +150,7 @@ export async function withWaylog<T>(
   command: Command,
   work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
 ): Promise<T> {
-  return inWaylog(await readyDatabase(command), true, work);
+  return inWaylog(await readyDatabase(command), eventStoreOf(command), true, work);
 }
 
 /**
@@ -142,16 +163,18 @@ export async function withOperations<T>(
 ): Promise<T> {
   const { url } = await databaseUp(databaseOptions(command));
   await refuseOtherSchema(url);
-  return inWaylog(url, false, work);
+  return inWaylog(url, eventStoreOf(command), false, work);
 }
 
 async function inWaylog<T>(
   databaseUrl: string,
+  eventStore: string | undefined,
   projector: boolean,
   work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
 ): Promise<T> {
   const module = WaylogModule.forRoot({
     databaseUrl,
+    eventStore,
     poolSize: 10,
     applicationName: 'waylog cli',
     projector,

@@ -1,9 +1,16 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { flightProjectionStates } from '#lib/flight';
-import { PostgresEventStore } from '#lib/event-store';
-import { Listener, messageOf, readConfig, WaylogError, type FieldError } from '#lib/platform';
-import { integrityFindings } from '#lib/projections';
+import { openEventStore, type EventStore } from '#lib/event-store';
+import {
+  Listener,
+  messageOf,
+  readConfig,
+  WaylogError,
+  withoutCredentials,
+  type FieldError,
+} from '#lib/platform';
+import { compareLog, integrityFindings } from '#lib/projections';
 import { capabilities } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 
@@ -75,8 +82,18 @@ async function disk(folder: string): Promise<Finding> {
   return free < 5 * GIB || bavail / blocks < 0.1 ? warning('disk', what, remedy) : ok('disk', what);
 }
 
+interface Place {
+  readonly pool: pg.Pool;
+  readonly url: string;
+  /** Where the log is when it is not in the database. */
+  readonly eventStore: string | undefined;
+}
+
 /** The database and what runs on it. Each check stands alone: one that fails says so, and the others go on. */
-export async function checkDatabase(pool: pg.Pool, url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+export async function checkDatabase(
+  { pool, url, eventStore }: Place,
+  env: NodeJS.ProcessEnv,
+): Promise<Finding[]> {
   const checks: readonly (readonly [string, () => Promise<Finding[]>])[] = [
     ['schema', () => schema(url)],
     ['durability', () => durability(pool)],
@@ -87,7 +104,8 @@ export async function checkDatabase(pool: pg.Pool, url: string, env: NodeJS.Proc
   // These look at what the migrations make.
   const ofSchema: typeof checks = [
     ['edition', () => edition(pool)],
-    ['projections', () => projections(pool, url)],
+    ['log', () => withLog(eventStore, pool, url, (store) => log(store, pool, eventStore))],
+    ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
     ['integrity', () => integrity(pool)],
   ];
   const findings = await run(checks);
@@ -220,52 +238,75 @@ async function transactions(pool: pg.Pool): Promise<Finding[]> {
   );
 }
 
-async function projections(pool: pg.Pool, url: string): Promise<Finding[]> {
+async function withLog(
+  eventStore: string | undefined,
+  pool: pg.Pool,
+  url: string,
+  check: (store: EventStore) => Promise<Finding[]>,
+): Promise<Finding[]> {
   const listener = new Listener(url, 'waylog doctor');
-  const store = new PostgresEventStore({ pool, listener });
+  const store = openEventStore({ eventStore, pool, listener });
   try {
-    const [state] = await flightProjectionStates(pool, store);
-    if (!state)
-      return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
-    const findings: Finding[] = [];
-    const lag = `${state.lagEvents} events behind, the oldest ${state.lagSeconds.toFixed(1)} s old`;
-    if (state.state === 'paused')
-      findings.push(
-        warning(
-          'projections',
-          `paused since ${state.pausedSince ?? ''} by ${state.pausedBy ?? ''}: ${state.pauseReason ?? ''}; ${lag}`,
-          'waylog projections resume',
-        ),
-      );
-    else if (state.state === 'failed')
-      findings.push(
-        problem(
-          'projections',
-          `failed: ${state.lastError ?? ''}; ${lag}`,
-          'See the log of the server that leads.',
-        ),
-      );
-    else if (state.state === 'stopped')
-      findings.push(
-        warning(
-          'projections',
-          `no server leads the projector; ${lag}`,
-          'Start a server with the role projector.',
-        ),
-      );
-    else if (state.stuckSeconds > 60)
-      findings.push(
-        problem('projections', `stuck for ${state.stuckSeconds.toFixed(0)} s; ${lag}`, 'waylog projections'),
-      );
-    else findings.push(ok('projections', `${state.state}; ${lag}`));
-    if (state.parkedStreams > 0)
-      findings.push(
-        warning('projections', `${state.parkedStreams} flights are parked`, 'waylog parked list'),
-      );
-    return findings;
+    return await check(store);
   } finally {
+    await store.close();
     await listener.close();
   }
+}
+
+async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefined): Promise<Finding[]> {
+  const where = eventStore === undefined ? 'in the database' : `at ${withoutCredentials(eventStore)}`;
+  const head = await store.head();
+  if ((await compareLog(pool, store)) === 'other') {
+    return [
+      problem(
+        'log',
+        `${where}, and the tables are folded from another one`,
+        'Put EVENT_STORE right, or see `waylog projections adopt --help`.',
+      ),
+    ];
+  }
+  return [ok('log', `${where}, up to position ${head}`)];
+}
+
+async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
+  const [state] = await flightProjectionStates(pool, store);
+  if (!state)
+    return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
+  const findings: Finding[] = [];
+  const lag = `${state.lagEvents} events behind, the oldest ${state.lagSeconds.toFixed(1)} s old`;
+  if (state.state === 'paused')
+    findings.push(
+      warning(
+        'projections',
+        `paused since ${state.pausedSince ?? ''} by ${state.pausedBy ?? ''}: ${state.pauseReason ?? ''}; ${lag}`,
+        'waylog projections resume',
+      ),
+    );
+  else if (state.state === 'failed')
+    findings.push(
+      problem(
+        'projections',
+        `failed: ${state.lastError ?? ''}; ${lag}`,
+        'See the log of the server that leads.',
+      ),
+    );
+  else if (state.state === 'stopped')
+    findings.push(
+      warning(
+        'projections',
+        `no server leads the projector; ${lag}`,
+        'Start a server with the role projector.',
+      ),
+    );
+  else if (state.stuckSeconds > 60)
+    findings.push(
+      problem('projections', `stuck for ${state.stuckSeconds.toFixed(0)} s; ${lag}`, 'waylog projections'),
+    );
+  else findings.push(ok('projections', `${state.state}; ${lag}`));
+  if (state.parkedStreams > 0)
+    findings.push(warning('projections', `${state.parkedStreams} flights are parked`, 'waylog parked list'));
+  return findings;
 }
 
 async function integrity(pool: pg.Pool): Promise<Finding[]> {

@@ -23,6 +23,12 @@ export function makeProgram(): Command {
         'the database to work on; without it the private one of this checkout',
       ).env('DATABASE_URL'),
     )
+    .addOption(
+      new Option(
+        '--event-store <url>',
+        'where the log is when it is not in the database: esdb://... or esdb+discover://...',
+      ).env('EVENT_STORE'),
+    )
     .option('--json', 'print the result as JSON, for programs; progress goes to standard error in every case')
     .addHelpText(
       'after',

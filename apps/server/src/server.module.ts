@@ -38,6 +38,7 @@ export class ServerModule {
         TerminusModule.forRoot({ logger: false }),
         WaylogModule.forRoot({
           databaseUrl: config.databaseUrl,
+          eventStore: config.eventStore,
           poolSize: config.poolSize,
           maxPendingCommands: config.maxPendingCommands,
           projector: config.roles.includes('projector'),

@@ -43,7 +43,7 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
   try {
     return await withSession(url, signal, async (client) => {
       const { tables, snapshot, createdAt } = await takeSnapshot(client);
-      const database = await describe(client);
+      const database = await describe(client, tables);
       // No --jobs on the way back (see `restore`), so the dump need not be seekable and can go through a pipe.
       const args = ['--format=custom', '--no-password', `--snapshot=${snapshot}`];
       const command = await findTool(url, 'pg_dump', args);
@@ -71,6 +71,7 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
           events: hashes.value['log.events']?.rows ?? 0,
           streams: hashes.value['log.streams']?.rows ?? 0,
           hash: hashes.value['log.events']?.hash ?? '',
+          ...(database.isLogElsewhere && { elsewhere: true }),
         },
         tables: hashes.value,
         dump: { file: basename(file), bytes: meter.bytes, sha256: meter.sha256() },
@@ -149,7 +150,7 @@ async function takeSnapshot(client: pg.Client) {
   return { tables, snapshot: rows[0]?.snapshot ?? '', createdAt: rows[0]?.now ?? '' };
 }
 
-async function describe(client: pg.Client) {
+async function describe(client: pg.Client, tables: readonly string[]) {
   const { edition, timescaledb, postgresql } = await capabilities(client);
   const { rows } = await client.query<{
     database: string;
@@ -174,11 +175,19 @@ async function describe(client: pg.Client) {
   const { rows: migrations } = await client.query<{ name: string }>(
     `select name from public.waylog_migrations order by id`,
   );
+  // A database from before the table says so: its log was always in it.
+  const folded = tables.includes('projection.folded_log')
+    ? await client.query(
+        `select from projection.folded_log f
+          where not exists (select from log.events e where e.id = f.first_event_id and e.position::text = f.first_position)`,
+      )
+    : undefined;
   const [row] = rows;
   if (!row) throw new Error('the server returned no row');
   return {
     bytes: Number(row.bytes),
     position: row.position,
+    isLogElsewhere: folded?.rowCount === 1,
     facts: {
       postgresql,
       timescaledb,

@@ -1,12 +1,21 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { invalidInput, IsTimestamp, messageOf, Nested, notFound, validate, WaylogError } from '#lib/platform';
-import { IsArray, IsIn, IsInt, IsObject, IsString, Matches, Min } from 'class-validator';
+import {
+  invalidInput,
+  IsTimestamp,
+  messageOf,
+  Nested,
+  notFound,
+  Optional,
+  validate,
+  WaylogError,
+} from '#lib/platform';
+import { IsArray, IsBoolean, IsIn, IsInt, IsObject, IsString, Matches, Min } from 'class-validator';
 
 /** Counts up when a manifest says things that an older Waylog would misread. */
 const FORMAT = 1;
 
-/** Where the log stood at the moment of the backup. */
+/** Where the log of the database stood at the moment of the backup. */
 export class BackedUpLog {
   /** The position of the last event; 0 for an empty log. */
   @Matches(/^\d+$/) readonly position!: string;
@@ -14,6 +23,8 @@ export class BackedUpLog {
   @IsInt() @Min(0) readonly streams!: number;
   /** Of all events with their positions: two logs with the same hash are the same. */
   @IsString() readonly hash!: string;
+  /** True when the tables are folded from a log that is not in the database, nor in the backup. */
+  @Optional() @IsBoolean() readonly elsewhere?: boolean;
 }
 
 /** The file that pg_dump wrote, in its custom format. */

@@ -27,7 +27,7 @@ export interface VerifyOptions extends Options {
   /** Any database of the server to try it on. */
   readonly url: string;
   /** Looks further into the restored database, before it is dropped. */
-  readonly look?: (url: string) => Promise<void>;
+  readonly look?: (url: string, manifest: BackupManifest) => Promise<void>;
 }
 
 /** A table that is not what the manifest says. */
@@ -87,7 +87,8 @@ export async function verifyBackup(options: VerifyOptions): Promise<RestoreResul
   const backup = await wholeBackup(options);
   await suits(options.url, backup.manifest, options.signal);
   return inScratch(options, options.url, 'scratch', backup, async (result, scratch) => {
-    if (result.differences.length === 0) await options.look?.(withDatabaseName(options.url, scratch));
+    if (result.differences.length === 0)
+      await options.look?.(withDatabaseName(options.url, scratch), backup.manifest);
     return { result, keep: false };
   });
 }

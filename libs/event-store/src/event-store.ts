@@ -124,7 +124,10 @@ export interface LogProblem {
 export interface EventStore {
   /** The position before the first event. */
   readonly beginning: Position;
-  /** Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome. */
+  /**
+   * Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome, and
+   * `append.too-large`, with nothing recorded, when a request is more than the store takes at once.
+   */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
   /** The events of a stream in pages; nothing for a stream that does not exist. */
   readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
@@ -135,7 +138,10 @@ export interface EventStore {
   head(): Promise<Position>;
   /** Negative when `a` is before `b`. Throws `position.invalid` for a text that is no position of this store. */
   compare(a: Position, b: Position): number;
-  /** How many events come after a position, and when the first of them was recorded. */
+  /**
+   * How many events come after a position, and when the first of them was recorded. Where the positions say nothing about
+   * the count (EventStoreDB), it is exact up to 10,000, and 10,000 means at least as many.
+   */
   backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
   /**
    * Looks through the whole log for what its own promises rule out: gaps in streams and positions, events without a

@@ -8,8 +8,8 @@ import {
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
-import { DecisionStreams, PostgresEventStore, type EventStore } from '#lib/event-store';
-import { CheckpointWatch, LiveRows, loadOmissions, Projector } from '#lib/projections';
+import { DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
+import { CheckpointWatch, forgetOtherLog, LiveRows, loadOmissions, Projector } from '#lib/projections';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FLIGHT_PROJECTOR } from './flight-projector.js';
 import { FlightDatabase } from './flight-database.js';
@@ -25,6 +25,8 @@ import { flightUpcasters } from './upcasters.js';
 export interface WaylogOptions {
   /** A migrated database: `waylog migrate` brings it there. */
   readonly databaseUrl: string;
+  /** Where the log is when it is not in that database: a connection string of EventStoreDB (`esdb://...`). */
+  readonly eventStore?: string | undefined;
   /** Whether this process folds events into tables when it has the lead; default true. One process at a time does. */
   readonly projector?: boolean;
   /** Connections to the database; default 50, opened as they are needed. */
@@ -80,7 +82,13 @@ export class WaylogModule {
           provide: EVENT_STORE,
           inject: [pg.Pool, Listener],
           useFactory: (pool: pg.Pool, listener: Listener): EventStore =>
-            new PostgresEventStore({ pool, listener, upcasters: flightUpcasters }),
+            openEventStore({
+              eventStore: options.eventStore,
+              pool,
+              listener,
+              upcasters: flightUpcasters,
+              onWarning: (message) => log.warn(message),
+            }),
         },
         {
           provide: Flights,
@@ -203,7 +211,11 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     private readonly projects: boolean,
   ) {}
 
-  onApplicationBootstrap(): void {
+  async onApplicationBootstrap(): Promise<void> {
+    if (await forgetOtherLog(this.pool, this.store))
+      new Logger('Waylog').log(
+        'The log is not the one that the tables are folded from; snapshots are let go',
+      );
     if (!this.projects) return;
     this.projector.start();
     this.minutes.start();

@@ -4,6 +4,8 @@ export type Role = 'api' | 'projector';
 
 export interface Config {
   readonly databaseUrl: string;
+  /** Where the log is when it is not in that database: a connection string of EventStoreDB. */
+  readonly eventStore?: string;
   /** A role for ad-hoc SQL instead of the one that Waylog makes. */
   readonly readerUrl?: string;
   /** The longest that ad-hoc SQL may run, in seconds. */
@@ -37,6 +39,8 @@ export interface Config {
 /** Every variable with its meaning and default: for `--help` and the documentation. */
 export const variables = {
   DATABASE_URL: 'where the TimescaleDB is, such as postgres://user:password@127.0.0.1:5432/waylog (required)',
+  EVENT_STORE:
+    'where the log is, such as esdb://user:password@127.0.0.1:2113 or esdb+discover://nodes.example (in the database)',
   DATABASE_POOL_SIZE: 'connections to the database, 1 to 1000 (50)',
   HOST: 'the address to listen on (127.0.0.1)',
   PORT: 'the port to listen on, 0 for any free one (3000)',
@@ -93,6 +97,14 @@ export function readConfig(env: Environment): Config {
         : 'is missing: `npm start` or `waylog db up` gives you a database, or name your own',
     });
   }
+  const eventStore = text('EVENT_STORE', '');
+  if (eventStore && !isEventStoreUrl(eventStore)) {
+    errors.push({
+      field: 'EVENT_STORE',
+      message:
+        'is no connection string of EventStoreDB: it must begin with esdb:// or esdb+discover:// and name a host. Leave it out for the log in DATABASE_URL',
+    });
+  }
   const webhook = text('WAYLOG_ALERT_WEBHOOK', '');
   if (webhook && !/^https?:\/\//.test(webhook))
     errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
@@ -109,6 +121,7 @@ export function readConfig(env: Environment): Config {
   }
   const config: Config = {
     databaseUrl,
+    ...(eventStore && { eventStore }),
     ...(readerUrl && { readerUrl }),
     sqlTimeout: number('WAYLOG_SQL_TIMEOUT', 5, 1, 60),
     poolSize: number('DATABASE_POOL_SIZE', 50, 1, 1_000),
@@ -129,3 +142,14 @@ export function readConfig(env: Environment): Config {
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
   return config;
 }
+
+/** Whether a text is a connection string of EventStoreDB, as `EVENT_STORE` takes it. */
+export const isEventStoreUrl = (text: string): boolean => /^esdb(\+discover)?:\/\/[^/?#\s]+/.test(text);
+
+/** A URL as it may be shown: without what logs in. Takes those of clusters, too, which name several hosts. */
+export const withoutCredentials = (url: string): string => {
+  const [, scheme, rest] = /^([a-z+]+:\/\/)([^/?#]*).*$/is.exec(url) ?? [];
+  if (scheme === undefined || rest === undefined) return 'not a URL';
+  const path = url.slice(scheme.length + rest.length).replace(/[?#].*$/s, '');
+  return `${scheme}${rest.slice(rest.lastIndexOf('@') + 1)}${path}`;
+};

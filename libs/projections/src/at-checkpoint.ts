@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import { otherLog } from './folded-log.js';
 import { conflict } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
@@ -46,6 +47,10 @@ export async function checkpointOf(
     );
   }
   // A text that is no position of this store is found here, before anything is folded by it.
-  store.compare(first.position, store.beginning);
+  try {
+    store.compare(first.position, store.beginning);
+  } catch {
+    throw otherLog();
+  }
   return first.position;
 }

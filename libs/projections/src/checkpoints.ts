@@ -10,6 +10,7 @@ import {
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
+import { compareLog } from './folded-log.js';
 /** The channel on which projectors announce a new checkpoint, as `<projector> <position> <parked streams>`. */
 const CHANNEL = 'waylog_checkpoints';
 
@@ -133,6 +134,8 @@ export class CheckpointWatch {
   /** How many streams were parked when that was reached. */
   #parked = 0;
   #polling = false;
+  /** Checkpoints count only once it is known that they are of this log: another one's positions may look the same. */
+  #isOurLog = false;
   #wake: (() => void) | undefined;
 
   constructor(
@@ -146,8 +149,10 @@ export class CheckpointWatch {
     this.#reached = store.beginning;
     this.#off = listener.on(CHANNEL, (payload) => {
       const [projector, position, parked] = payload.split(' ');
-      if (projector === this.projector && position) this.#advance(position, Number(parked ?? 0));
-      else if (payload === '') this.#wake?.();
+      if (payload === '') this.#wake?.();
+      else if (projector !== this.projector || !position) return;
+      else if (this.#isOurLog) this.#advance(position, Number(parked ?? 0));
+      else this.#wake?.();
     });
   }
 
@@ -232,6 +237,8 @@ export class CheckpointWatch {
   }
 
   async #look(): Promise<void> {
+    this.#isOurLog ||= (await compareLog(this.pool, this.store)) === 'same';
+    if (!this.#isOurLog) return;
     const rows = await readRows(
       this.pool,
       'projection.look',

@@ -1,5 +1,7 @@
+export * from './adopt-log.js';
 export * from './checkpoints.js';
 export * from './findings.js';
+export * from './folded-log.js';
 export * from './generation.js';
 export * from './omissions.js';
 export * from './parking.js';

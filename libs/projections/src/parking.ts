@@ -12,6 +12,7 @@ import {
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { announceCheckpoint } from './checkpoints.js';
+import { requireSameLog } from './folded-log.js';
 import type { Projection } from './projection.js';
 import { TableWriter } from './table-writer.js';
 
@@ -153,6 +154,7 @@ export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
   const client = await pool.connect();
   let broken: Error | undefined;
   try {
+    await requireSameLog(client, options.store);
     let folded = 0;
     for (let first = true; ; first = false) {
       const step = await oneBatch(client, options, writers, first);

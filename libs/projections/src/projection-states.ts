@@ -6,9 +6,11 @@ import {
   Optional,
   readRows,
   timestampFromPostgres,
+  WaylogError,
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
+import { otherLog } from './folded-log.js';
 import { leaderLock } from './projector.js';
 import type { ProjectorState } from './projector-status.js';
 
@@ -73,6 +75,14 @@ const statesSql = `
     left join projection.rebuilds r on r.projection = c.projection
    where c.projection = any ($2)`;
 
+async function backlogOf(store: EventStore, position: Position): ReturnType<EventStore['backlog']> {
+  try {
+    return await store.backlog(position);
+  } catch (error) {
+    throw error instanceof WaylogError && error.code === 'position.invalid' ? otherLog() : error;
+  }
+}
+
 /** How the tables of a projector stand; those that no projector has run for yet are left out. */
 export async function projectionStates(
   pool: Pool,
@@ -88,7 +98,7 @@ export async function projectionStates(
     const [leader, state, rate, lastError, lastErrorAt, reportAge, isLed] = row.slice(8);
     const [events, total, rebuiltAt, parked] = row.slice(15);
     const at = position as string;
-    if (!backlogs.has(at)) backlogs.set(at, store.backlog(at));
+    if (!backlogs.has(at)) backlogs.set(at, backlogOf(store, at));
     const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>);
     const lagSeconds = since ? Math.max(0, (Date.now() - Date.parse(since)) / 1_000) : 0;
     const isRecent = Number(reportAge ?? Infinity) < REPORT_IS_OLD_AFTER_SECONDS;

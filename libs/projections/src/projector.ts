@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { Background, backoffDelay, endClient, messageOf, sessionOptions } from '#lib/platform';
+import { Background, backoffDelay, conflict, endClient, messageOf, sessionOptions } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
@@ -11,8 +11,10 @@ import {
   loadCheckpoints,
   loadStreamRevisions,
 } from './checkpoints.js';
+import { adoptLog } from './adopt-log.js';
 import { Contiguity } from './contiguity.js';
 import { loadOmissions } from './omissions.js';
+import { compareLog, identityOf, recordFoldedLog } from './folded-log.js';
 import { parkStream } from './parking.js';
 import { pausedSince } from './pausing.js';
 import type { Projection } from './projection.js';
@@ -64,6 +66,8 @@ export class Projector {
   #lastError: ProjectorStatus['lastError'];
   /** The first revision of each parked stream that is not in the tables. Only whoever leads adds to it. */
   #parked = new Map<string, number>();
+  /** Whether it is written down which log the tables are folded from. */
+  #isLogRecorded = false;
 
   constructor(options: ProjectorOptions) {
     this.#options = { batchSize: 2_000, standbyIntervalMs: 500, ...options };
@@ -192,10 +196,17 @@ export class Projector {
     return false;
   }
 
-  /** Makes first checkpoints, and rebuilds what another version of its fold has written. */
+  /** Makes first checkpoints, and rebuilds what another version of its fold has written, or the fold of another log. */
   async #prepare(signal: AbortSignal): Promise<void> {
-    const { pool, projections, store, log } = this.#options;
+    const { pool, projections, store, log: say } = this.#options;
     const names = projections.map(({ name }) => name);
+    const log = await compareLog(pool, store);
+    this.#isLogRecorded = log === 'same';
+    // Checkpoints of before any event stand at the beginning of whichever log there was.
+    if (log === 'nothing-folded')
+      await pool.query(`update projection.checkpoints set position = $1 where position <> $1`, [
+        store.beginning,
+      ]);
     if ((await loadCheckpoints(pool, names)).length === 0)
       await createCheckpoints(pool, projections, store.beginning);
     const known = new Map(
@@ -221,12 +232,27 @@ export class Projector {
       }
       outdated.push(projection);
     }
+    const { name: projector, connectionString } = this.#options;
+    if (log === 'other') {
+      say.info('The log has moved: the tables are made anew from where it is now');
+      this.#state = 'catching-up';
+      const adopted = await adoptLog({
+        projector,
+        projections,
+        store,
+        connectionString,
+        onlyIfWhole: true,
+        signal,
+      });
+      this.#isLogRecorded = true;
+      say.info(`The tables hold the ${adopted.events} events of the log up to position ${adopted.position}`);
+      return;
+    }
     if (outdated.length === 0) return;
-    log.info(
+    say.info(
       `Written by another version and rebuilt from the log: ${outdated.map((p) => p.name).join(', ')}`,
     );
     this.#state = 'catching-up';
-    const { name: projector, connectionString } = this.#options;
     await rebuild({ projector, projections: outdated, store, connectionString, signal });
   }
 
@@ -248,7 +274,7 @@ export class Projector {
 
   /** The checkpoint to go on from, once nobody has the projector paused; nothing when told to stop meanwhile. */
   async #whereItStands(signal: AbortSignal): Promise<Position | undefined> {
-    const { pool, projections, name, log } = this.#options;
+    const { pool, projections, store, name, log } = this.#options;
     const names = projections.map((projection) => projection.name);
     for (let said = false; await pausedSince(pool, names); said = true) {
       if (!said) log.info(`Projector ${name} is paused`);
@@ -266,12 +292,21 @@ export class Projector {
           '. Rebuild the ones that are behind.',
       );
     }
+    const end = await store.head();
+    if (store.compare(first.position, end) > 0) {
+      throw new Error(
+        `The tables hold the log up to position ${first.position}, but it ends at ${end}: it has lost events, such as by the ` +
+          `restore of an old backup. Nothing was written. If the log cannot be brought back, make the tables anew from ` +
+          `what is left of it: \`waylog projections adopt --yes\`.`,
+      );
+    }
     return first.position;
   }
 
   /** One batch, one transaction; false when the projector was paused, and nothing was written. */
   async #write(client: pg.Client, from: Position, batch: readonly RecordedEvent[]): Promise<boolean> {
-    const { name, projections } = this.#options;
+    const { name, projections, store } = this.#options;
+    const identity = this.#isLogRecorded ? undefined : await identityOf(store);
     const to = batch.at(-1)?.position ?? from;
     if (this.#contiguity.size > MAX_KNOWN_STREAMS) this.#contiguity.reset();
     const unknown = this.#contiguity.unknownStreams(batch);
@@ -295,7 +330,9 @@ export class Projector {
       await this.#writeAround(client, await this.#notParked(client, batch));
       await announceCheckpoint(client, name, to);
     }
+    if (identity) await recordFoldedLog(client, identity);
     await client.query('commit');
+    if (identity) this.#isLogRecorded = true;
     this.#position = to;
     this.#eventsFolded += batch.length;
     return true;
@@ -344,6 +381,43 @@ export class Projector {
 /** The advisory lock of a name: 64 bits of its hash, as the text of a signed number. */
 export const leaderLock = (name: string): string =>
   createHash('sha256').update(`waylog projector ${name}`).digest().readBigInt64BE().toString();
+
+/**
+ * Leads a projector for a while, so that no process moves its tables: for what an operator does to them. Throws
+ * `projection.led` when another process goes on leading.
+ */
+export async function whileLeading<T>(
+  connectionString: string,
+  projector: string,
+  work: () => Promise<T>,
+  // One that fails gives up the lead between two attempts, which are ten seconds apart at most.
+  patienceMs = 15_000,
+): Promise<T> {
+  const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    for (const end = performance.now() + patienceMs; ;) {
+      const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
+        leaderLock(projector),
+      ]);
+      if (rows[0]?.leads) return await work();
+      if (performance.now() > end) throw ledByAnother(projector);
+      await sleep(LEAD_POLL_MS);
+    }
+  } finally {
+    await endClient(client);
+  }
+}
+
+const LEAD_POLL_MS = 100;
+
+const ledByAnother = (projector: string) =>
+  conflict(
+    'projection.led',
+    `A server leads the projector ${projector} and writes its tables (\`waylog projections\` says which). Stop all servers ` +
+      `on this database, or set their EVENT_STORE as it is here, and try again. Nothing has changed.`,
+  );
 
 const loadParked = async (client: pg.Client, projector: string): Promise<Map<string, number>> =>
   new Map((await loadOmissions(client, projector)).parkedFrom);

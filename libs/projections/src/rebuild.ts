@@ -4,6 +4,7 @@ import { conflict, endClient, retry, SqlState, sqlStateOf } from '#lib/platform'
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
+import { requireSameLog } from './folded-log.js';
 import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { ShadowFold, type FoldProgress } from './shadow-fold.js';
@@ -61,6 +62,7 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
     const { projector, projections, store, signal } = options;
     const names = projections.map(({ name }) => name);
     const { writer, holder } = sessions;
+    await requireSameLog(holder, store);
     const total = (await store.backlog(store.beginning)).events;
     const shadows = new Map(
       projections.map((projection) => [projection, shadowOf('rebuild', projection.table)]),

@@ -13,6 +13,7 @@ import {
 } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import { connectForFold } from './fold-sessions.js';
+import { compareLog } from './folded-log.js';
 import { closeGone, recordFindings } from './findings.js';
 import { loadOmissions } from './omissions.js';
 import { textOf, type Projection, type Row, type TableDefinition } from './projection.js';
@@ -91,7 +92,9 @@ export class ScheduledVerification {
 
   /** Once through all streams from where the last one stopped. */
   async #round(client: pg.Client, signal: AbortSignal): Promise<void> {
-    const { projector, share } = this.options;
+    const { projector, share, store } = this.options;
+    // The projector says so, and there is nothing to compare with.
+    if ((await compareLog(client, store)) === 'other') return;
     await client.query(
       `insert into projection.verifications (projector) values ($1) on conflict do nothing`,
       [projector],

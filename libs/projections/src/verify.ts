@@ -5,6 +5,7 @@ import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
+import { requireSameLog } from './folded-log.js';
 import { endCachedAnswers } from './generation.js';
 import type { OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
@@ -72,7 +73,8 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     return { events: 0, position: store.beginning, log, records: [], tables: [], isSound: false };
   }
   return withFoldSessions('verify', options, async (sessions) => {
-    const { writer } = sessions;
+    const { writer, holder } = sessions;
+    await requireSameLog(holder, store);
     const total = (await store.backlog(store.beginning)).events;
     const shadows = new Map(
       projections.map((projection) => [projection, shadowOf('verify', projection.table)]),

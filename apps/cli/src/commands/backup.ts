@@ -80,7 +80,8 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
             signal,
             onProgress,
             ...(fold && {
-              look: async (scratch: string) => {
+              look: async (scratch: string, { log }: BackupManifest) => {
+                if (log.elsewhere) throw new UsageError(NOTHING_TO_FOLD);
                 folded = await foldOf(scratch, onProgress, signal);
               },
             }),
@@ -184,7 +185,7 @@ function foldOf(
   onProgress: (step: string, done: number, total: number) => void,
   signal: AbortSignal,
 ): Promise<VerifyResult> {
-  return withStore(connectionString, (store) =>
+  return withStore({ url: connectionString }, (store) =>
     verify({
       projector: FLIGHT_PROJECTOR,
       projections: flightProjections,
@@ -202,10 +203,16 @@ function findTool(): FindTool {
   return (url, tool, args) => serverTool(url, tool, args, places);
 }
 
+const NOTHING_TO_FOLD =
+  'The tables of this backup are as its manifest says. --fold has nothing to fold: their log is not in the backup, but in ' +
+  'EventStoreDB. Leave --fold out, and run `waylog verify` on the database itself.';
+
 const about = (manifest: BackupManifest): string[] => [
   `taken       ${manifest.createdAt} of ${manifest.database}, by Waylog ${manifest.waylog}`,
   `size        ${(manifest.dump.bytes / 1e6).toFixed(1)} MB, SHA-256 ${manifest.dump.sha256}`,
-  `log         ${manifest.log.events} events of ${manifest.log.streams} streams, up to position ${manifest.log.position}`,
+  manifest.log.elsewhere
+    ? 'log         NOT IN THIS BACKUP: it is in EventStoreDB. Back it up with its own means; this has the tables made from it'
+    : `log         ${manifest.log.events} events of ${manifest.log.streams} streams, up to position ${manifest.log.position}`,
   `tables      ${Object.keys(manifest.tables).length}`,
   `server      PostgreSQL ${manifest.postgresql}, TimescaleDB ${manifest.timescaledb} (${manifest.edition})`,
 ];

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { createPool } from '#lib/platform';
 import { databaseStatus, databaseUp } from '#lib/timescale';
-import { databaseOptions, print } from '../context.js';
+import { databaseOptions, eventStoreOf, print } from '../context.js';
 import { checkDatabase, checkMachine, type Finding } from '../doctor.js';
 
 export function doctorCommand(): Command {
@@ -31,7 +31,9 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
           connectTimeoutMs: 5_000,
         });
         try {
-          findings.push(...(await checkDatabase(pool, url, options.env)));
+          findings.push(
+            ...(await checkDatabase({ pool, url, eventStore: eventStoreOf(command) }, options.env)),
+          );
         } finally {
           await pool.end();
         }

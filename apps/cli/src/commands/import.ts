@@ -1,7 +1,15 @@
 import { basename } from 'node:path';
 import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
-import { flightIdOfFile, readUlog, ulogCommands, type UlogFlight } from '#lib/flight';
+import type { EventStore, Position } from '#lib/event-store';
+import {
+  EVENT_STORE,
+  flightIdOfFile,
+  readUlog,
+  ulogCommands,
+  type FlightCommand,
+  type UlogFlight,
+} from '#lib/flight';
 import { conflict, WaylogError } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { print, progress, withWaylog } from '../context.js';
@@ -35,7 +43,9 @@ Importing a file again, also after an import that was cut off, records only what
       for (const warning of flight.report.warnings) progress(`note: ${warning}`);
       const flightId = options.id ?? (await flightIdOfFile(file));
       const recorded = await withWaylog(command, async (app) => {
-        const done = await record(app.get(CommandBus), flight, flightId, options.name ?? basename(file));
+        const { beginning } = app.get<EventStore>(EVENT_STORE);
+        const commands = [...ulogCommands(flight, { flightId, name: options.name ?? basename(file) })];
+        const done = await record(app.get(CommandBus), commands, flightId, beginning);
         await app.get(CheckpointWatch).waitFor(done.position, 60_000);
         return done;
       });
@@ -43,9 +53,13 @@ Importing a file again, also after an import that was cut off, records only what
     });
 }
 
-async function record(bus: CommandBus, flight: UlogFlight, flightId: string, name: string) {
-  const commands = [...ulogCommands(flight, { flightId, name })];
-  let last = { revision: -1, position: '0' };
+async function record(
+  bus: CommandBus,
+  commands: readonly FlightCommand[],
+  flightId: string,
+  beginning: Position,
+) {
+  let last = { revision: -1, position: beginning };
   try {
     await withProgress('recording', commands.length, async (update) => {
       for (const [i, command] of commands.entries()) {

@@ -5,20 +5,25 @@ import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
 import {
+  asRecorded,
   compressLines,
+  copyLog,
   exportLog,
   importLog,
+  type CopyResult,
   type EventStore,
   type ExportOptions,
   type ImportResult,
   type LogFileFooter,
 } from '#lib/event-store';
 import { EVENT_STORE, flightUpcasters, streamOf } from '#lib/flight';
-import { conflict } from '#lib/platform';
+import { conflict, isEventStoreUrl, withoutCredentials } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
+import { refuseOtherSchema } from '../../../../migrations/index.js';
 import {
   databaseOptions,
+  eventStoreOf,
   globalsOf,
   print,
   progress,
@@ -31,9 +36,10 @@ import { withProgress, withSteps } from '../progress-bar.js';
 
 export function logCommand(): Command {
   return new Command('log')
-    .description('Move the log, or single flights, between environments: export and import.')
+    .description('Move the log, or single flights: export, import, and copy from one store to another.')
     .addCommand(exportCommand())
-    .addCommand(importLogCommand());
+    .addCommand(importLogCommand())
+    .addCommand(copyCommand());
 }
 
 function exportCommand(): Command {
@@ -64,7 +70,9 @@ Examples
       const footer = await withLog(command, async (store, from) => {
         const done = await store.backlog(options.after ?? store.beginning);
         return untilInterrupted((signal) =>
-          withProgress('exporting', done.events, async (onProgress) => {
+          withProgress('exporting', done.events, async (update) => {
+            // EventStoreDB counts only so far.
+            const onProgress = (events: number) => update(events, Math.max(events, done.events));
             const lines = exportLog({
               store,
               from,
@@ -122,13 +130,96 @@ Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 fli
     });
 }
 
+function copyCommand(): Command {
+  return new Command('copy')
+    .description('Copy the log from one store to the other, event for event, and compare the two by hash.')
+    .requiredOption('--from <url>', 'where it is: postgres://..., esdb://... or esdb+discover://...')
+    .requiredOption('--to <url>', 'where it shall be as well')
+    .option('--flight <id>', 'only this flight; may be given several times', (id: string, ids?: string[]) => [
+      ...(ids ?? []),
+      id,
+    ])
+    .addHelpText(
+      'after',
+      `
+Copied is what the source holds when the copy begins, in its order, each event under its stream, revision and id. Positions
+and times of recording are the target's own. A target in PostgreSQL must have the schema (\`waylog migrate\`). Nothing is
+recorded twice: an interrupted copy goes on, and a later one takes what has come since. For a move: copy while the servers
+run, stop them, copy the rest, and start them with the new EVENT_STORE. A flight that has other events in the target is
+left as it is and named.
+
+Examples
+  waylog log copy --from "$DATABASE_URL" --to esdb://admin:changeit@127.0.0.1:2113
+  waylog log copy --from esdb://127.0.0.1:2113?tls=false --to "$DATABASE_URL" --flight fjord-1
+
+Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
+    )
+    .action(
+      async ({ from, to, flight }: { from: string; to: string; flight?: string[] }, command: Command) => {
+        if (withoutCredentials(from) === withoutCredentials(to))
+          throw new UsageError('--from and --to are the same store.');
+        const result = await withLogAt(from, '--from', (source) =>
+          withLogAt(to, '--to', (target) =>
+            untilInterrupted((signal) =>
+              withSteps((onProgress) =>
+                copyLog({
+                  from: source,
+                  to: target,
+                  signal,
+                  onProgress,
+                  ...(flight && { streams: [...new Set(flight)].map(streamOf) }),
+                }),
+              ),
+            ),
+          ),
+        );
+        print(command, result, copied(result));
+        if (!result.identical) process.exitCode = 3;
+      },
+    );
+}
+
+/** A log by its URL alone, read as it was written. */
+async function withLogAt<T>(
+  url: string,
+  option: string,
+  work: (store: EventStore) => Promise<T>,
+): Promise<T> {
+  if (isEventStoreUrl(url)) {
+    // Its snapshots would be in a database, and a copy looks at none.
+    return withStore({ url: 'postgres://no-snapshots', eventStore: url, upcasters: asRecorded }, work);
+  }
+  if (!/^postgres(ql)?:\/\//.test(url))
+    throw new UsageError(`${option} takes postgres://..., esdb://... or esdb+discover://...`);
+  await refuseOtherSchema(url);
+  return withStore({ url, upcasters: asRecorded }, work);
+}
+
+const copied = ({ recorded, already, source, target, sameOrder, differences }: CopyResult): string =>
+  [
+    `recorded    ${recorded}`,
+    `already     ${already} were there`,
+    `source      ${source.events} events of ${source.streams} streams, SHA-256 ${source.sha256}`,
+    `target      ${target.events} events of ${target.streams} streams, SHA-256 ${target.sha256}`,
+    `order       ${sameOrder ? 'the same' : 'each stream in its own, but the streams stand otherwise among each other'}`,
+    ...(differences.length === 0
+      ? ['identical']
+      : [
+          `DIFFERENT in ${differences.length} streams:`,
+          ...differences.map(
+            (d) => `  ${d.streamId}: ${d.what}; the source has ${d.source} events, the target ${d.target}`,
+          ),
+        ]),
+  ].join('\n');
+
 async function withLog<T>(
   command: Command,
   work: (store: EventStore, from: string) => Promise<T>,
 ): Promise<T> {
   const { url } = await databaseUp(databaseOptions(command));
-  const { host, pathname } = new URL(url);
-  return withStore(url, (store) => work(store, `${host}${pathname}`));
+  const eventStore = eventStoreOf(command);
+  const from = withoutCredentials(eventStore ?? url).replace(/^postgres(ql)?:\/\//, '');
+  return withStore({ url, eventStore }, (store) => work(store, from));
 }
 
 /** To a file under another name until it is whole, or to standard output. */

@@ -10,6 +10,7 @@ import {
   flightProjector,
 } from '#lib/flight';
 import {
+  adoptLog,
   discardedEvents,
   integrityFindings,
   parkedStreams,
@@ -17,10 +18,12 @@ import {
   resumeProjections,
   unpark,
   verificationProgress,
+  whileLeading,
   type ProjectionStatus,
   type UnparkResult,
 } from '#lib/projections';
-import { print, withOperations } from '../context.js';
+import { print, untilInterrupted, UsageError, withOperations } from '../context.js';
+import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
 
 const by = () => `cli ${userInfo().username}`;
@@ -28,7 +31,7 @@ const names = flightProjections.map(({ name }) => name);
 
 export function projectionsCommand(): Command {
   const projections = new Command('projections').description(
-    'The tables and the projector that keeps them: list, pause, resume.',
+    'The tables and the projector that keeps them: list, pause, resume, adopt another log.',
   );
   projections
     .command('list', { isDefault: true })
@@ -63,6 +66,47 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .action(async (_options, command: Command) => {
       await withOperations(command, (app) => resumeProjections(app.get(pg.Pool), names));
       print(command, { resumed: names }, 'resumed');
+    });
+  projections
+    .command('adopt')
+    .description('make all tables anew from the log as it is now, also when they were made from another one')
+    .option('--yes', 'yes: what only the other log says shall be gone from the tables')
+    .addHelpText(
+      'after',
+      `
+Tables know the log that they are folded from. When EVENT_STORE names another one, a server takes it for theirs by itself
+if it holds all that they hold, as after \`waylog log copy\`; otherwise its projector stops and says so, and this command
+is for whoever means it. The tables can be read meanwhile and change in one transaction. The logs are only read.
+
+Stop the servers first, or all that have another EVENT_STORE.`,
+    )
+    .action(async ({ yes }: { yes?: true }, command: Command) => {
+      if (!yes)
+        throw new UsageError(
+          'This replaces all tables with what the log at hand makes. If that is meant, add --yes.',
+        );
+      const result = await withOperations(command, (app, connectionString) =>
+        whileLeading(connectionString, FLIGHT_PROJECTOR, () =>
+          untilInterrupted((signal) =>
+            withProgress('folding', 1, (update) =>
+              adoptLog({
+                projector: FLIGHT_PROJECTOR,
+                projections: flightProjections,
+                store: app.get<EventStore>(EVENT_STORE),
+                connectionString,
+                onlyIfWhole: false,
+                signal,
+                onProgress: update,
+              }),
+            ),
+          ),
+        ),
+      );
+      print(
+        command,
+        result,
+        `adopted: the tables hold ${result.events} events of ${result.streams} streams, up to position ${result.position}`,
+      );
     });
   return projections;
 }

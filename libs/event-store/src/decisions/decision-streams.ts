@@ -188,15 +188,22 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   async #run(id: string, mailbox: Mailbox<State, Event>): Promise<void> {
     // Commands that are sent in the same turn of the event loop share the first batch already.
     await Promise.resolve();
-    while (mailbox.waiting.length > 0) {
-      const batch = mailbox.waiting.splice(0, MAX_BATCH_COMMANDS);
+    for (let most = MAX_BATCH_COMMANDS; mailbox.waiting.length > 0;) {
+      const batch = mailbox.waiting.splice(0, most);
       try {
         const left = await this.#decideBatch(id, batch);
         mailbox.waiting.unshift(...left);
+        most = Math.min(MAX_BATCH_COMMANDS, most * 2);
       } catch (error) {
         // Nobody knows what the log holds now: the next command reads it.
         this.#cache.delete(id);
-        for (const pending of batch) this.#refuse(pending, error);
+        if (batch.length > 1 && isTooLarge(error)) {
+          // What is too large together may fit in parts: nothing was recorded, and no command pays for its neighbours.
+          most = batch.length >> 1;
+          mailbox.waiting.unshift(...batch);
+        } else {
+          for (const pending of batch) this.#refuse(pending, error);
+        }
       }
     }
     this.#mailboxes.delete(id);
@@ -442,6 +449,9 @@ function remember(commands: Map<string, Remembered>, { metadata, revision, posit
 const isDecided = <Event>(
   decided: readonly Event[] | Decided<Event, object>,
 ): decided is Decided<Event, object> => !Array.isArray(decided);
+
+const isTooLarge = (error: unknown): boolean =>
+  error instanceof WaylogError && error.code === 'append.too-large';
 
 const isSameCommand = (
   first: Pick<CommandContext, 'command' | 'fingerprint'>,

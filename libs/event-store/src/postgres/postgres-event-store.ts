@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Pool } from 'pg';
-import { databaseCall, readRows, Waker, WaylogError, type Listener } from '#lib/platform';
+import { databaseCall, Waker, WaylogError, type Listener } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
@@ -14,6 +14,7 @@ import type {
   Snapshot,
   SubscribeOptions,
 } from '../event-store.js';
+import { loadSnapshot, saveSnapshot } from '../snapshots.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
 import { Announcer } from './announcer.js';
 import { append, type StreamKeys } from './append.js';
@@ -124,20 +125,12 @@ export class PostgresEventStore implements EventStore {
     return checkLog(this.#pool);
   }
 
-  async loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
-    const sql = `select revision, state from log.snapshots where stream_id = $1 and version = $2`;
-    const [row] = await readRows(this.#pool, 'log.load-snapshot', sql, [streamId, version]);
-    return row && { revision: Number(row[0]), state: row[1] as string };
+  loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
+    return loadSnapshot(this.#pool, streamId, version);
   }
 
-  async saveSnapshot(streamId: string, version: number, { revision, state }: Snapshot): Promise<void> {
-    const sql = `
-      insert into log.snapshots (stream_id, version, revision, state) values ($1, $2, $3, $4)
-      on conflict (stream_id, version) do update
-         set revision = excluded.revision, state = excluded.state, taken_at = clock_timestamp()
-       where snapshots.revision < excluded.revision`;
-    const values = [streamId, version, revision, state];
-    await databaseCall(() => this.#pool.query({ name: 'log.save-snapshot', text: sql, values }));
+  saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
+    return saveSnapshot(this.#pool, streamId, version, snapshot);
   }
 
   /** Waits for the appends under way. The pool and the listener belong to whoever made them. */

@@ -1,14 +1,25 @@
 import { v7 as uuidv7 } from 'uuid';
-import type { AppendOutcome, EventStore, ExpectedRevision, NewEvent, RecordedEvent } from '../event-store.js';
+import type {
+  AppendOutcome,
+  EventStore,
+  ExpectedRevision,
+  NewEvent,
+  Position,
+  RecordedEvent,
+} from '../event-store.js';
 import type { Upcasters } from '../upcasting.js';
 
 export interface StoreUnderTest {
   readonly store: EventStore;
   readonly dispose: () => Promise<void>;
+  /** A position after all events, in the form of this store; default `999999999`. */
+  readonly beyond?: Position;
 }
 
 let streams = 0;
-const newStream = () => `contract-${process.pid}-${++streams}`;
+// Unlike any other's: a server that stands for more than one run keeps them.
+const run = uuidv7();
+const newStream = () => `contract-${run}-${++streams}`;
 
 /** A small event; `n` tells it from others. */
 export const numbered = (n: number, id = uuidv7()): NewEvent => ({
@@ -290,7 +301,7 @@ export function describeEventStore(
       });
 
       it('end when they are told to, even while they look, and wait quietly beyond the head', async () => {
-        const beyond = '999999999';
+        const { beyond = '999999999' } = subject;
         const stop = new AbortController();
         const subscription = store.subscribe({ after: beyond, batchSize: 1, signal: stop.signal });
         const looking = subscription[Symbol.asyncIterator]();

@@ -73,11 +73,11 @@ async function* ofStreams(store: EventStore, streams: readonly string[]): AsyncG
   for (const streamId of streams) yield* store.readStream(streamId, { pageSize: PAGE });
 }
 
-async function mustExist(store: EventStore, streamId: string): Promise<void> {
+export async function mustExist(store: EventStore, streamId: string): Promise<void> {
   for await (const page of store.readStream(streamId, { toRevision: 0, pageSize: 1 })) {
     if (page.length > 0) return;
   }
-  throw notFound('log.no-such-stream', `The log has no stream ${streamId}. Nothing was exported.`, {
+  throw notFound('log.no-such-stream', `The log has no stream ${streamId}. Nothing was written.`, {
     streamId,
   });
 }

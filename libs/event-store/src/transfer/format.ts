@@ -158,7 +158,7 @@ function badField(event: Record<string, unknown>): string | undefined {
 }
 
 /** What a store records of it. */
-export const newEventOf = ({ id, type, schemaVersion, data, metadata }: FileEvent): NewEvent => ({
+export const newEventOf = ({ id, type, schemaVersion, data, metadata }: NewEvent): NewEvent => ({
   id,
   type,
   schemaVersion,

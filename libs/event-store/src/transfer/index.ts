@@ -1,3 +1,10 @@
+export {
+  copyLog,
+  type CopyOptions,
+  type CopyResult,
+  type LogDigest,
+  type StreamDifference,
+} from './copy-log.js';
 export { exportLog, type ExportOptions } from './export-log.js';
 export type { LogFileFooter, LogFileHeader } from './format.js';
 export {

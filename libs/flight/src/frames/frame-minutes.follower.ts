@@ -14,6 +14,7 @@ import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import {
   advanceCheckpoints,
   CheckpointWatch,
+  compareLog,
   createCheckpoints,
   leaderLock,
   loadCheckpoints,
@@ -158,8 +159,15 @@ export class FrameMinutes {
     await createCheckpoints(pool, [ROLLUP], store.beginning);
     const waker = new Waker(listener, 'waylog_checkpoints', 5_000, signal);
     try {
-      while (!signal.aborted) {
+      for (let isOurLog = false; !signal.aborted;) {
         waker.arm();
+        // Its checkpoint is of the same log as those of the tables, and the projector says which that is.
+        isOurLog ||= (await compareLog(pool, store)) !== 'other';
+        if (!isOurLog) {
+          this.#state = 'standby';
+          await pause(intervalMs, signal);
+          continue;
+        }
         const progress = await this.#step(client, signal);
         onProgress();
         this.#state = 'active';

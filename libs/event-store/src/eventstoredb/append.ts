@@ -1,0 +1,134 @@
+import {
+  ANY,
+  END,
+  NO_STREAM,
+  STREAM_EXISTS,
+  WrongExpectedVersionError,
+  type AppendExpectedRevision,
+  type JSONEventData,
+} from '@eventstore/db-client';
+import { retry, unavailable } from '#lib/platform';
+import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
+import { explained, isTransient } from './calls.js';
+import { decodeEvent, encodeEvent, type Decoded } from './codec.js';
+import type { Connection } from './connection.js';
+import { readStreamPage } from './read.js';
+
+/** How far back a repeat is looked for where no revision is expected. */
+const LOOK_BACK = 1_024;
+
+/**
+ * Records one request, whole or not at all. After a failure that leaves it open whether the events were recorded they are
+ * sent again with the same ids and the same expectation, which the server answers as the first time.
+ */
+export async function append(connection: Connection, request: AppendRequest): Promise<AppendOutcome> {
+  const { streamId, expectedRevision } = request;
+  const appendId = crypto.randomUUID();
+  const events = request.events.map((event) => encodeEvent(event, appendId));
+  // The server knows what it recorded at a revision for good, but elsewhere only as long as it runs.
+  const isOpen = expectedRevision === 'any' || expectedRevision === 'stream-exists';
+  const attempt = async () =>
+    (isOpen ? await findRepeat(connection, request, appendId) : undefined) ??
+    (await send(connection, streamId, expectedRevision, events));
+  let sent: Sent;
+  try {
+    sent = await retry(attempt, { attempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, retryIf: isTransient });
+  } catch (error) {
+    throw explained(error);
+  }
+  return 'accepted' in sent ? sent : readBack(connection, request, sent.firstRevision, appendId);
+}
+
+type Sent = AppendOutcome | { readonly firstRevision: number };
+
+async function send(
+  { client, credentials, deadlineMs }: Connection,
+  streamId: string,
+  expected: ExpectedRevision,
+  events: JSONEventData[],
+): Promise<Sent> {
+  try {
+    const result = await client.appendToStream(streamId, events, {
+      expectedRevision: expectationOf(expected),
+      credentials,
+      deadline: deadlineMs,
+      requiresLeader: true,
+    });
+    const last = Number(result.nextExpectedRevision);
+    // The connection string may say throwOnAppendFailure=false.
+    return result.success
+      ? { firstRevision: last - events.length + 1 }
+      : { accepted: false, currentRevision: last };
+  } catch (error) {
+    if (!(error instanceof WrongExpectedVersionError)) throw error;
+    const current = error.actualVersion;
+    return { accepted: false, currentRevision: typeof current === 'bigint' ? Number(current) : -1 };
+  }
+}
+
+/**
+ * What the server does not say in its answer: the position of each event, and whether it was this call that recorded them
+ * (its `appendId` is in their metadata) or an earlier one with the same ids.
+ */
+async function readBack(
+  connection: Connection,
+  { streamId, events }: AppendRequest,
+  firstRevision: number,
+  appendId: string,
+): Promise<AppendOutcome> {
+  const page = { from: BigInt(firstRevision), limit: events.length };
+  const found = (await readStreamPage(connection, streamId, page)).map(decodeEvent);
+  if (!isThese(found, events)) {
+    throw unavailable(
+      'database.unavailable',
+      `EventStoreDB accepted ${events.length} events at revision ${firstRevision} of ${streamId}, but does not show them ` +
+        `there. They may have been recorded: send the command again with the same command id.`,
+      { streamId, firstRevision },
+    );
+  }
+  return {
+    accepted: true,
+    firstRevision,
+    positions: found.map(({ event }) => event.position),
+    repeated: found[0]?.appendId !== appendId,
+  };
+}
+
+/** The outcome of an earlier append of the same events, by this call or another one. */
+async function findRepeat(
+  connection: Connection,
+  { streamId, events }: AppendRequest,
+  appendId: string,
+): Promise<AppendOutcome | undefined> {
+  const page = { from: END, limit: LOOK_BACK, backwards: true } as const;
+  const tail = (await readStreamPage(connection, streamId, page)).reverse().map(decodeEvent);
+  const at = tail.findIndex((decoded) => decoded?.event.id === events[0]?.id.toLowerCase());
+  const found = at < 0 ? [] : tail.slice(at, at + events.length);
+  const [first] = found;
+  if (!first || !isThese(found, events)) return undefined;
+  return {
+    accepted: true,
+    firstRevision: first.event.revision,
+    positions: found.map(({ event }) => event.position),
+    repeated: first.appendId !== appendId,
+  };
+}
+
+const isThese = (
+  found: readonly (Decoded | undefined)[],
+  events: AppendRequest['events'],
+): found is Decoded[] =>
+  found.length === events.length && events.every(({ id }, i) => found[i]?.event.id === id.toLowerCase());
+
+function expectationOf(expected: ExpectedRevision): AppendExpectedRevision {
+  switch (expected) {
+    case 'no-stream':
+      return NO_STREAM;
+    case 'stream-exists':
+      return STREAM_EXISTS;
+    case 'any':
+      return ANY;
+    default:
+      return BigInt(expected);
+  }
+}

@@ -1,0 +1,28 @@
+import { startDouble } from '../../../../test/support/eventstoredb-double/index.js';
+import { testDatabase } from '../../../../test/support/database.js';
+import { describeEventStore } from '../testing/event-store.contract.js';
+import { EventStoreDbEventStore } from './eventstoredb-event-store.js';
+
+/** Beyond any log, in the form that positions have here. */
+const BEYOND = '999999999999999:999999999999999';
+
+describeEventStore('the EventStoreDB store over its protocol double', async (upcasters) => {
+  const { pool, drop } = await testDatabase();
+  const double = await startDouble();
+  const store = new EventStoreDbEventStore({ connectionString: double.connectionString, pool, upcasters });
+  const dispose = () =>
+    store
+      .close()
+      .then(() => double.stop())
+      .then(drop);
+  return { store, dispose, beyond: BEYOND };
+});
+
+const server = process.env['ESDB_TEST_URL'];
+if (server) {
+  describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', async (upcasters) => {
+    const { pool, drop } = await testDatabase();
+    const store = new EventStoreDbEventStore({ connectionString: server, pool, upcasters });
+    return { store, dispose: () => store.close().then(drop), beyond: BEYOND };
+  });
+}

@@ -1,0 +1,227 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pool } from 'pg';
+import { backoffDelay, messageOf, type Timestamp } from '#lib/platform';
+import { checkAppend } from '../check-append.js';
+import type {
+  AppendOutcome,
+  AppendRequest,
+  EventStore,
+  Position,
+  ReadAllOptions,
+  ReadStreamOptions,
+  RecordedEvent,
+  Snapshot,
+  SubscribeOptions,
+} from '../event-store.js';
+import { loadSnapshot, saveSnapshot } from '../snapshots.js';
+import { upcaster, type Upcasters } from '../upcasting.js';
+import { append } from './append.js';
+import { explained, isTransient } from './calls.js';
+import { decodeEvent } from './codec.js';
+import { connect, type Connection } from './connection.js';
+import { Feed } from './feed.js';
+import { Limit } from './limit.js';
+import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
+import { readAllBackwards, readAllPage, readStreamPage } from './read.js';
+
+export interface EventStoreDbOptions {
+  /** `esdb://` or `esdb+discover://`, with user and password unless `tls=false`. */
+  readonly connectionString: string;
+  /** Of the read database: snapshots live in its `log.snapshots`. */
+  readonly pool: Pool;
+  readonly upcasters?: Upcasters;
+  /** Told when a subscription breaks, which is then made again. */
+  readonly onWarning?: (message: string) => void;
+  /** How long a call may go without an answer; default 10 seconds. */
+  readonly deadlineMs?: number;
+}
+
+/** `backlog` counts no further. */
+export const MAX_COUNTED_BACKLOG = 10_000;
+
+const PAGE = 1_000;
+const MAX_APPENDS_AT_ONCE = 64;
+const MAX_RESUBSCRIBE_DELAY_MS = 5_000;
+
+/**
+ * The log in EventStoreDB (or KurrentDB), over its official client. Positions are `commit:prepare` pairs of the server.
+ *
+ * Streams hold JSON events with our metadata; the server's own (`$...`) and those of other applications are passed over. Each
+ * request of an append is one call, atomic by itself, and a second call reads where it was put. Repeats are recognised by
+ * the server at an expected revision, and by the last 1,024 events elsewhere. There is no `check`: nothing but the server can
+ * write its files, and it checks them itself.
+ */
+export class EventStoreDbEventStore implements EventStore {
+  readonly beginning = BEGINNING;
+  readonly #connection: Connection;
+  readonly #pool: Pool;
+  readonly #upcast: (event: RecordedEvent) => RecordedEvent;
+  readonly #onWarning: (message: string) => void;
+  readonly #appends = new Limit(MAX_APPENDS_AT_ONCE);
+  readonly #closed = new AbortController();
+  /** Our last event, and the last event of all as far as was looked: none of ours stands between them. */
+  #head: { ours: Position; seen: Position } = { ours: BEGINNING, seen: BEGINNING };
+
+  /** @throws WaylogError `log.connection-string` */
+  constructor(options: EventStoreDbOptions) {
+    this.#connection = connect(options.connectionString, options.deadlineMs ?? 10_000);
+    this.#pool = options.pool;
+    this.#upcast = upcaster(options.upcasters ?? {});
+    this.#onWarning = options.onWarning ?? (() => undefined);
+  }
+
+  async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    for (const request of requests) checkAppend(request);
+    // Streams side by side; what is for the same stream one after another, as it was asked.
+    const last = new Map<string, Promise<unknown>>();
+    const outcomes = requests.map((request) => {
+      const before = last.get(request.streamId);
+      const outcome = before ? before.then(() => this.#append(request)) : this.#append(request);
+      last.set(request.streamId, outcome);
+      return outcome;
+    });
+    // All of them, even if one has failed: nothing goes on behind the caller's back.
+    await Promise.allSettled(outcomes);
+    return Promise.all(outcomes);
+  }
+
+  #append(request: AppendRequest): Promise<AppendOutcome> {
+    return this.#appends.run(() => append(this.#connection, request));
+  }
+
+  async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
+    const { fromRevision = 0, toRevision = Infinity, pageSize = PAGE } = options;
+    for (let from = fromRevision; from <= toRevision;) {
+      const limit = Math.min(pageSize, toRevision - from + 1);
+      const found = await readStreamPage(this.#connection, streamId, { from: BigInt(from), limit });
+      const page = found.flatMap((resolved) => decodeEvent(resolved)?.event ?? []);
+      if (page.length > 0) yield page.map(this.#upcast);
+      const last = found.at(-1)?.event;
+      if (!last || found.length < limit) return;
+      // Never a count: a stream may begin later than at 0.
+      from = Number(last.revision) + 1;
+    }
+  }
+
+  async readAll({ after = BEGINNING, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
+    const wanted = types && new Set(types);
+    const events: RecordedEvent[] = [];
+    const size = Math.max(1, Math.min(limit, PAGE));
+    for (let from = after; events.length < limit;) {
+      const found = await readAllPage(this.#connection, from, size);
+      for (const resolved of found) {
+        const event = decodeEvent(resolved)?.event;
+        if (event && events.length < limit && (!wanted || wanted.has(event.type))) events.push(event);
+      }
+      const last = found.at(-1)?.event;
+      if (!last || found.length < size) break;
+      from = positionOf(last.position);
+    }
+    return events.map(this.#upcast);
+  }
+
+  async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
+    let from = parsePosition(after);
+    const stop = AbortSignal.any([signal, this.#closed.signal]);
+    for (let failures = 0; !stop.aborted;) {
+      const feed = new Feed(this.#connection, {
+        after: positionOf(from) === BEGINNING ? undefined : from,
+        batchSize,
+        signal: stop,
+        onCheckpoint: (position) => {
+          if (comparePositions(position, from) > 0) from = position;
+        },
+      });
+      let reason = 'the server closed it';
+      try {
+        for (let found = await feed.next(batchSize); found; found = await feed.next(batchSize)) {
+          failures = 0;
+          const batch = found.flatMap((resolved) => decodeEvent(resolved)?.event ?? []);
+          if (batch.length > 0) yield batch.map(this.#upcast);
+          from = found.at(-1)?.event?.position ?? from;
+        }
+      } catch (error) {
+        if (!isTransient(error)) throw explained(error);
+        reason = messageOf(error);
+      } finally {
+        feed.close();
+      }
+      if (hasEnded(stop)) return;
+      failures++;
+      this.#onWarning(
+        `The subscription to EventStoreDB broke (${reason}); it is made again from ${positionOf(from)}.`,
+      );
+      await sleep(backoffDelay(failures, 100, MAX_RESUBSCRIBE_DELAY_MS), undefined, { signal: stop }).catch(
+        () => undefined,
+      );
+    }
+  }
+
+  async head(): Promise<Position> {
+    const known = this.#head;
+    let end: Position | undefined;
+    for (let before: Position | undefined; ;) {
+      const found = await readAllBackwards(this.#connection, before, before === undefined ? 10 : PAGE);
+      for (const resolved of found) {
+        if (!resolved.event) continue;
+        const position = positionOf(resolved.event.position);
+        end ??= position;
+        if (this.compare(position, known.seen) <= 0) return this.#remember(known.ours, end);
+        if (decodeEvent(resolved)) return this.#remember(position, end);
+      }
+      const last = found.at(-1)?.event;
+      if (!last) return this.#remember(BEGINNING, end ?? BEGINNING);
+      before = positionOf(last.position);
+    }
+  }
+
+  compare(a: Position, b: Position): number {
+    return comparePositions(parsePosition(a), parsePosition(b));
+  }
+
+  /** Counts by reading, so never further than `MAX_COUNTED_BACKLOG`: as many then means "at least as many". */
+  async backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
+    parsePosition(after);
+    // Most of the time there is nothing, and then the server's own events need not be read again.
+    if (this.compare(await this.head(), after) <= 0) return { events: 0, since: undefined };
+    let events = 0;
+    let since: Timestamp | undefined;
+    for (let from = after; events < MAX_COUNTED_BACKLOG;) {
+      const found = await readAllPage(this.#connection, from, PAGE);
+      for (const resolved of found) {
+        const event = decodeEvent(resolved)?.event;
+        if (!event) continue;
+        events++;
+        since ??= event.recordedAt;
+      }
+      const last = found.at(-1)?.event;
+      if (!last || found.length < PAGE) break;
+      from = positionOf(last.position);
+    }
+    return { events: Math.min(events, MAX_COUNTED_BACKLOG), since };
+  }
+
+  loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
+    return loadSnapshot(this.#pool, streamId, version);
+  }
+
+  saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
+    return saveSnapshot(this.#pool, streamId, version, snapshot);
+  }
+
+  /** Ends the subscriptions, waits for the appends under way and lets go of the connection. The pool is its maker's. */
+  async close(): Promise<void> {
+    this.#closed.abort();
+    await this.#appends.settled();
+    await this.#connection.client.dispose();
+  }
+
+  #remember(ours: Position, seen: Position): Position {
+    // Another look may have come further meanwhile.
+    if (this.compare(seen, this.#head.seen) > 0) this.#head = { ours, seen };
+    return ours;
+  }
+}
+
+/** The signal changes while somebody waits, which the compiler does not know. */
+const hasEnded = (signal: AbortSignal): boolean => signal.aborted;

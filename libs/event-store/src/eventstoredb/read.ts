@@ -1,0 +1,113 @@
+import {
+  BACKWARDS,
+  END,
+  FORWARDS,
+  START,
+  StreamNotFoundError,
+  type AllStreamResolvedEvent,
+  type ReadAllOptions,
+  type ReadRevision,
+  type ReadStreamOptions,
+  type ResolvedEvent,
+  type StreamingRead,
+} from '@eventstore/db-client';
+import type { Position } from '../event-store.js';
+import { logCall, NoAnswer } from './calls.js';
+import type { Connection } from './connection.js';
+import { BEGINNING, parsePosition } from './position.js';
+
+interface StreamPage {
+  readonly from: ReadRevision;
+  readonly limit: number;
+  readonly backwards?: boolean;
+}
+
+/** Events of a stream from a revision (inclusive), at most `limit`; none for a stream that does not exist. */
+export function readStreamPage(
+  { client, credentials, deadlineMs }: Connection,
+  streamId: string,
+  { from, limit, backwards = false }: StreamPage,
+): Promise<ResolvedEvent[]> {
+  const options: ReadStreamOptions = {
+    fromRevision: from,
+    maxCount: limit,
+    direction: backwards ? BACKWARDS : FORWARDS,
+    credentials,
+    requiresLeader: true,
+  };
+  return logCall(async () => {
+    try {
+      return await collect<ResolvedEvent>(client.readStream(streamId, options), deadlineMs);
+    } catch (error) {
+      if (error instanceof StreamNotFoundError) return [];
+      throw error;
+    }
+  });
+}
+
+/** All events of the server after a position (exclusive) in their order, system events and others' too. */
+export async function readAllPage(
+  { client, credentials, deadlineMs }: Connection,
+  after: Position,
+  limit: number,
+): Promise<AllStreamResolvedEvent[]> {
+  const position = parsePosition(after);
+  // The server begins with the event at the position, if there is one.
+  const options: ReadAllOptions = {
+    fromPosition: after === BEGINNING ? START : position,
+    maxCount: after === BEGINNING ? limit : limit + 1,
+    direction: FORWARDS,
+    credentials,
+    requiresLeader: true,
+  };
+  const found = await logCall(() => collect<AllStreamResolvedEvent>(client.readAll(options), deadlineMs));
+  const [first] = found;
+  const isRepeat =
+    after !== BEGINNING &&
+    first?.event?.position.commit === position.commit &&
+    first.event.position.prepare === position.prepare;
+  return isRepeat ? found.slice(1) : found.slice(0, limit);
+}
+
+/** The last events of the server, the newest first, before a position (exclusive). */
+export function readAllBackwards(
+  { client, credentials, deadlineMs }: Connection,
+  before: Position | undefined,
+  limit: number,
+): Promise<AllStreamResolvedEvent[]> {
+  const options: ReadAllOptions = {
+    fromPosition: before === undefined ? END : parsePosition(before),
+    maxCount: limit,
+    direction: BACKWARDS,
+    credentials,
+    requiresLeader: true,
+  };
+  return logCall(() => collect<AllStreamResolvedEvent>(client.readAll(options), deadlineMs));
+}
+
+/**
+ * A whole answer. The client's reads wait for ever on a server that has gone silent, so whenever nothing comes for
+ * `deadlineMs` the call is cancelled.
+ */
+function collect<E>(read: StreamingRead<E>, deadlineMs: number): Promise<E[]> {
+  return new Promise((resolve, reject) => {
+    const events: E[] = [];
+    const silence = setTimeout(() => {
+      reject(new NoAnswer(deadlineMs));
+      // Also when it is not connected yet: it is cancelled as soon as it is.
+      read.cancel().catch(() => undefined);
+    }, deadlineMs);
+    read.on('data', (event: E) => {
+      silence.refresh();
+      events.push(event);
+    });
+    read.once('end', () => {
+      clearTimeout(silence);
+      resolve(events);
+    });
+    read.on('error', (error) => {
+      clearTimeout(silence);
+      reject(error);
+    });
+  });
+}

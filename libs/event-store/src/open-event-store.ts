@@ -1,0 +1,36 @@
+import type { Pool } from 'pg';
+import { invalidInput, isEventStoreUrl, type Listener } from '#lib/platform';
+import type { EventStore } from './event-store.js';
+import { EventStoreDbEventStore } from './eventstoredb/eventstoredb-event-store.js';
+import { PostgresEventStore } from './postgres/postgres-event-store.js';
+import type { Upcasters } from './upcasting.js';
+
+export interface OpenEventStoreOptions {
+  /** A connection string of EventStoreDB; without one the log is in the database of `pool`. */
+  readonly eventStore?: string | undefined;
+  /** The read database; snapshots are there in both cases. */
+  readonly pool: Pool;
+  readonly listener: Listener;
+  readonly upcasters?: Upcasters;
+  readonly onWarning?: (message: string) => void;
+}
+
+/**
+ * The log, wherever it is. Nothing is connected before it is used.
+ *
+ * @throws WaylogError `config.invalid` and `log.connection-string`
+ */
+export function openEventStore(options: OpenEventStoreOptions): EventStore {
+  const { eventStore, pool, listener, upcasters, onWarning } = options;
+  const common = { pool, ...(upcasters && { upcasters }) };
+  if (!eventStore) return new PostgresEventStore({ ...common, listener });
+  if (!isEventStoreUrl(eventStore)) {
+    const message = 'is no connection string of EventStoreDB: it must begin with esdb:// or esdb+discover://';
+    throw invalidInput([{ field: 'eventStore', message }], 'config.invalid');
+  }
+  return new EventStoreDbEventStore({
+    ...common,
+    connectionString: eventStore,
+    ...(onWarning && { onWarning }),
+  });
+}

@@ -1,0 +1,156 @@
+import type { AppendRequest, EventStore, NewEvent, RecordedEvent } from '../event-store.js';
+import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
+import { numbered } from '../testing/event-store.contract.js';
+import { asRecorded } from '../upcasting.js';
+import { copyLog } from './copy-log.js';
+
+describe('a copied log', () => {
+  const open = () => new InMemoryEventStore({ upcasters: asRecorded });
+  const append = async (store: EventStore, streamId: string, ...events: NewEvent[]) =>
+    store.append([{ streamId, expectedRevision: 'any', events }]);
+  const all = (store: EventStore) => store.readAll({ limit: 1_000_000 });
+  const kept = (events: RecordedEvent[]) => events.map(({ position: _p, recordedAt: _r, ...event }) => event);
+  const odd = (n: number): NewEvent => ({
+    ...numbered(n),
+    schemaVersion: 7,
+    data: { n, text: 'line\nbreak "quoted" \u2028 🚁', nested: { list: [1.5, null, true, -0.1] } },
+  });
+  /** Three streams, interleaved as in life. */
+  async function aSource(rounds = 400): Promise<InMemoryEventStore> {
+    const source = open();
+    for (let n = 0; n < rounds; n++)
+      for (const stream of ['a', 'b', 'ü 3']) await append(source, stream, numbered(n), odd(n));
+    return source;
+  }
+
+  it('is the same by hash, event for event and in the same order', async () => {
+    const source = await aSource();
+    const target = open();
+    const steps: string[] = [];
+    const copied = await copyLog({ from: source, to: target, onProgress: (step) => steps.push(step) });
+    expect(copied).toMatchObject({
+      recorded: 2_400,
+      already: 0,
+      sameOrder: true,
+      differences: [],
+      identical: true,
+    });
+    expect(copied.source).toEqual(copied.target);
+    expect(copied.source).toMatchObject({ events: 2_400, streams: 3 });
+    expect(kept(await all(target))).toEqual(kept(await all(source)));
+    expect([...new Set(steps)]).toEqual(['copying', 'comparing']);
+  });
+
+  it('records nothing twice, and takes up what the source has got since', async () => {
+    const source = await aSource(20);
+    const target = open();
+    await copyLog({ from: source, to: target });
+    await append(source, 'b', numbered(1_000));
+    await append(source, 'new', numbered(1));
+    expect(await copyLog({ from: source, to: target })).toMatchObject({
+      recorded: 2,
+      already: 120,
+      identical: true,
+      sameOrder: true,
+    });
+    expect(await copyLog({ from: source, to: target })).toMatchObject({ recorded: 0, already: 122 });
+    expect(kept(await all(target))).toEqual(kept(await all(source)));
+  });
+
+  it.each([1, 2, 7, 300])('goes on after it was cut off at append %i, doubling nothing', async (cut) => {
+    const source = await aSource(100);
+    const target = open();
+    let appends = 0;
+    const failing = new Proxy(target, {
+      get(store, name) {
+        const value = Reflect.get(store, name) as unknown;
+        if (name !== 'append') return typeof value === 'function' ? (value.bind(store) as unknown) : value;
+        return async (requests: readonly AppendRequest[]) => {
+          const outcomes = await store.append(requests);
+          // Recorded, and the acknowledgement is lost: the worst moment.
+          if (++appends === cut) throw new Error('lost');
+          return outcomes;
+        };
+      },
+    });
+    await expect(copyLog({ from: source, to: failing })).rejects.toThrow('lost');
+    const there = (await all(target)).length;
+    const done = await copyLog({ from: source, to: target });
+    expect(done).toMatchObject({ already: there, recorded: 600 - there, identical: true, sameOrder: true });
+  });
+
+  it('takes single streams, and nothing else', async () => {
+    const source = await aSource(10);
+    const target = open();
+    await append(target, 'own', numbered(1));
+    expect(await copyLog({ from: source, to: target, streams: ['b'] })).toMatchObject({
+      recorded: 20,
+      identical: true,
+      source: { events: 20, streams: 1 },
+    });
+    expect(new Set((await all(target)).map(({ streamId }) => streamId))).toEqual(new Set(['own', 'b']));
+    await expect(copyLog({ from: source, to: target, streams: ['b', 'nowhere'] })).rejects.toMatchObject({
+      code: 'log.no-such-stream',
+    });
+  });
+
+  it('leaves a stream as it is that has other events in the target, and says so; the others go on', async () => {
+    const source = await aSource(10);
+    const target = open();
+    await append(target, 'a', numbered(77));
+    const ofB = (await all(source)).filter(({ streamId }) => streamId === 'b') as [
+      RecordedEvent,
+      RecordedEvent,
+    ];
+    // The same ids, which an append would take for a repeat, with another content.
+    await append(target, 'b', { ...ofB[0], data: { n: 'other' } }, ofB[1]);
+    const copied = await copyLog({ from: source, to: target });
+    expect(copied).toMatchObject({
+      recorded: 20,
+      identical: false,
+      differences: [
+        { streamId: 'a', source: 20, target: 1, what: 'other events' },
+        { streamId: 'b', source: 20, target: 2, what: 'other events' },
+      ],
+    });
+    expect(copied.source.sha256).not.toBe(copied.target.sha256);
+    expect((await all(target)).filter(({ streamId }) => streamId === 'a')).toHaveLength(1);
+  });
+
+  it('names a stream that has gone on in the target', async () => {
+    const source = await aSource(10);
+    const target = open();
+    await copyLog({ from: source, to: target });
+    await append(target, 'a', numbered(77));
+    expect(await copyLog({ from: source, to: target })).toMatchObject({
+      recorded: 0,
+      already: 60,
+      identical: false,
+      differences: [{ streamId: 'a', source: 20, target: 21, what: 'longer' }],
+    });
+  });
+
+  it('finds by hash what a target has lost or changed', async () => {
+    const source = await aSource(10);
+    const target = open();
+    const forgetful = new Proxy(target, {
+      get(store, name) {
+        const value = Reflect.get(store, name) as unknown;
+        if (name !== 'readAll') return typeof value === 'function' ? (value.bind(store) as unknown) : value;
+        return async (options: Parameters<EventStore['readAll']>[0]) =>
+          (await store.readAll(options))
+            .filter(({ streamId }) => streamId !== 'ü 3')
+            .map((e) =>
+              e.streamId === 'b' && e.revision === 3 ? { ...e, metadata: { ...e.metadata, actor: 'x' } } : e,
+            );
+      },
+    });
+    expect(await copyLog({ from: source, to: forgetful })).toMatchObject({
+      identical: false,
+      differences: [
+        { streamId: 'b', what: 'other events' },
+        { streamId: 'ü 3', source: 20, target: 0, what: 'missing' },
+      ],
+    });
+  });
+});

@@ -1,0 +1,180 @@
+import type pg from 'pg';
+import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
+import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import { withFoldSessions } from './fold-sessions.js';
+import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
+import type { Projection } from './projection.js';
+import { ShadowFold } from './shadow-fold.js';
+import { createShadow, dropShadow, shadowOf, swapShadow } from './shadow-table.js';
+
+export interface AdoptOptions {
+  readonly projector: string;
+  readonly projections: readonly Projection[];
+  readonly store: EventStore;
+  readonly connectionString: string;
+  /** Refuses, with `projection.other-log`, a log that lacks what the tables hold: one that this one was not copied to. */
+  readonly onlyIfWhole: boolean;
+  /** Told after each batch how many events have been folded, of about how many. */
+  readonly onProgress?: (events: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface AdoptResult {
+  readonly events: number;
+  readonly streams: number;
+  /** Where the tables stand in the new log. */
+  readonly position: Position;
+}
+
+/**
+ * Makes the tables of a projector anew from a log that is not the one they were folded from, and takes it for theirs: with
+ * one transaction, in which the new tables take the old ones' place, checkpoints and stream revisions become the new log's.
+ * Until then nothing changes, and the old tables can be read. What is parked or discarded stays so where the new log has
+ * the same event at the same place of its stream.
+ *
+ * Whoever calls it leads the projector: nobody else may move its checkpoints.
+ */
+export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
+  return withFoldSessions('rebuild', options, async ({ writer, holder }) => {
+    const { projector, projections, store, signal } = options;
+    const names = projections.map(({ name }) => name);
+    const identity = await identityOf(store);
+    if (options.onlyIfWhole) await mustHoldAll(holder, store, projector);
+    const total = (await store.backlog(store.beginning)).events;
+    const omitted = await omittedEvents(holder, store, projector);
+    for (const { table, streamId, revision, position } of omitted) {
+      if (position !== undefined) continue;
+      if (options.onlyIfWhole)
+        throw otherLog(
+          `, and it has another event at revision ${revision} of ${streamId}, which is parked or discarded`,
+        );
+      await holder.query(`delete from projection.${table} ${whereOmitted}`, [projector, streamId, revision]);
+    }
+    const shadows = new Map(
+      projections.map((projection) => [projection, shadowOf('rebuild', projection.table)]),
+    );
+    try {
+      await holder.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+      for (const shadow of shadows.values()) await createShadow(writer, shadow);
+      const fold = new ShadowFold(writer, shadows, {
+        projector,
+        store,
+        signal,
+        onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
+      });
+      const position = await store.head();
+      if (!(await fold.upTo(position)))
+        throw conflict('projection.parked-meanwhile', 'What is parked was changed meanwhile. Try again.');
+      await retry(
+        async () => {
+          await holder.query('begin');
+          try {
+            await holder.query(`select from projection.checkpoints order by projection for update`);
+            for (const shadow of shadows.values()) await swapShadow(holder, shadow);
+            await takeOver(holder, projector, projections, { position, beginning: store.beginning });
+            await holder.query(
+              `insert into projection.stream_revisions (projector, stream_id, revision)
+               select $1, * from unnest($2::text[], $3::integer[])`,
+              [projector, [...fold.revisions.keys()], [...fold.revisions.values()]],
+            );
+            for (const { table, streamId, revision, position: at } of omitted) {
+              await holder.query(`update projection.${table} set position = $4 ${whereOmitted}`, [
+                projector,
+                streamId,
+                revision,
+                at ?? position,
+              ]);
+            }
+            if (identity) await recordFoldedLog(holder, identity);
+            await holder.query('commit');
+          } catch (error) {
+            await holder.query('rollback').catch(() => undefined);
+            throw error;
+          }
+        },
+        {
+          attempts: 60,
+          baseDelayMs: 250,
+          maxDelayMs: 1_500,
+          retryIf: (error) => sqlStateOf(error) === SqlState.lockNotAvailable,
+          ...(signal && { signal }),
+        },
+      );
+      return { events: fold.events, streams: fold.revisions.size, position };
+    } catch (error) {
+      if (!signal?.aborted)
+        for (const shadow of shadows.values()) await dropShadow(writer, shadow).catch(() => undefined);
+      throw error;
+    }
+  });
+}
+
+/** Checkpoints of others, such as the minute rollup's, begin anew: they go by these tables. */
+async function takeOver(
+  client: pg.Client,
+  projector: string,
+  projections: readonly Projection[],
+  { position, beginning }: { readonly position: Position; readonly beginning: Position },
+): Promise<void> {
+  await client.query(`delete from projection.folded_log`);
+  await client.query(`delete from log.snapshots`);
+  await client.query(`delete from projection.stream_revisions where projector = $1`, [projector]);
+  await client.query(`update projection.checkpoints set position = $1, updated_at = clock_timestamp()`, [
+    beginning,
+  ]);
+  await client.query(
+    `insert into projection.checkpoints (projection, version, position)
+     select p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
+     on conflict (projection) do update set version = excluded.version, position = excluded.position`,
+    [projections.map(({ name }) => name), projections.map(({ version }) => version), position],
+  );
+}
+
+/** Every stream that the tables hold must be there at least as far as they hold it. */
+async function mustHoldAll(client: pg.Client, store: EventStore, projector: string): Promise<void> {
+  const { rows } = await client.query<{ stream_id: string; revision: number }>(
+    `select stream_id, revision from projection.stream_revisions where projector = $1 order by stream_id`,
+    [projector],
+  );
+  for (const { stream_id: streamId, revision } of rows) {
+    if (!(await eventAt(store, streamId, revision)))
+      throw otherLog(`, and it lacks revision ${revision} of ${streamId}, which they hold`);
+  }
+}
+
+interface Omitted {
+  readonly table: 'parked_streams' | 'discarded_events';
+  readonly streamId: string;
+  readonly revision: number;
+  /** Where the new log has the same event; undefined where it has not. */
+  readonly position: Position | undefined;
+}
+
+/** What is parked or discarded is known by stream and revision; its position is shown, and compared with. */
+async function omittedEvents(client: pg.Client, store: EventStore, projector: string): Promise<Omitted[]> {
+  const found: Omitted[] = [];
+  for (const table of ['parked_streams', 'discarded_events'] as const) {
+    const { rows } = await client.query<{ stream_id: string; revision: number; event_id: string }>(
+      `select stream_id, revision, event_id from projection.${table} where projector = $1`,
+      [projector],
+    );
+    for (const { stream_id: streamId, revision, event_id: eventId } of rows) {
+      const event = await eventAt(store, streamId, revision);
+      const position = event?.id.toLowerCase() === eventId ? event.position : undefined;
+      found.push({ table, streamId, revision, position });
+    }
+  }
+  return found;
+}
+
+const whereOmitted = 'where projector = $1 and stream_id = $2 and revision = $3';
+
+async function eventAt(
+  store: EventStore,
+  streamId: string,
+  revision: number,
+): Promise<RecordedEvent | undefined> {
+  for await (const [event] of store.readStream(streamId, { fromRevision: revision, toRevision: revision }))
+    return event;
+  return undefined;
+}

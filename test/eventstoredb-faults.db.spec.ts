@@ -1,0 +1,608 @@
+import { EventStoreDBClient, jsonEvent } from '@eventstore/db-client';
+import { v7 as uuidv7 } from 'uuid';
+import {
+  EventStoreDbEventStore,
+  MAX_COUNTED_BACKLOG,
+  type AppendOutcome,
+  type EventStore,
+  type EventStoreDbOptions,
+  type ExpectedRevision,
+  type NewEvent,
+  type Position,
+  type RecordedEvent,
+} from '#lib/event-store';
+import { collect, numbered } from '../libs/event-store/src/testing/event-store.contract.js';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import {
+  startDouble,
+  TLS_CERTIFICATE,
+  type DoubleOptions,
+  type EventStoreDbDouble,
+} from './support/eventstoredb-double/index.js';
+
+// What the adapter does when the server, the network or somebody else does not do what it should. A hang is ended by the
+// test's own limit; a wait within the adapter is as long as `deadlineMs` says, which is short here.
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await testDatabase();
+});
+afterAll(() => database.drop());
+
+const closing: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+const UNAVAILABLE = { code: 'database.unavailable', kind: 'unavailable' };
+
+async function double(options?: DoubleOptions): Promise<EventStoreDbDouble> {
+  const started = await startDouble(options);
+  closing.push(() => started.stop());
+  return started;
+}
+
+function storeAt(
+  connectionString: string,
+  options: Partial<EventStoreDbOptions> = {},
+): EventStoreDbEventStore {
+  const { pool } = database;
+  const store = new EventStoreDbEventStore({ connectionString, pool, deadlineMs: 500, ...options });
+  closing.push(() => store.close());
+  return store;
+}
+
+const newStream = () => `fault-${uuidv7()}`;
+const append = async (store: EventStore, streamId: string, expected: ExpectedRevision, events: NewEvent[]) =>
+  (await store.append([{ streamId, expectedRevision: expected, events }]))[0] as AppendOutcome;
+const read = async (store: EventStore, streamId: string) =>
+  (await collect(store.readStream(streamId))).flat();
+const numbers = (events: readonly RecordedEvent[]) => events.map(({ data }) => data['n']);
+const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);
+
+/** A subscription in the background, which remembers what it was given. */
+function follow(store: EventStore, after: Position = store.beginning) {
+  const stop = new AbortController();
+  const seen: RecordedEvent[] = [];
+  let woken: () => void = () => undefined;
+  const running = (async () => {
+    for await (const batch of store.subscribe({ after, batchSize: 50, signal: stop.signal })) {
+      seen.push(...batch);
+      woken();
+    }
+  })();
+  return {
+    seen,
+    running,
+    until: async (count: number) => {
+      const ended = running.then(() => {
+        throw new Error(`The subscription ended after ${seen.length} events.`);
+      });
+      while (seen.length < count)
+        await Promise.race([new Promise<void>((resolve) => (woken = resolve)), ended]);
+      ended.catch(() => undefined);
+    },
+    end: async () => {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+describe('an append to EventStoreDB', () => {
+  it.each<['refused' | 'silent', ExpectedRevision]>([
+    ['refused', 'no-stream'],
+    ['refused', 0],
+    ['silent', 0],
+    ['refused', 'any'],
+    ['silent', 'stream-exists'],
+  ])('whose acknowledgement is lost (%s, expecting %s) is recorded once', async (how, expected) => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    if (expected !== 'no-stream') await append(store, stream, 'no-stream', [numbered(0)]);
+    const before = expected === 'no-stream' ? 0 : 1;
+    server.faults.loseNextAppendAcknowledgement(how);
+    const events = [numbered(1), numbered(2)];
+    const outcome = await append(store, stream, expected, events);
+    expect(outcome).toMatchObject({ accepted: true, firstRevision: before, repeated: false });
+    expect((await read(store, stream)).map(({ id }) => id).slice(before)).toEqual(events.map(({ id }) => id));
+    expect(await append(store, stream, expected, events)).toEqual({ ...outcome, repeated: true });
+  });
+
+  it('is recorded once where the server forgets it in a restart before it is sent again', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    server.faults.loseNextAppendAcknowledgement();
+    const restart = server.log.onAppend(() => {
+      server.log.forget();
+      restart();
+    });
+    await append(store, stream, 'any', [numbered(1)]);
+    expect(numbers(await read(store, stream))).toEqual([1]);
+  });
+
+  it('keeps its place when another writer follows before it is sent again', async () => {
+    const server = await double();
+    const [store, other] = [storeAt(server.connectionString), storeAt(server.connectionString)];
+    const stream = newStream();
+    server.faults.loseNextAppendAcknowledgement();
+    const followed = new Promise<AppendOutcome>((resolve, reject) => {
+      const off = server.log.onAppend(() => {
+        off();
+        append(other, stream, 0, [numbered(2)]).then(resolve, reject);
+      });
+    });
+    expect(await append(store, stream, 'no-stream', [numbered(1)])).toMatchObject({ firstRevision: 0 });
+    expect(await followed).toMatchObject({ accepted: true, firstRevision: 1 });
+    expect(numbers(await read(store, stream))).toEqual([1, 2]);
+  });
+
+  it('says that the outcome is unknown when the server goes silent, and a repeat settles it', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    const events = [numbered(1)];
+    server.faults.stall('append');
+    await expect(append(store, stream, 'no-stream', events)).rejects.toMatchObject(UNAVAILABLE);
+    server.faults.resume();
+    expect(await append(store, stream, 'no-stream', events)).toMatchObject({
+      accepted: true,
+      firstRevision: 0,
+    });
+    expect(numbers(await read(store, stream))).toEqual([1]);
+  });
+
+  it('that was recorded but cannot be read back says that the outcome is unknown', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    const events = [numbered(1)];
+    server.faults.stall('read');
+    await expect(append(store, stream, 'no-stream', events)).rejects.toMatchObject(UNAVAILABLE);
+    server.faults.resume();
+    expect(await append(store, stream, 'no-stream', events)).toMatchObject({
+      accepted: true,
+      repeated: true,
+    });
+  });
+
+  it('waits out a busy server, and gives up on one that stays busy', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    server.faults.busy(2);
+    expect(await append(store, stream, 'no-stream', [numbered(1)])).toMatchObject({ accepted: true });
+    server.faults.busy(Infinity);
+    await expect(append(store, stream, 0, [numbered(2)])).rejects.toMatchObject(UNAVAILABLE);
+    server.faults.busy(0);
+    expect(numbers(await read(store, stream))).toEqual([1]);
+  });
+
+  it('follows the leader when another node leads', async () => {
+    const leader = await double();
+    const follower = await double({ log: leader.log });
+    follower.faults.notLeader({ host: '127.0.0.1', port: leader.port });
+    const store = storeAt(follower.connectionString);
+    const stream = newStream();
+    expect(await append(store, stream, 'no-stream', [numbered(1)])).toMatchObject({ accepted: true });
+    expect(await append(store, stream, 0, [numbered(2)])).toMatchObject({ accepted: true });
+    expect(leader.calls.append).toBe(2);
+    expect(numbers(await read(store, stream))).toEqual([1, 2]);
+  });
+
+  it('is refused while the server is down, and works again with the same store afterwards', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(1)]);
+    await server.stop();
+    await expect(append(store, stream, 0, [numbered(2)])).rejects.toMatchObject(UNAVAILABLE);
+    await expect(read(store, stream)).rejects.toMatchObject(UNAVAILABLE);
+    await server.restart();
+    expect(await append(store, stream, 0, [numbered(3)])).toMatchObject({ accepted: true, firstRevision: 1 });
+    expect(numbers(await read(store, stream))).toEqual([1, 3]);
+  });
+
+  it('loses and doubles nothing when the server restarts under a hundred of them', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const events = upTo(100).map((n) => numbered(n));
+    const streams = upTo(10).map(newStream);
+    let restarted: Promise<void> | undefined;
+    server.log.onAppend(() => {
+      if (!restarted && server.calls.append > 30) restarted = server.restart();
+    });
+    // As a client of Waylog does: sends again what has no answer.
+    const record = async (n: number): Promise<AppendOutcome> => {
+      try {
+        return await append(store, streams[n % 10] as string, 'any', [events[n] as NewEvent]);
+      } catch (error) {
+        expect(error).toMatchObject(UNAVAILABLE);
+        return record(n);
+      }
+    };
+    await Promise.all(upTo(100).map(record));
+    await restarted;
+    expect(restarted).toBeDefined();
+    const recorded = (await Promise.all(streams.map((stream) => read(store, stream)))).flat();
+    expect(recorded.map(({ id }) => id).sort()).toEqual(events.map(({ id }) => id).sort());
+  });
+});
+
+describe('a read from EventStoreDB', () => {
+  it.each<[string, (store: EventStore) => Promise<unknown>]>([
+    ['of a stream', (store) => read(store, 'any-stream')],
+    ['of the log', (store) => store.readAll({ limit: 10 })],
+    ['of the head', (store) => store.head()],
+    ['of the backlog', (store) => store.backlog(store.beginning)],
+  ])('%s ends with an error when the server goes silent', async (_, read) => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { deadlineMs: 100 });
+    server.faults.stall('read');
+    await expect(read(store)).rejects.toMatchObject(UNAVAILABLE);
+    expect(server.calls.read).toBe(3);
+    server.faults.resume();
+    await read(store);
+  });
+
+  it('goes on where the stream goes on, with many pages', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
+    const stream = newStream();
+    const many = upTo(2_500).map((n) => numbered(n));
+    expect(await append(store, stream, 'no-stream', many)).toMatchObject({
+      accepted: true,
+      firstRevision: 0,
+    });
+    expect(numbers(await read(store, stream))).toEqual(upTo(2_500));
+    const all = await store.readAll({ limit: 2_200 });
+    expect(numbers(all)).toEqual(upTo(2_200));
+    const after = all.at(-1)?.position as Position;
+    expect(numbers(await store.readAll({ limit: 2_200, after }))).toEqual(upTo(2_500).slice(2_200));
+  });
+
+  it('of the backlog counts as far as it says and no further', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
+    const proposed = (n: number) => ({
+      id: uuidv7(),
+      type: 'Numbered',
+      contentType: 'application/json',
+      data: Buffer.from(JSON.stringify({ n })),
+      metadata: Buffer.from(JSON.stringify({ schemaVersion: 1, appendId: 'a' })),
+    });
+    server.log.append('long', 'any', upTo(MAX_COUNTED_BACKLOG - 1).map(proposed));
+    const { since } = await store.backlog(store.beginning);
+    expect(await store.backlog(store.beginning)).toEqual({ events: MAX_COUNTED_BACKLOG - 1, since });
+    server.log.append('long', 'any', upTo(1_500).map(proposed));
+    expect(await store.backlog(store.beginning)).toEqual({ events: MAX_COUNTED_BACKLOG, since });
+    expect(await store.backlog(await store.head())).toEqual({ events: 0, since: undefined });
+  });
+});
+
+describe('a subscription to EventStoreDB', () => {
+  it.each<['clean' | 'cancelled' | 'restart']>([['clean'], ['cancelled'], ['restart']])(
+    'is made again after the server ended it (%s), skipping and doubling nothing',
+    async (how) => {
+      const server = await double();
+      const warnings: string[] = [];
+      const onWarning = (message: string) => warnings.push(message);
+      const store = storeAt(server.connectionString, { onWarning });
+      const writer = storeAt(server.connectionString);
+      const stream = newStream();
+      await append(
+        writer,
+        stream,
+        'no-stream',
+        upTo(120).map((n) => numbered(n)),
+      );
+      const subscription = follow(store);
+      await subscription.until(1);
+      if (how === 'restart') await server.restart();
+      else server.faults.closeSubscriptions(how);
+      await append(writer, stream, 119, [numbered(120)]);
+      await subscription.until(121);
+      server.faults.closeSubscriptions(how === 'restart' ? 'clean' : how);
+      await append(writer, stream, 120, [numbered(121)]);
+      await subscription.until(122);
+      await subscription.end();
+      expect(numbers(subscription.seen)).toEqual(upTo(122));
+      expect(warnings.length).toBeGreaterThan(0);
+      expect(warnings[0]).toMatch(/subscription to EventStoreDB broke .* made again/);
+    },
+  );
+
+  it('waits for a server that is not there yet, or does not answer', async () => {
+    const server = await double();
+    await append(storeAt(server.connectionString), newStream(), 'any', [numbered(1)]);
+    server.faults.stall('read');
+    let warn: (message: string) => void = () => undefined;
+    const warned = new Promise<string>((resolve) => (warn = resolve));
+    const subscription = follow(storeAt(server.connectionString, { deadlineMs: 100, onWarning: warn }));
+    expect(await warned).toMatch(/no answer for 100 ms/);
+    server.faults.resume();
+    await subscription.until(1);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([1]);
+  });
+
+  it('leaves nothing open on the server when it is left', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    await append(store, newStream(), 'any', [numbered(1)]);
+    const stop = new AbortController();
+    for await (const _ of store.subscribe({ after: store.beginning, batchSize: 1, signal: stop.signal })) {
+      expect(server.faults.subscriptions).toBe(1);
+      break;
+    }
+    // The cancellation reaches the server behind what was sent before it.
+    while (server.faults.subscriptions > 0) await store.head();
+  });
+
+  it('ends when the store is closed', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    await append(store, newStream(), 'any', [numbered(1)]);
+    const subscription = follow(store);
+    await subscription.until(1);
+    await store.close();
+    await subscription.running;
+  });
+
+  it('holds the server back when its events are not taken', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
+    const data = { text: 'x'.repeat(1_000) };
+    for (let n = 0; n < 20; n++) {
+      await append(
+        store,
+        newStream(),
+        'any',
+        upTo(500).map((i) => ({ ...numbered(i), data })),
+      );
+    }
+    const stop = new AbortController();
+    let seen = 0;
+    for await (const batch of store.subscribe({
+      after: store.beginning,
+      batchSize: 20,
+      signal: stop.signal,
+    })) {
+      if (seen === 0) {
+        // Long enough to have sent everything.
+        for (let i = 0; i < 200; i++) await store.head();
+        expect(server.calls.sent).toBeLessThan(2_000);
+      }
+      seen += batch.length;
+      if (seen === 10_000) stop.abort();
+    }
+    expect(seen).toBe(10_000);
+  });
+
+  it('goes on behind the server events that it has passed when it is made again', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    await append(store, stream, 'any', [numbered(1)]);
+    const from = await store.head();
+    const statistics = upTo(5_000).map(() => ({
+      id: uuidv7(),
+      type: '$statsCollected',
+      contentType: 'application/json',
+      data: Buffer.from('{}'),
+      metadata: Buffer.from(''),
+    }));
+    server.log.append('$stats-of-a-quiet-night', 'any', statistics);
+    let warn: (message: string) => void = () => undefined;
+    const warned = new Promise<string>((resolve) => (warn = resolve));
+    const quiet = storeAt(server.connectionString, { onWarning: warn });
+    const subscription = follow(quiet, from);
+    while (server.calls.checkpoints < 5) await store.head();
+    server.faults.closeSubscriptions('clean');
+    const [again] = /\d+:\d+/.exec(await warned) ?? [];
+    expect(store.compare(again as string, from)).toBeGreaterThan(0);
+    expect(await store.head()).toBe(from);
+    await append(store, stream, 0, [numbered(2)]);
+    await subscription.until(1);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([2]);
+  });
+});
+
+describe('the connection to EventStoreDB', () => {
+  it('with wrong credentials is refused everywhere, and no message has the password', async () => {
+    const server = await double({ users: { waylog: 'right' } });
+    const store = storeAt(server.connectionString.replace(':right@', ':s3cret@'));
+    // Without TLS the client sends no credentials at all, which such a server refuses as well.
+    const refused = { code: 'log.access-denied', kind: 'unavailable' };
+    const calls = [
+      () => append(store, newStream(), 'any', [numbered(1)]),
+      () => append(store, newStream(), 'no-stream', [numbered(1)]),
+      () => read(store, newStream()),
+      () => store.head(),
+      () => follow(store).running,
+    ];
+    for (const call of calls) {
+      const error: unknown = await call().catch((error: unknown) => error);
+      expect(error).toMatchObject(refused);
+      expect(String(error)).not.toContain('s3cret');
+    }
+  });
+
+  it('over TLS asks for the right password, and trusts the certificate that it was told to', async () => {
+    const server = await double({ tls: true, users: { waylog: 'p@ss/w:rd' } });
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(1)]);
+    expect(numbers(await read(store, stream))).toEqual([1]);
+    const subscription = follow(store);
+    await subscription.until(1);
+    await subscription.end();
+
+    const wrongPassword = storeAt(server.connectionString.replace('p%40ss', 'wrong'));
+    await expect(read(wrongPassword, stream)).rejects.toMatchObject({ code: 'log.access-denied' });
+    const noTrust = storeAt(server.connectionString.replace(/&tlsCAFile=.*/, ''));
+    await expect(read(noTrust, stream)).rejects.toMatchObject(UNAVAILABLE);
+    const plain = await double();
+    const secure = `esdb://waylog:x@127.0.0.1:${plain.port}?tls=true&tlsCAFile=${encodeURIComponent(TLS_CERTIFICATE)}`;
+    await expect(read(storeAt(secure), stream)).rejects.toMatchObject(UNAVAILABLE);
+  });
+
+  it('finds the living leader when the gossip names a dead one and a seed is dead', async () => {
+    const dead = await double();
+    await dead.stop();
+    const live: EventStoreDbDouble = await double({
+      members: () => [
+        { host: '127.0.0.1', port: dead.port, isAlive: false, state: 'leader' },
+        { host: '127.0.0.1', port: live.port, isAlive: true, state: 'leader' },
+      ],
+    });
+    const store = storeAt(`esdb://127.0.0.1:${dead.port},127.0.0.1:${live.port}?tls=false`);
+    const stream = newStream();
+    expect(await append(store, stream, 'no-stream', [numbered(1)])).toMatchObject({ accepted: true });
+    expect(numbers(await read(store, stream))).toEqual([1]);
+  });
+
+  it('goes over to the node that takes over', async () => {
+    const state = { leader: 0 };
+    const nodes: EventStoreDbDouble[] = [];
+    const members = () =>
+      nodes.map(({ port }, i) => ({
+        host: '127.0.0.1',
+        port,
+        isAlive: i >= state.leader,
+        state: i === state.leader ? ('leader' as const) : ('follower' as const),
+      }));
+    const first = await double({ members });
+    const second = await double({ members, log: first.log });
+    nodes.push(first, second);
+    const store = storeAt(
+      `esdb://127.0.0.1:${first.port},127.0.0.1:${second.port}?tls=false&discoveryInterval=10`,
+    );
+    const subscription = follow(store);
+    const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(0)]);
+    await subscription.until(1);
+    state.leader = 1;
+    await first.stop();
+    await append(store, stream, 0, [numbered(1)]);
+    await subscription.until(2);
+    await subscription.end();
+    expect(second.calls.append).toBe(1);
+    expect(numbers(subscription.seen)).toEqual([0, 1]);
+  });
+
+  it('says so when no node can be found', async () => {
+    const dead = await double();
+    await dead.stop();
+    const store = storeAt(
+      `esdb+discover://127.0.0.1:${dead.port}?tls=false&maxDiscoverAttempts=2&discoveryInterval=10`,
+    );
+    await expect(store.head()).rejects.toMatchObject(UNAVAILABLE);
+    await expect(append(store, newStream(), 'any', [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
+  });
+
+  it.each([
+    ['names no user', 'esdb://127.0.0.1:2113'],
+    ['is for something else', 'http://user:s3cret@127.0.0.1:2113'],
+    ['has no port number', 'esdb://user:s3cret@127.0.0.1:http'],
+    ['has a password that is not encoded', 'esdb://user:s3cret@home@127.0.0.1:2113'],
+    ['has a broken escape in the password', 'esdb://user:s3cret%zz@127.0.0.1:2113'],
+  ])('is not begun with a string that %s, which no message repeats', (_, connectionString) => {
+    const open = () => new EventStoreDbEventStore({ connectionString, pool: database.pool });
+    expect(open).toThrow(expect.objectContaining({ code: 'log.connection-string' }) as Error);
+    expect(open).not.toThrow(/s3cret/);
+  });
+  it('has a client that knows no password to quote in its warnings', () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+    try {
+      storeAt('esdb://user:s3cret@127.0.0.1:2113?tls=false&tlsVerifyCert=false&unknown=1');
+      expect(warn.mock.calls.flat().join()).toContain('tlsVerifyCert');
+      expect(warn.mock.calls.flat().join()).not.toContain('s3cret');
+    } finally {
+      warn.mockRestore();
+    }
+  });
+});
+
+const server = process.env['ESDB_TEST_URL'];
+
+// What needs no switch in the server is asked of a real one as well.
+describe.each<[string, string | undefined]>([
+  ['the double', undefined],
+  ...(server ? [['the server of ESDB_TEST_URL', server] as [string, string]] : []),
+])('the EventStoreDB store over %s', (_, url) => {
+  let connectionString: string;
+  let store: EventStore;
+  let client: EventStoreDBClient;
+  beforeEach(async () => {
+    connectionString = url ?? (await double()).connectionString;
+    store = storeAt(connectionString, { deadlineMs: 10_000 });
+    client = EventStoreDBClient.connectionString(connectionString);
+    closing.push(() => client.dispose());
+  });
+  const credentials = { username: 'admin', password: 'changeit' };
+
+  it('passes over what is not of Waylog', async () => {
+    const after = await store.head();
+    const stream = newStream();
+    await append(store, stream, 'any', [numbered(1)]);
+    const foreign = jsonEvent({ type: 'OrderPlaced', data: { n: -1 }, metadata: { by: 'somebody else' } });
+    await client.appendToStream(`orders-${uuidv7()}`, [foreign], { credentials });
+    await client.setStreamMetadata(stream, { maxAge: 1_000_000 }, { credentials });
+    await append(store, stream, 'any', [numbered(2)]);
+    expect(numbers(await store.readAll({ after, limit: 10 }))).toEqual([1, 2]);
+    expect((await store.backlog(after)).events).toBe(2);
+    const subscription = follow(store, after);
+    await subscription.until(2);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([1, 2]);
+  });
+
+  it('goes on with the revisions of a stream that was deleted, and refuses one that was buried', async () => {
+    const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(0), numbered(1)]);
+    await client.deleteStream(stream, { credentials });
+    expect(await read(store, stream)).toEqual([]);
+    expect(await append(store, stream, 'no-stream', [numbered(2)])).toMatchObject({ firstRevision: 2 });
+    expect((await read(store, stream)).map(({ revision }) => revision)).toEqual([2]);
+    await client.tombstoneStream(stream, { credentials });
+    const buried = { code: 'log.stream-tombstoned' };
+    await expect(read(store, stream)).rejects.toMatchObject(buried);
+    await expect(append(store, stream, 'any', [numbered(3)])).rejects.toMatchObject(buried);
+  });
+
+  it('reads what is left of a stream that was cut off', async () => {
+    const stream = newStream();
+    await append(
+      store,
+      stream,
+      'no-stream',
+      upTo(30).map((n) => numbered(n)),
+    );
+    await client.setStreamMetadata(stream, { truncateBefore: 12 }, { credentials });
+    const pages = await collect(store.readStream(stream, { pageSize: 5 }));
+    expect(numbers(pages.flat())).toEqual(upTo(30).slice(12));
+    expect(await append(store, stream, 29, [numbered(30)])).toMatchObject({ firstRevision: 30 });
+  });
+
+  it('refuses an append that is larger than the server takes, recording nothing', async () => {
+    const stream = newStream();
+    const events = upTo(20).map((n) => ({ ...numbered(n), data: { text: 'x'.repeat(1_000_000) } }));
+    await expect(append(store, stream, 'any', events)).rejects.toMatchObject({ code: 'append.too-large' });
+    expect(await read(store, stream)).toEqual([]);
+  });
+
+  it.each([
+    ['a bigint', { n: 1n }],
+    ['a circle', Object.assign(Object.create(null) as object, {})],
+  ])('refuses data that is no JSON (%s) rather than wait for it', async (kind, data) => {
+    const event = numbered(1);
+    if (kind === 'a circle') (data as Record<string, unknown>)['self'] = data;
+    const broken = { ...event, data } as unknown as NewEvent;
+    await expect(append(store, newStream(), 'any', [broken])).rejects.toMatchObject({
+      code: 'append.invalid',
+    });
+  });
+});

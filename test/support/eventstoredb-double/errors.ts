@@ -1,0 +1,39 @@
+import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
+
+/** An error as the server sends it: a status, and what it is about in the trailers. */
+export function failure(
+  code: status,
+  details: string,
+  trailers: Readonly<Record<string, string>> = {},
+): ServiceError {
+  const metadata = new Metadata();
+  for (const [key, value] of Object.entries(trailers)) metadata.set(key, value);
+  return Object.assign(new Error(details), { code, details, metadata });
+}
+
+export const serverBusy = () => failure(status.UNAVAILABLE, 'Server Is Busy');
+
+export const goneAway = () => failure(status.UNAVAILABLE, 'Connection dropped');
+
+export const shuttingDown = () => failure(status.CANCELLED, 'Call canceled by the server');
+
+export const unauthenticated = () => failure(status.UNAUTHENTICATED, 'Unauthenticated');
+
+export const notLeader = ({ host, port }: { host: string; port: number }) =>
+  failure(status.NOT_FOUND, `Leader info available in response`, {
+    exception: 'not-leader',
+    'leader-endpoint-host': host,
+    'leader-endpoint-port': String(port),
+  });
+
+export const streamDeleted = (stream: string) =>
+  failure(status.FAILED_PRECONDITION, `Event stream '${stream}' is deleted.`, {
+    exception: 'stream-deleted',
+    'stream-name': stream,
+  });
+
+export const appendTooLarge = (limit: number) =>
+  failure(status.INVALID_ARGUMENT, `Maximum Append Size of ${limit} Exceeded.`, {
+    exception: 'maximum-append-size-exceeded',
+    'maximum-append-size': String(limit),
+  });

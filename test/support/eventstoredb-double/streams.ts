@@ -1,0 +1,229 @@
+import type {
+  sendUnaryData,
+  ServerReadableStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import pb from '@eventstore/db-client/generated/streams_pb.js';
+import type {
+  AppendReq,
+  AppendResp,
+  DeleteReq,
+  DeleteResp,
+  ReadReq,
+  ReadResp,
+  TombstoneReq,
+  TombstoneResp,
+} from '@eventstore/db-client/generated/streams_pb.js';
+import {
+  appendTooLarge,
+  goneAway,
+  notLeader,
+  serverBusy,
+  shuttingDown,
+  streamDeleted,
+  unauthenticated,
+} from './errors.js';
+import type { AnyCall, Faults } from './faults.js';
+import { filterOf } from './filter.js';
+import type { DoubleLog, Proposed, StoredEvent } from './log.js';
+import * as messages from './messages.js';
+
+export interface StreamsOptions {
+  readonly log: DoubleLog;
+  readonly faults: Faults;
+  /** User names and their passwords; without it everybody may do everything. */
+  readonly users?: Readonly<Record<string, string>>;
+  /** In bytes, as the server's MaxAppendSize. */
+  readonly maxAppendSize: number;
+  readonly calls: Record<'append' | 'read' | 'subscribe' | 'sent' | 'checkpoints', number>;
+}
+
+/** The service `Streams` of the protocol but BatchAppend, which is answered "unimplemented": Waylog must not use it. */
+export function streamsService(options: StreamsOptions): UntypedServiceImplementation {
+  const { log, faults, users, maxAppendSize, calls } = options;
+
+  /** Why the call is refused before anything is looked at. */
+  function refusal(call: AnyCall) {
+    if (faults.takeBusy()) return serverBusy();
+    if (users) {
+      const [header = ''] = call.metadata.get('authorization').map(String);
+      const login = Buffer.from(header.replace(/^Basic /, ''), 'base64').toString();
+      if (!Object.entries(users).some(([user, password]) => login === `${user}:${password}`)) {
+        return unauthenticated();
+      }
+    }
+    const needsLeader = call.metadata.get('requires-leader').map(String).includes('true');
+    return needsLeader && faults.leader ? notLeader(faults.leader) : undefined;
+  }
+
+  function append(call: ServerReadableStream<AppendReq, AppendResp>, answer: sendUnaryData<AppendResp>) {
+    calls.append++;
+    const refused = refusal(call);
+    if (refused) {
+      answer(refused);
+      return;
+    }
+    if (faults.isStalled('append')) return void call.resume();
+    let header: AppendReq.Options | undefined;
+    const proposed: Proposed[] = [];
+    call.on('data', (request: AppendReq) => {
+      header ??= request.getOptions();
+      const message = request.getProposedMessage();
+      if (message) proposed.push(messages.proposedOf(message));
+    });
+    call.on('end', () => {
+      // Cut off in the middle, by its deadline: a part is nothing.
+      if (call.cancelled) return;
+      if (!header) {
+        answer(goneAway());
+        return;
+      }
+      const size = proposed.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
+      if (size > maxAppendSize) {
+        answer(appendTooLarge(maxAppendSize));
+        return;
+      }
+      const stream = messages.nameOf(header.getStreamIdentifier());
+      const expected = messages.expectedOf(header);
+      const outcome = log.append(stream, expected, proposed);
+      const lost = faults.takeLost();
+      if (lost === 'silent') return;
+      if (lost === 'refused') answer(goneAway());
+      else if (outcome.kind === 'tombstoned') answer(streamDeleted(stream));
+      else if (outcome.kind === 'recorded') answer(null, messages.recorded(outcome.last));
+      else answer(null, messages.wrongVersion(outcome.current, expected));
+    });
+  }
+
+  async function read(call: ServerWritableStream<ReadReq, ReadResp>): Promise<void> {
+    const request = call.request.getOptions() as ReadReq.Options;
+    calls[request.hasSubscription() ? 'subscribe' : 'read']++;
+    const refused = refusal(call);
+    if (refused) return void call.emit('error', refused);
+    if (faults.isStalled('read')) return;
+    if (request.hasSubscription()) return subscribe(call, request);
+    const isBackwards = request.getReadDirection() === pb.ReadReq.Options.ReadDirection.BACKWARDS;
+    const count = Number(request.getCount());
+    const stream = request.getStream();
+    let found: readonly StoredEvent[];
+    if (stream) {
+      const name = messages.nameOf(stream.getStreamIdentifier());
+      const events = log.stream(name);
+      if (events === 'tombstoned') return void call.emit('error', streamDeleted(name));
+      if (!events) {
+        call.write(messages.streamNotFound(name));
+        return void call.end();
+      }
+      const from = stream.hasEnd() ? Infinity : stream.hasStart() ? 0 : Number(stream.getRevision());
+      found = isBackwards
+        ? events.filter(({ revision }) => revision <= from).reverse()
+        : events.filter(({ revision }) => revision >= from);
+    } else {
+      const { matches } = filterOf(request);
+      const at = startIndex(request);
+      const events = isBackwards ? log.all.slice(0, at).reverse() : log.all.slice(at);
+      found = events.filter(matches);
+    }
+    for (const event of found.slice(0, count)) if (!(await send(call, messages.eventMessage(event)))) return;
+    call.end();
+  }
+
+  /** Inclusive forwards, exclusive backwards. */
+  function startIndex(request: ReadReq.Options): number {
+    const all = request.getAll();
+    if (all?.hasEnd()) return log.all.length;
+    const position = all?.getPosition();
+    if (!position) return 0;
+    return log.indexAt(BigInt(position.getCommitPosition()), BigInt(position.getPreparePosition()));
+  }
+
+  /** From a position (exclusive) up to the end, then whatever is appended. */
+  async function subscribe(call: ServerWritableStream<ReadReq, ReadResp>, request: ReadReq.Options) {
+    const filter = filterOf(request);
+    const position = request.getAll()?.getPosition();
+    const after = position && {
+      commit: BigInt(position.getCommitPosition()),
+      prepare: BigInt(position.getPreparePosition()),
+    };
+    let wake: () => void = () => undefined;
+    let closed: 'clean' | 'cancelled' | 'by client' | undefined;
+    // The compiler does not know that it changes while somebody waits.
+    const isOver = () => closed !== undefined;
+    const close = (how: typeof closed) => {
+      closed ??= how;
+      wake();
+    };
+    const ends = [log.onAppend(() => wake()), faults.onClose(close)];
+    call.on('cancelled', () => close('by client'));
+    call.on('close', () => close('by client'));
+    try {
+      await send(call, messages.confirmation(crypto.randomUUID()));
+      let next = startIndex(request);
+      let isCaughtUp = false;
+      for (let looked = 0; !closed;) {
+        const event = log.all[next];
+        if (!event) {
+          if (!isCaughtUp) await send(call, messages.caughtUp());
+          isCaughtUp = true;
+          if (log.all[next] || isOver()) continue;
+          await new Promise<void>((resolve) => (wake = resolve));
+          continue;
+        }
+        next++;
+        if (after && event.commit === after.commit && event.prepare === after.prepare) continue;
+        // Beyond the end of the log is a place, too: what comes before it is not sent.
+        if (
+          after &&
+          (event.commit < after.commit || (event.commit === after.commit && event.prepare < after.prepare))
+        )
+          continue;
+        if (filter.matches(event)) {
+          await send(call, messages.eventMessage(event));
+          calls.sent++;
+        }
+        if (++looked % filter.checkpointEvery === 0) {
+          await send(call, messages.checkpoint(event));
+          calls.checkpoints++;
+        }
+      }
+    } finally {
+      for (const end of ends) end();
+    }
+    if (closed === 'clean') call.end();
+    else if (closed === 'cancelled') call.emit('error', shuttingDown());
+  }
+
+  return {
+    append,
+    read: (call: ServerWritableStream<ReadReq, ReadResp>) => void read(call),
+    delete: (call: ServerUnaryCall<DeleteReq, DeleteResp>, answer: sendUnaryData<DeleteResp>) => {
+      log.delete(messages.nameOf(call.request.getOptions()?.getStreamIdentifier()));
+      answer(null, new pb.DeleteResp());
+    },
+    tombstone: (call: ServerUnaryCall<TombstoneReq, TombstoneResp>, answer: sendUnaryData<TombstoneResp>) => {
+      log.tombstone(messages.nameOf(call.request.getOptions()?.getStreamIdentifier()));
+      answer(null, new pb.TombstoneResp());
+    },
+  };
+}
+
+/** Writes a message and waits where the client is slow; false when the call is over. */
+async function send(call: ServerWritableStream<ReadReq, ReadResp>, message: ReadResp): Promise<boolean> {
+  if (call.cancelled) return false;
+  if (!call.write(message)) {
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        call.off('drain', done);
+        call.off('cancelled', done);
+        call.off('close', done);
+        resolve();
+      };
+      call.once('drain', done);
+      call.once('cancelled', done);
+      call.once('close', done);
+    });
+  }
+  return !call.cancelled;
+}
