@@ -58,7 +58,7 @@ export async function startDouble(options: DoubleOptions = {}): Promise<EventSto
       StreamsService,
       streamsService({ log, faults, maxAppendSize, calls, ...(users && { users }) }),
     );
-    server.addService(GossipService, gossipService(members));
+    server.addService(GossipService, gossipService(members, faults));
     server.addService(ServerFeaturesService, featuresService());
     const bound = server;
     return new Promise((resolve, reject) => {
