@@ -538,6 +538,12 @@ describe('the connection to EventStoreDB', () => {
     await expect(append(store, newStream(), 'any', [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
   });
 
+  it('to a server that is too old to tell positions says so', async () => {
+    const store = storeAt((await double({ hidesPositions: true })).connectionString);
+    const tooOld = { code: 'log.server-too-old', kind: 'unavailable' };
+    await expect(append(store, newStream(), 'no-stream', [numbered(1)])).rejects.toMatchObject(tooOld);
+  });
+
   it.each([
     ['names no user', 'esdb://127.0.0.1:2113'],
     ['is for something else', 'http://user:s3cret@127.0.0.1:2113'],
