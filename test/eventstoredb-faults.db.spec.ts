@@ -277,6 +277,15 @@ describe('a read from EventStoreDB', () => {
     expect(await store.backlog(store.beginning)).toEqual({ events: MAX_COUNTED_BACKLOG - 1, since });
     server.log.append('long', 'any', upTo(1_500).map(proposed));
     expect(await store.backlog(store.beginning)).toEqual({ events: MAX_COUNTED_BACKLOG, since });
+
+    // What was read for it is not read again while the position moves on.
+    const [, second] = await store.readAll({ limit: 2 });
+    const readBefore = server.calls.read;
+    expect((await store.backlog(second?.position as Position)).events).toBe(MAX_COUNTED_BACKLOG);
+    const ahead = (await store.readAll({ limit: 2_000 })).at(-1) as RecordedEvent;
+    expect((await store.backlog(ahead.position)).events).toBe(MAX_COUNTED_BACKLOG - 1 + 1_500 - 2_000);
+    expect(server.calls.read - readBefore).toBeLessThanOrEqual(5);
+    expect((await store.backlog(store.beginning)).events).toBe(MAX_COUNTED_BACKLOG);
     expect(await store.backlog(await store.head())).toEqual({ events: 0, since: undefined });
   });
 });
@@ -493,6 +502,32 @@ describe('the connection to EventStoreDB', () => {
     expect(numbers(subscription.seen)).toEqual([0, 1]);
   });
 
+  it('says so when the nodes are silent, and records once what is sent again until they answer', async () => {
+    const silent = await double();
+    silent.faults.stall('all');
+    const store = storeAt(`esdb+discover://127.0.0.1:${silent.port}?tls=false&gossipTimeout=1`, {
+      deadlineMs: 100,
+    });
+    const stream = newStream();
+    const events = [numbered(1)];
+    await expect(store.head()).rejects.toMatchObject(UNAVAILABLE);
+    await expect(append(store, stream, 'no-stream', events)).rejects.toMatchObject(UNAVAILABLE);
+    const message = new Promise((resolve) => {
+      const subscription = follow(storeAt(silent.connectionString, { deadlineMs: 100, onWarning: resolve }));
+      closing.push(() => subscription.end());
+    });
+    expect(await message).toMatch(/no answer/);
+    silent.faults.resume();
+    // The client is still asking the node that was silent.
+    const send = (): Promise<AppendOutcome> =>
+      append(store, stream, 'no-stream', events).catch((error: unknown) => {
+        expect(error).toMatchObject(UNAVAILABLE);
+        return send();
+      });
+    expect(await send()).toMatchObject({ accepted: true, firstRevision: 0 });
+    expect(numbers(await read(store, stream))).toEqual([1]);
+  });
+
   it('says so when no node can be found', async () => {
     const dead = await double();
     await dead.stop();
@@ -501,6 +536,12 @@ describe('the connection to EventStoreDB', () => {
     );
     await expect(store.head()).rejects.toMatchObject(UNAVAILABLE);
     await expect(append(store, newStream(), 'any', [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
+  });
+
+  it('to a server that is too old to tell positions says so', async () => {
+    const store = storeAt((await double({ hidesPositions: true })).connectionString);
+    const tooOld = { code: 'log.server-too-old', kind: 'unavailable' };
+    await expect(append(store, newStream(), 'no-stream', [numbered(1)])).rejects.toMatchObject(tooOld);
   });
 
   it.each([

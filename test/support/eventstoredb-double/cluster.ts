@@ -4,6 +4,7 @@ import type { ClusterInfo } from '@eventstore/db-client/generated/gossip_pb.js';
 import features from '@eventstore/db-client/generated/serverfeatures_pb.js';
 import type { SupportedMethods } from '@eventstore/db-client/generated/serverfeatures_pb.js';
 import shared from '@eventstore/db-client/generated/shared_pb.js';
+import type { Faults } from './faults.js';
 
 /** A node as the gossip shows it. */
 export interface Member {
@@ -14,8 +15,12 @@ export interface Member {
 }
 
 /** What the nodes tell of each other: who leads, who follows, who is dead. */
-export const gossipService = (members: () => readonly Member[]): UntypedServiceImplementation => ({
+export const gossipService = (
+  members: () => readonly Member[],
+  faults: Faults,
+): UntypedServiceImplementation => ({
   read: (_call: unknown, answer: sendUnaryData<ClusterInfo>) => {
+    if (faults.isStalled('gossip')) return;
     const { LEADER, FOLLOWER } = gossip.MemberInfo.VNodeState;
     const list = members().map(({ host, port, isAlive, state }) =>
       new gossip.MemberInfo()

@@ -1,6 +1,6 @@
 import type { ServerReadableStream, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 
-export type Stallable = 'append' | 'read' | 'all';
+export type Stallable = 'append' | 'read' | 'gossip' | 'all';
 export type AnyCall =
   | ServerUnaryCall<unknown, unknown>
   | ServerReadableStream<unknown, unknown>
@@ -56,7 +56,7 @@ export class Faults {
     return this.#busy > 0 && this.#busy-- > 0;
   }
 
-  isStalled(kind: 'append' | 'read'): boolean {
+  isStalled(kind: Exclude<Stallable, 'all'>): boolean {
     return this.#stalled.has(kind) || this.#stalled.has('all');
   }
 

@@ -22,6 +22,8 @@ export interface DoubleOptions {
   readonly log?: DoubleLog;
   /** Default 1 MiB, as the server's. */
   readonly maxAppendSize?: number;
+  /** As before version 22.6: an event that is read from its stream has no position. */
+  readonly hidesPositions?: boolean;
 }
 
 /**
@@ -45,7 +47,7 @@ export interface EventStoreDbDouble {
 export const TLS_CERTIFICATE = join(import.meta.dirname, 'tls', 'test-fixture.crt');
 
 export async function startDouble(options: DoubleOptions = {}): Promise<EventStoreDbDouble> {
-  const { tls = false, users, maxAppendSize = 1_048_576 } = options;
+  const { tls = false, users, maxAppendSize = 1_048_576, hidesPositions = false } = options;
   const log = options.log ?? new DoubleLog();
   const faults = new Faults();
   const calls = { append: 0, read: 0, subscribe: 0, sent: 0, checkpoints: 0 };
@@ -56,9 +58,9 @@ export async function startDouble(options: DoubleOptions = {}): Promise<EventSto
     server = new Server();
     server.addService(
       StreamsService,
-      streamsService({ log, faults, maxAppendSize, calls, ...(users && { users }) }),
+      streamsService({ log, faults, maxAppendSize, hidesPositions, calls, ...(users && { users }) }),
     );
-    server.addService(GossipService, gossipService(members));
+    server.addService(GossipService, gossipService(members, faults));
     server.addService(ServerFeaturesService, featuresService());
     const bound = server;
     return new Promise((resolve, reject) => {

@@ -37,12 +37,16 @@ export interface StreamsOptions {
   readonly users?: Readonly<Record<string, string>>;
   /** In bytes, as the server's MaxAppendSize. */
   readonly maxAppendSize: number;
+  /** As before version 22.6: an event that is read from its stream has no position. */
+  readonly hidesPositions: boolean;
   readonly calls: Record<'append' | 'read' | 'subscribe' | 'sent' | 'checkpoints', number>;
 }
 
+const NO_POSITION = 2n ** 64n - 1n;
+
 /** The service `Streams` of the protocol but BatchAppend, which is answered "unimplemented": Waylog must not use it. */
 export function streamsService(options: StreamsOptions): UntypedServiceImplementation {
-  const { log, faults, users, maxAppendSize, calls } = options;
+  const { log, faults, users, maxAppendSize, hidesPositions, calls } = options;
 
   /** Why the call is refused before anything is looked at. */
   function refusal(call: AnyCall) {
@@ -125,6 +129,9 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       const at = startIndex(request);
       const events = isBackwards ? log.all.slice(0, at).reverse() : log.all.slice(at);
       found = events.filter(matches);
+    }
+    if (stream && hidesPositions) {
+      found = found.map((event) => ({ ...event, commit: NO_POSITION, prepare: NO_POSITION }));
     }
     for (const event of found.slice(0, count)) if (!(await send(call, messages.eventMessage(event)))) return;
     call.end();

@@ -9,7 +9,7 @@ import {
 } from '@eventstore/db-client';
 import { retry, unavailable } from '#lib/platform';
 import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
-import { explained, isTransient } from './calls.js';
+import { explained, isTransient, within } from './calls.js';
 import { decodeEvent, encodeEvent, type Decoded } from './codec.js';
 import type { Connection } from './connection.js';
 import { readStreamPage } from './read.js';
@@ -48,12 +48,14 @@ async function send(
   events: JSONEventData[],
 ): Promise<Sent> {
   try {
-    const result = await client.appendToStream(streamId, events, {
+    const call = client.appendToStream(streamId, events, {
       expectedRevision: expectationOf(expected),
       credentials,
       deadline: deadlineMs,
       requiresLeader: true,
     });
+    // Time to connect, and then to answer.
+    const result = await within(2 * deadlineMs, call);
     const last = Number(result.nextExpectedRevision);
     // The connection string may say throwOnAppendFailure=false.
     return result.success

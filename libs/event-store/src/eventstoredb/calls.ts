@@ -24,6 +24,18 @@ export class NoAnswer extends Error {
   }
 }
 
+/**
+ * Gives up on a call that has its own time limit, but counts it only from when it is connected: looking for a node of a silent
+ * cluster takes the client minutes. What comes later is of no interest, and may even take effect: only for what may be
+ * repeated.
+ */
+export function within<T>(milliseconds: number, call: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new NoAnswer(milliseconds)), milliseconds);
+    call.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
 /** True for failures that may be gone a moment later. A refusal because another node leads is one: the client follows it. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof NoAnswer) return true;

@@ -16,6 +16,7 @@ import type {
 import { loadSnapshot, saveSnapshot } from '../snapshots.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
 import { append } from './append.js';
+import { Backlog } from './backlog.js';
 import { explained, isTransient } from './calls.js';
 import { decodeEvent } from './codec.js';
 import { connect, type Connection } from './connection.js';
@@ -35,9 +36,6 @@ export interface EventStoreDbOptions {
   /** How long a call may go without an answer; default 10 seconds. */
   readonly deadlineMs?: number;
 }
-
-/** `backlog` counts no further. */
-export const MAX_COUNTED_BACKLOG = 10_000;
 
 const PAGE = 1_000;
 const MAX_APPENDS_AT_ONCE = 64;
@@ -59,12 +57,14 @@ export class EventStoreDbEventStore implements EventStore {
   readonly #onWarning: (message: string) => void;
   readonly #appends = new Limit(MAX_APPENDS_AT_ONCE);
   readonly #closed = new AbortController();
+  readonly #backlog: Backlog;
   /** Our last event, and the last event of all as far as was looked: none of ours stands between them. */
   #head: { ours: Position; seen: Position } = { ours: BEGINNING, seen: BEGINNING };
 
   /** @throws WaylogError `log.connection-string` */
   constructor(options: EventStoreDbOptions) {
     this.#connection = connect(options.connectionString, options.deadlineMs ?? 10_000);
+    this.#backlog = new Backlog(this.#connection);
     this.#pool = options.pool;
     this.#upcast = upcaster(options.upcasters ?? {});
     this.#onWarning = options.onWarning ?? (() => undefined);
@@ -179,26 +179,9 @@ export class EventStoreDbEventStore implements EventStore {
     return comparePositions(parsePosition(a), parsePosition(b));
   }
 
-  /** Counts by reading, so never further than `MAX_COUNTED_BACKLOG`: as many then means "at least as many". */
+  /** Never more than 10,000, which then means "at least as many". */
   async backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
-    parsePosition(after);
-    // Most of the time there is nothing, and then the server's own events need not be read again.
-    if (this.compare(await this.head(), after) <= 0) return { events: 0, since: undefined };
-    let events = 0;
-    let since: Timestamp | undefined;
-    for (let from = after; events < MAX_COUNTED_BACKLOG;) {
-      const found = await readAllPage(this.#connection, from, PAGE);
-      for (const resolved of found) {
-        const event = decodeEvent(resolved)?.event;
-        if (!event) continue;
-        events++;
-        since ??= event.recordedAt;
-      }
-      const last = found.at(-1)?.event;
-      if (!last || found.length < PAGE) break;
-      from = positionOf(last.position);
-    }
-    return { events: Math.min(events, MAX_COUNTED_BACKLOG), since };
+    return this.#backlog.count(after);
   }
 
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
