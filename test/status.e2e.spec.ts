@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { CheckpointWatch } from '#lib/projections';
 import { Alerts, type AlertMessage } from '../apps/server/src/operations/alerts.js';
 import { alertRules } from '../apps/server/src/operations/alert-rules.js';
-import { aFlight } from './support/samples.js';
+import { aFlight, aFrame } from './support/samples.js';
 import { useServer } from './support/server.js';
 
 describe('health, statistics and alerts', () => {
@@ -121,5 +121,40 @@ describe('health, statistics and alerts', () => {
       ['IntegrityViolation', 'ok'],
     ]);
     expect(messages[0]?.alerts[0]?.remedy).toContain('waylog verify --repair');
+  });
+});
+
+describe('a server whose log is in EventStoreDB', () => {
+  const server = useServer({}, 'EventStoreDB');
+
+  it('tells a log that is down from a database that is down, answers reads, and is ready again by itself', async () => {
+    const { body } = await server.call('POST', '/v1/flights', aFlight('up', 2));
+    const fresh = { 'waylog-min-position': body.position as string };
+    expect((await server.call('GET', '/v1/flights/up', undefined, fresh)).status).toBe(200);
+    expect((await server.call('GET', '/health/ready')).status).toBe(200);
+    expect((await server.call('GET', '/metrics')).body).toContain('waylog_log_up 1');
+
+    await server.store.double?.stop();
+    expect(await server.call('GET', '/health/ready')).toMatchObject({
+      status: 503,
+      body: { detail: expect.stringMatching(/^The tables cannot be compared with the log: EventStoreDB/) },
+    });
+    expect((await server.call('GET', '/health/live')).status).toBe(200);
+    expect(await server.call('GET', '/v1/admin/health')).toMatchObject({
+      body: { status: 'unhealthy', databaseConnected: true, firing: ['LogDown'] },
+    });
+    const metrics = (await server.call('GET', '/metrics')).body as string;
+    expect(metrics).toContain('waylog_database_up 1');
+    expect(metrics).toContain('waylog_log_up 0');
+    expect((await server.call('GET', '/v1/flights/up')).status).toBe(200);
+    const key = { 'idempotency-key': 'while it was down' };
+    const put = () => server.call('PUT', '/v1/flights/up/frames/1', aFrame(1), key);
+    expect(await put()).toMatchObject({ status: 503, body: { code: 'database.unavailable' } });
+
+    await server.store.double?.restart();
+    expect(await put()).toMatchObject({ status: 200, body: { revision: body.revision + 1 } });
+    while ((await server.call('GET', '/health/ready')).status !== 200);
+    const after = { 'waylog-min-position': (await put()).body.position as string };
+    expect((await server.call('GET', '/v1/flights/up/frames', undefined, after)).body).toHaveLength(1);
   });
 });

@@ -212,7 +212,15 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
-    if (await forgetOtherLog(this.pool, this.store))
+    let isOther: boolean;
+    try {
+      isOther = await forgetOtherLog(this.pool, this.store);
+    } catch (error) {
+      // Nobody gets an application to close: what is open would keep the process alive.
+      await this.onApplicationShutdown();
+      throw error;
+    }
+    if (isOther)
       new Logger('Waylog').log(
         'The log is not the one that the tables are folded from; snapshots are let go',
       );

@@ -20,30 +20,33 @@ export async function identityOf(store: EventStore): Promise<LogIdentity | undef
   return first && { position: first.position, eventId: first.id, recordedAt: first.recordedAt };
 }
 
-/** Which log the tables are folded from; undefined as long as nothing has been folded. */
-export async function foldedLog(client: Queryable): Promise<LogIdentity | undefined> {
-  const { rows } = await client.query<{ position: string; id: string; at: string }>(
-    `select first_position as position, first_event_id as id, first_recorded_at::text as at from projection.folded_log`,
-  );
-  const [row] = rows;
-  return row && { position: row.position, eventId: row.id, recordedAt: timestampFromPostgres(row.at) };
-}
-
-/** Where something has been folded and nobody knows of which log, such as after a migration taken back and forth. */
-const hasFolded = async (client: Queryable): Promise<boolean> =>
-  (await client.query(`select from projection.stream_revisions limit 1`)).rowCount === 1;
-
 /** `nothing-folded`: any log will do. */
 export async function compareLog(
   client: Queryable,
   store: EventStore,
 ): Promise<'same' | 'other' | 'nothing-folded'> {
-  const [folded, here] = await Promise.all([foldedLog(client), identityOf(store)]);
-  if (!folded) return (await hasFolded(client)) ? 'other' : 'nothing-folded';
+  // One statement and then the log, which only grows: in another order the first batch of all could come between.
+  const { rows } = await client.query<{
+    position: string | null;
+    id: string | null;
+    at: string | null;
+    folded: boolean;
+  }>(
+    `select l.first_position as position, l.first_event_id as id, l.first_recorded_at::text as at,
+            exists (select from projection.stream_revisions) as folded
+       from (select) one left join projection.folded_log l on true`,
+  );
+  const { position, id, at, folded } = rows[0] ?? {};
+  if (!at) {
+    // Something was folded, and nobody knows of which log, such as after a migration was taken back.
+    return folded ? 'other' : 'nothing-folded';
+  }
+  const here = await identityOf(store);
   const isSame =
-    here?.position === folded.position &&
-    here.eventId.toLowerCase() === folded.eventId &&
-    Date.parse(here.recordedAt) === Date.parse(folded.recordedAt);
+    here !== undefined &&
+    here.position === position &&
+    here.eventId.toLowerCase() === id &&
+    Date.parse(here.recordedAt) === Date.parse(timestampFromPostgres(at));
   return isSame ? 'same' : 'other';
 }
 

@@ -42,6 +42,7 @@ describe('alerts', () => {
 
   it.each<[string, Partial<Observation>]>([
     ['DatabaseDown', { error: 'refused', database: undefined, projections: [] }],
+    ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
     ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
     [

@@ -28,7 +28,16 @@ export const alertRules: readonly AlertRule[] = [
     what: '1 when the database does not answer',
     remedy:
       'See that PostgreSQL runs and takes connections: `waylog db status`, `waylog doctor`. Commands are answered 503 meanwhile; nothing that was answered is lost.',
-    value: ({ error }) => (error === undefined ? 0 : 1),
+    value: ({ database }) => (database ? 0 : 1),
+  },
+  {
+    name: 'LogDown',
+    severity: 'critical',
+    threshold: 0,
+    what: '1 when the log does not answer, or is not the one of the tables, although the database answers',
+    remedy:
+      '`waylog doctor` says what it sees of the log. With EVENT_STORE: see that EventStoreDB runs and has a leader. Commands are answered 503 meanwhile; nothing that was answered is lost.',
+    value: ({ database, error }) => (database && error !== undefined ? 1 : 0),
   },
   {
     name: 'ErrorRate',

@@ -65,7 +65,8 @@ export class HealthController {
   #projections({ projections, error }: Observation): HealthIndicatorResult {
     const check = this.indicators.check('projections');
     const [first] = projections;
-    if (error !== undefined) return check.down({ reason: `The checkpoints cannot be read: ${error}` });
+    if (error !== undefined)
+      return check.down({ reason: `The tables cannot be compared with the log: ${error}` });
     // A database on which no projector has run yet: there is nothing to be behind of, or soon there will be.
     if (!first) return check.up({ projector: 'stopped' });
     const lag = {

@@ -95,6 +95,11 @@ export class Metrics {
       ({ projections }: Observation) =>
         projections.length === 0 ? undefined : Math.max(...projections.map((projection) => projection[of]));
     gauge('waylog_database_up', '1 when the database answers.', ({ database }) => (database ? 1 : 0));
+    gauge(
+      'waylog_log_up',
+      '1 when the log answers and is the one of the tables; NaN while the database does not answer.',
+      ({ database, error }) => database && (error === undefined ? 1 : 0),
+    );
     gauge('waylog_database_bytes', 'Size of the database.', ({ database }) => database?.databaseBytes);
     gauge(
       'waylog_database_connections',

@@ -51,7 +51,7 @@ export interface Observation {
   readonly pool: ConnectionPoolStatus;
   readonly database: DatabaseFacts | undefined;
   readonly projections: readonly ProjectionStatus[];
-  /** Why there is no more, when the database did not answer. */
+  /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
 }
 
@@ -99,27 +99,20 @@ export class Observer {
   }
 
   async #look(): Promise<Observation> {
-    const late = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    const facts = Promise.all([this.#facts(), flightProjectionStates(this.pool, this.store)]);
-    try {
-      const [database, projections] = await Promise.race([
-        facts,
-        new Promise<never>((_, reject) =>
-          late.addEventListener('abort', () => reject(new Error(`no answer within ${ANSWER_WITHIN_MS} ms`))),
-        ),
-      ]);
-      return { at: Date.now(), pool: this.connectionPool(), database, projections, error: undefined };
-    } catch (error) {
-      // Its late failure is no news any more.
-      facts.catch(() => undefined);
-      return {
-        at: Date.now(),
-        pool: this.connectionPool(),
-        database: undefined,
-        projections: [],
-        error: messageOf(error),
-      };
-    }
+    // The database may answer, and the log be silent: it need not be in it.
+    const [facts, states] = await Promise.allSettled([
+      inTime(this.#facts()),
+      inTime(flightProjectionStates(this.pool, this.store)),
+    ]);
+    const failed = [facts, states].find(({ status }) => status === 'rejected') as
+      PromiseRejectedResult | undefined;
+    return {
+      at: Date.now(),
+      pool: this.connectionPool(),
+      database: facts.status === 'fulfilled' ? facts.value : undefined,
+      projections: states.status === 'fulfilled' ? states.value : [],
+      error: failed && messageOf(failed.reason),
+    };
   }
 
   async #facts(): Promise<DatabaseFacts> {
@@ -167,6 +160,16 @@ export class Observer {
     return disk && 1 - disk.bavail / disk.blocks;
   }
 }
+
+/** What comes later is no news any more, nor is its failure. */
+const inTime = <T>(answer: Promise<T>): Promise<T> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new Error(`no answer within ${ANSWER_WITHIN_MS} ms`)),
+      ANSWER_WITHIN_MS,
+    );
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 
 const isHere = (databaseUrl: string): boolean =>
   ['127.0.0.1', 'localhost', '[::1]', ''].includes(new URL(databaseUrl).hostname);
