@@ -1,6 +1,11 @@
 import { Agent, request } from 'node:http';
 import fc from 'fast-check';
-import { requestsTo, type Limits, type OpenApiDocument, type RawRequest } from './support/hostile-requests.js';
+import {
+  requestsTo,
+  type Limits,
+  type OpenApiDocument,
+  type RawRequest,
+} from './support/hostile-requests.js';
 import { aChunk, aFlight, aFrame } from './support/samples.js';
 import { useServer } from './support/server.js';
 
@@ -28,7 +33,8 @@ const RESTRICTED: Readonly<Record<string, Partial<Limits>>> = {
 const LEFT_OUT = ['POST /v1/admin/backups'];
 
 /** The 503s that say that something is not to be had now. */
-const STATED = /^(commands\.overloaded|database\.|projection\.|read\.|query\.timeout|command\.timeout|sql\.|position\.)/;
+const STATED =
+  /^(commands\.overloaded|database\.|projection\.|read\.|query\.timeout|command\.timeout|sql\.|position\.)/;
 
 const STACK = /\bat (async )?[\w.<>]+ \(|\.(ts|js):\d+|node_modules|node:internal/;
 
@@ -119,7 +125,9 @@ describe('hostile requests', () => {
     if (answer.status < 400) tried.done++;
     else tried[answer.status < 500 ? 'refused' : 'unavailable']++;
     if (answer.status >= 400 && answer.status < 500 && (await head()) !== before)
-      throw new Error(`${of.method} ${of.path} answered ${answer.status}, and recorded something all the same`);
+      throw new Error(
+        `${of.method} ${of.path} answered ${answer.status}, and recorded something all the same`,
+      );
     return answer;
   }
 
@@ -163,7 +171,16 @@ describe('hostile requests', () => {
   });
 
   it('to what is no route, or with another method, get a problem', async () => {
-    const paths = ['/', '/v1', '/v1/nothing', '/v1/flights/x/y/z', '/%', '/%ff', '//v1//flights', `/${'a'.repeat(9_000)}`];
+    const paths = [
+      '/',
+      '/v1',
+      '/v1/nothing',
+      '/v1/flights/x/y/z',
+      '/%',
+      '/%ff',
+      '//v1//flights',
+      `/${'a'.repeat(9_000)}`,
+    ];
     for (const path of paths)
       for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND'])
         expect((await attempt({ method, path, headers: {} })).status).toBeGreaterThanOrEqual(400);

@@ -38,6 +38,11 @@ export interface OpenApiDocument {
 
 /** Ids that the fixture has, so that requests get further than the first check. */
 const KNOWN_IDS = ['fixture', 'other', 'w0', 'w1', 'home', 'c0', 'c1', '0', '1', '2'];
+/** The same for the parts of a path that want something else. */
+const KNOWN_STEPS: Readonly<Record<string, readonly string[]>> = {
+  '{id}': ['fixture', 'other'],
+  '{frameId}': ['0', '1', '2'],
+};
 const NAMES = [
   'CreateFlight',
   'UpdateFlight',
@@ -119,7 +124,9 @@ const hostileText = fc.oneof(
   fc.constantFrom(...HOSTILE_TEXTS),
   fc.string({ unit: 'binary', maxLength: 40 }),
   // Half a surrogate pair now and then.
-  fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 6 }).map((units) => String.fromCharCode(...units)),
+  fc
+    .array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 6 })
+    .map((units) => String.fromCharCode(...units)),
 );
 const hostileNumber = fc.constantFrom(
   -1,
@@ -149,30 +156,45 @@ export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(null, true, false, [], {}, [null], [[]], [1, 'a', {}]),
   fc.constantFrom(15, 16, 17, 500).map(nested),
   fc
-    .tuple(fc.constantFrom('__proto__', 'constructor', 'prototype', 'toString', 'toJSON', '$map', '\u0000'), text)
+    .tuple(
+      fc.constantFrom('__proto__', 'constructor', 'prototype', 'toString', 'toJSON', '$map', '\u0000'),
+      text,
+    )
     .map(([name, value]) => own(name, { polluted: value })),
   fc.jsonValue(),
 );
 
-/** Mostly what a schema asks for; here and there what it does not. */
-export function valueOf(schema: Schema, document: OpenApiDocument, depth = 0): fc.Arbitrary<unknown> {
-  const valid = validOf(schema, document, depth);
-  return fc.oneof({ weight: 12, arbitrary: valid }, { weight: 1, arbitrary: hostileValue });
+/** Mostly what a schema asks for; one in `oddity` values is what it does not, none where that is 0. */
+function valueOf(
+  schema: Schema,
+  document: OpenApiDocument,
+  oddity: number,
+  depth = 0,
+): fc.Arbitrary<unknown> {
+  const valid = validOf(schema, document, oddity, depth);
+  if (oddity === 0) return valid;
+  return fc.oneof({ weight: oddity - 1, arbitrary: valid }, { weight: 1, arbitrary: hostileValue });
 }
 
-function validOf(schema: Schema, document: OpenApiDocument, depth: number): fc.Arbitrary<unknown> {
+function validOf(
+  schema: Schema,
+  document: OpenApiDocument,
+  oddity: number,
+  depth: number,
+): fc.Arbitrary<unknown> {
   if (schema.$ref) {
     const named = document.components.schemas[schema.$ref.split('/').at(-1) as string];
     if (!named) throw new Error(`The OpenAPI document has no ${schema.$ref}.`);
-    return valueOf(named, document, depth);
+    return valueOf(named, document, oddity, depth);
   }
-  if (schema.anyOf) return fc.oneof(...schema.anyOf.map((branch) => valueOf(branch, document, depth)));
+  if (schema.anyOf)
+    return fc.oneof(...schema.anyOf.map((branch) => valueOf(branch, document, oddity, depth)));
   if (schema.enum) return fc.constantFrom(...schema.enum);
   switch ([schema.type].flat()[0]) {
     case 'object':
-      return objectOf(schema, document, depth);
+      return objectOf(schema, document, oddity, depth);
     case 'array': {
-      const items = schema.items ? valueOf(schema.items, document, depth + 1) : hostileValue;
+      const items = schema.items ? valueOf(schema.items, document, oddity, depth + 1) : hostileValue;
       return fc.array(items, { maxLength: 4, minLength: schema.minItems ?? 0 });
     }
     case 'integer':
@@ -198,19 +220,27 @@ function validOf(schema: Schema, document: OpenApiDocument, depth: number): fc.A
 function objectOf(
   { properties, required = [] }: Schema,
   document: OpenApiDocument,
+  oddity: number,
   depth: number,
 ): fc.Arbitrary<unknown> {
   if (!properties || depth > 6) {
     const keys = fc.oneof(text, hostileText);
-    return fc.array(fc.tuple(keys, hostileValue), { maxLength: 4 }).map((e) => Object.fromEntries(e) as object);
+    return fc
+      .array(fc.tuple(keys, hostileValue), { maxLength: 4 })
+      .map((e) => Object.fromEntries(e) as object);
   }
   const fields = Object.entries(properties).map(([name, property]) => {
-    const value = valueOf(property, document, depth + 1).map((v): [string, unknown] => [name, v]);
-    const there = required.includes(name) ? 19 : 8;
-    return fc.oneof({ weight: there, arbitrary: value }, { weight: 1, arbitrary: fc.constant(undefined) });
+    const value = valueOf(property, document, oddity, depth + 1).map((v): [string, unknown] => [name, v]);
+    if (oddity === 0 && required.includes(name)) return value;
+    const there = required.includes(name) ? 19 : 4;
+    const leftOut = oddity === 0 ? 8 : 1;
+    return fc.oneof(
+      { weight: there, arbitrary: value },
+      { weight: leftOut, arbitrary: fc.constant(undefined) },
+    );
   });
   const extra = fc.oneof(
-    { weight: 15, arbitrary: fc.constant(undefined) },
+    { weight: oddity === 0 ? 1_000 : 15, arbitrary: fc.constant(undefined) },
     { weight: 1, arbitrary: fc.tuple(fc.oneof(text, hostileText), hostileValue) },
   );
   return fc
@@ -219,18 +249,32 @@ function objectOf(
 }
 
 /** What stands in a path: an id, a hostile one, or what is no percent-encoding at all. */
-const pathStep = (isKnownAllowed: boolean) =>
+const pathStep = (name: string, isKnownAllowed: boolean) =>
   fc.oneof(
     {
-      weight: 6,
-      arbitrary: (isKnownAllowed ? fc.constantFrom(...KNOWN_IDS) : fc.constantFrom('nobody', 'x')).map(
-        encodeURIComponent,
-      ),
+      weight: 12,
+      arbitrary: fc
+        .constantFrom(...(isKnownAllowed ? (KNOWN_STEPS[name] ?? KNOWN_IDS) : ['nobody', 'x']))
+        .map(encodeURIComponent),
     },
-    { weight: 2, arbitrary: hostileText.map(percentEncoded).filter((step) => step !== '' && step.length < 8_000) },
+    {
+      weight: 2,
+      arbitrary: hostileText.map(percentEncoded).filter((step) => step !== '' && step.length < 8_000),
+    },
     {
       weight: 1,
-      arbitrary: fc.constantFrom('%', '%zz', '%ff', '%c0%80', '%ed%a0%80', '%2e%2e', '%2F', '%00', '%u0041', '..;'),
+      arbitrary: fc.constantFrom(
+        '%',
+        '%zz',
+        '%ff',
+        '%c0%80',
+        '%ed%a0%80',
+        '%2e%2e',
+        '%2F',
+        '%00',
+        '%u0041',
+        '..;',
+      ),
     },
   );
 
@@ -243,22 +287,26 @@ function percentEncoded(step: string): string {
 
 const queryValue = (schema: Schema, document: OpenApiDocument) =>
   fc
-    .oneof({ weight: 2, arbitrary: validOf(schema, document, 0) }, { weight: 1, arbitrary: hostileText })
-    .map((value) => percentEncoded(typeof value === 'string' ? value.slice(0, 2_000) : JSON.stringify(value)));
+    .oneof({ weight: 2, arbitrary: validOf(schema, document, 0, 0) }, { weight: 1, arbitrary: hostileText })
+    .map((value) =>
+      percentEncoded(typeof value === 'string' ? value.slice(0, 2_000) : JSON.stringify(value)),
+    );
 
 function queryOf({ parameters = [] }: Operation, document: OpenApiDocument): fc.Arbitrary<string> {
   const named = parameters
     .filter((parameter) => parameter.in === 'query')
     .map(({ name, schema }) =>
-      fc.array(queryValue(schema, document), { maxLength: 2 }).map((values) => values.map((v) => `${name}=${v}`)),
+      fc
+        .array(queryValue(schema, document), { maxLength: 2 })
+        .map((values) => values.map((v) => `${name}=${v}`)),
     );
   const odd = fc.oneof(
     { weight: 12, arbitrary: fc.constant<string[]>([]) },
     {
       weight: 1,
-      arbitrary: fc.constantFrom('__proto__=1', 'a[b]=1', '%=%', '&&&', 'constructor', '=', 'limit[]=1', 'asOf=%ff').map(
-        (one) => [one],
-      ),
+      arbitrary: fc
+        .constantFrom('__proto__=1', 'a[b]=1', '%=%', '&&&', 'constructor', '=', 'limit[]=1', 'asOf=%ff')
+        .map((one) => [one]),
     },
   );
   return fc.tuple(...named, odd).map((parts) => {
@@ -296,7 +344,9 @@ const brokenBody: fc.Arbitrary<Body> = fc.oneof(
       `${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}`,
     )
     .map((body) => ({ contentType: 'application/json', body })),
-  fc.uint8Array({ maxLength: 60 }).map((bytes) => ({ contentType: 'application/json', body: Buffer.from(bytes) })),
+  fc
+    .uint8Array({ maxLength: 60 })
+    .map((bytes) => ({ contentType: 'application/json', body: Buffer.from(bytes) })),
   fc
     .constantFrom(
       'text/plain',
@@ -312,22 +362,29 @@ const brokenBody: fc.Arbitrary<Body> = fc.oneof(
   fc.constant({}),
 );
 
-function bodyOf(operation: Operation, document: OpenApiDocument, isValidAllowed: boolean): fc.Arbitrary<Body> {
+function bodyOf(
+  operation: Operation,
+  document: OpenApiDocument,
+  isValidAllowed: boolean,
+): fc.Arbitrary<Body> {
   const schema = operation.requestBody?.content['application/json']?.schema;
-  if (!schema) return fc.oneof({ weight: 6, arbitrary: fc.constant({}) }, { weight: 1, arbitrary: brokenBody });
+  if (!schema)
+    return fc.oneof({ weight: 6, arbitrary: fc.constant({}) }, { weight: 1, arbitrary: brokenBody });
   const contentType = 'application/json';
   if (!isValidAllowed) {
-    const wrong = hostileValue.map((value) => ({ contentType, body: JSON.stringify({ ...own('__x', value) }) }));
+    const wrong = hostileValue.map((value) => ({
+      contentType,
+      body: JSON.stringify({ ...own('__x', value) }),
+    }));
     return fc.oneof(brokenBody, wrong);
   }
+  const said = (value: unknown): Body => ({ contentType, body: JSON.stringify(value) });
   return fc.oneof(
-    {
-      weight: 9,
-      arbitrary: valueOf(schema, document).map((value) => ({ contentType, body: JSON.stringify(value) })),
-    },
+    { weight: 6, arbitrary: valueOf(schema, document, 0).map(said) },
+    { weight: 6, arbitrary: valueOf(schema, document, 20).map(said) },
     {
       weight: 1,
-      arbitrary: fc.tuple(valueOf(schema, document), fc.nat()).map(([value, at]) => {
+      arbitrary: fc.tuple(valueOf(schema, document, 0), fc.nat()).map(([value, at]) => {
         const whole = JSON.stringify(value);
         return { contentType, body: whole.slice(0, at % whole.length) };
       }),
@@ -356,9 +413,9 @@ export function requestsTo(
 ): fc.Arbitrary<RawRequest> {
   const operation = document.paths[path]?.[method.toLowerCase()];
   if (!operation) throw new Error(`The OpenAPI document has no ${method} ${path}.`);
-  const steps = path.split(/(\{\w+\})/).map((part) =>
-    part.startsWith('{') ? pathStep(limits.knownPath) : fc.constant(part),
-  );
+  const steps = path
+    .split(/(\{\w+\})/)
+    .map((part) => (part.startsWith('{') ? pathStep(part, limits.knownPath) : fc.constant(part)));
   const headers = (operation.parameters ?? [])
     .filter((parameter) => parameter.in === 'header')
     .map(({ name }) =>
@@ -367,9 +424,9 @@ export function requestsTo(
         {
           weight: 1,
           // A position far beyond the log would wait for its events.
-          arbitrary: fc.oneof(fc.constantFrom('0', '1', '-1', '1e3', '9'.repeat(40)), hostileText.map(printable)).map(
-            (value): [string, string] => [name.toLowerCase(), value],
-          ),
+          arbitrary: fc
+            .oneof(fc.constantFrom('0', '1', '-1', '1e3', '9'.repeat(40)), hostileText.map(printable))
+            .map((value): [string, string] => [name.toLowerCase(), value]),
         },
       ),
     );
