@@ -34,7 +34,7 @@ const label = fc.constantFrom('x', '"', '{}', 'NULL', 'a\\b', '🚁');
 const optional = <T>(arbitrary: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 2, arbitrary }, { weight: 1, arbitrary: fc.constantFrom(null, undefined) });
 /** Objects as people make them up, with names that every object has. */
-const json = fc
+export const madeUpJson: fc.Arbitrary<object> = fc
   .array(
     fc.tuple(
       fc.constantFrom('a', 'b', '__proto__', 'constructor', '$map', '$object', ''),
@@ -94,7 +94,7 @@ const create = sent(
       description: optional(label),
       startGps: point,
       altitude,
-      cameraParams: optional(json),
+      cameraParams: optional(madeUpJson),
       waypoints: optional(fc.array(waypoint, { maxLength: 2 })),
       geofences: optional(fc.array(geofence, { maxLength: 2 })),
       createdAt: optional(timestamp),
@@ -114,7 +114,7 @@ export const flightCommands: fc.Arbitrary<Sent> = fc.oneof(
       description: optional(label),
       startGps: optional(point),
       altitude: optional(altitude),
-      cameraParams: optional(json),
+      cameraParams: optional(madeUpJson),
     }),
   }),
   sent('AddWaypoint', { waypoint }),
@@ -147,7 +147,7 @@ export const flightCommands: fc.Arbitrary<Sent> = fc.oneof(
       image: fc.record({
         frameId,
         filePath: label,
-        metadata: optional(json),
+        metadata: optional(madeUpJson),
         uploadedAt: optional(timestamp),
       }),
     },
