@@ -15,7 +15,19 @@ const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 300);
 
 const text = fc.oneof(
-  fc.constantFrom('', '\0', 'a\nb', '\ud800', 'x\udfff', '__proto__', 'constructor', 'toString', ' ', '\u2028', '🚁'),
+  fc.constantFrom(
+    '',
+    '\0',
+    'a\nb',
+    '\ud800',
+    'x\udfff',
+    '__proto__',
+    'constructor',
+    'toString',
+    ' ',
+    '\u2028',
+    '🚁',
+  ),
   fc.constantFrom('a'.repeat(1_024), 'a'.repeat(1_025), '\u{1f681}'.repeat(256), 'b'.repeat(100_000)),
   fc.string({ unit: 'binary', maxLength: 8 }),
 );
@@ -31,7 +43,13 @@ const oddity = fc.oneof(
   fc.record({ revision: whole }),
   fc.record({ schemaVersion: whole }),
   fc.record({ data: fc.oneof({ weight: 5, arbitrary: data }, { weight: 1, arbitrary: value }) }),
-  fc.record({ id: fc.oneof(fc.uuid().map((id) => id.toUpperCase()), text, fc.constant('same')) }),
+  fc.record({
+    id: fc.oneof(
+      fc.uuid().map((id) => id.toUpperCase()),
+      text,
+      fc.constant('same'),
+    ),
+  }),
   fc.record({ metadata: data }),
   fc.record({ actor: text }),
   fc.record({ commandId: text }),
@@ -125,14 +143,19 @@ describe('a file of a log that somebody made up, with every checksum right', () 
         expect(recorded + skipped).toBe(events.length);
         if (conflicts.length > 0) tried.conflicts++;
         else tried.imported++;
-        const given = new Set(events.map((event) => kept(JSON.parse(JSON.stringify(event)) as RecordedEvent)));
+        const given = new Set(
+          events.map((event) => kept(JSON.parse(JSON.stringify(event)) as RecordedEvent)),
+        );
         expect(there.map(kept).filter((event) => !given.has(event))).toEqual([]);
         for (const { streamId } of events) {
           const pages = await collect(store.readStream(streamId));
           const mine = there.filter((event) => event.streamId === streamId);
           expect(pages.flat().map(kept)).toEqual(mine.map(kept));
         }
-        expect(await importLog({ file, store, upcasters: {} })).toMatchObject({ recorded: 0, already: recorded });
+        expect(await importLog({ file, store, upcasters: {} })).toMatchObject({
+          recorded: 0,
+          already: recorded,
+        });
       }),
       { seed, numRuns },
     );
