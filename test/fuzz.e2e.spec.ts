@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { connect } from 'node:net';
 import fc from 'fast-check';
 import {
   requestsTo,
@@ -69,6 +70,25 @@ function send({ method, path, headers, body }: RawRequest): Promise<Answer> {
     );
     sent.on('error', reject);
     sent.end(body);
+  });
+}
+
+/** Sends bytes as they are, and reads until the server closes the connection. */
+function sendBytes(bytes: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(server.url);
+    const parts: Buffer[] = [];
+    const socket = connect(Number(port), hostname, () => socket.write(bytes));
+    socket.on('data', (part) => parts.push(part));
+    socket.on('error', reject);
+    socket.on('close', () => {
+      const [headers = '', text = ''] = Buffer.concat(parts).toString().split('\r\n\r\n');
+      resolve({
+        status: Number(/^HTTP\/1\.1 (\d{3}) /.exec(headers)?.[1] ?? 0),
+        type: /^content-type: (.*)$/im.exec(headers)?.[1] ?? '',
+        text,
+      });
+    });
   });
 }
 
@@ -187,6 +207,29 @@ describe('hostile requests', () => {
     for (const path of Object.keys(document.paths).filter((p) => !p.includes('{')))
       for (const method of ['TRACE', 'PROPFIND'])
         expect((await attempt({ method, path, headers: {} })).status).toBe(404);
+  });
+
+  it('that are no HTTP get a problem too, and the connection is closed', async () => {
+    const long = 'x'.repeat(100_000);
+    const all = {
+      'nonsense\r\n\r\n': 400,
+      'GET / HTTP/9.9\r\n\r\n': 400,
+      'GET /\u0000 HTTP/1.1\r\nhost: x\r\n\r\n': 400,
+      [`GET / HTTP/1.1\r\nhost: x\r\nlong: ${long}\r\n\r\n`]: 431,
+      'POST /v1/flights HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n': 400,
+      'POST /v1/flights HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n': 400,
+    };
+    for (const [sent, status] of Object.entries(all)) {
+      const before = await head();
+      const answer = await sendBytes(sent);
+      expect({ sent: sent.slice(0, 60), answer: answer.status }).toEqual({
+        sent: sent.slice(0, 60),
+        answer: status,
+      });
+      mustBeClean({ method: 'bytes', path: sent, headers: {} }, answer);
+      expect(await head()).toBe(before);
+    }
+    await expectReady();
   });
 
   async function expectReady(): Promise<void> {
