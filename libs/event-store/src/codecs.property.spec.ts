@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { decodeState, encodeState } from './decisions/snapshot-codec.js';
-import type { EventMetadata, JsonObject, RecordedEvent } from './event-store.js';
+import type { Json, JsonObject, RecordedEvent } from './event-store.js';
 import { decodeMetadata, encodeMetadata } from './postgres/metadata.js';
 import { eventLine, parseEvent } from './transfer/format.js';
 import { schemaVersionOf, upcaster, type Upcast, type Upcasters } from './upcasting.js';
 
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 1_000);
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
-const check = (property: fc.IRawProperty<unknown>) => fc.assert(property, { numRuns, seed });
+const check = <T>(property: fc.IProperty<T>): void => fc.assert(property, { numRuns, seed });
 
 /** Names that mean something to JavaScript or to a codec. */
 const name = fc.oneof(
@@ -76,7 +76,7 @@ const metadata = (id: string) =>
       }),
       object,
     )
-    .map(([known, more]) => ({ ...more, ...known }) as EventMetadata);
+    .map(([known, more]) => ({ ...more, ...known }));
 const recorded: fc.Arbitrary<RecordedEvent> = uuid.chain((id) =>
   fc.record({
     id: fc.constant(id),
@@ -128,12 +128,12 @@ describe('old events', () => {
     name.map(
       (to): Upcast =>
         (data) =>
-          Object.fromEntries([...Object.entries(data), [to, 'new']]) as JsonObject,
+          Object.fromEntries<Json | undefined>([...Object.entries(data), [to, 'new']]),
     ),
     name.map(
       (gone): Upcast =>
         (data) =>
-          Object.fromEntries(Object.entries(data).filter(([key]) => key !== gone)) as JsonObject,
+          Object.fromEntries<Json | undefined>(Object.entries(data).filter(([key]) => key !== gone)),
     ),
   );
   const upcasters: fc.Arbitrary<Upcasters> = fc

@@ -76,7 +76,7 @@ const plain = ({ details, processing, ...maps }: Flight) =>
     details: details ?? null,
     processing: processing ?? null,
     ...Object.fromEntries(
-      Object.entries(maps as Record<string, LayeredMap<unknown, unknown>>).map(([name, map]) => [
+      Object.entries(maps as unknown as Record<string, LayeredMap<unknown, unknown>>).map(([name, map]) => [
         name,
         sorted(map),
       ]),
@@ -98,7 +98,7 @@ function send(
   const events: FlightEvent[] = [];
   for (const [at, one] of sent.entries()) {
     const { slice, command } = commandOf(one);
-    const found = decided(slice.decide(command, time(at)) as Decision<Flight, FlightEvent>, flight);
+    const found = decided(slice.decide(command, time(at)), flight);
     look({ sent: one, before: flight, events: found, at });
     for (const event of found ?? []) {
       events.push(event);
@@ -131,7 +131,7 @@ function tables(events: readonly FlightEvent[]): (name: string) => Row[] {
   return (name) => all.get(name) ?? [];
 }
 
-const check = (property: fc.IRawProperty<unknown>) => fc.assert(property, { numRuns, seed });
+const check = <T>(property: fc.IProperty<T>): void => fc.assert(property, { numRuns, seed });
 const sequences = fc.array(flightCommands, { maxLength: 40, size: 'max' });
 
 describe('whatever commands a flight is sent', () => {
@@ -254,7 +254,7 @@ describe('whatever commands a flight is sent', () => {
         }
         for (const row of table('waypoints'))
           expect(row['timestamp']).toBe(flight.waypoints.get(row['id'] as string)?.timestamp);
-        const days = new Set(table('flight_days').map(({ day }) => String(day).slice(0, 10)));
+        const days = new Set(table('flight_days').map(({ day }) => (day as string).slice(0, 10)));
         for (const { timestamp } of [...flight.frames.values(), ...flight.headings.values()])
           expect(days).toContain(timestamp.slice(0, 10));
       }),
@@ -275,7 +275,7 @@ describe('whatever commands a flight is sent', () => {
         let isRefused = false;
         for (const one of then) {
           const { slice, command } = commandOf(one);
-          const events = decided(slice.decide(command, time(0)) as Decision<Flight, FlightEvent>, state);
+          const events = decided(slice.decide(command, time(0)), state);
           if (!events) {
             isRefused = true;
             break;
@@ -284,10 +284,7 @@ describe('whatever commands a flight is sent', () => {
           state = events.reduce(flightDecider.evolve, state);
         }
         const commands = then.map(({ type, fields }) => ({ type, ...fields }));
-        const together = decided(
-          transact.decide(new Transact({ flightId, commands }), time(0)) as Decision<Flight, FlightEvent>,
-          flight,
-        );
+        const together = decided(transact.decide(new Transact({ flightId, commands }), time(0)), flight);
         if (isRefused) none++;
         else whole++;
         expect(together).toEqual(isRefused ? undefined : oneByOne);

@@ -4,7 +4,7 @@ import { millisecondsOf, parseTimestamp, timestampFromPostgres } from './timesta
 
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 2_000);
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
-const check = (property: fc.IRawProperty<unknown>) => fc.assert(property, { numRuns, seed });
+const check = <T>(property: fc.IProperty<T>): void => fc.assert(property, { numRuns, seed });
 
 const two = (n: number) => String(n).padStart(2, '0');
 const micros = fc.oneof(

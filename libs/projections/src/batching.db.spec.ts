@@ -65,7 +65,7 @@ const text = fc.oneof(
   fc.string({ unit: 'binary' }).filter((s) => !s.includes('\0')),
 );
 const number = fc.oneof(
-  fc.constantFrom(0, 5e-324, 1e300, -1e300, 0.1, 1e21, 123456789.123456789),
+  fc.constantFrom(0, 5e-324, 1e300, -1e300, 0.1, 1e21, 123456789.12345679),
   fc.double({ noNaN: true, noDefaultInfinity: true }),
 );
 const json = fc
@@ -77,7 +77,7 @@ const row = fc
     key,
     fc.record({ text: orNull(text), number: orNull(number), flag: orNull(fc.boolean()), json: orNull(json) }),
   )
-  .map(([k, rest]) => ({ ...k, ...rest }) as Row);
+  .map(([k, rest]) => ({ ...k, ...rest }));
 
 /** What folds ask for: rows, rows that move to another time, and removals of one or of many. */
 const changes: fc.Arbitrary<readonly RowChange[]> = fc.oneof(
@@ -86,10 +86,7 @@ const changes: fc.Arbitrary<readonly RowChange[]> = fc.oneof(
     weight: 4,
     arbitrary: fc
       .tuple(row, key)
-      .map(([r, { time }]) => [
-        remove({ owner: r['owner'] as string, id: r['id'] as number, time }),
-        upsert(r),
-      ]),
+      .map(([r, { time }]) => [remove({ owner: r['owner'], id: r['id'], time }), upsert(r)]),
   },
   { weight: 3, arbitrary: fc.array(key, { minLength: 1, maxLength: 3 }).map((keys) => keys.map(remove)) },
   { weight: 1, arbitrary: key.map(({ owner }) => [removeWhere({ owner })]) },

@@ -131,8 +131,7 @@ describe('a damaged file of a log', () => {
     tried.imported++;
     expect(contentOf(there)).toBe(whole);
   }
-  const check = (property: fc.IRawProperty<unknown>) =>
-    fc.assert(property, { seed, numRuns }) as Promise<void>;
+  const check = <T>(property: fc.IAsyncProperty<T>): Promise<void> => fc.assert(property, { seed, numRuns });
 
   it('is refused with the line, or says what it said before: bytes changed in plain text', () =>
     check(
