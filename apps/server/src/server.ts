@@ -6,7 +6,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '#lib/platform';
 import { positionHeader } from './http/answer.js';
 import { serveOpenApi } from './http/openapi.js';
-import { problemOf } from './http/problem.js';
+import { problemOf, refuseConnection } from './http/problem.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -24,6 +24,7 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     requestTimeout: 30_000,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
+    clientErrorHandler: refuseConnection,
     // What Fastify refuses before any route is reached, such as a broken percent-encoding.
     frameworkErrors: (error: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
       const problem = problemOf(error);

@@ -1,8 +1,9 @@
 import { WaylogError } from '#lib/platform';
 import type { AppendRequest } from './event-store.js';
 
+// Half a surrogate pair is no text: UTF-8 cannot say it, and PostgreSQL would be sent another character.
 // eslint-disable-next-line no-control-regex -- control characters are what it looks for
-const controlCharacter = /[\u0000-\u001f\u007f]/;
+const controlCharacter = /[\u0000-\u001f\u007f\ud800-\udfff]/u;
 
 /** What the index on stream ids can hold with room to spare. */
 const MAX_STREAM_ID_BYTES = 1_024;
@@ -15,7 +16,9 @@ export function checkAppend({ streamId, expectedRevision, events }: AppendReques
     throw invalid(`Stream id ${streamId.slice(0, 40)}... has more than ${MAX_STREAM_ID_BYTES} bytes.`);
   }
   if (streamId === '' || controlCharacter.test(streamId)) {
-    throw invalid(`Stream id ${JSON.stringify(streamId)} is empty or has control characters.`);
+    throw invalid(
+      `Stream id ${JSON.stringify(streamId)} is empty, or has control characters or broken Unicode.`,
+    );
   }
   if (events.length === 0) {
     throw invalid(`The append to ${streamId} has no events. An append records at least one.`);
@@ -31,7 +34,9 @@ export function checkAppend({ streamId, expectedRevision, events }: AppendReques
   const ids = new Set<string>();
   for (const { id, type } of events) {
     if (type === '' || controlCharacter.test(type)) {
-      throw invalid(`Event type ${JSON.stringify(type)} in ${streamId} is empty or has control characters.`);
+      throw invalid(
+        `Event type ${JSON.stringify(type)} in ${streamId} is empty, or has control characters or broken Unicode.`,
+      );
     }
     if (ids.has(id)) throw invalid(`Event id ${id} stands twice in one append to ${streamId}.`);
     ids.add(id);

@@ -20,7 +20,7 @@ export const asRecorded: Upcasters = Object.freeze({});
 export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => RecordedEvent {
   if (upcasters === asRecorded) return (event) => event;
   return (event) => {
-    const steps = upcasters[event.type] ?? none;
+    const steps = stepsOf(upcasters, event.type);
     const current = steps.length + 1;
     if (event.schemaVersion === current) return event;
     if (event.schemaVersion > current) {
@@ -59,6 +59,10 @@ const unreadable = ({ type, schemaVersion, revision, streamId }: RecordedEvent, 
 
 const none: readonly Upcast[] = [];
 
+/** Types come from files, too: one may be called like something that every object has. */
+const stepsOf = (upcasters: Upcasters, type: string): readonly Upcast[] =>
+  (Object.hasOwn(upcasters, type) ? upcasters[type] : undefined) ?? none;
+
 /** The version that new events of a type are written in. */
 export const schemaVersionOf = (upcasters: Upcasters, type: string): number =>
-  (upcasters[type]?.length ?? 0) + 1;
+  stepsOf(upcasters, type).length + 1;

@@ -124,8 +124,10 @@ export function same<T extends object>(a: T | undefined, b: T, ...except: (keyof
   const keys = (value: object) => Object.keys(value).filter((key) => !ignored.has(key));
   return (
     keys(a).length === keys(b).length &&
-    keys(b).every((key) =>
-      isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
+    keys(b).every(
+      (key) =>
+        Object.hasOwn(a, key) &&
+        isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
     )
   );
 }
@@ -137,6 +139,10 @@ function isDeepEqual(a: unknown, b: unknown): boolean {
   const keys = Object.keys(b);
   return (
     Object.keys(a).length === keys.length &&
-    keys.every((key) => isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]))
+    keys.every(
+      (key) =>
+        Object.hasOwn(a, key) &&
+        isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
+    )
   );
 }

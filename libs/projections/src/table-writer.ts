@@ -82,11 +82,9 @@ export class TableWriter {
   #timeBounds(rows: readonly Row[]): string[] {
     const { timeColumn } = this.table;
     if (!timeColumn) return [];
-    const times = rows
-      .map((row) => textOf(row[timeColumn]))
-      .sort((a, b) => millisecondsOf(a) - millisecondsOf(b));
-    // The last one is rounded up: milliseconds do not order what differs in microseconds.
-    return [times[0] ?? '', new Date(millisecondsOf(times.at(-1) ?? '') + 1).toISOString()];
+    const times = rows.map((row) => millisecondsOf(textOf(row[timeColumn]))).sort((a, b) => a - b);
+    // Rounded down and up: milliseconds do not order what differs in microseconds.
+    return [new Date(times[0] ?? NaN).toISOString(), new Date((times.at(-1) ?? NaN) + 1).toISOString()];
   }
 
   #type(column: string): string {

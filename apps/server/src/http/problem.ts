@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { ArgumentsHost, Catch, HttpException, Logger, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { WaylogError, type ErrorKind, type FieldError } from '#lib/platform';
@@ -28,7 +29,9 @@ const titleOf: Record<number, string> = {
   409: 'The state of things does not allow it',
   413: 'The body is too large',
   414: 'The address is too long',
+  408: 'The request took too long',
   415: 'The content type is not supported',
+  431: 'The headers are too large',
   500: 'Waylog failed',
   503: 'Not available at the moment',
 };
@@ -76,6 +79,25 @@ export function problemOf(error: unknown): Problem {
     'Something unexpected happened; the log of the server says what. The request may be sent again.',
   );
 }
+
+/** Answers what is no HTTP at all, before there is a request, and closes the connection. */
+export function refuseConnection(error: Error & { readonly code?: string }, socket: Socket): void {
+  // Whoever has gone is not told anything; `destroy` without an error, for nobody listens for it.
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const [status, reason] = wrongHttp[error.code ?? ''] ?? [400, 'Bad Request'];
+  const body = JSON.stringify(
+    problem(status, 'http.malformed', 'What was sent is no HTTP request that the server can read.'),
+  );
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/problem+json\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
+const wrongHttp: Record<string, [number, string]> = {
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
+  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
+};
 
 const problem = (status: number, code: string, detail: string, errors?: readonly FieldError[]): Problem => ({
   type: 'about:blank',

@@ -157,6 +157,7 @@ async function* eventsOf(
   step: 'checking the file' | 'importing',
 ): AsyncGenerator<{ event: FileEvent; text: string }, { header: LogFileHeader; footer: LogFileFooter }> {
   const content = new Content();
+  const recent = new Set<string>();
   let header: LogFileHeader | undefined;
   let footer: LogFileFooter | undefined;
   let number = 0;
@@ -182,6 +183,7 @@ async function* eventsOf(
     }
     const event = parseEvent(text, number);
     mustFollow(content, event);
+    mustBeNew(recent, event);
     mustBeKnown(upcasters, event);
     content.add(text);
     content.events++;
@@ -198,6 +200,14 @@ function mustFollow({ revisions }: Content, { streamId, revision, line }: FileEv
   const before = revisions.get(streamId);
   if (before === undefined || revision === before + 1) return;
   throw damaged(line, `has revision ${revision} of ${streamId}, after ${before}: events between are missing`);
+}
+
+/** No store takes an id twice in one append, which would end an import half way; one append is a batch at most. */
+function mustBeNew(recent: Set<string>, { streamId, id, line }: FileEvent): void {
+  const key = `${id} ${streamId}`;
+  if (recent.has(key)) throw damaged(line, `has the id ${id} of an event before it in ${streamId}`);
+  recent.add(key);
+  if (recent.size > BATCH_EVENTS) for (const oldest of recent) return void recent.delete(oldest);
 }
 
 function mustBeKnown(upcasters: Upcasters, { type, schemaVersion, line }: FileEvent): void {
