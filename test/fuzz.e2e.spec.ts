@@ -36,8 +36,17 @@ const ALWAYS = ['%00', 'a%00b', '%ed%a0%80', '%', '__proto__', 'a'.repeat(129)];
 const LEFT_OUT = ['POST /v1/admin/backups'];
 
 /** The 503s that say that something is not to be had now. */
-const STATED =
-  /^(commands\.overloaded|database\.|projection\.|read\.|query\.timeout|command\.timeout|sql\.|position\.)/;
+const STATED = new Set([
+  'command.timeout',
+  'commands.overloaded',
+  'database.unavailable',
+  'projection.behind',
+  'projection.parked',
+  'query.timeout',
+  'sql.timeout',
+  'sql.unavailable',
+  'transactions.too-many',
+]);
 
 const STACK = /\bat (async )?[\w.<>]+ \(|\.(ts|js):\d+|node_modules|node:internal/;
 
@@ -113,7 +122,7 @@ function mustBeClean(of: RawRequest, { status, type, text }: Answer): void {
     problem.status === status &&
     [problem.code, problem.title, problem.detail].every((field) => typeof field === 'string' && field !== '');
   if (!isWhole) throw new Error(`${said}\nwhich lacks a code, a title or a detail`);
-  if (status >= 500 && !(status === 503 && STATED.test(problem.code as string)))
+  if (status >= 500 && !(status === 503 && STATED.has(problem.code as string)))
     throw new Error(`${said}\nwhich is a failure of the server`);
 }
 
