@@ -38,6 +38,8 @@ export interface EventStoreDbOptions {
 }
 
 const PAGE = 1_000;
+/** Whoever asks for one event must not read past those of the server itself one by one. */
+const MIN_PAGE = 64;
 const MAX_APPENDS_AT_ONCE = 64;
 const MAX_RESUBSCRIBE_DELAY_MS = 5_000;
 
@@ -106,7 +108,7 @@ export class EventStoreDbEventStore implements EventStore {
   async readAll({ after = BEGINNING, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
     const wanted = types && new Set(types);
     const events: RecordedEvent[] = [];
-    const size = Math.max(1, Math.min(limit, PAGE));
+    const size = Math.max(MIN_PAGE, Math.min(limit, PAGE));
     for (let from = after; events.length < limit;) {
       const found = await readAllPage(this.#connection, from, size);
       for (const resolved of found) {
