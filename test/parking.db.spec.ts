@@ -7,7 +7,7 @@ import {
   GetFrameResults,
   SaveFrameResult,
 } from '#lib/flight';
-import { PostgresEventStore, type EventStore } from '#lib/event-store';
+import { openEventStore, type EventStore } from '#lib/event-store';
 import {
   CheckpointWatch,
   discardedEvents,
@@ -213,20 +213,22 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     await waylog.app.get(Projector).stop();
     await Promise.all(['a', 'b'].map(create));
     await save('b', 1);
+    const shapes = openEventStore({
+      eventStore: database.eventStore,
+      pool: database.pool,
+      listener: database.listener,
+      upcasters: {
+        FrameResultSaved: [
+          () => {
+            throw new Error('no such field');
+          },
+        ],
+      },
+    });
     const projector = new Projector({
       name: FLIGHT_PROJECTOR,
       projections: flightProjector.projections,
-      store: new PostgresEventStore({
-        pool: database.pool,
-        listener: database.listener,
-        upcasters: {
-          FrameResultSaved: [
-            () => {
-              throw new Error('no such field');
-            },
-          ],
-        },
-      }),
+      store: shapes,
       pool: database.pool,
       connectionString: database.url,
       log: { info: () => undefined, warn: () => undefined },
@@ -234,6 +236,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     projector.start();
     await settled();
     await projector.stop();
+    await shapes.close();
     expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
       {
         streamId: 'flight-b',
