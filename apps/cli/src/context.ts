@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url';
 import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -6,7 +5,7 @@ import type { Command } from 'commander';
 import type pg from 'pg';
 import { openEventStore, type EventStore, type Upcasters } from '#lib/event-store';
 import { flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
-import { createPool, isEventStoreUrl, Listener } from '#lib/platform';
+import { createPool, isEventStoreUrl, Listener, installation } from '#lib/platform';
 import type { Projection } from '#lib/projections';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate, refuseOtherSchema } from '../../../migrations/index.js';
@@ -20,9 +19,6 @@ class StderrLogger extends ConsoleLogger {
     super.printMessages(messages, context, level, 'stderr');
   }
 }
-
-/** The checkout: dist/apps/cli/src is four folders below it. */
-const root = fileURLToPath(new URL('../../../..', import.meta.url));
 
 export interface GlobalOptions {
   readonly databaseUrl?: string;
@@ -80,7 +76,7 @@ export function print(command: Command, result: object, text: string): void {
 export const databaseOptions = (command: Command): DatabaseOptions => {
   const { databaseUrl } = globalsOf(command);
   return {
-    root,
+    root: installation().root,
     instance: 'dev',
     env: { ...process.env, ...(databaseUrl && { DATABASE_URL: databaseUrl }) },
     progress,
@@ -94,20 +90,23 @@ async function readyDatabase(command: Command): Promise<string> {
   return url;
 }
 
+/** What an operator asks for may take long, and Ctrl-C ends it. */
+const operatorPool = (url: string): pg.Pool =>
+  createPool({
+    connectionString: url,
+    size: 4,
+    applicationName: 'waylog cli',
+    statementTimeoutMs: 0,
+    connectTimeoutMs: 5_000,
+  });
+
 /** Runs `work` with connections to the database as it is: it is started where needed, but not migrated. */
 export async function withDatabase<T>(
   command: Command,
   work: (database: { readonly pool: pg.Pool; readonly url: string }) => Promise<T>,
 ): Promise<T> {
   const { url } = await databaseUp(databaseOptions(command));
-  const pool = createPool({
-    connectionString: url,
-    size: 4,
-    applicationName: 'waylog cli',
-    // What an operator asks for may take long, and Ctrl-C ends it.
-    statementTimeoutMs: 0,
-    connectTimeoutMs: 5_000,
-  });
+  const pool = operatorPool(url);
   try {
     return await work({ pool, url });
   } finally {
@@ -127,13 +126,7 @@ export async function withStore<T>(
   { url, eventStore, upcasters = flightUpcasters }: LogPlace,
   work: (store: EventStore) => Promise<T>,
 ): Promise<T> {
-  const pool = createPool({
-    connectionString: url,
-    size: 4,
-    applicationName: 'waylog cli',
-    statementTimeoutMs: 0,
-    connectTimeoutMs: 5_000,
-  });
+  const pool = operatorPool(url);
   const listener = new Listener(url, 'waylog cli');
   const store = openEventStore({ eventStore, pool, listener, upcasters, onWarning: progress });
   try {

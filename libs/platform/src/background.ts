@@ -1,3 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Waits, but no longer than until the signal is aborted; it does not say which it was. */
+export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { signal }).catch(() => undefined);
+
 /** Work that goes on in the background, from `start` until it has been told to stop and has ended. */
 export class Background {
   #stop: AbortController | undefined;

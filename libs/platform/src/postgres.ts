@@ -99,6 +99,35 @@ export function createPool(options: PoolOptions): pg.Pool {
   return pool;
 }
 
+/** Runs `work` in a transaction of this session: all of it is committed, or nothing. */
+export async function inTransaction<T>(
+  client: Pick<pg.ClientBase, 'query'>,
+  work: () => Promise<T>,
+): Promise<T> {
+  await client.query('begin');
+  try {
+    const result = await work();
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+const half = (start: number): string =>
+  `coalesce(sum(('x' || substr(h, ${start}, 16))::bit(64)::bigint::numeric), 0)`;
+
+/**
+ * The fingerprint of rows as SQL, over their md5 in a column `h`: two sums of 64 bits of each, so the same whatever their
+ * order, in constant memory.
+ */
+export const rowsHash = {
+  first: half(1),
+  second: half(17),
+  text: `${half(1)} || ':' || ${half(17)}`,
+} as const;
+
 /** A server that has gone silent never closes a connection; after this long it is cut. */
 const END_GRACE_MS = 2_000;
 

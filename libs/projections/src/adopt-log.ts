@@ -1,11 +1,11 @@
 import type pg from 'pg';
-import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
+import { conflict, inTransaction } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { withFoldSessions } from './fold-sessions.js';
 import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
-import { createShadow, dropShadow, shadowOf, swapShadow } from './shadow-table.js';
+import { createShadow, dropShadow, shadowOf, swapping, swapShadow } from './shadow-table.js';
 
 export interface AdoptOptions {
   readonly projector: string;
@@ -65,10 +65,10 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
       const position = await store.head();
       if (!(await fold.upTo(position)))
         throw conflict('projection.parked-meanwhile', 'What is parked was changed meanwhile. Try again.');
-      await retry(
-        async () => {
-          await holder.query('begin');
-          try {
+      await swapping(
+        [...shadows.values()],
+        () =>
+          inTransaction(holder, async () => {
             await holder.query(`select from projection.checkpoints order by projection for update`);
             for (const shadow of shadows.values()) await swapShadow(holder, shadow);
             await takeOver(holder, projector, projections, { position, beginning: store.beginning });
@@ -86,19 +86,8 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
               ]);
             }
             if (identity) await recordFoldedLog(holder, identity);
-            await holder.query('commit');
-          } catch (error) {
-            await holder.query('rollback').catch(() => undefined);
-            throw error;
-          }
-        },
-        {
-          attempts: 60,
-          baseDelayMs: 250,
-          maxDelayMs: 1_500,
-          retryIf: (error) => sqlStateOf(error) === SqlState.lockNotAvailable,
-          ...(signal && { signal }),
-        },
+          }),
+        signal,
       );
       return { events: fold.events, streams: fold.revisions.size, position };
     } catch (error) {

@@ -1,6 +1,6 @@
 import type { ClientBase } from 'pg';
 import { otherLog } from './folded-log.js';
-import { conflict } from '#lib/platform';
+import { conflict, inTransaction } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
 /** Runs `work` in a transaction in which no projector can move these checkpoints: theirs are the same rows. */
@@ -10,15 +10,9 @@ export async function atCheckpoint<T>(
   projections: readonly string[],
   work: (checkpoint: Position) => Promise<T>,
 ): Promise<T> {
-  await client.query('begin');
-  try {
-    const result = await work(await checkpointOf(client, store, projections, 'for update'));
-    await client.query('commit');
-    return result;
-  } catch (error) {
-    await client.query('rollback').catch(() => undefined);
-    throw error;
-  }
+  return inTransaction(client, async () =>
+    work(await checkpointOf(client, store, projections, 'for update')),
+  );
 }
 
 /** Where these projections stand, which move together. Throws `projection.never-ran` and `projection.apart`. */

@@ -1,6 +1,7 @@
 import { IsInt, IsString, Min } from 'class-validator';
 import type { ClientBase, Pool, PoolClient } from 'pg';
 import {
+  inTransaction,
   IsTimestamp,
   Nested,
   notFound,
@@ -16,15 +17,18 @@ import { requireSameLog } from './folded-log.js';
 import type { Projection } from './projection.js';
 import { TableWriter } from './table-writer.js';
 
-/** A stream whose events a projector leaves out of the tables, from the one that could not be projected on. */
-export class ParkedStream {
+/** An event that could not be projected, and why. */
+class FailedEvent {
   @IsString() readonly streamId!: string;
-  /** The event that could not be projected. */
   @IsInt() readonly revision!: number;
   @IsString() readonly position!: Position;
   @IsString() readonly eventId!: string;
   @IsString() readonly type!: string;
   @IsString() readonly error!: string;
+}
+
+/** A stream whose events a projector leaves out of the tables, from the one that could not be projected on. */
+export class ParkedStream extends FailedEvent {
   @IsTimestamp() readonly parkedAt!: Timestamp;
   @IsInt() readonly attempts!: number;
   @IsTimestamp() readonly lastAttemptAt!: Timestamp;
@@ -33,13 +37,7 @@ export class ParkedStream {
 }
 
 /** An event that the tables leave out for good, because somebody said so. */
-export class DiscardedEvent {
-  @IsString() readonly streamId!: string;
-  @IsInt() readonly revision!: number;
-  @IsString() readonly position!: Position;
-  @IsString() readonly eventId!: string;
-  @IsString() readonly type!: string;
-  @IsString() readonly error!: string;
+export class DiscardedEvent extends FailedEvent {
   @IsString() readonly reason!: string;
   @IsString() readonly discardedBy!: string;
   @IsTimestamp() readonly discardedAt!: Timestamp;
@@ -53,33 +51,35 @@ export const parkStream = (client: ClientBase, projector: string, { event, error
     [projector, event.streamId, event.revision, event.position, event.id, event.type, error],
   );
 
+const failedEventOf = ([streamId, revision, position, eventId, type, error]: string[]): FailedEvent => ({
+  streamId: streamId as string,
+  revision: Number(revision),
+  position: position as string,
+  eventId: eventId as string,
+  type: type as string,
+  error: error as string,
+});
+
 /** The one that was parked first, first. */
 export async function parkedStreams(pool: Pool, projector: string): Promise<ParkedStream[]> {
   const rows = await readRows(
     pool,
     undefined,
-    `select p.stream_id, p.revision, p.position, p.event_id, p.type, p.error, p.parked_at, p.attempts, p.last_attempt_at,
-            r.revision - p.revision + 1
+    `select p.parked_at, p.attempts, p.last_attempt_at, r.revision - p.revision + 1,
+            p.stream_id, p.revision, p.position, p.event_id, p.type, p.error
        from projection.parked_streams p
        join projection.stream_revisions r using (projector, stream_id)
       where p.projector = $1
       order by p.parked_at, p.stream_id`,
     [projector],
   );
-  return (rows as string[][]).map(
-    ([streamId, revision, position, eventId, type, error, parkedAt, attempts, lastAttemptAt, waiting]) => ({
-      streamId: streamId as string,
-      revision: Number(revision),
-      position: position as string,
-      eventId: eventId as string,
-      type: type as string,
-      error: error as string,
-      parkedAt: timestampFromPostgres(parkedAt as string),
-      attempts: Number(attempts),
-      lastAttemptAt: timestampFromPostgres(lastAttemptAt as string),
-      waiting: Number(waiting),
-    }),
-  );
+  return (rows as string[][]).map(([parkedAt, attempts, lastAttemptAt, waiting, ...event]) => ({
+    ...failedEventOf(event),
+    parkedAt: timestampFromPostgres(parkedAt as string),
+    attempts: Number(attempts),
+    lastAttemptAt: timestampFromPostgres(lastAttemptAt as string),
+    waiting: Number(waiting),
+  }));
 }
 
 /** The one that was discarded last, first. */
@@ -87,23 +87,16 @@ export async function discardedEvents(pool: Pool, projector: string): Promise<Di
   const rows = await readRows(
     pool,
     undefined,
-    `select stream_id, revision, position, event_id, type, error, reason, discarded_by, discarded_at
+    `select reason, discarded_by, discarded_at, stream_id, revision, position, event_id, type, error
        from projection.discarded_events where projector = $1 order by discarded_at desc`,
     [projector],
   );
-  return (rows as string[][]).map(
-    ([streamId, revision, position, eventId, type, error, reason, discardedBy, discardedAt]) => ({
-      streamId: streamId as string,
-      revision: Number(revision),
-      position: position as string,
-      eventId: eventId as string,
-      type: type as string,
-      error: error as string,
-      reason: reason as string,
-      discardedBy: discardedBy as string,
-      discardedAt: timestampFromPostgres(discardedAt as string),
-    }),
-  );
+  return (rows as string[][]).map(([reason, discardedBy, discardedAt, ...event]) => ({
+    ...failedEventOf(event),
+    reason: reason as string,
+    discardedBy: discardedBy as string,
+    discardedAt: timestampFromPostgres(discardedAt as string),
+  }));
 }
 
 export interface UnparkOptions {
@@ -179,15 +172,14 @@ interface Step {
   readonly isDone: boolean;
 }
 
-async function oneBatch(
+function oneBatch(
   client: PoolClient,
   { store, projector, projections, streamId, discard, keyOf, onRewritten }: UnparkOptions,
   writers: TableWriters,
   isFirst: boolean,
 ): Promise<Step> {
   const key = [projector, streamId];
-  await client.query('begin');
-  try {
+  return inTransaction(client, async () => {
     const { rows } = await client.query<{ revision: number }>(
       `select revision from projection.parked_streams where projector = $1 and stream_id = $2 for update`,
       key,
@@ -252,16 +244,12 @@ async function oneBatch(
         [...key, to + 1],
       );
     }
-    await client.query('commit');
     return {
       folded: poison ? poison.event.revision - from : events.length,
       isDone: isLast,
       ...(poison && { poison }),
     };
-  } catch (error) {
-    await client.query('rollback').catch(() => undefined);
-    throw error;
-  }
+  });
 }
 
 const notParked = (streamId: string) =>

@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { Background, backoffDelay, conflict, endClient, messageOf, sessionOptions } from '#lib/platform';
+import {
+  Background,
+  backoffDelay,
+  conflict,
+  endClient,
+  messageOf,
+  sessionOptions,
+  pause,
+} from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
@@ -424,5 +432,3 @@ const loadParked = async (client: pg.Client, projector: string): Promise<Map<str
 
 /** A signal may be aborted while something is awaited, which the type checker does not know. */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted;
-
-const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);

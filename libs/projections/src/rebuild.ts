@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
-import { conflict, endClient, retry, SqlState, sqlStateOf } from '#lib/platform';
+import { endClient, retry } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
@@ -8,7 +8,7 @@ import { requireSameLog } from './folded-log.js';
 import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { ShadowFold, type FoldProgress } from './shadow-fold.js';
-import { createShadow, dropShadow, shadowOf, swapShadow, type Shadow } from './shadow-table.js';
+import { createShadow, dropShadow, shadowOf, swapping, swapShadow, type Shadow } from './shadow-table.js';
 import { hashTable, type TableHash } from './table-hash.js';
 
 export interface RebuildOptions {
@@ -84,7 +84,8 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
 
     const hashes = await compare();
     if (!hashes) return undefined;
-    const swapped = await retry(
+    const swapped = await swapping(
+      [...shadows.values()],
       () =>
         atCheckpoint(holder, store, names, async (checkpoint) => {
           if (!(await fold.upTo(checkpoint))) return false;
@@ -98,10 +99,8 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
           await holder.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
           return true;
         }),
-      { ...SWAP_RETRY, retryIf: isLocked, ...(signal && { signal }) },
-    ).catch((error: unknown) => {
-      throw isLocked(error) ? tablesInUse([...shadows.values()]) : error;
-    });
+      signal,
+    );
     if (!swapped) return undefined;
     return { events: fold.events, resumedFrom: resumed?.events ?? 0, ...hashes };
 
@@ -204,16 +203,3 @@ export async function discardRebuild({
     await endClient(client);
   }
 }
-
-/** About a minute of asking for the live tables, a moment at a time, before giving up. */
-const SWAP_RETRY = { attempts: 60, baseDelayMs: 250, maxDelayMs: 1_500 };
-
-const isLocked = (error: unknown): boolean => sqlStateOf(error) === SqlState.lockNotAvailable;
-
-const tablesInUse = (shadows: readonly Shadow[]) =>
-  conflict(
-    'projection.table-in-use',
-    `${shadows.map(({ liveName }) => liveName).join(', ')}: read by a long transaction all the time, such as a backup or ` +
-      `a report, so the rebuilt table could not take its place. Nothing has changed; try again when that transaction has ` +
-      `ended (pg_stat_activity shows it): the rebuild goes on from where it is.`,
-  );

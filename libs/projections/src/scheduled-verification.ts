@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { IsInt } from 'class-validator';
 import type pg from 'pg';
 import {
@@ -10,6 +9,7 @@ import {
   readRows,
   timestampFromPostgres,
   type Timestamp,
+  pause,
 } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import { connectForFold } from './fold-sessions.js';
@@ -212,8 +212,6 @@ const canonical = (value: Row[string]): string =>
           : inner,
       )
     : textOf(value);
-
-const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);
 
 /** How far the scheduled verification has come. */
 export class VerificationProgress {

@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 
@@ -97,3 +98,29 @@ async function indexNames(client: ClientBase, table: string): Promise<Map<string
   );
   return new Map(rows.map(({ definition, name }) => [definition, name]));
 }
+
+/** About a minute of asking for the live tables, a moment at a time, before giving up. */
+const SWAP_RETRY = { attempts: 60, baseDelayMs: 250, maxDelayMs: 1_500 };
+
+const isLocked = (error: unknown): boolean => sqlStateOf(error) === SqlState.lockNotAvailable;
+
+/**
+ * Runs the transaction that swaps these shadows in, again and again while somebody else uses a live table. Throws
+ * `projection.table-in-use` in the end.
+ */
+export const swapping = <T>(
+  shadows: readonly Shadow[],
+  swap: () => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> =>
+  retry(swap, { ...SWAP_RETRY, retryIf: isLocked, ...(signal && { signal }) }).catch((error: unknown) => {
+    throw isLocked(error) ? tablesInUse(shadows) : error;
+  });
+
+const tablesInUse = (shadows: readonly Shadow[]) =>
+  conflict(
+    'projection.table-in-use',
+    `${shadows.map(({ liveName }) => liveName).join(', ')}: read by a long transaction all the time, such as a backup or ` +
+      `a report, so the rebuilt table could not take its place. Nothing has changed; try again when that transaction has ` +
+      `ended (pg_stat_activity shows it): the rebuild goes on from where it is.`,
+  );

@@ -1,4 +1,5 @@
 import type { ClientBase } from 'pg';
+import { rowsHash } from '#lib/platform';
 import type { TableDefinition } from './projection.js';
 
 export interface TableHash {
@@ -6,17 +7,13 @@ export interface TableHash {
   readonly hash: string;
 }
 
-/** The sum of 64 bits of each row's hash: the same whatever the order, in constant memory. */
-const half = (start: number) =>
-  `coalesce(sum(('x' || substr(h, ${start}, 16))::bit(64)::bigint::numeric), 0)`;
-
 /**
  * A fingerprint of a table's rows, whatever their order: the sum of 128-bit row hashes, in constant memory. Two tables
  * with the same columns have the same fingerprint if and only if (but for odds of 1 in 2^128) they hold the same rows.
  */
 export async function hashTable(client: ClientBase, table: string, where = ''): Promise<TableHash> {
   const { rows } = await client.query<{ rows: string; hash: string }>(
-    `select count(*)::text as rows, ${half(1)} || ':' || ${half(17)} as hash
+    `select count(*)::text as rows, ${rowsHash.text} as hash
        from (select md5(t::text) as h from ${table} t ${where}) hashed`,
   );
   return { rows: Number(rows[0]?.rows), hash: rows[0]?.hash ?? '' };
@@ -46,7 +43,7 @@ export async function compareByKey(
 ): Promise<TableComparison> {
   const key = `"${table.key[0]}"`;
   const hashes = (name: string) =>
-    `select key, count(*) as rows, ${half(1)} as a, ${half(17)} as b
+    `select key, count(*) as rows, ${rowsHash.first} as a, ${rowsHash.second} as b
        from (select ${key} as key, md5(t::text) as h from ${name} t ${where}) hashed group by key`;
   const { rows } = await client.query<{ key: string | null; found: string; expected: string }>(
     `with found as materialized (${hashes(found)}), expected as materialized (${hashes(expected)})

@@ -116,7 +116,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
           shadow.table,
           shadow.liveName,
           shadow.name,
-          retainedSql(shadow, options),
+          `where ${retainedSql(shadow, options)}`,
         )),
       });
     }
@@ -146,11 +146,12 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   }
 }
 
+/** The condition that a row is of the time of which nothing was taken away. */
 const retainedSql = ({ table, liveName }: Shadow, { retainedSince }: VerifyOptions): string => {
   const since = retainedSince?.get(liveName);
   return since && table.timeColumn
-    ? `where ${quote(table.timeColumn)} >= '${since.toISOString()}'::timestamptz`
-    : '';
+    ? `${quote(table.timeColumn)} >= '${since.toISOString()}'::timestamptz`
+    : 'true';
 };
 
 /** Rewrites the rows of the keys that differ, while the projector is held at its checkpoint: one transaction a table. */
@@ -172,12 +173,7 @@ async function repairTables(
       if (!(await fold.upTo(position))) return undefined;
       const differences: VerifiedTable['differences'][number][] = [];
       for (const difference of table.differences) {
-        const rows = await repairKey(
-          holder,
-          shadow,
-          difference.key,
-          retainedSql(shadow, context.options).replace('where', 'and'),
-        );
+        const rows = await repairKey(holder, shadow, difference.key, retainedSql(shadow, context.options));
         await recordRepair(holder, {
           projection: projection.name,
           key: difference.key,
@@ -206,7 +202,7 @@ async function repairKey(
   key: string,
   retained: string,
 ): Promise<RowsRepaired> {
-  const of = `where t.${quote(table.key[0] as string)} = $1 ${retained}`;
+  const of = `where t.${quote(table.key[0] as string)} = $1 and ${retained}`;
   const removed = await client.query(
     `delete from ${liveName} t ${of} and not exists (
        select from ${name} s where ${table.key.map((column) => `s.${quote(column)} = t.${quote(column)}`).join(' and ')}

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import {
   Background,
@@ -9,6 +8,8 @@ import {
   Waker,
   type Listener,
   type Timestamp,
+  inTransaction,
+  pause,
 } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import {
@@ -376,16 +377,3 @@ async function isLeader(client: pg.Client): Promise<boolean> {
   ]);
   return rows[0]?.leads ?? false;
 }
-
-async function inTransaction(client: pg.Client, work: () => Promise<void>): Promise<void> {
-  await client.query('begin');
-  try {
-    await work();
-    await client.query('commit');
-  } catch (error) {
-    await client.query('rollback').catch(() => undefined);
-    throw error;
-  }
-}
-
-const pause = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }).catch(() => undefined);

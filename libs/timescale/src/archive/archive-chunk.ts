@@ -4,7 +4,7 @@ import { conflict } from '#lib/platform';
 import { recordDropped } from '../hypertables/dropped-ranges.js';
 import { chunksOf } from '../hypertables/hypertable-info.js';
 import type { TableModel } from '../hypertables/models.js';
-import { inTransaction, withSession } from '../hypertables/session.js';
+import { inBriefTransaction, withSession } from '../hypertables/session.js';
 import { sha256Of, writeManifest, writeRows, type Manifest } from './chunk-file.js';
 import {
   fingerprint,
@@ -124,7 +124,7 @@ function dropIfSame(
   chunk: ArchivedChunk,
   wanted: Fingerprint,
 ): Promise<boolean> {
-  return inTransaction(client, async () => {
+  return inBriefTransaction(client, async () => {
     // Readers go on while the rows are compared; the drop itself then asks for all.
     await client.query(`lock table ${chunk.chunkName} in share row exclusive mode`);
     if (!same(await fingerprint(client, source, rowsOf(source, chunk)), wanted)) return false;

@@ -1,5 +1,5 @@
 import type { Client } from 'pg';
-import { notFound } from '#lib/platform';
+import { notFound, rowsHash } from '#lib/platform';
 import type { TableModel } from '../hypertables/models.js';
 import { readRows } from './chunk-file.js';
 import type { ArchivedChunk, ArchivalStatus } from './models.js';
@@ -57,9 +57,7 @@ export interface Fingerprint {
 
 /** The sum of 128-bit hashes of rows, whatever their order; `rows` is a query. */
 export const fingerprintSql = (source: Source, rows: string): string => {
-  const half = (start: number) =>
-    `coalesce(sum(('x' || substr(h, ${start}, 16))::bit(64)::bigint::numeric), 0)`;
-  return `select count(*)::text as rows, ${half(1)} || ':' || ${half(17)} as hash
+  return `select count(*)::text as rows, ${rowsHash.text} as hash
             from (select md5(row(${names(source)})::text) as h from (${rows}) r) hashed`;
 };
 

@@ -1,7 +1,7 @@
 import type { Client, ClientBase } from 'pg';
 import { conflict, messageOf } from '#lib/platform';
 import type { TableModel } from '../hypertables/models.js';
-import { inTransaction } from '../hypertables/session.js';
+import { inBriefTransaction } from '../hypertables/session.js';
 import { readManifest, sha256Of } from './chunk-file.js';
 import { fingerprint, fingerprintSql, load, names, same, sourceOf } from './chunk-source.js';
 import type { ArchivalEvent, ArchivedChunk } from './models.js';
@@ -16,7 +16,7 @@ export async function restoreChunk(
 ): Promise<{ restored: number; present: number; outdated: number }> {
   const source = await sourceOf(client, model);
   await checkFile(event, chunk, path);
-  return inTransaction(client, async () => {
+  return inBriefTransaction(client, async () => {
     const loaded = await load(client, source, path).catch((error: unknown) => {
       throw tampered(path, `it cannot be read back (${messageOf(error)})`);
     });

@@ -21,7 +21,7 @@ import {
 } from './models.js';
 import { chunksOf, infoOf, infoSql, type InfoRow } from './hypertable-info.js';
 import { DEFAULT_COMPRESS_AFTER, setCompression, setRetention } from './policies.js';
-import { inTransaction, withSession } from './session.js';
+import { inBriefTransaction, withSession } from './session.js';
 
 const DEFAULT_CHUNK_INTERVAL = '7 days';
 
@@ -67,7 +67,7 @@ export class Hypertables {
     const model = this.#model(request.tableName);
     const table = this.#fullName(request.tableName);
     await withSession(this.pool, 'waylog hypertables', (client) =>
-      inTransaction(client, async () => {
+      inBriefTransaction(client, async () => {
         await refuseUnfit(client, model, request);
         await client
           .query(
@@ -117,7 +117,7 @@ export class Hypertables {
     const table = this.#fullName(tableName);
     const problems: string[] = [];
     await withSession(this.pool, 'waylog hypertables', (client) =>
-      inTransaction(client, async () => {
+      inBriefTransaction(client, async () => {
         await client.query(
           `insert into timescale.hypertables (table_schema, table_name) values ($1, $2) on conflict do nothing`,
           [model.schema, model.name],
@@ -177,7 +177,7 @@ export class Hypertables {
     const chunks = dryRun
       ? found
       : await withSession(this.pool, 'waylog hypertables', (client) =>
-          inTransaction(client, () => dropOld(client, model, new Date(olderThan), 'operator')),
+          inBriefTransaction(client, () => dropOld(client, model, new Date(olderThan), 'operator')),
         );
     return {
       tableName: table,

@@ -1,11 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { Background, messageOf } from '#lib/platform';
+import { Background, messageOf, pause } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
 import { dropOld } from './hypertables.js';
 import { restorePolicies } from './policies.js';
 import type { ChunkInfo } from './models.js';
-import { inTransaction, withSession } from './session.js';
+import { inBriefTransaction, withSession } from './session.js';
 
 /** Held while chunks are dropped by schedule, so that of several servers one does it. */
 const RETENTION_LOCK = 7239100406;
@@ -40,7 +39,7 @@ export function applyRetention(pool: Pool, now = new Date()): Promise<RetentionR
       let dropped: ChunkInfo[] = [];
       let error: string | undefined;
       try {
-        dropped = await inTransaction(client, async () => {
+        dropped = await inBriefTransaction(client, async () => {
           const { rows: at } = await client.query<{ horizon: Date }>(
             `select $1::timestamptz - $2::text::interval as horizon`,
             [now, retention],
@@ -95,7 +94,7 @@ export class RetentionSchedule {
       } catch (error) {
         this.log.warn(`Retention failed, next try in ${this.intervalMs / 1_000} s: ${messageOf(error)}`);
       }
-      await sleep(this.intervalMs, undefined, { signal }).catch(() => undefined);
+      await pause(this.intervalMs, signal);
     }
   }
 }

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { conflict, endClient, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
+import { conflict, endClient, inTransaction, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
 
 /** How long an exclusive lock is waited for: whoever waits for one holds up all who come after. */
 const LOCK_TIMEOUT = '5s';
@@ -28,15 +28,13 @@ export async function withSession<T>(
 }
 
 /** One transaction that gives up when a lock is not to be had within seconds. Throws `hypertable.in-use` then. */
-export async function inTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
-  await client.query('begin');
+export async function inBriefTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
   try {
-    await client.query(`set local lock_timeout = '${LOCK_TIMEOUT}'`);
-    const result = await work();
-    await client.query('commit');
-    return result;
+    return await inTransaction(client, async () => {
+      await client.query(`set local lock_timeout = '${LOCK_TIMEOUT}'`);
+      return work();
+    });
   } catch (error) {
-    await client.query('rollback').catch(() => undefined);
     const state = sqlStateOf(error);
     if (state === SqlState.lockNotAvailable || state === SqlState.deadlockDetected) {
       throw conflict(
