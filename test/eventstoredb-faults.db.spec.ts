@@ -1,16 +1,18 @@
 import { EventStoreDBClient, jsonEvent } from '@eventstore/db-client';
 import { v7 as uuidv7 } from 'uuid';
 import {
-  EventStoreDbEventStore,
-  MAX_COUNTED_BACKLOG,
   type AppendOutcome,
   type EventStore,
-  type EventStoreDbOptions,
   type ExpectedRevision,
   type NewEvent,
   type Position,
   type RecordedEvent,
 } from '#lib/event-store';
+import { MAX_COUNTED_BACKLOG } from '../libs/event-store/src/eventstoredb/backlog.js';
+import {
+  EventStoreDbEventStore,
+  type EventStoreDbOptions,
+} from '../libs/event-store/src/eventstoredb/eventstoredb-event-store.js';
 import { collect, numbered } from '../libs/event-store/src/testing/event-store.contract.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import {

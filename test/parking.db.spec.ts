@@ -213,7 +213,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     await waylog.app.get(Projector).stop();
     await Promise.all(['a', 'b'].map(create));
     await save('b', 1);
-    const shapes = openEventStore({
+    const shapes = await openEventStore({
       eventStore: database.eventStore,
       pool: database.pool,
       listener: database.listener,

@@ -26,7 +26,7 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], 
     connectTimeoutMs: 5_000,
   });
   const listener = new Listener(databaseUrl, 'waylog checker');
-  const store = openEventStore({ eventStore, pool, listener });
+  const store = await openEventStore({ eventStore, pool, listener });
   try {
     const recorded = new Map<string, number>();
     const revisions = new Map<string, number>();

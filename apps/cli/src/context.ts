@@ -128,7 +128,7 @@ export async function withStore<T>(
 ): Promise<T> {
   const pool = operatorPool(url);
   const listener = new Listener(url, 'waylog cli');
-  const store = openEventStore({ eventStore, pool, listener, upcasters, onWarning: progress });
+  const store = await openEventStore({ eventStore, pool, listener, upcasters, onWarning: progress });
   try {
     return await work(store);
   } finally {

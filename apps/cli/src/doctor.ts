@@ -245,7 +245,7 @@ async function withLog(
   check: (store: EventStore) => Promise<Finding[]>,
 ): Promise<Finding[]> {
   const listener = new Listener(url, 'waylog doctor');
-  const store = openEventStore({ eventStore, pool, listener });
+  const store = await openEventStore({ eventStore, pool, listener });
   try {
     return await check(store);
   } finally {

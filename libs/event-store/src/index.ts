@@ -2,8 +2,6 @@ export * from './decisions/decider.js';
 export * from './decisions/decision-streams.js';
 export * from './decisions/layered-map.js';
 export * from './event-store.js';
-export { MAX_COUNTED_BACKLOG } from './eventstoredb/backlog.js';
-export * from './eventstoredb/eventstoredb-event-store.js';
 export * from './in-memory/in-memory-event-store.js';
 export * from './open-event-store.js';
 export * from './postgres/postgres-event-store.js';

@@ -81,7 +81,7 @@ export class WaylogModule {
         {
           provide: EVENT_STORE,
           inject: [pg.Pool, Listener],
-          useFactory: (pool: pg.Pool, listener: Listener): EventStore =>
+          useFactory: (pool: pg.Pool, listener: Listener): Promise<EventStore> =>
             openEventStore({
               eventStore: options.eventStore,
               pool,
