@@ -177,7 +177,7 @@ describe('the validation of a schema', () => {
     expect(other).not.toBe(fn.definition);
     const replaced = await after(other);
     expect(replaced.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);
-    expect(replaced.issues[0]?.suggestion).toContain('migration 1790000001000 (event log)');
+    expect(replaced.issues[0]?.suggestion).toContain('migration 1790000012000 (audit chain)');
     const dropped = await after(`drop function ${fn.signature}`);
     expect(dropped.found).toEqual([expect.stringMatching(`^error missing-function log\\.${name}\\(`)]);
   });
