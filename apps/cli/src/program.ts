@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { archiveCommand } from './commands/archive.js';
+import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
@@ -54,7 +55,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       integrityCommand(),
       hypertablesCommand(),
     ],
-    'Keeping it safe:': [doctorCommand(), backupCommand(), restoreCommand(), archiveCommand()],
+    'Keeping it safe:': [
+      doctorCommand(),
+      backupCommand(),
+      restoreCommand(),
+      archiveCommand(),
+      auditCommand(),
+    ],
   };
   for (const [heading, commands] of Object.entries(groups)) {
     for (const command of commands) program.addCommand(command.helpGroup(heading));

@@ -32,6 +32,10 @@ export interface Config {
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
   readonly retentionIntervalSeconds: number;
+  /** The Ed25519 private key in PEM that signs the daily digest; without it there are none. */
+  readonly auditKey?: string;
+  /** Where digests go as files. */
+  readonly auditFolder?: string;
   /** Where archives are written; undefined where the server must not write any. */
   readonly archiveDirectory: string | undefined;
 }
@@ -59,6 +63,8 @@ export const variables = {
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
+  WAYLOG_AUDIT_KEY: 'the Ed25519 private key in PEM that signs a digest of the log a day (none)',
+  WAYLOG_AUDIT_DIR: 'the folder that digests are written to as files, too (none)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
 
@@ -137,6 +143,8 @@ export function readConfig(env: Environment): Config {
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
     retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
+    ...(env['WAYLOG_AUDIT_KEY'] && { auditKey: env['WAYLOG_AUDIT_KEY'] }),
+    ...(env['WAYLOG_AUDIT_DIR'] && { auditFolder: env['WAYLOG_AUDIT_DIR'] }),
     archiveDirectory: text('WAYLOG_ARCHIVE_DIR', '') || undefined,
   };
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');

@@ -8,6 +8,7 @@ import { messageOf, Optional, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, type Capabilities } from '#lib/timescale';
 import { CONFIG } from '../config.js';
+import { ScheduledWork } from './scheduled-work.js';
 
 /** The connections of this process to its database. */
 export class ConnectionPoolStatus {
@@ -51,6 +52,8 @@ export interface Observation {
   readonly pool: ConnectionPoolStatus;
   readonly database: DatabaseFacts | undefined;
   readonly projections: readonly ProjectionStatus[];
+  /** Streams whose hash chain does not hold; undefined where this server signs no digests. */
+  readonly brokenStreams: number | undefined;
   /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
 }
@@ -72,6 +75,7 @@ export class Observer {
     private readonly pool: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
     @Inject(CONFIG) private readonly config: Config,
+    private readonly work: ScheduledWork,
   ) {
     pool.on('connect', () => this.#created++);
     pool.on('error', () => this.#lost++);
@@ -111,6 +115,7 @@ export class Observer {
       pool: this.connectionPool(),
       database: facts.status === 'fulfilled' ? facts.value : undefined,
       projections: states.status === 'fulfilled' ? states.value : [],
+      brokenStreams: this.work.brokenStreams,
       error: failed && messageOf(failed.reason),
     };
   }
