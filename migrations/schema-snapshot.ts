@@ -369,5 +369,15 @@ export const snapshot: Snapshot = {
       "table log.digest_heads": "",
       "table log.digests": ""
     }
+  },
+  "1790000013000": {
+    "makes": {
+      "column log.data_keys.key": "bytea not null",
+      "column log.data_keys.made_at": "timestamp with time zone not null default clock_timestamp()",
+      "column log.data_keys.stream_id": "text not null",
+      "constraint log.data_keys.data_keys_key_check": "CHECK ((octet_length(key) = 32))",
+      "primary key log.data_keys": "PRIMARY KEY (stream_id)",
+      "table log.data_keys": ""
+    }
   }
 };

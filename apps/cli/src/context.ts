@@ -3,8 +3,8 @@ import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nes
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
-import { openEventStore, type EventStore, type Upcasters } from '#lib/event-store';
-import { flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
+import { asRecorded, DataKeys, openEventStore, type EventStore } from '#lib/event-store';
+import { flightProjections, flightSensitiveFields, flightUpcasters, WaylogModule } from '#lib/flight';
 import { createPool, isEventStoreUrl, Listener, installation } from '#lib/platform';
 import type { Projection } from '#lib/projections';
 import { databaseUp, type DatabaseOptions } from '#lib/timescale';
@@ -91,7 +91,7 @@ async function readyDatabase(command: Command): Promise<string> {
 }
 
 /** What an operator asks for may take long, and Ctrl-C ends it. */
-const operatorPool = (url: string): pg.Pool =>
+export const operatorPool = (url: string): pg.Pool =>
   createPool({
     connectionString: url,
     size: 4,
@@ -118,17 +118,29 @@ export interface LogPlace {
   /** The database; the log is in it, unless `eventStore` says that it is elsewhere. */
   readonly url: string;
   readonly eventStore?: string | undefined;
-  readonly upcasters?: Upcasters;
+  /** Events as they were written: of whatever version, and what is sealed stays sealed. */
+  readonly isRaw?: boolean;
 }
 
 /** Runs `work` with a log as it is; no projector runs. */
 export async function withStore<T>(
-  { url, eventStore, upcasters = flightUpcasters }: LogPlace,
+  { url, eventStore, isRaw = false }: LogPlace,
   work: (store: EventStore) => Promise<T>,
 ): Promise<T> {
   const pool = operatorPool(url);
   const listener = new Listener(url, 'waylog cli');
-  const store = await openEventStore({ eventStore, pool, listener, upcasters, onWarning: progress });
+  const store = await openEventStore({
+    eventStore,
+    pool,
+    listener,
+    onWarning: progress,
+    ...(isRaw
+      ? { upcasters: asRecorded }
+      : {
+          upcasters: flightUpcasters,
+          sealing: { keys: new DataKeys(pool), sensitive: flightSensitiveFields },
+        }),
+  });
   try {
     return await work(store);
   } finally {

@@ -4,6 +4,7 @@ import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
+import { eraseCommand } from './commands/erase.js';
 import { hypertablesCommand } from './commands/hypertables.js';
 import { importCommand } from './commands/import.js';
 import { logCommand } from './commands/log.js';
@@ -46,7 +47,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
 
   const groups: Readonly<Record<string, readonly Command[]>> = {
     'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand()],
-    'Flights:': [importCommand(), simulateCommand(), logCommand()],
+    'Flights:': [importCommand(), simulateCommand(), logCommand(), eraseCommand()],
     'Tables:': [
       projectionsCommand(),
       parkedCommand(),

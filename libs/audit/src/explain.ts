@@ -9,6 +9,7 @@ export type AuditCode =
   | 'stream-rewritten'
   | 'stream-removed'
   | 'stream-unnamed'
+  | 'key-left'
   | 'digest-removed'
   | 'digest-changed'
   | 'digest-unsigned';

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import type { Pool } from 'pg';
-import { databaseCall, type Timestamp } from '#lib/platform';
+import type { ClientBase, Pool } from 'pg';
+import { databaseCall, readRows, type Timestamp } from '#lib/platform';
 import type { Head } from './chain.js';
 import {
   checkSignature,
@@ -22,6 +22,8 @@ export interface AuditOptions {
   readonly keys: ReadonlyMap<string, KeyObject>;
   /** A folder with digests as files, which the database's copies are compared with. */
   readonly digestFolder?: string | undefined;
+  /** The type of the event after which a stream must have no data key any more. */
+  readonly erasedBy?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (events: number, total: number) => void;
 }
@@ -70,6 +72,7 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
     const anchors = chained(digests, keys, problems);
 
     const walk = new ChainWalk('0');
+    const erased = new Set<string>();
     let events = 0;
     let signed = 0;
     let vouched: DigestStatement | undefined;
@@ -90,11 +93,13 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
       for (const event of page) {
         while (next && BigInt(event.position) > BigInt(next.said.position)) await compare();
         walk.follow(event);
+        if (event.type === options.erasedBy) erased.add(event.streamId);
       }
       events += page.length;
       options.onProgress?.(events, total);
     }
     while (next) await compare();
+    problems.push(...(await keysLeft(client, [...erased])));
     const broken = walk.problems();
     return {
       isSound: broken.length + problems.length === 0,
@@ -109,6 +114,21 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
     await client.query('rollback').catch(() => undefined);
     client.release();
   }
+}
+
+/** Streams that were erased and whose key is there: a process was killed in between, or a backup has brought it back. */
+async function keysLeft(client: ClientBase, erased: readonly string[]): Promise<AuditProblem[]> {
+  const rows = await readRows(
+    client,
+    undefined,
+    `select stream_id from log.data_keys where stream_id = any ($1::text[]) order by 1`,
+    [erased],
+  );
+  return rows.map(([streamId]) => ({
+    code: 'key-left',
+    streamId: streamId as string,
+    detail: 'it was erased, and the key that opens what was sensitive is there: erase it again',
+  }));
 }
 
 /** The digests of the database and of the folder; where they differ, the file counts. */

@@ -8,7 +8,7 @@ import {
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
-import { DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
+import { DataKeys, DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
 import { CheckpointWatch, forgetOtherLog, LiveRows, loadOmissions, Projector } from '#lib/projections';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FLIGHT_PROJECTOR } from './flight-projector.js';
@@ -20,6 +20,7 @@ import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
+import { flightSensitiveFields } from './sensitive-fields.js';
 import { flightUpcasters } from './upcasters.js';
 
 export interface WaylogOptions {
@@ -78,15 +79,17 @@ export class WaylogModule {
               log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
             ),
         },
+        { provide: DataKeys, inject: [pg.Pool], useFactory: (pool: pg.Pool) => new DataKeys(pool) },
         {
           provide: EVENT_STORE,
-          inject: [pg.Pool, Listener],
-          useFactory: (pool: pg.Pool, listener: Listener): Promise<EventStore> =>
+          inject: [pg.Pool, Listener, DataKeys],
+          useFactory: (pool: pg.Pool, listener: Listener, keys: DataKeys): Promise<EventStore> =>
             openEventStore({
               eventStore: options.eventStore,
               pool,
               listener,
               upcasters: flightUpcasters,
+              sealing: { keys, sensitive: flightSensitiveFields },
               onWarning: (message) => log.warn(message),
             }),
         },

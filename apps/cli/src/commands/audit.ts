@@ -11,6 +11,7 @@ import {
   writeDigestFiles,
   type AuditResult,
 } from '#lib/audit';
+import { FLIGHT_ERASED } from '#lib/flight';
 import { messageOf } from '#lib/platform';
 import type pg from 'pg';
 import { refuseOtherSchema } from '../../../../migrations/index.js';
@@ -127,7 +128,14 @@ export async function runAudit(
   const result = await withLog(command, (pool) =>
     untilInterrupted((signal) =>
       withProgress('following the chains', 1, (onProgress) =>
-        verifyAudit({ pool, keys, digestFolder: digestFolder || undefined, signal, onProgress }),
+        verifyAudit({
+          pool,
+          keys,
+          digestFolder: digestFolder || undefined,
+          erasedBy: FLIGHT_ERASED,
+          signal,
+          onProgress,
+        }),
       ),
     ),
   );

@@ -4,9 +4,10 @@ import { dirname, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
+import type pg from 'pg';
 import {
-  asRecorded,
   compressLines,
+  copyDataKeys,
   copyLog,
   exportLog,
   importLog,
@@ -16,7 +17,7 @@ import {
   type ImportResult,
   type LogFileFooter,
 } from '#lib/event-store';
-import { EVENT_STORE, flightUpcasters, streamOf } from '#lib/flight';
+import { EVENT_STORE, FLIGHT_ERASED, flightUpcasters, streamOf } from '#lib/flight';
 import { conflict, isEventStoreUrl, withoutCredentials } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
@@ -25,6 +26,7 @@ import {
   databaseOptions,
   eventStoreOf,
   globalsOf,
+  operatorPool,
   print,
   progress,
   untilInterrupted,
@@ -158,21 +160,21 @@ Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
       async ({ from, to, flight }: { from: string; to: string; flight?: string[] }, command: Command) => {
         if (withoutCredentials(from) === withoutCredentials(to))
           throw new UsageError('--from and --to are the same store.');
+        const streams = flight && [...new Set(flight)].map(streamOf);
         const result = await withLogAt(from, '--from', (source) =>
           withLogAt(to, '--to', (target) =>
             untilInterrupted((signal) =>
               withSteps((onProgress) =>
-                copyLog({
-                  from: source,
-                  to: target,
-                  signal,
-                  onProgress,
-                  ...(flight && { streams: [...new Set(flight)].map(streamOf) }),
-                }),
+                copyLog({ from: source, to: target, signal, onProgress, ...(streams && { streams }) }),
               ),
             ),
           ),
         );
+        // What is sealed in the log opens with keys that are beside the tables.
+        if (!isEventStoreUrl(from) && !isEventStoreUrl(to))
+          await withPools(from, to, (source, target) =>
+            copyDataKeys(source, target, { streams, erasedBy: FLIGHT_ERASED }),
+          );
         print(command, result, copied(result));
         if (!result.identical) process.exitCode = 3;
       },
@@ -187,12 +189,25 @@ async function withLogAt<T>(
 ): Promise<T> {
   if (isEventStoreUrl(url)) {
     // Its snapshots would be in a database, and a copy looks at none.
-    return withStore({ url: 'postgres://no-snapshots', eventStore: url, upcasters: asRecorded }, work);
+    return withStore({ url: 'postgres://no-snapshots', eventStore: url, isRaw: true }, work);
   }
   if (!/^postgres(ql)?:\/\//.test(url))
     throw new UsageError(`${option} takes postgres://..., esdb://... or esdb+discover://...`);
   await refuseOtherSchema(url);
-  return withStore({ url, upcasters: asRecorded }, work);
+  return withStore({ url, isRaw: true }, work);
+}
+
+async function withPools<T>(
+  from: string,
+  to: string,
+  work: (from: pg.Pool, to: pg.Pool) => Promise<T>,
+): Promise<T> {
+  const [source, target] = [operatorPool(from), operatorPool(to)];
+  try {
+    return await work(source, target);
+  } finally {
+    await Promise.all([source.end(), target.end()]);
+  }
 }
 
 const copied = ({ recorded, already, source, target, sameOrder, differences }: CopyResult): string =>

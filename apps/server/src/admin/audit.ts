@@ -12,6 +12,7 @@ import {
   writeDigestFiles,
   type Digest,
 } from '#lib/audit';
+import { FLIGHT_ERASED } from '#lib/flight';
 import { conflict, IsTimestamp, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
@@ -78,6 +79,7 @@ export class AuditController {
         pool: this.pool,
         keys: checkingKeys(auditKey === undefined ? [] : [auditKey]),
         digestFolder: auditFolder,
+        erasedBy: FLIGHT_ERASED,
         signal: control.signal,
         onProgress: (events, total) => control.report('following the chains', events / total),
       });
