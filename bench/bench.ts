@@ -10,7 +10,7 @@ import {
   type WaylogOptions,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { readerRoleName } from '#lib/timescale';
+import { roleNames } from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
 import type { Figure } from './measure.js';
 
@@ -65,7 +65,7 @@ export async function runBenchmark(
         await sql(options.serverUrl, `create database ${name}`);
         atEnd(async () => {
           await sql(options.serverUrl, `drop database ${name} with (force)`);
-          await sql(options.serverUrl, `drop role if exists ${readerRoleName(name)}`);
+          await sql(options.serverUrl, `drop role if exists ${roleNames(name).join(', ')}`);
         });
         const url = urlOf(options.serverUrl, name);
         if (migrated) await migrate(url);
