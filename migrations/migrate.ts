@@ -223,7 +223,7 @@ class MigrationRun {
       );
     // After the reader: it takes functions from everybody that these need, and gives them to others only once.
     if (has?.working)
-      await keep('everything works as the owner of the database', () => ensureDatabaseRoles(query, this.url));
+      await keep('the working roles are not as they should be', () => ensureDatabaseRoles(query, this.url));
   }
 
   /** Asks again and again: a statement that waits for a lock would hold back `create index concurrently` of whoever has it. */

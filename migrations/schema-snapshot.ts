@@ -344,5 +344,8 @@ export const snapshot: Snapshot = {
       "primary key projection.folded_log": "PRIMARY KEY (only_one)",
       "table projection.folded_log": ""
     }
+  },
+  "1790000011000": {
+    "makes": {}
   }
 };

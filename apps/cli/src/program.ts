@@ -20,13 +20,13 @@ export function makeProgram(): Command {
     .addOption(
       new Option(
         '--database-url <url>',
-        'the database to work on; without it the private one of this checkout',
+        'the database to work on: a URL without a password, env:NAME or file:PATH; without it the private one of this checkout',
       ).env('DATABASE_URL'),
     )
     .addOption(
       new Option(
         '--event-store <url>',
-        'where the log is when it is not in the database: esdb://... or esdb+discover://...',
+        'where the log is when it is not in the database: esdb://..., esdb+discover://..., env:NAME or file:PATH',
       ).env('EVENT_STORE'),
     )
     .option('--json', 'print the result as JSON, for programs; progress goes to standard error in every case')
@@ -39,6 +39,9 @@ Begin with
   waylog import FILE.ulg   record a PX4 flight log
   waylog simulate          record a flight that never happened
   waylog doctor            see that all is well, and what to do where it is not
+
+Connection strings with passwords come from the environment (DATABASE_URL, WAYLOG_PROJECTOR_URL, EVENT_STORE) or from files
+(the same names with _FILE), never from the command line, which every user of the machine can read.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     );

@@ -97,3 +97,4 @@ export {
   type MadeRole,
   type RoleAccess,
 } from './roles/role-names.js';
+export { noOwner, stepDown, type DatabaseAccess } from './roles/database-access.js';

@@ -7,10 +7,10 @@ import {
 } from '@nestjs/common';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjector } from '#lib/flight';
+import { DATABASE_ACCESS, EVENT_STORE, flightProjector, TABLES_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
-import { retainedSince, RetentionSchedule } from '#lib/timescale';
+import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 
 /** What a server with the role projector does beside its work, again and again: verify, and apply the retention. */
@@ -21,13 +21,14 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     @Inject(EVENT_STORE) store: EventStore,
-    pool: pg.Pool,
+    @Inject(TABLES_POOL) pool: pg.Pool,
+    @Inject(DATABASE_ACCESS) access: DatabaseAccess,
   ) {
     this.#schedules = [
       new ScheduledVerification({
         ...flightProjector,
         store,
-        connectionString: config.databaseUrl,
+        connectionString: access.projector.url,
         log: logOf('Verification'),
         retainedSince: () => retainedSince(pool),
         share: config.verifyShare,

@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
+import { withoutSecrets } from '#lib/platform';
+
 import { cachedTree, PRIVATE_MAJOR, treeAt } from './binaries.js';
 import { connected } from './connect.js';
 import { DatabaseError } from './database-error.js';
@@ -47,7 +49,7 @@ export async function serverTool(
     instance?.record.source === 'private'
       ? join(treeAt(instance.record.tree).bin, tool)
       : await installed(url, tool, env);
-  return { program, args: [...args], env: { ...env, ...libpqEnv(url) } };
+  return { program, args: [...args], env: { ...withoutSecrets(env), ...libpqEnv(url) } };
 }
 
 /** The instance of this checkout whose server a URL names. */

@@ -109,8 +109,10 @@ function makeSql(
   role: WorkingRole,
   { name, kind }: KnownRole,
   ownerUrl: string,
-  owner: { readonly super: boolean; readonly version: number },
+  owner: { readonly super: boolean; readonly may: boolean; readonly version: number },
 ): string[] {
+  // What is there can be worked with; who may change it is another.
+  if (!owner.super && !owner.may) return [];
   const id = escapeIdentifier(name);
   // From version 16 on who makes a role only administers it, and is no member.
   const join = `grant ${id} to current_user${owner.version >= 160_000 ? ' with inherit true, set true' : ''}`;
