@@ -2,7 +2,7 @@ import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
-import type pg from 'pg';
+import pg from 'pg';
 import { openEventStore, type EventStore, type Upcasters } from '#lib/event-store';
 import { DATABASE_ACCESS, flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
 import { createPool, isEventStoreUrl, isPostgresUrl, Listener, installation } from '#lib/platform';
@@ -112,6 +112,18 @@ function projectorUrl(): string | undefined {
   if (!url) return undefined;
   if (isPostgresUrl(url)) return url;
   throw new UsageError('WAYLOG_PROJECTOR_URL takes postgres://user:password@host:5432/database.');
+}
+
+/** Runs `work` in a session of whoever the URL logs in as. */
+export async function withOwner<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url, application_name: 'waylog cli' });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
 }
 
 /** What an operator asks for may take long, and Ctrl-C ends it. */

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { flightProjectionStates } from '#lib/flight';
 import { openEventStore, type EventStore } from '#lib/event-store';
 import {
@@ -13,7 +13,8 @@ import {
 import { compareLog, integrityFindings } from '#lib/projections';
 import { capabilities, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
-import { accessTo } from './context.js';
+import { deviationText } from './commands/roles.js';
+import { accessTo, withOwner } from './context.js';
 
 export interface Finding {
   readonly check: string;
@@ -136,28 +137,18 @@ export async function checkRoles(
 }
 
 async function deviationsOf(url: string): Promise<Finding[]> {
-  const client = new pg.Client({ connectionString: url, application_name: 'waylog doctor' });
-  await client.connect();
-  try {
+  return withOwner(url, async (client) => {
     const found = await rightsDeviations(queryOn(client));
-    return found.map(({ role, table, right, has }) => {
-      const what =
-        right === 'ownership'
-          ? `${role} does not own ${table}`
-          : has
-            ? `${role} may ${right} ${table}, and should not`
-            : `${role} may not ${right} ${table}, and should`;
-      return (has ? problem : warning)(
+    return found.map((deviation) =>
+      (deviation.has ? problem : warning)(
         'roles',
-        what,
-        has
-          ? `revoke ${right} on ${table} from ${role}, or from whatever role gives it that`
+        deviationText(deviation),
+        deviation.has
+          ? `waylog migrate; if it stays, another role that ${deviation.role} is a member of gives it that`
           : 'waylog migrate',
-      );
-    });
-  } finally {
-    await client.end();
-  }
+      ),
+    );
+  });
 }
 
 async function run(checks: readonly (readonly [string, () => Promise<Finding[]>])[]): Promise<Finding[]> {

@@ -9,6 +9,7 @@ import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
 import { rebuildCommand } from './commands/rebuild.js';
+import { rolesCommand } from './commands/roles.js';
 import { schemaCommand } from './commands/schema.js';
 import { simulateCommand } from './commands/simulate.js';
 import { verifyCommand } from './commands/verify.js';
@@ -47,7 +48,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     );
 
   const groups: Readonly<Record<string, readonly Command[]>> = {
-    'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand()],
+    'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand(), rolesCommand()],
     'Flights:': [importCommand(), simulateCommand(), logCommand()],
     'Tables:': [
       projectionsCommand(),

@@ -26,8 +26,11 @@ export const GIVEN = 'For Waylog';
 
 export interface KnownRole {
   readonly name: string;
-  /** `made` by Waylog; `given` to it by somebody; `missing`; or a `stranger` that happens to be called so. */
-  readonly kind: 'made' | 'given' | 'missing' | 'stranger';
+  /**
+   * `made` by Waylog; `released` by the way back of its migration, so that it may nothing now; `given` to Waylog by somebody;
+   * `missing`; or a `stranger` that happens to be called so.
+   */
+  readonly kind: 'made' | 'released' | 'given' | 'missing' | 'stranger';
   /** What no working role may be, such as a superuser. */
   readonly tooMuch: string | null;
 }
@@ -38,8 +41,13 @@ export async function knownRoles(query: Query): Promise<Readonly<Record<WorkingR
     `select current_database() as database`,
   );
   const names = { app: roleName(database, 'app'), projector: roleName(database, 'projector') };
-  const rows = await query<{ name: string; mark: string | null; too_much: string | null }>(
-    `select r.rolname as name, shobj_description(r.oid, 'pg_authid') as mark,
+  const rows = await query<{
+    name: string;
+    mark: string | null;
+    login: boolean;
+    too_much: string | null;
+  }>(
+    `select r.rolname as name, r.rolcanlogin as login, shobj_description(r.oid, 'pg_authid') as mark,
             nullif(concat_ws(', ', case when r.rolsuper then 'is a superuser' end,
                                    case when r.rolcreaterole then 'may create roles' end,
                                    case when r.rolcreatedb then 'may create databases' end,
@@ -54,7 +62,9 @@ export async function knownRoles(query: Query): Promise<Readonly<Record<WorkingR
     const kind = !row
       ? 'missing'
       : row.mark === MADE[role]
-        ? 'made'
+        ? row.login
+          ? 'made'
+          : 'released'
         : row.mark?.startsWith(GIVEN)
           ? 'given'
           : 'stranger';
@@ -96,6 +106,7 @@ export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promi
       ...projectorSchemas.slice(1).map((schema) => makeSchemaSql(schema)),
     ].join(';\n'),
   );
+  await refuseChunks(query, roles.projector.name);
   await query(ownershipSql(roles.projector.name));
   await query(
     [...(await tableGrants(query, roles)), ...(await otherGrants(query, roles, owner))].join(';\n'),
@@ -122,7 +133,7 @@ function makeSql(
   const harmless = 'nosuperuser nocreatedb nocreaterole inherit noreplication nobypassrls';
   return [
     ...(kind === 'missing' ? [`create role ${id} ${harmless}`] : []),
-    ...(kind === 'made' && owner.super ? [`alter role ${id} ${harmless}`] : []),
+    ...(kind !== 'missing' && owner.super ? [`alter role ${id} ${harmless}`] : []),
     `alter role ${id} login password ${escapeLiteral(scramVerifier(password))}`,
     ...(kind === 'missing' ? [`comment on role ${id} is ${escapeLiteral(MADE[role])}`] : []),
     join,
@@ -139,12 +150,13 @@ const ownershipSql = (projector: string): string => `
   declare
     v_schemas constant text[] := array[${projectorSchemas.map(escapeLiteral).join(', ')}];
     v_projector constant text := ${escapeLiteral(projector)};
+    v_oid constant oid := (select oid from pg_roles where rolname = ${escapeLiteral(projector)});
     v_it record;
   begin
     for v_it in
       select format('schema %I', n.nspname) as what
         from pg_namespace n
-       where n.nspname = any (v_schemas) and n.nspowner <> v_projector::regrole
+       where n.nspname = any (v_schemas) and n.nspowner <> v_oid
       union all
       select format('%s %I.%I',
                     case when exists (select from timescaledb_information.continuous_aggregates a
@@ -153,11 +165,32 @@ const ownershipSql = (projector: string): string => `
                          when c.relkind = 'm' then 'materialized view'
                          else 'table' end, n.nspname, c.relname)
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
-       where n.nspname = any (v_schemas) and c.relkind in ('r', 'p', 'v', 'm') and c.relowner <> v_projector::regrole
+       where n.nspname = any (v_schemas) and c.relkind in ('r', 'p', 'v', 'm') and c.relowner <> v_oid
     loop
       execute format('alter %s owner to %I', v_it.what, v_projector);
     end loop;
   end $own$`;
+
+/**
+ * PostgreSQL gives a table to no role that could not make it where it is, and chunks are in a schema of TimescaleDB's. Only a
+ * superuser is not asked. Throws, so that what was done up to here is taken back: half of it would be of no use.
+ */
+async function refuseChunks(query: Query, projector: string): Promise<void> {
+  const [row] = await query<{ refused: boolean }>(
+    `select not (select rolsuper from pg_roles where rolname = current_user)
+            and not has_schema_privilege($1::name, '_timescaledb_internal', 'create')
+            and exists (select from timescaledb_information.chunks k
+                          join pg_class c on c.oid = format('%I.%I', k.hypertable_schema, k.hypertable_name)::regclass
+                         where k.hypertable_schema = any ($2)
+                           and c.relowner <> (select oid from pg_roles where rolname = $1)) as refused`,
+    [projector, projectorSchemas],
+  );
+  if (!row?.refused) return;
+  throw new Error(
+    'The hypertables have chunks, and only a superuser may give those away. Let a superuser run this, once: ' +
+      `grant create on schema _timescaledb_internal to ${escapeIdentifier(projector)}; then migrate again.`,
+  );
+}
 
 /** What brings the rights on tables from what they are to what they should be. */
 async function tableGrants(query: Query, roles: Roles): Promise<string[]> {
@@ -279,11 +312,25 @@ export async function releaseDatabaseRoles(query: Query): Promise<void> {
   for (const { name, kind } of Object.values(await knownRoles(query))) {
     if (kind !== 'made' && kind !== 'given') continue;
     const id = escapeIdentifier(name);
+    await query(leaveSql(name));
     await query(`reassign owned by ${id} to current_user`);
     await query(`drop owned by ${id}`);
     if (kind === 'made') await query(`alter role ${id} nologin`);
   }
 }
+
+/** Takes a role out of all roles but the administration of it. */
+const leaveSql = (name: string): string => `
+  do $leave$
+  declare v_of name;
+  begin
+    for v_of in
+      select r.rolname from pg_auth_members m join pg_roles r on r.oid = m.roleid
+       where m.member = (select oid from pg_roles where rolname = ${escapeLiteral(name)}) and r.rolname !~ '^pg_'
+    loop
+      execute format('revoke %I from %I', v_of, ${escapeLiteral(name)});
+    end loop;
+  end $leave$`;
 
 /** A right that a role has and should not have, or has not and should. */
 export interface Deviation {
