@@ -88,14 +88,16 @@ async function inProcess(url: string, settings: Omit<WaylogOptions, 'databaseUrl
     { logger: ['error', 'warn'] },
   );
   const commands = app.get(CommandBus);
+  // Of the owner: benchmarks empty tables.
+  const pool = new pg.Pool({ connectionString: url, max: 4 });
   let closing: Promise<void> | undefined;
   return {
     app,
     execute: (command) => commands.execute(command),
     database: app.get(FlightDatabase),
-    pool: app.get(pg.Pool),
+    pool,
     store: app.get<EventStore>(EVENT_STORE),
-    close: () => (closing ??= app.close()),
+    close: () => (closing ??= Promise.all([app.close(), pool.end()]).then(() => undefined)),
   };
 }
 

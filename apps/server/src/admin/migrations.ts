@@ -57,8 +57,13 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     @Inject(EVENT_STORE) private readonly store: EventStore,
   ) {}
 
+  /** Of the owner where it is known: others may not log in while their migration is taken back. */
+  get #url(): string {
+    return this.access.ownerUrl ?? this.access.app.url;
+  }
+
   status(): Promise<MigrationInfo[]> {
-    return migrationStatus(this.access.app.url);
+    return migrationStatus(this.#url);
   }
 
   /**
@@ -102,7 +107,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     const { roles } = this.sessions.config;
     let missing: readonly string[];
     try {
-      ({ missing } = await schemaState(this.access.app.url));
+      ({ missing } = await schemaState(this.#url));
     } catch (error) {
       // The answer of the run does not wait for a database that is away; the tables do.
       this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);
