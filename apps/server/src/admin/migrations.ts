@@ -14,7 +14,7 @@ import type { FastifyReply } from 'fastify';
 import pg from 'pg';
 import type { EventStore, Position } from '#lib/event-store';
 import { DATABASE_ACCESS, EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
-import { messageOf } from '#lib/platform';
+import { messageOf, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
 import {
@@ -57,13 +57,19 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     @Inject(EVENT_STORE) private readonly store: EventStore,
   ) {}
 
-  /** Of the owner where it is known: others may not log in while their migration is taken back. */
-  get #url(): string {
-    return this.access.ownerUrl ?? this.access.app.url;
+  /** Asks as the application role; as the owner only while that one cannot log in, because its migration is taken back. */
+  async #ask<T>(question: (url: string) => Promise<T>): Promise<T> {
+    const { app, ownerUrl } = this.access;
+    try {
+      return await question(app.url);
+    } catch (error) {
+      if (ownerUrl === undefined || !/^(28|42501)/.test(sqlStateOf(error) ?? '')) throw error;
+      return question(ownerUrl);
+    }
   }
 
   status(): Promise<MigrationInfo[]> {
-    return migrationStatus(this.#url);
+    return this.#ask(migrationStatus);
   }
 
   /**
@@ -107,7 +113,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     const { roles } = this.sessions.config;
     let missing: readonly string[];
     try {
-      ({ missing } = await schemaState(this.#url));
+      ({ missing } = await this.#ask(schemaState));
     } catch (error) {
       // The answer of the run does not wait for a database that is away; the tables do.
       this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);
