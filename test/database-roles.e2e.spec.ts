@@ -138,16 +138,14 @@ describe('a server', () => {
       roleName(nameOf(database.url), 'projector'),
     ];
     const seen = new Set<string>();
-    let looking = true;
+    const until = new AbortController();
     const look = (async () => {
-      while (looking) {
+      while (!until.signal.aborted) {
         for (const name of await users(database)) seen.add(name);
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
     })();
-    await worksInAll(server, 'steps-down').finally(() => {
-      looking = false;
-    });
+    await worksInAll(server, 'steps-down').finally(() => until.abort());
     await look;
     expect([...seen].sort()).toEqual([app, projector]);
     const { body: connection } = await server.call('GET', '/v1/admin/connection');
