@@ -104,8 +104,20 @@ describe('the roles of a database', () => {
     await database.pool.query(
       `revoke update (data) on log.events from ${app}; grant truncate on log.events to ${app}`,
     );
-    // A migration brings them back to what they should be.
+    await database.pool.query(`create function log.later() returns integer language sql as 'select 1'`);
+    // A migration brings them back to what they should be, and a function of the log is the application's alone.
     await migrate(database.url);
+    const { rows } = await database.pool.query(
+      `select distinct r.role, has_function_privilege(r.name, p.oid, 'execute') as may
+         from pg_proc p, (values ('app', $1::name), ('projector', $2::name)) as r (role, name)
+        where p.pronamespace = 'log'::regnamespace order by 1`,
+      roleNames(nameOf(database.url)).slice(0, 2),
+    );
+    expect(rows).toEqual([
+      { role: 'app', may: true },
+      { role: 'projector', may: false },
+    ]);
+    await database.pool.query(`drop function log.later()`);
     expect(await rightsDeviations(query)).toEqual([]);
   });
 
