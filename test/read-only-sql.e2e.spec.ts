@@ -2,7 +2,7 @@ import pg from 'pg';
 import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, rebuild } from '#lib/projections';
-import { readerAccess, readerRoleName } from '#lib/timescale';
+import { readerAccess, readerRoleName, roleNames } from '#lib/timescale';
 import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
@@ -602,7 +602,8 @@ describe('the role that reads', () => {
     } finally {
       await admin(async (client) => {
         await client.query(`drop database ${pg.escapeIdentifier(name)} with (force)`);
-        await client.query(`drop role if exists ${pg.escapeIdentifier(readerRoleName(name))}`);
+        const made = roleNames(name).map((role) => pg.escapeIdentifier(role));
+        await client.query(`drop role if exists ${made.join(', ')}`);
       });
     }
   });
@@ -669,7 +670,7 @@ describe('the role that reads', () => {
       await pool.end();
       await admin(async (client) => {
         await client.query(`drop database ${name} with (force)`);
-        await client.query(`drop role if exists ${name}_reader`);
+        await client.query(`drop role if exists ${roleNames(name).join(', ')}`);
         await client.query(`drop role ${owner}`);
       });
     }
