@@ -345,6 +345,9 @@ export const snapshot: Snapshot = {
       "table projection.folded_log": ""
     }
   },
+  "1790000011000": {
+    "makes": {}
+  },
   "1790000012000": {
     "makes": {
       "column log.digest_heads.digest": "integer not null",

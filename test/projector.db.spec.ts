@@ -1,10 +1,11 @@
-import pg from 'pg';
+import type pg from 'pg';
 import {
   CreateFlight,
   EVENT_STORE,
   FlightDatabase,
   flightProjections,
   SaveFrameResult,
+  TABLES_POOL,
   UpdateWaypoint,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
@@ -229,7 +230,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
         name: 'flight',
         projections: [...flightProjections, version(n, prefix)],
         store: writer.app.get<EventStore>(EVENT_STORE),
-        pool: writer.app.get(pg.Pool),
+        pool: writer.app.get<pg.Pool>(TABLES_POOL),
         connectionString: database.url,
         log: { info: () => undefined, warn: () => undefined },
       });

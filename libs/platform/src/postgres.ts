@@ -12,6 +12,7 @@ export const SqlState = {
   crashShutdown: '57P02',
   cannotConnectNow: '57P03',
   tooManyConnections: '53300',
+  insufficientPrivilege: '42501',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([

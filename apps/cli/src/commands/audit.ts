@@ -15,7 +15,16 @@ import { FLIGHT_ERASED } from '#lib/flight';
 import { messageOf } from '#lib/platform';
 import type pg from 'pg';
 import { refuseOtherSchema } from '../../../../migrations/index.js';
-import { eventStoreOf, print, untilInterrupted, UsageError, withDatabase } from '../context.js';
+import { databaseUp } from '#lib/timescale';
+import {
+  accessTo,
+  databaseOptions,
+  eventStoreOf,
+  operatorPool,
+  print,
+  untilInterrupted,
+  UsageError,
+} from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 const keyOption = () =>
@@ -169,14 +178,19 @@ async function readKey(file: string): Promise<string> {
 }
 
 /** Runs `work` on a database at the newest schema whose log is its own. */
-function withLog<T>(command: Command, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
+async function withLog<T>(command: Command, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
   if (eventStoreOf(command) !== undefined) {
     throw new UsageError(
       'The log is in EventStoreDB, where events are not chained by Waylog: chains and digests are for the log in PostgreSQL.',
     );
   }
-  return withDatabase(command, async ({ pool, url }) => {
-    await refuseOtherSchema(url);
-    return work(pool);
-  });
+  const { url } = await databaseUp(databaseOptions(command));
+  await refuseOtherSchema(url);
+  // The application's role may read the log and add digests to it, and nothing else of all this.
+  const pool = operatorPool((await accessTo(url)).app.url);
+  try {
+    return await work(pool);
+  } finally {
+    await pool.end();
+  }
 }

@@ -1,8 +1,8 @@
 import { userInfo } from 'node:os';
 import { Command } from 'commander';
-import pg from 'pg';
+import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjections, flightProjector } from '#lib/flight';
+import { EVENT_STORE, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
 import { verify, type VerifiedTable, type VerifyResult } from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
 import { print, projectionsNamed, untilInterrupted, UsageError, withOperations } from '../context.js';
@@ -49,7 +49,7 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
             verify({
               ...flightProjector,
               projections,
-              retainedSince: await retainedSince(app.get(pg.Pool)),
+              retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
               store: app.get<EventStore>(EVENT_STORE),
               connectionString,
               repair,
