@@ -5,6 +5,7 @@ import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
 import { hypertablesCommand } from './commands/hypertables.js';
 import { importCommand } from './commands/import.js';
+import { keysCommand } from './commands/keys.js';
 import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
@@ -54,7 +55,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       integrityCommand(),
       hypertablesCommand(),
     ],
-    'Keeping it safe:': [doctorCommand(), backupCommand(), restoreCommand(), archiveCommand()],
+    'Keeping it safe:': [keysCommand(), doctorCommand(), backupCommand(), restoreCommand(), archiveCommand()],
   };
   for (const [heading, commands] of Object.entries(groups)) {
     for (const command of commands) program.addCommand(command.helpGroup(heading));

@@ -11,9 +11,8 @@ setFlagsFromString('--heap-growing-percent=50');
 try {
   const config = readConfig(process.env);
   await refuseOtherSchema(config.databaseUrl);
-  const app = await startServer(config);
+  const app = await startServer(config, console.log);
   const url = await app.getUrl();
-  console.log(`Waylog listens on ${url}`);
   if (config.demo && config.roles.includes('api')) {
     const flightId = await recordDemoFlight(app);
     console.log(

@@ -17,6 +17,8 @@ describe('readConfig', () => {
       alertWebhook: '',
       alertIntervalMs: 10_000,
       databaseLimitBytes: 0,
+      rateLimit: 20_000,
+      corsOrigins: [],
       demo: false,
       retentionIntervalSeconds: 3_600,
       archiveDirectory: undefined,
