@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -37,6 +38,9 @@ export function eventStoreOf(command: Command): string | undefined {
     '--event-store (or EVENT_STORE) takes esdb://HOST:PORT or esdb+discover://HOST. Leave it out for the log in the database.',
   );
 }
+
+/** Who works with the command line, for what remembers who did it. */
+export const operator = (): string => `cli ${userInfo().username}`;
 
 /** Progress is for people: it never mixes with a result on standard output. */
 export const progress = (line: string): void => console.error(line);

@@ -134,7 +134,7 @@ export function readConfig(env: Environment): Config {
     });
   }
   const webhook = text('WAYLOG_ALERT_WEBHOOK', '');
-  if (webhook && !/^https?:\/\//.test(webhook))
+  if (webhook && !(/^https?:\/\//.test(webhook) && URL.canParse(webhook)))
     errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
   const readerUrl = text('WAYLOG_READER_URL', '');
   if (readerUrl && !/^postgres(ql)?:\/\//.test(readerUrl)) {

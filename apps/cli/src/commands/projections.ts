@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import { Command } from 'commander';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -22,11 +21,10 @@ import {
   type ProjectionStatus,
   type UnparkResult,
 } from '#lib/projections';
-import { print, untilInterrupted, UsageError, withOperations } from '../context.js';
+import { operator, print, untilInterrupted, UsageError, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
 
-const by = () => `cli ${userInfo().username}`;
 const names = flightProjections.map(({ name }) => name);
 
 export function projectionsCommand(): Command {
@@ -53,7 +51,9 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .description('stop writing tables, in whichever process that happens; commands go on being accepted')
     .requiredOption('--reason <text>', 'why, for whoever finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
-      await withOperations(command, (app) => pauseProjections(app.get(pg.Pool), names, { reason, by: by() }));
+      await withOperations(command, (app) =>
+        pauseProjections(app.get(pg.Pool), names, { reason, by: operator() }),
+      );
       print(
         command,
         { paused: names },
@@ -197,7 +197,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
       const result = await withOperations(command, (app) =>
         unpark({
           ...unparkOptions(app.get<EventStore>(EVENT_STORE), app.get(pg.Pool), streamId),
-          discard: { reason, by: by() },
+          discard: { reason, by: operator() },
         }),
       );
       report(command, [result]);
