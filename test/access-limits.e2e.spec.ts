@@ -5,7 +5,16 @@ import pg from 'pg';
 import { testServerUrl } from './support/database.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight } from './support/samples.js';
-import { ADMIN_KEY, httpClient, useServer, type Answer } from './support/server.js';
+import { ADMIN_KEY, useServer, type Answer, type HttpClient } from './support/server.js';
+
+/** Makes a key; asks again where it is over a limit. */
+async function newKey(server: { call: HttpClient['call'] }, role: string): Promise<string> {
+  const { body } = await until(
+    () => server.call('POST', '/v1/admin/keys', { name: 'a', role }),
+    ({ status }) => status === 201,
+  );
+  return body.key as string;
+}
 
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 const QUIET = { WAYLOG_VERIFY_SHARE: '0' };
@@ -22,13 +31,7 @@ describe('a limit of requests', () => {
   const server = useServer({ ...QUIET, WAYLOG_RATE_LIMIT: '20' });
 
   it('is each caller’s own, is answered with 429, and says when to come back', async () => {
-    const request = { name: 'a', role: 'reader' };
-    const { key } = (
-      await until(
-        () => server.call('POST', '/v1/admin/keys', request),
-        ({ status }) => status === 201,
-      )
-    ).body;
+    const key = await newKey(server, 'reader');
     const read = () => server.call('GET', '/v1/flights', undefined, bearer(key));
     const answers = await Promise.all(Array.from({ length: 100 }, read));
     const refused = answers.filter(({ status }) => status === 429);
@@ -50,13 +53,11 @@ describe('wrong keys', () => {
   const server = useServer(QUIET);
 
   it('are answered 429 when they come too fast, also the right one among them, but not who was let in before', async () => {
-    const make = async () =>
-      (await server.call('POST', '/v1/admin/keys', { name: 'a', role: 'reader' })).body.key;
-    const right = await make();
+    const right = await newKey(server, 'reader');
     const guesses = Array.from({ length: 60 }, (_, n) => `wlk_00000000000a_${String(n).padStart(43, 'x')}`);
     const read = (key: string) => server.call('GET', '/v1/flights', undefined, bearer(key));
     const codes: string[] = [];
-    for (const guess of guesses) codes.push((await read(guess)).body.code);
+    for (const guess of guesses) codes.push((await read(guess)).body.code as string);
     expect(new Set(codes)).toEqual(new Set(['access.refused', 'access.too-many-wrong']));
     const { status, headers } = await read(right);
     expect({ status, retryAfter: headers.get('retry-after') }).toEqual({ status: 429, retryAfter: '1' });
@@ -134,9 +135,7 @@ describe('a database that is away', () => {
   const server = useServer(QUIET);
 
   it('lets in who is known, and does not tell a right key that it is wrong', async () => {
-    const make = async () =>
-      (await server.call('POST', '/v1/admin/keys', { name: 'a', role: 'operator' })).body.key;
-    const [known, unknown] = [await make(), await make()];
+    const [known, unknown] = [await newKey(server, 'operator'), await newKey(server, 'operator')];
     const live = (key: string) => server.call('GET', '/v1/admin/connection', undefined, bearer(key));
     expect((await live(known)).status).toBe(200);
     const name = new URL(server.store.url).pathname.slice(1);

@@ -129,7 +129,7 @@ describe('waylog keys', () => {
     const days = 86_400_000;
     const made = JSON.parse(
       (await run('create', '--name', 'a', '--role', 'operator', '--expires', '90d', '--json')).out,
-    );
+    ) as { expiresAt: string; createdAt: string };
     expect(Math.round((Date.parse(made.expiresAt) - Date.parse(made.createdAt)) / days)).toBe(90);
     const other = await run('create', '--name', 'b', '--role', 'admin', '--expires', '2199-01-01', '--json');
     expect(JSON.parse(other.out)).toMatchObject({ expiresAt: '2199-01-01T00:00:00.000Z', role: 'admin' });

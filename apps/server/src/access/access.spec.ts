@@ -40,7 +40,7 @@ describe('Access', () => {
   it('asks once for many requests at a time, and then for none of them', async () => {
     const access = make();
     const first = await Promise.all(
-      Array.from({ length: 100 }, () => access.authenticate(KEY, '203.0.113.1')),
+      Array.from({ length: 100 }, async () => access.authenticate(KEY, '203.0.113.1')),
     );
     expect(new Set(first)).toEqual(new Set([good.principal]));
     // At once, without a promise: the request does not even leave its turn.
@@ -153,7 +153,7 @@ describe('Access', () => {
   it('makes who sends many guesses at once wait for all of them', async () => {
     const access = make();
     await Promise.allSettled(
-      Array.from({ length: 200 }, (_, n) => access.authenticate(`wlk_0123456789ab_${n}`, 'a')),
+      Array.from({ length: 200 }, async (_, n) => access.authenticate(`wlk_0123456789ab_${n}`, 'a')),
     );
     await jest.advanceTimersByTimeAsync(10_000);
     await expect(access.authenticate(KEY, 'a')).rejects.toMatchObject({ code: 'access.too-many-wrong' });
