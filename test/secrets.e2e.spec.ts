@@ -86,7 +86,7 @@ describe('what a server writes and answers', () => {
 
     // A failure that nobody expects, with a stack in the log and none in the answer.
     await database.pool.query(`alter table flight.flights rename to hidden`);
-    const failed = await call('GET', '/v1/flights', undefined, key);
+    const failed = await call('GET', `/v1/flights?name=${key}`, undefined, key);
     await database.pool.query(`alter table flight.hidden rename to flights`);
     expect(failed).toMatchObject({ status: 500, body: { code: 'internal' } });
     expect(JSON.stringify(failed.body)).not.toMatch(/hidden|relation|\.js|at /);
@@ -107,7 +107,7 @@ describe('what a server writes and answers', () => {
 
     const output = server.output();
     // It did complain: else nothing is shown by what is not there.
-    expect(output).toMatch(/GET \/v1\/flights failed/);
+    expect(output).toMatch(/GET \/v1\/flights\?name=wlk_\.\.\. failed/);
     expect(output).toMatch(/did not take a message|database_down|alert/i);
     for (const said of asked) {
       expect(output).not.toContain(said);

@@ -57,7 +57,9 @@ export class ProblemFilter implements ExceptionFilter {
     const reply = http.getResponse<FastifyReply>();
     if (problemOf(error).status === 500) {
       const { method, url } = http.getRequest<FastifyRequest>();
-      this.#log.error(`${method} ${url} failed`, error instanceof Error ? error.stack : String(error));
+      // Somebody may have put a key there, where it does not belong.
+      const address = url.replaceAll(/wlk_[\w-]+/g, 'wlk_...');
+      this.#log.error(`${method} ${address} failed`, error instanceof Error ? error.stack : String(error));
     }
     sendProblem(reply, error);
   }
