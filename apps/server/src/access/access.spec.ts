@@ -126,6 +126,21 @@ describe('Access', () => {
     expect(JSON.stringify(warnings)).not.toContain('good');
   });
 
+  it('refuses the next time what it hears too late for a request', async () => {
+    const access = make();
+    await access.authenticate(KEY, 'a');
+    let refuse: () => void = () => undefined;
+    answers = () => new Promise((_, reject) => (refuse = () => reject(refused('It was revoked.'))));
+    await jest.advanceTimersByTimeAsync(5_000);
+    const waiting = access.authenticate(KEY, 'a');
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(await waiting).toBe(good.principal);
+    refuse();
+    await settle();
+    answers = () => Promise.reject(refused('It was revoked.'));
+    await expect(access.authenticate(KEY, 'a')).rejects.toMatchObject({ code: 'access.refused' });
+  });
+
   it('slows guessing down for an address, right or wrong, but not for who was known', async () => {
     const access = make();
     await access.authenticate(KEY, '203.0.113.1');
@@ -136,6 +151,7 @@ describe('Access', () => {
     expect(codes.filter((c) => c === 'access.refused')).toHaveLength(WRONG_PER_SECOND);
     expect(codes.filter((c) => c === 'access.too-many-wrong')).toHaveLength(100 - WRONG_PER_SECOND);
     expect(asked).toHaveLength(1 + WRONG_PER_SECOND);
+    expect(warnings).toEqual(['More than 10 wrong keys a second come from 203.0.113.1']);
     // Also the right one, as long as it is not known: else one could guess on.
     const other = 'wlk_ffffffffffff_good';
     answers = (text) => (text.endsWith('_good') ? Promise.resolve(good) : Promise.reject(refused('No.')));

@@ -26,6 +26,8 @@ const AWAY_MS = 5_000;
 export const WRONG_PER_SECOND = 10;
 const MAX_WAIT_SECONDS = 60;
 
+const WARNED_EVERY_MS = 60_000;
+
 /** The key of the configuration: it never expires, and nobody has to be asked. */
 const ADMIN: Checked = { principal: { actor: 'admin-key', role: 'admin' }, validMs: Infinity };
 
@@ -59,6 +61,7 @@ export class Access {
   readonly #adminHash: Buffer | undefined;
   /** Counts what was forgotten: a check that began before must not be remembered. */
   #forgotten = 0;
+  #warnedAt = -Infinity;
 
   constructor(private readonly options: AccessOptions) {
     const { adminKey } = options;
@@ -92,6 +95,7 @@ export class Access {
 
   #recheck(credential: string, digest: string, address: string, known: Known): void {
     known.recheckAt = performance.now() + RECHECK_PAUSE_MS;
+    if (this.#checking.has(digest)) return;
     // What becomes of it stands in what is known; the request that asked for it has its answer already.
     this.#check(credential, digest, address, known).catch(() => undefined);
   }
@@ -114,22 +118,10 @@ export class Access {
     const network = networkOf(address);
     // Guesses are slowed down, right or wrong. Who has shown a good one before is not held up by a neighbour who guesses.
     if (!known && !this.#wrong.has(network)) throw this.#tooManyWrong(network);
-    const forgotten = this.#forgotten;
-    const work = this.#find(credential).then((found) => {
-      if (hasExpired(found)) throw refused('It has expired.');
-      // Also when the request below no longer waits for it: the next one finds it.
-      if (forgotten === this.#forgotten) this.#known.set(digest, fresh(found));
-      if (found.keyId !== undefined) this.options.onKeyUse(found.keyId);
-      return found.principal;
-    });
     try {
-      return await withinLimit(work);
+      return await withinLimit(this.#lookUp(credential, digest, network));
     } catch (error) {
-      if (error instanceof WaylogError && error.kind === 'unauthenticated') {
-        this.#known.delete(digest);
-        this.#wrong.charge(network);
-        throw error;
-      }
+      if (isRefusal(error)) throw error;
       if (known && !hasExpired(known) && performance.now() < known.graceUntil) {
         known.staleAt = performance.now() + AWAY_MS;
         return known.principal;
@@ -137,6 +129,24 @@ export class Access {
       if (error instanceof WaylogError && error.kind === 'unavailable') throw error;
       this.options.warn(`A credential could not be checked: ${messageOf(error)}`);
       throw cannotBeChecked('the log of the server says why', error);
+    }
+  }
+
+  /** What comes of it counts also when the request no longer waits for it. */
+  async #lookUp(credential: string, digest: string, network: string): Promise<Principal> {
+    const forgotten = this.#forgotten;
+    try {
+      const found = await this.#find(credential);
+      if (hasExpired(found)) throw refused('It has expired.');
+      if (forgotten === this.#forgotten) this.#known.set(digest, fresh(found));
+      if (found.keyId !== undefined) this.options.onKeyUse(found.keyId);
+      return found.principal;
+    } catch (error) {
+      if (isRefusal(error)) {
+        this.#known.delete(digest);
+        this.#wrong.charge(network);
+      }
+      throw error;
     }
   }
 
@@ -154,6 +164,10 @@ export class Access {
   }
 
   #tooManyWrong(network: string): WaylogError {
+    if (performance.now() > this.#warnedAt + WARNED_EVERY_MS) {
+      this.#warnedAt = performance.now();
+      this.options.warn(`More than ${WRONG_PER_SECOND} wrong keys a second come from ${network}`);
+    }
     return tooMany(
       'access.too-many-wrong',
       'Too many wrong keys came from your address. Wait, and send one that is right.',
@@ -161,6 +175,9 @@ export class Access {
     );
   }
 }
+
+const isRefusal = (error: unknown): boolean =>
+  error instanceof WaylogError && error.kind === 'unauthenticated';
 
 const hasExpired = ({ expiresAt }: Checked): boolean => expiresAt !== undefined && expiresAt <= Date.now();
 
