@@ -20,11 +20,13 @@ const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 const QUIET = { WAYLOG_VERIFY_SHARE: '0' };
 
 async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
-  for (;;) {
-    const answer = await ask();
-    if (isSo(answer)) return answer;
+  let answer = await ask();
+  for (let attempt = 1; !isSo(answer); attempt++) {
+    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
     await sleep(50);
+    answer = await ask();
   }
+  return answer;
 }
 
 describe('a limit of requests', () => {

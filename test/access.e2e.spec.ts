@@ -36,11 +36,13 @@ const newKey = async (role: AccessRole, more: object = {}) => {
 
 /** Asks until the answer is as it will be. */
 async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
-  for (;;) {
-    const answer = await ask();
-    if (isSo(answer)) return answer;
+  let answer = await ask();
+  for (let attempt = 1; !isSo(answer); attempt++) {
+    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
     await sleep(50);
+    answer = await ask();
   }
+  return answer;
 }
 
 /** Who may what, in words of its own: the table of the server is held against it. */

@@ -160,8 +160,12 @@ describe('Access', () => {
       data: { retryAfterSeconds: 1 },
     });
     expect(access.authenticate(KEY, '203.0.113.1')).toBe(good.principal);
+    // Nor when it is looked at again.
+    await jest.advanceTimersByTimeAsync(5_000);
+    await Promise.allSettled(Array.from({ length: 50 }, async (_, n) => guess(n)));
+    expect(await access.authenticate(KEY, '203.0.113.1')).toBe(good.principal);
     expect(await access.authenticate(other, '203.0.113.2')).toBe(good.principal);
-    await jest.advanceTimersByTimeAsync(1_000);
+    await jest.advanceTimersByTimeAsync(10_000);
     const third = 'wlk_eeeeeeeeeeee_good';
     expect(await access.authenticate(third, '203.0.113.1')).toBe(good.principal);
   });

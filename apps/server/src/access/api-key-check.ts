@@ -31,7 +31,6 @@ export class ApiKeyCheck {
     // Nothing is said of a key to who does not have it.
     if (!key || !matches) throw refused('There is no such key.');
     if (key.state === 'revoked') throw refused(`Key ${key.id} was revoked.`);
-    if (key.state === 'expired') throw refused(`Key ${key.id} has expired.`);
     return {
       principal: { actor: `key:${key.name}#${key.id}`, role: key.role },
       ...(key.expiresAt && { expiresAt: millisecondsOf(key.expiresAt) }),

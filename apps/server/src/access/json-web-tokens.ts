@@ -117,9 +117,7 @@ function roleOf(payload: JWTPayload, claim: string): AccessRole | undefined {
         .split('.')
         .reduce<unknown>(
           (at, step) =>
-            typeof at === 'object' && at !== null && Object.hasOwn(at, step)
-              ? (at as Record<string, unknown>)[step]
-              : undefined,
+            typeof at === 'object' && at !== null ? (at as Record<string, unknown>)[step] : undefined,
           payload,
         );
   const named = (Array.isArray(value) ? (value as unknown[]) : [value]).filter(isAccessRole);
