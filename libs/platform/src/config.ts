@@ -212,7 +212,10 @@ function readJwt(
     ['WAYLOG_JWT_JWKS_URL', jwksUrl],
   ] as const)
     if (url && !isSafeUrl(url))
-      errors.push({ field, message: 'must begin with https:// (http:// does for this machine alone)' });
+      errors.push({
+        field,
+        message: 'must begin with https:// (http:// does for this machine alone) and hold no password',
+      });
   if (!audience)
     errors.push({
       field: 'WAYLOG_JWT_AUDIENCE',
@@ -225,7 +228,9 @@ function readJwt(
 /** Whether what comes from an address cannot be changed on the way: TLS, or this very machine. */
 export function isSafeUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
-  const { protocol, hostname } = new URL(text);
+  const { protocol, hostname, username, password } = new URL(text);
+  // What fails names the address, and is logged.
+  if (username || password) return false;
   return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname));
 }
 

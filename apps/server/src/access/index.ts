@@ -14,7 +14,7 @@ export const accessProviders: Provider[] = [
     useFactory: ({ adminKey, jwt }: Config, pool: pg.Pool) => {
       const log = new Logger('Access');
       const keys = new ApiKeyCheck(pool, (message) => log.warn(message));
-      const tokens = jwt && new JsonWebTokens(jwt);
+      const tokens = jwt && new JsonWebTokens(jwt, (message) => log.warn(message));
       return new Access({
         adminKey,
         checkKey: (text) => keys.check(text),

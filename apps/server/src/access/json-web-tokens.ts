@@ -33,7 +33,10 @@ export class JsonWebTokens {
   #keySet: Promise<JWTVerifyGetKey> | undefined;
   #failed: { readonly at: number; readonly error: ProviderAway } | undefined;
 
-  constructor(private readonly config: JwtConfig) {}
+  constructor(
+    private readonly config: JwtConfig,
+    private readonly warn: (message: string) => void,
+  ) {}
 
   /** Throws `access.refused`, and `access.unavailable` when the provider's keys cannot be had. */
   async check(token: string): Promise<Checked> {
@@ -53,7 +56,7 @@ export class JsonWebTokens {
       };
     } catch (error) {
       if (!(error instanceof ProviderAway)) throw refused(whyRefused(error));
-      throw cannotBeChecked(`the provider ${issuer} does not give its keys (${error.message})`, error);
+      throw cannotBeChecked('the OpenID provider does not give its keys', error);
     }
   }
 
@@ -72,6 +75,8 @@ export class JsonWebTokens {
       if (isOfToken) throw error;
       this.#keySet = undefined;
       this.#failed = { at: performance.now(), error: new ProviderAway(messageOf(error), { cause: error }) };
+      // Whoever calls is told no more than that: addresses and networks are the operator's.
+      this.warn(`The OpenID provider ${this.config.issuer} does not give its keys: ${messageOf(error)}`);
       throw this.#failed.error;
     }
   };

@@ -19,13 +19,14 @@ export async function refuseOpenServer(config: Config, pool: pg.Pool): Promise<v
 
 /** What to tell whoever has started a server, about how to call it. Makes the first key where there has never been one. */
 export async function accessBanner(config: Config, pool: pg.Pool, url: string): Promise<string> {
-  const another = 'For a key: waylog keys create --name NAME --role reader|operator|admin';
+  const make = 'waylog keys create --name NAME --role reader|operator|admin';
+  const known = `Every call needs a key${config.jwt ? `, or a token of ${config.jwt.issuer}` : ''}. To make one: ${make}`;
   const isForCalls = config.roles.includes('api');
   // What other machines reach has a way in already; its output is likely to be collected, and is no place for a key.
   const isConfigured = config.adminKey !== undefined || config.jwt !== undefined || !isLoopback(config.host);
-  if (isConfigured || !isForCalls) return `Every call needs a key. ${another}`;
+  if (isConfigured || !isForCalls) return known;
   const first = await createFirstKey(pool, { name: 'first', role: 'admin' });
-  if (!first) return `Every call needs a key. ${another}`;
+  if (!first) return known;
   return [
     'Every call needs a key. There was none yet, so here is one that may do everything.',
     'It is shown now and never again:',
@@ -34,6 +35,6 @@ export async function accessBanner(config: Config, pool: pg.Pool, url: string): 
     '',
     `Use it:  curl -H 'Authorization: Bearer ${first.key}' ${url}/v1/flights`,
     `Browse:  ${url}/docs (any user name, the key as the password)`,
-    another,
+    `Another: ${make}`,
   ].join('\n');
 }
