@@ -84,6 +84,7 @@ describe('readConfig', () => {
       'http://127.0.0.1.example',
       'login.example',
       'ftp://127.0.0.1',
+      'https://a:b@login.example',
     ])
       for (const name of ['WAYLOG_JWT_ISSUER', 'WAYLOG_JWT_JWKS_URL'])
         expect(refusal({ ...provider, [name]: url })).toMatch(`${name} must begin with https://`);
