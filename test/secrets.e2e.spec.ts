@@ -108,7 +108,6 @@ describe('what a server writes and answers', () => {
     const output = server.output();
     // It did complain: else nothing is shown by what is not there.
     expect(output).toMatch(/GET \/v1\/flights\?name=wlk_\.\.\. failed/);
-    expect(output).toMatch(/did not take a message|database_down|alert/i);
     for (const said of asked) {
       expect(output).not.toContain(said);
       expect(answers.join('\n')).not.toContain(said);
