@@ -1,4 +1,5 @@
-# The Waylog server. Build: docker build -t waylog .   Needs: DATABASE_URL.
+# The Waylog server. Build: docker build -t waylog .   Needs: DATABASE_URL, and a way to know who calls: WAYLOG_ADMIN_KEY,
+# WAYLOG_JWT_ISSUER, or keys in the database (node dist/apps/cli/src/main.js keys create).
 FROM node:20-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./

@@ -15,6 +15,7 @@ export class HttpConnection {
   private constructor(
     private readonly socket: Socket,
     private readonly host: string,
+    private readonly key: string,
   ) {
     socket.setNoDelay(true);
     socket.on('data', (bytes) => this.#read(bytes));
@@ -22,11 +23,11 @@ export class HttpConnection {
     socket.on('close', () => this.#end(new Error('The server closed the connection.')));
   }
 
-  static async open(url: string): Promise<HttpConnection> {
+  static async open(url: string, key: string): Promise<HttpConnection> {
     const { hostname, port, host } = new URL(url);
     const socket = connect(Number(port), hostname);
     await once(socket, 'connect');
-    return new HttpConnection(socket, host);
+    return new HttpConnection(socket, host, key);
   }
 
   /** Resolves when the whole answer has come. Rejects when it is no success. */
@@ -43,7 +44,9 @@ export class HttpConnection {
         resolve,
         reject: ({ message }) => reject(new Error(`${method} ${path}: ${message}`)),
       };
-      this.socket.write(`${method} ${path} HTTP/1.1\r\nhost: ${this.host}\r\n${content}\r\n${json}`);
+      this.socket.write(
+        `${method} ${path} HTTP/1.1\r\nhost: ${this.host}\r\nauthorization: Bearer ${this.key}\r\n${content}\r\n${json}`,
+      );
     });
   }
 

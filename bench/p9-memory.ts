@@ -3,7 +3,7 @@ import { HttpConnection } from './http-connection.js';
 import { median, readable } from './measure.js';
 import { restLoad } from './rest-load.js';
 import { flight } from './samples.js';
-import { serverProcess } from './server-process.js';
+import { BENCH_KEY, serverProcess } from './server-process.js';
 
 /** The server keeps what decisions need of 400,000 waypoints, frames and the like; these fill it, so that it grows no more. */
 const FLIGHTS = 100;
@@ -20,7 +20,7 @@ export const p9 = (minutes: number): Benchmark => ({
   run: async (bench) => {
     const server = await serverProcess(bench, await bench.database());
     const load = await restLoad(bench, server);
-    const connection = await HttpConnection.open(server.url);
+    const connection = await HttpConnection.open(server.url, BENCH_KEY);
     bench.atEnd(() => connection.close());
     for (let i = 0; i < FLIGHTS; i++)
       await connection.send('POST', '/v1/flights', flight(`full-${i}`, WAYPOINTS));

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench } from './bench.js';
 import { HttpConnection } from './http-connection.js';
 import { flight, frame, time, waypoint } from './samples.js';
-import type { ServerProcess } from './server-process.js';
+import { BENCH_KEY, type ServerProcess } from './server-process.js';
 
 const FLIGHTS = 100;
 const WAYPOINTS = 100;
@@ -94,7 +94,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
   goFirst();
   const open = async (count: number) => {
     const connections = await Promise.all(
-      Array.from({ length: count }, () => HttpConnection.open(server.url)),
+      Array.from({ length: count }, () => HttpConnection.open(server.url, BENCH_KEY)),
     );
     for (const connection of connections) bench.atEnd(() => connection.close());
     return connections;
@@ -232,12 +232,15 @@ const until = (due: number) => sleep(Math.max(0, due - performance.now()));
 async function waitForTables(flightUrl: string): Promise<void> {
   const answer = await fetch(`${flightUrl}/headings/0`, {
     method: 'PUT',
-    headers: { 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${BENCH_KEY}`, 'content-type': 'application/json' },
     body: JSON.stringify({ heading: 1, timestamp: time(0) }),
   });
   for (let attempt = 0; attempt < 20; attempt++) {
     const read = await fetch(flightUrl, {
-      headers: { 'waylog-min-position': answer.headers.get('waylog-position') ?? '' },
+      headers: {
+        authorization: `Bearer ${BENCH_KEY}`,
+        'waylog-min-position': answer.headers.get('waylog-position') ?? '',
+      },
     });
     await read.arrayBuffer();
     if (read.ok) return;

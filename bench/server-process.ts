@@ -11,13 +11,23 @@ export interface ServerProcess {
   readonly cpuSeconds: () => number;
 }
 
+/** Every request carries it, so that what it costs to know who calls is in the figures. */
+export const BENCH_KEY = 'the-key-of-benchmarks-which-is-no-secret';
+
 /** Clock ticks a second in /proc, on every Linux that Node runs on. */
 const TICKS = 100;
 
 /** The HTTP server with its projector, as it is deployed: a process of its own. Ended with the benchmark. */
 export async function serverProcess(bench: Bench, databaseUrl: string): Promise<ServerProcess> {
   const child = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
-    env: { ...process.env, DATABASE_URL: databaseUrl, PORT: '0', HOST: '127.0.0.1', WAYLOG_DEMO: '0' },
+    env: {
+      ...process.env,
+      DATABASE_URL: databaseUrl,
+      PORT: '0',
+      HOST: '127.0.0.1',
+      WAYLOG_ADMIN_KEY: BENCH_KEY,
+      WAYLOG_DEMO: '0',
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = once(child, 'exit');

@@ -345,6 +345,23 @@ export const snapshot: Snapshot = {
       "table projection.folded_log": ""
     }
   },
+  "1790000010000": {
+    "makes": {
+      "column access.api_keys.created_at": "timestamp with time zone not null default clock_timestamp()",
+      "column access.api_keys.expires_at": "timestamp with time zone",
+      "column access.api_keys.hash": "bytea not null",
+      "column access.api_keys.id": "text not null",
+      "column access.api_keys.last_used_at": "timestamp with time zone",
+      "column access.api_keys.name": "text not null",
+      "column access.api_keys.revoked_at": "timestamp with time zone",
+      "column access.api_keys.role": "text not null",
+      "constraint access.api_keys.api_keys_hash_check": "CHECK ((octet_length(hash) = 32))",
+      "constraint access.api_keys.api_keys_role_check": "CHECK ((role = ANY (ARRAY['reader'::text, 'operator'::text, 'admin'::text])))",
+      "primary key access.api_keys": "PRIMARY KEY (id)",
+      "schema access": "",
+      "table access.api_keys": ""
+    }
+  },
   "1790000011000": {
     "makes": {}
   },

@@ -8,7 +8,7 @@ import {
   type RawRequest,
 } from './support/hostile-requests.js';
 import { aChunk, aFlight, aFrame } from './support/samples.js';
-import { useServer } from './support/server.js';
+import { ADMIN_KEY, useServer } from './support/server.js';
 
 /** `WAYLOG_FUZZ_SEED` and `WAYLOG_FUZZ_RUNS` (requests a route) look further than every day. */
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
@@ -65,7 +65,14 @@ function send({ method, path, headers, body }: RawRequest): Promise<Answer> {
     const { hostname, port } = new URL(server.url);
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
     const sent = request(
-      { agent, hostname, port, method, path, headers: { ...headers, ...length } },
+      {
+        agent,
+        hostname,
+        port,
+        method,
+        path,
+        headers: { authorization: `Bearer ${ADMIN_KEY}`, ...headers, ...length },
+      },
       (response) => {
         const parts: Buffer[] = [];
         response.on('data', (part: Buffer) => parts.push(part));

@@ -56,7 +56,7 @@ describe('the gateway', () => {
       });
       expect((await server.call('GET', `/v1/flights/${flightId}/events`)).body.at(-1)).toMatchObject({
         type: 'WaypointUpdated',
-        metadata: { command: 'UpdateWaypoint', actor: 'refiner' },
+        metadata: { command: 'UpdateWaypoint', actor: 'admin-key', onBehalfOf: 'refiner' },
       });
     });
 

@@ -7,7 +7,7 @@ import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
-import { useServer } from './support/server.js';
+import { ADMIN_KEY, useServer } from './support/server.js';
 
 const LIMIT_SECONDS = 30;
 
@@ -425,7 +425,7 @@ describe('ad-hoc SQL', () => {
     const gone = new AbortController();
     const request = fetch(`${server.url}/v1/queries`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'application/json' },
       body: JSON.stringify({ query: 'select pg_sleep(600)', serviceName: 'analyst' }),
       signal: gone.signal,
     }).catch((error: unknown) => error);

@@ -278,7 +278,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       expect(trail.body[2]).toMatchObject({
         revision: 2,
         data: aWaypoint(0),
-        metadata: { command: 'CreateFlight', actor: 'http' },
+        metadata: { command: 'CreateFlight', actor: 'admin-key' },
       });
       expect((await server.call('GET', `${flight}/events?fromRevision=1&limit=2`)).body).toEqual(
         trail.body.slice(1, 3),

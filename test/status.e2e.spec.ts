@@ -18,6 +18,9 @@ describe('health, statistics and alerts', () => {
       let text = '';
       request.on('data', (part: Buffer) => (text += part.toString()));
       request.on('end', () => {
+        // The credentials of the address come as a header, or there is no message at all.
+        const login = Buffer.from('alerts:s3cret').toString('base64');
+        if (request.headers.authorization !== `Basic ${login}`) return response.writeHead(401).end();
         // The first attempt of each message fails.
         if (refusals++ % 2 === 0) return response.writeHead(500).end();
         messages.push(JSON.parse(text) as AlertMessage);
@@ -26,7 +29,7 @@ describe('health, statistics and alerts', () => {
     });
     hook.listen(0, '127.0.0.1');
     await once(hook, 'listening');
-    env['WAYLOG_ALERT_WEBHOOK'] = `http://127.0.0.1:${(hook.address() as AddressInfo).port}/`;
+    env['WAYLOG_ALERT_WEBHOOK'] = `http://alerts:s3cret@127.0.0.1:${(hook.address() as AddressInfo).port}/`;
   });
   afterAll(() => hook.close());
   const server = useServer(env);

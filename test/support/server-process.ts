@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestDatabase } from './database.js';
-import { httpClient, type HttpClient } from './server.js';
+import { ADMIN_KEY, httpClient, type HttpClient } from './server.js';
 
 export interface ServerProcess extends HttpClient {
   readonly url: string;
@@ -23,6 +23,7 @@ export async function serverProcess(
       EVENT_STORE: eventStore,
       PORT: '0',
       HOST: '127.0.0.1',
+      WAYLOG_ADMIN_KEY: ADMIN_KEY,
       ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],

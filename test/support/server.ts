@@ -20,12 +20,19 @@ export interface HttpClient {
   ) => Promise<Answer>;
 }
 
-/** Calls a server as a client would: JSON in, JSON out. */
+/** The key of the servers of tests, which may everything. */
+export const ADMIN_KEY = 'the-admin-key-of-tests-which-is-no-secret';
+
+/** Calls a server as a client would: JSON in, JSON out, with the admin key unless `headers` say something else. */
 export const httpClient = (baseUrl: () => string): HttpClient => ({
   async call(method, path, body, headers = {}) {
     const response = await fetch(baseUrl() + path, {
       method,
-      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      headers: {
+        authorization: `Bearer ${ADMIN_KEY}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
       ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
@@ -79,7 +86,13 @@ export function useServer(env: Record<string, string> = {}, log?: Log) {
   beforeAll(async () => {
     store = await testDatabase(log);
     app = await startServer(
-      readConfig({ DATABASE_URL: store.url, EVENT_STORE: store.eventStore, PORT: '0', ...env }),
+      readConfig({
+        DATABASE_URL: store.url,
+        EVENT_STORE: store.eventStore,
+        PORT: '0',
+        WAYLOG_ADMIN_KEY: ADMIN_KEY,
+        ...env,
+      }),
     );
     url = await app.getUrl();
     check = openApiCheck((await client.call('GET', '/openapi.json')).body as OpenApi);

@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -54,6 +55,9 @@ export function eventStoreOf(command: Command): string | undefined {
     '--event-store (or EVENT_STORE) takes esdb://HOST:PORT or esdb+discover://HOST. Leave it out for the log in the database.',
   );
 }
+
+/** Who works with the command line, for what remembers who did it. */
+export const operator = (): string => `cli ${userInfo().username}`;
 
 /** Progress is for people: it never mixes with a result on standard output. */
 export const progress = (line: string): void => console.error(line);
@@ -155,6 +159,25 @@ export async function withDatabase<T>(
   const pool = operatorPool(projector.url);
   try {
     return await work({ pool });
+  } finally {
+    await pool.end();
+  }
+}
+
+/**
+ * As `withDatabase`, in the role that appends and reads the log, which is also the one that keeps keys. The schema must be the
+ * newest.
+ */
+export async function withApplicationRole<T>(
+  command: Command,
+  work: (pool: pg.Pool) => Promise<T>,
+): Promise<T> {
+  const { url } = await databaseUp(databaseOptions(command));
+  await refuseOtherSchema(url);
+  const { app } = await accessTo(url);
+  const pool = operatorPool(app.url);
+  try {
+    return await work(pool);
   } finally {
     await pool.end();
   }

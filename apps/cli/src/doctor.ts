@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { flightProjectionStates } from '#lib/flight';
 import { openEventStore, type EventStore } from '#lib/event-store';
 import {
+  isLoopback,
   Listener,
   messageOf,
   readConfig,
@@ -55,12 +56,12 @@ function configuration(env: NodeJS.ProcessEnv): Finding {
   try {
     // Without one, `npm start` and `waylog` find a database of their own.
     const config = readConfig(env['DATABASE_URL'] ? env : { ...env, DATABASE_URL: 'postgres://' });
-    return config.host === '127.0.0.1' || config.host === 'localhost' || config.host === '::1'
+    return isLoopback(config.host)
       ? ok('configuration', 'every variable is valid')
       : warning(
           'configuration',
-          `HOST is ${config.host}: the server listens beyond this machine, and does not ask who calls`,
-          'Put something in front of it that does, or leave HOST out.',
+          `HOST is ${config.host}: the server listens beyond this machine, and speaks HTTP, which whoever is on the way can read, keys too`,
+          'Put something that speaks TLS in front of it, or leave HOST out.',
         );
   } catch (error) {
     const errors = error instanceof WaylogError ? (error.data['errors'] as FieldError[]) : [];

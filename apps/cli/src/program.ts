@@ -7,6 +7,7 @@ import { doctorCommand } from './commands/doctor.js';
 import { eraseCommand } from './commands/erase.js';
 import { hypertablesCommand } from './commands/hypertables.js';
 import { importCommand } from './commands/import.js';
+import { keysCommand } from './commands/keys.js';
 import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
@@ -61,6 +62,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       hypertablesCommand(),
     ],
     'Keeping it safe:': [
+      keysCommand(),
       doctorCommand(),
       backupCommand(),
       restoreCommand(),

@@ -12,9 +12,8 @@ try {
   const config = readConfig(process.env);
   for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
-  const app = await startServer(config);
+  const app = await startServer(config, console.log);
   const url = await app.getUrl();
-  console.log(`Waylog listens on ${url}`);
   if (config.demo && config.roles.includes('api')) {
     const flightId = await recordDemoFlight(app);
     console.log(

@@ -11,6 +11,7 @@ import { FlightsController } from './http/flights.controller.js';
 import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
 import { RouteController } from './http/route.controller.js';
+import { accessProviders } from './access/index.js';
 import { Backups } from './admin/backups.js';
 import { adminControllers, adminProviders } from './admin/index.js';
 import { Jobs } from './admin/jobs.js';
@@ -55,6 +56,7 @@ export class ServerModule {
       providers: [
         Metrics,
         SchemaGate,
+        ...accessProviders,
         { provide: ServerSessions, useValue: sessions },
         ...gatewayProviders,
         ...adminProviders,

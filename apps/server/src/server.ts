@@ -3,10 +3,13 @@ import { isatty } from 'node:tty';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import pg from 'pg';
 import type { Config } from '#lib/platform';
+import { Guard, securityHeaders } from './access/guard.js';
+import { accessBanner, refuseOpenServer } from './access/start.js';
 import { positionHeader } from './http/answer.js';
 import { serveOpenApi } from './http/openapi.js';
-import { problemOf, refuseConnection } from './http/problem.js';
+import { refuseConnection, sendProblem } from './http/problem.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -15,8 +18,14 @@ import { ServerModule } from './server.module.js';
 /** 5,000 waypoints or frames, the most that one command takes, are about 1.5 MiB. */
 const BODY_LIMIT = 8 * 1024 * 1024;
 
-/** A server that listens; `await app.getUrl()` says where. */
-export async function startServer(config: Config): Promise<NestFastifyApplication> {
+/**
+ * A server that listens; `await app.getUrl()` says where. `say` is told so, too, and how to call it, which may be a key:
+ * it is for whoever has started the server, and for no log. Throws `access.none`.
+ */
+export async function startServer(
+  config: Config,
+  say: (text: string) => void = () => undefined,
+): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
     // 128 characters of an id, each up to four bytes and percent-encoded.
@@ -27,8 +36,7 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     clientErrorHandler: refuseConnection,
     // What Fastify refuses before any route is reached, such as a broken percent-encoding.
     frameworkErrors: (error: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
-      const problem = problemOf(error);
-      void reply.status(problem.status).type('application/problem+json').send(problem);
+      sendProblem(reply.headers(securityHeaders), error);
     },
   });
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
@@ -41,11 +49,33 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     }),
   });
   app.enableShutdownHooks();
+  const pool = app.get(pg.Pool);
+  try {
+    await refuseOpenServer(config, pool);
+  } catch (error) {
+    await app.close();
+    throw error;
+  }
+  // Nest has it run before the hooks below: a preflight carries no key, and a refusal must be readable for who may call.
+  if (config.corsOrigins.length > 0) app.enableCors(corsFor(config.corsOrigins));
   const fastify = adapter.getInstance();
+  fastify.decorateRequest('principal');
+  fastify.addHook('onRequest', app.get(Guard).onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
   if (config.roles.includes('api')) serveOpenApi(app);
   await app.listen({ port: config.port, host: config.host });
+  const url = await app.getUrl();
+  say(`Waylog listens on ${url}\n${await accessBanner(config, pool, url)}`);
   return app;
 }
+
+/** Pages of these origins may call, with what they have to send and to see. */
+const corsFor = (origins: readonly string[]) => ({
+  origin: [...origins],
+  methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+  allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'waylog-min-position'],
+  exposedHeaders: ['retry-after', 'waylog-position', 'www-authenticate'],
+  maxAge: 600,
+});

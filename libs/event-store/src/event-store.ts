@@ -19,6 +19,8 @@ export interface EventMetadata extends JsonObject {
   readonly correlationId: string;
   readonly causationId: string;
   readonly actor: string;
+  /** Whom the actor says that it acts for; its word alone. */
+  readonly onBehalfOf?: string;
   /** What the content of the command hashes to, when it has an id of its own. */
   readonly fingerprint?: string;
 }

@@ -20,6 +20,8 @@ export interface CommandOptions {
   readonly causationId?: string | undefined;
   /** Who sends it. */
   readonly actor?: string | undefined;
+  /** Whom the sender says that it sends it for. Nobody checks that. */
+  readonly onBehalfOf?: string | undefined;
 }
 
 /** A change that somebody wants of one flight. `Answer` is what its result says beyond flight, revision and position. */
@@ -32,6 +34,7 @@ export abstract class FlightCommand<Answer extends object = object>
   @Optional() @IsId() readonly correlationId?: string | undefined;
   @Optional() @IsId() readonly causationId?: string | undefined;
   @Optional() @IsId() readonly actor?: string | undefined;
+  @Optional() @IsId() readonly onBehalfOf?: string | undefined;
 
   constructor(fields: { readonly flightId: string } & CommandOptions) {
     super();

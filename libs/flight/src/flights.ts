@@ -28,7 +28,7 @@ export class Flights {
       this.observe(slice.command.name, outcome, (performance.now() - began) / 1_000);
     try {
       validate(slice.command, command);
-      const { flightId, commandId, correlationId, causationId, actor } = command;
+      const { flightId, commandId, correlationId, causationId, actor, onBehalfOf } = command;
       const context: Writable<CommandContext> = { command: slice.command.name };
       if (commandId) {
         context.commandId = commandId;
@@ -37,6 +37,7 @@ export class Flights {
       if (correlationId) context.correlationId = correlationId;
       if (causationId) context.causationId = causationId;
       if (actor) context.actor = actor;
+      if (onBehalfOf) context.onBehalfOf = onBehalfOf;
       const result = await this.streams.change(flightId, slice.decide(command, this.now()), context);
       end('done');
       return { flightId, ...result };
@@ -54,6 +55,7 @@ function fingerprintOf(command: FlightCommand): string {
     correlationId: _correlation,
     causationId: _causation,
     actor: _actor,
+    onBehalfOf: _onBehalfOf,
     ...content
   } = command;
   const sorted = JSON.stringify(content, (_key, value: unknown) =>

@@ -82,6 +82,7 @@ function decisionsOf(
       'correlationId',
       'causationId',
       'actor',
+      'onBehalfOf',
       'waypointId',
       'geofenceId',
     ]) {

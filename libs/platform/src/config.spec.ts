@@ -1,4 +1,4 @@
-import { readConfig, withoutCredentials } from './config.js';
+import { isLoopback, readConfig, withoutCredentials } from './config.js';
 
 const DATABASE_URL = 'postgres://u:p@127.0.0.1/waylog';
 
@@ -17,6 +17,8 @@ describe('readConfig', () => {
       alertWebhook: '',
       alertIntervalMs: 10_000,
       databaseLimitBytes: 0,
+      rateLimit: 20_000,
+      corsOrigins: [],
       demo: false,
       retentionIntervalSeconds: 3_600,
       archiveDirectory: undefined,
@@ -48,6 +50,72 @@ describe('readConfig', () => {
       'postgres://host:5432/db',
     );
     expect(withoutCredentials('s3cret')).toBe('not a URL');
+  });
+
+  const refusal = (env: Record<string, string>): string => {
+    try {
+      readConfig({ DATABASE_URL, ...env });
+      return '';
+    } catch (error) {
+      return String(error);
+    }
+  };
+
+  it('takes an admin key that nobody guesses, and does not show one that is too short', () => {
+    const key = 'a'.repeat(32);
+    expect(readConfig({ DATABASE_URL, WAYLOG_ADMIN_KEY: key }).adminKey).toBe(key);
+    expect(readConfig({ DATABASE_URL, WAYLOG_ADMIN_KEY: '' })).not.toHaveProperty('adminKey');
+    for (const wrong of ['secret', 'b'.repeat(31), `${key} x`, `${key}\n`, `${key}é`]) {
+      expect(refusal({ WAYLOG_ADMIN_KEY: wrong })).toMatch(/WAYLOG_ADMIN_KEY must be 32 to/);
+      expect(refusal({ WAYLOG_ADMIN_KEY: wrong })).not.toContain(wrong);
+    }
+  });
+
+  it('believes a provider only with an audience, and over TLS or from this machine', () => {
+    const provider = { WAYLOG_JWT_ISSUER: 'https://login.example/realm', WAYLOG_JWT_AUDIENCE: 'waylog' };
+    expect(readConfig({ DATABASE_URL, ...provider }).jwt).toEqual({
+      issuer: 'https://login.example/realm',
+      audience: 'waylog',
+      roleClaim: 'waylog_role',
+    });
+    expect(refusal({ ...provider, WAYLOG_JWT_AUDIENCE: '' })).toMatch(/WAYLOG_JWT_AUDIENCE is missing/);
+    expect(refusal({ WAYLOG_JWT_AUDIENCE: 'waylog' })).toMatch(/means nothing without WAYLOG_JWT_ISSUER/);
+    for (const url of [
+      'http://login.example',
+      'http://127.0.0.1.example',
+      'login.example',
+      'ftp://127.0.0.1',
+      'https://a:b@login.example',
+    ])
+      for (const name of ['WAYLOG_JWT_ISSUER', 'WAYLOG_JWT_JWKS_URL'])
+        expect(refusal({ ...provider, [name]: url })).toMatch(`${name} must begin with https://`);
+    for (const url of ['http://127.0.0.1:8080/realm', 'http://localhost:1', 'http://[::1]:1'])
+      expect(refusal({ ...provider, WAYLOG_JWT_ISSUER: url, WAYLOG_JWT_JWKS_URL: url })).toBe('');
+  });
+
+  it('opens to origins that are named whole, and to no pattern', () => {
+    const origins = (text: string) => readConfig({ DATABASE_URL, WAYLOG_CORS_ORIGINS: text }).corsOrigins;
+    expect(origins('https://app.example,http://127.0.0.1:8080')).toEqual([
+      'https://app.example',
+      'http://127.0.0.1:8080',
+    ]);
+    for (const wrong of [
+      '*',
+      'null',
+      'https://*.example/',
+      'https://app.example/',
+      'app.example',
+      'https://a,*',
+    ])
+      expect(refusal({ WAYLOG_CORS_ORIGINS: wrong })).toMatch(/WAYLOG_CORS_ORIGINS names/);
+    expect(refusal({ WAYLOG_RATE_LIMIT: '0' })).toMatch(/WAYLOG_RATE_LIMIT/);
+  });
+
+  it('knows the addresses of this machine from those that others reach', () => {
+    for (const host of ['127.0.0.1', '127.8.9.1', 'localhost', '::1', '[::1]'])
+      expect(isLoopback(host)).toBe(true);
+    for (const host of ['0.0.0.0', '::', '', '10.0.0.1', '127.example', 'localhost.example', '::ffff:7f00:1'])
+      expect(isLoopback(host)).toBe(false);
   });
 
   it('names every bad variable together', () => {

@@ -3,6 +3,16 @@ import { readSecrets } from './secrets.js';
 
 export type Role = 'api' | 'projector';
 
+/** Whose tokens are believed, and what in them says the role. */
+export interface JwtConfig {
+  readonly issuer: string;
+  readonly audience: string;
+  /** Where the provider's keys are; without it, its discovery document says so. */
+  readonly jwksUrl?: string;
+  /** A claim, or the way to one with dots between. */
+  readonly roleClaim: string;
+}
+
 export interface Config {
   /** Of the application role, or of the owner: then the process steps down (docs/how-to/database-roles.md). */
   readonly databaseUrl: string;
@@ -32,6 +42,14 @@ export interface Config {
   readonly alertIntervalMs: number;
   /** What the database may grow to, for the alert on disk space; 0 to go by the file system. */
   readonly databaseLimitBytes: number;
+  /** A key that may everything, besides those in the database. */
+  readonly adminKey?: string;
+  /** The OpenID provider whose tokens are taken, too. */
+  readonly jwt?: JwtConfig;
+  /** Requests a second that one caller may send; in a burst, as many at once. */
+  readonly rateLimit: number;
+  /** Origins whose pages may call from a browser. */
+  readonly corsOrigins: readonly string[];
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
@@ -69,6 +87,16 @@ export const variables = {
     'what the database may grow to, for the alert on disk space; 0 to go by the file system under it, where that can be seen (0)',
   WAYLOG_READER_URL: 'a database URL with a role of your own for ad-hoc SQL (the role that Waylog makes)',
   WAYLOG_SQL_TIMEOUT: 'the longest that ad-hoc SQL may run, 1 to 60 seconds (5)',
+  WAYLOG_ADMIN_KEY:
+    'a key that may everything, besides those of `waylog keys`, for automation; 32 characters or more (none)',
+  WAYLOG_JWT_ISSUER:
+    'the OpenID provider whose tokens are taken, as their iss claim names it, such as https://login.example/realm (none)',
+  WAYLOG_JWT_AUDIENCE: 'what the aud claim of a token must name; required with WAYLOG_JWT_ISSUER',
+  WAYLOG_JWT_JWKS_URL: "where that provider's keys are (what its discovery document says)",
+  WAYLOG_JWT_ROLE_CLAIM:
+    'the claim that says reader, operator or admin, or the way to it with dots between (waylog_role)',
+  WAYLOG_RATE_LIMIT: 'requests a second that one key may send before it is answered 429 (20000)',
+  WAYLOG_CORS_ORIGINS: 'origins whose pages may call from a browser, with commas between (none)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
@@ -131,10 +159,28 @@ export function readConfig(environment: Environment): Config {
     });
   }
   const webhook = text('WAYLOG_ALERT_WEBHOOK', '');
-  if (webhook && !/^https?:\/\//.test(webhook))
+  if (webhook && !(/^https?:\/\//.test(webhook) && URL.canParse(webhook)))
     errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
   const readerUrl = postgresUrl('WAYLOG_READER_URL');
   const projectorUrl = postgresUrl('WAYLOG_PROJECTOR_URL');
+  // Values of secrets stay out of the messages.
+  const adminKey = text('WAYLOG_ADMIN_KEY', '');
+  if (adminKey && !/^[!-~]{32,1000}$/.test(adminKey)) {
+    errors.push({
+      field: 'WAYLOG_ADMIN_KEY',
+      message:
+        'must be 32 to 1000 printable ASCII characters without spaces; `openssl rand -hex 32` makes a good one',
+    });
+  }
+  const jwt = readJwt(text, errors);
+  const corsOrigins = text('WAYLOG_CORS_ORIGINS', '').split(',').filter(Boolean);
+  for (const origin of corsOrigins) {
+    if (originOf(origin) !== origin)
+      errors.push({
+        field: 'WAYLOG_CORS_ORIGINS',
+        message: `names ${JSON.stringify(origin)}, which is no origin such as https://app.example or http://127.0.0.1:8080`,
+      });
+  }
   const roles = text('WAYLOG_ROLES', 'api,projector').split(',');
   if (!roles.every((role) => role === 'api' || role === 'projector')) {
     errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
@@ -156,6 +202,10 @@ export function readConfig(environment: Environment): Config {
     databaseLimitBytes: number('WAYLOG_DATABASE_LIMIT_GB', 0, 0, 1_000_000) * 1_000_000_000,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
+    ...(adminKey && { adminKey }),
+    ...(jwt && { jwt }),
+    rateLimit: number('WAYLOG_RATE_LIMIT', 20_000, 1, 10_000_000),
+    corsOrigins,
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
     retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
     ...(env['WAYLOG_AUDIT_KEY'] && { auditKey: env['WAYLOG_AUDIT_KEY'] }),
@@ -179,6 +229,54 @@ const isDecodable = ({ username, password, pathname }: URL): boolean => {
     return false;
   }
 };
+
+function readJwt(
+  text: (name: keyof typeof variables, fallback: string) => string,
+  errors: FieldError[],
+): JwtConfig | undefined {
+  const issuer = text('WAYLOG_JWT_ISSUER', '');
+  const audience = text('WAYLOG_JWT_AUDIENCE', '');
+  const jwksUrl = text('WAYLOG_JWT_JWKS_URL', '');
+  const roleClaim = text('WAYLOG_JWT_ROLE_CLAIM', 'waylog_role');
+  if (!issuer) {
+    for (const field of ['WAYLOG_JWT_AUDIENCE', 'WAYLOG_JWT_JWKS_URL'] as const)
+      if (text(field, ''))
+        errors.push({ field, message: 'means nothing without WAYLOG_JWT_ISSUER: name the provider, too' });
+    return undefined;
+  }
+  for (const [field, url] of [
+    ['WAYLOG_JWT_ISSUER', issuer],
+    ['WAYLOG_JWT_JWKS_URL', jwksUrl],
+  ] as const)
+    if (url && !isSafeUrl(url))
+      errors.push({
+        field,
+        message: 'must begin with https:// (http:// does for this machine alone) and hold no password',
+      });
+  if (!audience)
+    errors.push({
+      field: 'WAYLOG_JWT_AUDIENCE',
+      message:
+        'is missing: without it every token of the provider would be taken, also those for other services',
+    });
+  return { issuer, audience, ...(jwksUrl && { jwksUrl }), roleClaim };
+}
+
+/** Whether what comes from an address cannot be changed on the way: TLS, or this very machine. */
+export function isSafeUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, username, password } = new URL(text);
+  // What fails names the address, and is logged.
+  if (username || password) return false;
+  return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname));
+}
+
+/** Whether only this machine reaches an address. */
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || /^\[?::1\]?$/.test(host) || /^127(\.\d{1,3}){3}$/.test(host);
+
+const originOf = (text: string): string | undefined =>
+  /^https?:\/\//.test(text) && URL.canParse(text) ? new URL(text).origin : undefined;
 
 /** Whether a text is a connection string of EventStoreDB, as `EVENT_STORE` takes it. */
 export const isEventStoreUrl = (text: string): boolean => /^esdb(\+discover)?:\/\/[^/?#\s]+/.test(text);

@@ -1,5 +1,6 @@
 /** What a caller can do about an error; the HTTP status follows from it. */
-export type ErrorKind = 'invalid' | 'not-found' | 'conflict' | 'forbidden' | 'unavailable';
+export type ErrorKind =
+  'invalid' | 'not-found' | 'conflict' | 'unauthenticated' | 'forbidden' | 'too-many' | 'unavailable';
 
 /** One bad field of an input: a dotted path such as `waypoint.lat` or `[3].frameId`, and what is wrong with it. */
 export interface FieldError {
@@ -30,6 +31,18 @@ export const notFound = (code: string, message: string, data?: Record<string, un
 
 export const conflict = (code: string, message: string, data?: Record<string, unknown>) =>
   new WaylogError(code, 'conflict', message, data);
+
+/** Whoever calls has not said who he is, or what he said is not so. */
+export const unauthenticated = (code: string, message: string) =>
+  new WaylogError(code, 'unauthenticated', message);
+
+/** It is known who calls, and he may not. */
+export const forbidden = (code: string, message: string, data?: Record<string, unknown>) =>
+  new WaylogError(code, 'forbidden', message, data);
+
+/** More requests than one caller may send. */
+export const tooMany = (code: string, message: string, retryAfterSeconds: number) =>
+  new WaylogError(code, 'too-many', message, { retryAfterSeconds });
 
 /** Nothing of the input was used; `errors` names every field that is wrong, not just the first. */
 export const invalidInput = (errors: readonly FieldError[], code = 'input.invalid') =>

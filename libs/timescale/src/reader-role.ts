@@ -183,7 +183,7 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
                 from pg_namespace n where has_schema_privilege(n.oid, 'create') having count(*) > 0),
              (select 'may look into schema ' || string_agg(n.nspname, ', ')
                 from pg_namespace n
-               where n.nspname in ('log', 'projection') and has_schema_privilege(n.oid, 'usage') having count(*) > 0),
+               where n.nspname in ('log', 'projection', 'access') and has_schema_privilege(n.oid, 'usage') having count(*) > 0),
              (select 'may write to ' || string_agg(c.oid::regclass::text, ', ')
                 from pg_class c
                where c.relkind in ('r', 'p', 'v', 'f') and c.oid >= 16384

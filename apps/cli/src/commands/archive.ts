@@ -4,7 +4,7 @@ import { flightTables } from '#lib/flight';
 import { Archives, type ArchivalEvent, type ArchiveProgress } from '#lib/timescale';
 import { print, withDatabase } from '../context.js';
 import { withProgress } from '../progress-bar.js';
-import { timeBefore } from '../time-before.js';
+import { timeBefore } from '../times.js';
 import { size } from './hypertables.js';
 
 export function archiveCommand(): Command {

@@ -14,21 +14,14 @@ import {
 import { FLIGHT_ERASED } from '#lib/flight';
 import { messageOf } from '#lib/platform';
 import type pg from 'pg';
-import { refuseOtherSchema } from '../../../../migrations/index.js';
-import { databaseUp } from '#lib/timescale';
-import {
-  accessTo,
-  databaseOptions,
-  eventStoreOf,
-  operatorPool,
-  print,
-  untilInterrupted,
-  UsageError,
-} from '../context.js';
+import { eventStoreOf, print, untilInterrupted, UsageError, withApplicationRole } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 const keyOption = () =>
-  new Option('--key-file <file>', 'the Ed25519 private key in PEM that signs').env('WAYLOG_AUDIT_KEY_FILE');
+  new Option(
+    '--key-file <file>',
+    'the Ed25519 private key in PEM that signs; without it WAYLOG_AUDIT_KEY or WAYLOG_AUDIT_KEY_FILE',
+  );
 const folderOption = () =>
   new Option('--digests <folder>', 'where digests are kept as files').env('WAYLOG_AUDIT_DIR');
 
@@ -69,9 +62,10 @@ Examples
     .addOption(keyOption())
     .addOption(folderOption())
     .action(async ({ keyFile, digests: folder }: { keyFile?: string; digests?: string }, sub: Command) => {
-      if (!keyFile)
+      const pem = keyFile ? await readKey(keyFile) : process.env['WAYLOG_AUDIT_KEY'];
+      if (!pem)
         throw new UsageError('--key-file (or WAYLOG_AUDIT_KEY_FILE) names the key that signs the digest.');
-      const key = signingKey(await readKey(keyFile));
+      const key = signingKey(pem);
       await withLog(sub, async (pool) => {
         const digest = await untilInterrupted((signal) => takeDigest(pool, key, { signal }));
         const written = !folder ? 0 : await writeDigestFiles(pool, folder);
@@ -131,9 +125,9 @@ export async function runAudit(
   { publicKey = [], digests: digestFolder }: AuditFlags,
   command: Command,
 ): Promise<void> {
-  const own = process.env['WAYLOG_AUDIT_KEY_FILE'];
-  const files = publicKey.length > 0 ? publicKey : own ? [own] : [];
-  const keys = checkingKeys(await Promise.all(files.map(readKey)));
+  const own = process.env['WAYLOG_AUDIT_KEY'];
+  const given = await Promise.all(publicKey.map(readKey));
+  const keys = checkingKeys(given.length > 0 || !own ? given : [own]);
   const result = await withLog(command, (pool) =>
     untilInterrupted((signal) =>
       withProgress('following the chains', 1, (onProgress) =>
@@ -177,20 +171,12 @@ async function readKey(file: string): Promise<string> {
   }
 }
 
-/** Runs `work` on a database at the newest schema whose log is its own. */
-async function withLog<T>(command: Command, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
+/** Runs `work` on a database whose log is its own. */
+function withLog<T>(command: Command, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
   if (eventStoreOf(command) !== undefined) {
     throw new UsageError(
       'The log is in EventStoreDB, where events are not chained by Waylog: chains and digests are for the log in PostgreSQL.',
     );
   }
-  const { url } = await databaseUp(databaseOptions(command));
-  await refuseOtherSchema(url);
-  // The application's role may read the log and add digests to it, and nothing else of all this.
-  const pool = operatorPool((await accessTo(url)).app.url);
-  try {
-    return await work(pool);
-  } finally {
-    await pool.end();
-  }
+  return withApplicationRole(command, work);
 }

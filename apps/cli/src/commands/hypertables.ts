@@ -8,7 +8,7 @@ import {
   type HypertableResponse,
 } from '#lib/timescale';
 import { print, UsageError, withDatabase } from '../context.js';
-import { timeBefore } from '../time-before.js';
+import { timeBefore } from '../times.js';
 
 const tables = flightTables.map(({ schema, name }) => `${schema}.${name}`).join(', ');
 

@@ -12,7 +12,7 @@ import {
 } from '#lib/flight';
 import { conflict, WaylogError } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
-import { print, progress, withWaylog } from '../context.js';
+import { operator, print, progress, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 interface Options {
@@ -44,7 +44,9 @@ Importing a file again, also after an import that was cut off, records only what
       const flightId = options.id ?? (await flightIdOfFile(file));
       const recorded = await withWaylog(command, async (app) => {
         const { beginning } = app.get<EventStore>(EVENT_STORE);
-        const commands = [...ulogCommands(flight, { flightId, name: options.name ?? basename(file) })];
+        const commands = [
+          ...ulogCommands(flight, { flightId, name: options.name ?? basename(file), actor: operator() }),
+        ];
         const done = await record(app.get(CommandBus), commands, flightId, beginning);
         await app.get(CheckpointWatch).waitFor(done.position, 60_000);
         return done;

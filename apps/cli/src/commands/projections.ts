@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -23,11 +22,10 @@ import {
   type ProjectionStatus,
   type UnparkResult,
 } from '#lib/projections';
-import { print, untilInterrupted, UsageError, withOperations } from '../context.js';
+import { operator, print, untilInterrupted, UsageError, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
 
-const by = () => `cli ${userInfo().username}`;
 const names = flightProjections.map(({ name }) => name);
 
 export function projectionsCommand(): Command {
@@ -55,7 +53,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .requiredOption('--reason <text>', 'why, for whoever finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
-        pauseProjections(app.get<pg.Pool>(TABLES_POOL), names, { reason, by: by() }),
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), names, { reason, by: operator() }),
       );
       print(
         command,
@@ -200,7 +198,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
       const result = await withOperations(command, (app) =>
         unpark({
           ...unparkOptions(app.get<EventStore>(EVENT_STORE), app.get<pg.Pool>(TABLES_POOL), streamId),
-          discard: { reason, by: by() },
+          discard: { reason, by: operator() },
         }),
       );
       report(command, [result]);

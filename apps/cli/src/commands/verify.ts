@@ -1,11 +1,17 @@
-import { userInfo } from 'node:os';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
 import { verify, type VerifiedTable, type VerifyResult } from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
-import { print, projectionsNamed, untilInterrupted, UsageError, withOperations } from '../context.js';
+import {
+  operator,
+  print,
+  projectionsNamed,
+  untilInterrupted,
+  UsageError,
+  withOperations,
+} from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { auditOptions, runAudit, type AuditFlags } from './audit.js';
 
@@ -53,7 +59,7 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
               store: app.get<EventStore>(EVENT_STORE),
               connectionString,
               repair,
-              by: `cli ${userInfo().username}`,
+              by: operator(),
               signal,
               onProgress: (events, total) => update(events, total),
             }),

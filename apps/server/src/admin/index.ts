@@ -4,6 +4,7 @@ import { AuditController } from './audit.js';
 import { ArchivesController, archivesProvider } from './archives.js';
 import { HypertablesController, hypertablesProvider, RollupsController } from './hypertables.js';
 import { Jobs, JobsController } from './jobs.js';
+import { KeysController } from './keys.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
 import { ProjectionsController } from './projections.js';
@@ -12,6 +13,7 @@ import { StatusController } from './status.js';
 /** The operator API, `/v1/admin`: one file per subject. */
 export const adminControllers: Type[] = [
   JobsController,
+  KeysController,
   MigrationsController,
   ModelsController,
   SchemaController,

@@ -23,7 +23,7 @@ export const commandClasses: ReadonlyMap<string, CommandClass> = new Map(
 );
 
 /** What the gateway says itself, so that the parameters may not. */
-const NOT_PARAMETERS = ['commandId', 'actor'];
+const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf'] as const;
 
 /** Runs commands by their names on the command bus. */
 @Injectable()
@@ -39,7 +39,7 @@ export class NamedCommands {
    */
   async run(request: CommandRequest, sender: CommandOptions): Promise<CommandResponse> {
     const commandId = sender.commandId ?? uuid();
-    const command = commandOf(request, commandId);
+    const command = commandOf(request, { ...sender, commandId });
     return this.execute(command, commandId, request.timeout);
   }
 
@@ -84,7 +84,10 @@ export class NamedCommands {
 }
 
 /** The command that a request names. */
-function commandOf({ command: name, parameters, serviceName }: CommandRequest, commandId: string) {
+function commandOf(
+  { command: name, parameters, serviceName }: CommandRequest,
+  { commandId, actor }: CommandOptions,
+) {
   const Command = commandClasses.get(name);
   if (!Command) throw unknownCommand(name);
   const all = { ...parameters };
@@ -92,7 +95,7 @@ function commandOf({ command: name, parameters, serviceName }: CommandRequest, c
   // Only what the class knows gets into it: no parameter may be called like something that every object has.
   const names = fieldsOf(Command);
   const fields = Object.fromEntries(Object.entries(all).filter(([field]) => names.has(field)));
-  const command = new Command({ ...fields, commandId, actor: serviceName });
+  const command = new Command({ ...fields, commandId, actor, onBehalfOf: serviceName });
   const made = command as unknown as Record<string, unknown>;
   const errors = [
     ...Object.keys(all)
@@ -125,10 +128,11 @@ function fieldsOf(Command: CommandClass): ReadonlySet<string> {
 export function refuseFields(fields: object): void {
   const errors: FieldError[] = NOT_PARAMETERS.filter((field) => field in fields).map((field) => ({
     field: `parameters.${field}`,
-    message:
-      field === 'actor'
-        ? 'is not a parameter: serviceName says who sends the command'
-        : 'is not a parameter: send it as Idempotency-Key',
+    message: {
+      commandId: 'is not a parameter: send it as Idempotency-Key',
+      actor: 'is not a parameter: the actor is whose key the request carries',
+      onBehalfOf: 'is not a parameter: send it as serviceName',
+    }[field],
   }));
   if (errors.length > 0) throw invalidInput(errors);
 }

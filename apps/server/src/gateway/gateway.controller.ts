@@ -2,7 +2,7 @@ import { Controller, Delete, Get, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { CommandOptions, ReadOptions } from '#lib/flight';
 import { Answers } from '../http/answer.js';
-import { Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
+import { Actor, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
 import { NamedCommands } from './commands.js';
 import { CallerGone } from './deadline.js';
 import {
@@ -56,27 +56,31 @@ export class GatewayController {
 
   @Post('transactions')
   @Answers(201, TransactionContext)
-  open(@ValidBody(TransactionRequest) request: TransactionRequest) {
-    return this.transactions.open(request);
+  open(@ValidBody(TransactionRequest) request: TransactionRequest, @Actor() actor: string) {
+    return this.transactions.open(request, actor);
   }
 
   @Get('transactions/:transactionId')
   @Answers(200, TransactionContext)
-  transaction(@Id('transactionId') id: string) {
-    return this.transactions.get(id);
+  transaction(@Id('transactionId') id: string, @Actor() actor: string) {
+    return this.transactions.get(id, actor);
   }
 
   /** Records all commands of the transaction, or none. Committing again answers the same. */
   @Post('transactions/:transactionId/commit')
   @Answers(200, CommandResponse)
-  commit(@Id('transactionId') id: string, @ValidQuery(CommitQuery) { timeout }: CommitQuery) {
-    return this.transactions.commit(id, timeout);
+  commit(
+    @Id('transactionId') id: string,
+    @ValidQuery(CommitQuery) { timeout }: CommitQuery,
+    @Actor() actor: string,
+  ) {
+    return this.transactions.commit(id, actor, timeout);
   }
 
   /** Throws the commands of the transaction away. */
   @Delete('transactions/:transactionId')
   @Answers(200, TransactionContext)
-  rollback(@Id('transactionId') id: string) {
-    return this.transactions.rollback(id);
+  rollback(@Id('transactionId') id: string, @Actor() actor: string) {
+    return this.transactions.rollback(id, actor);
   }
 }

@@ -23,7 +23,7 @@ export class CommandRequest {
   @IsText() @MinLength(1) @MaxLength(100) readonly command!: string;
   /** The fields of the command, `flightId` among them. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
-  /** Who sends it; the audit trail names it as the actor. */
+  /** Whom it is sent for; the audit trail has it as `onBehalfOf`, beside the actor, which is whose key the request carries. */
   @IsId() readonly serviceName!: string;
   /** Collects the command in this transaction instead of recording it now. */
   @Optional() @IsId() readonly transactionId?: string | null;
@@ -95,7 +95,7 @@ export class SqlParameters {
 export class TransactionRequest {
   /** The one flight that the transaction changes. It need not exist yet. */
   @IsId() readonly flightId!: string;
-  /** Who opens it; the audit trail names it as the actor. */
+  /** Whom it is opened for; the audit trail has it as `onBehalfOf`. */
   @IsId() readonly serviceName!: string;
   /** Seconds after which the transaction ends by itself; default 30. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeLimit?: number | null;

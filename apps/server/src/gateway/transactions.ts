@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuid } from 'uuid';
 import { decideTransact, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
-import { conflict, invalidInput, notFound, unavailable, WaylogError } from '#lib/platform';
+import { conflict, forbidden, invalidInput, notFound, unavailable, WaylogError } from '#lib/platform';
 import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
 import { secondsSince, within } from './deadline.js';
 import type {
@@ -25,6 +25,8 @@ interface Transaction {
   readonly id: string;
   readonly flightId: string;
   readonly serviceName: string;
+  /** Who opened it, and alone may go on with it: what it records has one actor. */
+  readonly actor: string;
   readonly startedAt: number;
   readonly expiresAt: number;
   readonly steps: TransactionStep[];
@@ -49,7 +51,7 @@ export class OpenTransactions {
   constructor(private readonly commands: NamedCommands) {}
 
   /** Throws `transactions.too-many`. */
-  open({ flightId, serviceName, timeLimit }: TransactionRequest): TransactionContext {
+  open({ flightId, serviceName, timeLimit }: TransactionRequest, actor: string): TransactionContext {
     this.#forget();
     const open = [...this.#transactions.values()].filter(({ state }) => isAlive(state)).length;
     if (open >= MAX_OPEN) {
@@ -63,6 +65,7 @@ export class OpenTransactions {
       id: uuid(),
       flightId,
       serviceName,
+      actor,
       startedAt,
       expiresAt: startedAt + (timeLimit ?? DEFAULT_TIME_LIMIT) * 1_000,
       steps: [],
@@ -75,19 +78,19 @@ export class OpenTransactions {
     return contextOf(transaction);
   }
 
-  /** Throws `transaction.not-found`. */
-  get(id: string): TransactionContext {
-    return contextOf(this.#find(id));
+  /** Throws `transaction.not-found` and `transaction.of-another`. */
+  get(id: string, actor: string): TransactionContext {
+    return contextOf(this.#findOf(id, actor));
   }
 
   /**
    * Checks a command by its rules and keeps it for the commit. Nothing is recorded yet, and whether the flight allows it
-   * is known only then. Throws `input.invalid`, `command.unknown`, `transaction.not-found`, `transaction.ended`,
-   * `transaction.other-flight` and `transaction.full`.
+   * is known only then. Throws `input.invalid`, `command.unknown`, `transaction.not-found`, `transaction.of-another`,
+   * `transaction.ended`, `transaction.other-flight` and `transaction.full`.
    */
-  collect(id: string, request: CommandRequest, { commandId }: CommandOptions): CommandResponse {
+  collect(id: string, request: CommandRequest, { commandId, actor }: CommandOptions): CommandResponse {
     const began = performance.now();
-    const transaction = this.#find(id);
+    const transaction = this.#findOf(id, actor);
     const { command: type, parameters } = request;
     if (type === Transact.name || !commandClasses.has(type)) {
       throw type === Transact.name
@@ -125,8 +128,8 @@ export class OpenTransactions {
    * Records all that was collected, or nothing. The same commit again gets the same answer, for ten minutes. Throws what
    * the flight refuses it with, `transaction.not-found`, `transaction.ended` and `command.timeout`.
    */
-  async commit(id: string, timeout?: number | null): Promise<CommandResponse> {
-    const transaction = this.#find(id);
+  async commit(id: string, actor: string, timeout?: number | null): Promise<CommandResponse> {
+    const transaction = this.#findOf(id, actor);
     if (!transaction.commit) {
       if (transaction.state !== 'open' && transaction.state !== 'uncertain') throw ended(transaction);
       transaction.state = 'committing';
@@ -137,22 +140,22 @@ export class OpenTransactions {
   }
 
   /** Throws away what was collected. Throws `transaction.not-found` and `transaction.ended` once a commit has begun. */
-  rollback(id: string): TransactionContext {
-    const transaction = this.#find(id);
+  rollback(id: string, actor: string): TransactionContext {
+    const transaction = this.#findOf(id, actor);
     if (['committing', 'committed', 'uncertain'].includes(transaction.state)) throw ended(transaction);
     if (transaction.state === 'open') this.#end(transaction, 'rolled-back');
     return contextOf(transaction);
   }
 
   async #commit(transaction: Transaction): Promise<CommandResponse> {
-    const { id, flightId, serviceName, steps } = transaction;
+    const { id, flightId, serviceName, actor, steps } = transaction;
     const began = performance.now();
     try {
       const answer: CommandResponse =
         steps.length === 0
           ? { success: true, affectedRows: 0, executionTime: secondsSince(began), flightId }
           : await this.commands.execute(
-              new Transact({ flightId, commands: steps, commandId: id, actor: serviceName }),
+              new Transact({ flightId, commands: steps, commandId: id, actor, onBehalfOf: serviceName }),
               id,
               undefined,
             );
@@ -184,6 +187,16 @@ export class OpenTransactions {
     transaction.count++;
     transaction.bytes += bytes;
     this.#bytes += bytes;
+  }
+
+  #findOf(id: string, actor: string | undefined): Transaction {
+    const transaction = this.#find(id);
+    if (transaction.actor === actor) return transaction;
+    throw forbidden(
+      'transaction.of-another',
+      `Transaction ${id} was opened with another key. Open one of your own.`,
+      { transactionId: id },
+    );
   }
 
   #find(id: string): Transaction {

@@ -113,15 +113,25 @@ const header = (request: FastifyRequest, name: string): string | undefined => {
   return Array.isArray(value) ? value[0] : value;
 };
 
+function actorOf({ principal }: FastifyRequest): string {
+  if (principal) return principal.actor;
+  throw new Error('A request has reached a command without passing the guard.');
+}
+
+/** Who sends a request, as events name it. */
+export const Actor = createParamDecorator((_: unknown, context: ExecutionContext): string =>
+  actorOf(context.switchToHttp().getRequest<FastifyRequest>()),
+);
+
 const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): CommandOptions => {
   const request = context.switchToHttp().getRequest<FastifyRequest>();
   const commandId = header(request, 'idempotency-key');
   const [error] = commandId === undefined ? [] : badFields(PathId, { id: commandId });
   if (error) throw invalidInput([{ ...error, field: 'Idempotency-Key' }]);
-  return { commandId, actor: 'http' };
+  return { commandId, actor: actorOf(request) };
 });
 
-/** Who sends a command: its id from Idempotency-Key. */
+/** Who sends a command: whom the guard let in, whatever the request says. Its id is from Idempotency-Key. */
 export const Sender = (): ParameterDecorator => (target, key, index) => {
   senderOf()(target, key, index);
   onMethod(

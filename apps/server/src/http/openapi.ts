@@ -1,5 +1,6 @@
 import type { INestApplication } from '@nestjs/common';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { neededRole } from '../access/route-roles.js';
 import { components } from './schemas.js';
 
 /** The OpenAPI document, at /openapi.json and to browse at /docs. */
@@ -13,12 +14,28 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
         'headings degrees clockwise from north, times RFC 3339.',
     )
     .setVersion('1')
+    .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key, or a JWT.' }, 'key')
+    .addSecurityRequirements('key')
     .build();
   const document = SwaggerModule.createDocument(app, about);
   document.components = {
     ...document.components,
     schemas: components(),
   };
+  sayRoles(document);
   SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'openapi.json' });
   return document;
+}
+
+/** Says of every route what it takes to call it: `x-role`, and no security where everybody may. */
+function sayRoles({ paths }: OpenAPIObject): void {
+  for (const [path, item] of Object.entries(paths)) {
+    for (const method of ['get', 'post', 'put', 'patch', 'delete'] as const) {
+      const operation = item[method] as (typeof item.get & { 'x-role'?: string }) | undefined;
+      if (!operation) continue;
+      const role = neededRole(method.toUpperCase(), path.replaceAll(/\{(\w+)\}/g, ':$1'));
+      operation['x-role'] = role;
+      if (role === 'everybody') operation.security = [];
+    }
+  }
 }

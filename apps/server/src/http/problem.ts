@@ -15,14 +15,17 @@ export interface Problem {
 
 const statusOf: Record<ErrorKind, number> = {
   invalid: 400,
+  unauthenticated: 401,
   forbidden: 403,
   'not-found': 404,
   conflict: 409,
+  'too-many': 429,
   unavailable: 503,
 };
 
 const titleOf: Record<number, string> = {
   400: 'The input is invalid',
+  401: 'Who are you?',
   403: 'Not allowed',
   404: 'Not found',
   405: 'The method is not allowed here',
@@ -31,6 +34,7 @@ const titleOf: Record<number, string> = {
   414: 'The address is too long',
   408: 'The request took too long',
   415: 'The content type is not supported',
+  429: 'Too many requests',
   431: 'The headers are too large',
   500: 'Waylog failed',
   503: 'Not available at the moment',
@@ -54,13 +58,21 @@ export class ProblemFilter implements ExceptionFilter {
     const problem = problemOf(error);
     if (problem.status === 500 || problem.code === 'database.not-allowed') {
       const { method, url } = http.getRequest<FastifyRequest>();
-      this.#log.error(`${method} ${url} failed`, error instanceof Error ? error.stack : String(error));
+      // Somebody may have put a key there, where it does not belong.
+      const address = url.replaceAll(/wlk_[\w-]+/g, 'wlk_...');
+      this.#log.error(`${method} ${address} failed`, error instanceof Error ? error.stack : String(error));
     }
-    if (error instanceof WaylogError && typeof error.data['retryAfterSeconds'] === 'number') {
-      void reply.header('retry-after', String(error.data['retryAfterSeconds']));
-    }
-    void reply.status(problem.status).type('application/problem+json').send(problem);
+    sendProblem(reply, error);
   }
+}
+
+/** Answers a request with what went wrong, and ends it. */
+export function sendProblem(reply: FastifyReply, error: unknown): void {
+  const problem = problemOf(error);
+  if (error instanceof WaylogError && typeof error.data['retryAfterSeconds'] === 'number') {
+    void reply.header('retry-after', String(error.data['retryAfterSeconds']));
+  }
+  void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 
 export function problemOf(error: unknown): Problem {

@@ -138,11 +138,21 @@ export class Alerts implements OnApplicationBootstrap, OnApplicationShutdown {
 }
 
 async function post(url: string, message: AlertMessage, stop: AbortSignal): Promise<void> {
-  const response = await fetch(url, {
+  const { address, authorization } = withCredentialsApart(url);
+  const response = await fetch(address, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...(authorization && { authorization }) },
     body: JSON.stringify(message),
     signal: AbortSignal.any([stop, AbortSignal.timeout(5_000)]),
   });
   if (!response.ok) throw new Error(`it answered ${response.status}`);
+}
+
+/** `fetch` takes no credentials in an address, and its refusal, which is logged, would show them. */
+function withCredentialsApart(text: string): { readonly address: string; readonly authorization?: string } {
+  const url = new URL(text);
+  if (!url.username && !url.password) return { address: text };
+  const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  url.username = url.password = '';
+  return { address: url.href, authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
 }

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { onRequestHookHandler } from 'fastify';
 import { unavailable } from '#lib/platform';
-import { problemOf } from '../http/problem.js';
+import { sendProblem } from '../http/problem.js';
 
 /** What goes on while the tables are away: the operator's API, probes, metrics and the documents. */
 const OPEN = /^\/(v1\/admin|health|metrics|docs|openapi\.json)(\/|\?|-|$)/;
@@ -29,7 +29,6 @@ export class SchemaGate {
       done();
       return;
     }
-    const problem = problemOf(unavailable('schema.behind', this.#reason));
-    void reply.status(problem.status).type('application/problem+json').send(problem);
+    sendProblem(reply, unavailable('schema.behind', this.#reason));
   };
 }

@@ -42,6 +42,7 @@ export interface CommandContext {
   readonly correlationId?: string;
   readonly causationId?: string;
   readonly actor?: string;
+  readonly onBehalfOf?: string;
   /** The type of the command, for the audit trail. */
   readonly command: string;
   /** Tells the content of a command with an id from that of another: the same id with another content is refused. */

@@ -1,0 +1,32 @@
+import { Logger, type Provider } from '@nestjs/common';
+import pg from 'pg';
+import type { Config } from '#lib/platform';
+import { CONFIG } from '../config.js';
+import { Access } from './access.js';
+import { ApiKeyCheck } from './api-key-check.js';
+import { Guard } from './guard.js';
+import { JsonWebTokens } from './json-web-tokens.js';
+
+export const accessProviders: Provider[] = [
+  {
+    provide: Access,
+    inject: [CONFIG, pg.Pool],
+    useFactory: ({ adminKey, jwt }: Config, pool: pg.Pool) => {
+      const log = new Logger('Access');
+      const keys = new ApiKeyCheck(pool, (message) => log.warn(message));
+      const tokens = jwt && new JsonWebTokens(jwt, (message) => log.warn(message));
+      return new Access({
+        adminKey,
+        checkKey: (text) => keys.check(text),
+        checkToken: tokens && ((text) => tokens.check(text)),
+        onKeyUse: (keyId) => keys.noteUse(keyId),
+        warn: (message) => log.warn(message),
+      });
+    },
+  },
+  {
+    provide: Guard,
+    inject: [Access, CONFIG],
+    useFactory: (access: Access, { rateLimit }: Config) => new Guard(access, rateLimit),
+  },
+];

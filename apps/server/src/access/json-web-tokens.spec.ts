@@ -1,0 +1,118 @@
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { OpenIdProvider } from '../../../../test/support/openid-provider.js';
+import { JsonWebTokens } from './json-web-tokens.js';
+
+describe('JsonWebTokens', () => {
+  let provider: OpenIdProvider;
+  let warnings: string[];
+  beforeEach(async () => {
+    warnings = [];
+    provider = await new OpenIdProvider().start();
+  });
+  afterEach(() => provider.stop());
+  const tokens = (more: object = {}) =>
+    new JsonWebTokens(
+      { issuer: provider.issuer, audience: 'waylog', roleClaim: 'waylog_role', ...more },
+      (message) => warnings.push(message),
+    );
+  const unavailable = { kind: 'unavailable', code: 'access.unavailable' };
+
+  it('say who it is, with what role, and until when', async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 100;
+    expect(await tokens().check(await provider.token({ exp }))).toEqual({
+      principal: { actor: 'jwt:alice', role: 'operator' },
+      // Half a minute more, as the clocks may differ.
+      expiresAt: (exp + 30) * 1_000,
+      validMs: 60_000,
+    });
+  });
+
+  it('find the keys by the discovery of the provider, or where the configuration says', async () => {
+    await tokens().check(await provider.token());
+    expect(provider.keysServed).toBe(1);
+    await tokens({ jwksUrl: `${provider.issuer}/keys` }).check(await provider.token());
+    expect(provider.keysServed).toBe(2);
+    await expect(
+      tokens({ jwksUrl: `${provider.issuer}/nothing` }).check(await provider.token()),
+    ).rejects.toMatchObject(unavailable);
+  });
+
+  it('take the issuer by its exact name alone', async () => {
+    const token = await provider.token({ iss: `${provider.issuer}/` });
+    await expect(tokens({ issuer: `${provider.issuer}/` }).check(token)).rejects.toMatchObject(unavailable);
+    expect(warnings.join()).toMatch(/WAYLOG_JWT_ISSUER must be exactly that/);
+  });
+
+  it('find the role where a path of claims leads, and under a name with dots', async () => {
+    const roleOf = async (roleClaim: string, claims: object) =>
+      (await tokens({ roleClaim }).check(await provider.token({ waylog_role: undefined, ...claims })))
+        .principal.role;
+    expect(await roleOf('realm.roles', { realm: { roles: ['reader', 'x'] } })).toBe('reader');
+    expect(await roleOf('https://a.example/role', { 'https://a.example/role': 'admin' })).toBe('admin');
+    expect(await roleOf('realm.roles', { realm: 'reader' })).toBeUndefined();
+    expect(await roleOf('constructor.name', {})).toBeUndefined();
+    expect(await roleOf('waylog_role', {})).toBeUndefined();
+  });
+
+  it('say a subject that is no name for an actor by its hash', async () => {
+    const actorOf = async (sub: string) =>
+      (await tokens().check(await provider.token({ sub }))).principal.actor;
+    expect(await actorOf('auth0|1234 Zoë')).toBe('jwt:auth0|1234 Zoë');
+    const long = await actorOf('x'.repeat(200));
+    expect(long).toMatch(/^jwt:sha256-[0-9a-f]{64}$/);
+    expect(await actorOf('x'.repeat(201))).not.toBe(long);
+    expect(await actorOf('a\nb')).toMatch(/^jwt:sha256-/);
+  });
+
+  it('are not blamed for a provider in trouble', async () => {
+    provider.status = 500;
+    const checked = tokens();
+    const token = await provider.token();
+    await expect(checked.check(token)).rejects.toMatchObject(unavailable);
+    provider.status = 200;
+    // It is not asked again at once, and then it is.
+    await expect(checked.check(token)).rejects.toMatchObject(unavailable);
+    expect(provider.keysServed).toBe(0);
+    const now = jest.spyOn(performance, 'now').mockReturnValue(performance.now() + 2_001);
+    expect((await checked.check(token)).principal.actor).toBe('jwt:alice');
+    now.mockRestore();
+  });
+
+  it('are refused, and the provider is not blamed, when it does not know who signed', async () => {
+    const checked = tokens();
+    await checked.check(await provider.token());
+    const stranger = await new OpenIdProvider().start();
+    const token = await stranger.token({ iss: provider.issuer });
+    await stranger.stop();
+    await expect(checked.check(token)).rejects.toMatchObject({ code: 'access.refused' });
+    expect((await checked.check(await provider.token({ sub: 'bob' }))).principal.actor).toBe('jwt:bob');
+  });
+
+  it('do not have the provider asked for every token with an unknown key', async () => {
+    const checked = tokens();
+    await checked.check(await provider.token());
+    await provider.rotate();
+    for (let n = 0; n < 5; n++)
+      await expect(checked.check(await provider.token())).rejects.toMatchObject({ code: 'access.refused' });
+    expect(provider.keysServed).toBe(1);
+  });
+
+  it('are not verified with keys that came over the open network', async () => {
+    const server = createServer((_request, response) =>
+      response.end(JSON.stringify({ issuer, jwks_uri: 'http://keys.example/keys' })),
+    );
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const error: unknown = await tokens({ issuer })
+      .check(await provider.token({ iss: issuer }))
+      .catch((e: unknown) => e);
+    expect(error).toMatchObject(unavailable);
+    expect(String(error)).not.toContain(issuer);
+    expect(warnings.join()).toMatch(/names no keys under https/);
+    server.closeAllConnections();
+    server.close();
+  });
+});

@@ -1,0 +1,46 @@
+import { Controller, Delete, Get, Logger, Post, Req } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
+import pg from 'pg';
+import { ApiKey, CreatedApiKey, createKey, listKeys, NewApiKey, revokeKey } from '#lib/access';
+import { Access } from '../access/access.js';
+import { Answers } from '../http/answer.js';
+import { Id, ValidBody } from '../http/input.js';
+
+/** The keys of this API. */
+@ApiTags('admin')
+@Controller('v1/admin/keys')
+export class KeysController {
+  readonly #log = new Logger('Access');
+
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly access: Access,
+  ) {}
+
+  /** All keys, the one made last first; of none the secret. */
+  @Get()
+  @Answers(200, [ApiKey])
+  list() {
+    return listKeys(this.pool);
+  }
+
+  /** Makes a key. The answer holds it; nothing else ever does. */
+  @Post()
+  @Answers(201, CreatedApiKey)
+  async create(@ValidBody(NewApiKey) request: NewApiKey, @Req() { principal }: FastifyRequest) {
+    const key = await createKey(this.pool, request);
+    this.#log.log(`${principal?.actor ?? 'nobody'} made key ${key.id} (${key.name}, ${key.role})`);
+    return key;
+  }
+
+  /** Ends a key for good: at once here, and in other servers within five seconds. */
+  @Delete(':keyId')
+  @Answers(200, ApiKey)
+  async revoke(@Id('keyId') keyId: string, @Req() { principal }: FastifyRequest) {
+    const key = await revokeKey(this.pool, keyId);
+    this.access.forgetKey(keyId);
+    this.#log.log(`${principal?.actor ?? 'nobody'} revoked key ${key.id} (${key.name}, ${key.role})`);
+    return key;
+  }
+}

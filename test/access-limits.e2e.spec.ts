@@ -1,0 +1,192 @@
+import { connect } from 'node:net';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { testServerUrl } from './support/database.js';
+import { OpenIdProvider } from './support/openid-provider.js';
+import { aFlight } from './support/samples.js';
+import { ADMIN_KEY, useServer, type Answer, type HttpClient } from './support/server.js';
+
+/** Makes a key; asks again where it is over a limit. */
+async function newKey(server: { call: HttpClient['call'] }, role: string): Promise<string> {
+  const { body } = await until(
+    () => server.call('POST', '/v1/admin/keys', { name: 'a', role }),
+    ({ status }) => status === 201,
+  );
+  return body.key as string;
+}
+
+const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
+const QUIET = { WAYLOG_VERIFY_SHARE: '0' };
+
+async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
+  let answer = await ask();
+  for (let attempt = 1; !isSo(answer); attempt++) {
+    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
+    await sleep(50);
+    answer = await ask();
+  }
+  return answer;
+}
+
+describe('a limit of requests', () => {
+  const server = useServer({ ...QUIET, WAYLOG_RATE_LIMIT: '20' });
+
+  it('is each caller’s own, is answered with 429, and says when to come back', async () => {
+    const key = await newKey(server, 'reader');
+    const read = () => server.call('GET', '/v1/flights', undefined, bearer(key));
+    const answers = await Promise.all(Array.from({ length: 100 }, read));
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(answers.filter(({ status }) => status === 200).length).toBeGreaterThanOrEqual(20);
+    expect(refused.length).toBeGreaterThan(0);
+    for (const { headers, body } of refused) {
+      expect(headers.get('retry-after')).toBe('1');
+      expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
+      expect(body).toMatchObject({ status: 429, code: 'access.too-many-requests' });
+    }
+    // Another caller is not held up, nor are the probes.
+    expect((await server.call('GET', '/v1/flights')).status).toBe(200);
+    expect((await server.call('GET', '/health/live')).status).toBe(200);
+    await until(read, ({ status }) => status === 200);
+  });
+});
+
+describe('wrong keys', () => {
+  const server = useServer(QUIET);
+
+  it('are answered 429 when they come too fast, also the right one among them, but not who was let in before', async () => {
+    const right = await newKey(server, 'reader');
+    const guesses = Array.from({ length: 60 }, (_, n) => `wlk_00000000000a_${String(n).padStart(43, 'x')}`);
+    const read = (key: string) => server.call('GET', '/v1/flights', undefined, bearer(key));
+    const codes: string[] = [];
+    for (const guess of guesses) codes.push((await read(guess)).body.code as string);
+    expect(new Set(codes)).toEqual(new Set(['access.refused', 'access.too-many-wrong']));
+    const { status, headers } = await read(right);
+    expect({ status, retryAfter: headers.get('retry-after') }).toEqual({ status: 429, retryAfter: '1' });
+    expect((await read(ADMIN_KEY)).status).toBe(200);
+    await until(
+      () => read(right),
+      (answer) => answer.status === 200,
+    );
+  });
+});
+
+describe('other origins', () => {
+  const named = 'https://app.example';
+  const server = useServer({ ...QUIET, WAYLOG_CORS_ORIGINS: `${named},http://127.0.0.1:8080` });
+  const preflight = (origin: string) =>
+    server.call('OPTIONS', '/v1/flights', undefined, {
+      authorization: '',
+      origin,
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'authorization,content-type',
+    });
+
+  it('may call when they are named', async () => {
+    const { status, headers } = await preflight(named);
+    expect(status).toBe(204);
+    expect(headers.get('access-control-allow-origin')).toBe(named);
+    expect(headers.get('access-control-allow-headers')).toContain('authorization');
+    expect(headers.get('access-control-allow-credentials')).toBeNull();
+    const answer = await server.call('GET', '/v1/flights', undefined, {
+      ...bearer(ADMIN_KEY),
+      origin: named,
+    });
+    expect(answer.headers.get('access-control-allow-origin')).toBe(named);
+    expect(answer.headers.get('access-control-expose-headers')).toContain('waylog-position');
+    // Also a refusal can be read by who may call.
+    const refusal = await server.call('GET', '/v1/flights', undefined, { authorization: '', origin: named });
+    expect(refusal.status).toBe(401);
+    expect(refusal.headers.get('access-control-allow-origin')).toBe(named);
+  });
+
+  it('may not when they are not', async () => {
+    for (const origin of [
+      'https://evil.example',
+      'https://app.example.evil.example',
+      'http://app.example',
+      'null',
+    ]) {
+      expect((await preflight(origin)).headers.get('access-control-allow-origin')).toBeNull();
+      const answer = await server.call('GET', '/v1/flights', undefined, { ...bearer(ADMIN_KEY), origin });
+      expect(answer.headers.get('access-control-allow-origin')).toBeNull();
+    }
+  });
+});
+
+describe('a provider that is away', () => {
+  const provider = new OpenIdProvider();
+  const env: Record<string, string> = { ...QUIET, WAYLOG_JWT_AUDIENCE: 'waylog' };
+  beforeAll(async () => {
+    await provider.start();
+    env['WAYLOG_JWT_ISSUER'] = provider.issuer;
+  });
+  const server = useServer(env);
+
+  it('is no fault of the token: 503, and keys are checked all the same', async () => {
+    const token = await provider.token();
+    await provider.stop();
+    const answer = await server.call('GET', '/v1/flights', undefined, bearer(token));
+    expect(answer).toMatchObject({ status: 503, body: { code: 'access.unavailable' } });
+    expect(answer.headers.get('retry-after')).toBe('1');
+    expect((await server.call('GET', '/v1/flights')).status).toBe(200);
+  });
+});
+
+describe('a database that is away', () => {
+  const server = useServer(QUIET);
+
+  it('lets in who is known, and does not tell a right key that it is wrong', async () => {
+    const [known, unknown] = [await newKey(server, 'operator'), await newKey(server, 'operator')];
+    const live = (key: string) => server.call('GET', '/v1/admin/connection', undefined, bearer(key));
+    expect((await live(known)).status).toBe(200);
+    const name = new URL(server.store.url).pathname.slice(1);
+    const admin = new pg.Client({ connectionString: testServerUrl() });
+    await admin.connect();
+    try {
+      await admin.query(`alter database ${name} allow_connections false`);
+      await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = $1`, [name]);
+      expect(await live(unknown)).toMatchObject({ status: 503, body: { code: 'access.unavailable' } });
+      // Until long after it would have been looked at again.
+      for (let n = 0; n < 70; n++) {
+        expect((await live(known)).status).toBe(200);
+        await sleep(100);
+      }
+    } finally {
+      await admin.query(`alter database ${name} allow_connections true`);
+      await admin.end();
+    }
+    await until(
+      () => live(unknown),
+      ({ status }) => status === 200,
+    );
+  });
+});
+
+describe('a request', () => {
+  const server = useServer(QUIET);
+
+  it('that is too large is refused by its announcement', async () => {
+    const { hostname, port } = new URL(server.url);
+    const socket = connect(Number(port), hostname);
+    socket.write(
+      `POST /v1/flights HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-type: application/json\r\ncontent-length: 8388609\r\n\r\n`,
+    );
+    const [data] = (await once(socket, 'data')) as [Buffer];
+    expect(data.toString()).toMatch(/^HTTP\/1\.1 413 /);
+    socket.destroy();
+  });
+
+  it('takes lists of at most 5,000', async () => {
+    await server.call('POST', '/v1/flights', aFlight('lists', 0));
+    const headings = (count: number) =>
+      Array.from({ length: count }, (_, n) => ({
+        frameId: n,
+        heading: 1,
+        timestamp: '2026-05-01T12:00:00Z',
+      }));
+    const post = (count: number) => server.call('POST', '/v1/flights/lists/headings', headings(count));
+    expect((await post(5_001)).status).toBe(400);
+    expect((await post(5_000)).status).toBe(200);
+  });
+});
