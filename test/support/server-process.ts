@@ -5,6 +5,9 @@ import { httpClient, type HttpClient } from './server.js';
 
 export interface ServerProcess extends HttpClient {
   readonly url: string;
+  readonly pid: number;
+  /** How it ended, once it has: its exit code, or the signal. */
+  readonly ended: Promise<number | string>;
   /** Ends it and answers how it ended: its exit code, or the signal. */
   readonly end: (signal: 'SIGKILL' | 'SIGTERM') => Promise<number | string>;
   readonly output: () => string;
@@ -39,13 +42,15 @@ export async function serverProcess(
     child.stderr?.on('data', read);
     void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
   });
+  const howItEnded = ended.then(([code, by]) => by ?? code ?? 'unknown');
   return {
     url,
+    pid: child.pid ?? -1,
+    ended: howItEnded,
     output: () => output,
-    end: async (signal) => {
+    end: (signal) => {
       child.kill(signal);
-      const [code, by] = await ended;
-      return by ?? code ?? 'unknown';
+      return howItEnded;
     },
     ...httpClient(() => url),
   };

@@ -153,6 +153,10 @@ describe('on made-up histories of a register', () => {
       });
   }
 
+  it('takes histories as long as those of a run', () => {
+    expect(checkRegister(simulated(seededRandom(7), 20_000), 0).linearizable).toBe(true);
+  });
+
   it('accepts what a register did, and finds every read that was made one write older', () => {
     const random = seededRandom(24);
     for (let round = 0; round < 20; round++) {

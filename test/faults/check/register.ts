@@ -74,7 +74,9 @@ export function checkRegister(
   const readsLeft = new Map<number, number>();
   for (const { operation } of nodes)
     if (operation.kind !== 'write') count(readsLeft, operation.value, 1);
-  let left = nodes.filter(({ end }) => end < Infinity).length;
+  // Those of unknown outcome come last, and may stay open for good.
+  const known = nodes.filter(({ end }) => end < Infinity).length;
+  let left = known;
   let value = initial;
   const order: number[] = [];
   let longest: number[] = [];
@@ -87,7 +89,7 @@ export function checkRegister(
   const mark = (i: number): void => {
     isDone[i] = 1;
     order.push(i);
-    while (isDone[firstOpen] === 1) firstOpen++;
+    while (firstOpen < known && isDone[firstOpen] === 1) firstOpen++;
     while (firstToEnd < byEnd.length && isDone[byEnd[firstToEnd] as number] === 1) firstToEnd++;
     if (end(i) < Infinity) left--;
     const { operation } = nodes[i] as Node;
@@ -97,7 +99,7 @@ export function checkRegister(
   const unmark = (i: number): void => {
     isDone[i] = 0;
     order.pop();
-    firstOpen = Math.min(firstOpen, i);
+    firstOpen = Math.min(firstOpen, i, known);
     firstToEnd = Math.min(firstToEnd, rank[i] as number);
     if (end(i) < Infinity) left++;
     const { operation } = nodes[i] as Node;
@@ -108,8 +110,12 @@ export function checkRegister(
     const first = byEnd[firstToEnd];
     const bound = first === undefined ? Infinity : end(first);
     const found: number[] = [];
-    for (let i = firstOpen; i < nodes.length && (nodes[i] as Node).start <= bound; i++)
-      if (!isDone[i] && (nodes[i] as Node).after.every((before) => isDone[before])) found.push(i);
+    const take = (from: number, to: number) => {
+      for (let i = from; i < to && (nodes[i] as Node).start <= bound; i++)
+        if (!isDone[i] && (nodes[i] as Node).after.every((before) => isDone[before])) found.push(i);
+    };
+    take(firstOpen, known);
+    take(known, nodes.length);
     return found;
   };
 
@@ -187,7 +193,8 @@ function nodesOf(operations: readonly RegisterOperation[]): Node[] {
       after: [own, seen].filter((before) => before !== undefined),
     };
   });
-  const nodes = made.sort((a, b) => a.start - b.start);
+  const isUnknown = ({ end }: (typeof made)[number]): number => (end === Infinity ? 1 : 0);
+  const nodes = made.sort((a, b) => isUnknown(a) - isUnknown(b) || a.start - b.start);
   const index = new Map(nodes.map(({ operation }, i) => [operation, i]));
   return nodes.map((node) => ({
     ...node,
