@@ -54,7 +54,16 @@ export class Client {
     const { name, flightId, events } = command;
     const { id, invoked } = history.begin({ client: this.name, name, flightId, ...command.note });
     const commandId = `${this.name} ${id}`;
-    const base = { kind: 'write', id, client: this.name, name, flightId, commandId, events, invoked } as const;
+    const base = {
+      kind: 'write',
+      id,
+      client: this.name,
+      name,
+      flightId,
+      commandId,
+      events,
+      invoked,
+    } as const;
     for (let attempts = 1; ; attempts++) {
       const lastSent = now();
       const reply = await this.#send({ ...command, headers: { 'idempotency-key': commandId } });
@@ -67,7 +76,9 @@ export class Client {
         const { revision, position } = reply.body as { revision: number; position: string };
         const header = reply.headers['waylog-position'];
         if (header !== position)
-          this.options.wrongAnswers.push(`${name}: position ${position}, and in the header ${String(header)}`);
+          this.options.wrongAnswers.push(
+            `${name}: position ${position}, and in the header ${String(header)}`,
+          );
         return end({ outcome: 'acknowledged', revision, position });
       }
       if (reply && isFinal(reply)) {
@@ -89,7 +100,15 @@ export class Client {
     const { id, invoked } = history.begin({ client: this.name, name, flightId, key, minPosition });
     const reply = await this.ask(query, minPosition);
     if (!reply) return undefined;
-    const value = reply.status === 404 ? null : query.pick(reply.body);
+    let value: number | null;
+    try {
+      value = reply.status === 404 ? null : query.pick(reply.body);
+    } catch {
+      this.options.wrongAnswers.push(
+        `${query.method} ${query.path}: ${reply.status} ${JSON.stringify(reply.headers)} ${JSON.stringify(reply.body)}`,
+      );
+      return undefined;
+    }
     history.end({
       ...{ kind: 'read', id, client: this.name, name, flightId, key, value, invoked },
       ...{ ended: now(), attempts: 1 },

@@ -121,8 +121,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
           ({ revision, position: minPosition } = newest);
         }
         const value = await client.read({ ...waypointQuery(REGISTER_FLIGHT, 'r'), minPosition });
-        if (typeof value === 'number')
-          note({ kind: isLatest ? 'latest' : 'own', value, ended: now() });
+        if (typeof value === 'number') note({ kind: isLatest ? 'latest' : 'own', value, ended: now() });
       }
       ids++;
       if (ids % 2 === 0) await think();
@@ -150,7 +149,10 @@ const aWaypoint = (id: string, lat: number) => ({
   ...{ id, lat, lon: 10.4, altitude: 120, confidence: 0.5, timestamp: at(7), refined: false },
 });
 
-const create = (flightId: string, waypoints = [0, 1, 2].map((i) => aWaypoint(`w${i}`, next() / 1e6))): Command => ({
+const create = (
+  flightId: string,
+  waypoints = [0, 1, 2].map((i) => aWaypoint(`w${i}`, next() / 1e6)),
+): Command => ({
   name: 'create flight',
   flightId,
   // Itself, its waypoints, and its first state.
@@ -215,7 +217,8 @@ const operations: readonly ((flightId: string, n: number, random: () => number) 
       name: 'get flight',
       path: `/v1/flights/${flightId}`,
       pick: (body) =>
-        (body as { waypoints: { id: string; lat: number }[] }).waypoints.find((w) => w.id === id)?.lat ?? null,
+        (body as { waypoints: { id: string; lat: number }[] }).waypoints.find((w) => w.id === id)?.lat ??
+        null,
     };
     return { command, query: whole };
   },
@@ -272,7 +275,12 @@ const operations: readonly ((flightId: string, n: number, random: () => number) 
       command: {
         ...{ name: 'save state', flightId, events: 1, method: 'PUT', path: `/v1/flights/${flightId}/state` },
         body: {
-          ...{ status: 'processing', framesProcessed: value, framesTotal: 2_000_000_000, currentFrame: value },
+          ...{
+            status: 'processing',
+            framesProcessed: value,
+            framesTotal: 2_000_000_000,
+            currentFrame: value,
+          },
           blocked: false,
         },
       },

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, seededRandom } from '#lib/platform';
@@ -7,7 +7,7 @@ import { checkRegister } from './check/register.js';
 import { checkRun, type Verdict } from './check/check-run.js';
 import { gatherEvidence } from './check/evidence.js';
 import type { Answers } from './clients.js';
-import { History, now } from './history.js';
+import { History } from './history.js';
 import { startLoad, type Acknowledgement } from './load.js';
 import { sampleProgress, type Sample } from './sampler.js';
 import type { Scenario } from './scenarios.js';
@@ -21,6 +21,8 @@ export interface RunOptions {
   /** The database server that is the suite's alone. */
   readonly instance: DatabaseOptions;
   readonly say: (line: string) => void;
+  /** Keeps the history of a clean run, too. */
+  readonly keep?: boolean;
 }
 
 export interface Recovery {
@@ -59,7 +61,7 @@ const CATCH_UP_MS = 90_000;
 const STOP_MS = 40_000;
 
 /** A client that goes away at an attempt without an answer leaves a command of which nobody knows. */
-const QUITS = 0.02;
+const QUITS = 0.005;
 
 /** Runs load and faults side by side for a while, lets both end, and has the checkers look at what is left. */
 export async function runScenario(options: RunOptions): Promise<RunResult> {
@@ -73,7 +75,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   mkdirSync(folder, { recursive: true });
   const history = new History(join(folder, 'history.ndjson'));
   const stop = new AbortController();
-  const world = await World.create({ instance, history, folder, seed, signal: stop.signal });
+  const place = (await scenario.place?.(instance)) ?? { instance, leave: () => Promise.resolve() };
+  const world = await World.create({ place, history, folder, seed, signal: stop.signal });
   const watched = new AbortController();
   try {
     await scenario.begin(world);
@@ -89,13 +92,14 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
       onAcknowledged: (acknowledgement) => acknowledgements.push(acknowledgement),
     });
     const injecting = scenario.inject(world).catch((error: unknown) => {
-      world.trouble.push(`The scenario failed: ${error instanceof Error ? (error.stack ?? '') : String(error)}`);
+      world.trouble.push(
+        `The scenario failed: ${error instanceof Error ? (error.stack ?? '') : String(error)}`,
+      );
     });
     await sleep(seconds * 1_000);
-    // A fault that has begun is ended first; clients see it through.
-    const ended = injecting.then(() => scenario.end?.(world));
+    // A fault that has begun is ended; clients see it through.
     stop.abort();
-    await ended;
+    await injecting;
     const patience = setTimeout(() => giveUp.abort(), GIVE_UP_AFTER_MS);
     await load.done;
     clearTimeout(patience);
@@ -110,7 +114,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     for (const server of world.servers) {
       if (server.url === undefined) continue;
       const took = await server.stop(STOP_MS);
-      if (took === undefined) world.trouble.push(`${server.name} did not end within ${STOP_MS} ms of SIGTERM`);
+      if (took === undefined)
+        world.trouble.push(`${server.name} did not end within ${STOP_MS} ms of SIGTERM`);
       else stops.push(took);
     }
     const { writes, reads } = history;
@@ -149,31 +154,23 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
       stops,
       trouble,
       isClean,
-      kept: isClean ? undefined : folder,
+      kept: isClean && !options.keep ? undefined : folder,
     };
     await history.close();
-    if (isClean) {
+    if (result.kept === undefined) {
       rmSync(folder, { recursive: true });
     } else {
       writeFileSync(join(folder, 'register.json'), JSON.stringify(load.register));
       writeFileSync(join(folder, 'result.json'), JSON.stringify(result, null, 2));
-      say(`${scenario.name}: NOT CLEAN; its history and what the servers said are in ${folder}`);
+      if (!isClean) say(`${scenario.name}: NOT CLEAN; its history and what the servers said are in ${folder}`);
     }
     return result;
   } finally {
     watched.abort();
     for (const { name, output } of world.servers)
-      mkdirAndWrite(folder, `${name}.log`, output, options.scenario.name);
+      if (existsSync(folder)) writeFileSync(join(folder, `${name}.log`), output);
     await world.close();
-  }
-}
-
-/** The folder of a clean run is gone, and stays so. */
-function mkdirAndWrite(folder: string, file: string, text: string, _scenario: string): void {
-  try {
-    writeFileSync(join(folder, file), text);
-  } catch (error) {
-    if ((error as { code?: string }).code !== 'ENOENT') throw error;
+    await place.leave();
   }
 }
 
@@ -202,6 +199,3 @@ function recoveryFrom(
     toTables: seen && seen.at - fault.ended,
   };
 }
-
-/** Milliseconds from now, for those who wait. */
-export const elapsedSince = (began: number): number => now() - began;

@@ -6,6 +6,7 @@ import { databaseUp, type Database, type DatabaseOptions } from '#lib/timescale'
 import { migrate } from '../../migrations/index.js';
 import { serverProcess, type ServerProcess } from '../support/server-process.js';
 import { now, type History } from './history.js';
+import type { Place } from './places.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 /** A server that is started again when it ends, as a supervisor would. */
@@ -106,7 +107,7 @@ export class World {
   readonly #endings: (() => Promise<unknown>)[] = [];
 
   private constructor(
-    readonly instance: DatabaseOptions,
+    readonly place: Place,
     readonly database: Database,
     readonly databaseName: string,
     readonly proxy: TcpProxy,
@@ -121,15 +122,15 @@ export class World {
   }
 
   static async create(options: {
-    readonly instance: DatabaseOptions;
+    readonly place: Place;
     readonly history: History;
     readonly folder: string;
     readonly seed: number;
     readonly signal: AbortSignal;
   }): Promise<World> {
-    const { instance, history, folder, seed, signal } = options;
+    const { place, history, folder, seed, signal } = options;
     mkdirSync(folder, { recursive: true });
-    const database = await databaseUp(instance);
+    const database = await databaseUp(place.instance);
     const name = `faults_${process.pid}_${Date.now().toString(36)}`;
     await onServer(database.url, `create database ${name}`);
     const current = { url: database.url };
@@ -137,7 +138,7 @@ export class World {
       const { hostname, port } = new URL(current.url);
       return { host: hostname, port: Number(port) };
     });
-    const world = new World(instance, database, name, proxy, history, folder, seed, signal);
+    const world = new World(place, database, name, proxy, history, folder, seed, signal);
     world.atEnd(() => proxy.close());
     await migrate(world.url);
     return world;
@@ -156,6 +157,10 @@ export class World {
     url.hostname = '127.0.0.1';
     url.port = String(this.proxy.port);
     return url.href;
+  }
+
+  get instance(): DatabaseOptions {
+    return this.place.instance;
   }
 
   /** Called when all is over, the last first. */
@@ -206,6 +211,19 @@ export class World {
       throw new Error('The database server has come back on another port, which the suite is not made for.');
   }
 
+  /** Waits until a database server that recovers by itself takes connections again. */
+  async databaseIsBack(patienceMs = 60_000): Promise<void> {
+    for (const patience = now() + patienceMs; ;) {
+      try {
+        await this.sql('select 1');
+        return;
+      } catch (error) {
+        if (now() > patience) throw error;
+        await sleep(20);
+      }
+    }
+  }
+
   async close(): Promise<void> {
     for (const server of this.servers) await server.kill();
     for (const end of this.#endings) await end();
@@ -217,8 +235,7 @@ export class World {
       `select rolname as name from pg_roles where starts_with(rolname, $1)`,
       [`${this.databaseName}_`],
     );
-    for (const { name } of roles)
-      await onServer(this.database.url, `drop role ${pg.escapeIdentifier(name)}`);
+    for (const { name } of roles) await onServer(this.database.url, `drop role ${pg.escapeIdentifier(name)}`);
   }
 }
 

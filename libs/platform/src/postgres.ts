@@ -11,7 +11,7 @@ export const SqlState = {
   adminShutdown: '57P01',
   crashShutdown: '57P02',
   cannotConnectNow: '57P03',
-  tooManyConnections: '53300',
+  ioError: '58030',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([
@@ -22,8 +22,11 @@ const transientStates: ReadonlySet<string> = new Set([
   SqlState.adminShutdown,
   SqlState.crashShutdown,
   SqlState.cannotConnectNow,
-  SqlState.tooManyConnections,
+  SqlState.ioError,
 ]);
+
+/** A connection that failed; and no more room, on disk, in memory or for connections, which comes back when somebody makes some. */
+const transientClasses = /^(08|53)/;
 
 const transientSystemCodes: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
@@ -40,13 +43,13 @@ const lostConnection =
 
 /**
  * True for failures that may be gone a moment later: a lost or refused connection, a server that restarts, a deadlock,
- * a time limit. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
+ * a time limit, a full disk. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isTransient);
   if (!(error instanceof Error)) return false;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  if (transientStates.has(code) || code.startsWith('08') || transientSystemCodes.has(code)) return true;
+  if (transientStates.has(code) || transientClasses.test(code) || transientSystemCodes.has(code)) return true;
   return lostConnection.test(error.message);
 }
 

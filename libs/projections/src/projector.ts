@@ -54,6 +54,9 @@ const REPORT_INTERVAL_MS = 2_000;
 
 const PAUSE_POLL_MS = 250;
 
+/** The longest between two attempts. Readers wait five seconds for a position: the tables must not sleep through a recovery. */
+const MAX_BACKOFF_MS = 2_000;
+
 /** More streams than this in memory, and the oldest knowledge is fetched again. */
 const MAX_KNOWN_STREAMS = 50_000;
 
@@ -116,7 +119,7 @@ export class Projector {
         this.#options.log.warn(
           `Projector ${this.#options.name} failed (attempt ${failures}): ${messageOf(error)}`,
         );
-        await pause(backoffDelay(failures, 100, 10_000), signal);
+        await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
   }
@@ -398,7 +401,7 @@ export async function whileLeading<T>(
   connectionString: string,
   projector: string,
   work: () => Promise<T>,
-  // One that fails gives up the lead between two attempts, which are ten seconds apart at most.
+  // One that fails gives up the lead between two attempts, which are seconds apart.
   patienceMs = 15_000,
 ): Promise<T> {
   const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });

@@ -89,7 +89,14 @@ describe('the checker of runs', () => {
     // Also where the log has closed the gap behind it.
     expect(
       found(({ writes }) =>
-        writes.push({ ...writes[4]!, commandId: 'never', invoked: 80, ended: 81, revision: 6, position: '7' }),
+        writes.push({
+          ...writes[4]!,
+          commandId: 'never',
+          invoked: 80,
+          ended: 81,
+          revision: 6,
+          position: '7',
+        }),
       ),
     ).toEqual(['lost']);
   });
@@ -168,9 +175,13 @@ describe('the checker of runs', () => {
     expect(found(({ reads }) => patch(reads, 5, { value: 99 }))).toEqual(['stale']));
 
   it('finds rows that are wrong, missing or too many', () => {
-    expect(found(({ evidence: { tables } }) => tables.waypoints.set('f w', '["f","w",2]'))).toEqual(['wrongRows']);
+    expect(found(({ evidence: { tables } }) => tables.waypoints.set('f w', '["f","w",2]'))).toEqual([
+      'wrongRows',
+    ]);
     expect(found(({ evidence: { tables } }) => tables.heading_history.delete('f 4'))).toEqual(['wrongRows']);
-    expect(found(({ evidence: { tables } }) => tables.flights.set('h', '["h","H",1]'))).toEqual(['wrongRows']);
+    expect(found(({ evidence: { tables } }) => tables.flights.set('h', '["h","H",1]'))).toEqual([
+      'wrongRows',
+    ]);
   });
 
   it('passes on what Waylog complains of itself', () => {

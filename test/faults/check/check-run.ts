@@ -70,7 +70,10 @@ function checkCommands(writes: readonly Write[], byCommand: ReadonlyMap<string, 
     const last = found.at(-1);
     if (outcome !== 'acknowledged' || !last || found.length !== expected) continue;
     const first = found[0] as LogEvent;
-    if (last.position - first.position !== BigInt(expected - 1) || last.revision - first.revision !== expected - 1)
+    if (
+      last.position - first.position !== BigInt(expected - 1) ||
+      last.revision - first.revision !== expected - 1
+    )
       misplaced.push(`${said}: its events do not stand next to each other`);
     if (last.revision !== write.revision || String(last.position) !== write.position)
       misplaced.push(
@@ -193,7 +196,9 @@ function goingBack(
     for (; (byEnd[ended]?.read.ended ?? Infinity) < read.invoked; ended++)
       newest = Math.max(newest, byEnd[ended]?.version ?? -1);
     if (version < newest)
-      found.push(`${read.client} read version ${version} of ${key} after somebody had read version ${newest}`);
+      found.push(
+        `${read.client} read version ${version} of ${key} after somebody had read version ${newest}`,
+      );
   }
   return found;
 }

@@ -36,7 +36,8 @@ describe('the checker of register histories accepts', () => {
   });
 
   it('a read that overlaps a write, with the old value and with the new one', () => {
-    for (const value of [0, 1]) expect(isLinearizable(write('a', 1, 1, 10), read('b', value, 2, 3))).toBe(true);
+    for (const value of [0, 1])
+      expect(isLinearizable(write('a', 1, 1, 10), read('b', value, 2, 3))).toBe(true);
   });
 
   it('a write of unknown outcome that takes effect later, or never', () => {
@@ -76,7 +77,8 @@ describe('the checker of register histories finds', () => {
     expect(isLinearizable(read('b', 1, 1, 2, 'own'), write('a', 1, 3, 4))).toBe(false);
   });
 
-  it('a value that nobody wrote', () => expect(isLinearizable(write('a', 1, 1, 2), read('b', 7, 3, 4))).toBe(false));
+  it('a value that nobody wrote', () =>
+    expect(isLinearizable(write('a', 1, 1, 2), read('b', 7, 3, 4))).toBe(false));
 
   it('reads that go back', () => {
     const overlapping = write('a', 1, 1, 100);
@@ -116,7 +118,11 @@ describe('the checker of register histories finds', () => {
     const good = [write('a', 1, 1, 2), read('b', 1, 3, 4)];
     const ids = good.map(({ id }) => id);
     const unheard = read('b', 7, 5, 6);
-    expect(checkRegister([...good, unheard], 0)).toEqual({ linearizable: false, longest: ids, stuck: [unheard] });
+    expect(checkRegister([...good, unheard], 0)).toEqual({
+      linearizable: false,
+      longest: ids,
+      stuck: [unheard],
+    });
     const stale = [write('a', 2, 5, 6), read('b', 1, 7, 8)];
     expect(checkRegister([...good, ...stale], 0)).toEqual({
       linearizable: false,

@@ -59,10 +59,7 @@ interface Step {
   readonly value: number;
 }
 
-export function checkRegister(
-  operations: readonly RegisterOperation[],
-  initial: number,
-): RegisterVerdict {
+export function checkRegister(operations: readonly RegisterOperation[], initial: number): RegisterVerdict {
   const nodes = nodesOf(operations);
   const isDone = new Uint8Array(nodes.length);
   const byEnd = nodes.map((_, i) => i).sort((a, b) => end(a) - end(b));
@@ -72,8 +69,7 @@ export function checkRegister(
   let firstOpen = 0;
   let firstToEnd = 0;
   const readsLeft = new Map<number, number>();
-  for (const { operation } of nodes)
-    if (operation.kind !== 'write') count(readsLeft, operation.value, 1);
+  for (const { operation } of nodes) if (operation.kind !== 'write') count(readsLeft, operation.value, 1);
   // Those of unknown outcome come last, and may stay open for good.
   const known = nodes.filter(({ end }) => end < Infinity).length;
   let left = known;
@@ -216,7 +212,11 @@ function stateOf(isDone: Uint8Array, firstOpen: number): string {
 }
 
 /** Reads of a value that has to be overwritten before they began; or else, all that could not come next. */
-function stuckAfter(nodes: readonly Node[], longest: readonly number[], initial: number): RegisterOperation[] {
+function stuckAfter(
+  nodes: readonly Node[],
+  longest: readonly number[],
+  initial: number,
+): RegisterOperation[] {
   const done = new Set(longest);
   const open = nodes.filter((_, i) => !done.has(i));
   const writes = longest.map((i) => (nodes[i] as Node).operation).filter(({ kind }) => kind === 'write');

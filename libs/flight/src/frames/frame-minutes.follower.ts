@@ -27,6 +27,9 @@ import { frameResults } from './frame-results.projection.js';
 /** Its name among the projectors. */
 export const FRAME_MINUTES = 'frame-minutes';
 const NAME = FRAME_MINUTES;
+
+/** The longest between two attempts, as the projector's. */
+const MAX_BACKOFF_MS = 2_000;
 /** Its checkpoint, among those of the projections. */
 export const frameMinutesRollup = { name: 'frame_minutes', version: 1 };
 const ROLLUP = frameMinutesRollup;
@@ -124,7 +127,7 @@ export class FrameMinutes {
         this.#state = 'failing';
         this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
         this.#options.log.warn(`Minute rollups failed (attempt ${failures}): ${messageOf(error)}`);
-        await pause(backoffDelay(failures, 100, 10_000), signal);
+        await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
   }
