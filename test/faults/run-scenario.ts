@@ -58,7 +58,7 @@ export interface RunResult {
 /** After the load: for the last answers, for the tables, and for a server to end in good order. */
 const GIVE_UP_AFTER_MS = 90_000;
 const CATCH_UP_MS = 90_000;
-const STOP_MS = 40_000;
+const STOP_MS = 30_000;
 
 /** A client that goes away at an attempt without an answer leaves a command of which nobody knows. */
 const QUITS = 0.005;
@@ -162,7 +162,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     } else {
       writeFileSync(join(folder, 'register.json'), JSON.stringify(load.register));
       writeFileSync(join(folder, 'result.json'), JSON.stringify(result, null, 2));
-      if (!isClean) say(`${scenario.name}: NOT CLEAN; its history and what the servers said are in ${folder}`);
+      if (!isClean)
+        say(`${scenario.name}: NOT CLEAN; its history and what the servers said are in ${folder}`);
     }
     return result;
   } finally {

@@ -11,6 +11,8 @@ setFlagsFromString('--heap-growing-percent=50');
 try {
   const config = readConfig(process.env);
   await refuseOtherSchema(config.databaseUrl);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => endWithin(config.stopTimeout));
   const app = await startServer(config);
   const url = await app.getUrl();
   console.log(`Waylog listens on ${url}`);
@@ -23,6 +25,20 @@ try {
 } catch (error) {
   console.error(`Waylog did not start. ${whyNot(error)}`);
   process.exit(1);
+}
+
+/**
+ * A stop waits for the commands under way, and they wait for a database that may have gone silent. Whoever is not answered
+ * sends again: nothing that was acknowledged depends on a stop in good order.
+ */
+function endWithin(seconds: number): void {
+  setTimeout(() => {
+    console.error(
+      `Waylog did not stop within ${seconds} s (WAYLOG_STOP_TIMEOUT), most likely because the database does not answer. ` +
+        `It ends now; commands without an answer may have been recorded, and are safe to send again with their ids.`,
+    );
+    process.exit(1);
+  }, seconds * 1_000).unref();
 }
 
 function whyNot(error: unknown): string {

@@ -17,6 +17,7 @@ describe('readConfig', () => {
       alertWebhook: '',
       alertIntervalMs: 10_000,
       databaseLimitBytes: 0,
+      stopTimeout: 20,
       demo: false,
       retentionIntervalSeconds: 3_600,
       archiveDirectory: undefined,

@@ -28,6 +28,8 @@ export interface Config {
   readonly alertIntervalMs: number;
   /** What the database may grow to, for the alert on disk space; 0 to go by the file system. */
   readonly databaseLimitBytes: number;
+  /** The longest that a stop may take, in seconds; then the server ends at once. */
+  readonly stopTimeout: number;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
@@ -56,6 +58,8 @@ export const variables = {
     'what the database may grow to, for the alert on disk space; 0 to go by the file system under it, where that can be seen (0)',
   WAYLOG_READER_URL: 'a database URL with a role of your own for ad-hoc SQL (the role that Waylog makes)',
   WAYLOG_SQL_TIMEOUT: 'the longest that ad-hoc SQL may run, 1 to 60 seconds (5)',
+  WAYLOG_STOP_TIMEOUT:
+    'the longest that a stop may take, 1 to 600 seconds; what has no answer by then is cut off (20)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
@@ -135,6 +139,7 @@ export function readConfig(env: Environment): Config {
     databaseLimitBytes: number('WAYLOG_DATABASE_LIMIT_GB', 0, 0, 1_000_000) * 1_000_000_000,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
+    stopTimeout: number('WAYLOG_STOP_TIMEOUT', 20, 1, 600),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
     retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
     archiveDirectory: text('WAYLOG_ARCHIVE_DIR', '') || undefined,

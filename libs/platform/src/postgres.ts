@@ -76,9 +76,17 @@ export interface PoolOptions {
 /** Connections are made anew after this long, so that none outlives a fail-over or a change of its role's rights. */
 const MAX_CONNECTION_AGE_SECONDS = 3_600;
 
-/** What every session of Waylog has in common. Time zone and style make timestamps readable as text. */
+/**
+ * What every session of Waylog has in common. Time zone and style make timestamps readable as text. By its keepalives the
+ * database server finds within half a minute that a process has gone without a word, and lets go of its locks: after two
+ * hours otherwise, in which no other process could lead a projector.
+ */
 export const sessionOptions =
-  '-c timezone=UTC -c datestyle=ISO -c default_transaction_isolation=read\\ committed -c jit=off';
+  '-c timezone=UTC -c datestyle=ISO -c default_transaction_isolation=read\\ committed -c jit=off ' +
+  '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3';
+
+/** And the other way round: a process finds that a database server has gone, in minutes instead of hours. */
+export const keepAlive = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const;
 
 /** Values stay the text that PostgreSQL sent: whoever reads a column knows its type, and nothing is lost on the way. */
 export const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
@@ -95,11 +103,24 @@ export function createPool(options: PoolOptions): pg.Pool {
     connectionTimeoutMillis: options.connectTimeoutMs,
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: MAX_CONNECTION_AGE_SECONDS,
-    keepAlive: true,
+    ...keepAlive,
+  });
+  // The server has left one without an answer, so the others may be dead as well: each would cost as long to find out.
+  pool.on('release', (error: unknown) => {
+    if (error instanceof Error && error.message === 'Query read timeout') dropIdle(pool);
   });
   // node-postgres takes it out of the pool; without a listener it would end the process.
   pool.on('error', (error) => options.onIdleError?.(error));
   return pool;
+}
+
+/** Closes the connections that nobody uses. Asking for one gets an idle one, without a look at the network. */
+function dropIdle(pool: pg.Pool): void {
+  for (let idle = pool.idleCount; idle > 0; idle--)
+    pool.connect().then(
+      (client) => client.release(true),
+      () => undefined,
+    );
 }
 
 /** Runs `work` in a transaction of this session: all of it is committed, or nothing. */

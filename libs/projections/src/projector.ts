@@ -6,6 +6,7 @@ import {
   backoffDelay,
   conflict,
   endClient,
+  keepAlive,
   messageOf,
   sessionOptions,
   pause,
@@ -51,6 +52,9 @@ export interface ProjectorOptions {
 
 /** How often the one that leads says how it is. */
 const REPORT_INTERVAL_MS = 2_000;
+
+/** How long its last word may take: to begin anew, or to stop, is not to wait for a database that is silent. */
+const LAST_REPORT_MS = 1_000;
 
 const PAUSE_POLL_MS = 250;
 
@@ -131,10 +135,10 @@ export class Projector {
       connectionString,
       application_name: `waylog projector ${name}`,
       options: sessionOptions,
-      statement_timeout: 60_000,
-      query_timeout: 65_000,
+      statement_timeout: 30_000,
+      query_timeout: 35_000,
       connectionTimeoutMillis: 5_000,
-      keepAlive: true,
+      ...keepAlive,
     });
     const broken = new AbortController();
     client.on('error', () => broken.abort());
@@ -188,8 +192,7 @@ export class Projector {
     return {
       end: async () => {
         clearInterval(timer);
-        await last;
-        await say();
+        await Promise.race([last.then(say), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
       },
     };
   }
