@@ -49,7 +49,10 @@ export function call(baseUrl: string, wanted: Call, patienceMs = PATIENCE_MS): P
       response.on('error', reject);
       response.on('end', () => {
         // An answer that was cut off is no answer.
-        if (!response.complete) return reject(new Error('the answer was cut off'));
+        if (!response.complete) {
+          reject(new Error('the answer was cut off'));
+          return;
+        }
         const content = Buffer.concat(parts).toString();
         const isJson = response.headers['content-type']?.includes('json') && content !== '';
         try {

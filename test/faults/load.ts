@@ -55,14 +55,15 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
       onAcknowledged({ lastSent, ended, position });
     return write;
   };
+  const isOver = (): boolean => stop.aborted;
   const think = () => sleep(random() * THINK_MS);
 
   const own = async (name: string) => {
     const client = new Client(name, options);
-    for (let flight = 0; !stop.aborted; flight++) {
+    for (let flight = 0; !isOver(); flight++) {
       const flightId = `${name}-${flight}`;
       await write(client, create(flightId));
-      for (let n = 0; n < OPERATIONS_A_FLIGHT && !stop.aborted; n++) {
+      for (let n = 0; n < OPERATIONS_A_FLIGHT && !isOver(); n++) {
         await operate(client, flightId, n);
         await think();
       }
@@ -71,7 +72,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
 
   const shared = async (name: string, flights: readonly string[]) => {
     const client = new Client(name, options);
-    while (!stop.aborted) {
+    while (!isOver()) {
       await operate(client, pick(flights), Math.floor(random() * 50));
       await think();
     }
@@ -93,7 +94,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     let last: string | undefined;
     let revision = 0;
     let ids = 0;
-    while (!stop.aborted) {
+    while (!isOver()) {
       const chance = random();
       const invoked = now();
       const note = (operation: Partial<RegisterOperation>) =>

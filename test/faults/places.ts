@@ -91,6 +91,9 @@ export function fillDisk(folder: string): () => void {
       }
     }
     fsyncSync(file);
+  } catch (error) {
+    rmSync(ballast);
+    throw error;
   } finally {
     closeSync(file);
   }
@@ -164,5 +167,5 @@ export async function withDatabaseClock(instance: DatabaseOptions): Promise<Cloc
 export const sourceOf = async (instance: DatabaseOptions): Promise<string> =>
   (await databaseUp(instance)).source;
 
-const codeOf = (error: unknown): unknown =>
-  error instanceof Error && 'code' in error ? error.code : undefined;
+// Not by `instanceof`: in jest an error of Node's own is of another world.
+const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;

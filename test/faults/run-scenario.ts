@@ -76,7 +76,12 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
   const history = new History(join(folder, 'history.ndjson'));
   const stop = new AbortController();
   const place = (await scenario.place?.(instance)) ?? { instance, leave: () => Promise.resolve() };
-  const world = await World.create({ place, history, folder, seed, signal: stop.signal });
+  const world = await World.create({ place, history, folder, seed, signal: stop.signal }).catch(
+    async (error: unknown) => {
+      await place.leave();
+      throw error;
+    },
+  );
   const watched = new AbortController();
   try {
     await scenario.begin(world);
@@ -170,8 +175,8 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     watched.abort();
     for (const { name, output } of world.servers)
       if (existsSync(folder)) writeFileSync(join(folder, `${name}.log`), output);
-    await world.close();
-    await place.leave();
+    // The place is left also when the world does not end well.
+    await world.close().finally(() => place.leave());
   }
 }
 

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
@@ -275,13 +275,13 @@ export const scenarios: readonly Scenario[] = [
     hasFaults: true,
     begin: async (world) => {
       const clock = join(world.folder, 'server-clock');
-      writeFileSync(clock, '0');
+      await writeFile(clock, '0');
       await oneServer({ NODE_OPTIONS: preload(world, 'server-clock'), FAULTS_CLOCK_FILE: clock })(world);
     },
     inject: (world) =>
       repeatedly(world, [200, 800], (n) =>
         world.fault('the server’s clock jumped', () =>
-          Promise.resolve(writeFileSync(join(world.folder, 'server-clock'), String(jumps[n % jumps.length]))),
+          writeFile(join(world.folder, 'server-clock'), String(jumps[n % jumps.length])),
         ),
       ),
   },
@@ -294,9 +294,10 @@ export const scenarios: readonly Scenario[] = [
     begin: oneServer(),
     inject: (world) =>
       repeatedly(world, [200, 800], (n) =>
-        world.fault('PostgreSQL’s clock jumped', () =>
-          Promise.resolve((world.place as ClockedPlace).setClock(jumps[n % jumps.length] as number)),
-        ),
+        world.fault('PostgreSQL’s clock jumped', () => {
+          (world.place as ClockedPlace).setClock(jumps[n % jumps.length] as number);
+          return Promise.resolve();
+        }),
       ),
   },
   {

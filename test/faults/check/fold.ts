@@ -23,7 +23,7 @@ export function foldTables(events: readonly LogEvent[]): Tables {
         put(
           'waypoints',
           [flight, data.id],
-          ...[data.lat, data.lon, data.altitude, data.confidence, Date.parse(data.timestamp), data.refined],
+          ...[data.lat, data.lon, data.altitude, data.confidence, timeOf(data), data.refined],
         );
         break;
       case 'FrameResultSaved':
@@ -31,11 +31,11 @@ export function foldTables(events: readonly LogEvent[]): Tables {
           'frame_results',
           [flight, data.frameId],
           ...[data.gpsCenter.lat, data.gpsCenter.lon, data.altitude, data.heading, data.confidence],
-          ...[data.refined, Date.parse(data.timestamp)],
+          ...[data.refined, timeOf(data)],
         );
         break;
       case 'HeadingSaved':
-        put('heading_history', [flight, data.frameId], data.heading, Date.parse(data.timestamp));
+        put('heading_history', [flight, data.frameId], data.heading, timeOf(data));
         break;
       case 'ChunkStateSaved':
         put(
@@ -73,5 +73,7 @@ export function valueOf({ streamId, type, data }: LogEvent): { key: string; valu
       return undefined;
   }
 }
+
+const timeOf = (data: unknown): number => Date.parse((data as { timestamp: string }).timestamp);
 
 const flightOf = (streamId: string): string => streamId.replace(/^flight-/, '');

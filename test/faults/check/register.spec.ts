@@ -179,7 +179,7 @@ describe('on made-up histories of a register', () => {
       });
       const victim = victims[Math.floor(random() * victims.length)]!;
       const broken = history.map((operation, i) =>
-        i === victim.i ? ({ ...operation, value: victim.value } as RegisterOperation) : operation,
+        i === victim.i ? { ...operation, value: victim.value } : operation,
       );
       expect(checkRegister(broken, 0).linearizable).toBe(false);
     }
