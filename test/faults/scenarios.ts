@@ -334,7 +334,7 @@ export const scenarios: readonly Scenario[] = [
     begin: oneServer({ WAYLOG_STOP_TIMEOUT: '4' }),
     inject: (world) =>
       repeatedly(world, [500, 1_000], async (n) => {
-        const way = (['cut', 'held', 'black-hole'] as const)[n % 3] ?? 'cut';
+        const way = (['held', 'cut', 'black-hole'] as const)[n % 3] ?? 'cut';
         await world.fault(`stopped with the connection ${way}`, async () => {
           world.proxy.set(way);
           await world.pause(300);
