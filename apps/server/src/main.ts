@@ -11,9 +11,10 @@ setFlagsFromString('--heap-growing-percent=50');
 try {
   const config = readConfig(process.env);
   await refuseOtherSchema(config.databaseUrl);
+  const app = await startServer(config);
+  // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.once(signal, () => endWithin(config.stopTimeout));
-  const app = await startServer(config);
   const url = await app.getUrl();
   console.log(`Waylog listens on ${url}`);
   if (config.demo && config.roles.includes('api')) {
