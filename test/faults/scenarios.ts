@@ -14,6 +14,7 @@ import {
   type ClockedPlace,
   type Place,
 } from './places.js';
+import { call } from './client.js';
 import type { Way } from './tcp-proxy.js';
 import type { Server, World } from './world.js';
 
@@ -280,9 +281,11 @@ export const scenarios: readonly Scenario[] = [
     },
     inject: (world) =>
       repeatedly(world, [200, 800], (n) =>
-        world.fault('the server’s clock jumped', () =>
-          writeFile(join(world.folder, 'server-clock'), String(jumps[n % jumps.length])),
-        ),
+        world
+          .fault('the server’s clock jumped', () =>
+            writeFile(join(world.folder, 'server-clock'), String(jumps[n % jumps.length])),
+          )
+          .then(() => staysReady(world)),
       ),
   },
   {
@@ -349,6 +352,14 @@ export const scenarios: readonly Scenario[] = [
       }),
   },
 ];
+
+/** A server that works must say so: a load balancer would take it away otherwise. */
+async function staysReady(world: World): Promise<void> {
+  for (let look = 0; look < 5; look++) {
+    const { status, body } = await call(world.apiUrl(world.random), { method: 'GET', path: '/health/ready' });
+    if (status !== 200) world.trouble.push(`/health/ready: ${status} ${JSON.stringify(body)}`);
+  }
+}
 
 /** Starts a server whose projections are of this version. */
 async function deploy(world: World, version: number): Promise<void> {

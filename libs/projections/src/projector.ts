@@ -61,6 +61,9 @@ const PAUSE_POLL_MS = 250;
 /** The longest between two attempts. Readers wait five seconds for a position: the tables must not sleep through a recovery. */
 const MAX_BACKOFF_MS = 2_000;
 
+/** Nothing holds it up: where its answer does not come, the connection has died while the log was quiet, or was asked in vain. */
+const begin = { text: 'begin', query_timeout: 10_000 } as pg.QueryConfig;
+
 /** More streams than this in memory, and the oldest knowledge is fetched again. */
 const MAX_KNOWN_STREAMS = 50_000;
 
@@ -331,7 +334,7 @@ export class Projector {
     const revisions = this.#contiguity.advance(batch);
     const move = { projector: name, projections, from, to, revisions };
     try {
-      await client.query('begin');
+      await client.query(begin);
       if (!(await advanceCheckpoints(client, { ...move, parked: this.#parked.size })))
         return await this.#refused(client, from);
       await writeBatch(client, this.#writers, await this.#notParked(client, batch));
