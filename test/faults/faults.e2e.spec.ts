@@ -49,7 +49,7 @@ test('the suite notices when something is wrong after all, and keeps the history
     inject: (world) =>
       world.fault('forged', async () => {
         for (const forgery of [
-          `update flight.flights set name = 'forged' where id = 'shared-0' returning 1`,
+          `update flight.flights set altitude = 1 where id = 'shared-0' returning 1`,
           `update log.events set metadata = '{"commandId":"forged"}'
             where position = (select max(position) from log.events where type = 'HeadingSaved') returning 1`,
         ])

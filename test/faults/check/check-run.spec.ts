@@ -23,13 +23,14 @@ function aGoodRun() {
       recordedAt: 0,
     });
   };
+  const aFlight = { startGps: { lat: 1, lon: 2 }, altitude: 120 };
   const waypoint = (lat: number) => ({
     ...{ id: 'w', lat, lon: 1, altitude: 2, confidence: 0.5 },
     ...{ timestamp: '2026-05-01T12:00:00.000Z', refined: false },
   });
-  record('f', 'FlightCreated', 'create', { name: 'F', altitude: 120 });
+  record('f', 'FlightCreated', 'create', aFlight);
   record('f', 'WaypointAdded', 'create', waypoint(1));
-  record('g', 'FlightCreated', 'create g', { name: 'G', altitude: 120 });
+  record('g', 'FlightCreated', 'create g', aFlight);
   record('f', 'WaypointUpdated', 'move 2', waypoint(2));
   record('f', 'WaypointUpdated', 'move 3', waypoint(3));
   record('f', 'HeadingSaved', 'unknown', { frameId: 4, heading: 5, timestamp: '2026-05-01T12:00:00.000Z' });

@@ -38,7 +38,7 @@ const ms = (column: string) => `(extract(epoch from ${column}) * 1000)::double p
 
 /** The columns that the checker folds itself; the first ones are the key. */
 export const tableColumns = {
-  flights: { key: ['id'], sql: `select id, name, altitude from flight.flights` },
+  flights: { key: ['id'], sql: `select id, start_lat, start_lon, altitude from flight.flights` },
   waypoints: {
     key: ['flight_id', 'id'],
     sql: `select flight_id, id, lat, lon, altitude, confidence, ${ms('"timestamp"')} as at, refined from flight.waypoints`,

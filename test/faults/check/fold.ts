@@ -16,7 +16,7 @@ export function foldTables(events: readonly LogEvent[]): Tables {
     const flight = flightOf(streamId);
     switch (type) {
       case 'FlightCreated':
-        put('flights', [flight], data.name, data.altitude);
+        put('flights', [flight], data.startGps.lat, data.startGps.lon, data.altitude);
         break;
       case 'WaypointAdded':
       case 'WaypointUpdated':
