@@ -10,7 +10,7 @@ import {
   type WaylogOptions,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { readerRoleName } from '#lib/timescale';
+import { roleNames } from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
 import type { Figure } from './measure.js';
 
@@ -65,7 +65,7 @@ export async function runBenchmark(
         await sql(options.serverUrl, `create database ${name}`);
         atEnd(async () => {
           await sql(options.serverUrl, `drop database ${name} with (force)`);
-          await sql(options.serverUrl, `drop role if exists ${readerRoleName(name)}`);
+          await sql(options.serverUrl, `drop role if exists ${roleNames(name).join(', ')}`);
         });
         const url = urlOf(options.serverUrl, name);
         if (migrated) await migrate(url);
@@ -88,14 +88,16 @@ async function inProcess(url: string, settings: Omit<WaylogOptions, 'databaseUrl
     { logger: ['error', 'warn'] },
   );
   const commands = app.get(CommandBus);
+  // Of the owner: benchmarks empty tables.
+  const pool = new pg.Pool({ connectionString: url, max: 4 });
   let closing: Promise<void> | undefined;
   return {
     app,
     execute: (command) => commands.execute(command),
     database: app.get(FlightDatabase),
-    pool: app.get(pg.Pool),
+    pool,
     store: app.get<EventStore>(EVENT_STORE),
-    close: () => (closing ??= app.close()),
+    close: () => (closing ??= Promise.all([app.close(), pool.end()]).then(() => undefined)),
   };
 }
 

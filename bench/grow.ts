@@ -69,24 +69,31 @@ async function isComplete(serverUrl: string, name: string): Promise<boolean> {
 const recordedSql = `
   with heads as (
     select s.stream_key, substring(s.stream_id from '[0-9]+$')::integer as number,
-           (select max(e.revision) from log.events e where e.stream_key = s.stream_key) as revision
+           last.revision, last.hash
       from log.streams s
+      cross join lateral (select e.revision, e.hash from log.events e
+                           where e.stream_key = s.stream_key order by e.revision desc limit 1) as last
      where substring(s.stream_id from '[0-9]+$')::integer >= $1 and substring(s.stream_id from '[0-9]+$')::integer < $2
   ), facts as (
-    select h.stream_key, h.number, h.revision + 1 + k.k as revision, k.k / 2 as frame, k.k % 2 = 0 as is_frame,
+    select h.stream_key, h.number, h.hash, h.revision + 1 + k.k as revision, k.k / 2 as frame, k.k % 2 = 0 as is_frame,
            timestamptz '2025-01-01Z' + h.number * interval '12 hours' + k.k / 2 * interval '500 ms' as at
       from heads h cross join generate_series(0, $3 - 1) as k (k)
      where h.revision + 1 + k.k < $3
   ), texts as (
     select *, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at_text from facts
+  ), events as (
+    select (select max(position) from log.events) + row_number() over (order by revision, stream_key) as position,
+           stream_key, revision, gen_random_uuid() as id, at, hash as before,
+           case when is_frame then 'FrameResultSaved' else 'HeadingSaved' end as type,
+           case when is_frame
+                then format('{"frameId":%s,"gpsCenter":{"lat":%s,"lon":10.4123},"altitude":120.5,"heading":%s,"confidence":0.75,"refined":false,"timestamp":"%s","updatedAt":"%s"}',
+                            frame, 63.4 + (frame % 1000) / 10000.0, frame % 360, at_text, at_text)
+                else format('{"frameId":%s,"heading":%s,"timestamp":"%s"}', frame, frame % 360, at_text) end as data,
+           '{"command":"SaveFrameResult","actor":"bench"}' as metadata
+      from texts
   )
-  insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata)
-  select (select max(position) from log.events) + row_number() over (order by revision, stream_key),
-         stream_key, revision, gen_random_uuid(),
-         case when is_frame then 'FrameResultSaved' else 'HeadingSaved' end, 1, at,
-         case when is_frame
-              then format('{"frameId":%s,"gpsCenter":{"lat":%s,"lon":10.4123},"altitude":120.5,"heading":%s,"confidence":0.75,"refined":false,"timestamp":"%s","updatedAt":"%s"}',
-                          frame, 63.4 + (frame % 1000) / 10000.0, frame % 360, at_text, at_text)
-              else format('{"frameId":%s,"heading":%s,"timestamp":"%s"}', frame, frame % 360, at_text) end::json,
-         '{"command":"SaveFrameResult","actor":"bench"}'::json
-    from texts`;
+  insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata, hash)
+  select position, stream_key, revision, id, type, 1, at, data::json, metadata::json,
+         log.chain(before, log.canonical(position, revision, id, type, 1, (extract(epoch from at) * 1000000)::bigint, metadata, data))
+           over (partition by stream_key order by revision rows unbounded preceding)
+    from events`;

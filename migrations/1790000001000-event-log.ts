@@ -55,7 +55,7 @@ export class EventLog1790000001000 implements Migration {
 }
 
 /** Whoever numbers events holds this lock until the end of the transaction. */
-const APPEND_LOCK = 7239100402;
+export const APPEND_LOCK = 7239100402;
 
 /**
  * log.append records the events of several streams in one call and one transaction.
@@ -68,8 +68,8 @@ const APPEND_LOCK = 7239100402;
  * Returns a row a request: whether it was accepted, whether it had been recorded before (repeated), the first
  * revision and position of its events, and the current revision of the stream where it was refused.
  */
-const appendFunction = `
-  create function log.append(
+export const appendFunction = `
+  create or replace function log.append(
     p_streams text, p_expected integer[],
     p_requests integer[], p_ordinals integer[], p_ids uuid[], p_types text, p_versions integer[],
     p_data text, p_metadata text
@@ -167,8 +167,8 @@ const appendFunction = `
  *
  * What it leaves out is the creation of streams, the joins by name, and the search for repeats.
  */
-const appendExpectedFunction = `
-  create function log.append_expected(
+export const appendExpectedFunction = `
+  create or replace function log.append_expected(
     p_keys bigint[], p_expected integer[],
     p_event_keys bigint[], p_revisions integer[], p_ids uuid[], p_types text, p_versions integer[],
     p_data text, p_metadata text

@@ -7,6 +7,9 @@ import { Hypertables1790000006000 } from './1790000006000-hypertables.js';
 import { ReaderRole1790000007000 } from './1790000007000-reader-role.js';
 import { ModelRegistry1790000008000 } from './1790000008000-model-registry.js';
 import { FoldedLog1790000009000 } from './1790000009000-folded-log.js';
+import { DatabaseRoles1790000011000 } from './1790000011000-database-roles.js';
+import { AuditChain1790000012000 } from './1790000012000-audit-chain.js';
+import { DataKeys1790000013000 } from './1790000013000-data-keys.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -19,6 +22,9 @@ export const migrations = [
   ReaderRole1790000007000,
   ModelRegistry1790000008000,
   FoldedLog1790000009000,
+  DatabaseRoles1790000011000,
+  AuditChain1790000012000,
+  DataKeys1790000013000,
 ];
 
 /**

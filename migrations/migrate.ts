@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
-import { conflict, invalidInput, messageOf, notFound, WaylogError } from '#lib/platform';
+import { conflict, invalidInput, isTransient, messageOf, notFound, retry, WaylogError } from '#lib/platform';
 import {
+  ensureDatabaseRoles,
   ensureReaderRole,
   failingAt,
   queryOn,
@@ -76,7 +77,7 @@ interface Plan {
  *
  * @returns what became of it, also when a migration failed: then `success` is false
  * @throws WaylogError when the run was not begun: `service.unknown`, `migration.unknown-revision`, `schema.newer-than-code`,
- *   `migration.not-confirmed`, `migration.log-not-empty`, `migration.schema-in-use`
+ *   `migration.not-confirmed`, `migration.log-not-empty`, `migration.schema-in-use`, `migration.not-owner`
  */
 export async function runMigrations(
   url: string,
@@ -152,6 +153,7 @@ class MigrationRun {
   }
 
   async #with(runner: QueryRunner, query: Query): Promise<MigrationResponse> {
+    await refuseStranger(query);
     await this.#lock(query);
     this.#phases.push('lock');
     await ensureRecords(query);
@@ -178,28 +180,50 @@ class MigrationRun {
       if (error instanceof WaylogError && error.code === 'migration.log-not-empty') throw error;
       return this.#failed(runner, query, messageOf(error));
     }
-    await this.#keepReader(runner, query);
+    await this.#keepRoles(runner, query);
     return this.#response({ success: true, message: this.#summary(plan) });
   }
 
   /**
-   * The role that ad-hoc SQL reads with, made or mended with every run: its password follows from the owner's, and tables
-   * come with later migrations. Without it nothing else is missing, so a failure is told and no more.
+   * The roles that Waylog works as, and the one that ad-hoc SQL reads with, made or mended with every run: their passwords
+   * follow from the owner's, and tables come with later migrations. Everything else works without them, so a failure is
+   * told and no more.
    */
-  async #keepReader(runner: QueryRunner, query: Query): Promise<void> {
-    const [has] = await query<{ wanted: boolean }>(
-      `select to_regclass('projection.generation') is not null as wanted`,
+  async #keepRoles(runner: QueryRunner, query: Query): Promise<void> {
+    const [has] = await query<{ reader: boolean; working: boolean }>(
+      `select to_regclass('projection.generation') is not null as reader,
+              exists (select from waylog_migrations where name = 'DatabaseRoles1790000011000') as working`,
     );
-    if (!has?.wanted) return;
-    try {
-      await runner.startTransaction();
-      const why = await ensureReaderRole((sql, values) => query(sql, values), this.url);
-      await runner.commitTransaction();
-      if (why !== undefined) this.#progress(`ad-hoc SQL is not available: ${why}`);
-    } catch (error) {
-      await runner.rollbackTransaction().catch(() => undefined);
-      this.#progress(`ad-hoc SQL is not available: ${messageOf(error)}`);
-    }
+    const keep = async (what: string, ensure: () => Promise<string | undefined>) => {
+      let why: string | undefined;
+      try {
+        // Roles are the server's: two databases that are migrated at once may want the same row of its catalog.
+        why = await retry(
+          async () => {
+            await runner.startTransaction();
+            try {
+              const reason = await ensure();
+              await runner.commitTransaction();
+              return reason;
+            } catch (error) {
+              await runner.rollbackTransaction().catch(() => undefined);
+              throw error;
+            }
+          },
+          { attempts: 5, baseDelayMs: 50, maxDelayMs: 500, retryIf: isCatalogConflict },
+        );
+      } catch (error) {
+        why = messageOf(error);
+      }
+      if (why !== undefined) this.#progress(`${what}: ${why}`);
+    };
+    if (has?.reader)
+      await keep('ad-hoc SQL is not available', () =>
+        ensureReaderRole((sql, values) => query(sql, values), this.url),
+      );
+    // After the reader: it takes functions from everybody that these need, and gives them to others only once.
+    if (has?.working)
+      await keep('the working roles are not as they should be', () => ensureDatabaseRoles(query, this.url));
   }
 
   /** Asks again and again: a statement that waits for a lock would hold back `create index concurrently` of whoever has it. */
@@ -415,6 +439,10 @@ class MigrationRun {
   }
 }
 
+/** Also `tuple concurrently updated`, which has no SQLSTATE of its own, and a role that another run has just made. */
+const isCatalogConflict = (error: unknown): boolean =>
+  isTransient(error) || /tuple concurrently (updated|deleted)|duplicate key value/.test(messageOf(error));
+
 const names = (migrations: readonly KnownMigration[]): string =>
   migrations.map(({ name }) => name).join(', ');
 
@@ -446,6 +474,31 @@ function requireService(serviceName: string, { migrations, models }: ValidationS
     'service.unknown',
   );
 }
+
+/** Whether whoever is logged in owns the log, or there is none yet. */
+const ownsLog = async (query: Query): Promise<{ readonly owns: boolean; readonly name: string }> =>
+  (
+    await query<{ owns: boolean; name: string }>(
+      `select current_user as name,
+              not exists (select from pg_namespace
+                           where nspname = 'log' and not pg_has_role(current_user, nspowner, 'usage')) as owns`,
+    )
+  )[0] ?? { owns: false, name: 'nobody' };
+
+async function refuseStranger(query: Query): Promise<void> {
+  const { owns, name } = await ownsLog(query);
+  if (owns) return;
+  throw conflict(
+    'migration.not-owner',
+    `${name} does not own the log of this database, and only its owner may migrate. Run this with the DATABASE_URL of the ` +
+      `owner; a server needs none (docs/how-to/database-roles.md).`,
+    { role: name },
+  );
+}
+
+/** Whether whoever this URL logs in as may migrate: a server in production need not. */
+export const mayMigrate = (url: string): Promise<boolean> =>
+  withClient(url, async (query) => (await ownsLog(query)).owns);
 
 /** The migrations that the code has and those that the database has, in one list. Changes nothing. */
 export const migrationStatus = (url: string): Promise<MigrationInfo[]> =>

@@ -344,5 +344,43 @@ export const snapshot: Snapshot = {
       "primary key projection.folded_log": "PRIMARY KEY (only_one)",
       "table projection.folded_log": ""
     }
+  },
+  "1790000011000": {
+    "makes": {}
+  },
+  "1790000012000": {
+    "makes": {
+      "column log.digest_heads.digest": "integer not null",
+      "column log.digest_heads.hash": "bytea not null",
+      "column log.digest_heads.revision": "integer not null",
+      "column log.digest_heads.stream_id": "text not null",
+      "column log.digests.document": "text not null",
+      "column log.digests.key_id": "text not null",
+      "column log.digests.number": "integer not null",
+      "column log.digests.signature": "bytea not null",
+      "column log.events.hash": "bytea not null",
+      "constraint log.digests.digests_number_check": "CHECK ((number > 0))",
+      "function log.append(p_streams text, p_expected integer[], p_requests integer[], p_ordinals integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns TABLE(request integer, key bigint, accepted boolean, repeated boolean, first_revision integer, first_position bigint, current_revision integer) language plpgsql volatile, source 42dc2bbf654a90f94db19aaa42395eae5be6809e326300f3dc3d13b8b8b93d40",
+      "function log.append_expected(p_keys bigint[], p_expected integer[], p_event_keys bigint[], p_revisions integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns bigint language plpgsql volatile, source d0d8ca08db0f2c0590445c7ab2c1c46a57a8d41639843516c4000f4f900973e8",
+      "function log.canonical(\"position\" bigint, revision integer, id uuid, type text, schema_version integer, recorded_at_us bigint, metadata text, data text)": "returns text language sql stable, source e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+      "function log.chain(bytea, text)": "returns bytea language internal immutable, source 47a318ba1be02bec16c33911fa02867727817a1c7824b78d7bd3dfb6542ff495",
+      "function log.genesis(stream_id text)": "returns bytea language sql immutable, source e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+      "function log.link(state bytea, before bytea, event text)": "returns bytea language plpgsql immutable, source 7d50dbb375d1ebede9b019220d30dc98c7f8a30b9df0ec7e7bcd61cd0bbb6ea7",
+      "index log.digest_heads.digest_heads_stream_id_digest_idx": "CREATE INDEX digest_heads_stream_id_digest_idx ON log.digest_heads USING btree (stream_id, digest DESC)",
+      "primary key log.digest_heads": "PRIMARY KEY (digest, stream_id)",
+      "primary key log.digests": "PRIMARY KEY (number)",
+      "table log.digest_heads": "",
+      "table log.digests": ""
+    }
+  },
+  "1790000013000": {
+    "makes": {
+      "column log.data_keys.key": "bytea not null",
+      "column log.data_keys.made_at": "timestamp with time zone not null default clock_timestamp()",
+      "column log.data_keys.stream_id": "text not null",
+      "constraint log.data_keys.data_keys_key_check": "CHECK ((octet_length(key) = 32))",
+      "primary key log.data_keys": "PRIMARY KEY (stream_id)",
+      "table log.data_keys": ""
+    }
   }
 };

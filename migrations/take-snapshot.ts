@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { queryOn } from '#lib/timescale';
+import { queryOn, roleNames } from '#lib/timescale';
 import { migrations as allMigrations } from './all.js';
 import { runMigrations } from './migrate.js';
 import { known, WAYLOG } from './migration.js';
@@ -27,6 +27,7 @@ export async function snapshotOfMigrations(serverUrl: string): Promise<Snapshot>
     }
   } finally {
     await admin.query(`drop database if exists ${name} with (force)`);
+    await admin.query(`drop role if exists ${roleNames(name).join(', ')}`);
     await admin.end();
   }
 }

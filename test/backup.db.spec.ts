@@ -6,7 +6,8 @@ import { backUp, listBackups, restore, verifyBackup, type Backup, type FindTool 
 import type { EventStore } from '#lib/event-store';
 import { CreateFlight, EVENT_STORE, SaveFrameResult, SaveFrameResults, SaveHeading } from '#lib/flight';
 import { CheckpointWatch } from '#lib/projections';
-import { serverTool, readerRoleName } from '#lib/timescale';
+import { queryOn, rightsDeviations, roleNames, serverTool, stepDown } from '#lib/timescale';
+import { migrate } from '../migrations/index.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, at } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
@@ -216,23 +217,32 @@ describe('a backup', () => {
       await granted.pool.query(`grant select on flight.frame_results to ${role}`);
       const file = join(folder, 'granted.dump');
       const { manifest } = await backUp({ url: granted.url, to: file, findTool, waylog: 'test' });
-      const reader = readerRoleName(new URL(granted.url).pathname.slice(1));
-      expect(manifest.roles).toEqual([reader, role].sort());
+      const old = roleNames(new URL(granted.url).pathname.slice(1));
+      expect(manifest.roles).toEqual([...old, role].sort());
       const name = newName();
       await restore({ file, into: urlOf(name), findTool });
       const may = `select has_table_privilege('${role}', 'flight.frame_results', 'select') as read,
                           has_table_privilege('${role}', 'flight.frame_results', 'insert') as write`;
       expect(await sql(urlOf(name), may)).toEqual([{ read: true, write: false }]);
-      // The reader of ad-hoc SQL is that of the database it was made for, whether there is still such a role or not.
-      const readers = `select has_table_privilege(rolname, 'flight.frame_results', 'select') as read,
-                              has_schema_privilege(rolname, 'flight', 'usage') as used
-                         from pg_roles where rolname = '${reader}'`;
-      expect(await sql(urlOf(name), readers)).toEqual([{ read: false, used: false }]);
-      expect(await sql(granted.url, readers)).toEqual([{ read: true, used: true }]);
-      await granted.pool.query(`drop owned by ${reader}; drop role ${reader}`);
+      // Waylog's roles are those of the database they were made for, whether they are still there or not.
+      const rights = `select count(*)::integer as n
+                        from (select relacl as acl from pg_class union all select nspacl from pg_namespace
+                              union all select proacl from pg_proc union all select defaclacl from pg_default_acl) g,
+                             aclexplode(g.acl) a
+                       where a.grantee in (select oid from pg_roles where rolname in ('${old.join("', '")}'))`;
+      expect(await sql(urlOf(name), rights)).toEqual([{ n: 0 }]);
+      expect(await sql(granted.url, rights)).not.toEqual([{ n: 0 }]);
+      expect(await rightsDeviations(queryOn(granted.pool))).toEqual([]);
+      expect(await migrate(urlOf(name))).toEqual([]);
+      await expect(stepDown({ databaseUrl: urlOf(name) })).resolves.toMatchObject({ warnings: [] });
+      for (const gone of old) {
+        await granted.pool.query(`grant ${gone} to current_user; reassign owned by ${gone} to current_user`);
+        await granted.pool.query(`drop owned by ${gone}; drop role ${gone}`);
+      }
       const again = newName();
       await restore({ file, into: urlOf(again), findTool });
-      expect(await sql(testServerUrl(), `select from pg_roles where rolname = '${reader}'`)).toEqual([]);
+      const left = `select from pg_roles where rolname in ('${old.join("', '")}')`;
+      expect(await sql(testServerUrl(), left)).toEqual([]);
       await sql(testServerUrl(), `drop database ${again} with (force)`);
 
       await writeFile(`${file}.json`, JSON.stringify({ ...manifest, roles: [role, 'nobody here'] }));
@@ -246,6 +256,7 @@ describe('a backup', () => {
         message: expect.stringContaining('needs TimescaleDB 1.0.0'),
       });
       await sql(testServerUrl(), `drop database ${name} with (force)`);
+      await sql(testServerUrl(), `drop role ${roleNames(name).join(', ')}`);
       for (const path of [file, `${file}.json`]) await rm(path);
     } finally {
       await granted.drop();

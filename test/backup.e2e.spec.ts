@@ -21,7 +21,8 @@ const waylog = (databaseUrl: string, ...args: string[]): Promise<Ended> =>
   new Promise((resolve) => {
     execFile(
       process.execPath,
-      ['dist/apps/cli/src/main.js', '--database-url', databaseUrl, ...args],
+      ['dist/apps/cli/src/main.js', ...args],
+      { env: { ...process.env, DATABASE_URL: databaseUrl } },
       (error, stdout, stderr) => {
         resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
       },
@@ -176,9 +177,9 @@ describe('the command line', () => {
   it('drops the scratch database when it is stopped in the middle', async () => {
     const made = await waylog(database.url, '--json', 'backup', '--to', join(folder, 'stopped.dump'));
     const { file } = JSON.parse(made.stdout) as { file: string };
-    const child = spawn(process.execPath, [
-      ...['dist/apps/cli/src/main.js', '--database-url', database.url, 'backup', 'verify', file],
-    ]);
+    const child = spawn(process.execPath, ['dist/apps/cli/src/main.js', 'backup', 'verify', file], {
+      env: { ...process.env, DATABASE_URL: database.url },
+    });
     const gone = once(child, 'exit') as Promise<[number | null]>;
     // Ctrl-C as soon as the scratch database is there.
     while ((await scratches()) === 0) await sleep(5);
@@ -224,8 +225,10 @@ describe('the command line', () => {
 
   it('exports the whole log to standard output', async () => {
     const file = join(folder, 'all.ndjson.zst');
-    const script = `"$0" dist/apps/cli/src/main.js --database-url "$1" log export > "$2"`;
-    const child = spawn('sh', ['-c', script, process.execPath, database.url, file]);
+    const script = `"$0" dist/apps/cli/src/main.js log export > "$1"`;
+    const child = spawn('sh', ['-c', script, process.execPath, file], {
+      env: { ...process.env, DATABASE_URL: database.url },
+    });
     expect(await once(child, 'exit')).toEqual([0, null]);
     const target = await testDatabase();
     try {

@@ -47,8 +47,9 @@ describe('operating hypertables over HTTP', () => {
   /** The command line on the same database: its exit code and what it printed. */
   const cli = (...args: string[]) =>
     new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-      const command = ['dist/apps/cli/src/main.js', '--database-url', server.store.url, ...args];
-      execFile(process.execPath, command, (error, stdout, stderr) =>
+      const command = ['dist/apps/cli/src/main.js', ...args];
+      const env = { ...process.env, DATABASE_URL: server.store.url };
+      execFile(process.execPath, command, { env }, (error, stdout, stderr) =>
         resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr }),
       );
     });

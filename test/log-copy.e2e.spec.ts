@@ -45,16 +45,10 @@ describe('a log that moves to EventStoreDB and back', () => {
   afterAll(() => database.drop());
 
   const copy = async (from: string, to: string, ...more: string[]) => {
-    const { code, stdout, stderr } = await waylog([
-      '--json',
-      'log',
-      'copy',
-      '--from',
-      from,
-      '--to',
-      to,
-      ...more,
-    ]).ended;
+    const { code, stdout, stderr } = await waylog(
+      ['--json', 'log', 'copy', '--from', 'env:FROM', '--to', 'env:TO', ...more],
+      { FROM: from, TO: to },
+    ).ended;
     if (stdout === '') throw new Error(stderr);
     return { code, result: JSON.parse(stdout) as CopyResult };
   };
@@ -86,7 +80,10 @@ describe('a log that moves to EventStoreDB and back', () => {
     const events = await eventsInDatabase();
     const tables = await tableHashes(database.url);
 
-    const cut = waylog(['log', 'copy', '--from', database.url, '--to', elsewhere]);
+    const cut = waylog(['log', 'copy', '--from', 'env:FROM', '--to', 'env:TO'], {
+      FROM: database.url,
+      TO: elsewhere,
+    });
     while ((database.double?.calls.append ?? 0) < 20) await new Promise((resolve) => setTimeout(resolve, 5));
     cut.child.kill('SIGKILL');
     await cut.ended;

@@ -155,7 +155,12 @@ describe('migrations', () => {
     const events = await count('log.events');
     for (const targetRevision of revisions.slice(0, -1).reverse()) {
       const down = await runMigrations(database.url, request({ targetRevision, confirmDataLoss: true }));
-      expect(down).toMatchObject({ success: true, applied: [], validationIssues: [] });
+      // What seals the flights' texts is kept, below the migration that makes its table, too.
+      expect(down).toMatchObject({
+        success: true,
+        applied: [],
+        validationIssues: [{ category: 'extra-table', location: 'log.data_keys' }],
+      });
       expect(down.reverted).toEqual(names.slice(revisions.indexOf(targetRevision) + 1).reverse());
       expect(await count('log.events')).toBe(events);
       const up = await runMigrations(database.url, request(), { models });

@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import {
   CreateFlight,
   EVENT_STORE,
@@ -6,6 +6,7 @@ import {
   flightProjector,
   GetFrameResults,
   SaveFrameResult,
+  TABLES_POOL,
 } from '#lib/flight';
 import { openEventStore, type EventStore } from '#lib/event-store';
 import {
@@ -36,7 +37,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
   });
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const options = () => ({
-    pool: waylog.app.get(pg.Pool),
+    pool: waylog.app.get<pg.Pool>(TABLES_POOL),
     store: store(),
     ...flightProjector,
     connectionString: database.url,

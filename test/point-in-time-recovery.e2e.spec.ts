@@ -138,9 +138,9 @@ describe('point-in-time recovery', () => {
           'waylog-min-position': String(last + 1),
         });
         expect(body).toHaveLength(22);
-        const verified = await run(process.execPath, [
-          ...['dist/apps/cli/src/main.js', '--database-url', recovered.url, '--json', 'verify'],
-        ]);
+        const verified = await run(process.execPath, ['dist/apps/cli/src/main.js', '--json', 'verify'], {
+          env: { ...process.env, DATABASE_URL: recovered.url },
+        });
         const { isSound, tables } = JSON.parse(verified.stdout) as { isSound: boolean; tables: unknown[] };
         expect(isSound).toBe(true);
         expect(tables.length).toBeGreaterThan(5);

@@ -1,10 +1,11 @@
-import pg from 'pg';
+import type pg from 'pg';
 import {
   CreateFlight,
   EVENT_STORE,
   FlightDatabase,
   flightProjections,
   SaveFrameResult,
+  TABLES_POOL,
   UpdateWaypoint,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
@@ -164,8 +165,8 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await database.pool.query(`
       create or replace function pg_temp.quiet() returns void language sql as $$
         insert into log.streams (stream_id) values ('flight-quiet');
-        insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata)
-        select 1, stream_key, 0, gen_random_uuid(), 'FlightDeleted', 1, now(), '{}', '{}' from log.streams where stream_id = 'flight-quiet';
+        insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata, hash)
+        select 1, stream_key, 0, gen_random_uuid(), 'FlightDeleted', 1, now(), '{}', '{}', '' from log.streams where stream_id = 'flight-quiet';
       $$; select pg_temp.quiet()`);
     await folded(waylog, '1');
     await until(() => waylog.app.get(Projector).status.eventsFolded === 1);
@@ -247,7 +248,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
         name: 'flight',
         projections: [...flightProjections, version(n, prefix)],
         store: writer.app.get<EventStore>(EVENT_STORE),
-        pool: writer.app.get(pg.Pool),
+        pool: writer.app.get<pg.Pool>(TABLES_POOL),
         connectionString: database.url,
         log: { info: () => undefined, warn: () => undefined },
       });

@@ -2,7 +2,7 @@ import pg from 'pg';
 import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, rebuild } from '#lib/projections';
-import { readerAccess, readerRoleName } from '#lib/timescale';
+import { readerAccess, readerRoleName, roleNames } from '#lib/timescale';
 import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
@@ -369,7 +369,7 @@ describe('ad-hoc SQL', () => {
         ]);
       }
       const strict = new ReadOnlySql({
-        databaseUrl: server.store.url,
+        ownerUrl: server.store.url,
         maxTimeout: 0.3,
         pool: server.store.pool,
       });
@@ -494,7 +494,7 @@ describe('ad-hoc SQL', () => {
   it('runs as no role that may more than read', async () => {
     const role = readerRoleName(new URL(server.store.url).pathname.slice(1));
     const fresh = (readerUrl?: string) =>
-      new ReadOnlySql({ databaseUrl: server.store.url, readerUrl, maxTimeout: 5, pool: server.store.pool });
+      new ReadOnlySql({ ownerUrl: server.store.url, readerUrl, maxTimeout: 5, pool: server.store.pool });
     const refusal = async (sql: ReadOnlySql) => {
       const { available, reason } = await sql.status();
       const error = await sql.run('select 1').then(
@@ -529,14 +529,14 @@ describe('ad-hoc SQL', () => {
   it('is not available, and says why, where there is no role', async () => {
     const url = new URL(server.store.url);
     url.password = '';
-    const without = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool: server.store.pool });
+    const without = new ReadOnlySql({ ownerUrl: url.href, maxTimeout: 5, pool: server.store.pool });
     expect(await without.status()).toMatchObject({
       available: false,
       reason: expect.stringContaining('no password') as string,
     });
     await expect(without.run('select 1')).rejects.toMatchObject({ code: 'sql.unavailable' });
     url.password = 'another';
-    const other = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool: server.store.pool });
+    const other = new ReadOnlySql({ ownerUrl: url.href, maxTimeout: 5, pool: server.store.pool });
     await expect(other.run('select 1')).rejects.toMatchObject({
       code: 'sql.unavailable',
       message: expect.stringContaining('waylog migrate') as string,
@@ -595,14 +595,15 @@ describe('the role that reads', () => {
     try {
       await migrate(url.href);
       const pool = new pg.Pool({ connectionString: url.href });
-      const sql = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool });
+      const sql = new ReadOnlySql({ ownerUrl: url.href, maxTimeout: 5, pool });
       expect((await sql.run('select count(*)::integer as n from flights')).rows).toEqual([{ n: 0 }]);
       await sql.close();
       await pool.end();
     } finally {
       await admin(async (client) => {
         await client.query(`drop database ${pg.escapeIdentifier(name)} with (force)`);
-        await client.query(`drop role if exists ${pg.escapeIdentifier(readerRoleName(name))}`);
+        const made = roleNames(name).map((role) => pg.escapeIdentifier(role));
+        await client.query(`drop role if exists ${made.join(', ')}`);
       });
     }
   });
@@ -635,11 +636,11 @@ describe('the role that reads', () => {
     const pool = new pg.Pool({ connectionString: url.href });
     const access = readerAccess(url.href);
     if (typeof access === 'string') throw new Error(access);
-    const sql = new ReadOnlySql({ databaseUrl: url.href, readerUrl: access.url, maxTimeout: 5, pool });
+    const sql = new ReadOnlySql({ ownerUrl: url.href, readerUrl: access.url, maxTimeout: 5, pool });
     try {
       await migrate(url.href);
       await migrate(url.href);
-      const made = new ReadOnlySql({ databaseUrl: url.href, maxTimeout: 5, pool });
+      const made = new ReadOnlySql({ ownerUrl: url.href, maxTimeout: 5, pool });
       const unused = await made.status();
       expect(unused).toMatchObject({ available: false, role: `${name}_reader` });
       expect(unused.reason).toContain('pg_notify');
@@ -669,7 +670,7 @@ describe('the role that reads', () => {
       await pool.end();
       await admin(async (client) => {
         await client.query(`drop database ${name} with (force)`);
-        await client.query(`drop role if exists ${name}_reader`);
+        await client.query(`drop role if exists ${roleNames(name).join(', ')}`);
         await client.query(`drop role ${owner}`);
       });
     }

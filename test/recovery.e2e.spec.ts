@@ -203,14 +203,11 @@ describe('recovery', () => {
   px4(
     `a recorded PX4 flight is there after kill -9 and restart, identical by hash${existsSync(log) ? '' : ' (SKIPPED: the sample log is not at hand)'}`,
     async () => {
-      const { stdout } = await promisify(execFile)(process.execPath, [
-        'dist/apps/cli/src/main.js',
-        '--database-url',
-        database.url,
-        '--json',
-        'import',
-        log,
-      ]);
+      const { stdout } = await promisify(execFile)(
+        process.execPath,
+        ['dist/apps/cli/src/main.js', '--json', 'import', log],
+        { env: { ...process.env, DATABASE_URL: database.url } },
+      );
       const { flightId } = JSON.parse(stdout) as { flightId: string };
       const before = await tableHashes(database.url);
       let server = await serverProcess(database.url);

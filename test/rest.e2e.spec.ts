@@ -662,6 +662,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
           'PATCH /v1/flights/{id}/waypoints',
           'POST /v1/flights',
           'POST /v1/flights/{id}/chunks/{chunkId}/merge',
+          'POST /v1/flights/{id}/erase',
           'POST /v1/flights/{id}/frames',
           'POST /v1/flights/{id}/geofences',
           'POST /v1/flights/{id}/headings',

@@ -8,6 +8,7 @@ import {
   GetFrameMinutes,
   SaveFrameResult,
   rollUpAgain,
+  streamOf,
   SaveFrameResults,
   verifyFrameMinutes,
   EVENT_STORE,
@@ -17,6 +18,7 @@ import type { EventStore } from '#lib/event-store';
 import { rebuild } from '#lib/projections';
 import { capabilities, Hypertables } from '#lib/timescale';
 import { seededRandom } from '#lib/platform';
+import { appendRaw } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { startWaylog, useWaylog } from './support/waylog.js';
 
@@ -114,6 +116,19 @@ describe('minute rollups of frame results', () => {
       [minute(60 * 24 * 30), 1],
     ]);
     expect(await verified()).toMatchObject({ differences: [], identical: true });
+  });
+
+  it.each([
+    ['has no time', { frameId: 667 }],
+    ['has a time that is none', { ...aFrame(667), timestamp: 'noon' }],
+  ])('go on past an event of another flight that %s', async (_, poison) => {
+    const { flightId } = await given([aFrame(1)]);
+    await appendRaw(waylog.app.get<EventStore>(EVENT_STORE), streamOf(flightId), 'FrameResultSaved', poison);
+    const after = await given([aFrame(1, { timestamp: second(1) })]);
+    expect((await minutes(after.flightId, after.position)).length).toBe(1);
+    // The next step begins behind the poison, or fails at it.
+    const next = await given([aFrame(1, { timestamp: second(1) })]);
+    expect((await minutes(next.flightId, next.position)).length).toBe(1);
   });
 
   it('go with their flight, and answer not found as the frames do', async () => {

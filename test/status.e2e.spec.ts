@@ -41,12 +41,12 @@ describe('health, statistics and alerts', () => {
       status: 'healthy',
       databaseConnected: true,
       timescaledbAvailable: true,
-      connectionPoolStatus: { size: 50 },
+      connectionPoolStatus: { size: 40 },
       replication: [],
       stuckSeconds: 0,
       firing: [],
     });
-    expect(await get('/v1/admin/connections')).toMatchObject({ size: 50, invalid: 0 });
+    expect(await get('/v1/admin/connections')).toMatchObject({ size: 40, invalid: 0 });
     const connection = await get('/v1/admin/connection');
     expect(connection).toMatchObject({
       serviceName: 'waylog',

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { createPool, Listener } from '#lib/platform';
-import { readerRoleName } from '#lib/timescale';
+import { roleNames } from '#lib/timescale';
 import { migrate } from '../../migrations/index.js';
 import { startDouble, type EventStoreDbDouble } from './eventstoredb-double/index.js';
 
@@ -51,9 +51,12 @@ export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabas
       await listener.close();
       await pool.end();
       await double?.stop();
-      await onServer(server, `drop database ${name} with (force)`);
       // Roles are the server's, not the database's.
-      await onServer(server, `drop role if exists ${readerRoleName(name)}`);
+      await onServer(
+        server,
+        `drop database ${name} with (force)`,
+        `drop role if exists ${roleNames(name).join(', ')}`,
+      );
     },
   };
 }
@@ -67,11 +70,11 @@ export function testServerUrl(): string {
   return url;
 }
 
-async function onServer(url: string, sql: string): Promise<void> {
+async function onServer(url: string, ...statements: string[]): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    await client.query(sql);
+    for (const sql of statements) await client.query(sql);
   } finally {
     await client.end();
   }

@@ -22,7 +22,7 @@ export async function startWaylog(
     typeof database === 'string' ? { url: database, eventStore: undefined } : database;
   const app = await NestFactory.createApplicationContext(
     WaylogModule.forRoot({ databaseUrl, eventStore, ...options }),
-    { logger: ['error', 'warn'] },
+    { logger: ['error', 'warn'], abortOnError: false },
   );
   const commands = app.get(CommandBus);
   const queries = app.get(QueryBus);

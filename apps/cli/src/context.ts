@@ -2,16 +2,23 @@ import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
-import type pg from 'pg';
-import { openEventStore, type EventStore, type Upcasters } from '#lib/event-store';
-import { flightProjections, flightUpcasters, WaylogModule } from '#lib/flight';
-import { createPool, isEventStoreUrl, Listener, installation } from '#lib/platform';
+import pg from 'pg';
+import { asRecorded, DataKeys, openEventStore, type EventStore } from '#lib/event-store';
+import {
+  DATABASE_ACCESS,
+  flightProjections,
+  flightSensitiveFields,
+  flightUpcasters,
+  WaylogModule,
+} from '#lib/flight';
+import { createPool, isEventStoreUrl, isPostgresUrl, Listener, installation } from '#lib/platform';
 import type { Projection } from '#lib/projections';
-import { databaseUp, type DatabaseOptions } from '#lib/timescale';
-import { migrate, refuseOtherSchema } from '../../../migrations/index.js';
+import { databaseUp, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
+import { mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
+import { connectionString } from './connection-strings.js';
+import { UsageError } from './usage-error.js';
 
-/** The command was called wrongly; ends with exit code 2. */
-export class UsageError extends Error {}
+export { UsageError };
 
 /** Warnings are for people: standard output is for results alone. */
 class StderrLogger extends ConsoleLogger {
@@ -26,7 +33,17 @@ export interface GlobalOptions {
   readonly json?: boolean;
 }
 
-export const globalsOf = (command: Command): GlobalOptions => command.optsWithGlobals();
+/** The options of every command. Throws UsageError for a password on the command line. */
+export function globalsOf(command: Command): GlobalOptions {
+  const { databaseUrl, eventStore, json } = command.optsWithGlobals<GlobalOptions>();
+  const given = (name: string, option: string, value: string | undefined) =>
+    value && command.getOptionValueSourceWithGlobals(name) === 'cli'
+      ? connectionString(option, value)
+      : value;
+  const url = given('databaseUrl', '--database-url', databaseUrl);
+  const log = given('eventStore', '--event-store', eventStore);
+  return { ...(url && { databaseUrl: url }), ...(log && { eventStore: log }), ...(json && { json }) };
+}
 
 /** Where the log is when it is not in the database. Throws UsageError for what is no connection string. */
 export function eventStoreOf(command: Command): string | undefined {
@@ -83,15 +100,40 @@ export const databaseOptions = (command: Command): DatabaseOptions => {
   };
 };
 
-/** The URL of a running database at the newest schema. */
+/** The URL of a running database at the newest schema: brought there by its owner, asked of it by others. */
 async function readyDatabase(command: Command): Promise<string> {
   const { url } = await databaseUp(databaseOptions(command));
-  await migrate(url, progress);
+  if (await mayMigrate(url)) await migrate(url, progress);
+  else await refuseOtherSchema(url);
   return url;
 }
 
+/** As whom to work on a database. */
+export const accessTo = (databaseUrl: string): Promise<DatabaseAccess> =>
+  stepDown({ databaseUrl, projectorUrl: projectorUrl() });
+
+/** Who keeps the tables, where DATABASE_URL is the application role's. Throws UsageError for what is no URL. */
+function projectorUrl(): string | undefined {
+  const url = process.env['WAYLOG_PROJECTOR_URL'];
+  if (!url) return undefined;
+  if (isPostgresUrl(url)) return url;
+  throw new UsageError('WAYLOG_PROJECTOR_URL takes postgres://user:password@host:5432/database.');
+}
+
+/** Runs `work` in a session of whoever the URL logs in as. */
+export async function withOwner<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url, application_name: 'waylog cli' });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
 /** What an operator asks for may take long, and Ctrl-C ends it. */
-const operatorPool = (url: string): pg.Pool =>
+export const operatorPool = (url: string): pg.Pool =>
   createPool({
     connectionString: url,
     size: 4,
@@ -100,15 +142,19 @@ const operatorPool = (url: string): pg.Pool =>
     connectTimeoutMs: 5_000,
   });
 
-/** Runs `work` with connections to the database as it is: it is started where needed, but not migrated. */
+/**
+ * Runs `work` with connections to the database as it is, as the role that keeps the tables: it is started where needed, but
+ * not migrated.
+ */
 export async function withDatabase<T>(
   command: Command,
-  work: (database: { readonly pool: pg.Pool; readonly url: string }) => Promise<T>,
+  work: (database: { readonly pool: pg.Pool }) => Promise<T>,
 ): Promise<T> {
   const { url } = await databaseUp(databaseOptions(command));
-  const pool = operatorPool(url);
+  const { projector } = await accessTo(url);
+  const pool = operatorPool(projector.url);
   try {
-    return await work({ pool, url });
+    return await work({ pool });
   } finally {
     await pool.end();
   }
@@ -118,17 +164,31 @@ export interface LogPlace {
   /** The database; the log is in it, unless `eventStore` says that it is elsewhere. */
   readonly url: string;
   readonly eventStore?: string | undefined;
-  readonly upcasters?: Upcasters;
+  /** Events as they were written: of whatever version, and what is sealed stays sealed. */
+  readonly isRaw?: boolean;
 }
 
 /** Runs `work` with a log as it is; no projector runs. */
 export async function withStore<T>(
-  { url, eventStore, upcasters = flightUpcasters }: LogPlace,
+  { url, eventStore, isRaw = false }: LogPlace,
   work: (store: EventStore) => Promise<T>,
 ): Promise<T> {
-  const pool = operatorPool(url);
-  const listener = new Listener(url, 'waylog cli');
-  const store = await openEventStore({ eventStore, pool, listener, upcasters, onWarning: progress });
+  // Elsewhere the database has only snapshots, and need not be there at all.
+  const app = eventStore === undefined || !isRaw ? (await accessTo(url)).app.url : url;
+  const pool = operatorPool(app);
+  const listener = new Listener(app, 'waylog cli');
+  const store = await openEventStore({
+    eventStore,
+    pool,
+    listener,
+    onWarning: progress,
+    ...(isRaw
+      ? { upcasters: asRecorded }
+      : {
+          upcasters: flightUpcasters,
+          sealing: { keys: new DataKeys(pool), sensitive: flightSensitiveFields },
+        }),
+  });
   try {
     return await work(store);
   } finally {
@@ -141,18 +201,19 @@ export async function withStore<T>(
 /** Runs `work` in a Waylog of this process; its projector helps when no server leads. */
 export async function withWaylog<T>(
   command: Command,
-  work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
+  work: (app: INestApplicationContext) => Promise<T>,
 ): Promise<T> {
   return inWaylog(await readyDatabase(command), eventStoreOf(command), true, work);
 }
 
 /**
  * As `withWaylog`, for looking at a database and mending it: nothing is migrated, and no projector runs here, so that it
- * is the state of the system that is seen. Throws `schema.behind` and `schema.newer-than-code`.
+ * is the state of the system that is seen. `tablesUrl` is that of the role that keeps the tables. Throws `schema.behind` and
+ * `schema.newer-than-code`.
  */
 export async function withOperations<T>(
   command: Command,
-  work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
+  work: (app: INestApplicationContext, tablesUrl: string) => Promise<T>,
 ): Promise<T> {
   const { url } = await databaseUp(databaseOptions(command));
   await refuseOtherSchema(url);
@@ -163,10 +224,11 @@ async function inWaylog<T>(
   databaseUrl: string,
   eventStore: string | undefined,
   projector: boolean,
-  work: (app: INestApplicationContext, databaseUrl: string) => Promise<T>,
+  work: (app: INestApplicationContext, tablesUrl: string) => Promise<T>,
 ): Promise<T> {
   const module = WaylogModule.forRoot({
     databaseUrl,
+    projectorUrl: projectorUrl(),
     eventStore,
     poolSize: 10,
     applicationName: 'waylog cli',
@@ -177,7 +239,7 @@ async function inWaylog<T>(
     abortOnError: false,
   });
   try {
-    return await work(app, databaseUrl);
+    return await work(app, app.get<DatabaseAccess>(DATABASE_ACCESS).projector.url);
   } finally {
     await app.close();
   }

@@ -11,8 +11,10 @@ import {
   type FieldError,
 } from '#lib/platform';
 import { compareLog, integrityFindings } from '#lib/projections';
-import { capabilities } from '#lib/timescale';
+import { capabilities, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
+import { deviationText } from './commands/roles.js';
+import { accessTo, withOwner } from './context.js';
 
 export interface Finding {
   readonly check: string;
@@ -52,7 +54,7 @@ function node(): Finding {
 function configuration(env: NodeJS.ProcessEnv): Finding {
   try {
     // Without one, `npm start` and `waylog` find a database of their own.
-    const config = readConfig({ DATABASE_URL: 'postgres://', ...env });
+    const config = readConfig(env['DATABASE_URL'] ? env : { ...env, DATABASE_URL: 'postgres://' });
     return config.host === '127.0.0.1' || config.host === 'localhost' || config.host === '::1'
       ? ok('configuration', 'every variable is valid')
       : warning(
@@ -111,6 +113,42 @@ export async function checkDatabase(
   const findings = await run(checks);
   const isMigrated = findings.every(({ check, level }) => check !== 'schema' || level === 'ok');
   return isMigrated ? [...findings, ...(await run(ofSchema))] : findings;
+}
+
+/** As whom Waylog works on this database, and whether those roles may what they should, and no more. */
+export async function checkRoles(
+  databaseUrl: string,
+): Promise<{ readonly access?: DatabaseAccess; readonly findings: readonly Finding[] }> {
+  let access: DatabaseAccess;
+  try {
+    access = await accessTo(databaseUrl);
+  } catch (error) {
+    return { findings: [problem('roles', messageOf(error), 'See docs/how-to/database-roles.md.')] };
+  }
+  const { app, projector, warnings } = access;
+  const findings = warnings.map((text) =>
+    warning('roles', text, 'See docs/how-to/database-roles.md and docs/how-to/tls.md.'),
+  );
+  const deviations = await run([['roles', () => deviationsOf(projector.url)]]);
+  findings.push(...deviations);
+  if (findings.length === 0)
+    findings.push(ok('roles', `appends as ${app.role}, keeps the tables as ${projector.role}`));
+  return { access, findings };
+}
+
+async function deviationsOf(url: string): Promise<Finding[]> {
+  return withOwner(url, async (client) => {
+    const found = await rightsDeviations(queryOn(client));
+    return found.map((deviation) =>
+      (deviation.has ? problem : warning)(
+        'roles',
+        deviationText(deviation),
+        deviation.has
+          ? `waylog migrate; if it stays, another role that ${deviation.role} is a member of gives it that`
+          : 'waylog migrate',
+      ),
+    );
+  });
 }
 
 async function run(checks: readonly (readonly [string, () => Promise<Finding[]>])[]): Promise<Finding[]> {

@@ -1,17 +1,30 @@
 import 'reflect-metadata';
 import type { Command } from 'commander';
-import { messageOf } from '#lib/platform';
-import { UsageError } from './context.js';
+import { invalidInput, messageOf, readSecrets, SECRETS } from '#lib/platform';
+import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
 const program = makeProgram();
 endWithUsageCode(program);
 
 try {
+  takeSecretsFromFiles();
   await program.parseAsync();
 } catch (error) {
   console.error(`waylog: ${messageOf(error)}`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
+}
+
+/** As if what stands in the files stood in the environment, where the options look for it. */
+function takeSecretsFromFiles(): void {
+  const { env, errors, warnings } = readSecrets(process.env);
+  if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
+  for (const warning of warnings) progress(`waylog: ${warning}`);
+  for (const name of SECRETS) {
+    if (env[name] !== undefined) process.env[name] = env[name];
+    // Set and empty is as good as gone, and what is read twice would be given twice.
+    process.env[`${name}_FILE`] = '';
+  }
 }
 
 /** Wrong usage ends with 2, in every command. */

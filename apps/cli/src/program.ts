@@ -1,14 +1,17 @@
 import { Command, Option } from 'commander';
 import { archiveCommand } from './commands/archive.js';
+import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
+import { eraseCommand } from './commands/erase.js';
 import { hypertablesCommand } from './commands/hypertables.js';
 import { importCommand } from './commands/import.js';
 import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
 import { rebuildCommand } from './commands/rebuild.js';
+import { rolesCommand } from './commands/roles.js';
 import { schemaCommand } from './commands/schema.js';
 import { simulateCommand } from './commands/simulate.js';
 import { verifyCommand } from './commands/verify.js';
@@ -20,13 +23,13 @@ export function makeProgram(): Command {
     .addOption(
       new Option(
         '--database-url <url>',
-        'the database to work on; without it the private one of this checkout',
+        'the database to work on: a URL without a password, env:NAME or file:PATH; without it the private one of this checkout',
       ).env('DATABASE_URL'),
     )
     .addOption(
       new Option(
         '--event-store <url>',
-        'where the log is when it is not in the database: esdb://... or esdb+discover://...',
+        'where the log is when it is not in the database: esdb://..., esdb+discover://..., env:NAME or file:PATH',
       ).env('EVENT_STORE'),
     )
     .option('--json', 'print the result as JSON, for programs; progress goes to standard error in every case')
@@ -40,12 +43,15 @@ Begin with
   waylog simulate          record a flight that never happened
   waylog doctor            see that all is well, and what to do where it is not
 
+Connection strings with passwords come from the environment (DATABASE_URL, WAYLOG_PROJECTOR_URL, EVENT_STORE) or from files
+(the same names with _FILE), never from the command line, which every user of the machine can read.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     );
 
   const groups: Readonly<Record<string, readonly Command[]>> = {
-    'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand()],
-    'Flights:': [importCommand(), simulateCommand(), logCommand()],
+    'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand(), rolesCommand()],
+    'Flights:': [importCommand(), simulateCommand(), logCommand(), eraseCommand()],
     'Tables:': [
       projectionsCommand(),
       parkedCommand(),
@@ -54,7 +60,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       integrityCommand(),
       hypertablesCommand(),
     ],
-    'Keeping it safe:': [doctorCommand(), backupCommand(), restoreCommand(), archiveCommand()],
+    'Keeping it safe:': [
+      doctorCommand(),
+      backupCommand(),
+      restoreCommand(),
+      archiveCommand(),
+      auditCommand(),
+    ],
   };
   for (const [heading, commands] of Object.entries(groups)) {
     for (const command of commands) program.addCommand(command.helpGroup(heading));

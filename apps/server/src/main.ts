@@ -10,6 +10,7 @@ setFlagsFromString('--heap-growing-percent=50');
 
 try {
   const config = readConfig(process.env);
+  for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
   const app = await startServer(config);
   // Not before there is anything to be stopped in good order: until then a signal ends the process at once.

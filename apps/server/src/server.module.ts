@@ -3,7 +3,8 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import type { Config } from '#lib/platform';
-import { WaylogModule } from '#lib/flight';
+import { DATABASE_ACCESS, WaylogModule } from '#lib/flight';
+import type { DatabaseAccess } from '#lib/timescale';
 import { ChunksController } from './http/chunks.controller.js';
 import { EventsController } from './http/events.controller.js';
 import { FlightsController } from './http/flights.controller.js';
@@ -38,6 +39,7 @@ export class ServerModule {
         TerminusModule.forRoot({ logger: false }),
         WaylogModule.forRoot({
           databaseUrl: config.databaseUrl,
+          projectorUrl: config.projectorUrl,
           eventStore: config.eventStore,
           poolSize: config.poolSize,
           maxPendingCommands: config.maxPendingCommands,
@@ -56,7 +58,12 @@ export class ServerModule {
         { provide: ServerSessions, useValue: sessions },
         ...gatewayProviders,
         ...adminProviders,
-        { provide: Backups, inject: [Jobs], useFactory: (jobs: Jobs) => new Backups(jobs, config) },
+        {
+          provide: Backups,
+          inject: [Jobs, DATABASE_ACCESS],
+          useFactory: (jobs: Jobs, { ownerUrl }: DatabaseAccess) =>
+            new Backups(jobs, ownerUrl, config.backupDir),
+        },
         ScheduledWork,
         { provide: CONFIG, useValue: config },
         Observer,

@@ -34,6 +34,8 @@ export async function startServer(config: Config): Promise<NestFastifyApplicatio
     },
   });
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
+    // Whoever starts it says why it did not start.
+    abortOnError: false,
     logger: new ServerLogger({
       json: config.logFormat === 'json',
       colors: config.logFormat === 'pretty' && isatty(1),

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import pg from 'pg';
 import { conflict, WaylogError } from '#lib/platform';
-import { readerRoleName } from '#lib/timescale';
+import { roleNames } from '#lib/timescale';
 import { hashAll } from './back-up.js';
 import { measure, Meter } from './files.js';
 import { readManifest, type BackupManifest } from './manifest.js';
@@ -126,8 +126,8 @@ async function suits(url: string, manifest: BackupManifest, signal?: AbortSignal
               array(select version from pg_available_extension_versions where name = 'timescaledb' order by 1) as available,
               current_setting('timescaledb.license', true) as license,
               array(select name from unnest($1::text[]) as name where name not in (select rolname from pg_roles)) as missing`,
-      // The reader of ad-hoc SQL belongs to the database that was backed up; the restored one gets its own.
-      [manifest.roles.filter((role) => role !== readerRoleName(manifest.database))],
+      // The roles that Waylog makes belong to the database that was backed up; the restored one gets its own.
+      [manifest.roles.filter((role) => !roleNames(manifest.database).includes(role))],
     );
     const [server] = rows;
     if (!server) return 'it does not answer';
@@ -272,7 +272,7 @@ async function inScratch(
     const meter = new Meter((bytes) => onProgress?.('restoring', bytes, manifest.dump.bytes));
     const input = createReadStream(dump, { highWaterMark: 1 << 20 });
     input.on('error', (error) => meter.destroy(error));
-    await withoutOldReader(url, manifest, () => runTool(command, { input: input.pipe(meter) }, signal));
+    await withoutOldRoles(url, manifest, () => runTool(command, { input: input.pipe(meter) }, signal));
   }
 
   /**
@@ -309,35 +309,61 @@ async function inScratch(
 }
 
 /**
- * Restores without leaving rights to the reader of the database that was backed up: its password is known to whoever knows
- * that one's owner. A dump cannot leave them out, so where there is no such role, it is there while they are restored.
+ * Restores without leaving rights to the roles of the database that was backed up: their passwords are known to whoever
+ * knows that one's owner, and the restored one gets its own with the next migration. A dump cannot leave them out, so where
+ * there is no such role, it is there while they are restored.
  */
-async function withoutOldReader(
+async function withoutOldRoles(
   url: string,
   { database, roles }: BackupManifest,
   restore: () => Promise<unknown>,
 ): Promise<void> {
-  const reader = readerRoleName(database);
-  if (!roles.includes(reader)) {
+  const old = roleNames(database).filter((role) => roles.includes(role));
+  if (old.length === 0) {
     await restore();
     return;
   }
-  const role = quoted(reader);
   await withSession(url, undefined, async (client) => {
-    const { rowCount } = await client.query(`select from pg_roles where rolname = $1`, [reader]);
-    const isMissing = rowCount === 0;
-    if (isMissing) await client.query(`create role ${role} nologin`);
+    const { rows } = await client.query<{ name: string }>(
+      `select name from unnest($1::text[]) as o (name) where not exists (select from pg_roles where rolname = name)`,
+      [old],
+    );
+    const missing = rows.map(({ name }) => quoted(name));
+    for (const role of missing)
+      await client.query(`create role ${role} nologin; grant ${role} to current_user`);
     try {
       await restore();
-      await client.query(`
-        revoke all on all tables in schema flight from ${role};
-        revoke all on schema flight from ${role};
-        alter default privileges in schema flight revoke all on tables from ${role}`);
+      await client.query(takeRightsSql(old));
     } finally {
-      if (isMissing) {
-        // After a failure it still has rights in what is about to be dropped.
-        await client.query(`drop owned by ${role}; drop role ${role}`);
-      }
+      // After a failure they still have rights in what is about to be dropped.
+      for (const role of missing) await client.query(`drop owned by ${role}; drop role ${role}`);
     }
   });
 }
+
+/** Takes every right in this database from some roles. `drop owned` would take those on other databases of the server, too. */
+const takeRightsSql = (roles: readonly string[]): string => `
+  do $rights$
+  declare
+    v_roles constant oid[] := array(select oid from pg_roles where rolname in (${roles.map(pg.escapeLiteral).join(', ')}));
+    v_take text;
+  begin
+    for v_take in
+      select format('revoke all on table %s from %I', c.oid::regclass, pg_get_userbyid(a.grantee))
+        from pg_class c, aclexplode(c.relacl) a where a.grantee = any (v_roles) and c.relkind <> 'S'
+      union
+      select format('revoke all on schema %I from %I', n.nspname, pg_get_userbyid(a.grantee))
+        from pg_namespace n, aclexplode(n.nspacl) a where a.grantee = any (v_roles)
+      union
+      select format('revoke all on routine %s from %I', p.oid::regprocedure, pg_get_userbyid(a.grantee))
+        from pg_proc p, aclexplode(p.proacl) a where a.grantee = any (v_roles)
+      union
+      select format('alter default privileges for role %I in schema %I revoke all on tables from %s',
+                    pg_get_userbyid(d.defaclrole), n.nspname,
+                    case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end)
+        from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
+       where d.defaclobjtype = 'r' and (a.grantee = any (v_roles) or d.defaclrole = any (v_roles))
+    loop
+      execute v_take;
+    end loop;
+  end $rights$`;

@@ -5,5 +5,8 @@ export * from './event-store.js';
 export * from './in-memory/in-memory-event-store.js';
 export * from './open-event-store.js';
 export * from './postgres/postgres-event-store.js';
+export { copyDataKeys } from './sealing/copy-data-keys.js';
+export { DataKeys } from './sealing/data-keys.js';
+export { SealedEventStore, type Sealing, type SensitiveFields } from './sealing/sealed-event-store.js';
 export * from './transfer/index.js';
 export * from './upcasting.js';

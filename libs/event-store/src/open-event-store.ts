@@ -2,7 +2,8 @@ import type { Pool } from 'pg';
 import { invalidInput, isEventStoreUrl, type Listener } from '#lib/platform';
 import type { EventStore } from './event-store.js';
 import { PostgresEventStore } from './postgres/postgres-event-store.js';
-import type { Upcasters } from './upcasting.js';
+import { SealedEventStore, type Sealing } from './sealing/sealed-event-store.js';
+import { asRecorded, type Upcasters } from './upcasting.js';
 
 export interface OpenEventStoreOptions {
   /** A connection string of EventStoreDB; without one the log is in the database of `pool`. */
@@ -11,6 +12,8 @@ export interface OpenEventStoreOptions {
   readonly pool: Pool;
   readonly listener: Listener;
   readonly upcasters?: Upcasters;
+  /** Opens and seals what is sensitive. Without it sealed fields stay as they were recorded: for whoever copies or counts. */
+  readonly sealing?: Sealing;
   readonly onWarning?: (message: string) => void;
 }
 
@@ -20,6 +23,16 @@ export interface OpenEventStoreOptions {
  * @throws WaylogError `config.invalid` and `log.connection-string`
  */
 export async function openEventStore(options: OpenEventStoreOptions): Promise<EventStore> {
+  const { sealing, upcasters, ...place } = options;
+  if (!sealing) return openUnsealed({ ...place, ...(upcasters && { upcasters }) });
+  return new SealedEventStore(
+    await openUnsealed({ ...place, upcasters: asRecorded }),
+    sealing,
+    upcasters ?? {},
+  );
+}
+
+async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Promise<EventStore> {
   const { eventStore, pool, listener, upcasters, onWarning } = options;
   const common = { pool, ...(upcasters && { upcasters }) };
   if (!eventStore) return new PostgresEventStore({ ...common, listener });

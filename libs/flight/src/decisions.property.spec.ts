@@ -5,6 +5,7 @@ import { MemoryTable, type Projection, type Row } from '#lib/projections';
 import { changes } from './changes.js';
 import type { FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
+import { eraseFlight } from './flight/erase-flight.js';
 import { flightDecider, noFlight, same, type Flight } from './flight.js';
 import { flightProjections } from './projections.js';
 import { transact, Transact } from './transact.js';
@@ -15,12 +16,13 @@ const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
 
 type AnySlice = Slice<FlightCommand>;
 const slices = new Map<string, AnySlice>(
-  [...changes, transact].map((s) => [s.command.name, s as unknown as AnySlice]),
+  [...changes, transact, eraseFlight].map((s) => [s.command.name, s as unknown as AnySlice]),
 );
 
 /** What the commands of these are sent again for: with the same values they are no news. */
 const NO_NEWS = new Set([
   'UpdateFlight',
+  'EraseFlight',
   'UpdateWaypoint',
   'UpdateWaypoints',
   'UpdateGeofence',
@@ -71,8 +73,9 @@ const throughJson = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
 const sorted = <K, V>(map: { entries(): Iterable<[K, V]> }) =>
   [...map.entries()].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1));
-const plain = ({ details, processing, ...maps }: Flight) =>
+const plain = ({ details, history, processing, ...maps }: Flight) =>
   throughJson({
+    history,
     details: details ?? null,
     processing: processing ?? null,
     ...Object.fromEntries(
@@ -133,13 +136,17 @@ function tables(events: readonly FlightEvent[]): (name: string) => Row[] {
 
 const check = <T>(property: fc.IProperty<T>): void => fc.assert(property, { numRuns, seed });
 const sequences = fc.array(flightCommands, { maxLength: 40, size: 'max' });
+/** Nothing comes after an erasure, so it is not one of the commands that come in between. */
+const endedSequences = fc
+  .tuple(sequences, fc.boolean())
+  .map(([sent, isErased]): Sent[] => (isErased ? [...sent, { type: 'EraseFlight', fields: {} }] : sent));
 
 describe('whatever commands a flight is sent', () => {
   it('is decided often enough in either way for this to mean something', () => {
     const count: Record<string, number> = {};
     let refused = 0;
     check(
-      fc.property(sequences, (sent) => {
+      fc.property(endedSequences, (sent) => {
         const { events } = send(sent, (step) => (refused += step.events ? 0 : 1));
         for (const { type } of events) count[type] = (count[type] ?? 0) + 1;
       }),
@@ -152,7 +159,7 @@ describe('whatever commands a flight is sent', () => {
 
   it('is at the state that its log folds to, though every event went through JSON', () =>
     check(
-      fc.property(sequences, (sent) => {
+      fc.property(endedSequences, (sent) => {
         const { flight, events } = send(sent);
         expect(plain(replay(throughJson(events)))).toEqual(plain(flight));
       }),
@@ -160,7 +167,7 @@ describe('whatever commands a flight is sent', () => {
 
   it('decides without a change to the state it looks at', () =>
     check(
-      fc.property(sequences, (sent) => {
+      fc.property(endedSequences, (sent) => {
         let known = plain(noFlight());
         send(sent, ({ before, events }) => {
           expect(plain(before)).toEqual(known);
@@ -175,7 +182,7 @@ describe('whatever commands a flight is sent', () => {
   it('takes a command twice as no news, where its slice says so', () => {
     let repeats = 0;
     check(
-      fc.property(sequences, (sent) => {
+      fc.property(endedSequences, (sent) => {
         send(sent, ({ sent: one, before, events, at }) => {
           if (!events || !NO_NEWS.has(one.type)) return;
           const after = events.reduce(flightDecider.evolve, flightDecider.fork(before));
@@ -226,9 +233,31 @@ describe('whatever commands a flight is sent', () => {
     expect(equal).toBeGreaterThan(0);
   });
 
-  it('leaves tables that agree with its state', () =>
+  it('holds nothing sensitive once it is erased, in its state and in its tables, and never again', () => {
+    let erased = 0;
     check(
       fc.property(sequences, (sent) => {
+        const { flight, events } = send([...sent, { type: 'EraseFlight', fields: {} }, ...sent]);
+        if (!events.some(({ type }) => type === 'FlightErased')) return;
+        erased++;
+        const nothing = { name: 'erased', description: '', cameraParams: {} };
+        if (flight.details) expect(flight.details).toMatchObject(nothing);
+        expect([...flight.images.entries()]).toEqual([]);
+        for (const row of tables(events)('flights'))
+          expect(row).toMatchObject({ name: 'erased', description: '', camera_params: {} });
+        expect(tables(events)('flight_images')).toEqual([]);
+        const after = events.slice(events.findIndex(({ type }) => type === 'FlightErased') + 1);
+        expect(new Set([...after.map(({ type }) => type), 'FlightDeleted'])).toEqual(
+          new Set(['FlightDeleted']),
+        );
+      }),
+    );
+    expect(erased).toBeGreaterThan(numRuns / 2);
+  });
+
+  it('leaves tables that agree with its state', () =>
+    check(
+      fc.property(endedSequences, (sent) => {
         const { flight, events } = send(sent);
         const table = tables(events);
         const ids = (name: string, column: string) => table(name).map((row) => row[column]);

@@ -94,6 +94,8 @@ export interface FlightEvents {
   /** All details as they are now. */
   FlightUpdated: FlightDetails;
   FlightDeleted: Record<string, never>;
+  /** The details as they are now, without what was sensitive; null where the flight had been deleted before. */
+  FlightErased: { readonly details: FlightDetails | null };
   GeofenceAdded: GeofenceData;
   GeofenceUpdated: GeofenceData;
   GeofenceRemoved: { readonly id: string };

@@ -1,5 +1,5 @@
 import { LayeredMap, type Decider, type StateMap } from '#lib/event-store';
-import { notFound } from '#lib/platform';
+import { conflict, notFound } from '#lib/platform';
 import type {
   FlightDetails,
   FlightEvent,
@@ -15,6 +15,8 @@ import type {
 /** What decisions know of a flight: the fold of its stream. `details` is undefined where there is no flight. */
 export interface Flight {
   details: FlightDetails | undefined;
+  /** What the stream holds: nothing, a flight (which may have been deleted since), or one that was erased. */
+  history: 'none' | 'recorded' | 'erased';
   processing: ProcessingState | undefined;
   readonly waypoints: StateMap<string, WaypointData>;
   readonly geofences: StateMap<string, GeofenceData>;
@@ -26,6 +28,7 @@ export interface Flight {
 
 export const noFlight = (): Flight => ({
   details: undefined,
+  history: 'none',
   processing: undefined,
   waypoints: new Map(),
   geofences: new Map(),
@@ -41,9 +44,17 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
     case 'FlightCreated':
     case 'FlightUpdated':
       flight.details = event.data;
+      flight.history = 'recorded';
       return flight;
     case 'FlightDeleted':
-      return noFlight();
+      return { ...noFlight(), history: flight.history };
+    case 'FlightErased':
+      return {
+        ...flight,
+        details: event.data.details ?? undefined,
+        images: noFlight().images,
+        history: 'erased',
+      };
     case 'GeofenceAdded':
     case 'GeofenceUpdated':
       flight.geofences.set(event.data.id, event.data);
@@ -84,12 +95,13 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
 }
 
 export const flightDecider: Decider<Flight, FlightEvent> = {
-  version: 1,
+  version: 2,
   initialState: noFlight,
   evolve,
   // Every field by name: one that is forgotten does not compile, instead of being shared.
-  fork: ({ details, processing, waypoints, geofences, frames, headings, images, chunks }) => ({
+  fork: ({ details, history, processing, waypoints, geofences, frames, headings, images, chunks }) => ({
     details,
+    history,
     processing,
     waypoints: new LayeredMap(waypoints),
     geofences: new LayeredMap(geofences),
@@ -106,10 +118,21 @@ export interface ExistingFlight extends Flight {
   readonly details: FlightDetails;
 }
 
-/** The flight, if there is one. Throws `flight.not-found`. */
+/** The flight, if there is one that may be changed. Throws `flight.not-found` and `flight.erased`. */
 export function existing(flight: Flight, flightId: string): ExistingFlight {
   if (!flight.details) throw flightNotFound(flightId);
+  refuseErased(flight, flightId);
   return flight as ExistingFlight;
+}
+
+/** Throws `flight.erased`. */
+export function refuseErased({ history }: Flight, flightId: string): void {
+  if (history !== 'erased') return;
+  throw conflict(
+    'flight.erased',
+    `Flight ${flightId} was erased: it can be read and deleted, and nothing is added to it. Use another id.`,
+    { flightId },
+  );
 }
 
 export const flightNotFound = (flightId: string) =>

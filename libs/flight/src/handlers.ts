@@ -1,8 +1,10 @@
+import { DataKeys } from '#lib/event-store';
 import { Inject, type Type } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { changes } from './changes.js';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import { GetEventsHandler, GetFlightEventsHandler } from './events.queries.js';
+import { EraseFlight, eraseFlight } from './flight/erase-flight.js';
 import { GetFlightHandler, ListFlightsHandler } from './flight/flights.queries.js';
 import { Flights } from './flights.js';
 import { GetFrameMinutesHandler } from './frames/frame-minutes.queries.js';
@@ -15,6 +17,7 @@ import {
   GetProcessingHistoryHandler,
 } from './processing-state/flight-state.queries.js';
 import { GetChunkStatesHandler } from './route-chunks/chunks.queries.js';
+import { streamOf } from './flight-reads.js';
 import { transact } from './transact.js';
 import { GetWaypointsHandler } from './waypoints/waypoints.queries.js';
 
@@ -32,9 +35,25 @@ function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightComm
   return Handler;
 }
 
-export const commandHandlers = [...changes, transact].map((slice) =>
-  handlerOf(slice as unknown as Slice<FlightCommand>),
-);
+/** Answers when the key is gone: whoever got no answer sends the command again, and a repeat deletes what was left of it. */
+@CommandHandler(EraseFlight)
+export class EraseFlightHandler implements ICommandHandler<EraseFlight, CommandResult> {
+  constructor(
+    private readonly flights: Flights,
+    private readonly keys: DataKeys,
+  ) {}
+
+  async execute(command: EraseFlight): Promise<CommandResult> {
+    const result = await this.flights.execute(eraseFlight, command);
+    await this.keys.forget(streamOf(command.flightId));
+    return result;
+  }
+}
+
+export const commandHandlers: Type<ICommandHandler>[] = [
+  ...[...changes, transact].map((slice) => handlerOf(slice as unknown as Slice<FlightCommand>)),
+  EraseFlightHandler,
+];
 
 export const queryHandlers = [
   GetFlightHandler,

@@ -8,8 +8,9 @@ import {
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
-import { DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
+import { DataKeys, DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
 import { CheckpointWatch, forgetOtherLog, LiveRows, loadOmissions, Projector } from '#lib/projections';
+import { stepDown, type DatabaseAccess } from '#lib/timescale';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FLIGHT_PROJECTOR } from './flight-projector.js';
 import { FlightDatabase } from './flight-database.js';
@@ -20,16 +21,25 @@ import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
+import { flightSensitiveFields } from './sensitive-fields.js';
 import { flightUpcasters } from './upcasters.js';
 
 export interface WaylogOptions {
-  /** A migrated database: `waylog migrate` brings it there. */
+  /**
+   * A migrated database: `waylog migrate` brings it there. With the owner's URL nothing works as the owner all the same: the
+   * roles that the migration has made do (docs/how-to/database-roles.md).
+   */
   readonly databaseUrl: string;
+  /** The same database with the role that keeps the tables, where `databaseUrl` has the application role. */
+  readonly projectorUrl?: string | undefined;
   /** Where the log is when it is not in that database: a connection string of EventStoreDB (`esdb://...`). */
   readonly eventStore?: string | undefined;
   /** Whether this process folds events into tables when it has the lead; default true. One process at a time does. */
   readonly projector?: boolean;
-  /** Connections to the database; default 50, opened as they are needed. */
+  /**
+   * Connections to the database in pools, opened as they are needed; default 50. A fifth of them, 10 at most, is for keeping
+   * the tables, the others are for commands and queries.
+   */
   readonly poolSize?: number;
   /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
   readonly maxPendingCommands?: number;
@@ -44,6 +54,18 @@ export interface WaylogOptions {
 /** The log, for injection. */
 export const EVENT_STORE = Symbol('EVENT_STORE');
 
+/** As whom this process works, for injection: a DatabaseAccess. */
+export const DATABASE_ACCESS = Symbol('DATABASE_ACCESS');
+
+/**
+ * Connections as the role that keeps the tables, for injection: for projectors, and for what operators do. `pg.Pool` is that
+ * of the application role, which appends and reads.
+ */
+export const TABLES_POOL = Symbol('TABLES_POOL');
+
+/** How many of so many connections are for keeping the tables. */
+const forTables = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
+
 /**
  * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl })]`, then
  * `commandBus.execute(new UpdateWaypoint(...))`, `queryBus.execute(new GetFlight(...))`, or FlightDatabase. Call
@@ -52,41 +74,60 @@ export const EVENT_STORE = Symbol('EVENT_STORE');
 @Module({})
 export class WaylogModule {
   static forRoot(options: WaylogOptions): DynamicModule {
-    const { databaseUrl, applicationName = 'waylog', poolSize = 50 } = options;
+    const { databaseUrl, projectorUrl, applicationName = 'waylog', poolSize = 50 } = options;
     const log = new Logger('Waylog');
+    const connect = (connectionString: string, size: number) =>
+      createPool({
+        connectionString,
+        size,
+        applicationName,
+        statementTimeoutMs: 30_000,
+        connectTimeoutMs: 5_000,
+        onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
+      });
     return {
       module: WaylogModule,
       global: true,
       imports: [CqrsModule.forRoot()],
       providers: [
         {
+          provide: DATABASE_ACCESS,
+          useFactory: async () => {
+            const access = await stepDown({ databaseUrl, projectorUrl });
+            for (const warning of access.warnings) log.warn(warning);
+            return access;
+          },
+        },
+        {
           provide: pg.Pool,
-          useFactory: () =>
-            createPool({
-              connectionString: databaseUrl,
-              size: poolSize,
-              applicationName,
-              statementTimeoutMs: 30_000,
-              connectTimeoutMs: 5_000,
-              onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
-            }),
+          inject: [DATABASE_ACCESS],
+          useFactory: ({ app }: DatabaseAccess) =>
+            connect(app.url, Math.max(1, poolSize - forTables(poolSize))),
+        },
+        {
+          provide: TABLES_POOL,
+          inject: [DATABASE_ACCESS],
+          useFactory: (access: DatabaseAccess) => connect(access.projector.url, forTables(poolSize)),
         },
         {
           provide: Listener,
-          useFactory: () =>
-            new Listener(databaseUrl, applicationName, (error) =>
+          inject: [DATABASE_ACCESS],
+          useFactory: ({ app }: DatabaseAccess) =>
+            new Listener(app.url, applicationName, (error) =>
               log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
             ),
         },
+        { provide: DataKeys, inject: [pg.Pool], useFactory: (pool: pg.Pool) => new DataKeys(pool) },
         {
           provide: EVENT_STORE,
-          inject: [pg.Pool, Listener],
-          useFactory: (pool: pg.Pool, listener: Listener): Promise<EventStore> =>
+          inject: [pg.Pool, Listener, DataKeys],
+          useFactory: (pool: pg.Pool, listener: Listener, keys: DataKeys): Promise<EventStore> =>
             openEventStore({
               eventStore: options.eventStore,
               pool,
               listener,
               upcasters: flightUpcasters,
+              sealing: { keys, sensitive: flightSensitiveFields },
               onWarning: (message) => log.warn(message),
             }),
         },
@@ -108,14 +149,14 @@ export class WaylogModule {
         },
         {
           provide: Projector,
-          inject: [EVENT_STORE, pg.Pool],
-          useFactory: (store: EventStore, pool: pg.Pool) =>
+          inject: [EVENT_STORE, TABLES_POOL, DATABASE_ACCESS],
+          useFactory: (store: EventStore, pool: pg.Pool, access: DatabaseAccess) =>
             new Projector({
               name: FLIGHT_PROJECTOR,
               projections: flightProjections,
               store,
               pool,
-              connectionString: databaseUrl,
+              connectionString: access.projector.url,
               log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
             }),
         },
@@ -133,13 +174,13 @@ export class WaylogModule {
         },
         {
           provide: FrameMinutes,
-          inject: [EVENT_STORE, pg.Pool, Listener],
-          useFactory: (store: EventStore, pool: pg.Pool, listener: Listener) =>
+          inject: [EVENT_STORE, TABLES_POOL, Listener, DATABASE_ACCESS],
+          useFactory: (store: EventStore, pool: pg.Pool, listener: Listener, access: DatabaseAccess) =>
             new FrameMinutes({
               store,
               pool,
               listener,
-              connectionString: databaseUrl,
+              connectionString: access.projector.url,
               log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
             }),
         },
@@ -159,9 +200,19 @@ export class WaylogModule {
         },
         {
           provide: WaylogLifecycle,
-          inject: [pg.Pool, Listener, EVENT_STORE, Flights, Projector, FrameMinutes, CheckpointWatch],
+          inject: [
+            pg.Pool,
+            TABLES_POOL,
+            Listener,
+            EVENT_STORE,
+            Flights,
+            Projector,
+            FrameMinutes,
+            CheckpointWatch,
+          ],
           useFactory: (
             pool: pg.Pool,
+            tables: pg.Pool,
             listener: Listener,
             store: EventStore,
             flights: Flights,
@@ -171,6 +222,7 @@ export class WaylogModule {
           ) =>
             new WaylogLifecycle(
               pool,
+              tables,
               listener,
               store,
               flights,
@@ -185,6 +237,7 @@ export class WaylogModule {
       ],
       exports: [
         CqrsModule,
+        DATABASE_ACCESS,
         EVENT_STORE,
         FlightDatabase,
         FlightReads,
@@ -193,6 +246,7 @@ export class WaylogModule {
         FrameMinutes,
         CheckpointWatch,
         pg.Pool,
+        TABLES_POOL,
       ],
     };
   }
@@ -202,6 +256,7 @@ export class WaylogModule {
 export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly pool: pg.Pool,
+    private readonly tables: pg.Pool,
     private readonly listener: Listener,
     private readonly store: EventStore,
     private readonly flights: Flights,
@@ -241,7 +296,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     await this.projector.stop();
     this.watch.close();
     await this.listener.close();
-    await this.pool.end();
+    await Promise.all([this.pool.end(), this.tables.end()]);
     log.log('Stopped');
   }
 }

@@ -21,6 +21,7 @@ describe('readConfig', () => {
       demo: false,
       retentionIntervalSeconds: 3_600,
       archiveDirectory: undefined,
+      warnings: [],
     });
   });
 

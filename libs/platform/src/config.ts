@@ -1,16 +1,20 @@
 import { invalidInput, type FieldError } from './errors.js';
+import { readSecrets } from './secrets.js';
 
 export type Role = 'api' | 'projector';
 
 export interface Config {
+  /** Of the application role, or of the owner: then the process steps down (docs/how-to/database-roles.md). */
   readonly databaseUrl: string;
+  /** Of the role that keeps the tables, where `databaseUrl` is the application role's. */
+  readonly projectorUrl?: string;
   /** Where the log is when it is not in that database: a connection string of EventStoreDB. */
   readonly eventStore?: string;
   /** A role for ad-hoc SQL instead of the one that Waylog makes. */
   readonly readerUrl?: string;
   /** The longest that ad-hoc SQL may run, in seconds. */
   readonly sqlTimeout: number;
-  /** Connections to the database. */
+  /** Connections to the database in pools, of both roles together. */
   readonly poolSize: number;
   readonly host: string;
   readonly port: number;
@@ -34,16 +38,25 @@ export interface Config {
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
   readonly retentionIntervalSeconds: number;
+  /** The Ed25519 private key in PEM that signs the daily digest; without it there are none. */
+  readonly auditKey?: string;
+  /** Where digests go as files. */
+  readonly auditFolder?: string;
   /** Where archives are written; undefined where the server must not write any. */
   readonly archiveDirectory: string | undefined;
+  /** What is valid, and less safe than it could be. */
+  readonly warnings: readonly string[];
 }
 
-/** Every variable with its meaning and default: for `--help` and the documentation. */
+/** Every variable with its meaning and default: for `--help` and the documentation. Those of `SECRETS` also as NAME_FILE. */
 export const variables = {
   DATABASE_URL: 'where the TimescaleDB is, such as postgres://user:password@127.0.0.1:5432/waylog (required)',
+  WAYLOG_PROJECTOR_URL:
+    'the same database with the role that keeps the tables, where DATABASE_URL has the application role (the roles that Waylog makes, where DATABASE_URL has the owner)',
   EVENT_STORE:
     'where the log is, such as esdb://user:password@127.0.0.1:2113 or esdb+discover://nodes.example (in the database)',
-  DATABASE_POOL_SIZE: 'connections to the database, 1 to 1000 (50)',
+  DATABASE_POOL_SIZE:
+    'connections to the database in pools, 2 to 1000: a fifth, 10 at most, for keeping the tables, the others for commands and queries (50)',
   HOST: 'the address to listen on (127.0.0.1)',
   PORT: 'the port to listen on, 0 for any free one (3000)',
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
@@ -63,14 +76,17 @@ export const variables = {
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
+  WAYLOG_AUDIT_KEY: 'the Ed25519 private key in PEM that signs a digest of the log a day (none)',
+  WAYLOG_AUDIT_DIR: 'the folder that digests are written to as files, too (none)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The whole environment, checked once. Throws `config.invalid` that names every bad variable together. */
-export function readConfig(env: Environment): Config {
-  const errors: FieldError[] = [];
+export function readConfig(environment: Environment): Config {
+  const { env, errors: unreadable, warnings } = readSecrets(environment);
+  const errors: FieldError[] = [...unreadable];
   const text = (name: keyof typeof variables, fallback: string) => env[name] || fallback;
   const number = (name: keyof typeof variables, fallback: number, min: number, max: number) => {
     const value = Number(text(name, String(fallback)));
@@ -92,13 +108,22 @@ export function readConfig(env: Environment): Config {
     }
     return value as T;
   };
-  const databaseUrl = text('DATABASE_URL', '');
-  if (!/^postgres(ql)?:\/\//.test(databaseUrl)) {
+  const postgresUrl = (name: keyof typeof variables) => {
+    const url = text(name, '');
+    if (url && !isPostgresUrl(url)) {
+      errors.push({
+        field: name,
+        message:
+          'is no PostgreSQL URL: it must be like postgres://user:password@host:5432/database, with %-escapes for what is special in a URL',
+      });
+    }
+    return url;
+  };
+  const databaseUrl = postgresUrl('DATABASE_URL');
+  if (!databaseUrl && !errors.some(({ field }) => field === 'DATABASE_URL_FILE')) {
     errors.push({
       field: 'DATABASE_URL',
-      message: databaseUrl
-        ? 'is no PostgreSQL URL: it must begin with postgres://'
-        : 'is missing: `npm start` or `waylog db up` gives you a database, or name your own',
+      message: 'is missing: `npm start` or `waylog db up` gives you a database, or name your own',
     });
   }
   const eventStore = text('EVENT_STORE', '');
@@ -112,23 +137,19 @@ export function readConfig(env: Environment): Config {
   const webhook = text('WAYLOG_ALERT_WEBHOOK', '');
   if (webhook && !/^https?:\/\//.test(webhook))
     errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
-  const readerUrl = text('WAYLOG_READER_URL', '');
-  if (readerUrl && !/^postgres(ql)?:\/\//.test(readerUrl)) {
-    errors.push({
-      field: 'WAYLOG_READER_URL',
-      message: 'is no PostgreSQL URL: it must begin with postgres://',
-    });
-  }
+  const readerUrl = postgresUrl('WAYLOG_READER_URL');
+  const projectorUrl = postgresUrl('WAYLOG_PROJECTOR_URL');
   const roles = text('WAYLOG_ROLES', 'api,projector').split(',');
   if (!roles.every((role) => role === 'api' || role === 'projector')) {
     errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
   }
   const config: Config = {
     databaseUrl,
+    ...(projectorUrl && { projectorUrl }),
     ...(eventStore && { eventStore }),
     ...(readerUrl && { readerUrl }),
     sqlTimeout: number('WAYLOG_SQL_TIMEOUT', 5, 1, 60),
-    poolSize: number('DATABASE_POOL_SIZE', 50, 1, 1_000),
+    poolSize: number('DATABASE_POOL_SIZE', 50, 2, 1_000),
     host: text('HOST', '127.0.0.1'),
     port: number('PORT', 3_000, 0, 65_535),
     roles: roles as Role[],
@@ -142,11 +163,27 @@ export function readConfig(env: Environment): Config {
     stopTimeout: number('WAYLOG_STOP_TIMEOUT', 20, 1, 600),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
     retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
+    ...(env['WAYLOG_AUDIT_KEY'] && { auditKey: env['WAYLOG_AUDIT_KEY'] }),
+    ...(env['WAYLOG_AUDIT_DIR'] && { auditFolder: env['WAYLOG_AUDIT_DIR'] }),
     archiveDirectory: text('WAYLOG_ARCHIVE_DIR', '') || undefined,
+    warnings,
   };
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
   return config;
 }
+
+/** Whether a text is a URL of PostgreSQL that can be taken apart. */
+export const isPostgresUrl = (text: string): boolean =>
+  /^postgres(ql)?:\/\//.test(text) && URL.canParse(text) && isDecodable(new URL(text));
+
+const isDecodable = ({ username, password, pathname }: URL): boolean => {
+  try {
+    decodeURIComponent(username + password + pathname);
+    return true;
+  } catch {
+    return false;
+  }
+};
 
 /** Whether a text is a connection string of EventStoreDB, as `EVENT_STORE` takes it. */
 export const isEventStoreUrl = (text: string): boolean => /^esdb(\+discover)?:\/\/[^/?#\s]+/.test(text);

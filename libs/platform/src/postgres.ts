@@ -12,6 +12,7 @@ export const SqlState = {
   crashShutdown: '57P02',
   cannotConnectNow: '57P03',
   ioError: '58030',
+  insufficientPrivilege: '42501',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([

@@ -34,12 +34,23 @@ export async function withFoldSessions<T>(
   try {
     signal?.throwIfAborted();
     const sessions = { writer: await connect(), holder: await connect() };
+    for (const client of clients) await becomeOwner(client, projections);
     await lockProjections(sessions.writer, projections, what);
     return await work(sessions);
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await end();
   }
+}
+
+/** The tables stay whose they are, whoever has them made anew: as their owner the session makes the new ones. */
+async function becomeOwner(client: pg.Client, projections: readonly Projection[]): Promise<void> {
+  const { rows } = await client.query<{ owner: string }>(
+    `select distinct pg_get_userbyid(relowner) as owner from pg_class
+      where oid = any ($1::text[]::regclass[]) and relowner <> (select oid from pg_roles where rolname = current_user)`,
+    [projections.map(({ table }) => `${table.schema}.${table.name}`)],
+  );
+  if (rows[0]) await client.query(`set role ${pg.escapeIdentifier(rows[0].owner)}`);
 }
 
 /** A session for folding: its writes are worth nothing before the swap, whose commit waits for the disk. */

@@ -72,3 +72,29 @@ export {
   type ReaderAccess,
   type ReaderRights,
 } from './reader-role.js';
+export {
+  ensureDatabaseRoles,
+  GIVEN,
+  knownRoles,
+  releaseDatabaseRoles,
+  rightsDeviations,
+  unruledTables,
+  type Deviation,
+  type KnownRole,
+} from './roles/ensure-roles.js';
+export {
+  rightsOn,
+  tableRights,
+  type TableRight,
+  type TableRights,
+  type WorkingRole,
+} from './roles/rights.js';
+export {
+  databaseOf,
+  madeAccess,
+  roleName,
+  roleNames,
+  type MadeRole,
+  type RoleAccess,
+} from './roles/role-names.js';
+export { noOwner, stepDown, type DatabaseAccess } from './roles/database-access.js';

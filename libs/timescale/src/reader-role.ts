@@ -1,5 +1,5 @@
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import pg from 'pg';
+import { madeAccess, roleName, roleNames, scramVerifier, type RoleAccess } from './roles/role-names.js';
 
 const { escapeIdentifier, escapeLiteral } = pg;
 
@@ -14,38 +14,20 @@ const MARK = 'Made by Waylog: reads the tables of one database for ad-hoc SQL.';
 /** Of all server processes together. */
 const CONNECTION_LIMIT = 20;
 
-const MAX_NAME_BYTES = 63;
-
 /** The reader of a database is called `<database>_reader`; the middle of a name that is too long becomes its hash. */
-export function readerRoleName(database: string): string {
-  const name = `${database}_reader`;
-  if (Buffer.byteLength(name) <= MAX_NAME_BYTES) return name;
-  const end = `_${createHash('sha256').update(database).digest('hex').slice(0, 12)}_reader`;
-  let start = database;
-  while (Buffer.byteLength(start + end) > MAX_NAME_BYTES) start = [...start].slice(0, -1).join('');
-  return start + end;
-}
+export const readerRoleName = (database: string): string => roleName(database, 'reader');
 
-export interface ReaderAccess {
-  readonly role: string;
-  readonly url: string;
-}
+export type ReaderAccess = RoleAccess;
 
 /**
  * How the reader of a database logs in. Its password follows from the owner's, so that every process that knows
  * DATABASE_URL knows it, and nobody keeps another secret. A text says why there is none.
  */
 export function readerAccess(databaseUrl: string): ReaderAccess | string {
-  const url = new URL(databaseUrl);
-  const password = decodeURIComponent(url.password);
-  const database = decodeURIComponent(url.pathname.slice(1)) || decodeURIComponent(url.username);
-  if (!password) {
-    return 'DATABASE_URL carries no password for that of the reading role to follow from. Put one there, or name a role of your own in WAYLOG_READER_URL.';
-  }
-  const role = readerRoleName(database);
-  url.username = encodeURIComponent(role);
-  url.password = createHmac('sha256', password).update(`waylog reader ${role}`).digest('hex');
-  return { role, url: url.href };
+  return (
+    madeAccess(databaseUrl, 'reader') ??
+    'DATABASE_URL carries no password for that of the reading role to follow from. Put one there, or name a role of your own in WAYLOG_READER_URL.'
+  );
 }
 
 type Query = (sql: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
@@ -95,7 +77,7 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   await query(`alter default privileges in schema flight grant select on tables to ${name}`);
   if (isSuper) {
     await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
-    await keepFromPublic(query, role);
+    await keepFromPublic(query, role, String(owner['database']));
   }
   return undefined;
 }
@@ -144,29 +126,34 @@ const HARMFUL =
  */
 const TIMESCALE_READS = `'time_bucket', 'time_bucket_gapfill', 'locf', 'interpolate', 'first', 'last', 'histogram', 'show_chunks'`;
 
+/** As a condition on pg_proc p. */
+export const HARMFUL_OF_TIMESCALE = `(p.provolatile = 'v' and p.prokind in ('f', 'p') and p.proname not in (${TIMESCALE_READS})
+             and p.pronamespace <> 'pg_catalog'::regnamespace
+             and exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
+                          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+                            and e.extname = 'timescaledb'))`;
+
 /** The functions that a role may call though it should not, as SQL names them. */
 const harmfulSql = (role: string) => `
   select p.oid::regprocedure::text as name
     from pg_proc p
    where has_function_privilege(${role}, p.oid, 'execute')
-     and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
-          or p.provolatile = 'v' and p.prokind in ('f', 'p') and p.proname not in (${TIMESCALE_READS})
-             and p.pronamespace <> 'pg_catalog'::regnamespace
-             and exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
-                          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-                            and e.extname = 'timescaledb'))
+     and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}' or ${HARMFUL_OF_TIMESCALE})
    order by 1`;
 
-/** Takes what is harmful from everybody, and gives it back to the roles that work with the log. */
-async function keepFromPublic(query: Query, role: string): Promise<void> {
+/**
+ * Takes what is harmful from everybody, and gives it back to the roles that work with the log. Those that Waylog makes for
+ * that get what they need by ensureDatabaseRoles.
+ */
+async function keepFromPublic(query: Query, role: string, database: string): Promise<void> {
   const harmful = (await query(harmfulSql('$1::name'), [role])).map(({ name }) => name as string);
   if (harmful.length === 0) return;
   const all = `execute on routine ${harmful.join(', ')}`;
   await query(`revoke ${all} from public`);
   const workers = await query(
     `select rolname as name from pg_roles
-      where not rolsuper and rolname <> $1 and rolname !~ '^pg_' and has_schema_privilege(oid, 'log', 'usage')`,
-    [role],
+      where not rolsuper and rolname <> all ($1) and rolname !~ '^pg_' and has_schema_privilege(oid, 'log', 'usage')`,
+    [roleNames(database)],
   );
   for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
 }
@@ -224,15 +211,4 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
         : []),
     ],
   };
-}
-
-/** What PostgreSQL keeps of a password. Made here, so that the password itself never stands in a statement or its log. */
-function scramVerifier(password: string): string {
-  const iterations = 4_096;
-  const salt = randomBytes(16);
-  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
-  const hmac = (text: string) => createHmac('sha256', salted).update(text).digest();
-  const stored = createHash('sha256').update(hmac('Client Key')).digest('base64');
-  const server = hmac('Server Key').toString('base64');
-  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${server}`;
 }

@@ -10,10 +10,11 @@ import {
   type ListedBackup,
 } from '#lib/backup';
 import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
-import { installation } from '#lib/platform';
+import { installation, isPostgresUrl } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
 import { databaseUp, serverTool } from '#lib/timescale';
 import { databaseOptions, print, untilInterrupted, UsageError, withStore } from '../context.js';
+import { connectionString } from '../connection-strings.js';
 import { withSteps } from '../progress-bar.js';
 import { linesOf } from './verify.js';
 
@@ -122,7 +123,10 @@ export function restoreCommand(): Command {
     .description('Restore a backup into an empty database, and compare every table with its manifest.')
     .argument('<file>', 'the dump; its manifest must lie beside it')
     .option('--database <name>', 'the database to be, on the server of --database-url or of this checkout')
-    .option('--into <url>', 'the database to be, anywhere; a password may come from PGPASSWORD instead')
+    .option(
+      '--into <url>',
+      'the database to be, anywhere: a URL without a password, env:NAME or file:PATH; a password may come from PGPASSWORD',
+    )
     .addHelpText(
       'after',
       `
@@ -168,12 +172,13 @@ async function target(
     throw new UsageError('Say where to: --database NAME on the server at hand, or --into URL. One of them.');
   }
   if (into !== undefined) {
-    if (!/^postgres(ql)?:\/\/[^/]+\/[^/?]+/.test(into)) {
+    const url = connectionString('--into', into);
+    if (!isPostgresUrl(url) || !/^postgres(ql)?:\/\/[^/]+\/[^/?]+/.test(url)) {
       throw new UsageError(
         '--into takes postgres://user@host:port/database, with the name of the database to be.',
       );
     }
-    return into;
+    return url;
   }
   const { url } = await databaseUp(databaseOptions(command));
   return Object.assign(new URL(url), { pathname: `/${encodeURIComponent(database ?? '')}` }).href;

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { createPool } from '#lib/platform';
 import { databaseStatus, databaseUp } from '#lib/timescale';
 import { databaseOptions, eventStoreOf, print } from '../context.js';
-import { checkDatabase, checkMachine, type Finding } from '../doctor.js';
+import { checkDatabase, checkMachine, checkRoles, type Finding } from '../doctor.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -10,8 +10,8 @@ export function doctorCommand(): Command {
     .addHelpText(
       'after',
       `
-Nothing is changed, started or migrated. Looked at are: Node.js, the variables, room on the disk; edition, schema,
-durability, connections and clock of the database; transactions that are open for long; projections and integrity.
+Nothing is changed, started or migrated. Looked at are: Node.js, the variables, room on the disk; roles and encryption of
+the connection; edition, schema, durability, connections and clock of the database; transactions that are open for long; projections and integrity.
 
 Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
     )
@@ -23,8 +23,11 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
         // It runs, so nothing is started by this: it only says where.
         const { url } = await databaseUp(options);
         findings.push({ check: 'database', level: 'ok', what: `answers (${status.source ?? 'url'})` });
+        const { access, findings: ofRoles } = await checkRoles(url);
+        findings.push(...ofRoles);
+        // Whoever keeps the tables may see what other sessions do.
         const pool = createPool({
-          connectionString: url,
+          connectionString: access?.projector.url ?? url,
           size: 2,
           applicationName: 'waylog doctor',
           statementTimeoutMs: 10_000,

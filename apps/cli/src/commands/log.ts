@@ -4,9 +4,10 @@ import { dirname, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
+import type pg from 'pg';
 import {
-  asRecorded,
   compressLines,
+  copyDataKeys,
   copyLog,
   exportLog,
   importLog,
@@ -16,15 +17,17 @@ import {
   type ImportResult,
   type LogFileFooter,
 } from '#lib/event-store';
-import { EVENT_STORE, flightUpcasters, streamOf } from '#lib/flight';
-import { conflict, isEventStoreUrl, withoutCredentials } from '#lib/platform';
+import { EVENT_STORE, FLIGHT_ERASED, flightUpcasters, streamOf } from '#lib/flight';
+import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
 import { refuseOtherSchema } from '../../../../migrations/index.js';
 import {
+  accessTo,
   databaseOptions,
   eventStoreOf,
   globalsOf,
+  operatorPool,
   print,
   progress,
   untilInterrupted,
@@ -32,6 +35,7 @@ import {
   withStore,
   withWaylog,
 } from '../context.js';
+import { connectionString } from '../connection-strings.js';
 import { withProgress, withSteps } from '../progress-bar.js';
 
 export function logCommand(): Command {
@@ -133,7 +137,10 @@ Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 fli
 function copyCommand(): Command {
   return new Command('copy')
     .description('Copy the log from one store to the other, event for event, and compare the two by hash.')
-    .requiredOption('--from <url>', 'where it is: postgres://..., esdb://... or esdb+discover://...')
+    .requiredOption(
+      '--from <url>',
+      'where it is: postgres://..., esdb://..., esdb+discover://..., or env:NAME or file:PATH for one with a password',
+    )
     .requiredOption('--to <url>', 'where it shall be as well')
     .option('--flight <id>', 'only this flight; may be given several times', (id: string, ids?: string[]) => [
       ...(ids ?? []),
@@ -149,30 +156,32 @@ run, stop them, copy the rest, and start them with the new EVENT_STORE. A flight
 left as it is and named.
 
 Examples
-  waylog log copy --from "$DATABASE_URL" --to esdb://admin:changeit@127.0.0.1:2113
-  waylog log copy --from esdb://127.0.0.1:2113?tls=false --to "$DATABASE_URL" --flight fjord-1
+  waylog log copy --from env:DATABASE_URL --to file:/run/secrets/event-store
+  waylog log copy --from esdb://127.0.0.1:2113?tls=false --to env:DATABASE_URL --flight fjord-1
 
 Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
     )
     .action(
       async ({ from, to, flight }: { from: string; to: string; flight?: string[] }, command: Command) => {
-        if (withoutCredentials(from) === withoutCredentials(to))
+        const fromUrl = connectionString('--from', from);
+        const toUrl = connectionString('--to', to);
+        if (withoutCredentials(fromUrl) === withoutCredentials(toUrl))
           throw new UsageError('--from and --to are the same store.');
-        const result = await withLogAt(from, '--from', (source) =>
-          withLogAt(to, '--to', (target) =>
+        const streams = flight && [...new Set(flight)].map(streamOf);
+        const result = await withLogAt(fromUrl, '--from', (source) =>
+          withLogAt(toUrl, '--to', (target) =>
             untilInterrupted((signal) =>
               withSteps((onProgress) =>
-                copyLog({
-                  from: source,
-                  to: target,
-                  signal,
-                  onProgress,
-                  ...(flight && { streams: [...new Set(flight)].map(streamOf) }),
-                }),
+                copyLog({ from: source, to: target, signal, onProgress, ...(streams && { streams }) }),
               ),
             ),
           ),
         );
+        // What is sealed in the log opens with keys that are beside the tables.
+        if (isPostgresUrl(fromUrl) && isPostgresUrl(toUrl))
+          await withPools(fromUrl, toUrl, (source, target) =>
+            copyDataKeys(source, target, { streams, erasedBy: FLIGHT_ERASED }),
+          );
         print(command, result, copied(result));
         if (!result.identical) process.exitCode = 3;
       },
@@ -187,12 +196,26 @@ async function withLogAt<T>(
 ): Promise<T> {
   if (isEventStoreUrl(url)) {
     // Its snapshots would be in a database, and a copy looks at none.
-    return withStore({ url: 'postgres://no-snapshots', eventStore: url, upcasters: asRecorded }, work);
+    return withStore({ url: 'postgres://no-snapshots', eventStore: url, isRaw: true }, work);
   }
-  if (!/^postgres(ql)?:\/\//.test(url))
+  if (!isPostgresUrl(url))
     throw new UsageError(`${option} takes postgres://..., esdb://... or esdb+discover://...`);
   await refuseOtherSchema(url);
-  return withStore({ url, upcasters: asRecorded }, work);
+  return withStore({ url, isRaw: true }, work);
+}
+
+async function withPools<T>(
+  from: string,
+  to: string,
+  work: (from: pg.Pool, to: pg.Pool) => Promise<T>,
+): Promise<T> {
+  const accesses = await Promise.all([accessTo(from), accessTo(to)]);
+  const [source, target] = accesses.map(({ app }) => operatorPool(app.url)) as [pg.Pool, pg.Pool];
+  try {
+    return await work(source, target);
+  } finally {
+    await Promise.all([source.end(), target.end()]);
+  }
 }
 
 const copied = ({ recorded, already, source, target, sameOrder, differences }: CopyResult): string =>

@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os';
 import { Command } from 'commander';
-import pg from 'pg';
+import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import {
   EVENT_STORE,
@@ -8,6 +8,7 @@ import {
   flightProjections,
   flightProjectionStates,
   flightProjector,
+  TABLES_POOL,
 } from '#lib/flight';
 import {
   adoptLog,
@@ -44,7 +45,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     )
     .action(async (_options, command: Command) => {
       const states = await withOperations(command, (app) =>
-        flightProjectionStates(app.get(pg.Pool), app.get<EventStore>(EVENT_STORE)),
+        flightProjectionStates(app.get<pg.Pool>(TABLES_POOL), app.get<EventStore>(EVENT_STORE)),
       );
       print(command, { projections: states }, describe(states));
     });
@@ -53,7 +54,9 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .description('stop writing tables, in whichever process that happens; commands go on being accepted')
     .requiredOption('--reason <text>', 'why, for whoever finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
-      await withOperations(command, (app) => pauseProjections(app.get(pg.Pool), names, { reason, by: by() }));
+      await withOperations(command, (app) =>
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), names, { reason, by: by() }),
+      );
       print(
         command,
         { paused: names },
@@ -64,7 +67,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .command('resume')
     .description('let a paused projector go on')
     .action(async (_options, command: Command) => {
-      await withOperations(command, (app) => resumeProjections(app.get(pg.Pool), names));
+      await withOperations(command, (app) => resumeProjections(app.get<pg.Pool>(TABLES_POOL), names));
       print(command, { resumed: names }, 'resumed');
     });
   projections
@@ -155,8 +158,8 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
     .description('what is parked, why, and how many events wait')
     .action(async (_options, command: Command) => {
       const found = await withOperations(command, async (app) => ({
-        parked: await parkedStreams(app.get(pg.Pool), FLIGHT_PROJECTOR),
-        discarded: await discardedEvents(app.get(pg.Pool), FLIGHT_PROJECTOR),
+        parked: await parkedStreams(app.get<pg.Pool>(TABLES_POOL), FLIGHT_PROJECTOR),
+        discarded: await discardedEvents(app.get<pg.Pool>(TABLES_POOL), FLIGHT_PROJECTOR),
       }));
       const lines = [
         ...found.parked.map(
@@ -177,7 +180,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
     .argument('[stream]', 'such as flight-fjord-1')
     .action(async (streamId: string | undefined, _options, command: Command) => {
       const results = await withOperations(command, async (app) => {
-        const pool = app.get(pg.Pool);
+        const pool = app.get<pg.Pool>(TABLES_POOL);
         const streams = streamId
           ? [streamId]
           : (await parkedStreams(pool, FLIGHT_PROJECTOR)).map((p) => p.streamId);
@@ -196,7 +199,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
     .action(async (streamId: string, { reason }: { reason: string }, command: Command) => {
       const result = await withOperations(command, (app) =>
         unpark({
-          ...unparkOptions(app.get<EventStore>(EVENT_STORE), app.get(pg.Pool), streamId),
+          ...unparkOptions(app.get<EventStore>(EVENT_STORE), app.get<pg.Pool>(TABLES_POOL), streamId),
           discard: { reason, by: by() },
         }),
       );
@@ -228,8 +231,8 @@ export function integrityCommand(): Command {
     .option('--open', 'only what has not been repaired and is not gone')
     .action(async ({ open = false }: { open?: boolean }, command: Command) => {
       const found = await withOperations(command, async (app) => ({
-        findings: await integrityFindings(app.get(pg.Pool), { open }),
-        scheduled: await verificationProgress(app.get(pg.Pool), FLIGHT_PROJECTOR),
+        findings: await integrityFindings(app.get<pg.Pool>(TABLES_POOL), { open }),
+        scheduled: await verificationProgress(app.get<pg.Pool>(TABLES_POOL), FLIGHT_PROJECTOR),
       }));
       const { findings, scheduled } = found;
       const lines = findings.map(

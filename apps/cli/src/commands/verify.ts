@@ -1,21 +1,24 @@
 import { userInfo } from 'node:os';
 import { Command } from 'commander';
-import pg from 'pg';
+import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjections, flightProjector } from '#lib/flight';
+import { EVENT_STORE, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
 import { verify, type VerifiedTable, type VerifyResult } from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
-import { print, projectionsNamed, untilInterrupted, withOperations } from '../context.js';
+import { print, projectionsNamed, untilInterrupted, UsageError, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
+import { auditOptions, runAudit, type AuditFlags } from './audit.js';
 
 export function verifyCommand(): Command {
-  return new Command('verify')
+  const verifying = new Command('verify')
     .description('Check the log, fold it beside the live tables, and compare them flight by flight.')
     .argument(
       '[projections...]',
       `which: ${flightProjections.map(({ name }) => name).join(', ')}; all of them when none is named`,
     )
-    .option('--repair', 'rewrite the rows that differ, and nothing else, and write down that it was done')
+    .option('--repair', 'rewrite the rows that differ, and nothing else, and write down that it was done');
+  for (const option of auditOptions()) verifying.addOption(option);
+  return verifying
     .addHelpText(
       'after',
       `
@@ -26,9 +29,19 @@ where they are parked.
 What differs is named by table and flight and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
 the log: restore a backup (\`waylog restore --help\`).
 
+With --audit nothing of that is done. Instead the hash of every event is made anew from its row and compared, stream by
+stream, and with each signed digest: what was changed, removed, inserted or reordered, by whomever, is named. Without digests
+(\`waylog audit --help\`) it finds only who did not make the hashes anew.
+
 Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, or the log is damaged.`,
     )
-    .action(async (wanted: string[], { repair = false }: { repair?: boolean }, command: Command) => {
+    .action(async (wanted: string[], options: VerifyFlags, command: Command) => {
+      const { repair = false } = options;
+      if (options.audit) {
+        if (repair || wanted.length > 0)
+          throw new UsageError('--audit looks at the log alone: it takes neither projections nor --repair.');
+        return runAudit(options, command);
+      }
       const projections = projectionsNamed(wanted);
       const result = await withOperations(command, (app, connectionString) =>
         untilInterrupted((signal) =>
@@ -36,7 +49,7 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
             verify({
               ...flightProjector,
               projections,
-              retainedSince: await retainedSince(app.get(pg.Pool)),
+              retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
               store: app.get<EventStore>(EVENT_STORE),
               connectionString,
               repair,
@@ -50,6 +63,11 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
       print(command, result, linesOf(result, repair).join('\n'));
       if (!result.isSound && !isRepaired(result, repair)) process.exitCode = 3;
     });
+}
+
+interface VerifyFlags extends AuditFlags {
+  readonly repair?: boolean;
+  readonly audit?: boolean;
 }
 
 /** Rows can be rewritten from the log; the log and the projector's records cannot. */

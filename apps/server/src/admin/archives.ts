@@ -1,10 +1,10 @@
 import { Controller, Get, Inject, Post, type Provider } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { ArrayMinSize, IsArray } from 'class-validator';
-import pg from 'pg';
+import type pg from 'pg';
 import { conflict, IsId, IsTimestamp, Optional, type Config } from '#lib/platform';
 import { endCachedAnswers } from '#lib/projections';
-import { flightTables } from '#lib/flight';
+import { flightTables, TABLES_POOL } from '#lib/flight';
 import { ArchivalEvent, Archives } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody } from '../http/input.js';
@@ -84,6 +84,6 @@ export class ArchivesController {
 
 export const archivesProvider: Provider = {
   provide: Archives,
-  inject: [pg.Pool],
+  inject: [TABLES_POOL],
   useFactory: (pool: pg.Pool) => new Archives(pool, flightTables, endCachedAnswers),
 };

@@ -2,8 +2,8 @@ import { Controller, Get, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsString } from 'class-validator';
 import { backUp, BackupManifest, listBackups, type ListedBackup } from '#lib/backup';
-import { conflict, installation, Nested, Optional, type Config } from '#lib/platform';
-import { serverTool } from '#lib/timescale';
+import { conflict, installation, Nested, Optional } from '#lib/platform';
+import { noOwner, serverTool } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Job, type Jobs } from './jobs.js';
 
@@ -23,12 +23,21 @@ export class Backups {
 
   constructor(
     private readonly jobs: Jobs,
-    private readonly config: Pick<Config, 'databaseUrl' | 'backupDir'>,
+    /** Who may read everything; undefined where the process does not know the owner. */
+    private readonly ownerUrl: string | undefined,
+    private readonly backupDir: string | undefined,
   ) {}
 
-  /** Throws `backup.no-folder-configured`, and `backup.running` while another one runs. */
+  /** Throws `backup.no-folder-configured`, `database.no-owner`, and `backup.running` while another one runs. */
   start(): Job {
     const to = this.#folder();
+    const url = this.ownerUrl;
+    if (url === undefined) {
+      throw noOwner(
+        'back up the database',
+        'Run `waylog backup` where DATABASE_URL is that of the owner, such as in a nightly job.',
+      );
+    }
     if (this.#running !== undefined) {
       throw conflict(
         'backup.running',
@@ -40,7 +49,7 @@ export class Backups {
     const job = this.jobs.start('backup', async (control) => {
       try {
         const { file, manifest } = await backUp({
-          url: this.config.databaseUrl,
+          url,
           to,
           waylog: version,
           findTool: (url, tool, args) => serverTool(url, tool, args, { root, env: process.env }),
@@ -63,7 +72,7 @@ export class Backups {
   }
 
   #folder(): string {
-    const { backupDir } = this.config;
+    const { backupDir } = this;
     // With a slash a folder that does not exist is not taken for the name of a file.
     if (backupDir !== undefined) return `${backupDir.replace(/\/+$/, '')}/`;
     throw conflict(

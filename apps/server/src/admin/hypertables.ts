@@ -1,9 +1,9 @@
-import { Controller, Delete, Get, Patch, Post, type Provider } from '@nestjs/common';
+import { Controller, Delete, Get, Inject, Patch, Post, type Provider } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
 import { IsId, IsTimestamp, Optional } from '#lib/platform';
-import { FrameMinutes, flightTables, frameMinutesInfo } from '#lib/flight';
+import { FrameMinutes, flightTables, frameMinutesInfo, TABLES_POOL } from '#lib/flight';
 import {
   ChunkInfo,
   ContinuousAggregateInfo,
@@ -73,7 +73,7 @@ export class HypertablesController {
 @Controller('v1/admin/rollups')
 export class RollupsController {
   constructor(
-    private readonly pool: pg.Pool,
+    @Inject(TABLES_POOL) private readonly pool: pg.Pool,
     private readonly minutes: FrameMinutes,
   ) {}
 
@@ -87,6 +87,6 @@ export class RollupsController {
 
 export const hypertablesProvider: Provider = {
   provide: Hypertables,
-  inject: [pg.Pool],
+  inject: [TABLES_POOL],
   useFactory: (pool: pg.Pool) => new Hypertables(pool, flightTables),
 };

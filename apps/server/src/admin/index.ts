@@ -1,5 +1,6 @@
 import type { Provider, Type } from '@nestjs/common';
 import { BackupsController } from './backups.js';
+import { AuditController } from './audit.js';
 import { ArchivesController, archivesProvider } from './archives.js';
 import { HypertablesController, hypertablesProvider, RollupsController } from './hypertables.js';
 import { Jobs, JobsController } from './jobs.js';
@@ -20,6 +21,7 @@ export const adminControllers: Type[] = [
   HypertablesController,
   RollupsController,
   ArchivesController,
+  AuditController,
 ];
 
 export const adminProviders: Provider[] = [Jobs, ServerMigrations, hypertablesProvider, archivesProvider];

@@ -13,9 +13,10 @@ import { ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
 import type { EventStore, Position } from '#lib/event-store';
-import { EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
-import { messageOf } from '#lib/platform';
+import { DATABASE_ACCESS, EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
+import { messageOf, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
+import { noOwner, type DatabaseAccess } from '#lib/timescale';
 import {
   MigrationInfo,
   MigrationRequest,
@@ -52,23 +53,42 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     private readonly gate: SchemaGate,
     private readonly projector: Projector,
     private readonly pool: pg.Pool,
+    @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
     @Inject(EVENT_STORE) private readonly store: EventStore,
   ) {}
 
-  status(): Promise<MigrationInfo[]> {
-    return migrationStatus(this.sessions.config.databaseUrl);
+  /** Asks as the application role; as the owner only while that one cannot log in, because its migration is taken back. */
+  async #ask<T>(question: (url: string) => Promise<T>): Promise<T> {
+    const { app, ownerUrl } = this.access;
+    try {
+      return await question(app.url);
+    } catch (error) {
+      if (ownerUrl === undefined || !/^(28|42501)/.test(sqlStateOf(error) ?? '')) throw error;
+      return question(ownerUrl);
+    }
   }
 
-  /** One run after another: each leaves the gate and the projector as its schema wants them. */
-  run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
-    const turn = this.#last.then(() => this.#run(request, control));
+  status(): Promise<MigrationInfo[]> {
+    return this.#ask(migrationStatus);
+  }
+
+  /**
+   * One run after another: each leaves the gate and the projector as its schema wants them. Throws `database.no-owner` where
+   * this process does not know the owner.
+   */
+  async run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+    const { ownerUrl } = this.access;
+    if (ownerUrl === undefined) {
+      throw noOwner('migrate', 'Run `waylog migrate` where DATABASE_URL is that of the owner.');
+    }
+    const turn = this.#last.then(() => this.#run(ownerUrl, request, control));
     this.#last = turn.catch(() => undefined);
     return turn;
   }
 
-  async #run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+  async #run(ownerUrl: string, request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
     try {
-      return await runMigrations(this.sessions.config.databaseUrl, request, {
+      return await runMigrations(ownerUrl, request, {
         models: withWaylogModels(flightModels),
         ownSessions: this.sessions.name,
         signal: control ? AbortSignal.any([control.signal, this.#stop.signal]) : this.#stop.signal,
@@ -90,10 +110,10 @@ export class ServerMigrations implements BeforeApplicationShutdown {
   /** Goes on with the tables, if they are all there. */
   async #resume(): Promise<void> {
     if (!this.#released || this.#stop.signal.aborted) return;
-    const { databaseUrl, roles } = this.sessions.config;
+    const { roles } = this.sessions.config;
     let missing: readonly string[];
     try {
-      ({ missing } = await schemaState(databaseUrl));
+      ({ missing } = await this.#ask(schemaState));
     } catch (error) {
       // The answer of the run does not wait for a database that is away; the tables do.
       this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);

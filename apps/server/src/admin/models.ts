@@ -1,13 +1,15 @@
-import { Controller, Get, Post } from '@nestjs/common';
+import { Controller, Get, Inject, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
-import { flightModels } from '#lib/flight';
-import { Optional } from '#lib/platform';
+import { DATABASE_ACCESS, flightModels, TABLES_POOL } from '#lib/flight';
+import { createPool, Optional } from '#lib/platform';
 import {
+  type DatabaseAccess,
   discovery,
   ModelDiscoveryResponse,
   ModelRegistrationRequest,
+  noOwner,
   queryOn,
   registeredModels,
   registerModels,
@@ -24,7 +26,10 @@ const models = withWaylogModels(flightModels);
 @ApiTags('admin')
 @Controller('v1/admin/models')
 export class ModelsController {
-  constructor(private readonly pool: pg.Pool) {}
+  constructor(
+    @Inject(TABLES_POOL) private readonly pool: pg.Pool,
+    @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
+  ) {}
 
   /** The models of every service: those of the code, and those that were registered. */
   @Get()
@@ -33,11 +38,31 @@ export class ModelsController {
     return discovery([...models, ...(await registeredModels(queryOn(this.pool)))]);
   }
 
-  /** Registers models of a service, all or none; answers all that it has now. */
+  /** Registers models of a service, all or none; answers all that it has now. Only the owner of the database makes tables. */
   @Post()
   @Answers(201, ModelDiscoveryResponse)
   async register(@ValidBody(ModelRegistrationRequest) request: ModelRegistrationRequest) {
-    return discovery(await registerModels(this.pool, request, models))[0];
+    if (request.autoCreateTables !== true)
+      return discovery(await registerModels(this.pool, request, models))[0];
+    const { ownerUrl } = this.access;
+    if (ownerUrl === undefined) {
+      throw noOwner(
+        'make tables',
+        'Leave autoCreateTables out, and make them in a migration; or register the models at a server that knows the owner.',
+      );
+    }
+    const owner = createPool({
+      connectionString: ownerUrl,
+      size: 1,
+      applicationName: 'waylog models',
+      statementTimeoutMs: 30_000,
+      connectTimeoutMs: 5_000,
+    });
+    try {
+      return discovery(await registerModels(owner, request, models))[0];
+    } finally {
+      await owner.end();
+    }
   }
 }
 

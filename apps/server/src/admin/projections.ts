@@ -4,13 +4,15 @@ import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import {
+  DATABASE_ACCESS,
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjections,
   flightProjectionStates,
   flightProjector,
+  TABLES_POOL,
 } from '#lib/flight';
-import { IsText, notFound, Optional, type Config } from '#lib/platform';
+import { IsText, notFound, Optional } from '#lib/platform';
 import {
   discardedEvents,
   DiscardedEvent,
@@ -30,8 +32,7 @@ import {
   verify,
   type Projection,
 } from '#lib/projections';
-import { retainedSince } from '#lib/timescale';
-import { CONFIG } from '../config.js';
+import { retainedSince, type DatabaseAccess } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
 import { Job, Jobs } from './jobs.js';
@@ -60,10 +61,10 @@ class FindingsQuery {
 @Controller('v1/admin')
 export class ProjectionsController {
   constructor(
-    private readonly pool: pg.Pool,
+    @Inject(TABLES_POOL) private readonly pool: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
     private readonly jobs: Jobs,
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
 
   /** State, lag and throughput of every table. */
@@ -181,7 +182,7 @@ export class ProjectionsController {
     return {
       ...flightProjector,
       store: this.store,
-      connectionString: this.config.databaseUrl,
+      connectionString: this.access.projector.url,
     };
   }
 

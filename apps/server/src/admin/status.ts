@@ -3,7 +3,8 @@ import { ApiTags } from '@nestjs/swagger';
 import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
-import { withoutPassword } from '#lib/timescale';
+import { DATABASE_ACCESS, TABLES_POOL } from '#lib/flight';
+import { withoutPassword, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Alert, Alerts } from '../operations/alerts.js';
@@ -45,7 +46,15 @@ export class DatabaseConnection {
   @IsString() readonly serviceName!: string;
   /** Without its password. */
   @IsString() readonly databaseUrl!: string;
-  /** The most connections there may be. */
+  /** As whom it appends and reads. */
+  @IsString() readonly role!: string;
+  /** As whom it keeps the tables. */
+  @IsString() readonly projectorRole!: string;
+  /** Whether it could migrate and back up, because it knows the owner of the database. */
+  @IsBoolean() readonly knowsOwner!: boolean;
+  /** What is less safe than it could be about all this. */
+  @IsArray() @IsString({ each: true }) readonly warnings!: readonly string[];
+  /** The most connections there may be in pools, for commands, queries and tables together. */
   @IsInt() readonly poolSize!: number;
   /** Always 0: whoever finds all connections in use waits. */
   @IsInt() readonly maxOverflow!: number;
@@ -64,6 +73,8 @@ export class StatusController {
     private readonly statistics: Statistics,
     private readonly alerts: Alerts,
     private readonly pool: pg.Pool,
+    @Inject(TABLES_POOL) private readonly tables: pg.Pool,
+    @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
@@ -104,11 +115,16 @@ export class StatusController {
   @Get('connection')
   @Answers(200, DatabaseConnection)
   connection(): DatabaseConnection {
-    const { databaseUrl, poolSize } = this.config;
+    const { poolSize, warnings } = this.config;
+    const { app, projector, ownerUrl, warnings: ofRoles } = this.access;
     const { connectionTimeoutMillis = 0, maxLifetimeSeconds } = this.pool.options;
     return {
       serviceName: 'waylog',
-      databaseUrl: withoutPassword(databaseUrl),
+      databaseUrl: withoutPassword(app.url),
+      role: app.role,
+      projectorRole: projector.role,
+      knowsOwner: ownerUrl !== undefined,
+      warnings: [...warnings, ...ofRoles],
       poolSize,
       maxOverflow: 0,
       poolTimeout: connectionTimeoutMillis / 1_000,
@@ -126,7 +142,7 @@ export class StatusController {
   @Answers(200, PerformanceStats)
   async performance(): Promise<PerformanceStats> {
     const [{ statements, unavailable }, { database }] = await Promise.all([
-      slowStatements(this.pool),
+      slowStatements(this.tables),
       this.observer.observe(),
     ]);
     const { commands, queries, cache } = this.statistics;

@@ -1,6 +1,8 @@
 import { Inject, Injectable, type OnApplicationShutdown, type Provider, type Type } from '@nestjs/common';
 import pg from 'pg';
+import { DATABASE_ACCESS } from '#lib/flight';
 import type { Config } from '#lib/platform';
+import type { DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { CachedAnswers } from './cached-answers.js';
 import { NamedCommands } from './commands.js';
@@ -28,8 +30,8 @@ export const gatewayProviders: Provider[] = [
   EndOfSql,
   {
     provide: ReadOnlySql,
-    inject: [CONFIG, pg.Pool],
-    useFactory: ({ databaseUrl, readerUrl, sqlTimeout }: Config, pool: pg.Pool) =>
-      new ReadOnlySql({ databaseUrl, readerUrl, maxTimeout: sqlTimeout, pool }),
+    inject: [CONFIG, pg.Pool, DATABASE_ACCESS],
+    useFactory: ({ readerUrl, sqlTimeout }: Config, pool: pg.Pool, { ownerUrl }: DatabaseAccess) =>
+      new ReadOnlySql({ ownerUrl, readerUrl, maxTimeout: sqlTimeout, pool }),
   },
 ];

@@ -64,12 +64,13 @@ export interface StatementOptions {
 }
 
 export interface ReadOnlySqlOptions {
-  readonly databaseUrl: string;
+  /** The password of the role that Waylog makes follows from the owner's; undefined where the process does not know it. */
+  readonly ownerUrl: string | undefined;
   /** A role to run as instead of the one that Waylog makes: whoever names it answers for its weaknesses. */
   readonly readerUrl?: string | undefined;
   /** The longest that a statement may run, in seconds. */
   readonly maxTimeout: number;
-  /** The owner's connections: they end sessions that nobody waits for. */
+  /** Connections of a member of the role: they end sessions that nobody waits for. */
   readonly pool: pg.Pool;
 }
 
@@ -84,7 +85,11 @@ export class ReadOnlySql {
   #checked: Promise<void> | undefined;
 
   constructor(private readonly options: ReadOnlySqlOptions) {
-    const access = options.readerUrl ? { url: options.readerUrl } : readerAccess(options.databaseUrl);
+    const access = options.readerUrl
+      ? { url: options.readerUrl }
+      : options.ownerUrl !== undefined
+        ? readerAccess(options.ownerUrl)
+        : 'this process does not know the owner of the database, from whose password that of the reading role follows. Name the role in WAYLOG_READER_URL.';
     if (typeof access === 'string') {
       this.#noRole = access;
       return;

@@ -5,6 +5,7 @@ import type { FastifyReply } from 'fastify';
 import {
   CreateFlight,
   DeleteFlight,
+  EraseFlight,
   FlightChanges,
   FlightFilter,
   FlightStateFields,
@@ -67,6 +68,13 @@ export class FlightsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     setPosition(reply, await this.commands.execute(new DeleteFlight({ ...sender, flightId })));
+  }
+
+  /** Erases what is sensitive of a flight, also of a deleted one, for good. What is left can be read and deleted. */
+  @Post('flights/:id/erase')
+  @Answers(200, 'CommandResult')
+  erase(@Id() flightId: string, @Sender() sender: CommandOptions) {
+    return this.commands.execute(new EraseFlight({ ...sender, flightId }));
   }
 
   @Get('flights/:id/state')

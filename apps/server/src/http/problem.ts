@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { ArgumentsHost, Catch, HttpException, Logger, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { WaylogError, type ErrorKind, type FieldError } from '#lib/platform';
+import { messageOf, SqlState, sqlStateOf, WaylogError, type ErrorKind, type FieldError } from '#lib/platform';
 
 /** RFC 9457, with a stable code and, for bad input, every wrong field. */
 export interface Problem {
@@ -52,7 +52,7 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const reply = http.getResponse<FastifyReply>();
     const problem = problemOf(error);
-    if (problem.status === 500) {
+    if (problem.status === 500 || problem.code === 'database.not-allowed') {
       const { method, url } = http.getRequest<FastifyRequest>();
       this.#log.error(`${method} ${url} failed`, error instanceof Error ? error.stack : String(error));
     }
@@ -67,6 +67,14 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof WaylogError) {
     const errors = error.data['errors'] as readonly FieldError[] | undefined;
     return problem(statusOf[error.kind], error.code, error.message, errors);
+  }
+  if (sqlStateOf(error) === SqlState.insufficientPrivilege) {
+    return problem(
+      503,
+      'database.not-allowed',
+      `The database does not let the role of this server do that (${messageOf(error)}). ` +
+        'Run `waylog migrate`, which sets the rights, and see whether WAYLOG_PROJECTOR_URL is set: `waylog doctor` says what is missing.',
+    );
   }
   const status = error instanceof HttpException ? error.getStatus() : statusCodeOf(error);
   if (status !== undefined && status >= 400 && status < 500) {

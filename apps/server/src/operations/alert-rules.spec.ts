@@ -28,7 +28,14 @@ const projection: ProjectionStatus = {
   eventsPerSecond: 0,
   parkedStreams: 0,
 };
-const well: Observation = { at: 1e12, pool, database, projections: [projection], error: undefined };
+const well: Observation = {
+  at: 1e12,
+  pool,
+  database,
+  projections: [projection],
+  brokenStreams: 0,
+  error: undefined,
+};
 const firing = (observation: Observation, statistics = new Statistics()) =>
   alertRules
     .map((rule) => stateOf(rule, undefined, observation, statistics))
@@ -44,6 +51,7 @@ describe('alerts', () => {
     ['DatabaseDown', { error: 'refused', database: undefined, projections: [] }],
     ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
+    ['AuditBroken', { brokenStreams: 1 }],
     ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
     [
       'ProjectionPaused',

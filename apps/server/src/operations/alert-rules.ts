@@ -59,6 +59,15 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ database }) => database?.openFindings,
   },
   {
+    name: 'AuditBroken',
+    severity: 'critical',
+    threshold: 0,
+    what: 'streams whose events are not those that were recorded, as the last look for a digest found',
+    remedy:
+      '`waylog verify --audit` names the events. Somebody, or the disk, has changed the log: see docs/how-to/audit.md.',
+    value: ({ brokenStreams }) => brokenStreams,
+  },
+  {
     name: 'ProjectionStuck',
     severity: 'critical',
     threshold: 60,

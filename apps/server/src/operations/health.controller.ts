@@ -1,4 +1,4 @@
-import { Controller, Get, ServiceUnavailableException } from '@nestjs/common';
+import { Controller, Get, Inject, ServiceUnavailableException } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import {
   HealthCheck,
@@ -7,7 +7,9 @@ import {
   type HealthCheckResult,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
+import { DATABASE_ACCESS } from '#lib/flight';
 import { unavailable } from '#lib/platform';
+import type { DatabaseAccess } from '#lib/timescale';
 import { Observer, type Observation } from './observation.js';
 import { SchemaGate } from './schema-gate.js';
 
@@ -22,6 +24,7 @@ export class HealthController {
     private readonly indicators: HealthIndicatorService,
     private readonly observer: Observer,
     private readonly gate: SchemaGate,
+    @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
 
   /** The process answers. Nothing else is asked: a database that is down is no reason to restart the server. */
@@ -54,7 +57,15 @@ export class HealthController {
     if (!database)
       return check.down({ reason: `The database does not answer: ${error ?? 'no reason known'}` });
     const { postgresql, timescaledb, edition } = database.capabilities;
-    return check.up({ postgresql, timescaledb, edition });
+    const { app, projector, warnings } = this.access;
+    return check.up({
+      postgresql,
+      timescaledb,
+      edition,
+      role: app.role,
+      projectorRole: projector.role,
+      ...(warnings.length > 0 && { warnings }),
+    });
   }
 
   #schema(): HealthIndicatorResult {

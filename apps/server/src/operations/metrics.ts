@@ -127,6 +127,11 @@ export class Metrics {
       ({ database }) => database && Math.max(0, ...database.replicas.map((r) => r.lagSeconds ?? 0)),
     );
     gauge(
+      'waylog_audit_broken_streams',
+      'Streams whose hash chain did not hold when a digest was last due; NaN where this server signs none.',
+      ({ brokenStreams }) => brokenStreams,
+    );
+    gauge(
       'waylog_integrity_findings_open',
       'Flights of which a table is not what the log says.',
       ({ database }) => database?.openFindings,

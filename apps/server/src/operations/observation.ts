@@ -3,13 +3,14 @@ import { Inject, Injectable } from '@nestjs/common';
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjectionStates } from '#lib/flight';
+import { EVENT_STORE, flightProjectionStates, TABLES_POOL } from '#lib/flight';
 import { messageOf, Optional, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, type Capabilities } from '#lib/timescale';
 import { CONFIG } from '../config.js';
+import { ScheduledWork } from './scheduled-work.js';
 
-/** The connections of this process to its database. */
+/** The connections of this process for commands and queries; those for keeping the tables are besides. */
 export class ConnectionPoolStatus {
   /** The most there may be. */
   @IsInt() @Min(0) readonly size!: number;
@@ -51,6 +52,8 @@ export interface Observation {
   readonly pool: ConnectionPoolStatus;
   readonly database: DatabaseFacts | undefined;
   readonly projections: readonly ProjectionStatus[];
+  /** Streams whose hash chain does not hold; undefined where this server signs no digests. */
+  readonly brokenStreams: number | undefined;
   /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
 }
@@ -70,8 +73,11 @@ export class Observer {
 
   constructor(
     private readonly pool: pg.Pool,
+    /** Its role may see what other sessions do. */
+    @Inject(TABLES_POOL) private readonly tables: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
     @Inject(CONFIG) private readonly config: Config,
+    private readonly work: ScheduledWork,
   ) {
     pool.on('connect', () => this.#created++);
     pool.on('error', () => this.#lost++);
@@ -89,7 +95,7 @@ export class Observer {
   connectionPool(): ConnectionPoolStatus {
     const { totalCount, idleCount, waitingCount } = this.pool;
     return {
-      size: this.config.poolSize,
+      size: this.pool.options.max,
       checkedIn: idleCount,
       checkedOut: totalCount - idleCount,
       overflow: waitingCount,
@@ -111,6 +117,7 @@ export class Observer {
       pool: this.connectionPool(),
       database: facts.status === 'fulfilled' ? facts.value : undefined,
       projections: states.status === 'fulfilled' ? states.value : [],
+      brokenStreams: this.work.brokenStreams,
       error: failed && messageOf(failed.reason),
     };
   }
@@ -118,14 +125,15 @@ export class Observer {
   async #facts(): Promise<DatabaseFacts> {
     const [found, counts, replicas, findings] = await Promise.all([
       capabilities(this.pool),
-      this.pool.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
+      this.tables.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
         `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
                 current_setting('max_connections')::integer as max,
                 pg_database_size(current_database()) as bytes,
-                current_setting('data_directory', true) as folder
+                case when pg_has_role('pg_read_all_settings', 'usage')
+                     then current_setting('data_directory', true) end as folder
            from pg_stat_activity where datname = current_database()`,
       ),
-      this.pool.query<{ name: string; state: string; bytes: string; seconds: number | null }>(
+      this.tables.query<{ name: string; state: string; bytes: string; seconds: number | null }>(
         `select application_name as name, state,
                 coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0)::bigint as bytes,
                 extract(epoch from replay_lag)::double precision as seconds

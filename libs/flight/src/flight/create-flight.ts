@@ -2,6 +2,7 @@ import { ArrayMaxSize } from 'class-validator';
 import { conflict, IsId, IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
 import { FlightCommand, idOf, newId, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
+import { refuseErased } from '../flight.js';
 import { Altitude, FreeText, Label, MAX_BATCH } from '../fields.js';
 import { NewGeofence, geofenceOf } from '../geofences/geofence.js';
 import { GpsPoint } from '../gps-point.js';
@@ -45,6 +46,7 @@ export class CreateFlight extends FlightCommand {
 export const decideCreateFlight: Decide<CreateFlight> =
   ({ flightId, flight: wanted, commandId }, at) =>
   (flight) => {
+    refuseErased(flight, flightId);
     if (flight.details) {
       throw conflict(
         'flight.already-exists',

@@ -1,5 +1,5 @@
 import { FlightCommand, slice, type Decide } from '../command.js';
-import { existing } from '../flight.js';
+import { flightNotFound } from '../flight.js';
 
 /** Takes a flight out of every table. Its events stay in the log, for the audit; its id may be used again. */
 export class DeleteFlight extends FlightCommand {}
@@ -7,7 +7,7 @@ export class DeleteFlight extends FlightCommand {}
 export const decideDeleteFlight: Decide<DeleteFlight> =
   ({ flightId }) =>
   (flight) => {
-    existing(flight, flightId);
+    if (!flight.details) throw flightNotFound(flightId);
     return [{ type: 'FlightDeleted', data: {} }];
   };
 

@@ -34,4 +34,5 @@ const row = (event: FoldedEvent<FlightDetails>) =>
 export const flights = new Projection<FlightEvents>('flights', 1, flightsTable)
   .on('FlightCreated', row)
   .on('FlightUpdated', row)
+  .on('FlightErased', (event) => (event.data.details ? row({ ...event, data: event.data.details }) : []))
   .on('FlightDeleted', (event) => removeWhere({ id: flightIdOf(event) }));

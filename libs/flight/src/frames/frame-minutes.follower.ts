@@ -5,8 +5,10 @@ import {
   endClient,
   keepAlive,
   messageOf,
+  parseTimestamp,
   sessionOptions,
   Waker,
+  WaylogError,
   type Listener,
   type Timestamp,
   inTransaction,
@@ -308,8 +310,7 @@ export function touchedBy(events: readonly RecordedEvent[]): {
     const flightId = flightIdOf(event);
     if (event.type === 'FlightDeleted') deleted.add(flightId);
     if (event.type !== 'FrameResultSaved') continue;
-    const { timestamp, supersedes } = event.data as FlightEvents['FrameResultSaved'];
-    for (const time of supersedes === undefined ? [timestamp] : [timestamp, supersedes]) {
+    for (const time of timesOf(event)) {
       const minute = minuteOf(time);
       touched.set(`${minute} ${flightId}`, [flightId, minute]);
     }
@@ -320,6 +321,20 @@ export function touchedBy(events: readonly RecordedEvent[]): {
     flights: pairs.map(([flight]) => flight),
     minutes: pairs.map(([, minute]) => minute),
   };
+}
+
+/**
+ * Where the frame of an event stands, and stood before. Nowhere for an event that cannot be read: the projector has parked
+ * its flight, so the frame is not in the table, and once it is, its flight is rolled up again.
+ */
+function timesOf(event: RecordedEvent): Timestamp[] {
+  try {
+    const { timestamp, supersedes } = event.data as Partial<FlightEvents['FrameResultSaved']>;
+    return [timestamp, supersedes].flatMap((time) => parseTimestamp(time ?? '') ?? []);
+  } catch (error) {
+    if (error instanceof WaylogError && error.code === 'event.unreadable') return [];
+    throw error;
+  }
 }
 
 /** Canonical timestamps are UTC, so their minute is their beginning. */

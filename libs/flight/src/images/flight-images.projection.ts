@@ -25,4 +25,5 @@ export const flightImages = new Projection<FlightEvents>('flight_images', 1, fli
     }),
   )
   .on('ImageRemoved', (event) => remove({ flight_id: flightIdOf(event), frame_id: event.data.frameId }))
+  .on('FlightErased', (event) => removeWhere({ flight_id: flightIdOf(event) }))
   .on('FlightDeleted', (event) => removeWhere({ flight_id: flightIdOf(event) }));

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 
 import type { ClientBase } from 'pg';
 
+import { withoutSecrets } from '#lib/platform';
+
 import type { Edition } from '../capabilities.js';
 import { aptUnusable } from './apt.js';
 import { treeAt } from './binaries.js';
@@ -170,7 +172,8 @@ export async function toolCommand(
   args: readonly string[] = [],
 ): Promise<Command> {
   const external = options.env['DATABASE_URL'];
-  if (external) return { program: tool, args: [...args], env: { ...options.env, ...libpqEnv(external) } };
+  if (external)
+    return { program: tool, args: [...args], env: { ...withoutSecrets(options.env), ...libpqEnv(external) } };
   const record = await readRecord(options);
   if (!record) {
     throw new DatabaseError('database.instance', {
@@ -180,7 +183,7 @@ export async function toolCommand(
     });
   }
   if (record.source === 'docker') return dockerTool(options, record, tool, args, options.env);
-  const env = { ...options.env, ...libpqEnv(urlOf(record)) };
+  const env = { ...withoutSecrets(options.env), ...libpqEnv(urlOf(record)) };
   return { program: join(treeAt(record.tree).bin, tool), args: [...args], env };
 }
 

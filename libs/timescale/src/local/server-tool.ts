@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
+import { withoutSecrets } from '#lib/platform';
+
 import { cachedTree, PRIVATE_MAJOR, treeAt } from './binaries.js';
 import { connected } from './connect.js';
 import { DatabaseError } from './database-error.js';
@@ -47,7 +49,7 @@ export async function serverTool(
     instance?.record.source === 'private'
       ? join(treeAt(instance.record.tree).bin, tool)
       : await installed(url, tool, env);
-  return { program, args: [...args], env: { ...env, ...libpqEnv(url) } };
+  return { program, args: [...args], env: { ...withoutSecrets(env), ...libpqEnv(url) } };
 }
 
 /** The instance of this checkout whose server a URL names. */
@@ -110,9 +112,23 @@ export function libpqEnv(url: string): NodeJS.ProcessEnv {
     // Without one in the URL, that of the environment or of the password file holds.
     ...(password && { PGPASSWORD: decodeURIComponent(password) }),
     PGDATABASE: databaseOf(url),
-    ...given('PGSSLMODE', 'sslmode'),
-    ...given('PGSSLROOTCERT', 'sslrootcert'),
+    ...tlsEnv(searchParams.get('sslmode'), searchParams),
     ...given('PGSSLCERT', 'sslcert'),
     ...given('PGSSLKEY', 'sslkey'),
   };
+}
+
+/**
+ * Programs check a certificate as this process does: node-postgres takes `prefer`, `require` and `verify-ca` for `verify-full`,
+ * and calls `no-verify` what is `require` to them. Without a certificate authority in the URL it is those that the system
+ * trusts, which programs from version 16 on know.
+ */
+function tlsEnv(mode: string | null, params: URLSearchParams): NodeJS.ProcessEnv {
+  const root = params.get('sslrootcert');
+  const authority = root ? { PGSSLROOTCERT: root } : {};
+  if (!mode) return root ? { PGSSLMODE: 'verify-full', ...authority } : {};
+  if (mode === 'no-verify') return { PGSSLMODE: 'require' };
+  const isChecked = ['prefer', 'require', 'verify-ca', 'verify-full'].includes(mode);
+  if (!isChecked || params.get('uselibpqcompat') === 'true') return { PGSSLMODE: mode, ...authority };
+  return { PGSSLMODE: 'verify-full', PGSSLROOTCERT: 'system', ...authority };
 }

@@ -56,6 +56,8 @@ export async function userSchemas(query: Query): Promise<string[]> {
   const rows = await query<{ name: string }>(
     `select nspname as name from pg_namespace n
       where nspname not like 'pg\\_%' and nspname not in ('information_schema', 'public')
+        -- The shadows of rebuilds and verifications come and go.
+        and nspname not like 'rebuild\\_%' and nspname not like 'verify\\_%'
         and not exists (select from pg_depend d
                          where d.classid = 'pg_namespace'::regclass and d.objid = n.oid and d.deptype = 'e')
       order by nspname`,

@@ -1,0 +1,75 @@
+import { LRUCache } from 'lru-cache';
+import type { Pool } from 'pg';
+import { databaseCall, readRows } from '#lib/platform';
+import { newKey } from './seal.js';
+
+/** For so long a process may still open what another one has erased the key of. */
+const FRESH_MS = 10_000;
+
+const NO_KEY = Symbol('no key');
+
+/** The keys of streams, in the read database, whichever store has the log. */
+export class DataKeys {
+  readonly #known: LRUCache<string, Buffer | typeof NO_KEY>;
+
+  constructor(
+    private readonly pool: Pool,
+    freshMs = FRESH_MS,
+  ) {
+    this.#known = new LRUCache({ max: 20_000, ttl: freshMs });
+  }
+
+  /** The keys of those streams that have one. */
+  async of(streamIds: Iterable<string>): Promise<ReadonlyMap<string, Buffer>> {
+    const found = new Map<string, Buffer>();
+    const unknown: string[] = [];
+    for (const streamId of new Set(streamIds)) {
+      const key = this.#known.get(streamId);
+      if (key === undefined) unknown.push(streamId);
+      else if (key !== NO_KEY) found.set(streamId, key);
+    }
+    if (unknown.length === 0) return found;
+    const rows = await readRows(
+      this.pool,
+      'log.data-keys',
+      `select stream_id, encode(key, 'hex') from log.data_keys where stream_id = any ($1::text[])`,
+      [unknown],
+    );
+    for (const [streamId, hex] of rows as [string, string][]) found.set(streamId, Buffer.from(hex, 'hex'));
+    for (const streamId of unknown) this.#known.set(streamId, found.get(streamId) ?? NO_KEY);
+    return found;
+  }
+
+  /** The keys of all these streams; those that have none get one. */
+  async make(streamIds: Iterable<string>): Promise<ReadonlyMap<string, Buffer>> {
+    const wanted = new Set(streamIds);
+    const found = await this.of(wanted);
+    const without = [...wanted].filter((streamId) => !found.has(streamId));
+    if (without.length === 0) return found;
+    await databaseCall(() =>
+      this.pool.query({
+        name: 'log.make-data-keys',
+        text: `insert into log.data_keys (stream_id, key) select * from unnest($1::text[], $2::bytea[]) on conflict do nothing`,
+        values: [without, without.map(newKey)],
+      }),
+    );
+    // Another process may have been first, and its key is the one then.
+    for (const streamId of without) this.#known.delete(streamId);
+    return this.of(wanted);
+  }
+
+  /**
+   * Deletes the key of a stream, and the snapshots that were sealed with it. Nothing opens what it has sealed any more;
+   * doing it again changes nothing.
+   */
+  async forget(streamId: string): Promise<void> {
+    await databaseCall(() =>
+      this.pool.query(
+        `with key as (delete from log.data_keys where stream_id = $1)
+         delete from log.snapshots where stream_id = $1`,
+        [streamId],
+      ),
+    );
+    this.#known.set(streamId, NO_KEY);
+  }
+}

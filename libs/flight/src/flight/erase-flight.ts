@@ -1,0 +1,24 @@
+import { FlightCommand, slice, type Decide } from '../command.js';
+import { flightNotFound } from '../flight.js';
+import { flightSensitiveFields } from '../sensitive-fields.js';
+
+/**
+ * Erases what is sensitive of a flight, also of a deleted one, for good: from the tables, and from every event ever recorded
+ * of it, as the key that opens them is deleted. What is left can be read and deleted, and not be changed any more.
+ */
+export class EraseFlight extends FlightCommand {}
+
+export const decideEraseFlight: Decide<EraseFlight> =
+  ({ flightId }) =>
+  ({ history, details }) => {
+    if (history === 'none') throw flightNotFound(flightId);
+    if (history === 'erased') return [];
+    return [
+      {
+        type: 'FlightErased',
+        data: { details: details ? { ...details, ...flightSensitiveFields.FlightCreated } : null },
+      },
+    ];
+  };
+
+export const eraseFlight = slice(EraseFlight, decideEraseFlight);

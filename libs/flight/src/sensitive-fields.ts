@@ -1,0 +1,18 @@
+import type { SensitiveFields } from '#lib/event-store';
+import type { FlightEventType } from './events.js';
+
+const details = { name: 'erased', description: '', cameraParams: {} };
+
+/** After an event of this type a flight has no key any more. */
+export const FLIGHT_ERASED: FlightEventType = 'FlightErased';
+
+/**
+ * What of a flight may be personal or sensitive: texts that people write, and what cameras and files say of their owners.
+ * In the log it is sealed with the key of the flight, and reads as this once the flight is erased. Positions are not among
+ * it: they are what is kept.
+ */
+export const flightSensitiveFields = {
+  FlightCreated: details,
+  FlightUpdated: details,
+  ImageMetadataSaved: { filePath: 'erased', metadata: {} },
+} as const satisfies SensitiveFields;

@@ -1,0 +1,66 @@
+import { readFileSync, statSync } from 'node:fs';
+import { messageOf, type FieldError } from './errors.js';
+
+/**
+ * Variables that hold a secret. Each may be given as a file instead, by its name with `_FILE` behind it: then it stands in
+ * no process list and in no environment.
+ */
+export const SECRETS = [
+  'DATABASE_URL',
+  'WAYLOG_PROJECTOR_URL',
+  'WAYLOG_READER_URL',
+  'EVENT_STORE',
+  'WAYLOG_ADMIN_KEY',
+  'WAYLOG_AUDIT_KEY',
+] as const;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Secrets {
+  /** The environment, with the contents of the files in the place of their names. */
+  readonly env: Record<string, string | undefined>;
+  /** Files that cannot be read, and secrets that are given twice. */
+  readonly errors: readonly FieldError[];
+  /** Files that others than their owner may read. */
+  readonly warnings: readonly string[];
+}
+
+/** Reads the secrets that are given as files. White space around what is in a file does not count. */
+export function readSecrets(environment: Environment): Secrets {
+  const env = Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !SECRETS.some((secret) => name === `${secret}_FILE`)),
+  );
+  const errors: FieldError[] = [];
+  const warnings: string[] = [];
+  for (const name of SECRETS) {
+    const variable = `${name}_FILE`;
+    const path = environment[variable];
+    if (!path) continue;
+    if (env[name]) {
+      errors.push({ field: variable, message: `is set, and so is ${name}. Leave one of them out` });
+      continue;
+    }
+    try {
+      const secret = readFileSync(path, 'utf8').trim();
+      if (secret === '') errors.push({ field: variable, message: `names ${path}, which is empty` });
+      else env[name] = secret;
+      const { mode } = statSync(path);
+      if ((mode & 0o007) !== 0) {
+        warnings.push(
+          `${path} (${variable}) can be read by everybody on this machine. Do: chmod o-rwx ${path}`,
+        );
+      }
+    } catch (error) {
+      errors.push({ field: variable, message: `cannot be read: ${messageOf(error)}` });
+    }
+  }
+  return { env, errors, warnings };
+}
+
+/** An environment for a program that Waylog starts: it is told what it needs, and nothing of these. */
+export const withoutSecrets = (env: Environment): Record<string, string | undefined> =>
+  Object.fromEntries(
+    Object.entries(env).filter(
+      ([name]) => !(SECRETS as readonly string[]).includes(name.replace(/_FILE$/, '')),
+    ),
+  );

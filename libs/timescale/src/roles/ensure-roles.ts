@@ -1,0 +1,390 @@
+import pg from 'pg';
+import { HARMFUL_OF_TIMESCALE } from '../reader-role.js';
+import type { Query } from '../schema/catalog.js';
+import {
+  appFunctions,
+  projectorSchemas,
+  rightsOn,
+  ruledSchemas,
+  usesSchema,
+  type WorkingRole,
+} from './rights.js';
+import { madeAccess, roleName, scramVerifier } from './role-names.js';
+
+const { escapeIdentifier, escapeLiteral } = pg;
+
+const WORKING: readonly WorkingRole[] = ['app', 'projector'];
+
+/** What Waylog writes on a role that it has made. */
+const MADE: Readonly<Record<WorkingRole, string>> = {
+  app: 'Made by Waylog: appends to the log of one database and reads it.',
+  projector: 'Made by Waylog: keeps the tables of one database.',
+};
+
+/** What somebody writes on a role that is for Waylog, though Waylog has not made it: its password is left alone then. */
+export const GIVEN = 'For Waylog';
+
+export interface KnownRole {
+  readonly name: string;
+  /**
+   * `made` by Waylog; `released` by the way back of its migration, so that it may nothing now; `given` to Waylog by somebody;
+   * `missing`; or a `stranger` that happens to be called so.
+   */
+  readonly kind: 'made' | 'released' | 'given' | 'missing' | 'stranger';
+  /** What no working role may be, such as a superuser. */
+  readonly tooMuch: string | null;
+}
+
+/** The working roles of the database of a session. */
+export async function knownRoles(query: Query): Promise<Readonly<Record<WorkingRole, KnownRole>>> {
+  const [{ database } = { database: '' }] = await query<{ database: string }>(
+    `select current_database() as database`,
+  );
+  const names = { app: roleName(database, 'app'), projector: roleName(database, 'projector') };
+  const rows = await query<{
+    name: string;
+    mark: string | null;
+    login: boolean;
+    too_much: string | null;
+  }>(
+    `select r.rolname as name, r.rolcanlogin as login, shobj_description(r.oid, 'pg_authid') as mark,
+            nullif(concat_ws(', ', case when r.rolsuper then 'is a superuser' end,
+                                   case when r.rolcreaterole then 'may create roles' end,
+                                   case when r.rolcreatedb then 'may create databases' end,
+                                   case when r.rolreplication then 'may replicate' end,
+                                   case when r.rolbypassrls then 'passes by row security' end), '') as too_much
+       from pg_roles r where r.rolname = any ($1)`,
+    [Object.values(names)],
+  );
+  const known = (role: WorkingRole): KnownRole => {
+    const name = names[role];
+    const row = rows.find((each) => each.name === name);
+    const kind = !row
+      ? 'missing'
+      : row.mark === MADE[role]
+        ? row.login
+          ? 'made'
+          : 'released'
+        : row.mark?.startsWith(GIVEN)
+          ? 'given'
+          : 'stranger';
+    return { name, kind, tooMuch: row?.too_much ?? null };
+  };
+  return { app: known('app'), projector: known('projector') };
+}
+
+/**
+ * Makes the working roles of a database, or brings them up to date: passwords, owners, and the rights of rights.ts,
+ * exactly. Run by the owner in a transaction, after every run of the migrations.
+ *
+ * @returns why there are none, where there are none: everything then works as the owner
+ */
+export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promise<string | undefined> {
+  const [owner] = await query<{ name: string; super: boolean; may: boolean; version: number }>(
+    `select current_user as name, rolsuper as super, rolcreaterole as may,
+            current_setting('server_version_num')::integer as version
+       from pg_roles where rolname = current_user`,
+  );
+  if (!owner) throw new Error('PostgreSQL does not know who is logged in.');
+  const roles = await knownRoles(query);
+  for (const { name, kind, tooMuch } of Object.values(roles)) {
+    if (kind === 'stranger') {
+      return `There is a role ${name} that Waylog has not made. Rename it, or, if it is meant for Waylog: comment on role ${name} is '${GIVEN}'; then migrate again.`;
+    }
+    if (kind === 'given' && tooMuch)
+      return `The role ${name} ${tooMuch}, which no role for Waylog's work may.`;
+    if (kind === 'missing' && !owner.super && !owner.may) {
+      return `${owner.name} may not create roles. Give it CREATEROLE, or make ${roles.app.name} and ${roles.projector.name} yourself (docs/how-to/database-roles.md), and migrate again.`;
+    }
+    if (kind !== 'given' && !madeAccess(ownerUrl, 'app')) {
+      return 'DATABASE_URL carries no password for those of the working roles to follow from. Put one there, or make the roles yourself (docs/how-to/database-roles.md), and migrate again.';
+    }
+  }
+  await query(
+    [
+      ...WORKING.flatMap((role) => makeSql(role, roles[role], ownerUrl, owner)),
+      ...projectorSchemas.slice(1).map((schema) => makeSchemaSql(schema)),
+    ].join(';\n'),
+  );
+  await refuseChunks(query, roles.projector.name);
+  await query(ownershipSql(roles.projector.name));
+  await query(
+    [...(await tableGrants(query, roles)), ...(await otherGrants(query, roles, owner))].join(';\n'),
+  );
+  return undefined;
+}
+
+type Roles = Readonly<Record<WorkingRole, KnownRole>>;
+
+function makeSql(
+  role: WorkingRole,
+  { name, kind }: KnownRole,
+  ownerUrl: string,
+  owner: { readonly super: boolean; readonly may: boolean; readonly version: number },
+): string[] {
+  // What is there can be worked with; who may change it is another.
+  if (!owner.super && !owner.may) return [];
+  const id = escapeIdentifier(name);
+  // From version 16 on who makes a role only administers it, and is no member.
+  const join = `grant ${id} to current_user${owner.version >= 160_000 ? ' with inherit true, set true' : ''}`;
+  if (kind === 'given') return owner.super ? [join] : [];
+  const password = new URL(madeAccess(ownerUrl, role)?.url ?? '').password;
+  // Only a superuser may name some of these for a role that exists, even to say what is so already.
+  const harmless = 'nosuperuser nocreatedb nocreaterole inherit noreplication nobypassrls';
+  return [
+    ...(kind === 'missing' ? [`create role ${id} ${harmless}`] : []),
+    ...(kind !== 'missing' && owner.super ? [`alter role ${id} ${harmless}`] : []),
+    `alter role ${id} login password ${escapeLiteral(scramVerifier(password))}`,
+    ...(kind === 'missing' ? [`comment on role ${id} is ${escapeLiteral(MADE[role])}`] : []),
+    join,
+  ];
+}
+
+/** `create schema if not exists` wants the right to create one even where it is there. */
+const makeSchemaSql = (schema: string): string =>
+  `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`;
+
+/** Everything in the projector's schemas becomes the projector's; a hypertable's chunks go with it. */
+const ownershipSql = (projector: string): string => `
+  do $own$
+  declare
+    v_schemas constant text[] := array[${projectorSchemas.map(escapeLiteral).join(', ')}];
+    v_projector constant text := ${escapeLiteral(projector)};
+    v_oid constant oid := (select oid from pg_roles where rolname = ${escapeLiteral(projector)});
+    v_it record;
+  begin
+    for v_it in
+      select format('schema %I', n.nspname) as what
+        from pg_namespace n
+       where n.nspname = any (v_schemas) and n.nspowner <> v_oid
+      union all
+      select format('%s %I.%I',
+                    case when exists (select from timescaledb_information.continuous_aggregates a
+                                       where a.view_schema = n.nspname and a.view_name = c.relname) then 'materialized view'
+                         when c.relkind = 'v' then 'view'
+                         when c.relkind = 'm' then 'materialized view'
+                         else 'table' end, n.nspname, c.relname)
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where n.nspname = any (v_schemas) and c.relkind in ('r', 'p', 'v', 'm') and c.relowner <> v_oid
+    loop
+      execute format('alter %s owner to %I', v_it.what, v_projector);
+    end loop;
+  end $own$`;
+
+/**
+ * PostgreSQL gives a table to no role that could not make it where it is, and chunks are in a schema of TimescaleDB's. Only a
+ * superuser is not asked. Throws, so that what was done up to here is taken back: half of it would be of no use.
+ */
+async function refuseChunks(query: Query, projector: string): Promise<void> {
+  const [row] = await query<{ refused: boolean }>(
+    `select not (select rolsuper from pg_roles where rolname = current_user)
+            and not has_schema_privilege($1::name, '_timescaledb_internal', 'create')
+            and exists (select from timescaledb_information.chunks k
+                          join pg_class c on c.oid = format('%I.%I', k.hypertable_schema, k.hypertable_name)::regclass
+                         where k.hypertable_schema = any ($2)
+                           and c.relowner <> (select oid from pg_roles where rolname = $1)) as refused`,
+    [projector, projectorSchemas],
+  );
+  if (!row?.refused) return;
+  throw new Error(
+    'The hypertables have chunks, and only a superuser may give those away. Let a superuser run this, once: ' +
+      `grant create on schema _timescaledb_internal to ${escapeIdentifier(projector)}; then migrate again.`,
+  );
+}
+
+/** What brings the rights on tables from what they are to what they should be. */
+async function tableGrants(query: Query, roles: Roles): Promise<string[]> {
+  const tables = await query<{ schema: string; name: string; app: string[]; projector: string[] }>(
+    `select n.nspname as schema, c.relname as name,
+            array(select lower(a.privilege_type) from aclexplode(c.relacl) a where a.grantee = $2::text::regrole) as app,
+            array(select lower(a.privilege_type) from aclexplode(c.relacl) a where a.grantee = $3::text::regrole) as projector
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')`,
+    [ruledSchemas, escapeIdentifier(roles.app.name), escapeIdentifier(roles.projector.name)],
+  );
+  return tables.flatMap(({ schema, name, ...granted }) => {
+    const rights = rightsOn(schema, name);
+    if (!rights) return [];
+    const table = `${escapeIdentifier(schema)}.${escapeIdentifier(name)}`;
+    return WORKING.flatMap((role) => {
+      const wanted: readonly string[] | 'owner' = rights[role];
+      if (wanted === 'owner') return [];
+      const has = granted[role];
+      const id = escapeIdentifier(roles[role].name);
+      const more = wanted.filter((right) => !has.includes(right));
+      const less = has.filter((right) => !wanted.includes(right));
+      return [
+        ...(more.length > 0 ? [`grant ${more.join(', ')} on table ${table} to ${id}`] : []),
+        ...(less.length > 0 ? [`revoke ${less.join(', ')} on table ${table} from ${id}`] : []),
+      ];
+    });
+  });
+}
+
+/** Rights on what is no table: the database, schemas, functions, and tables to come. */
+async function otherGrants(
+  query: Query,
+  roles: Roles,
+  owner: { readonly super: boolean },
+): Promise<string[]> {
+  const app = escapeIdentifier(roles.app.name);
+  const projector = escapeIdentifier(roles.projector.name);
+  const [facts] = await query<{
+    database: string;
+    schemas: string[];
+    reader: string | null;
+    monitors: boolean;
+    temporary: boolean;
+    creates: boolean;
+  }>(
+    `select current_database() as database,
+            array(select nspname::text from pg_namespace where nspname = any ($1)) as schemas,
+            (select rolname::text from pg_roles where rolname = $2) as reader,
+            pg_has_role(current_user, 'pg_monitor', 'usage with admin option') as monitors,
+            exists (select from pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+                     where d.datname = current_database() and a.grantee = 0 and a.privilege_type = 'TEMPORARY') as temporary,
+            exists (select from pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+                     where n.nspname = 'public' and a.grantee = 0 and a.privilege_type = 'CREATE') as creates`,
+    [ruledSchemas, roleName(await databaseName(query), 'reader')],
+  );
+  if (!facts) throw new Error('PostgreSQL does not answer what is in the database.');
+  const database = escapeIdentifier(facts.database);
+  const reader = facts.reader === null ? undefined : escapeIdentifier(facts.reader);
+  const all = WORKING.map((role) => escapeIdentifier(roles[role].name)).join(', ');
+  return [
+    `grant connect on database ${database} to ${all}`,
+    // An archive reads its files back into a temporary table.
+    `grant temporary on database ${database} to ${projector}`,
+    ...(facts.temporary ? [`revoke temporary on database ${database} from public`] : []),
+    ...(facts.creates ? ['revoke create on schema public from public'] : []),
+    ...facts.schemas.flatMap((schema) =>
+      WORKING.map((role) => {
+        const id = escapeIdentifier(roles[role].name);
+        if (role === 'projector' && projectorSchemas.includes(schema)) return '';
+        return usesSchema(role, schema)
+          ? `grant usage on schema ${escapeIdentifier(schema)} to ${id}`
+          : `revoke all on schema ${escapeIdentifier(schema)} from ${id}`;
+      }),
+    ),
+    // What only whoever appends calls. They run as their caller, so what counts are the rights on the tables.
+    'revoke execute on all functions in schema log from public',
+    `grant execute on all functions in schema log to ${app}`,
+    // A rebuild makes some tables anew.
+    `alter default privileges for role ${projector} in schema flight grant select on tables to ${[app, ...(reader ? [reader] : [])].join(', ')}`,
+    // It ends sessions of ad-hoc SQL that nobody waits for any more.
+    ...(reader ? [`grant ${reader} to ${app}`] : []),
+    // Sessions, statements and settings of others, for health, alerts and slow statements.
+    ...(facts.monitors || owner.super ? [`grant pg_monitor to ${projector}`] : []),
+    ...(owner.super ? await functionGrants(query, roles) : []),
+  ].filter(Boolean);
+}
+
+/** Functions that ensureReaderRole takes from everybody, where they are lacking. */
+async function functionGrants(query: Query, roles: Roles): Promise<string[]> {
+  const rows = await query<{ role: WorkingRole; functions: string }>(
+    `select 'app' as role, string_agg(f.name, ', ') as functions
+       from unnest($3::text[]) as f (name)
+      where not has_function_privilege($1::name, f.name, 'execute')
+     having count(*) > 0
+     union all
+     select 'projector', string_agg(p.oid::regprocedure::text, ', ')
+       from pg_proc p
+      where (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^(pg_(try_)?advisory_.*|pg_notify|set_config)$'
+             or ${HARMFUL_OF_TIMESCALE})
+        and not has_function_privilege($2::name, p.oid, 'execute')
+     having count(*) > 0`,
+    [roles.app.name, roles.projector.name, appFunctions],
+  );
+  return rows.map(
+    ({ role, functions }) => `grant execute on routine ${functions} to ${escapeIdentifier(roles[role].name)}`,
+  );
+}
+
+const databaseName = async (query: Query): Promise<string> =>
+  (await query<{ database: string }>(`select current_database() as database`))[0]?.database ?? '';
+
+/**
+ * Gives everything back to the owner, so that an older Waylog works as it did. The roles stay, but may nothing and cannot
+ * log in: sessions of a server that is migrated forwards again under its feet go on with them.
+ */
+export async function releaseDatabaseRoles(query: Query): Promise<void> {
+  for (const schema of projectorSchemas.slice(1)) await query(`drop schema if exists ${schema} cascade`);
+  for (const { name, kind } of Object.values(await knownRoles(query))) {
+    if (kind !== 'made' && kind !== 'given') continue;
+    const id = escapeIdentifier(name);
+    await query(leaveSql(name));
+    await query(`reassign owned by ${id} to current_user`);
+    await query(`drop owned by ${id}`);
+    if (kind === 'made') await query(`alter role ${id} nologin`);
+  }
+}
+
+/** Takes a role out of all roles but the administration of it. */
+const leaveSql = (name: string): string => `
+  do $leave$
+  declare v_of name;
+  begin
+    for v_of in
+      select r.rolname from pg_auth_members m join pg_roles r on r.oid = m.roleid
+       where m.member = (select oid from pg_roles where rolname = ${escapeLiteral(name)}) and r.rolname !~ '^pg_'
+    loop
+      execute format('revoke %I from %I', v_of, ${escapeLiteral(name)});
+    end loop;
+  end $leave$`;
+
+/** A right that a role has and should not have, or has not and should. */
+export interface Deviation {
+  readonly role: string;
+  readonly table: string;
+  readonly right: string;
+  readonly has: boolean;
+}
+
+/** Where the rights on tables are not those of rights.ts; of both roles, by PostgreSQL's own word. */
+export async function rightsDeviations(query: Query): Promise<Deviation[]> {
+  const roles = await knownRoles(query);
+  const rows = await query<{
+    schema: string;
+    name: string;
+    role: WorkingRole;
+    owns: boolean;
+    rights: string[];
+  }>(
+    `select n.nspname as schema, c.relname as name, w.role, c.relowner = r.oid as owns,
+            array(select p.name from unnest($4::text[]) as p (name)
+                   where has_table_privilege(r.oid, c.oid, p.name)
+                      or p.name in ('select', 'insert', 'update', 'references')
+                         and has_any_column_privilege(r.oid, c.oid, p.name)) as rights
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace,
+            (values ('app', $2::name), ('projector', $3::name)) as w (role, name)
+       join pg_roles r on r.rolname = w.name
+      where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+      order by 1, 2, 3`,
+    [ruledSchemas, roles.app.name, roles.projector.name, ALL_RIGHTS],
+  );
+  return rows.flatMap(({ schema, name, role, owns, rights }) => {
+    const wanted = rightsOn(schema, name)?.[role] ?? [];
+    const of = { role: roles[role].name, table: `${schema}.${name}` };
+    if (wanted === 'owner') return owns ? [] : [{ ...of, right: 'ownership', has: false }];
+    return ALL_RIGHTS.filter(
+      (right) => rights.includes(right) !== (wanted as readonly string[]).includes(right),
+    ).map((right) => ({ ...of, right, has: rights.includes(right) }));
+  });
+}
+
+const ALL_RIGHTS = ['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'];
+
+/** Tables of Waylog's schemas of which rights.ts says nothing. */
+export const unruledTables = async (query: Query, schemas: readonly string[]): Promise<string[]> =>
+  (
+    await query<{ schema: string; name: string }>(
+      `select n.nspname as schema, c.relname as name
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+          and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')`,
+      [schemas],
+    )
+  )
+    .filter(({ schema, name }) => !rightsOn(schema, name))
+    .map(({ schema, name }) => `${schema}.${name}`);

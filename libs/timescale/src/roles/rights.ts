@@ -1,0 +1,91 @@
+/** What a process works as, but for migrations: `app` appends and reads, `projector` keeps the tables. */
+export type WorkingRole = 'app' | 'projector';
+
+/** What PostgreSQL can allow on a table. Whoever owns it may do all of it, and alter and drop it. */
+export type TableRight = 'select' | 'insert' | 'update' | 'delete' | 'truncate' | 'references' | 'trigger';
+
+export interface TableRights {
+  readonly app: readonly TableRight[];
+  /** `owner`: the tables belong to the projector, because a rebuild replaces them and a retention drops their chunks. */
+  readonly projector: readonly TableRight[] | 'owner';
+}
+
+const may = (rights: string): readonly TableRight[] => rights.split(' ').filter(Boolean) as TableRight[];
+const of = (app: string, projector: string): TableRights => ({
+  app: may(app),
+  projector: projector === 'owner' ? 'owner' : may(projector),
+});
+
+/**
+ * Who may do what with which table: all of it, and nothing else. `waylog migrate` brings a database there after every run
+ * (docs/decisions/0021), and a test asks PostgreSQL whether it is so; a table that a migration makes needs a line here.
+ * Tables that are not there yet are passed over. A name counts before the `*` of its schema.
+ */
+export const tableRights: Readonly<Record<string, TableRights>> = {
+  //                                    app                            projector
+  'log.streams': /*                 */ of('select insert', 'select'),
+  'log.events': /*                  */ of('select insert', 'select'),
+  // A cache of the log: `projections adopt` clears it when the log has moved.
+  'log.snapshots': /*               */ of('select insert update delete', 'select delete'),
+  'log.digests': /*                 */ of('select insert', 'select'),
+  'log.digest_heads': /*            */ of('select insert', 'select'),
+  // Deleting the key of a flight is how its sensitive fields are erased.
+  'log.data_keys': /*               */ of('select insert delete', ''),
+
+  'access.api_keys': /*             */ of('select insert update', ''),
+
+  'projection.checkpoints': /*      */ of('select', 'select insert update delete'),
+  'projection.stream_revisions': /* */ of('select', 'select insert update delete'),
+  'projection.projectors': /*       */ of('select', 'select insert update delete'),
+  'projection.parked_streams': /*   */ of('select', 'select insert update delete'),
+  'projection.discarded_events': /* */ of('select', 'select insert update delete'),
+  'projection.rebuilds': /*         */ of('select', 'select insert update delete'),
+  'projection.integrity_findings': /**/ of('select', 'select insert update delete'),
+  'projection.verifications': /*    */ of('select', 'select insert update delete'),
+  'projection.generation': /*       */ of('select', 'select update'),
+  'projection.folded_log': /*       */ of('select', 'select insert update delete'),
+
+  'flight.*': /*                    */ of('select', 'owner'),
+  'rebuild_flight.*': /*            */ of('', 'owner'),
+  'verify_flight.*': /*             */ of('', 'owner'),
+
+  'timescale.hypertables': /*       */ of('select', 'select insert update delete'),
+  'timescale.dropped_ranges': /*    */ of('select', 'select insert update delete'),
+  'timescale.archival_events': /*   */ of('select', 'select insert update delete'),
+  'timescale.archived_chunks': /*   */ of('select', 'select insert update delete'),
+
+  // A model is registered by whoever works; its tables are made by the owner alone.
+  'registry.models': /*             */ of('select', 'select insert update'),
+
+  'public.waylog_migrations': /*    */ of('select', 'select'),
+};
+
+/** The rights on a table; undefined where it is none of Waylog's, such as one that a service has registered. */
+export const rightsOn = (schema: string, table: string): TableRights | undefined =>
+  tableRights[`${schema}.${table}`] ?? tableRights[`${schema}.*`];
+
+/** The schemas of those tables. */
+export const ruledSchemas: readonly string[] = [
+  ...new Set(Object.keys(tableRights).map((name) => name.split('.')[0] as string)),
+];
+
+/** Schemas that belong to the projector with all that is in them; it may make tables there, and nowhere else. */
+export const projectorSchemas: readonly string[] = ['flight', 'rebuild_flight', 'verify_flight'];
+
+/** Schemas that a role may look into: those in which it has a right, and none else. */
+export const usesSchema = (role: WorkingRole, schema: string): boolean =>
+  Object.entries(tableRights).some(
+    ([name, rights]) => name.startsWith(`${schema}.`) && rights[role].length > 0,
+  );
+
+/**
+ * Functions of PostgreSQL that everybody may call until a superuser's migration takes them from everybody (reader-role.ts),
+ * and without which the application role cannot work: the append's lock, announcements, and a setting of one transaction.
+ * It ends sessions of the reader, of which it is a member, and of nobody else.
+ */
+export const appFunctions: readonly string[] = [
+  'pg_advisory_xact_lock(bigint)',
+  'pg_notify(text, text)',
+  'set_config(text, text, boolean)',
+  'pg_terminate_backend(integer, bigint)',
+];

@@ -1,0 +1,105 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { newKeyPair } from '#lib/audit';
+import { useServer } from './support/server.js';
+
+const run = promisify(execFile);
+const pair = newKeyPair();
+
+describe('the audit over HTTP and the CLI', () => {
+  const server = useServer({ WAYLOG_AUDIT_KEY: pair.privateKey });
+  let folder: string;
+  const flight = { name: 'f', startGps: { lat: 1, lon: 2 }, altitude: 3 };
+  const waylog = async (...args: string[]) => {
+    const command = ['dist/apps/cli/src/main.js', ...args, '--json'];
+    const { stdout } = await run(process.execPath, command, {
+      env: {
+        ...process.env,
+        DATABASE_URL: server.store.url,
+        WAYLOG_AUDIT_KEY_FILE: '',
+        WAYLOG_AUDIT_DIR: '',
+      },
+    }).catch((error: unknown) => error as { stdout: string });
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+  const job = async (path: string) => {
+    const { body } = await server.call('POST', path);
+    for (;;) {
+      const { body: now } = await server.call('GET', `/v1/admin/jobs/${body.jobId}`);
+      if (now.state !== 'running') return now;
+    }
+  };
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it('signs a digest on request, and finds with it what was changed afterwards', async () => {
+    const { body } = await server.call('POST', '/v1/flights', flight);
+    // The server may be taking one at its start by itself, without the flight or with it.
+    for (let position = ''; position !== body.position;) {
+      await server.call('POST', '/v1/admin/audit/digests');
+      const { body: digests } = await server.call('GET', '/v1/admin/audit/digests');
+      position = digests[0]?.position;
+    }
+    expect(await job('/v1/admin/audit/verifications')).toMatchObject({
+      state: 'done',
+      result: { isSound: true, problems: [] },
+    });
+    await server.store.pool.query(
+      `update log.events set data = (replace(data::text, '"name":"f"', '"name":"g"'))::json where type = 'FlightCreated'`,
+    );
+    const { result } = await job('/v1/admin/audit/verifications');
+    expect(result.isSound).toBe(false);
+    expect(result.problems).toMatchObject([
+      { code: 'event-changed', streamId: `flight-${body.flightId}`, revision: 0 },
+    ]);
+    await server.store.pool.query(
+      `update log.events set data = (replace(data::text, '"name":"g"', '"name":"f"'))::json where type = 'FlightCreated'`,
+    );
+  });
+
+  it('works from the command line with keys in files, and digests kept elsewhere', async () => {
+    const key = join(folder, 'key.pem');
+    const digests = join(folder, 'digests');
+    const made = await waylog('audit', 'new-key', key);
+    expect((await stat(key)).mode & 0o777).toBe(0o600);
+    await server.call('POST', '/v1/flights', flight);
+    const taken = await waylog('audit', 'digest', '--key-file', key, '--digests', digests);
+    expect(taken).toMatchObject({ digest: { keyId: made['keyId'] } });
+    expect(await readdir(digests)).toHaveLength(Number(taken['filesWritten']));
+
+    const serverKey = join(folder, 'server.pub');
+    await writeFile(serverKey, pair.publicKey);
+    const verify = (...more: string[]) =>
+      waylog('verify', '--audit', '--public-key', `${key}.pub`, serverKey, ...more);
+    expect(await verify('--digests', digests)).toMatchObject({ isSound: true, problems: [] });
+    await server.store.pool.query(`truncate log.digests, log.digest_heads`);
+    expect(await verify()).toMatchObject({ isSound: true, digests: 0 });
+    expect(await verify('--digests', digests)).toMatchObject({
+      isSound: false,
+      problems: expect.arrayContaining([expect.objectContaining({ code: 'digest-removed' })]) as unknown,
+    });
+  });
+
+  it('never writes over a key', async () => {
+    const key = join(folder, 'kept.pem');
+    await writeFile(key, 'kept');
+    await expect(
+      run(process.execPath, ['dist/apps/cli/src/main.js', 'audit', 'new-key', key]),
+    ).rejects.toMatchObject({ stderr: expect.stringContaining('EEXIST') as string });
+  });
+});
+
+describe('a server without a key for digests', () => {
+  const server = useServer();
+
+  it('says that it has none', async () => {
+    const { status, body } = await server.call('POST', '/v1/admin/audit/digests');
+    expect(status).toBe(409);
+    expect(body.code).toBe('audit.no-key');
+  });
+});

@@ -1,0 +1,226 @@
+import {
+  asRecorded,
+  copyDataKeys,
+  copyLog,
+  DataKeys,
+  openEventStore,
+  type EventStore,
+  type RecordedEvent,
+} from '#lib/event-store';
+import {
+  CreateFlight,
+  DeleteFlight,
+  EraseFlight,
+  flightProjections,
+  flightProjector,
+  FLIGHT_ERASED,
+  flightSensitiveFields,
+  GetFlight,
+  GetFlightEvents,
+  GetImageMetadata,
+  SaveImageMetadata,
+  streamOf,
+  UpdateFlight,
+  EVENT_STORE,
+} from '#lib/flight';
+import { CheckpointWatch, rebuild, verify } from '#lib/projections';
+import { verifyAudit } from '#lib/audit';
+import { logs, testDatabase, type TestDatabase } from './support/database.js';
+import { startWaylog, type RunningWaylog } from './support/waylog.js';
+
+const SECRETS = ['Ada at the fjord', 'call +47 000 00 000', 'serial-4711', '/home/ada/', 'owner-of-camera'];
+
+describe.each(logs)('erasing a flight, with the log in %s', (log) => {
+  let database: TestDatabase;
+  let waylog: RunningWaylog;
+  const flight = (id: string) => ({
+    id,
+    name: 'Ada at the fjord',
+    description: 'call +47 000 00 000',
+    startGps: { lat: 63.4, lon: 10.4 },
+    altitude: 120,
+    cameraParams: { serial: 'serial-4711' },
+  });
+  const image = { frameId: 1, filePath: '/home/ada/1.jpg', metadata: { by: 'owner-of-camera' } };
+  const folded = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+
+  /** Everything that the log, the snapshots and the tables hold of a flight, as text. */
+  async function everything(flightId: string): Promise<string> {
+    const raw = await openEventStore({
+      eventStore: database.eventStore,
+      pool: database.pool,
+      listener: database.listener,
+    });
+    const events: RecordedEvent[] = [];
+    for await (const page of raw.readStream(streamOf(flightId))) events.push(...page);
+    await raw.close();
+    const { rows } = await database.pool.query(
+      `select (select json_agg(f) from flight.flights f where id = $1) as flights,
+              (select json_agg(i) from flight.flight_images i where flight_id = $1) as images,
+              (select json_agg(s) from log.snapshots s where stream_id = $2) as snapshots`,
+      [flightId, streamOf(flightId)],
+    );
+    return JSON.stringify([events, rows]);
+  }
+  const found = (text: string) => SECRETS.filter((secret) => text.includes(secret));
+
+  beforeAll(async () => {
+    database = await testDatabase(log);
+    waylog = await startWaylog(database);
+  });
+  afterAll(async () => {
+    await waylog.close();
+    await database.drop();
+  });
+
+  it('keeps what is sensitive sealed in the log, and shows it as it is to who may read', async () => {
+    const { execute, query } = waylog;
+    await execute(new CreateFlight({ flight: flight('open') }));
+    const { position } = await execute(new SaveImageMetadata({ flightId: 'open', image }));
+    await folded(position);
+    expect(await query(new GetFlight('open'))).toMatchObject(flight('open'));
+    expect(await query(new GetImageMetadata('open', 1))).toMatchObject(image);
+    expect(await query(new GetFlight('open', { asOf: '0' }))).toMatchObject({ name: 'Ada at the fjord' });
+    const [first] = await query(new GetFlightEvents('open'));
+    expect(first?.data).toMatchObject({ name: 'Ada at the fjord', cameraParams: { serial: 'serial-4711' } });
+    expect(first?.data).not.toHaveProperty('sealed');
+    // The tables hold it, the log does not.
+    const { rows } = await database.pool.query(`select * from flight.flights`);
+    expect(found(JSON.stringify(rows))).not.toEqual([]);
+    const text = await everything('open');
+    expect(found(text.slice(0, text.indexOf('"flights"')))).toEqual([]);
+  });
+
+  it('leaves nothing of it: not in the events, the tables, the snapshots, nor in any way to read them', async () => {
+    const { execute, query } = waylog;
+    await execute(new CreateFlight({ flight: flight('gone') }));
+    await execute(new UpdateFlight({ flightId: 'gone', changes: { name: 'Ada at the fjord again' } }));
+    await execute(new SaveImageMetadata({ flightId: 'gone', image }));
+    const store = waylog.app.get<EventStore>(EVENT_STORE);
+    await store.saveSnapshot(streamOf('gone'), 2, { revision: 1, state: SECRETS.join() });
+    expect(found(JSON.stringify((await database.pool.query(`select * from log.snapshots`)).rows))).toEqual(
+      [],
+    );
+    expect(await store.loadSnapshot(streamOf('gone'), 2)).toMatchObject({ state: SECRETS.join() });
+
+    const { position, revision } = await execute(new EraseFlight({ flightId: 'gone', actor: 'the office' }));
+    await folded(position);
+    expect(found(await everything('gone'))).toEqual([]);
+    expect(await store.loadSnapshot(streamOf('gone'), 2)).toBeUndefined();
+    const erased = { name: 'erased', description: '', cameraParams: {} };
+    expect(await query(new GetFlight('gone'))).toMatchObject({ ...erased, altitude: 120 });
+    expect(await query(new GetFlight('gone', { asOf: '1' }))).toMatchObject(erased);
+    await expect(query(new GetImageMetadata('gone', 1))).rejects.toMatchObject({ code: 'image.not-found' });
+    const events = await query(new GetFlightEvents('gone'));
+    expect(found(JSON.stringify(events))).toEqual([]);
+    expect(events.at(-1)).toMatchObject({
+      type: 'FlightErased',
+      revision,
+      metadata: { actor: 'the office', command: 'EraseFlight' },
+    });
+  });
+
+  it('is done once, can be asked for again, and lets nothing be added', async () => {
+    const { execute, query } = waylog;
+    const first = await query(new GetFlightEvents('gone'));
+    await database.pool.query(
+      `insert into log.data_keys (stream_id, key) values ($1, sha256('as if the process had been killed in between'))`,
+      [streamOf('gone')],
+    );
+    if (log === 'PostgreSQL') {
+      const audit = await verifyAudit({ pool: database.pool, keys: new Map(), erasedBy: FLIGHT_ERASED });
+      expect(audit.problems).toMatchObject([{ code: 'key-left', streamId: streamOf('gone') }]);
+    }
+    await execute(new EraseFlight({ flightId: 'gone' }));
+    expect((await query(new GetFlightEvents('gone'))).length).toBe(first.length);
+    expect(
+      (await database.pool.query(`select from log.data_keys where stream_id = $1`, [streamOf('gone')])).rows,
+    ).toEqual([]);
+    for (const command of [
+      new UpdateFlight({ flightId: 'gone', changes: { name: 'again' } }),
+      new SaveImageMetadata({ flightId: 'gone', image }),
+      new CreateFlight({ flight: flight('gone') }),
+    ]) {
+      await expect(execute(command)).rejects.toMatchObject({ code: 'flight.erased' });
+    }
+    await folded((await execute(new DeleteFlight({ flightId: 'gone' }))).position);
+    await expect(query(new GetFlight('gone'))).rejects.toMatchObject({ code: 'flight.not-found' });
+    await expect(execute(new CreateFlight({ flight: flight('gone') }))).rejects.toMatchObject({
+      code: 'flight.erased',
+    });
+  });
+
+  it('works on a flight that was deleted before, and not on one that never was', async () => {
+    const { execute, query } = waylog;
+    await execute(new CreateFlight({ flight: flight('deleted') }));
+    await execute(new DeleteFlight({ flightId: 'deleted' }));
+    await folded((await execute(new EraseFlight({ flightId: 'deleted' }))).position);
+    expect(found(await everything('deleted'))).toEqual([]);
+    expect(found(JSON.stringify(await query(new GetFlightEvents('deleted'))))).toEqual([]);
+    await expect(execute(new EraseFlight({ flightId: 'never' }))).rejects.toMatchObject({
+      code: 'flight.not-found',
+    });
+  });
+
+  it('leaves the other flights as they are', async () => {
+    expect(await waylog.query(new GetFlight('open'))).toMatchObject(flight('open'));
+  });
+
+  it('reaches another process that had the key in hand, as soon as its turn is over', async () => {
+    const other = new DataKeys(database.pool, 1);
+    await waylog.execute(new CreateFlight({ flight: flight('shared') }));
+    expect((await other.of([streamOf('shared')])).size).toBe(1);
+    await waylog.execute(new EraseFlight({ flightId: 'shared' }));
+    while ((await other.of([streamOf('shared')])).size > 0) await new Promise(setImmediate);
+  });
+
+  it('leaves the tables what a fold of the whole log makes them, and every hash in its chain', async () => {
+    const store = waylog.app.get<EventStore>(EVENT_STORE);
+    await folded(await store.head());
+    const options = { ...flightProjector, store, connectionString: database.url };
+    expect(await verify({ ...options, by: 'test' })).toMatchObject({ isSound: true });
+    await rebuild({ ...options, projections: flightProjections });
+    expect(await verify({ ...options, by: 'test' })).toMatchObject({ isSound: true });
+    if (log !== 'PostgreSQL') return;
+    expect(await verifyAudit({ pool: database.pool, keys: new Map() })).toMatchObject({ isSound: true });
+  });
+
+  it('goes with a copy of the log to another database, and so does an erasure that comes later', async () => {
+    if (log !== 'PostgreSQL') return;
+    const { execute } = waylog;
+    const target = await testDatabase();
+    const open = (of: TestDatabase, more: Partial<Parameters<typeof openEventStore>[0]>) =>
+      openEventStore({ eventStore: undefined, pool: of.pool, listener: of.listener, ...more });
+    const copied = async () => {
+      const raw = { upcasters: asRecorded };
+      const stores = await Promise.all([open(database, raw), open(target, raw)] as const);
+      expect(await copyLog({ from: stores[0], to: stores[1] })).toMatchObject({ identical: true });
+      await copyDataKeys(database.pool, target.pool, { erasedBy: FLIGHT_ERASED });
+      const sealing = { keys: new DataKeys(target.pool), sensitive: flightSensitiveFields };
+      for await (const [first] of (await open(target, { sealing })).readStream(streamOf('moved')))
+        return first?.data['name'];
+      return undefined;
+    };
+    try {
+      await execute(new CreateFlight({ flight: flight('moved') }));
+      expect(await copied()).toBe('Ada at the fjord');
+      await execute(new EraseFlight({ flightId: 'moved' }));
+      expect(await copied()).toBe('erased');
+    } finally {
+      await target.drop();
+    }
+  });
+
+  it('does not open what was sealed for another event', async () => {
+    if (log !== 'PostgreSQL') return;
+    await waylog.execute(new CreateFlight({ flight: flight('swapped') }));
+    await database.pool.query(
+      `update log.events set data = (select (o.data::jsonb || jsonb_build_object('altitude', 1))::json
+                                       from log.events o join log.streams using (stream_key)
+                                      where stream_id = 'flight-open' and revision = 0)
+        where stream_key = (select stream_key from log.streams where stream_id = 'flight-swapped') and revision = 0`,
+    );
+    const events = await waylog.query(new GetFlightEvents('swapped'));
+    expect(() => events[0]?.data).toThrow(/sealed fields that the key of its stream does not open/);
+  });
+});
