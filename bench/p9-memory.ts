@@ -1,9 +1,9 @@
-import type { Benchmark } from './bench.js';
+import type { Bench, Benchmark } from './bench.js';
 import { HttpConnection } from './http-connection.js';
 import { median, readable } from './measure.js';
 import { restLoad } from './rest-load.js';
 import { flight } from './samples.js';
-import { BENCH_KEY, serverProcess } from './server-process.js';
+import { BENCH_KEY, serverProcess, type ServerProcess } from './server-process.js';
 
 /** The server keeps what decisions need of 400,000 waypoints, frames and the like; these fill it, so that it grows no more. */
 const FLIGHTS = 100;
@@ -13,6 +13,14 @@ const WAYPOINTS = 4_000;
 const WARM_UP = 0.25;
 const SAMPLE_EVERY_MS = 250;
 
+/** Has the server keep as much as it ever will. */
+export async function fillCache(bench: Bench, server: ServerProcess): Promise<void> {
+  const connection = await HttpConnection.open(server.url, BENCH_KEY);
+  for (let i = 0; i < FLIGHTS; i++)
+    await connection.send('POST', '/v1/flights', flight(`full-${i}`, WAYPOINTS));
+  await connection.close();
+}
+
 /** The server's memory under the paced load of P7. */
 export const p9 = (minutes: number): Benchmark => ({
   about: `P9: memory of the HTTP server with a full cache, in ${minutes === 1 ? 'a minute' : `${minutes} minutes`} of the paced load of P7`,
@@ -20,10 +28,7 @@ export const p9 = (minutes: number): Benchmark => ({
   run: async (bench) => {
     const server = await serverProcess(bench, await bench.database());
     const load = await restLoad(bench, server);
-    const connection = await HttpConnection.open(server.url, BENCH_KEY);
-    bench.atEnd(() => connection.close());
-    for (let i = 0; i < FLIGHTS; i++)
-      await connection.send('POST', '/v1/flights', flight(`full-${i}`, WAYPOINTS));
+    await fillCache(bench, server);
     bench.say(`${readable(server.residentMiB())} MiB with a full cache of decision states`);
 
     const samples: number[] = [];

@@ -59,11 +59,17 @@ const cycle: readonly Name[] = [
   ...(['save frame', 'save heading', 'last frames', 'get flight, 100 waypoints'] as const),
 ];
 
-/** 2.5 frames a second and flight; the reference takes 2 or fewer. */
-const OPERATIONS_A_SECOND_AND_FLIGHT = 10;
-/** On top of them: what people who plan flights and look at them do; 100 flights of ten minutes are created at 0.2 a second. */
-const LARGE_READS_A_SECOND = 5;
-const CREATIONS_A_SECOND = 4;
+/** How often something is done in a second. */
+export interface Pace {
+  /** By each of the 100 flights. */
+  readonly operations: number;
+  /** On top of them: what people who plan flights and look at them do. */
+  readonly largeReads: number;
+  readonly creations: number;
+}
+
+/** 2.5 frames a second and flight; the reference takes 2 or fewer. 100 flights of ten minutes are created at 0.2 a second. */
+const fullPace: Pace = { operations: 10, largeReads: 5, creations: 4 };
 
 export const GET_LARGE = 'get flight, 2,000 waypoints';
 export const CREATE = 'create flight, 100 waypoints';
@@ -83,7 +89,7 @@ export interface RestLoad {
   /** Every flight sends its next request as soon as the last one is answered. */
   saturated(seconds: number): Promise<Measured>;
   /** Every flight, and those who read and create others, at their own pace. */
-  paced(seconds: number): Promise<Measured>;
+  paced(seconds: number, pace?: Pace): Promise<Measured>;
 }
 
 /**
@@ -180,7 +186,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
           ),
         seconds,
       ),
-    paced: (seconds) =>
+    paced: (seconds, pace = fullPace) =>
       measure(async (end, note) => {
         const planner = async (name: string, method: string, path: string, body?: unknown) => {
           // In turn: the server closes a connection that nobody uses for a minute.
@@ -194,7 +200,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
         };
         await Promise.all([
           ...flights.map(async (of) => {
-            const interval = 1_000 / OPERATIONS_A_SECOND_AND_FLIGHT;
+            const interval = 1_000 / pace.operations;
             for (let due = performance.now() + Math.random() * interval; due < end; due += interval) {
               // A request that has to wait for the one before is late from when it was due, not from when it left.
               const isLate = performance.now() > due;
@@ -203,10 +209,10 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
               note(await next(of), began);
             }
           }),
-          steadily(LARGE_READS_A_SECOND, end, () =>
+          steadily(pace.largeReads, end, () =>
             planner(GET_LARGE, 'GET', `/v1/flights/${ids}large-${read++ % LARGE_FLIGHTS}`),
           ),
-          steadily(CREATIONS_A_SECOND, end, () =>
+          steadily(pace.creations, end, () =>
             planner(CREATE, 'POST', '/v1/flights', flight(`${ids}created-${created++}`, WAYPOINTS)),
           ),
         ]);

@@ -1,18 +1,24 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Bench } from './bench.js';
 
 export interface ServerProcess {
   readonly url: string;
   /** What it holds of the machine's memory, in MiB. */
   readonly residentMiB: () => number;
+  /** Files, sockets and the like that it holds open. */
+  readonly handles: () => number;
+  /** What it says of itself at /metrics, by name; what has labels is left out. */
+  readonly metrics: () => Promise<ReadonlyMap<string, number>>;
   /** Seconds of processor time that it has used. */
   readonly cpuSeconds: () => number;
 }
 
 /** Every request carries it, so that what it costs to know who calls is in the figures. */
 export const BENCH_KEY = 'the-key-of-benchmarks-which-is-no-secret';
+
+export const benchHeaders = { authorization: `Bearer ${BENCH_KEY}` };
 
 /** Clock ticks a second in /proc, on every Linux that Node runs on. */
 const TICKS = 100;
@@ -48,6 +54,16 @@ export async function serverProcess(bench: Bench, databaseUrl: string): Promise<
   return {
     url,
     residentMiB: () => Number(/^VmRSS:\s+(\d+) kB/m.exec(proc('status'))?.[1]) / 1_024,
+    handles: () => readdirSync(`/proc/${child.pid}/fd`).length,
+    metrics: async () => {
+      const text = await (await fetch(`${url}/metrics`, { headers: benchHeaders })).text();
+      return new Map(
+        [...text.matchAll(/^([a-z_0-9]+) (\S+)$/gm)].map(([, name, value]) => [
+          name as string,
+          Number(value),
+        ]),
+      );
+    },
     cpuSeconds: () => {
       // The second field is the name of the program in brackets; counted from behind it, 12 and 13 are user and system.
       const fields = proc('stat').split(') ')[1]?.split(' ') ?? [];

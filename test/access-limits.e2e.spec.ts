@@ -5,7 +5,8 @@ import pg from 'pg';
 import { testServerUrl } from './support/database.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight } from './support/samples.js';
-import { ADMIN_KEY, useServer, type Answer, type HttpClient } from './support/server.js';
+import { ADMIN_KEY } from './support/admin-key.js';
+import { useServer, type Answer, type HttpClient } from './support/server.js';
 
 /** Makes a key; asks again where it is over a limit. */
 async function newKey(server: { call: HttpClient['call'] }, role: string): Promise<string> {

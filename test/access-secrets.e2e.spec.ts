@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { startDouble, type EventStoreDbDouble } from './support/eventstoredb-double/index.js';
+import { migrate } from '../migrations/index.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight } from './support/samples.js';
@@ -33,6 +34,8 @@ describe('what a server writes and answers', () => {
     url.username = role;
     url.password = secrets.database;
     databaseUrl = url.href;
+    // The passwords of the roles that servers work as follow from it.
+    await migrate(databaseUrl);
     await provider.start();
   });
   afterAll(async () => {

@@ -3,7 +3,7 @@ import { countKeys, createKey, revokeKey } from '#lib/access';
 import { readConfig } from '#lib/platform';
 import { refuseOpenServer } from '../apps/server/src/access/start.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
-import { ADMIN_KEY } from './support/server.js';
+import { ADMIN_KEY } from './support/admin-key.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 
 const KEY = /wlk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}/g;

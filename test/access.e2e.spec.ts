@@ -6,7 +6,8 @@ import { ACCESS_ROLES, includesRole, type AccessRole } from '#lib/access';
 import { neededRole, routeRoles } from '../apps/server/src/access/route-roles.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight, aFrame, aWaypoint } from './support/samples.js';
-import { ADMIN_KEY, httpClient, useServer, type Answer } from './support/server.js';
+import { ADMIN_KEY } from './support/admin-key.js';
+import { httpClient, useServer, type Answer } from './support/server.js';
 
 const provider = new OpenIdProvider();
 const env: Record<string, string> = { WAYLOG_VERIFY_SHARE: '0', WAYLOG_JWT_AUDIENCE: 'waylog' };
@@ -48,7 +49,7 @@ async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boole
 /** Who may what, in words of its own: the table of the server is held against it. */
 function expectedRole(method: string, path: string): 'everybody' | AccessRole {
   if (path.startsWith('/health/')) return 'everybody';
-  if (path.startsWith('/v1/admin/keys')) return 'admin';
+  if (path.startsWith('/v1/admin/keys') || path.endsWith('/erase')) return 'admin';
   if (path.startsWith('/v1/admin/')) return method === 'GET' ? 'operator' : 'admin';
   if (path.startsWith('/v1/transactions')) return 'operator';
   if (path === '/v1/queries') return 'reader';

@@ -8,7 +8,8 @@ import {
   type RawRequest,
 } from './support/hostile-requests.js';
 import { aChunk, aFlight, aFrame } from './support/samples.js';
-import { ADMIN_KEY, useServer } from './support/server.js';
+import { ADMIN_KEY } from './support/admin-key.js';
+import { useServer } from './support/server.js';
 
 /** `WAYLOG_FUZZ_SEED` and `WAYLOG_FUZZ_RUNS` (requests a route) look further than every day. */
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);

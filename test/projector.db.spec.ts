@@ -172,6 +172,24 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await until(() => waylog.app.get(Projector).status.eventsFolded === 1);
   });
 
+  it('is as old as the database says, whatever the clock of the server does', async () => {
+    const waylog = await start();
+    await folded(waylog, (await write(waylog, 'before')).position);
+    await waylog.app.get(Projector).stop();
+    await write(waylog, 'behind');
+    const states = () =>
+      projectionStates(database.pool, waylog.app.get<EventStore>(EVENT_STORE), 'flight', flightProjections);
+    const real = Date.now;
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => real() + 3_600_000);
+    try {
+      const [first] = await states();
+      expect(first?.lagEvents).toBeGreaterThan(0);
+      expect(first?.lagSeconds).toBeLessThan(3_000);
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
   it('stops at a gap in a stream instead of writing half a story, and says where', async () => {
     const writer = await start(false);
     await write(writer, 'gap');

@@ -7,7 +7,8 @@ import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
-import { ADMIN_KEY, useServer } from './support/server.js';
+import { ADMIN_KEY } from './support/admin-key.js';
+import { useServer } from './support/server.js';
 
 const LIMIT_SECONDS = 30;
 

@@ -45,7 +45,8 @@ describe('what logs in', () => {
   beforeAll(async () => {
     database = await testDatabase();
     folder = await mkdtemp(join(tmpdir(), 'waylog-secret-'));
-    await database.pool.query(`create role ${owner} superuser login password '${MARK}'`);
+    // A session keeps its last statement where others can see it, so this one ends.
+    await onServer(`create role ${owner} superuser login password '${MARK}'`);
     const url = new URL(database.url);
     url.username = owner;
     url.password = MARK;
@@ -53,12 +54,19 @@ describe('what logs in', () => {
   });
   afterAll(async () => {
     await database.drop();
-    const client = new pg.Client({ connectionString: testServerUrl() });
-    await client.connect();
-    await client.query(`drop role ${owner}`);
-    await client.end();
+    await onServer(`drop role ${owner}`);
     await rm(folder, { recursive: true });
   });
+
+  async function onServer(sql: string): Promise<void> {
+    const client = new pg.Client({ connectionString: testServerUrl() });
+    await client.connect();
+    try {
+      await client.query(sql);
+    } finally {
+      await client.end();
+    }
+  }
 
   /** Also what follows from it: the passwords of the roles. */
   const secrets = () => [

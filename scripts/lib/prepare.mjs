@@ -55,7 +55,16 @@ function isInstalled(folder) {
   );
 }
 
-const sources = ['apps', 'libs', 'migrations', 'bench', 'test/support', '.swcrc', 'package.json'];
+const sources = [
+  'apps',
+  'libs',
+  'migrations',
+  'bench',
+  'test/support',
+  'test/faults',
+  '.swcrc',
+  'package.json',
+];
 
 async function build() {
   const wanted = hashOf(

@@ -1,10 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestDatabase } from './database.js';
-import { ADMIN_KEY, httpClient, type HttpClient } from './server.js';
+import { ADMIN_KEY } from './admin-key.js';
+import { httpClient, type HttpClient } from './server.js';
 
 export interface ServerProcess extends HttpClient {
   readonly url: string;
+  readonly pid: number;
+  /** How it ended, once it has: its exit code, or the signal. */
+  readonly ended: Promise<number | string>;
   /** Ends it and answers how it ended: its exit code, or the signal. */
   readonly end: (signal: 'SIGKILL' | 'SIGTERM') => Promise<number | string>;
   readonly output: () => string;
@@ -40,13 +44,15 @@ export async function serverProcess(
     child.stderr?.on('data', read);
     void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
   });
+  const howItEnded = ended.then(([code, by]) => by ?? code ?? 'unknown');
   return {
     url,
+    pid: child.pid ?? -1,
+    ended: howItEnded,
     output: () => output,
-    end: async (signal) => {
+    end: (signal) => {
       child.kill(signal);
-      const [code, by] = await ended;
-      return by ?? code ?? 'unknown';
+      return howItEnded;
     },
     ...httpClient(() => url),
   };

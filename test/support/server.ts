@@ -2,6 +2,7 @@ import { Ajv } from 'ajv';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { readConfig } from '#lib/platform';
 import { startServer } from '../../apps/server/src/server.js';
+import { ADMIN_KEY } from './admin-key.js';
 import { testDatabase, type Log, type TestDatabase } from './database.js';
 
 export interface Answer {
@@ -19,9 +20,6 @@ export interface HttpClient {
     headers?: Record<string, string>,
   ) => Promise<Answer>;
 }
-
-/** The key of the servers of tests, which may everything. */
-export const ADMIN_KEY = 'the-admin-key-of-tests-which-is-no-secret';
 
 /** Calls a server as a client would: JSON in, JSON out, with the admin key unless `headers` say something else. */
 export const httpClient = (baseUrl: () => string): HttpClient => ({

@@ -13,6 +13,9 @@ try {
   for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
   const app = await startServer(config, console.log);
+  // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => endWithin(config.stopTimeout));
   const url = await app.getUrl();
   if (config.demo && config.roles.includes('api')) {
     const flightId = await recordDemoFlight(app);
@@ -23,6 +26,20 @@ try {
 } catch (error) {
   console.error(`Waylog did not start. ${whyNot(error)}`);
   process.exit(1);
+}
+
+/**
+ * A stop waits for the commands under way, and they wait for a database that may have gone silent. Whoever is not answered
+ * sends again: nothing that was acknowledged depends on a stop in good order.
+ */
+function endWithin(seconds: number): void {
+  setTimeout(() => {
+    console.error(
+      `Waylog did not stop within ${seconds} s (WAYLOG_STOP_TIMEOUT), most likely because the database does not answer. ` +
+        `It ends now; commands without an answer may have been recorded, and are safe to send again with their ids.`,
+    );
+    process.exit(1);
+  }, seconds * 1_000).unref();
 }
 
 function whyNot(error: unknown): string {

@@ -32,6 +32,8 @@ export async function startServer(
     routerOptions: { maxParamLength: 2_000 },
     requestTimeout: 30_000,
     forceCloseConnections: 'idle',
+    // What comes on an open connection while the server stops is answered, and the connection closed behind it.
+    return503OnClosing: false,
     exposeHeadRoutes: false,
     clientErrorHandler: refuseConnection,
     // What Fastify refuses before any route is reached, such as a broken percent-encoding.

@@ -46,7 +46,8 @@ export class FlightReads {
 
   /**
    * Reads of one flight: `work` gets the tables, or the fold of the flight's events as of the time asked for. Throws
-   * `flight.not-found` when `work` finds nothing and there is no such flight (then).
+   * `flight.not-found` when `work` finds nothing and there is no such flight (then). It is called a second time when it
+   * finds nothing although there is.
    */
   async ofFlight<T>(
     flightId: string,
@@ -65,7 +66,8 @@ export class FlightReads {
     ) {
       throw flightNotFound(flightId);
     }
-    return found;
+    // The flight may have come into the tables between the two looks, with all that it began with.
+    return isNothing ? work(source) : found;
   }
 
   /** The rows of a flight in one of the hypertables; as `ofFlight`. */

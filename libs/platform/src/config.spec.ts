@@ -19,6 +19,7 @@ describe('readConfig', () => {
       databaseLimitBytes: 0,
       rateLimit: 20_000,
       corsOrigins: [],
+      stopTimeout: 20,
       demo: false,
       retentionIntervalSeconds: 3_600,
       archiveDirectory: undefined,

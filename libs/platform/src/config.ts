@@ -50,6 +50,8 @@ export interface Config {
   readonly rateLimit: number;
   /** Origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
+  /** The longest that a stop may take, in seconds; then the server ends at once. */
+  readonly stopTimeout: number;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
@@ -97,6 +99,8 @@ export const variables = {
     'the claim that says reader, operator or admin, or the way to it with dots between (waylog_role)',
   WAYLOG_RATE_LIMIT: 'requests a second that one key may send before it is answered 429 (20000)',
   WAYLOG_CORS_ORIGINS: 'origins whose pages may call from a browser, with commas between (none)',
+  WAYLOG_STOP_TIMEOUT:
+    'the longest that a stop may take, 1 to 600 seconds; what has no answer by then is cut off (20)',
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
@@ -206,6 +210,7 @@ export function readConfig(environment: Environment): Config {
     ...(jwt && { jwt }),
     rateLimit: number('WAYLOG_RATE_LIMIT', 20_000, 1, 10_000_000),
     corsOrigins,
+    stopTimeout: number('WAYLOG_STOP_TIMEOUT', 20, 1, 600),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
     retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
     ...(env['WAYLOG_AUDIT_KEY'] && { auditKey: env['WAYLOG_AUDIT_KEY'] }),

@@ -1,9 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { backoffDelay } from './retry.js';
-import { endClient, sessionOptions } from './postgres.js';
+import { endClient, keepAlive, sessionOptions } from './postgres.js';
 
 type Wake = (payload: string) => void;
+
+/** It only listens, and would never notice that nobody speaks any more: so it asks, and gives the answer some time. */
+const PING_INTERVAL_MS = 10_000;
+const PING_TIMEOUT_MS = 5_000;
 
 /**
  * One LISTEN connection for a whole process. A notification is only a hint: it may be lost whenever the connection is,
@@ -47,9 +51,14 @@ export class Listener {
         connectionString: this.connectionString,
         application_name: `${this.applicationName} listener`,
         options: sessionOptions,
-        keepAlive: true,
+        ...keepAlive,
         connectionTimeoutMillis: 5_000,
       });
+      const ping = setInterval(() => {
+        client
+          .query({ text: 'select 1', query_timeout: PING_TIMEOUT_MS } as pg.QueryConfig)
+          .catch(() => endClient(client));
+      }, PING_INTERVAL_MS);
       try {
         const ended = new Promise<void>((resolve) => {
           client.once('end', resolve);
@@ -70,6 +79,7 @@ export class Listener {
         failures++;
         if (!this.#isStopped()) this.onLost(error);
       } finally {
+        clearInterval(ping);
         this.#client = undefined;
         await endClient(client);
       }

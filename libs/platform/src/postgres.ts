@@ -11,7 +11,7 @@ export const SqlState = {
   adminShutdown: '57P01',
   crashShutdown: '57P02',
   cannotConnectNow: '57P03',
-  tooManyConnections: '53300',
+  ioError: '58030',
   insufficientPrivilege: '42501',
 } as const;
 
@@ -23,8 +23,11 @@ const transientStates: ReadonlySet<string> = new Set([
   SqlState.adminShutdown,
   SqlState.crashShutdown,
   SqlState.cannotConnectNow,
-  SqlState.tooManyConnections,
+  SqlState.ioError,
 ]);
+
+/** A connection that failed; and no more room, on disk, in memory or for connections, which comes back when somebody makes some. */
+const transientClasses = /^(08|53)/;
 
 const transientSystemCodes: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
@@ -41,13 +44,13 @@ const lostConnection =
 
 /**
  * True for failures that may be gone a moment later: a lost or refused connection, a server that restarts, a deadlock,
- * a time limit. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
+ * a time limit, a full disk. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isTransient);
   if (!(error instanceof Error)) return false;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  if (transientStates.has(code) || code.startsWith('08') || transientSystemCodes.has(code)) return true;
+  if (transientStates.has(code) || transientClasses.test(code) || transientSystemCodes.has(code)) return true;
   return lostConnection.test(error.message);
 }
 
@@ -74,9 +77,17 @@ export interface PoolOptions {
 /** Connections are made anew after this long, so that none outlives a fail-over or a change of its role's rights. */
 const MAX_CONNECTION_AGE_SECONDS = 3_600;
 
-/** What every session of Waylog has in common. Time zone and style make timestamps readable as text. */
+/**
+ * What every session of Waylog has in common. Time zone and style make timestamps readable as text. By its keepalives the
+ * database server finds within half a minute that a process has gone without a word, and lets go of its locks: after two
+ * hours otherwise, in which no other process could lead a projector.
+ */
 export const sessionOptions =
-  '-c timezone=UTC -c datestyle=ISO -c default_transaction_isolation=read\\ committed -c jit=off';
+  '-c timezone=UTC -c datestyle=ISO -c default_transaction_isolation=read\\ committed -c jit=off ' +
+  '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3';
+
+/** And the other way round: a process finds that a database server has gone, in minutes instead of hours. */
+export const keepAlive = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const;
 
 /** Values stay the text that PostgreSQL sent: whoever reads a column knows its type, and nothing is lost on the way. */
 export const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
@@ -93,11 +104,24 @@ export function createPool(options: PoolOptions): pg.Pool {
     connectionTimeoutMillis: options.connectTimeoutMs,
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: MAX_CONNECTION_AGE_SECONDS,
-    keepAlive: true,
+    ...keepAlive,
+  });
+  // The server has left one without an answer, so the others may be dead as well: each would cost as long to find out.
+  pool.on('release', (error: unknown) => {
+    if (error instanceof Error && error.message === 'Query read timeout') dropIdle(pool);
   });
   // node-postgres takes it out of the pool; without a listener it would end the process.
   pool.on('error', (error) => options.onIdleError?.(error));
   return pool;
+}
+
+/** Closes the connections that nobody uses. Asking for one gets an idle one, without a look at the network. */
+function dropIdle(pool: pg.Pool): void {
+  for (let idle = pool.idleCount; idle > 0; idle--)
+    pool.connect().then(
+      (client) => client.release(true),
+      () => undefined,
+    );
 }
 
 /** Runs `work` in a transaction of this session: all of it is committed, or nothing. */

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { conflict, endClient, sessionOptions } from '#lib/platform';
+import { conflict, endClient, keepAlive, sessionOptions } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint } from './at-checkpoint.js';
 import type { Projection } from './projection.js';
@@ -60,7 +60,7 @@ export async function connectForFold(connectionString: string, applicationName: 
     application_name: applicationName,
     options: `${sessionOptions} -c synchronous_commit=off`,
     connectionTimeoutMillis: 5_000,
-    keepAlive: true,
+    ...keepAlive,
   });
   // A lost connection fails the next query on it; without a listener it would end the process.
   client.on('error', () => undefined);

@@ -69,7 +69,8 @@ const statesSql = `
                     and l.database = (select oid from pg_database where datname = current_database())
                     and (l.classid::bigint << 32) | l.objid::bigint = $3::bigint),
          r.events, r.total, r.updated_at,
-         (select count(*) from projection.parked_streams where projector = $1)
+         (select count(*) from projection.parked_streams where projector = $1),
+         extract(epoch from clock_timestamp()) * 1000
     from projection.checkpoints c
     left join projection.projectors p on p.name = $1
     left join projection.rebuilds r on r.projection = c.projection
@@ -96,11 +97,12 @@ export async function projectionStates(
   const states = rows.map(async (row): Promise<ProjectionStatus> => {
     const [projection, version, position, updatedAt, unmovedFor, pausedAt, pausedBy, pauseReason] = row;
     const [leader, state, rate, lastError, lastErrorAt, reportAge, isLed] = row.slice(8);
-    const [events, total, rebuiltAt, parked] = row.slice(15);
+    const [events, total, rebuiltAt, parked, now] = row.slice(15);
     const at = position as string;
     if (!backlogs.has(at)) backlogs.set(at, backlogOf(store, at));
     const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>);
-    const lagSeconds = since ? Math.max(0, (Date.now() - Date.parse(since)) / 1_000) : 0;
+    // By the clock of the database, which has dated the event: this machine's may be another hour.
+    const lagSeconds = since ? Math.max(0, (Number(now) - Date.parse(since)) / 1_000) : 0;
     const isRecent = Number(reportAge ?? Infinity) < REPORT_IS_OLD_AFTER_SECONDS;
     const isReporting = isLed === 't' && isRecent;
     return {

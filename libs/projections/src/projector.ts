@@ -6,6 +6,7 @@ import {
   backoffDelay,
   conflict,
   endClient,
+  keepAlive,
   messageOf,
   sessionOptions,
   pause,
@@ -52,7 +53,16 @@ export interface ProjectorOptions {
 /** How often the one that leads says how it is. */
 const REPORT_INTERVAL_MS = 2_000;
 
+/** How long its last word may take: to begin anew, or to stop, is not to wait for a database that is silent. */
+const LAST_REPORT_MS = 1_000;
+
 const PAUSE_POLL_MS = 250;
+
+/** The longest between two attempts. Readers wait five seconds for a position: the tables must not sleep through a recovery. */
+const MAX_BACKOFF_MS = 2_000;
+
+/** Nothing holds it up: where its answer does not come, the connection has died while the log was quiet, or was asked in vain. */
+const begin = { text: 'begin', query_timeout: 10_000 } as pg.QueryConfig;
 
 /** More streams than this in memory, and the oldest knowledge is fetched again. */
 const MAX_KNOWN_STREAMS = 50_000;
@@ -116,7 +126,7 @@ export class Projector {
         this.#options.log.warn(
           `Projector ${this.#options.name} failed (attempt ${failures}): ${messageOf(error)}`,
         );
-        await pause(backoffDelay(failures, 100, 10_000), signal);
+        await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
   }
@@ -128,10 +138,10 @@ export class Projector {
       connectionString,
       application_name: `waylog projector ${name}`,
       options: sessionOptions,
-      statement_timeout: 60_000,
-      query_timeout: 65_000,
+      statement_timeout: 30_000,
+      query_timeout: 35_000,
       connectionTimeoutMillis: 5_000,
-      keepAlive: true,
+      ...keepAlive,
     });
     const broken = new AbortController();
     client.on('error', () => broken.abort());
@@ -185,8 +195,7 @@ export class Projector {
     return {
       end: async () => {
         clearInterval(timer);
-        await last;
-        await say();
+        await Promise.race([last.then(say), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
       },
     };
   }
@@ -325,7 +334,7 @@ export class Projector {
     const revisions = this.#contiguity.advance(batch);
     const move = { projector: name, projections, from, to, revisions };
     try {
-      await client.query('begin');
+      await client.query(begin);
       if (!(await advanceCheckpoints(client, { ...move, parked: this.#parked.size })))
         return await this.#refused(client, from);
       await writeBatch(client, this.#writers, await this.#notParked(client, batch));
@@ -398,7 +407,7 @@ export async function whileLeading<T>(
   connectionString: string,
   projector: string,
   work: () => Promise<T>,
-  // One that fails gives up the lead between two attempts, which are ten seconds apart at most.
+  // One that fails gives up the lead between two attempts, which are seconds apart.
   patienceMs = 15_000,
 ): Promise<T> {
   const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });

@@ -67,6 +67,9 @@ export class ScheduledVerification {
     const isStopped = (): boolean => signal.aborted;
     while (!isStopped()) {
       let client: pg.Client | undefined;
+      // What it is at can be done again; a database that is silent must not hold up a stop.
+      const cut = () => client && void endClient(client);
+      signal.addEventListener('abort', cut);
       try {
         client = await connectForFold(connectionString, `waylog verification ${projector}`);
         const { rows } = await client.query<{ leads: boolean }>(
@@ -85,6 +88,7 @@ export class ScheduledVerification {
         if (!isStopped()) log.warn(`The scheduled verification was interrupted: ${messageOf(error)}`);
         await pause(STANDBY_MS, signal);
       } finally {
+        signal.removeEventListener('abort', cut);
         if (client) await endClient(client);
       }
     }

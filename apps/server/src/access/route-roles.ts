@@ -68,6 +68,7 @@ export const routeRoles = {
     'GET /v1/admin/alerts',
     'GET /v1/admin/archives',
     'GET /v1/admin/archives/:eventId',
+    'GET /v1/admin/audit/digests',
     'GET /v1/admin/backups',
     'GET /v1/admin/connection',
     'GET /v1/admin/connections',

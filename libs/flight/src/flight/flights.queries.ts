@@ -7,6 +7,7 @@ import { readPage, type Page, type PagedList } from '../paged.js';
 import pg from 'pg';
 import { FreeText } from '../fields.js';
 import type { FlightDetails } from '../events.js';
+import { flightNotFound } from '../flight.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { GeofenceView, geofenceView } from '../geofences/geofences.queries.js';
 import { geofencesTable } from '../geofences/geofences.projection.js';
@@ -41,7 +42,7 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
 
   async execute({ flightId, options }: GetFlight): Promise<FlightView> {
     const of = { flight_id: flightId };
-    const flight = await this.reads.ofFlight(flightId, options, async (source) => {
+    const flight = await this.reads.ofFlight<FlightView | undefined>(flightId, options, async (source) => {
       const [[details] = [], waypoints = [], geofences = []] = await source.selectTogether([
         { table: flightsTable, where: { id: flightId }, orderBy: ['id'] },
         { table: waypointsTable, where: of, orderBy: ['timestamp', 'id'] },
@@ -54,7 +55,9 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
         geofences: geofences.map(geofenceView),
       };
     });
-    return flight as FlightView;
+    // Deleted since it was looked for.
+    if (!flight) throw flightNotFound(flightId);
+    return flight;
   }
 }
 

@@ -3,6 +3,7 @@ import {
   Background,
   backoffDelay,
   endClient,
+  keepAlive,
   messageOf,
   parseTimestamp,
   sessionOptions,
@@ -29,6 +30,10 @@ import { frameResults } from './frame-results.projection.js';
 /** Its name among the projectors. */
 export const FRAME_MINUTES = 'frame-minutes';
 const NAME = FRAME_MINUTES;
+
+/** The longest between two attempts, as the projector's. */
+const MAX_BACKOFF_MS = 2_000;
+
 /** Its checkpoint, among those of the projections. */
 export const frameMinutesRollup = { name: 'frame_minutes', version: 1 };
 const ROLLUP = frameMinutesRollup;
@@ -126,7 +131,7 @@ export class FrameMinutes {
         this.#state = 'failing';
         this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
         this.#options.log.warn(`Minute rollups failed (attempt ${failures}): ${messageOf(error)}`);
-        await pause(backoffDelay(failures, 100, 10_000), signal);
+        await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
   }
@@ -137,8 +142,9 @@ export class FrameMinutes {
       connectionString: this.#options.connectionString,
       application_name: `waylog ${NAME}`,
       options: sessionOptions,
+      query_timeout: 35_000,
       connectionTimeoutMillis: 5_000,
-      keepAlive: true,
+      ...keepAlive,
     });
     const broken = new AbortController();
     client.on('error', () => broken.abort());
@@ -230,7 +236,7 @@ export class FrameMinutes {
          returning flight_id`,
       );
       found = rows.length;
-      if (found > 0) await client.query(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]);
+      if (found > 0) await client.query(patient(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]));
     });
     return found > 0;
   }
@@ -251,10 +257,12 @@ export class FrameMinutes {
     );
     for (const { first, last } of chunks) {
       signal.throwIfAborted();
-      await client.query(rollUpRangeSql, [first, last]);
+      await client.query(patient(rollUpRangeSql, [first, last]));
     }
     await inTransaction(client, async () => {
-      await client.query(clearStraySql, [chunks.map(({ first }) => first), chunks.map(({ last }) => last)]);
+      await client.query(
+        patient(clearStraySql, [chunks.map(({ first }) => first), chunks.map(({ last }) => last)]),
+      );
       await client.query(`delete from flight.frame_minutes_source`);
       await client.query(`insert into flight.frame_minutes_source values ($1::text::oid)`, [source]);
       await this.#advance(client, from, end);
@@ -385,6 +393,10 @@ const clearStraySql = `
       or (not ${isDropped('p.minute')}
           and not exists (select from unnest($1::timestamptz[], $2::timestamptz[]) as c (first, last)
                            where p.minute between c.first and c.last))`;
+
+/** For statements over many rows: as long as they take, where others count as lost after half a minute. */
+const patient = (text: string, values: unknown[]): pg.QueryConfig =>
+  ({ text, values, query_timeout: 6 * 3_600_000 }) as pg.QueryConfig;
 
 async function isLeader(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [

@@ -1,0 +1,27 @@
+import { databaseCall, isTransient } from './postgres.js';
+
+const sqlError = (code: string) => Object.assign(new Error(`SQLSTATE ${code}`), { code });
+
+describe('what may be gone a moment later', () => {
+  it.each(['08006', '57P01', '40001', '53100', '53200', '53300', '58030'])('is SQLSTATE %s', (code) =>
+    expect(isTransient(sqlError(code))).toBe(true),
+  );
+
+  it.each(['23505', '22003', '42P01', '25006', 'XX001'])('is not SQLSTATE %s', (code) =>
+    expect(isTransient(sqlError(code))).toBe(false),
+  );
+
+  it('is tried three times, and then told as such: a full disk is no fault of whoever asks', async () => {
+    let attempts = 0;
+    const full = () => {
+      attempts++;
+      return Promise.reject(sqlError('53100'));
+    };
+    await expect(databaseCall(full)).rejects.toMatchObject({
+      code: 'database.unavailable',
+      kind: 'unavailable',
+      data: { retryAfterSeconds: 1 },
+    });
+    expect(attempts).toBe(3);
+  });
+});

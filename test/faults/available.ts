@@ -1,0 +1,13 @@
+import type { DatabaseOptions } from '#lib/timescale';
+import { scenarios } from './scenarios.js';
+
+// Prints why which scenario cannot be run here, as JSON: jest wants to know before it runs anything.
+
+const { DATABASE_URL: _, ...env } = process.env;
+const instance: DatabaseOptions = { root: process.cwd(), instance: process.argv[2] ?? '', env };
+const reasons: Record<string, string> = {};
+for (const { name, unavailable } of scenarios) {
+  const reason = await unavailable?.(instance);
+  if (reason !== undefined) reasons[name] = reason;
+}
+console.log(JSON.stringify(reasons));

@@ -1,0 +1,255 @@
+import { mkdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { messageOf, seededRandom } from '#lib/platform';
+import { databaseUp, type Database, type DatabaseOptions } from '#lib/timescale';
+import { migrate } from '../../migrations/index.js';
+import { serverProcess, type ServerProcess } from '../support/server-process.js';
+import { now, type History } from './history.js';
+import type { Place } from './places.js';
+import { TcpProxy } from './tcp-proxy.js';
+
+/** A server that is started again when it ends, as a supervisor would. */
+export class Server {
+  #process: ServerProcess | undefined;
+  #output = '';
+  #isWanted = false;
+
+  constructor(
+    readonly name: string,
+    private readonly databaseUrl: string,
+    private readonly env: Record<string, string>,
+    private readonly onDeath: (message: string) => void,
+  ) {}
+
+  get url(): string | undefined {
+    return this.#process?.url;
+  }
+
+  get isApi(): boolean {
+    return (this.env['WAYLOG_ROLES'] ?? 'api').includes('api');
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** All that its processes have said. */
+  get output(): string {
+    return this.#output + (this.#process?.output() ?? '');
+  }
+
+  /** Tries until it listens: without a database a server does not start. */
+  async start(patienceMs = 60_000): Promise<void> {
+    this.#isWanted = true;
+    for (const patience = now() + patienceMs; ;) {
+      try {
+        const started = await serverProcess(this.databaseUrl, this.env);
+        this.#process = started;
+        void started.ended.then((how) => {
+          if (this.#process === started && this.#isWanted)
+            this.onDeath(`${this.name} ended by itself: ${how}\n${started.output().slice(-2_000)}`);
+        });
+        return;
+      } catch (error) {
+        this.#output += `\n${messageOf(error)}\n`;
+        if (now() > patience) throw error;
+        await sleep(100);
+      }
+    }
+  }
+
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** Ends it in good order; how long that took, or undefined where it had to be killed in the end. */
+  async stop(patienceMs: number): Promise<number | undefined> {
+    const began = now();
+    const ended = this.#end('SIGTERM');
+    const patience = new AbortController();
+    const isInTime = await Promise.race([
+      ended.then(() => true),
+      sleep(patienceMs, false, { signal: patience.signal }).catch(() => true),
+    ]);
+    patience.abort();
+    if (isInTime) return now() - began;
+    if (this.pid !== undefined) process.kill(this.pid, 'SIGKILL');
+    await ended;
+    return undefined;
+  }
+
+  async #end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+    this.#isWanted = false;
+    const ending = this.#process;
+    if (!ending) return;
+    await ending.end(signal);
+    this.#output += ending.output();
+    this.#process = undefined;
+  }
+}
+
+/** From what moment on recovery is measured, and what was done. */
+export interface Fault {
+  readonly name: string;
+  readonly began: number;
+  /** When it was over; for a kill, the kill itself. */
+  readonly ended: number;
+}
+
+/** All that a scenario can reach: a database server of its own, a database on it, the way there, and the servers. */
+export class World {
+  readonly faults: Fault[] = [];
+  /** What went wrong that no checker sees. */
+  readonly trouble: string[] = [];
+  readonly servers: Server[] = [];
+  readonly random: () => number;
+  readonly #endings: (() => Promise<unknown>)[] = [];
+
+  private constructor(
+    readonly place: Place,
+    readonly database: Database,
+    readonly databaseName: string,
+    readonly proxy: TcpProxy,
+    readonly history: History,
+    readonly folder: string,
+    seed: number,
+    /** Aborted when the load stops: no fault begins after that. */
+    readonly signal: AbortSignal,
+  ) {
+    // Not the numbers that the load draws.
+    this.random = seededRandom(seed + 1_000_000);
+  }
+
+  static async create(options: {
+    readonly place: Place;
+    readonly history: History;
+    readonly folder: string;
+    readonly seed: number;
+    readonly signal: AbortSignal;
+  }): Promise<World> {
+    const { place, history, folder, seed, signal } = options;
+    mkdirSync(folder, { recursive: true });
+    const database = await databaseUp(place.instance);
+    const name = `faults_${process.pid}_${Date.now().toString(36)}`;
+    await onServer(database.url, `create database ${name}`);
+    const current = { url: database.url };
+    const proxy = await TcpProxy.listen(() => {
+      const { hostname, port } = new URL(current.url);
+      return { host: hostname, port: Number(port) };
+    });
+    const world = new World(place, database, name, proxy, history, folder, seed, signal);
+    world.atEnd(() => proxy.close());
+    await migrate(world.url);
+    return world;
+  }
+
+  /** The database, past the proxy: for those who look on and for those who break things. */
+  get url(): string {
+    const url = new URL(this.database.url);
+    url.pathname = `/${this.databaseName}`;
+    return url.href;
+  }
+
+  /** The database by the way that faults happen on: for the servers. */
+  get proxiedUrl(): string {
+    const url = new URL(this.url);
+    url.hostname = '127.0.0.1';
+    url.port = String(this.proxy.port);
+    return url.href;
+  }
+
+  get instance(): DatabaseOptions {
+    return this.place.instance;
+  }
+
+  /** Called when all is over, the last first. */
+  atEnd(work: () => Promise<unknown>): void {
+    this.#endings.unshift(work);
+  }
+
+  addServer(name: string, env: Record<string, string> = {}): Server {
+    const server = new Server(name, this.proxiedUrl, env, (message) => this.trouble.push(message));
+    this.servers.push(server);
+    return server;
+  }
+
+  /** A server that answers HTTP; one that has just died is as good as any other, for nobody tells clients. */
+  apiUrl(random: () => number): string {
+    const urls = this.servers.flatMap(({ url, isApi }) => (url !== undefined && isApi ? [url] : []));
+    // Discard: nobody listens there.
+    return urls[Math.floor(random() * urls.length)] ?? 'http://127.0.0.1:9';
+  }
+
+  /** Does something bad, and notes from when to when it was so. */
+  async fault(name: string, work: () => Promise<unknown>): Promise<void> {
+    const began = now();
+    this.history.note({ fault: name, is: 'begun' });
+    await work();
+    this.faults.push({ name, began, ended: now() });
+    this.history.note({ fault: name, is: 'over' });
+  }
+
+  /** A pause of the scenario; it ends early when the load stops. */
+  async pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.signal }).catch(() => undefined);
+  }
+
+  get isOver(): boolean {
+    return this.signal.aborted;
+  }
+
+  /** Runs SQL past the proxy, as the superuser. */
+  sql<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> {
+    return onServer<Row>(this.url, text, values);
+  }
+
+  /** Brings the database server up, wherever it is by now, and waits until it takes connections. */
+  async databaseUp(): Promise<void> {
+    const { url } = await databaseUp(this.instance);
+    if (url !== this.database.url)
+      throw new Error('The database server has come back on another port, which the suite is not made for.');
+  }
+
+  /** Waits until a database server that recovers by itself takes connections again. */
+  async databaseIsBack(patienceMs = 60_000): Promise<void> {
+    for (const patience = now() + patienceMs; ;) {
+      try {
+        await this.sql('select 1');
+        return;
+      } catch (error) {
+        if (now() > patience) throw error;
+        await sleep(20);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const server of this.servers) await server.kill();
+    for (const end of this.#endings) await end();
+    await this.databaseUp();
+    await onServer(this.database.url, `drop database ${this.databaseName} with (force)`);
+    // Roles are the server's, and carry the name of the database that they are for.
+    const roles = await onServer<{ name: string }>(
+      this.database.url,
+      `select rolname as name from pg_roles where starts_with(rolname, $1)`,
+      [`${this.databaseName}_`],
+    );
+    for (const { name } of roles) await onServer(this.database.url, `drop role ${pg.escapeIdentifier(name)}`);
+  }
+}
+
+export async function onServer<Row extends pg.QueryResultRow>(
+  url: string,
+  text: string,
+  values: unknown[] = [],
+): Promise<Row[]> {
+  const client = new pg.Client({ connectionString: url, application_name: 'fault suite' });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return (await client.query<Row>(text, values)).rows;
+  } finally {
+    await client.end();
+  }
+}
