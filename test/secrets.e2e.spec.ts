@@ -45,8 +45,9 @@ describe('what logs in', () => {
   beforeAll(async () => {
     database = await testDatabase();
     folder = await mkdtemp(join(tmpdir(), 'waylog-secret-'));
-    // A session keeps its last statement where others can see it, so this one ends.
+    // A session keeps its last statement where others can see it, so this one ends; and statements are counted by their text.
     await onServer(`create role ${owner} superuser login password '${MARK}'`);
+    await database.pool.query(`select pg_stat_statements_reset()`);
     const url = new URL(database.url);
     url.username = owner;
     url.password = MARK;
