@@ -4,11 +4,12 @@ import {
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjector,
+  flightSensitiveFields,
   GetFrameResults,
   SaveFrameResult,
   TABLES_POOL,
 } from '#lib/flight';
-import { openEventStore, type EventStore } from '#lib/event-store';
+import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
 import {
   CheckpointWatch,
   discardedEvents,
@@ -218,6 +219,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       eventStore: database.eventStore,
       pool: database.pool,
       listener: database.listener,
+      sealing: { keys: new DataKeys(database.pool), sensitive: flightSensitiveFields },
       upcasters: {
         FrameResultSaved: [
           () => {
