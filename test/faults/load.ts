@@ -62,7 +62,8 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     const client = new Client(name, options);
     for (let flight = 0; !isOver(); flight++) {
       const flightId = `${name}-${flight}`;
-      await write(client, create(flightId));
+      // Whoever went away before the answer does not know whether there is such a flight, and begins another one.
+      if ((await write(client, create(flightId))).outcome !== 'acknowledged') continue;
       for (let n = 0; n < OPERATIONS_A_FLIGHT && !isOver(); n++) {
         await operate(client, flightId, n);
         await think();

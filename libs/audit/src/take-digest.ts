@@ -11,7 +11,7 @@ const DIGEST_LOCK = 7239100408;
 
 /**
  * Follows the chains from the last digest to the end of the log, and signs where they stand. Answers nothing when there is
- * no new event, or when another process is at it.
+ * no new event.
  *
  * @throws WaylogError `audit.broken`, with nothing signed, when a chain does not hold
  */
@@ -22,14 +22,10 @@ export async function takeDigest(
 ): Promise<Digest | undefined> {
   const client = await databaseCall(() => pool.connect());
   try {
-    // Before the transaction, which must see what the last holder of the lock has committed.
-    const { rows } = await client.query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [
-      DIGEST_LOCK,
-    ]);
-    if (!rows[0]?.free) return undefined;
     return await inTransaction(client, async () => {
-      await client.query('set transaction isolation level repeatable read');
       await client.query('set local statement_timeout = 0');
+      // Every statement after it sees what the last holder of the lock has committed; the log only grows meanwhile.
+      await client.query(`select pg_advisory_xact_lock($1)`, [DIGEST_LOCK]);
       const previous = await lastDigest(client);
       const after = previous ? (statementOf(previous.document)?.position ?? '0') : '0';
       const walk = new ChainWalk(after);
@@ -61,7 +57,6 @@ export async function takeDigest(
       return digest;
     });
   } finally {
-    // With the session goes the lock, also when nothing can be asked of it any more.
-    client.release(true);
+    client.release();
   }
 }

@@ -75,7 +75,7 @@ Examples
           { ...(said && { digest: { ...said, keyId: key.keyId } }), filesWritten: written },
           said
             ? `digest ${said.number}: ${said.streams} streams up to position ${said.position}, signed by the key ${key.keyId}`
-            : 'no digest: the log has not grown since the last one, or another process takes one now',
+            : 'no digest: the log has not grown since the last one',
         );
       });
     });

@@ -31,7 +31,7 @@ export class DigestInfo {
 }
 
 export class TakenDigest {
-  /** 0 when the log has not grown since the last digest, or another process takes one now. */
+  /** 0 when the log has not grown since the last digest. */
   @IsInt() @Min(0) readonly taken!: number;
 }
 
