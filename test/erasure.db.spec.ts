@@ -14,7 +14,6 @@ import {
   flightProjections,
   flightProjector,
   FLIGHT_ERASED,
-  flightSensitiveFields,
   GetFlight,
   GetFlightEvents,
   GetImageMetadata,
@@ -25,6 +24,7 @@ import {
 } from '#lib/flight';
 import { CheckpointWatch, rebuild, verify } from '#lib/projections';
 import { verifyAudit } from '#lib/audit';
+import { openFlightLog } from './support/flight-log.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
@@ -50,6 +50,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       eventStore: database.eventStore,
       pool: database.pool,
       listener: database.listener,
+      sealing: 'as-recorded',
     });
     const events: RecordedEvent[] = [];
     for await (const page of raw.readStream(streamOf(flightId))) events.push(...page);
@@ -189,15 +190,13 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     if (log !== 'PostgreSQL') return;
     const { execute } = waylog;
     const target = await testDatabase();
-    const open = (of: TestDatabase, more: Partial<Parameters<typeof openEventStore>[0]>) =>
-      openEventStore({ eventStore: undefined, pool: of.pool, listener: of.listener, ...more });
+    const raw = ({ eventStore, pool, listener }: TestDatabase) =>
+      openEventStore({ eventStore, pool, listener, upcasters: asRecorded, sealing: 'as-recorded' });
     const copied = async () => {
-      const raw = { upcasters: asRecorded };
-      const stores = await Promise.all([open(database, raw), open(target, raw)] as const);
+      const stores = await Promise.all([raw(database), raw(target)]);
       expect(await copyLog({ from: stores[0], to: stores[1] })).toMatchObject({ identical: true });
       await copyDataKeys(database.pool, target.pool, { erasedBy: FLIGHT_ERASED });
-      const sealing = { keys: new DataKeys(target.pool), sensitive: flightSensitiveFields };
-      for await (const [first] of (await open(target, { sealing })).readStream(streamOf('moved')))
+      for await (const [first] of (await openFlightLog(target)).readStream(streamOf('moved')))
         return first?.data['name'];
       return undefined;
     };

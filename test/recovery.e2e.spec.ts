@@ -4,12 +4,12 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { openEventStore } from '#lib/event-store';
 import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
 import { createPool, Listener, seededRandom } from '#lib/platform';
 import { CheckpointWatch, verify } from '#lib/projections';
 import { databaseKill, databaseUp, type DatabaseOptions } from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
+import { openFlightLog } from './support/flight-log.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { writingClient, type Client } from './support/load.js';
 import { aFlight, aFrame, at } from './support/samples.js';
@@ -26,7 +26,7 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], 
     connectTimeoutMs: 5_000,
   });
   const listener = new Listener(databaseUrl, 'waylog checker');
-  const store = await openEventStore({ eventStore, pool, listener });
+  const store = await openFlightLog({ eventStore, pool, listener });
   try {
     const recorded = new Map<string, number>();
     const revisions = new Map<string, number>();

@@ -206,7 +206,7 @@ export async function withStore<T>(
     listener,
     onWarning: progress,
     ...(isRaw
-      ? { upcasters: asRecorded }
+      ? { upcasters: asRecorded, sealing: 'as-recorded' as const }
       : {
           upcasters: flightUpcasters,
           sealing: { keys: new DataKeys(pool), sensitive: flightSensitiveFields },

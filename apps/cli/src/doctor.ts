@@ -284,7 +284,7 @@ async function withLog(
   check: (store: EventStore) => Promise<Finding[]>,
 ): Promise<Finding[]> {
   const listener = new Listener(url, 'waylog doctor');
-  const store = await openEventStore({ eventStore, pool, listener });
+  const store = await openEventStore({ eventStore, pool, listener, sealing: 'as-recorded' });
   try {
     return await check(store);
   } finally {

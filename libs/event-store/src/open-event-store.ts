@@ -12,8 +12,8 @@ export interface OpenEventStoreOptions {
   readonly pool: Pool;
   readonly listener: Listener;
   readonly upcasters?: Upcasters;
-  /** Opens and seals what is sensitive. Without it sealed fields stay as they were recorded: for whoever copies or counts. */
-  readonly sealing?: Sealing;
+  /** What is sensitive, and its keys; `as-recorded` leaves sealed fields sealed, for whoever copies or counts. */
+  readonly sealing: Sealing | 'as-recorded';
   readonly onWarning?: (message: string) => void;
 }
 
@@ -24,7 +24,7 @@ export interface OpenEventStoreOptions {
  */
 export async function openEventStore(options: OpenEventStoreOptions): Promise<EventStore> {
   const { sealing, upcasters, ...place } = options;
-  if (!sealing) return openUnsealed({ ...place, ...(upcasters && { upcasters }) });
+  if (sealing === 'as-recorded') return openUnsealed({ ...place, ...(upcasters && { upcasters }) });
   return new SealedEventStore(
     await openUnsealed({ ...place, upcasters: asRecorded }),
     sealing,

@@ -1,0 +1,29 @@
+import type pg from 'pg';
+import { DataKeys, openEventStore, type EventStore, type RecordedEvent } from '#lib/event-store';
+import { flightSensitiveFields } from '#lib/flight';
+import type { Listener } from '#lib/platform';
+
+/** A log of flights beside Waylog: what is sealed in it is opened. */
+export const openFlightLog = (place: {
+  readonly eventStore: string | undefined;
+  readonly pool: pg.Pool;
+  readonly listener: Listener;
+}): Promise<EventStore> =>
+  openEventStore({
+    eventStore: place.eventStore,
+    pool: place.pool,
+    listener: place.listener,
+    sealing: { keys: new DataKeys(place.pool), sensitive: flightSensitiveFields },
+  });
+
+/** All events of a log, in its order. */
+export async function allEvents(store: EventStore): Promise<RecordedEvent[]> {
+  const events: RecordedEvent[] = [];
+  for (let after = store.beginning; ;) {
+    const page = await store.readAll({ after, limit: 1_000 });
+    events.push(...page);
+    const last = page.at(-1);
+    if (!last) return events;
+    after = last.position;
+  }
+}
