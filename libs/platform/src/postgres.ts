@@ -26,8 +26,11 @@ const transientStates: ReadonlySet<string> = new Set([
   SqlState.ioError,
 ]);
 
-/** A connection that failed; and no more room, on disk, in memory or for connections, which comes back when somebody makes some. */
-const transientClasses = /^(08|53)/;
+/**
+ * A connection that failed; and no more room, on disk, in memory or for connections, which comes back when somebody makes
+ * some. A limit that a statement has run into (53400) is none of those.
+ */
+const transientClasses = /^(08|53(?!400))/;
 
 const transientSystemCodes: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
