@@ -7,7 +7,7 @@ export {
   type DigestStatement,
   type SigningKey,
 } from './digest.js';
-export { lastDigest, storedDigests, writeDigestFiles } from './digests.js';
+export { storedDigests, writeDigestFiles } from './digests.js';
 export type { AuditCode, AuditProblem } from './explain.js';
 export { takeDigest } from './take-digest.js';
 export { verifyAudit, type AuditOptions, type AuditResult } from './verify-audit.js';

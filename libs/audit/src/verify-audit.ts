@@ -104,7 +104,7 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
     return {
       isSound: broken.length + problems.length === 0,
       events,
-      streams: [...walk.heads()].length,
+      streams: walk.streams,
       digests: digests.length,
       signed,
       ...(vouched && { vouchedPosition: vouched.position, vouchedAt: vouched.takenAt }),

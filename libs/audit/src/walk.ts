@@ -60,13 +60,9 @@ export class ChainWalk {
     return this.#streams.get(streamId)?.head;
   }
 
-  /** Whether the chain of a stream has held so far. */
-  holds(streamId: string): boolean {
-    return this.#streams.get(streamId)?.broken === undefined;
-  }
-
-  *heads(): Iterable<readonly [streamId: string, head: Head]> {
-    for (const [streamId, { head }] of this.#streams) yield [streamId, head];
+  /** How many streams there are. */
+  get streams(): number {
+    return this.#streams.size;
   }
 
   /** What is wrong with the chains followed so far, a problem a stream, by stream. */

@@ -89,7 +89,7 @@ export class AuditController {
 }
 
 /** EventStoreDB keeps no hashes of ours. Throws `audit.other-log`. */
-export function refuseOtherLog({ eventStore }: Pick<Config, 'eventStore'>): void {
+function refuseOtherLog({ eventStore }: Pick<Config, 'eventStore'>): void {
   if (eventStore === undefined) return;
   throw conflict(
     'audit.other-log',
