@@ -45,6 +45,8 @@ interface Anchor {
   readonly digest: Digest;
   readonly said: DigestStatement;
   readonly heads: Heads;
+  /** The last position that it covers. */
+  readonly position: bigint;
   readonly isSigned: boolean;
 }
 
@@ -91,7 +93,7 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
     for await (const page of readEvents(client, '0')) {
       signal?.throwIfAborted();
       for (const event of page) {
-        while (next && BigInt(event.position) > BigInt(next.said.position)) await compare();
+        while (next && BigInt(event.position) > next.position) await compare();
         walk.follow(event);
         if (event.type === options.erasedBy) erased.add(event.streamId);
       }
@@ -193,11 +195,11 @@ function chained(
           detail: `digest ${number} is signed by the key ${digest.keyId}, which is none of those given: give its public half as well, or it is a forgery`,
         });
       }
-      anchors.push({ digest, said, isSigned: signature === 'good' });
+      anchors.push({ digest, said, position: BigInt(said.position), isSigned: signature === 'good' });
     }
     before = digest;
   }
-  return anchors.sort((a, b) => (BigInt(a.said.position) < BigInt(b.said.position) ? -1 : 1));
+  return anchors.sort((a, b) => (a.position < b.position ? -1 : 1));
 }
 
 /** What of the log up to a digest's position is not as the digest has noted it. */
