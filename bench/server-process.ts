@@ -11,6 +11,8 @@ export interface ServerProcess {
   readonly handles: () => number;
   /** What it says of itself at /metrics, by name; what has labels is left out. */
   readonly metrics: () => Promise<ReadonlyMap<string, number>>;
+  /** MiB that are in use once everything that is not has been collected, which holds the server up for a moment. */
+  readonly aliveMiB: () => Promise<number>;
   /** Seconds of processor time that it has used. */
   readonly cpuSeconds: () => number;
 }
@@ -20,12 +22,15 @@ export const BENCH_KEY = 'the-key-of-benchmarks-which-is-no-secret';
 
 export const benchHeaders = { authorization: `Bearer ${BENCH_KEY}` };
 
+/** What lets the process be told to collect. */
+const COLLECT_ON_SIGNAL = ['--expose-gc', '--import', 'data:text/javascript,process.on("SIGUSR2",()=>gc())'];
+
 /** Clock ticks a second in /proc, on every Linux that Node runs on. */
 const TICKS = 100;
 
 /** The HTTP server with its projector, as it is deployed: a process of its own. Ended with the benchmark. */
 export async function serverProcess(bench: Bench, databaseUrl: string): Promise<ServerProcess> {
-  const child = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
+  const child = spawn(process.execPath, [...COLLECT_ON_SIGNAL, 'dist/apps/server/src/main.js'], {
     env: {
       ...process.env,
       DATABASE_URL: databaseUrl,
@@ -51,18 +56,24 @@ export async function serverProcess(bench: Bench, databaseUrl: string): Promise<
     void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
   });
   const proc = (file: string) => readFileSync(`/proc/${child.pid}/${file}`, 'utf8');
+  const metrics = async (): Promise<ReadonlyMap<string, number>> => {
+    const text = await (await fetch(`${url}/metrics`, { headers: benchHeaders })).text();
+    return new Map(
+      [...text.matchAll(/^([a-z_0-9]+) (\S+)$/gm)].map(([, name, value]) => [name as string, Number(value)]),
+    );
+  };
   return {
     url,
     residentMiB: () => Number(/^VmRSS:\s+(\d+) kB/m.exec(proc('status'))?.[1]) / 1_024,
     handles: () => readdirSync(`/proc/${child.pid}/fd`).length,
-    metrics: async () => {
-      const text = await (await fetch(`${url}/metrics`, { headers: benchHeaders })).text();
-      return new Map(
-        [...text.matchAll(/^([a-z_0-9]+) (\S+)$/gm)].map(([, name, value]) => [
-          name as string,
-          Number(value),
-        ]),
-      );
+    metrics,
+    aliveMiB: async () => {
+      child.kill('SIGUSR2');
+      // The signal and the first request may be taken up in either order; the second comes after both.
+      await metrics();
+      const after = await metrics();
+      const bytes = ['nodejs_heap_size_used_bytes', 'nodejs_external_memory_bytes'];
+      return bytes.reduce((sum, name) => sum + (after.get(name) ?? NaN), 0) / 1_048_576;
     },
     cpuSeconds: () => {
       // The second field is the name of the program in brackets; counted from behind it, 12 and 13 are user and system.

@@ -15,7 +15,9 @@ const SAMPLE_EVERY_MS = 2_000;
 export const bounds = {
   /** Growth of the resident memory from the middle to the end of the run, by the line that fits best, of its mean. */
   memory: 0.1,
-  /** Growth of the number of open handles, in the same way. */
+  /** Growth of what is alive after a collection, from the beginning (the cache is full) to the end, of the beginning. */
+  alive: 0.1,
+  /** Growth of the number of open handles, in the same way as the resident memory. */
   handles: 10,
   /** Growth of the number of sessions on the database. */
   sessions: 10,
@@ -58,13 +60,14 @@ export async function soak(bench: Bench, minutes: number): Promise<SoakResult> {
   bench.say('warming up for 30 s');
   await load.paced(30, PACE);
   bench.say(`${minutes} minutes of load`);
+  const before = await server.aliveMiB();
   const samples: Samples = { memory: [], heap: [], handles: [], sessions: [], eventLoop: [], lag: [] };
   const over = new AbortController();
   const sampling = sample(server, samples, over.signal, bench.say);
   const { perSecond } = await load.paced(minutes * 60, PACE);
   over.abort();
   await sampling;
-  const lines = judge(samples);
+  const lines = judge(samples, { before, after: await server.aliveMiB() });
   return {
     operations: Math.round(perSecond * minutes * 60),
     lines,
@@ -122,7 +125,7 @@ async function lagOf(server: ServerProcess, n: number): Promise<number> {
   return performance.now() - began;
 }
 
-export function judge(samples: Samples): SoakLine[] {
+export function judge(samples: Samples, alive: { before: number; after: number }): SoakLine[] {
   const trend = (what: string, unit: string, points: readonly Point[], most?: number): SoakLine => {
     const half = lastShare(points, 0.5);
     const growth = growthOf(half);
@@ -143,6 +146,14 @@ export function judge(samples: Samples): SoakLine[] {
   return [
     trend('resident memory', ' MiB', memory, mean(values(memory)) * bounds.memory),
     trend('heap in use', ' MiB', heap),
+    {
+      what: 'alive after a collection',
+      first: `${alive.before.toFixed(0)} MiB before`,
+      last: `${alive.after.toFixed(0)} MiB after`,
+      found: `${alive.after >= alive.before ? '+' : ''}${(alive.after - alive.before).toFixed(1)} MiB`,
+      bound: `at most +${(alive.before * bounds.alive).toFixed(1)} MiB`,
+      isMet: alive.after - alive.before <= alive.before * bounds.alive,
+    },
     trend('open handles', '', handles, bounds.handles),
     trend('sessions on the database', '', sessions, bounds.sessions),
     trend('event loop late, p99', ' ms', eventLoop),

@@ -44,6 +44,7 @@ export class ServerModule {
           eventStore: config.eventStore,
           poolSize: config.poolSize,
           maxPendingCommands: config.maxPendingCommands,
+          decisionCacheBytes: config.decisionCacheBytes,
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,

@@ -1,6 +1,7 @@
 export * from './decisions/decider.js';
 export * from './decisions/decision-streams.js';
 export * from './decisions/layered-map.js';
+export * from './decisions/packed-map.js';
 export * from './event-store.js';
 export * from './in-memory/in-memory-event-store.js';
 export * from './open-event-store.js';

@@ -1,4 +1,4 @@
-import { LayeredMap, type Decider, type StateMap } from '#lib/event-store';
+import { LayeredMap, PackedMap, type Decider, type StateMap } from '#lib/event-store';
 import { conflict, notFound } from '#lib/platform';
 import type {
   FlightDetails,
@@ -11,6 +11,7 @@ import type {
   RouteChunk,
   WaypointData,
 } from './events.js';
+import { framePacking, headingPacking } from './packings.js';
 
 /** What decisions know of a flight: the fold of its stream. `details` is undefined where there is no flight. */
 export interface Flight {
@@ -32,8 +33,8 @@ export const noFlight = (): Flight => ({
   processing: undefined,
   waypoints: new Map(),
   geofences: new Map(),
-  frames: new Map(),
-  headings: new Map(),
+  frames: new PackedMap(framePacking),
+  headings: new PackedMap(headingPacking),
   images: new Map(),
   chunks: new Map(),
 });
@@ -70,10 +71,10 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
       flight.processing = event.data;
       return flight;
     case 'FrameResultSaved':
-      flight.frames.set(event.data.frameId, event.data);
+      flight.frames.set(event.data.frameId, withoutSupersedes(event.data));
       return flight;
     case 'HeadingSaved':
-      flight.headings.set(event.data.frameId, event.data);
+      flight.headings.set(event.data.frameId, withoutSupersedes(event.data));
       return flight;
     case 'ImageMetadataSaved':
       flight.images.set(event.data.frameId, event.data);
@@ -94,6 +95,19 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
   }
 }
 
+/** What a time replaced matters to the tables alone. */
+function withoutSupersedes<T extends object>(data: T & { readonly supersedes?: unknown }): T {
+  if (!('supersedes' in data)) return data;
+  const { supersedes: _, ...rest } = data;
+  return rest as unknown as T;
+}
+
+/** Bytes that one takes in memory, measured; images and route chunks that are usual. */
+const BYTES = { waypoint: 220, geofence: 230, image: 400, chunk: 600 } as const;
+
+/** Forks, whose maps are layered and not packed, are never kept. */
+const bytesOf = (map: StateMap<number, object>): number => (map instanceof PackedMap ? map.bytes : 0);
+
 export const flightDecider: Decider<Flight, FlightEvent> = {
   version: 2,
   initialState: noFlight,
@@ -110,8 +124,18 @@ export const flightDecider: Decider<Flight, FlightEvent> = {
     images: new LayeredMap(images),
     chunks: new LayeredMap(chunks),
   }),
+  revive: (flight) => ({
+    ...flight,
+    frames: new PackedMap(framePacking, flight.frames.entries()),
+    headings: new PackedMap(headingPacking, flight.headings.entries()),
+  }),
   sizeOf: ({ waypoints, geofences, frames, headings, images, chunks }) =>
-    waypoints.size + geofences.size + frames.size + headings.size + images.size + chunks.size,
+    waypoints.size * BYTES.waypoint +
+    geofences.size * BYTES.geofence +
+    bytesOf(frames) +
+    bytesOf(headings) +
+    images.size * BYTES.image +
+    chunks.size * BYTES.chunk,
 };
 
 export interface ExistingFlight extends Flight {

@@ -43,6 +43,8 @@ export interface WaylogOptions {
   readonly poolSize?: number;
   /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
   readonly maxPendingCommands?: number;
+  /** The memory for the states that commands are decided on. */
+  readonly decisionCacheBytes?: number;
   /** Told of every command: its type, what became of it, and how long it took. */
   readonly onCommand?: CommandObserver;
   /** Told of every query, in the same way. */
@@ -142,7 +144,9 @@ export class WaylogModule {
                 category: FLIGHT_CATEGORY,
                 upcasters: flightUpcasters,
                 ...(options.maxPendingCommands !== undefined && { maxPending: options.maxPendingCommands }),
-                onWarning: (message, error) => log.warn(`${message}: ${String(error)}`),
+                ...(options.decisionCacheBytes !== undefined && { cacheBytes: options.decisionCacheBytes }),
+                onWarning: (message, error) =>
+                  log.warn(error instanceof Error ? `${message}: ${error.message}` : message),
               }),
               options.onCommand,
             ),

@@ -58,6 +58,17 @@ function isDayOfMonth(year: number, month: number, day: number): boolean {
 /** The time in whole milliseconds since 1970, as `Date.getTime()`. */
 export const millisecondsOf = (timestamp: Timestamp): number => Date.parse(timestamp);
 
+/** A canonical time in whole microseconds since 1970, exactly: they stay below 2^53. NaN for other text. */
+export const microsecondsOf = (timestamp: Timestamp): number =>
+  Date.parse(`${timestamp.slice(0, 23)}Z`) * 1_000 + Number(timestamp.slice(23, -1));
+
+/** The canonical time that is so many microseconds after 1970. */
+export function timestampAt(microseconds: number): Timestamp {
+  const rest = microseconds % 1_000;
+  const text = new Date((microseconds - rest) / 1_000).toISOString();
+  return rest === 0 ? text : `${text.slice(0, 23)}${String(rest).padStart(3, '0')}Z`;
+}
+
 /**
  * PostgreSQL's text of a timestamptz in canonical form; session time zone UTC, `2026-05-01 12:00:00.5+00`, or in JSON
  * `2026-05-01T12:00:00.5+00:00`.

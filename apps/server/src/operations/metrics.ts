@@ -44,6 +44,23 @@ export class Metrics {
         },
       });
     gauge('waylog_commands_pending', 'Commands that wait for an answer.', () => flights.streams.pending);
+    gauge(
+      'waylog_decision_cache_bytes',
+      'Memory of what decisions know of flights, between commands.',
+      () => flights.streams.cache.bytes,
+    );
+    new Counter({
+      name: 'waylog_decision_states_loaded_total',
+      help: 'Flights whose state was read from the log for a command; again: put out of the cache a minute before at most.',
+      labelNames: ['again'],
+      registers,
+      collect() {
+        const { loaded, loadedAgain } = flights.streams.cache;
+        this.reset();
+        this.inc({ again: 'no' }, loaded - loadedAgain);
+        this.inc({ again: 'yes' }, loadedAgain);
+      },
+    });
     gauge('waylog_pool_connections', 'Open connections to the database.', () => pool.totalCount);
     gauge('waylog_pool_max', 'The most connections that this process may open.', () => pool.options.max);
     gauge('waylog_pool_idle', 'Open connections that nobody uses.', () => pool.idleCount);

@@ -15,7 +15,9 @@ export interface Decider<State, Event extends DomainEvent> {
   readonly evolve: (state: State, event: Event) => State;
   /** A copy to try events on, cheap however large the state is; the original must not notice. */
   readonly fork: (state: State) => State;
-  /** About how many things the state holds; the cache is bounded by the sum. */
+  /** What a state becomes that was read from a snapshot, where every map is a plain one; left out, it stays as it is. */
+  readonly revive?: (state: State) => State;
+  /** About how many bytes of memory the state takes; the cache is bounded by the sum. Asked after every command. */
   readonly sizeOf: (state: State) => number;
   /** Counts up with every change of the state's shape or of `evolve`: older snapshots are left alone. */
   readonly version: number;

@@ -19,7 +19,7 @@ const decider: Decider<Purse, Coins> = {
     return purse;
   },
   fork: ({ coins, history }) => ({ coins, history: new Map(history) }),
-  sizeOf: ({ history }) => history.size,
+  sizeOf: ({ history }) => history.size * 1_000,
 };
 const add = (coins: number) => (): Coins[] => [{ type: 'Added', data: { coins } }];
 const take =
@@ -258,13 +258,43 @@ describe('DecisionStreams', () => {
   });
 
   it('keeps no more states in memory than it may', async () => {
-    const purses = open({ cacheSize: 10 });
+    const purses = open({ cacheBytes: 40_000 });
     for (let n = 0; n < 30; n++) await purses.change(`p${n}`, add(1), as());
     store.reads = 0;
     await purses.change('p29', add(1), as());
     expect(store.reads).toBe(0);
     await purses.change('p0', add(1), as());
     expect(store.reads).toBe(1);
+  });
+
+  it('weighs a state anew as it grows, and says when those in use do not fit', async () => {
+    const warnings: string[] = [];
+    const purses = open({ cacheBytes: 20_000, onWarning: (message) => warnings.push(message) });
+    for (let n = 0; n < 4; n++) await purses.change(`p${n}`, add(1), as());
+    const before = purses.cache.bytes;
+    await purses.change('p3', add(1), as());
+    expect(purses.cache).toEqual({ bytes: before + 1_000, loaded: 4, loadedAgain: 0 });
+    for (let n = 0; n < 10; n++) await purses.change('p3', add(1), as());
+    expect(purses.cache.bytes).toBeLessThanOrEqual(20_000);
+    expect(warnings).toEqual([]);
+
+    for (const id of ['p0', 'p1']) await purses.change(id, add(1), as());
+    expect(purses.cache).toMatchObject({ loaded: 6, loadedAgain: 2 });
+    expect(warnings).toEqual([expect.stringMatching(/do not fit into 0.02 MB: purse-p0 was put out/)]);
+  });
+
+  it('revives a state that comes from a snapshot', async () => {
+    const revived: Purse[] = [];
+    const reviving = { ...decider, revive: (state: Purse) => (revived.push(state), { ...state }) };
+    const open = () =>
+      new DecisionStreams<Purse, Coins>({ store, decider: reviving, category: 'purse', snapshotEvery: 1 });
+    const purses = open();
+    await purses.change('p', add(1), as());
+    await purses.drain();
+    expect(revived).toEqual([]);
+    const { state } = await open().load('p');
+    expect(revived).toEqual([state]);
+    expect(revived[0]).not.toBe(state);
   });
 
   it('records nothing of a batch in which a fold breaks', async () => {
@@ -313,7 +343,7 @@ describe('DecisionStreams', () => {
   });
 
   it('keeps a state that is larger than the whole cache, alone', async () => {
-    const purses = open({ cacheSize: 3 });
+    const purses = open({ cacheBytes: 3_000 });
     for (let n = 0; n < 10; n++) await purses.change('p', add(1), as());
     expect(store.reads).toBe(1);
   });

@@ -21,12 +21,12 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
   readonly upcasters?: Upcasters;
   /** How many commands may wait in this process; more are refused with `commands.overloaded`. */
   readonly maxPending?: number;
-  /** The sum of `decider.sizeOf` over the cached states. About 250 bytes each. */
-  readonly cacheSize?: number;
+  /** The memory for states between commands, as `decider.sizeOf` counts it. 128 MB where nothing is said. */
+  readonly cacheBytes?: number;
   /** A snapshot is saved when a stream has grown by this many events since the last one, and to twice its length then. */
   readonly snapshotEvery?: number;
-  /** Told of failures that cost time only, such as a snapshot that could not be saved. */
-  readonly onWarning?: (message: string, error: unknown) => void;
+  /** Told of what costs time only, such as a snapshot that could not be saved. */
+  readonly onWarning?: (message: string, error?: unknown) => void;
 }
 
 /** The first result of a command that carried an id of its own. */
@@ -73,6 +73,12 @@ type Verdict =
 const NO_ANSWER: object = Object.freeze({});
 const hasContent = (answer: object): boolean => answer !== NO_ANSWER && Object.keys(answer).length > 0;
 
+/** What an entry takes before it holds anything, and a command that it remembers; measured. */
+const ENTRY_BYTES = 2_500;
+const COMMAND_BYTES = 250;
+/** A state that is wanted again so soon after it had to go means that the cache is too small for the streams in use. */
+const SOON_MS = 60_000;
+
 const MAX_BATCH_COMMANDS = 1_000;
 const MAX_BATCH_EVENTS = 5_000;
 const MAX_CONFLICTS = 20;
@@ -92,6 +98,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   readonly #background = new Set<Promise<void>>();
   /** Ids of commands that were no news, and so left no event to be remembered by. */
   readonly #noNews = new LRUCache<string, Remembered>({ max: 10_000 });
+  readonly #evicted = new LRUCache<string, true>({ max: 10_000, ttl: SOON_MS });
+  readonly #loaded = { total: 0, again: 0 };
+  #warnedAt = -Infinity;
   #pending = 0;
   #draining = false;
   #drained: (() => void)[] = [];
@@ -102,17 +111,27 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#options = {
       upcasters: {},
       maxPending: 10_000,
-      cacheSize: 400_000,
+      cacheBytes: 128_000_000,
       snapshotEvery: 10_000,
       onWarning: () => undefined,
       ...options,
     };
-    this.#cache = new LRUCache({ maxSize: this.#options.cacheSize });
+    this.#cache = new LRUCache({
+      maxSize: this.#options.cacheBytes,
+      dispose: (_entry, id, reason) => {
+        if (reason === 'evict') this.#evicted.set(id, true);
+      },
+    });
   }
 
   /** Commands that wait for an answer, for metrics. */
   get pending(): number {
     return this.#pending;
+  }
+
+  /** The memory that states take between commands, and how often one was loaded: again, when it had gone a moment before. */
+  get cache(): { readonly bytes: number; readonly loaded: number; readonly loadedAgain: number } {
+    return { bytes: this.#cache.calculatedSize, loaded: this.#loaded.total, loadedAgain: this.#loaded.again };
   }
 
   /**
@@ -211,7 +230,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
 
   /** Answers a batch, and returns the commands that did not fit into one append. */
   async #decideBatch(id: string, batch: readonly Pending<State, Event>[]): Promise<Pending<State, Event>[]> {
-    const entry = this.#cache.get(id) ?? (await this.#load(id));
+    const entry = this.#cache.get(id) ?? (await this.#miss(id));
     for (let conflicts = 0; ; conflicts++) {
       const { verdicts, facts, events } = this.#decide(id, entry, batch);
       const taken = batch.slice(0, verdicts.length);
@@ -366,6 +385,22 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
   }
 
+  #miss(id: string): Promise<Entry<State>> {
+    this.#loaded.total++;
+    if (this.#evicted.delete(id)) {
+      this.#loaded.again++;
+      const now = performance.now();
+      if (now - this.#warnedAt > SOON_MS) {
+        this.#warnedAt = now;
+        this.#options.onWarning(
+          `The states of the streams in use do not fit into ${this.#options.cacheBytes / 1_000_000} MB: ` +
+            `${this.#streamId(id)} was put out and is loaded again within a minute, which makes commands slow. Give them more: WAYLOG_DECISION_CACHE_MB`,
+        );
+      }
+    }
+    return this.#load(id);
+  }
+
   async #load(id: string): Promise<Entry<State>> {
     const entry: Entry<State> = (await this.#loadSnapshot(id)) ?? {
       state: this.#decider.initialState(),
@@ -383,7 +418,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     const snapshot = await this.#store.loadSnapshot(this.#streamId(id), this.#decider.version);
     if (!snapshot) return undefined;
     try {
-      return { ...(decodeState(snapshot.state) as Entry<State>), snapshotRevision: snapshot.revision };
+      const entry = decodeState(snapshot.state) as Entry<State>;
+      const state = this.#decider.revive?.(entry.state) ?? entry.state;
+      return { ...entry, state, snapshotRevision: snapshot.revision };
     } catch (error) {
       this.#options.onWarning(`The snapshot of ${this.#streamId(id)} cannot be read`, error);
       return undefined;
@@ -408,9 +445,11 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   #keep(id: string, entry: Entry<State>): void {
-    const size = 1 + this.#decider.sizeOf(entry.state) + entry.commands.size;
+    const size = ENTRY_BYTES + this.#decider.sizeOf(entry.state) + entry.commands.size * COMMAND_BYTES;
     // A state that is larger than the whole cache stays in it alone, rather than be loaded for every batch.
-    this.#cache.set(id, entry, { size: Math.min(size, this.#options.cacheSize) });
+    // Setting what is there already would keep the size that it had when it came: entries grow in place.
+    this.#cache.delete(id);
+    this.#cache.set(id, entry, { size: Math.min(size, this.#options.cacheBytes) });
     // Also as much again as the last one held: writing one down takes 4 us an event and holds up the commands meanwhile,
     // reading an event from the log takes 10 us, once a process and stream.
     const due = Math.max(this.#options.snapshotEvery, entry.snapshotRevision + 1);

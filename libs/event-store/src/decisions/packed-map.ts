@@ -1,0 +1,109 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { StateMap } from './layered-map.js';
+
+/** How a value is kept as a fixed count of numbers, and made again from them and its key. */
+export interface Packing<V> {
+  /** How many numbers a value takes. */
+  readonly width: number;
+  readonly write: (value: V, to: Float64Array, at: number) => void;
+  readonly read: (key: number, from: Float64Array, at: number) => V;
+}
+
+/** What a Map takes for a key and a small whole number, with the room it keeps for more. */
+const KEY_BYTES = 40;
+/** About what a value takes that is kept as it is. */
+const LOOSE_BYTES = 400;
+const FIRST_ROWS = 8;
+
+/**
+ * A map of many small values of one shape, for states that hold thousands of them: a value is a row of numbers in one
+ * array, a third of the memory of an object, and nothing for the garbage collector to walk through. What numbers do not
+ * give back exactly is kept as it is, so nothing is ever rounded. Values are made anew by every `get`.
+ */
+export class PackedMap<V> implements StateMap<number, V> {
+  readonly #packing: Packing<V>;
+  readonly #rows = new Map<number, number>();
+  readonly #free: number[] = [];
+  readonly #loose = new Map<number, V>();
+  #numbers = new Float64Array(0);
+
+  constructor(packing: Packing<V>, entries: Iterable<[number, V]> = []) {
+    this.#packing = packing;
+    for (const [key, value] of entries) this.set(key, value);
+  }
+
+  get size(): number {
+    return this.#rows.size + this.#loose.size;
+  }
+
+  /** About what it takes of the memory. */
+  get bytes(): number {
+    return this.#numbers.byteLength + this.#rows.size * KEY_BYTES + this.#loose.size * LOOSE_BYTES;
+  }
+
+  get(key: number): V | undefined {
+    const row = this.#rows.get(key);
+    return row === undefined ? this.#loose.get(key) : this.#read(key, row);
+  }
+
+  has(key: number): boolean {
+    return this.#rows.has(key) || this.#loose.has(key);
+  }
+
+  set(key: number, value: V): this {
+    const row = this.#rows.get(key) ?? this.#free.pop() ?? this.#rows.size;
+    if (this.#pack(key, value, row)) {
+      this.#rows.set(key, row);
+      this.#loose.delete(key);
+    } else {
+      this.#rows.delete(key);
+      this.#free.push(row);
+      this.#loose.set(key, value);
+    }
+    return this;
+  }
+
+  delete(key: number): boolean {
+    const row = this.#rows.get(key);
+    if (row === undefined) return this.#loose.delete(key);
+    this.#free.push(row);
+    return this.#rows.delete(key);
+  }
+
+  *entries(): Iterable<[number, V]> {
+    for (const [key, row] of this.#rows) yield [key, this.#read(key, row)];
+    yield* this.#loose;
+  }
+
+  *values(): Iterable<V> {
+    for (const [, value] of this.entries()) yield value;
+  }
+
+  /** As snapshots write it: a plain map. */
+  toJSON(): Map<number, V> {
+    return new Map(this.entries());
+  }
+
+  #read(key: number, row: number): V {
+    return this.#packing.read(key, this.#numbers, row * this.#packing.width);
+  }
+
+  /** True when the row gives back the value as it is. */
+  #pack(key: number, value: V, row: number): boolean {
+    const { width, write } = this.#packing;
+    const at = row * width;
+    if (at + width > this.#numbers.length) {
+      const more = new Float64Array(Math.max(FIRST_ROWS, Math.ceil(row * 1.5)) * width);
+      more.set(this.#numbers);
+      this.#numbers = more;
+    }
+    try {
+      write(value, this.#numbers, at);
+    } catch {
+      // The value is not of the shape it should have. It has happened all the same, and a fold never fails.
+      return false;
+    }
+    for (let i = at; i < at + width; i++) if (!Number.isFinite(this.#numbers[i])) return false;
+    return isDeepStrictEqual(this.#read(key, row), value);
+  }
+}
