@@ -23,7 +23,7 @@ export const BENCH_KEY = 'the-key-of-benchmarks-which-is-no-secret';
 export const benchHeaders = { authorization: `Bearer ${BENCH_KEY}` };
 
 /** What lets the process be told to collect. */
-const COLLECT_ON_SIGNAL = ['--expose-gc', '--import', 'data:text/javascript,process.on("SIGUSR2",()=>gc())'];
+const COLLECT_ON_SIGNAL = ['--expose-gc', '--import', 'data:text/javascript,process.on("SIGWINCH",()=>gc())'];
 
 /** Clock ticks a second in /proc, on every Linux that Node runs on. */
 const TICKS = 100;
@@ -68,7 +68,7 @@ export async function serverProcess(bench: Bench, databaseUrl: string): Promise<
     handles: () => readdirSync(`/proc/${child.pid}/fd`).length,
     metrics,
     aliveMiB: async () => {
-      child.kill('SIGUSR2');
+      child.kill('SIGWINCH');
       // The signal and the first request may be taken up in either order; the second comes after both.
       await metrics();
       const after = await metrics();
