@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import {
   asRecorded,
   copyDataKeys,
@@ -13,6 +14,7 @@ import {
   EraseFlight,
   flightProjections,
   flightProjector,
+  flightSensitiveFields,
   FLIGHT_ERASED,
   GetFlight,
   GetFlightEvents,
@@ -90,6 +92,40 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(found(JSON.stringify(rows))).not.toEqual([]);
     const text = await everything('open');
     expect(found(text.slice(0, text.indexOf('"flights"')))).toEqual([]);
+  });
+
+  it('records nothing in the clear when the key goes between its making and its use', async () => {
+    class ErasedMeanwhile extends DataKeys {
+      override async of(streamIds: Iterable<string>) {
+        await Promise.all([...streamIds].map((streamId) => this.forget(streamId)));
+        return super.of(streamIds);
+      }
+    }
+    const store = await openEventStore({
+      eventStore: database.eventStore,
+      pool: database.pool,
+      listener: database.listener,
+      sealing: { keys: new ErasedMeanwhile(database.pool), sensitive: flightSensitiveFields },
+    });
+    const event = { id: randomUUID(), type: 'FlightCreated', schemaVersion: 1, data: flight('race') };
+    const metadata = {
+      commandId: event.id,
+      command: 'CreateFlight',
+      correlationId: event.id,
+      causationId: event.id,
+      actor: 'a test',
+    };
+    const request = {
+      streamId: streamOf('race'),
+      expectedRevision: 'no-stream' as const,
+      events: [{ ...event, metadata }],
+    };
+    await expect(store.append([request])).rejects.toMatchObject({
+      code: 'event.not-sealed',
+      kind: 'unavailable',
+    });
+    await store.close();
+    expect(JSON.parse(await everything('race'))[0]).toEqual([]);
   });
 
   it('leaves nothing of it: not in the events, the tables, the snapshots, nor in any way to read them', async () => {

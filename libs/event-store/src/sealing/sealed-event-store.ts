@@ -1,4 +1,4 @@
-import { messageOf, WaylogError } from '#lib/platform';
+import { messageOf, unavailable, WaylogError } from '#lib/platform';
 import type {
   AppendOutcome,
   AppendRequest,
@@ -58,8 +58,9 @@ export class SealedEventStore implements EventStore {
     const keys = await this.sealing.keys.make(streams);
     return this.inner.append(
       requests.map((request) => {
+        if (!request.events.some(isSensitive)) return request;
         const key = keys.get(request.streamId);
-        if (!key) return request;
+        if (!key) throw erasedMeanwhile(request.streamId);
         return {
           ...request,
           events: request.events.map((event) => this.#seal(request.streamId, event, key)),
@@ -168,6 +169,14 @@ function parted(data: JsonObject, fields: Readonly<Record<string, Json>>) {
   }
   return { open, sensitive };
 }
+
+/** Nothing goes out unsealed. Sent again, the command meets the erasure in the log. */
+const erasedMeanwhile = (streamId: string) =>
+  unavailable(
+    'event.not-sealed',
+    `The key of ${streamId} was deleted while an event was sealed with it. Nothing was recorded; send the command again.`,
+    { streamId },
+  );
 
 const unopened = ({ type, revision, streamId }: RecordedEvent, cause: unknown) =>
   new WaylogError(
