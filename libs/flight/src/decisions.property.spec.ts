@@ -1,5 +1,11 @@
 import fc from 'fast-check';
-import { LayeredMap, type Decision, type RecordedEvent } from '#lib/event-store';
+import {
+  DecisionStreams,
+  InMemoryEventStore,
+  LayeredMap,
+  type Decision,
+  type RecordedEvent,
+} from '#lib/event-store';
 import { badFields, WaylogError, type Class } from '#lib/platform';
 import { MemoryTable, type Projection, type Row } from '#lib/projections';
 import { changes } from './changes.js';
@@ -163,6 +169,35 @@ describe('whatever commands a flight is sent', () => {
         const { flight, events } = send(sent);
         expect(plain(replay(throughJson(events)))).toEqual(plain(flight));
       }),
+    ));
+
+  it('comes to the same from memory, from a snapshot, and from a snapshot with events after it', () =>
+    fc.assert(
+      fc.asyncProperty(endedSequences, fc.integer({ min: 1, max: 7 }), async (sent, snapshotEvery) => {
+        const warm = new InMemoryEventStore();
+        const cold = new InMemoryEventStore();
+        const open = (store: InMemoryEventStore) =>
+          new DecisionStreams({ store, decider: flightDecider, category: 'flight', snapshotEvery });
+        const inMemory = open(warm);
+        for (const [at, one] of sent.entries()) {
+          const { slice, command } = commandOf(one);
+          const run = (streams: typeof inMemory) =>
+            streams
+              .change(flightId, slice.decide(command, time(at)), { command: one.type })
+              .catch((error: unknown) => {
+                if (error instanceof WaylogError) return { refused: error.code };
+                throw error;
+              });
+          const outcome = await run(inMemory);
+          const process = open(cold);
+          expect(await run(process)).toEqual(outcome);
+          await process.drain();
+        }
+        const facts = async (store: InMemoryEventStore) =>
+          (await store.readAll({ limit: 10_000 })).map(({ type, data }) => ({ type, data }));
+        expect(await facts(cold)).toEqual(await facts(warm));
+      }),
+      { numRuns: Math.ceil(numRuns / 3), seed },
     ));
 
   it('decides without a change to the state it looks at', () =>
