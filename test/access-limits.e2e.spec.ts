@@ -6,7 +6,7 @@ import { testServerUrl } from './support/database.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight } from './support/samples.js';
 import { ADMIN_KEY } from './support/admin-key.js';
-import { useServer, type Answer, type HttpClient } from './support/server.js';
+import { bearer, until, useServer, type HttpClient } from './support/server.js';
 
 /** Makes a key; asks again where it is over a limit. */
 async function newKey(server: { call: HttpClient['call'] }, role: string): Promise<string> {
@@ -17,18 +17,7 @@ async function newKey(server: { call: HttpClient['call'] }, role: string): Promi
   return body.key as string;
 }
 
-const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 const QUIET = { WAYLOG_VERIFY_SHARE: '0' };
-
-async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
-  let answer = await ask();
-  for (let attempt = 1; !isSo(answer); attempt++) {
-    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
-    await sleep(50);
-    answer = await ask();
-  }
-  return answer;
-}
 
 describe('a limit of requests', () => {
   const server = useServer({ ...QUIET, WAYLOG_RATE_LIMIT: '20' });

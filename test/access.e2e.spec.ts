@@ -1,13 +1,12 @@
 import { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ACCESS_ROLES, includesRole, type AccessRole } from '#lib/access';
 import { neededRole, routeRoles } from '../apps/server/src/access/route-roles.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight, aFrame, aWaypoint } from './support/samples.js';
 import { ADMIN_KEY } from './support/admin-key.js';
-import { httpClient, useServer, type Answer } from './support/server.js';
+import { bearer, httpClient, until, useServer } from './support/server.js';
 
 const provider = new OpenIdProvider();
 const env: Record<string, string> = { WAYLOG_VERIFY_SHARE: '0', WAYLOG_JWT_AUDIENCE: 'waylog' };
@@ -18,7 +17,6 @@ beforeAll(async () => {
 afterAll(() => provider.stop());
 const server = useServer(env);
 const anonymous = httpClient(() => server.url);
-const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 const basic = (password: string) => ({
   authorization: `Basic ${Buffer.from(`me:${password}`).toString('base64')}`,
 });
@@ -34,17 +32,6 @@ const newKey = async (role: AccessRole, more: object = {}) => {
   expect(status).toBe(201);
   return body as { key: string; id: string };
 };
-
-/** Asks until the answer is as it will be. */
-async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
-  let answer = await ask();
-  for (let attempt = 1; !isSo(answer); attempt++) {
-    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
-    await sleep(50);
-    answer = await ask();
-  }
-  return answer;
-}
 
 /** Who may what, in words of its own: the table of the server is held against it. */
 function expectedRole(method: string, path: string): 'everybody' | AccessRole {

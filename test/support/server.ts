@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Ajv } from 'ajv';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { readConfig } from '#lib/platform';
@@ -116,4 +117,18 @@ export function useServer(env: Record<string, string> = {}, log?: Log) {
       return answer;
     },
   };
+}
+
+/** The header of who sends a key. */
+export const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
+
+/** Asks until the answer is as it will be. */
+export async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
+  let answer = await ask();
+  for (let attempt = 1; !isSo(answer); attempt++) {
+    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
+    await sleep(50);
+    answer = await ask();
+  }
+  return answer;
 }
