@@ -121,6 +121,24 @@ describe('the command line', () => {
         'projections',
       ]),
     );
+    const keys = async () => (await run('doctor')).out.split('\n').filter((line) => /^\S+ +keys /.test(line));
+    expect(await keys()).toEqual([expect.stringMatching(/^ok .*none yet/)]);
+    const { result: made } = await json(
+      'keys',
+      'create',
+      '--name',
+      'relay',
+      '--role',
+      'operator',
+      '--expires',
+      '3d',
+    );
+    expect(await keys()).toEqual([
+      expect.stringMatching(/^ok .*1 valid, 0 of them admin/),
+      expect.stringMatching(/^WARNING .*relay \([0-9a-f]{12}\) ends at 20/),
+    ]);
+    await run('keys', 'revoke', made.id as string);
+    expect(await keys()).toEqual([expect.stringMatching(/^WARNING .*none of 1 is valid/)]);
     await database.pool.query(
       `delete from waylog_migrations where id = (select max(id) from waylog_migrations)`,
     );

@@ -125,7 +125,7 @@ function projectorUrl(): string | undefined {
 }
 
 /** Runs `work` in a session of whoever the URL logs in as. */
-export async function withOwner<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, application_name: 'waylog cli' });
   client.on('error', () => undefined);
   await client.connect();

@@ -1,21 +1,24 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
+import { listKeys } from '#lib/access';
 import { flightProjectionStates } from '#lib/flight';
 import { openEventStore, type EventStore } from '#lib/event-store';
 import {
   isLoopback,
   Listener,
   messageOf,
+  millisecondsOf,
   readConfig,
   WaylogError,
   withoutCredentials,
   type FieldError,
+  type Queryable,
 } from '#lib/platform';
 import { compareLog, integrityFindings } from '#lib/projections';
 import { capabilities, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
-import { accessTo, withOwner } from './context.js';
+import { accessTo, withClient } from './context.js';
 
 export interface Finding {
   readonly check: string;
@@ -137,8 +140,44 @@ export async function checkRoles(
   return { access, findings };
 }
 
+/** Whether anybody can be let in, and for how long. `url` is the application role's, or the owner's. */
+export const checkKeys = (url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> =>
+  run([['keys', () => withClient(url, (client) => keys(client, env))]]);
+
+const SOON_MS = 7 * 86_400_000;
+
+async function keys(db: Queryable, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const all = await listKeys(db);
+  const valid = all.filter(({ state }) => state === 'valid');
+  const others = ['WAYLOG_ADMIN_KEY', 'WAYLOG_ADMIN_KEY_FILE', 'WAYLOG_JWT_ISSUER'].filter(
+    (name) => env[name],
+  );
+  const make = 'waylog keys create --name NAME --role reader|operator|admin';
+  if (valid.length === 0 && others.length === 0)
+    return [
+      all.length === 0
+        ? ok('keys', 'none yet; a server that starts on this machine alone makes the first and prints it')
+        : warning('keys', `none of ${all.length} is valid any more: nobody is let in`, make),
+    ];
+  const ending = valid.filter(
+    ({ expiresAt }) => expiresAt !== undefined && millisecondsOf(expiresAt) < Date.now() + SOON_MS,
+  );
+  const admins = valid.filter(({ role }) => role === 'admin').length;
+  return [
+    ok(
+      'keys',
+      [`${valid.length} valid, ${admins} of them admin`, ...others.map((name) => `${name} is set`)].join(
+        '; ',
+      ),
+    ),
+    ...ending.map(({ name, id, expiresAt }) =>
+      warning('keys', `${name} (${id}) ends at ${String(expiresAt)}`, `${make}, and hand it out before then`),
+    ),
+  ];
+}
+
 async function deviationsOf(url: string): Promise<Finding[]> {
-  return withOwner(url, async (client) => {
+  return withClient(url, async (client) => {
     const found = await rightsDeviations(queryOn(client));
     return found.map((deviation) =>
       (deviation.has ? problem : warning)(

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { createPool } from '#lib/platform';
 import { databaseStatus, databaseUp } from '#lib/timescale';
 import { databaseOptions, eventStoreOf, print } from '../context.js';
-import { checkDatabase, checkMachine, checkRoles, type Finding } from '../doctor.js';
+import { checkDatabase, checkMachine, checkKeys, checkRoles, type Finding } from '../doctor.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -11,7 +11,7 @@ export function doctorCommand(): Command {
       'after',
       `
 Nothing is changed, started or migrated. Looked at are: Node.js, the variables, room on the disk; roles and encryption of
-the connection; edition, schema, durability, connections and clock of the database; transactions that are open for long; projections and integrity.
+the connection; keys; edition, schema, durability, connections and clock of the database; transactions that are open for long; projections and integrity.
 
 Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
     )
@@ -34,9 +34,13 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
           connectTimeoutMs: 5_000,
         });
         try {
-          findings.push(
-            ...(await checkDatabase({ pool, url, eventStore: eventStoreOf(command) }, options.env)),
+          const ofDatabase = await checkDatabase(
+            { pool, url, eventStore: eventStoreOf(command) },
+            options.env,
           );
+          findings.push(...ofDatabase);
+          if (ofDatabase.some(({ check, level }) => check === 'schema' && level === 'ok'))
+            findings.push(...(await checkKeys(access?.app.url ?? url, options.env)));
         } finally {
           await pool.end();
         }

@@ -11,7 +11,7 @@ import {
   type KnownRole,
   type MadeRole,
 } from '#lib/timescale';
-import { databaseOptions, print, withOwner } from '../context.js';
+import { databaseOptions, print, withClient } from '../context.js';
 
 const KINDS = ['app', 'projector', 'reader'] as const;
 
@@ -38,7 +38,7 @@ Exit codes: 0 all rights are as they should be, 1 it cannot be told, 3 they are 
     )
     .action(async (_options, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
-      const found = await withOwner(url, async (client) => {
+      const found = await withClient(url, async (client) => {
         const query = queryOn(client);
         return { roles: await knownRoles(query), deviations: await rightsDeviations(query) };
       });
@@ -58,7 +58,7 @@ Exit codes: 0 all rights are as they should be, 1 it cannot be told, 3 they are 
       // Whoever is not the owner derives what does not log in.
       const isMade =
         access !== undefined &&
-        (await withOwner(access.url, () => Promise.resolve(true)).catch((error: unknown) => {
+        (await withClient(access.url, () => Promise.resolve(true)).catch((error: unknown) => {
           if (/^28/.test(sqlStateOf(error) ?? '')) return false;
           throw error;
         }));
