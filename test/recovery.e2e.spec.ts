@@ -169,7 +169,7 @@ describe('recovery', () => {
       while (clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) < before + 100)
         await sleep(5);
       const [next, code] = await Promise.all([serverProcess(database.url), server.end('SIGTERM')]);
-      expect([0, 'SIGTERM']).toContain(code);
+      expect(code).toBe(0);
       server = next;
     }
     for (const client of clients) client.stop();

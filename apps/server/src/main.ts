@@ -14,7 +14,7 @@ try {
   await refuseOtherSchema(config.databaseUrl);
   const app = await startServer(config, console.log);
   // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
     process.once(signal, () => endWithin(config.stopTimeout));
   const url = await app.getUrl();
   if (config.demo && config.roles.includes('api')) {

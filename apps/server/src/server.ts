@@ -50,7 +50,7 @@ export async function startServer(
       logLevels: ['error', 'warn', 'log'],
     }),
   });
-  app.enableShutdownHooks();
+  app.enableShutdownHooks(['SIGTERM', 'SIGINT', 'SIGHUP'], { useProcessExit: true });
   const pool = app.get(pg.Pool);
   try {
     await refuseOpenServer(config, pool);
