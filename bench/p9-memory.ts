@@ -5,8 +5,8 @@ import { restLoad } from './rest-load.js';
 import { flight } from './samples.js';
 import { BENCH_KEY, serverProcess, type ServerProcess } from './server-process.js';
 
-/** The server keeps 128 MB of what decisions need, 220 bytes a waypoint; these fill it, so that it grows no more. */
-const FLIGHTS = 150;
+/** The server keeps 96 MB of what decisions need, 220 bytes a waypoint; these fill it, so that it grows no more. */
+const FLIGHTS = 120;
 const WAYPOINTS = 4_000;
 
 /** Of the time that is measured: the server still compiles and the projector catches up. */

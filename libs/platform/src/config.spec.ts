@@ -11,7 +11,7 @@ describe('readConfig', () => {
       port: 3_000,
       roles: ['api', 'projector'],
       maxPendingCommands: 10_000,
-      decisionCacheBytes: 128_000_000,
+      decisionCacheBytes: 96_000_000,
       sqlTimeout: 5,
       logFormat: 'pretty',
       verifyShare: 0.02,

@@ -81,7 +81,7 @@ export const variables = {
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
   WAYLOG_DECISION_CACHE_MB:
-    'memory for what decisions know of the flights in use, in megabytes: about 0.2 KB a frame with its heading (128)',
+    'memory for what decisions know of the flights in use, in megabytes: about 0.2 KB a frame with its heading (96)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
@@ -203,7 +203,7 @@ export function readConfig(environment: Environment): Config {
     port: number('PORT', 3_000, 0, 65_535),
     roles: roles as Role[],
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
-    decisionCacheBytes: number('WAYLOG_DECISION_CACHE_MB', 128, 1, 65_536) * 1_000_000,
+    decisionCacheBytes: number('WAYLOG_DECISION_CACHE_MB', 96, 1, 65_536) * 1_000_000,
     verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
     alertWebhook: text('WAYLOG_ALERT_WEBHOOK', ''),
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,

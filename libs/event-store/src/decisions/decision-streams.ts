@@ -21,7 +21,7 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
   readonly upcasters?: Upcasters;
   /** How many commands may wait in this process; more are refused with `commands.overloaded`. */
   readonly maxPending?: number;
-  /** The memory for states between commands, as `decider.sizeOf` counts it. 128 MB where nothing is said. */
+  /** The memory for states between commands, as `decider.sizeOf` counts it. 96 MB where nothing is said. */
   readonly cacheBytes?: number;
   /** A snapshot is saved when a stream has grown by this many events since the last one, and to twice its length then. */
   readonly snapshotEvery?: number;
@@ -111,7 +111,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#options = {
       upcasters: {},
       maxPending: 10_000,
-      cacheBytes: 128_000_000,
+      cacheBytes: 96_000_000,
       snapshotEvery: 10_000,
       onWarning: () => undefined,
       ...options,

@@ -10,7 +10,7 @@ export interface Packing<V> {
 }
 
 /** What a Map takes for a key and a small whole number, with the room it keeps for more. */
-const KEY_BYTES = 40;
+const KEY_BYTES = 30;
 /** About what a value takes that is kept as it is. */
 const LOOSE_BYTES = 400;
 const FIRST_ROWS = 8;
