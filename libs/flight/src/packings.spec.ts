@@ -54,10 +54,30 @@ describe('what decisions know of frames and headings', () => {
 
   it('stays as it is where the log holds what no command would record', () => {
     const [known] = fc.sample(frame, { numRuns: 1, seed: 1 }) as [FrameData];
-    for (const odd of [{ ...known, timestamp: 'yesterday' }, { ...known, seen: true }, {}] as FrameData[]) {
-      const frames = new PackedMap(framePacking, [[1, odd]]);
-      expect(frames.get(1)).toBe(odd);
-    }
+    const { frameId: _, ...nameless } = known;
+    const odd = [
+      { ...known, timestamp: 'yesterday' },
+      { ...known, timestamp: '2026-05-01T12:00:00Z' },
+      { ...known, updatedAt: '2026-05-01T12:00:00Z' },
+      ...Object.keys(known).map((name) => ({ ...known, [name]: null })),
+      { ...known, gpsCenter: { ...known.gpsCenter, height: 1 } },
+      { ...known, gpsCenter: { lat: 1, lon: null } },
+      { ...known, gpsCenter: { lat: null, lon: 1 } },
+      { ...known, seen: true },
+      { ...nameless, seen: true },
+      {},
+    ];
+    for (const frame of odd as unknown as FrameData[])
+      expect(new PackedMap(framePacking, [[1, frame]]).get(1)).toBe(frame);
+    const [heading1] = fc.sample(heading, { numRuns: 1, seed: 1 }) as [HeadingData];
+    const oddHeadings = [
+      ...Object.keys(heading1).map((name) => ({ ...heading1, [name]: null })),
+      { ...heading1, timestamp: '2026-05-01T12:00:00Z' },
+      { ...heading1, seen: true },
+      {},
+    ];
+    for (const record of oddHeadings as unknown as HeadingData[])
+      expect(new PackedMap(headingPacking, [[1, record]]).get(1)).toBe(record);
   });
 
   it('is packed from the beginning, and after a snapshot', () => {

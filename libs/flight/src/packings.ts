@@ -1,20 +1,40 @@
 import type { Packing } from '#lib/event-store';
-import { microsecondsOf, timestampAt } from '#lib/platform';
+import { microsecondsOf, parseTimestamp, timestampAt } from '#lib/platform';
 import type { FrameData, HeadingData } from './events.js';
 
-// Frames and headings are what a flight has thousands of: as numbers they take a third of the memory.
+// Frames and headings are what a flight has thousands of: as numbers they take a third of the memory. They are looked at for
+// whether they are news, so what comes out must be what went in, to the last bit.
+
+const fieldsOf = (value: object): number => Object.keys(value).length;
+const isNumber = (value: unknown): boolean => typeof value === 'number';
+const isCanonical = (text: string): boolean => parseTimestamp(text) === text;
 
 export const framePacking: Packing<FrameData> = {
   width: 8,
-  write: ({ gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt }, to, at) => {
-    to[at] = gpsCenter.lat;
-    to[at + 1] = gpsCenter.lon;
+  write: (frame, to, at) => {
+    const { gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt } = frame;
+    const { lat, lon } = gpsCenter;
+    to[at] = lat;
+    to[at + 1] = lon;
     to[at + 2] = altitude;
     to[at + 3] = heading;
     to[at + 4] = confidence;
     to[at + 5] = refined ? 1 : 0;
     to[at + 6] = microsecondsOf(timestamp);
     to[at + 7] = microsecondsOf(updatedAt);
+    return (
+      fieldsOf(frame) === 8 &&
+      fieldsOf(gpsCenter) === 2 &&
+      isNumber(frame.frameId) &&
+      isNumber(lat) &&
+      isNumber(lon) &&
+      isNumber(altitude) &&
+      isNumber(heading) &&
+      isNumber(confidence) &&
+      typeof refined === 'boolean' &&
+      isCanonical(timestamp) &&
+      isCanonical(updatedAt)
+    );
   },
   read: (frameId, from, at) => ({
     frameId,
@@ -30,9 +50,11 @@ export const framePacking: Packing<FrameData> = {
 
 export const headingPacking: Packing<HeadingData> = {
   width: 2,
-  write: ({ heading, timestamp }, to, at) => {
+  write: (record, to, at) => {
+    const { heading, timestamp } = record;
     to[at] = heading;
     to[at + 1] = microsecondsOf(timestamp);
+    return fieldsOf(record) === 3 && isNumber(record.frameId) && isNumber(heading) && isCanonical(timestamp);
   },
   read: (frameId, from, at) => ({
     frameId,

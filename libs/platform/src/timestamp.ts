@@ -60,7 +60,9 @@ export const millisecondsOf = (timestamp: Timestamp): number => Date.parse(times
 
 /** A canonical time in whole microseconds since 1970, exactly: they stay below 2^53. NaN for other text. */
 export const microsecondsOf = (timestamp: Timestamp): number =>
-  Date.parse(`${timestamp.slice(0, 23)}Z`) * 1_000 + Number(timestamp.slice(23, -1));
+  timestamp.length === 24
+    ? Date.parse(timestamp) * 1_000
+    : Date.parse(`${timestamp.slice(0, 23)}Z`) * 1_000 + Number(timestamp.slice(23, -1));
 
 /** The canonical time that is so many microseconds after 1970. */
 export function timestampAt(microseconds: number): Timestamp {

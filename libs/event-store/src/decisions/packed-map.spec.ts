@@ -9,7 +9,10 @@ interface Reading {
 
 const packing: Packing<Reading> = {
   width: 1,
-  write: ({ value }, to, at) => (to[at] = value as number),
+  write: ({ at: key, value, ...more }, to, at) => {
+    to[at] = value as number;
+    return typeof key === 'number' && typeof value === 'number' && Object.keys(more).length === 0;
+  },
   read: (key, from, at) => ({ at: key, value: from[at] as number }),
 };
 
@@ -18,11 +21,11 @@ describe('PackedMap', () => {
     const random = seededRandom(7);
     const map = new Map<number, Reading>();
     const packed = new PackedMap(packing);
-    const inexact = [null, NaN, -0, Infinity];
+    const odd = [null, NaN, -0, Infinity];
     for (let step = 0; step < 10_000; step++) {
       const key = Math.floor(random() * 200);
       if (random() < 0.7) {
-        const value = random() < 0.2 ? (inexact[step % inexact.length] as number | null) : random();
+        const value = random() < 0.2 ? (odd[step % odd.length] as number | null) : random();
         map.set(key, { at: key, value });
         packed.set(key, { at: key, value });
       } else {
@@ -36,7 +39,7 @@ describe('PackedMap', () => {
     expect(inOrder(new PackedMap(packing, packed.entries()).entries())).toEqual(inOrder(map));
   });
 
-  it('keeps what the numbers do not give back as it was given', () => {
+  it('keeps what the numbers cannot say as it was given', () => {
     const odd = { at: 1, value: 2, unit: 'm' };
     const packed = new PackedMap<Reading>(packing, [[1, odd]]);
     expect(packed.get(1)).toBe(odd);

@@ -1,11 +1,11 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { StateMap } from './layered-map.js';
 
 /** How a value is kept as a fixed count of numbers, and made again from them and its key. */
 export interface Packing<V> {
   /** How many numbers a value takes. */
   readonly width: number;
-  readonly write: (value: V, to: Float64Array, at: number) => void;
+  /** Writes it down from `at` on. False where `read` would not give back the same: then the value is kept as it is. */
+  readonly write: (value: V, to: Float64Array, at: number) => boolean;
   readonly read: (key: number, from: Float64Array, at: number) => V;
 }
 
@@ -17,8 +17,8 @@ const FIRST_ROWS = 8;
 
 /**
  * A map of many small values of one shape, for states that hold thousands of them: a value is a row of numbers in one
- * array, a third of the memory of an object, and nothing for the garbage collector to walk through. What numbers do not
- * give back exactly is kept as it is, so nothing is ever rounded. Values are made anew by every `get`.
+ * array, a third of the memory of an object, and nothing for the garbage collector to walk through. What numbers cannot say
+ * is kept as it is. Values are made anew by every `get`.
  */
 export class PackedMap<V> implements StateMap<number, V> {
   readonly #packing: Packing<V>;
@@ -52,7 +52,7 @@ export class PackedMap<V> implements StateMap<number, V> {
 
   set(key: number, value: V): this {
     const row = this.#rows.get(key) ?? this.#free.pop() ?? this.#rows.size;
-    if (this.#pack(key, value, row)) {
+    if (this.#pack(value, row)) {
       this.#rows.set(key, row);
       this.#loose.delete(key);
     } else {
@@ -88,8 +88,8 @@ export class PackedMap<V> implements StateMap<number, V> {
     return this.#packing.read(key, this.#numbers, row * this.#packing.width);
   }
 
-  /** True when the row gives back the value as it is. */
-  #pack(key: number, value: V, row: number): boolean {
+  /** True when the row says all of the value. */
+  #pack(value: V, row: number): boolean {
     const { width, write } = this.#packing;
     const at = row * width;
     if (at + width > this.#numbers.length) {
@@ -98,12 +98,10 @@ export class PackedMap<V> implements StateMap<number, V> {
       this.#numbers = more;
     }
     try {
-      write(value, this.#numbers, at);
+      return write(value, this.#numbers, at);
     } catch {
       // The value is not of the shape it should have. It has happened all the same, and a fold never fails.
       return false;
     }
-    for (let i = at; i < at + width; i++) if (!Number.isFinite(this.#numbers[i])) return false;
-    return isDeepStrictEqual(this.#read(key, row), value);
   }
 }
