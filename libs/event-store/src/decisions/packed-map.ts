@@ -9,11 +9,13 @@ export interface Packing<V> {
   readonly read: (key: number, from: Float64Array, at: number) => V;
 }
 
-/** What a Map takes for a key and a small whole number, with the room it keeps for more. */
-const KEY_BYTES = 30;
+/** What a Map of V8 takes for a key, a small whole number and its hash chain. It has room for a power of two of them. */
+const KEY_BYTES = 28;
 /** About what a value takes that is kept as it is. */
 const LOOSE_BYTES = 400;
 const FIRST_ROWS = 8;
+
+const roomFor = (keys: number): number => (keys === 0 ? 0 : 2 ** Math.ceil(Math.log2(keys)));
 
 /**
  * A map of many small values of one shape, for states that hold thousands of them: a value is a row of numbers in one
@@ -38,7 +40,7 @@ export class PackedMap<V> implements StateMap<number, V> {
 
   /** About what it takes of the memory. */
   get bytes(): number {
-    return this.#numbers.byteLength + this.#rows.size * KEY_BYTES + this.#loose.size * LOOSE_BYTES;
+    return this.#numbers.byteLength + KEY_BYTES * roomFor(this.#rows.size) + this.#loose.size * LOOSE_BYTES;
   }
 
   get(key: number): V | undefined {
