@@ -103,7 +103,7 @@ async function readyCopy(bench: Bench, url: string): Promise<() => Promise<numbe
   bench.atEnd(() => client.end());
   await client.query(`create table public.copied_events (like log.events including all)`);
   const { rows } = await client.query<{ line: string }>(
-    `select concat_ws(E'\\t', position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata) as line
+    `select concat_ws(E'\\t', position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata, hash) as line
        from log.events order by position limit ${COPIED_EVENTS}`,
   );
   const text = rows.map(({ line }) => `${line.replaceAll('\\', '\\\\')}\n`).join('');
