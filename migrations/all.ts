@@ -11,6 +11,7 @@ import { AccessKeys1790000010000 } from './1790000010000-access-keys.js';
 import { DatabaseRoles1790000011000 } from './1790000011000-database-roles.js';
 import { AuditChain1790000012000 } from './1790000012000-audit-chain.js';
 import { DataKeys1790000013000 } from './1790000013000-data-keys.js';
+import { AppendPlans1790000014000 } from './1790000014000-append-plans.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -27,6 +28,7 @@ export const migrations = [
   DatabaseRoles1790000011000,
   AuditChain1790000012000,
   DataKeys1790000013000,
+  AppendPlans1790000014000,
 ];
 
 /**

@@ -399,5 +399,8 @@ export const snapshot: Snapshot = {
       "primary key log.data_keys": "PRIMARY KEY (stream_id)",
       "table log.data_keys": ""
     }
+  },
+  "1790000014000": {
+    "makes": {}
   }
 };
