@@ -163,7 +163,7 @@ describe('a server', () => {
       body: { success: true },
     });
     expect(await users(database)).toEqual([app, projector]);
-    expect(await server.end('SIGTERM')).toBe('SIGTERM');
+    expect(await server.end('SIGTERM')).toBe(0);
   });
 
   it('that knows no owner does all its work, and says what it cannot do', async () => {
@@ -209,7 +209,7 @@ describe('a server', () => {
       warnings: [],
     });
     expect(server.output()).not.toMatch(/WARN|ERROR/);
-    expect(await server.end('SIGTERM')).toBe('SIGTERM');
+    expect(await server.end('SIGTERM')).toBe(0);
   });
 
   it('whose projector has no URL says so, and answers commands and queries', async () => {

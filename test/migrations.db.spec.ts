@@ -94,6 +94,9 @@ class DropsAnIndex9000000000004 implements Migration {
   }
 }
 
+/** The revision that makes the keys of flights. */
+const DATA_KEYS = 1_790_000_013_000;
+
 describe('migrations', () => {
   let database: TestDatabase;
   beforeEach(async () => {
@@ -159,7 +162,8 @@ describe('migrations', () => {
       expect(down).toMatchObject({
         success: true,
         applied: [],
-        validationIssues: [{ category: 'extra-table', location: 'log.data_keys' }],
+        validationIssues:
+          Number(targetRevision) < DATA_KEYS ? [{ category: 'extra-table', location: 'log.data_keys' }] : [],
       });
       expect(down.reverted).toEqual(names.slice(revisions.indexOf(targetRevision) + 1).reverse());
       expect(await count('log.events')).toBe(events);
