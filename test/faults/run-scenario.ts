@@ -15,7 +15,7 @@ import { World, type Fault } from './world.js';
 
 export interface RunOptions {
   readonly scenario: Scenario;
-  /** How long load and faults go on. */
+  /** How long load and faults go on; on a slow machine longer, until enough was acknowledged to mean something. */
   readonly seconds: number;
   readonly seed: number;
   /** The database server that is the suite's alone. */
@@ -55,7 +55,11 @@ export interface RunResult {
   readonly kept: string | undefined;
 }
 
-/** After the load: for the last answers, for the tables, and for a server to end in good order. */
+/** A run of fewer has shown nothing. */
+const ENOUGH_ACKNOWLEDGED = 100;
+
+/** For enough to be acknowledged; and after the load for the last answers, for the tables, and for a server to end in good order. */
+const ENOUGH_MS = 90_000;
 const GIVE_UP_AFTER_MS = 90_000;
 const CATCH_UP_MS = 90_000;
 const STOP_MS = 30_000;
@@ -88,13 +92,16 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     const answers: Answers = {};
     const wrongAnswers: string[] = [];
     const acknowledgements: Acknowledgement[] = [];
+    const enough = new AbortController();
     const giveUp = new AbortController();
     const sampling = sampleProgress(world.url, watched.signal);
     const random = seededRandom(seed);
     const load = await startLoad({
       ...{ history, random, answers, wrongAnswers, quits: QUITS, stop: stop.signal, giveUp: giveUp.signal },
       server: () => world.apiUrl(random),
-      onAcknowledged: (acknowledgement) => acknowledgements.push(acknowledgement),
+      onAcknowledged: (acknowledgement) => {
+        if (acknowledgements.push(acknowledgement) === ENOUGH_ACKNOWLEDGED) enough.abort();
+      },
     });
     const injecting = scenario.inject(world).catch((error: unknown) => {
       world.trouble.push(
@@ -102,6 +109,10 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
       );
     });
     await sleep(seconds * 1_000);
+    await sleep(ENOUGH_MS, undefined, { signal: enough.signal }).then(
+      () => world.trouble.push(`Only ${acknowledgements.length} commands were acknowledged.`),
+      () => undefined,
+    );
     // A fault that has begun is ended; clients see it through.
     stop.abort();
     await injecting;
