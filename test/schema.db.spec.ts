@@ -178,6 +178,8 @@ describe('the validation of a schema', () => {
     const replaced = await after(other);
     expect(replaced.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);
     expect(replaced.issues[0]?.suggestion).toContain('migration 1790000012000 (audit chain)');
+    const planned = await after(`${fn.definition}; alter function ${fn.signature} reset plan_cache_mode`);
+    expect(planned.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);
     const dropped = await after(`drop function ${fn.signature}`);
     expect(dropped.found).toEqual([expect.stringMatching(`^error missing-function log\\.${name}\\(`)]);
   });

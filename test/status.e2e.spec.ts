@@ -44,12 +44,20 @@ describe('health, statistics and alerts', () => {
       status: 'healthy',
       databaseConnected: true,
       timescaledbAvailable: true,
-      connectionPoolStatus: { size: 40 },
+      connectionPoolStatus: { size: 50 },
       replication: [],
       stuckSeconds: 0,
       firing: [],
     });
-    expect(await get('/v1/admin/connections')).toMatchObject({ size: 40, invalid: 0 });
+    expect(await get('/v1/admin/connections')).toMatchObject({
+      size: 50,
+      invalid: 0,
+      pools: [
+        { name: 'log', size: 10 },
+        { name: 'queries', size: 30 },
+        { name: 'tables', size: 10 },
+      ],
+    });
     const connection = await get('/v1/admin/connection');
     expect(connection).toMatchObject({
       serviceName: 'waylog',

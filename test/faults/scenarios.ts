@@ -246,9 +246,9 @@ export const scenarios: readonly Scenario[] = [
   ),
   {
     name: 'pool-exhausted',
-    about: 'two connections in the pool, and both taken by reads that wait for a lock',
+    about: 'one connection for queries, and it is taken by a read that waits for a lock',
     hasFaults: true,
-    begin: oneServer({ DATABASE_POOL_SIZE: '2' }),
+    begin: oneServer({ DATABASE_POOL_SIZE: '3' }),
     inject: (world) =>
       repeatedly(world, [300, 1_000], () =>
         holding(world, 'pool exhausted by waiting reads', lockTable, between(world, 500, 3_000)),

@@ -22,6 +22,7 @@ import { HealthController } from './operations/health.controller.js';
 import { Alerts } from './operations/alerts.js';
 import { Metrics, MetricsController } from './operations/metrics.js';
 import { Observer } from './operations/observation.js';
+import { Pools } from './operations/pools.js';
 import { Statistics } from './operations/statistics.js';
 import { ServerSessions } from './operations/server-sessions.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -70,6 +71,7 @@ export class ServerModule {
         ScheduledWork,
         { provide: CONFIG, useValue: config },
         Observer,
+        Pools,
         Alerts,
         { provide: Statistics, useValue: statistics },
         { provide: APP_FILTER, useClass: ProblemFilter },

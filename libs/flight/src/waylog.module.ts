@@ -37,8 +37,8 @@ export interface WaylogOptions {
   /** Whether this process folds events into tables when it has the lead; default true. One process at a time does. */
   readonly projector?: boolean;
   /**
-   * Connections to the database in pools, opened as they are needed; default 50. A fifth of them, 10 at most, is for keeping
-   * the tables, the others are for commands and queries.
+   * Connections to the database in pools, opened as they are needed; default 50, at least 3. A fifth of them, 10 at most, is
+   * for the log, as many are for keeping the tables, and the others are for queries.
    */
   readonly poolSize?: number;
   /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
@@ -60,13 +60,16 @@ export const EVENT_STORE = Symbol('EVENT_STORE');
 export const DATABASE_ACCESS = Symbol('DATABASE_ACCESS');
 
 /**
- * Connections as the role that keeps the tables, for injection: for projectors, and for what operators do. `pg.Pool` is that
- * of the application role, which appends and reads.
+ * Connections of the application role for the log and for what each command asks first, for injection. Queries of tables,
+ * which are made with `pg.Pool`, never take them: when all of those wait for a lock, commands go on.
  */
+export const LOG_POOL = Symbol('LOG_POOL');
+
+/** Connections as the role that keeps the tables, for injection: for projectors, and for what operators do. */
 export const TABLES_POOL = Symbol('TABLES_POOL');
 
-/** How many of so many connections are for keeping the tables. */
-const forTables = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
+/** How many of so many connections are for the log, and how many for keeping the tables. */
+const aFifth = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
 
 /**
  * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl })]`, then
@@ -104,12 +107,17 @@ export class WaylogModule {
           provide: pg.Pool,
           inject: [DATABASE_ACCESS],
           useFactory: ({ app }: DatabaseAccess) =>
-            connect(app.url, Math.max(1, poolSize - forTables(poolSize))),
+            connect(app.url, Math.max(1, poolSize - 2 * aFifth(poolSize))),
+        },
+        {
+          provide: LOG_POOL,
+          inject: [DATABASE_ACCESS],
+          useFactory: ({ app }: DatabaseAccess) => connect(app.url, aFifth(poolSize)),
         },
         {
           provide: TABLES_POOL,
           inject: [DATABASE_ACCESS],
-          useFactory: (access: DatabaseAccess) => connect(access.projector.url, forTables(poolSize)),
+          useFactory: (access: DatabaseAccess) => connect(access.projector.url, aFifth(poolSize)),
         },
         {
           provide: Listener,
@@ -119,10 +127,10 @@ export class WaylogModule {
               log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
             ),
         },
-        { provide: DataKeys, inject: [pg.Pool], useFactory: (pool: pg.Pool) => new DataKeys(pool) },
+        { provide: DataKeys, inject: [LOG_POOL], useFactory: (pool: pg.Pool) => new DataKeys(pool) },
         {
           provide: EVENT_STORE,
-          inject: [pg.Pool, Listener, DataKeys],
+          inject: [LOG_POOL, Listener, DataKeys],
           useFactory: (pool: pg.Pool, listener: Listener, keys: DataKeys): Promise<EventStore> =>
             openEventStore({
               eventStore: options.eventStore,
@@ -146,7 +154,7 @@ export class WaylogModule {
                 ...(options.maxPendingCommands !== undefined && { maxPending: options.maxPendingCommands }),
                 ...(options.decisionCacheBytes !== undefined && { cacheBytes: options.decisionCacheBytes }),
                 onWarning: (message, error) =>
-                  log.warn(error instanceof Error ? `${message}: ${error.message}` : message),
+                  log.warn(error === undefined ? message : `${message}: ${messageOf(error)}`),
               }),
               options.onCommand,
             ),
@@ -205,6 +213,7 @@ export class WaylogModule {
         {
           provide: WaylogLifecycle,
           inject: [
+            LOG_POOL,
             pg.Pool,
             TABLES_POOL,
             Listener,
@@ -215,7 +224,8 @@ export class WaylogModule {
             CheckpointWatch,
           ],
           useFactory: (
-            pool: pg.Pool,
+            log: pg.Pool,
+            queries: pg.Pool,
             tables: pg.Pool,
             listener: Listener,
             store: EventStore,
@@ -225,8 +235,7 @@ export class WaylogModule {
             watch: CheckpointWatch,
           ) =>
             new WaylogLifecycle(
-              pool,
-              tables,
+              { log, queries, tables },
               listener,
               store,
               flights,
@@ -250,6 +259,7 @@ export class WaylogModule {
         FrameMinutes,
         CheckpointWatch,
         pg.Pool,
+        LOG_POOL,
         TABLES_POOL,
       ],
     };
@@ -259,8 +269,7 @@ export class WaylogModule {
 /** Starts the projector and the rollups with the application, and on a stop finishes what has been accepted before it lets go. */
 export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
-    private readonly pool: pg.Pool,
-    private readonly tables: pg.Pool,
+    private readonly pools: Readonly<Record<'log' | 'queries' | 'tables', pg.Pool>>,
     private readonly listener: Listener,
     private readonly store: EventStore,
     private readonly flights: Flights,
@@ -273,7 +282,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
   async onApplicationBootstrap(): Promise<void> {
     let isOther: boolean;
     try {
-      isOther = await forgetOtherLog(this.pool, this.store);
+      isOther = await forgetOtherLog(this.pools.log, this.store);
     } catch (error) {
       // Nobody gets an application to close: what is open would keep the process alive.
       await this.onApplicationShutdown();
@@ -300,7 +309,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     await this.projector.stop();
     this.watch.close();
     await this.listener.close();
-    await Promise.all([this.pool.end(), this.tables.end()]);
+    await Promise.all(Object.values(this.pools).map((pool) => pool.end()));
     log.log('Stopped');
   }
 }

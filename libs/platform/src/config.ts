@@ -75,7 +75,7 @@ export const variables = {
   EVENT_STORE:
     'where the log is, such as esdb://user:password@127.0.0.1:2113 or esdb+discover://nodes.example (in the database)',
   DATABASE_POOL_SIZE:
-    'connections to the database in pools, 2 to 1000: a fifth, 10 at most, for keeping the tables, the others for commands and queries (50)',
+    'connections to the database in pools, 3 to 1000: a fifth, 10 at most, for the log, as many for keeping the tables, the others for queries (50)',
   HOST: 'the address to listen on (127.0.0.1)',
   PORT: 'the port to listen on, 0 for any free one (3000)',
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
@@ -198,7 +198,7 @@ export function readConfig(environment: Environment): Config {
     ...(eventStore && { eventStore }),
     ...(readerUrl && { readerUrl }),
     sqlTimeout: number('WAYLOG_SQL_TIMEOUT', 5, 1, 60),
-    poolSize: number('DATABASE_POOL_SIZE', 50, 2, 1_000),
+    poolSize: number('DATABASE_POOL_SIZE', 50, 3, 1_000),
     host: text('HOST', '127.0.0.1'),
     port: number('PORT', 3_000, 0, 65_535),
     roles: roles as Role[],

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { createPool } from '#lib/platform';
 import { databaseStatus, databaseUp } from '#lib/timescale';
 import { databaseOptions, eventStoreOf, print } from '../context.js';
-import { checkDatabase, checkMachine, checkKeys, checkRoles, type Finding } from '../doctor.js';
+import { checkDatabase, checkKeys, checkMachine, checkRoles, type Finding } from '../doctor.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -11,7 +11,8 @@ export function doctorCommand(): Command {
       'after',
       `
 Nothing is changed, started or migrated. Looked at are: Node.js, the variables, room on the disk; roles and encryption of
-the connection; keys; edition, schema, durability, connections and clock of the database; transactions that are open for long; projections and integrity.
+the connection; keys; edition, schema, durability, connections and clock of the database; transactions that are open for
+long; projections and integrity.
 
 Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
     )

@@ -1,5 +1,6 @@
 import { Logger, type Provider } from '@nestjs/common';
 import pg from 'pg';
+import { LOG_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Access } from './access.js';
@@ -10,7 +11,7 @@ import { JsonWebTokens } from './json-web-tokens.js';
 export const accessProviders: Provider[] = [
   {
     provide: Access,
-    inject: [CONFIG, pg.Pool],
+    inject: [CONFIG, LOG_POOL],
     useFactory: ({ adminKey, jwt }: Config, pool: pg.Pool) => {
       const log = new Logger('Access');
       const keys = new ApiKeyCheck(pool, (message) => log.warn(message));

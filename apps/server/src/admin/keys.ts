@@ -1,8 +1,9 @@
-import { Controller, Delete, Get, Logger, Post, Req } from '@nestjs/common';
+import { Controller, Delete, Get, Inject, Logger, Post, Req } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import pg from 'pg';
 import { ApiKey, CreatedApiKey, createKey, listKeys, NewApiKey, revokeKey } from '#lib/access';
+import { LOG_POOL } from '#lib/flight';
 import { Access } from '../access/access.js';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody } from '../http/input.js';
@@ -14,7 +15,7 @@ export class KeysController {
   readonly #log = new Logger('Access');
 
   constructor(
-    private readonly pool: pg.Pool,
+    @Inject(LOG_POOL) private readonly pool: pg.Pool,
     private readonly access: Access,
   ) {}
 

@@ -8,7 +8,8 @@ import { withoutPassword, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Alert, Alerts } from '../operations/alerts.js';
-import { ConnectionPoolStatus, Observer, Replica } from '../operations/observation.js';
+import { Observer, Replica } from '../operations/observation.js';
+import { ConnectionPoolStatus, Pools } from '../operations/pools.js';
 import { slowStatements } from '../operations/slow-statements.js';
 import { PerformanceStats, Statistics } from '../operations/statistics.js';
 
@@ -70,6 +71,7 @@ export class DatabaseConnection {
 export class StatusController {
   constructor(
     private readonly observer: Observer,
+    private readonly pools: Pools,
     private readonly statistics: Statistics,
     private readonly alerts: Alerts,
     private readonly pool: pg.Pool,
@@ -134,8 +136,8 @@ export class StatusController {
 
   @Get('connections')
   @Answers(200, ConnectionPoolStatus)
-  connections() {
-    return this.observer.connectionPool();
+  connections(): ConnectionPoolStatus {
+    return this.pools.status();
   }
 
   @Get('performance')

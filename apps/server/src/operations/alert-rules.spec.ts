@@ -4,7 +4,18 @@ import { stateOf } from './alerts.js';
 import type { DatabaseFacts, Observation } from './observation.js';
 import { Statistics } from './statistics.js';
 
-const pool = { size: 10, checkedIn: 5, checkedOut: 1, overflow: 0, invalid: 0, totalCreated: 6 };
+const rest = { size: 10, checkedIn: 5, overflow: 0, invalid: 0, totalCreated: 6 };
+/** Of three pools, of which the one for queries uses so many of its ten connections. */
+const poolUsing = (checkedOut: number): Observation['pool'] => ({
+  ...rest,
+  size: 30,
+  checkedOut: checkedOut + 2,
+  pools: [
+    { ...rest, name: 'log', checkedOut: 1 },
+    { ...rest, name: 'queries', checkedOut },
+    { ...rest, name: 'tables', checkedOut: 1 },
+  ],
+});
 const database: DatabaseFacts = {
   capabilities: {} as DatabaseFacts['capabilities'],
   activeConnections: 1,
@@ -30,7 +41,7 @@ const projection: ProjectionStatus = {
 };
 const well: Observation = {
   at: 1e12,
-  pool,
+  pool: poolUsing(1),
   database,
   projections: [projection],
   brokenStreams: 0,
@@ -62,7 +73,7 @@ describe('alerts', () => {
       },
     ],
     ['StreamsParked', { projections: [{ ...projection, parkedStreams: 1 }] }],
-    ['PoolUsage', { pool: { ...pool, checkedOut: 9 } }],
+    ['PoolUsage', { pool: poolUsing(9) }],
     ['DiskUsage', { database: { ...database, diskUsedShare: 0.86 } }],
     [
       'ReplicationLag',
@@ -78,7 +89,7 @@ describe('alerts', () => {
     expect(
       firing({
         ...well,
-        pool: { ...pool, checkedOut: 8 },
+        pool: poolUsing(8),
         projections: [{ ...projection, stuckSeconds: 60 }],
         database: { ...database, diskUsedShare: 0.85 },
       }),

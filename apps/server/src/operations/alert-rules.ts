@@ -111,9 +111,9 @@ export const alertRules: readonly AlertRule[] = [
     name: 'PoolUsage',
     severity: 'warning',
     threshold: 0.8,
-    what: 'share of the connections to the database that are in use',
+    what: 'share of the connections that are in use, of the pool that is used most',
     remedy: 'Raise DATABASE_POOL_SIZE (and max_connections), or find what holds them: pg_stat_activity.',
-    value: ({ pool }) => pool.checkedOut / pool.size,
+    value: ({ pool: { pools } }) => Math.max(...pools.map(({ checkedOut, size }) => checkedOut / size)),
   },
   {
     name: 'DiskUsage',

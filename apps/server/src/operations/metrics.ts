@@ -1,12 +1,12 @@
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { onResponseHookHandler } from 'fastify';
-import pg from 'pg';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Flights } from '#lib/flight';
 import { Projector } from '#lib/projections';
 import { Alerts } from './alerts.js';
 import { Observer, type Observation } from './observation.js';
+import { Pools, type ConnectionPool } from './pools.js';
 import { SECONDS, Statistics } from './statistics.js';
 
 /** What Prometheus reads. One registry an application, so that several can live in one process. */
@@ -22,7 +22,7 @@ export class Metrics {
   });
 
   constructor(
-    pool: pg.Pool,
+    pools: Pools,
     flights: Flights,
     projector: Projector,
     private readonly statistics: Statistics,
@@ -61,10 +61,24 @@ export class Metrics {
         this.inc({ again: 'yes' }, loadedAgain);
       },
     });
-    gauge('waylog_pool_connections', 'Open connections to the database.', () => pool.totalCount);
-    gauge('waylog_pool_max', 'The most connections that this process may open.', () => pool.options.max);
-    gauge('waylog_pool_idle', 'Open connections that nobody uses.', () => pool.idleCount);
-    gauge('waylog_pool_waiting', 'Callers that wait for a connection.', () => pool.waitingCount);
+    const ofPools = (name: string, help: string, read: (pool: ConnectionPool) => number) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['pool'],
+        registers,
+        collect() {
+          for (const pool of pools.status().pools) this.set({ pool: pool.name }, read(pool));
+        },
+      });
+    ofPools(
+      'waylog_pool_connections',
+      'Open connections to the database, for the log, for queries of tables and for keeping tables.',
+      ({ checkedIn, checkedOut }) => checkedIn + checkedOut,
+    );
+    ofPools('waylog_pool_max', 'The most connections that this process may open.', ({ size }) => size);
+    ofPools('waylog_pool_idle', 'Open connections that nobody uses.', ({ checkedIn }) => checkedIn);
+    ofPools('waylog_pool_waiting', 'Callers that wait for a connection.', ({ overflow }) => overflow);
     new Counter({
       name: 'waylog_projector_events_total',
       help: 'Events folded into tables by this process.',

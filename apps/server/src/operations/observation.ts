@@ -3,26 +3,13 @@ import { Inject, Injectable } from '@nestjs/common';
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjectionStates, TABLES_POOL } from '#lib/flight';
+import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import { messageOf, Optional, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, type Capabilities } from '#lib/timescale';
 import { CONFIG } from '../config.js';
+import { Pools, type ConnectionPoolStatus } from './pools.js';
 import { ScheduledWork } from './scheduled-work.js';
-
-/** The connections of this process for commands and queries; those for keeping the tables are besides. */
-export class ConnectionPoolStatus {
-  /** The most there may be. */
-  @IsInt() @Min(0) readonly size!: number;
-  /** Open, and used by nobody. */
-  @IsInt() @Min(0) readonly checkedIn!: number;
-  @IsInt() @Min(0) readonly checkedOut!: number;
-  /** Callers that wait for a connection: this pool makes them wait instead of opening more than its size. */
-  @IsInt() @Min(0) readonly overflow!: number;
-  /** Connections that were lost since the start; each was replaced. */
-  @IsInt() @Min(0) readonly invalid!: number;
-  @IsInt() @Min(0) readonly totalCreated!: number;
-}
 
 /** A server that follows this one. */
 export class Replica {
@@ -66,22 +53,19 @@ const ANSWER_WITHIN_MS = 3_000;
 
 @Injectable()
 export class Observer {
-  #created = 0;
-  #lost = 0;
   #last: Promise<Observation> | undefined;
   #lastAt = 0;
 
   constructor(
-    private readonly pool: pg.Pool,
+    /** So that queries which wait for a lock hide nothing. */
+    @Inject(LOG_POOL) private readonly pool: pg.Pool,
     /** Its role may see what other sessions do. */
     @Inject(TABLES_POOL) private readonly tables: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
     @Inject(CONFIG) private readonly config: Config,
     private readonly work: ScheduledWork,
-  ) {
-    pool.on('connect', () => this.#created++);
-    pool.on('error', () => this.#lost++);
-  }
+    private readonly pools: Pools,
+  ) {}
 
   /** Never throws: a database that does not answer is what is observed then. `anew` for one who must know it now. */
   observe({ anew = false } = {}): Promise<Observation> {
@@ -90,18 +74,6 @@ export class Observer {
       this.#last = this.#look();
     }
     return this.#last;
-  }
-
-  connectionPool(): ConnectionPoolStatus {
-    const { totalCount, idleCount, waitingCount } = this.pool;
-    return {
-      size: this.pool.options.max,
-      checkedIn: idleCount,
-      checkedOut: totalCount - idleCount,
-      overflow: waitingCount,
-      invalid: this.#lost,
-      totalCreated: this.#created,
-    };
   }
 
   async #look(): Promise<Observation> {
@@ -114,7 +86,7 @@ export class Observer {
       PromiseRejectedResult | undefined;
     return {
       at: Date.now(),
-      pool: this.connectionPool(),
+      pool: this.pools.status(),
       database: facts.status === 'fulfilled' ? facts.value : undefined,
       projections: states.status === 'fulfilled' ? states.value : [],
       brokenStreams: this.work.brokenStreams,

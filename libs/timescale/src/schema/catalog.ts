@@ -125,6 +125,7 @@ const OBJECTS = `
          'returns ' || coalesce(pg_get_function_result(p.oid), 'nothing') || ' language ' || l.lanname
          || case p.provolatile when 'i' then ' immutable' when 's' then ' stable' else ' volatile' end
          || case when p.prosecdef then ' security definer' else '' end
+         || coalesce(' set ' || (select string_agg(setting, ', ' order by setting) from unnest(p.proconfig) setting), '')
          || ', source ' || encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')
     from pg_proc p
     join pg_namespace n on n.oid = p.pronamespace

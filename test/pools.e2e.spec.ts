@@ -1,0 +1,43 @@
+import { aFlight, aWaypoint } from './support/samples.js';
+import { bearer, until, useServer } from './support/server.js';
+
+describe('while every query waits for a lock on its table', () => {
+  const server = useServer({ DATABASE_POOL_SIZE: '5', WAYLOG_VERIFY_SHARE: '0' });
+
+  it('commands are recorded, whoever has a new key is let in, and the server is ready', async () => {
+    expect((await server.call('POST', '/v1/flights', aFlight('locked', 3))).status).toBe(201);
+    const blocker = await server.store.pool.connect();
+    try {
+      await blocker.query('begin');
+      await blocker.query('lock table flight.waypoints in access exclusive mode');
+      const queries = Array.from({ length: 20 }, () => server.call('GET', '/v1/flights/locked/waypoints'));
+      const { body } = await until(
+        () => server.call('GET', '/metrics'),
+        ({ body: metrics }) => /^waylog_pool_waiting\{pool="queries"\} [1-9]/m.test(metrics as string),
+      );
+      expect(body).toMatch(/^waylog_pool_waiting\{pool="log"\} 0$/m);
+
+      const made = await server.call('POST', '/v1/admin/keys', { name: 'new', role: 'operator' });
+      expect(made.status).toBe(201);
+      const key = bearer(made.body.key as string);
+      const moved = { ...aWaypoint(1), lat: 1 };
+      expect(await server.call('PUT', '/v1/flights/locked/waypoints/w1', moved, key)).toMatchObject({
+        status: 200,
+      });
+      // It takes a key for its sensitive fields.
+      expect((await server.call('POST', '/v1/flights', aFlight('another'))).status).toBe(201);
+      expect(await server.call('GET', '/health/ready')).toMatchObject({ status: 200 });
+      expect(await server.call('GET', '/v1/admin/connections')).toMatchObject({
+        body: { size: 5, overflow: expect.any(Number) as number },
+      });
+      const events = await server.call('GET', '/v1/flights/locked/events?fromRevision=0');
+      expect(events.body.at(-1)).toMatchObject({ type: 'WaypointUpdated' });
+
+      await blocker.query('rollback');
+      for (const answer of await Promise.all(queries)) expect(answer.status).toBe(200);
+    } finally {
+      await blocker.query('rollback');
+      blocker.release();
+    }
+  });
+});
