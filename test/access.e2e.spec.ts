@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto';
+import crypto, { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { ACCESS_ROLES, includesRole, type AccessRole } from '#lib/access';
@@ -204,6 +204,29 @@ describe('an API key', () => {
     expect(
       (await anonymous.call('GET', '/v1/flights', undefined, { authorization: `bEARER ${key}` })).status,
     ).toBe(200);
+  });
+
+  // How long it takes cannot be told in a test; that nothing but this function compares, and always whole hashes, can.
+  it('is compared in constant time, be it right, wrong, unknown or that of the configuration', async () => {
+    const { key, id } = await newKey('reader');
+    const wrong = `${key.slice(0, -1)}${key.endsWith('A') ? 'B' : 'A'}`;
+    const cases: [credential: string, status: number, compared: boolean[]][] = [
+      // With the key of the configuration first, and then with the one that it names.
+      [key, 200, [false, true]],
+      [wrong, 401, [false, false]],
+      [key.replace(id, '000000000000'), 401, [false, false]],
+      [ADMIN_KEY.slice(0, -1), 401, [false]],
+    ];
+    for (const [credential, status, compared] of cases) {
+      const compare = jest.spyOn(crypto, 'timingSafeEqual');
+      try {
+        expect((await read(credential)).status).toBe(status);
+        expect(compare.mock.results.map(({ value }) => value as boolean)).toEqual(compared);
+        for (const of of compare.mock.calls.flat()) expect(of.byteLength).toBe(32);
+      } finally {
+        compare.mockRestore();
+      }
+    }
   });
 
   it('is refused at once after it was revoked', async () => {

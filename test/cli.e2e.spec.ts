@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -77,6 +78,15 @@ describe('the command line', () => {
       pauseReason: 'a test',
     });
     expect((await run('projections', 'resume')).code).toBe(0);
+  });
+
+  it('does its work to the end when nobody reads what it prints', async () => {
+    const child = spawn(process.execPath, ['dist/apps/cli/src/main.js', 'rebuild', 'waypoints'], {
+      env: { ...process.env, DATABASE_URL: database.url },
+    });
+    child.stdout.destroy();
+    child.stderr.destroy();
+    expect(await once(child, 'exit')).toEqual([0, null]);
   });
 
   it('finds a row that was broken by hand (3), repairs it (0), and remembers that', async () => {

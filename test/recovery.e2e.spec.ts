@@ -13,6 +13,7 @@ import { openFlightLog } from './support/flight-log.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { writingClient, type Client } from './support/load.js';
 import { aFlight, aFrame, at } from './support/samples.js';
+import { until } from './support/server.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 import { tableHashes } from './support/tables.js';
 
@@ -176,6 +177,22 @@ describe('recovery', () => {
     await Promise.all(clients.map(({ done }) => done));
     expect((await checkAgainstLog(database.url, clients)).verdict).toEqual(allWell);
     await server.end('SIGTERM');
+  });
+
+  test('a server whose output nobody reads any more goes on, and stops in good order', async () => {
+    const server = await serverProcess(database.url);
+    server.stopReading();
+    // A failure of the database is a line of the log, and so are two of a stop.
+    await database.pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()`,
+    );
+    await until(
+      () => server.call('GET', '/health/ready'),
+      ({ status }) => status === 200,
+    );
+    expect(await server.call('POST', '/v1/flights', aFlight('unread'))).toMatchObject({ status: 201 });
+    expect(await server.end('SIGTERM')).toBe(0);
   });
 
   test('overload is answered 503 with Retry-After, and loses nothing that was accepted', async () => {

@@ -12,6 +12,8 @@ export interface ServerProcess extends HttpClient {
   /** Ends it and answers how it ended: its exit code, or the signal. */
   readonly end: (signal: 'SIGKILL' | 'SIGTERM') => Promise<number | string>;
   readonly output: () => string;
+  /** Reads no more of what it prints: the next line finds the pipe closed. */
+  readonly stopReading: () => void;
 }
 
 /** The server as a process of its own, built by `npm test`, so that it can be killed. */
@@ -50,6 +52,10 @@ export async function serverProcess(
     pid: child.pid ?? -1,
     ended: howItEnded,
     output: () => output,
+    stopReading: () => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    },
     end: (signal) => {
       child.kill(signal);
       return howItEnded;

@@ -1,9 +1,10 @@
 import 'reflect-metadata';
 import type { Command } from 'commander';
-import { invalidInput, messageOf, readSecrets, SECRETS } from '#lib/platform';
+import { invalidInput, messageOf, outliveReaders, readSecrets, SECRETS } from '#lib/platform';
 import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
+outliveReaders();
 const program = makeProgram();
 endWithUsageCode(program);
 
