@@ -118,6 +118,7 @@ async function holding(world: World, name: string, statements: readonly string[]
 }
 
 const lockTable = ['begin', 'lock table flight.waypoints in access exclusive mode'];
+const lockStreams = ['begin', 'lock table log.streams in access exclusive mode'];
 // The lock that orders positions: migrations/1790000001000-event-log.ts.
 const lockLog = ['begin', 'select pg_advisory_xact_lock(7239100402)'];
 const oldSnapshot = [
@@ -246,12 +247,14 @@ export const scenarios: readonly Scenario[] = [
   ),
   {
     name: 'pool-exhausted',
-    about: 'one connection for queries, and it is taken by a read that waits for a lock',
+    about: 'one connection for queries and one for the log, each taken in turn by what waits for a lock',
     hasFaults: true,
     begin: oneServer({ DATABASE_POOL_SIZE: '3' }),
     inject: (world) =>
-      repeatedly(world, [300, 1_000], () =>
-        holding(world, 'pool exhausted by waiting reads', lockTable, between(world, 500, 3_000)),
+      repeatedly(world, [300, 1_000], (n) =>
+        n % 2 === 0
+          ? holding(world, 'pool of the log exhausted', lockStreams, between(world, 500, 3_000))
+          : holding(world, 'pool of queries exhausted', lockTable, between(world, 500, 3_000)),
       ),
   },
   {
