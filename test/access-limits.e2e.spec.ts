@@ -1,6 +1,8 @@
+import type { IncomingMessage, Server } from 'node:http';
 import { connect } from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
 import pg from 'pg';
 import { testServerUrl } from './support/database.js';
 import { OpenIdProvider } from './support/openid-provider.js';
@@ -155,6 +157,7 @@ describe('a database that is away', () => {
 
 describe('a request', () => {
   const server = useServer(QUIET);
+  const partOfAPost = `POST /v1/flights HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{`;
 
   it('that is too large is refused by its announcement', async () => {
     const { hostname, port } = new URL(server.url);
@@ -165,6 +168,46 @@ describe('a request', () => {
     const [data] = (await once(socket, 'data')) as [Buffer];
     expect(data.toString()).toMatch(/^HTTP\/1\.1 413 /);
     socket.destroy();
+  });
+
+  it.each([
+    ['head', 'POST /v1/flights HTTP/1.1\r\nhost: x\r\n'],
+    ['body', partOfAPost],
+  ])('whose %s does not arrive in time is refused, and the connection closed', async (_of, sent) => {
+    const http = server.app.getHttpServer() as Server;
+    expect([http.headersTimeout, http.requestTimeout]).toEqual([30_000, 30_000]);
+    const { hostname, port } = new URL(server.url);
+    const socket = connect(Number(port), hostname);
+    try {
+      http.headersTimeout = http.requestTimeout = 100;
+      socket.write(sent);
+      let answer = '';
+      for await (const data of socket) answer += String(data);
+      expect(answer).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n[^]*"code":"http.too-slow"/);
+    } finally {
+      http.headersTimeout = http.requestTimeout = 30_000;
+      socket.destroy();
+    }
+  });
+
+  it('that breaks off is no failure of the server', async () => {
+    const errors = jest.spyOn(Logger.prototype, 'error');
+    try {
+      const http = server.app.getHttpServer() as Server;
+      const arrived = once(http, 'request') as Promise<[IncomingMessage]>;
+      const { hostname, port } = new URL(server.url);
+      const socket = connect(Number(port), hostname);
+      socket.write(partOfAPost);
+      const [request] = await arrived;
+      const closed = new Promise((resolve) => request.once('close', resolve));
+      socket.destroy();
+      await closed;
+      // By then it is known what became of the other one.
+      expect((await server.call('GET', '/health/live')).status).toBe(200);
+      expect(errors).not.toHaveBeenCalled();
+    } finally {
+      errors.mockRestore();
+    }
   });
 
   it('takes lists of at most 5,000', async () => {

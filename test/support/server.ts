@@ -126,7 +126,8 @@ export const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 export async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
   let answer = await ask();
   for (let attempt = 1; !isSo(answer); attempt++) {
-    if (attempt === 400) throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body)}`);
+    if (attempt === 400)
+      throw new Error(`It stays ${answer.status}: ${JSON.stringify(answer.body).slice(0, 1_000)}`);
     await sleep(50);
     answer = await ask();
   }

@@ -9,7 +9,7 @@ import { Guard, securityHeaders } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
 import { positionHeader } from './http/answer.js';
 import { serveOpenApi } from './http/openapi.js';
-import { refuseConnection, sendProblem } from './http/problem.js';
+import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -30,7 +30,9 @@ export async function startServer(
     bodyLimit: BODY_LIMIT,
     // 128 characters of an id, each up to four bytes and percent-encoded.
     routerOptions: { maxParamLength: 2_000 },
-    requestTimeout: 30_000,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    // By itself Node gives headers a minute, takes the larger of both for the body, and looks only every 30 s.
+    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 },
     forceCloseConnections: 'idle',
     // What comes on an open connection while the server stops is answered, and the connection closed behind it.
     return503OnClosing: false,

@@ -1,7 +1,18 @@
+import { maxHeaderSize, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { ArgumentsHost, Catch, HttpException, Logger, type ExceptionFilter } from '@nestjs/common';
+import {
+  ArgumentsHost,
+  BadRequestException,
+  Catch,
+  HttpException,
+  Logger,
+  type ExceptionFilter,
+} from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { messageOf, SqlState, sqlStateOf, WaylogError, type ErrorKind, type FieldError } from '#lib/platform';
+
+/** A request that takes longer to arrive, headers and body, is refused. */
+export const REQUEST_TIMEOUT_MS = 30_000;
 
 /** RFC 9457, with a stable code and, for bad input, every wrong field. */
 export interface Problem {
@@ -55,6 +66,10 @@ export class ProblemFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
     const http = host.switchToHttp();
     const reply = http.getResponse<FastifyReply>();
+    const { raw } = http.getRequest<FastifyRequest>();
+    // Whoever sent it has gone in the middle of it: nobody reads the answer, and nothing has failed here.
+    if (raw.destroyed && !raw.complete)
+      return sendProblem(reply, new BadRequestException('The request broke off before all of it was there.'));
     const problem = problemOf(error);
     if (problem.status === 500 || problem.code === 'database.not-allowed') {
       const { method, url } = http.getRequest<FastifyRequest>();
@@ -104,20 +119,13 @@ export function problemOf(error: unknown): Problem {
 export function refuseConnection(error: Error & { readonly code?: string }, socket: Socket): void {
   // Whoever has gone is not told anything; `destroy` without an error, for nobody listens for it.
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const [status, reason] = wrongHttp[error.code ?? ''] ?? [400, 'Bad Request'];
-  const body = JSON.stringify(
-    problem(status, 'http.malformed', 'What was sent is no HTTP request that the server can read.'),
-  );
+  const refusal = refusedConnections[error.code ?? ''] ?? notHttp;
+  const body = JSON.stringify(refusal);
   socket.end(
-    `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/problem+json\r\n` +
+    `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\ncontent-type: application/problem+json\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
 }
-
-const wrongHttp: Record<string, [number, string]> = {
-  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
-  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
-};
 
 const problem = (status: number, code: string, detail: string, errors?: readonly FieldError[]): Problem => ({
   type: 'about:blank',
@@ -127,6 +135,20 @@ const problem = (status: number, code: string, detail: string, errors?: readonly
   detail,
   ...(errors && { errors }),
 });
+
+const notHttp = problem(400, 'http.malformed', 'What was sent is no HTTP request that the server can read.');
+const refusedConnections: Readonly<Record<string, Problem>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: problem(
+    408,
+    'http.too-slow',
+    `The request did not arrive within ${REQUEST_TIMEOUT_MS / 1_000} s. Send it again.`,
+  ),
+  HPE_HEADER_OVERFLOW: problem(
+    431,
+    'http.headers-too-large',
+    `All headers together may have ${maxHeaderSize} bytes.`,
+  ),
+};
 
 /** Fastify's own errors (a body that is too large or no JSON) carry their status. */
 const statusCodeOf = (error: unknown): number | undefined =>
