@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 import { databaseKill, type DatabaseOptions, type StopMode } from '#lib/timescale';
@@ -15,6 +16,7 @@ import {
   type Place,
 } from './places.js';
 import { call } from './client.js';
+import { now } from './history.js';
 import type { Way } from './tcp-proxy.js';
 import type { Server, World } from './world.js';
 
@@ -133,6 +135,14 @@ const sessionsSql = `
    where datname = current_database() and application_name like 'waylog%'
    order by application_name like 'waylog projector%' desc, pid`;
 
+/** The process id of the server that says that it leads. */
+async function leaderOf(world: World): Promise<number> {
+  const [row] = await world.sql<{ leader: string }>(
+    `select leader from projection.projectors where name = 'flight'`,
+  );
+  return Number(/\d+$/.exec(row?.leader ?? '')?.[0]);
+}
+
 const preload = (world: World, file: string): string =>
   `--import=${pathToFileURL(join(world.instance.root, 'dist/test/faults/preload', `${file}.js`)).href}`;
 
@@ -164,6 +174,40 @@ export const scenarios: readonly Scenario[] = [
       await world.addServer('projector', { WAYLOG_ROLES: 'projector' }).start();
     },
     inject: (world) => repeatedly(world, [300, 1_500], () => killAndStart(world, world.servers[1] as Server)),
+  },
+  {
+    name: 'freeze-leader',
+    about: 'the server that leads the projector frozen (SIGSTOP) until another one leads, and let go on',
+    hasFaults: true,
+    // A frozen leader loses the lead after half a minute.
+    leastSeconds: 50,
+    begin: async (world) => {
+      await world.addServer('server-a').start();
+      await world.addServer('server-b').start();
+    },
+    inject: (world) => {
+      let before: number | undefined;
+      return repeatedly(world, [500, 1_500], async () => {
+        const leader = await leaderOf(world);
+        if (leader === before) world.trouble.push('A server that was frozen said again that it leads.');
+        before = leader;
+        const frozen = world.servers.find(({ pid }) => pid === leader);
+        if (frozen?.pid === undefined) return;
+        await world.fault(`the ${frozen.name} frozen`, async () => {
+          process.kill(leader, 'SIGSTOP');
+          try {
+            const patience = now() + 60_000;
+            while ((await leaderOf(world)) === leader) {
+              if (now() > patience)
+                throw new Error('No other server leads a minute after the leader was frozen.');
+              await sleep(200);
+            }
+          } finally {
+            process.kill(leader, 'SIGCONT');
+          }
+        });
+      });
+    },
   },
   stopOf('postgres-fast', 'fast', 'PostgreSQL restarted in good order (fast)'),
   stopOf('postgres-immediate', 'immediate', 'PostgreSQL stopped as by a crash (immediate) and started'),

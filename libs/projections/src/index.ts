@@ -3,6 +3,7 @@ export * from './checkpoints.js';
 export * from './findings.js';
 export * from './folded-log.js';
 export * from './generation.js';
+export * from './lead.js';
 export * from './omissions.js';
 export * from './parking.js';
 export * from './pausing.js';

@@ -11,7 +11,7 @@ import {
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { otherLog } from './folded-log.js';
-import { leaderLock } from './projector.js';
+import { leaderLock } from './lead.js';
 import type { ProjectorState } from './projector-status.js';
 
 /** How far a rebuild has come that is under way, or was cut off. */

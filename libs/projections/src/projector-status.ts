@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import type { Pool } from 'pg';
+import type { Client, Pool } from 'pg';
 import type { Timestamp } from '#lib/platform';
 import type { Position } from '#lib/event-store';
 
@@ -21,15 +21,20 @@ const reportSql = `
   insert into projection.projectors
     (name, leader, state, events_folded, events_per_second, last_error, last_error_at, reported_at)
   select $1, $2, $3, $4, $5, $6, $7::timestamptz, clock_timestamp() from unhurried
+   where exists (select from pg_stat_activity where pid = $8)
   on conflict (name) do update
      set leader = excluded.leader, state = excluded.state, events_folded = excluded.events_folded,
          events_per_second = excluded.events_per_second, last_error = excluded.last_error,
          last_error_at = excluded.last_error_at, reported_at = excluded.reported_at`;
 
-/** The process that leads says how it is. Events folded are those of this process since it began. */
+/**
+ * The process that leads says how it is. Events folded are those of this process since it began. One whose session is gone
+ * does not lead any more, whether it knows that yet or not (it was frozen), and says nothing.
+ */
 export async function reportProjector(
   pool: Pool,
   name: string,
+  leader: Client,
   status: ProjectorStatus & { readonly eventsPerSecond: number },
 ): Promise<void> {
   const { state, eventsFolded, eventsPerSecond, lastError } = status;
@@ -44,6 +49,7 @@ export async function reportProjector(
       eventsPerSecond,
       lastError?.message ?? null,
       lastError?.at ?? null,
+      (leader as unknown as { processID: number }).processID,
     ],
   });
 }

@@ -1,16 +1,6 @@
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import {
-  Background,
-  backoffDelay,
-  conflict,
-  endClient,
-  keepAlive,
-  messageOf,
-  sessionOptions,
-  pause,
-} from '#lib/platform';
+import { Background, backoffDelay, messageOf, pause } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
@@ -22,6 +12,7 @@ import {
 } from './checkpoints.js';
 import { adoptLog } from './adopt-log.js';
 import { Contiguity } from './contiguity.js';
+import { connectionLost, lead } from './lead.js';
 import { loadOmissions } from './omissions.js';
 import { compareLog, identityOf, recordFoldedLog } from './folded-log.js';
 import { parkStream } from './parking.js';
@@ -132,43 +123,35 @@ export class Projector {
   }
 
   /** Waits for the lead, then folds until told to stop or until something breaks. */
-  async #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { name, connectionString, log } = this.#options;
-    const client = new pg.Client({
+  #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { name, connectionString, standbyIntervalMs, log } = this.#options;
+    const options = {
+      name,
+      applicationName: `waylog projector ${name}`,
       connectionString,
-      application_name: `waylog projector ${name}`,
-      options: sessionOptions,
-      statement_timeout: 30_000,
-      query_timeout: 35_000,
-      connectionTimeoutMillis: 5_000,
-      ...keepAlive,
-    });
-    const broken = new AbortController();
-    client.on('error', () => broken.abort());
-    client.on('end', () => broken.abort());
-    try {
-      await client.connect();
-      if (!(await this.#awaitLead(client, AbortSignal.any([signal, broken.signal])))) {
-        if (!signal.aborted) throw new Error('The connection to the database was lost.');
-        return;
-      }
+      standbyIntervalMs,
+      statementTimeoutMs: 30_000,
+      onStandby: () => {
+        this.#state = 'standby';
+      },
+      signal,
+    };
+    return lead(options, async (client, going) => {
       log.info(`Projector ${name} leads`);
       this.#contiguity.reset();
       this.#parked = await loadParked(client, name);
-      const reporting = this.#report();
+      const reporting = this.#report(client);
       try {
         await this.#prepare(signal);
-        await this.#follow(client, AbortSignal.any([signal, broken.signal]), onProgress);
-        if (!signal.aborted) throw new Error('The connection to the database was lost.');
+        await this.#follow(client, going, onProgress);
+        if (!signal.aborted) throw connectionLost();
       } catch (error) {
         this.#fail(error);
         throw error;
       } finally {
         await reporting.end();
       }
-    } finally {
-      await endClient(client);
-    }
+    });
   }
 
   #fail(error: unknown): void {
@@ -177,14 +160,14 @@ export class Projector {
   }
 
   /** Writes down how it is, for whoever asks in another process, until told to end. */
-  #report(): { end: () => Promise<void> } {
+  #report(leader: pg.Client): { end: () => Promise<void> } {
     const { pool, name, log } = this.#options;
     let before = { at: performance.now(), events: this.#eventsFolded };
     const say = async () => {
       const now = { at: performance.now(), events: this.#eventsFolded };
       const eventsPerSecond = (now.events - before.events) / Math.max((now.at - before.at) / 1_000, 0.001);
       before = now;
-      await reportProjector(pool, name, { ...this.status, eventsPerSecond }).catch((error: unknown) =>
+      await reportProjector(pool, name, leader, { ...this.status, eventsPerSecond }).catch((error: unknown) =>
         log.warn(`Projector ${name} cannot say how it is: ${messageOf(error)}`),
       );
     };
@@ -198,19 +181,6 @@ export class Projector {
         await Promise.race([last.then(say), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
       },
     };
-  }
-
-  /** Asks again and again rather than wait in the database: a waiting statement would hold back vacuum there. */
-  async #awaitLead(client: pg.Client, signal: AbortSignal): Promise<boolean> {
-    while (!signal.aborted) {
-      const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
-        leaderLock(this.#options.name),
-      ]);
-      if (rows[0]?.leads) return true;
-      this.#state = 'standby';
-      await pause(this.#options.standbyIntervalMs * (0.75 + Math.random() / 2), signal);
-    }
-    return false;
   }
 
   /** Makes first checkpoints, and rebuilds what another version of its fold has written, or the fold of another log. */
@@ -394,47 +364,6 @@ export class Projector {
     }
   }
 }
-
-/** The advisory lock of a name: 64 bits of its hash, as the text of a signed number. */
-export const leaderLock = (name: string): string =>
-  createHash('sha256').update(`waylog projector ${name}`).digest().readBigInt64BE().toString();
-
-/**
- * Leads a projector for a while, so that no process moves its tables: for what an operator does to them. Throws
- * `projection.led` when another process goes on leading.
- */
-export async function whileLeading<T>(
-  connectionString: string,
-  projector: string,
-  work: () => Promise<T>,
-  // One that fails gives up the lead between two attempts, which are seconds apart.
-  patienceMs = 15_000,
-): Promise<T> {
-  const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    for (const end = performance.now() + patienceMs; ;) {
-      const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
-        leaderLock(projector),
-      ]);
-      if (rows[0]?.leads) return await work();
-      if (performance.now() > end) throw ledByAnother(projector);
-      await sleep(LEAD_POLL_MS);
-    }
-  } finally {
-    await endClient(client);
-  }
-}
-
-const LEAD_POLL_MS = 100;
-
-const ledByAnother = (projector: string) =>
-  conflict(
-    'projection.led',
-    `A server leads the projector ${projector} and writes its tables (\`waylog projections\` says which). Stop all servers ` +
-      `on this database, or set their EVENT_STORE as it is here, and try again. Nothing has changed.`,
-  );
 
 const loadParked = async (client: pg.Client, projector: string): Promise<Map<string, number>> =>
   new Map((await loadOmissions(client, projector)).parkedFrom);

@@ -2,11 +2,8 @@ import pg from 'pg';
 import {
   Background,
   backoffDelay,
-  endClient,
-  keepAlive,
   messageOf,
   parseTimestamp,
-  sessionOptions,
   Waker,
   WaylogError,
   type Listener,
@@ -20,7 +17,7 @@ import {
   CheckpointWatch,
   compareLog,
   createCheckpoints,
-  leaderLock,
+  lead,
   loadCheckpoints,
   type ProjectorLog,
 } from '#lib/projections';
@@ -137,30 +134,19 @@ export class FrameMinutes {
   }
 
   /** Waits for the lead, then follows until told to stop or until something breaks. */
-  async #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const client = new pg.Client({
-      connectionString: this.#options.connectionString,
-      application_name: `waylog ${NAME}`,
-      options: sessionOptions,
-      query_timeout: 35_000,
-      connectionTimeoutMillis: 5_000,
-      ...keepAlive,
-    });
-    const broken = new AbortController();
-    client.on('error', () => broken.abort());
-    client.on('end', () => broken.abort());
-    const going = AbortSignal.any([signal, broken.signal]);
-    try {
-      await client.connect();
-      while (!going.aborted && !(await isLeader(client))) {
-        this.#state = 'standby';
-        await pause(this.#options.standbyIntervalMs * (0.75 + Math.random() / 2), going);
-      }
-      if (!going.aborted) await this.#follow(client, going, onProgress);
-      if (!signal.aborted) throw new Error('The connection to the database was lost.');
-    } finally {
-      await endClient(client);
-    }
+  #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { connectionString, standbyIntervalMs } = this.#options;
+    const options = {
+      name: NAME,
+      applicationName: `waylog ${NAME}`,
+      connectionString,
+      standbyIntervalMs,
+      onStandby: () => {
+        this.#state = 'standby' as const;
+      },
+      signal,
+    };
+    return lead(options, (client, going) => this.#follow(client, going, onProgress));
   }
 
   async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
@@ -397,10 +383,3 @@ const clearStraySql = `
 /** For statements over many rows: as long as they take, where others count as lost after half a minute. */
 const patient = (text: string, values: unknown[]): pg.QueryConfig =>
   ({ text, values, query_timeout: 6 * 3_600_000 }) as pg.QueryConfig;
-
-async function isLeader(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
-    leaderLock(NAME),
-  ]);
-  return rows[0]?.leads ?? false;
-}

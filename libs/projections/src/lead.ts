@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { conflict, endClient, keepAlive, pause, sessionOptions } from '#lib/platform';
+
+/**
+ * The database ends the session of a leader that has said nothing for so long: its process is frozen (SIGSTOP, a machine that
+ * is paused), or the way to it is gone without a word. What it had not committed is rolled back, and another process leads.
+ */
+const SILENCE_MS = 30_000;
+
+/** So often does a leader say something when it has nothing to do. */
+const heartbeatMs = (silenceMs: number): number => silenceMs / 6;
+
+/** It waits for what is under way, which may take hours, and nobody waits for it. */
+const heartbeat = { text: 'select 1', query_timeout: 24 * 3_600_000 } as pg.QueryConfig;
+
+export interface LeadOptions {
+  /** Of the projector: one process at a time leads it. */
+  readonly name: string;
+  /** Shown in pg_stat_activity. */
+  readonly applicationName: string;
+  readonly connectionString: string;
+  /** How often a process that does not lead asks whether it may. */
+  readonly standbyIntervalMs: number;
+  /** The longest that a statement may take in the database; none by default. */
+  readonly statementTimeoutMs?: number;
+  /** Default 30 s. */
+  readonly silenceMs?: number;
+  readonly onStandby: () => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Waits for the lead of a projector, and works as long as it has it. The lead is an advisory lock on the very session that
+ * `work` is given to write with: whoever has lost the one has lost the other. `work` ends when its signal is aborted, which
+ * it is when the session is lost, too. Throws what `work` throws, and that the connection was lost; resolves when told to stop.
+ */
+export async function lead(
+  options: LeadOptions,
+  work: (client: pg.Client, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const { name, signal, standbyIntervalMs, onStandby, silenceMs = SILENCE_MS } = options;
+  const client = new pg.Client({
+    connectionString: options.connectionString,
+    application_name: options.applicationName,
+    options: `${sessionOptions} -c idle_session_timeout=${silenceMs} -c idle_in_transaction_session_timeout=${silenceMs}`,
+    ...(options.statementTimeoutMs !== undefined && { statement_timeout: options.statementTimeoutMs }),
+    query_timeout: 35_000,
+    connectionTimeoutMillis: 5_000,
+    ...keepAlive,
+  });
+  const broken = new AbortController();
+  client.on('error', () => broken.abort());
+  client.on('end', () => broken.abort());
+  const going = AbortSignal.any([signal, broken.signal]);
+  let beating: NodeJS.Timeout | undefined;
+  try {
+    await client.connect();
+    beating = beat(client, heartbeatMs(silenceMs));
+    // Asks again and again rather than wait in the database: a waiting statement would hold back vacuum there.
+    while (!going.aborted && !(await tryToLead(client, name))) {
+      onStandby();
+      await pause(standbyIntervalMs * (0.75 + Math.random() / 2), going);
+    }
+    if (!going.aborted) await work(client, going);
+    if (!signal.aborted) throw connectionLost();
+  } finally {
+    clearInterval(beating);
+    await endClient(client);
+  }
+}
+
+export const connectionLost = (): Error => new Error('The connection to the database was lost.');
+
+/** One at a time: behind a long statement they would pile up. A session that does not take one is lost, which it says itself. */
+function beat(client: pg.Client, everyMs: number): NodeJS.Timeout {
+  let isUnderWay = false;
+  return setInterval(() => {
+    if (isUnderWay) return;
+    isUnderWay = true;
+    client
+      .query(heartbeat)
+      .catch(() => undefined)
+      .finally(() => (isUnderWay = false));
+  }, everyMs);
+}
+
+/**
+ * Leads a projector for a while, so that no process moves its tables: for what an operator does to them. Throws
+ * `projection.led` when another process goes on leading.
+ */
+export async function whileLeading<T>(
+  connectionString: string,
+  projector: string,
+  work: () => Promise<T>,
+  // One that fails gives up the lead between two attempts, which are seconds apart.
+  patienceMs = 15_000,
+): Promise<T> {
+  const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    for (const end = performance.now() + patienceMs; ;) {
+      if (await tryToLead(client, projector)) return await work();
+      if (performance.now() > end) throw ledByAnother(projector);
+      await sleep(LEAD_POLL_MS);
+    }
+  } finally {
+    await endClient(client);
+  }
+}
+
+const LEAD_POLL_MS = 100;
+
+const ledByAnother = (projector: string) =>
+  conflict(
+    'projection.led',
+    `A server leads the projector ${projector} and writes its tables (\`waylog projections\` says which). Stop all servers ` +
+      `on this database, or set their EVENT_STORE as it is here, and try again. Nothing has changed.`,
+  );
+
+async function tryToLead(client: pg.Client, name: string): Promise<boolean> {
+  const { rows } = await client.query<{ leads: boolean }>(`select pg_try_advisory_lock($1) as leads`, [
+    leaderLock(name),
+  ]);
+  return rows[0]?.leads ?? false;
+}
+
+/** The advisory lock of a name: 64 bits of its hash, as the text of a signed number. */
+export const leaderLock = (name: string): string =>
+  createHash('sha256').update(`waylog projector ${name}`).digest().readBigInt64BE().toString();
