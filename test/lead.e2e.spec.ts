@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { on } from 'node:events';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { lead } from '#lib/projections';
 import { testDatabase, type TestDatabase } from './support/database.js';
 
@@ -66,6 +67,7 @@ describe('the lead of a projector', () => {
       );
       expect(rows).toHaveLength(1);
       words.add(rows[0]?.at ?? '');
+      await sleep(50);
     }
     quiet.kill('SIGTERM');
     expect(await quiet.says()).toBe('stopped');
