@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -174,7 +174,7 @@ describe('a request', () => {
     ['head', 'POST /v1/flights HTTP/1.1\r\nhost: x\r\n'],
     ['body', partOfAPost],
   ])('whose %s does not arrive in time is refused, and the connection closed', async (_of, sent) => {
-    const http = server.app.getHttpServer() as Server;
+    const http = server.app.getHttpServer();
     expect([http.headersTimeout, http.requestTimeout]).toEqual([30_000, 30_000]);
     const { hostname, port } = new URL(server.url);
     const socket = connect(Number(port), hostname);
@@ -193,7 +193,7 @@ describe('a request', () => {
   it('that breaks off is no failure of the server', async () => {
     const errors = jest.spyOn(Logger.prototype, 'error');
     try {
-      const http = server.app.getHttpServer() as Server;
+      const http = server.app.getHttpServer();
       const arrived = once(http, 'request') as Promise<[IncomingMessage]>;
       const { hostname, port } = new URL(server.url);
       const socket = connect(Number(port), hostname);

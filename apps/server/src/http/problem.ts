@@ -68,8 +68,10 @@ export class ProblemFilter implements ExceptionFilter {
     const reply = http.getResponse<FastifyReply>();
     const { raw } = http.getRequest<FastifyRequest>();
     // Whoever sent it has gone in the middle of it: nobody reads the answer, and nothing has failed here.
-    if (raw.destroyed && !raw.complete)
-      return sendProblem(reply, new BadRequestException('The request broke off before all of it was there.'));
+    if (raw.destroyed && !raw.complete) {
+      sendProblem(reply, new BadRequestException('The request broke off before all of it was there.'));
+      return;
+    }
     const problem = problemOf(error);
     if (problem.status === 500 || problem.code === 'database.not-allowed') {
       const { method, url } = http.getRequest<FastifyRequest>();
