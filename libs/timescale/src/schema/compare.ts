@@ -124,7 +124,7 @@ function how({ kind, of, name, by, remake }: ExpectedObject, definition: string)
       return `Make it again: alter table ${of} add constraint ${name} ${definition}`;
     case 'function':
     case 'trigger':
-      return `Make it again as the source of ${by} says.`;
+      return `Make it again as the sources up to ${by} say.`;
     default:
       return remake;
   }
