@@ -177,7 +177,9 @@ describe('the validation of a schema', () => {
     expect(other).not.toBe(fn.definition);
     const replaced = await after(other);
     expect(replaced.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);
-    expect(replaced.issues[0]?.suggestion).toContain('as the sources up to migration 1790000014000 (append plans) say');
+    expect(replaced.issues[0]?.suggestion).toContain(
+      'as the sources up to migration 1790000014000 (append plans) say',
+    );
     const planned = await after(`${fn.definition}; alter function ${fn.signature} reset plan_cache_mode`);
     expect(planned.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);
     const dropped = await after(`drop function ${fn.signature}`);
