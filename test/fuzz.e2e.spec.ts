@@ -44,6 +44,7 @@ const STATED = new Set([
   'projection.behind',
   'projection.parked',
   'query.timeout',
+  'reads.overloaded',
   'sql.timeout',
   'sql.unavailable',
   'transactions.too-many',

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import pg from 'pg';
 import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
@@ -11,6 +13,8 @@ import { ADMIN_KEY } from './support/admin-key.js';
 import { useServer } from './support/server.js';
 
 const LIMIT_SECONDS = 30;
+
+const rowsOf = ({ json }: { json: string }) => (JSON.parse(json) as { rows: unknown[] }).rows;
 
 describe('ad-hoc SQL', () => {
   const server = useServer({ WAYLOG_SQL_TIMEOUT: String(LIMIT_SECONDS), WAYLOG_VERIFY_SHARE: '0' });
@@ -76,6 +80,20 @@ describe('ad-hoc SQL', () => {
       rows: [],
       columns: [{ name: 'id' }],
     });
+  });
+
+  it('passes JSON on as it is, also what is nested deeper than anybody parses', async () => {
+    const depth = 4_000;
+    const query = `select (repeat('[', ${depth}) || repeat(']', ${depth}))::json as deep, '{"a":  1e400}'::json as odd`;
+    const answer = await fetch(`${server.url}/v1/queries`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ query, serviceName: 'analyst' }),
+    });
+    expect(answer.status).toBe(200);
+    expect(await answer.text()).toContain(
+      `"deep":${'['.repeat(depth)}${']'.repeat(depth)},"odd":{"a":  1e400}`,
+    );
   });
 
   it('says what is wrong with a statement', async () => {
@@ -390,6 +408,32 @@ describe('ad-hoc SQL', () => {
       expect((await run(sql, { maxRows: 10_000 })).body.rowCount).toBe(10_000);
     });
 
+    it('of JSON text, however few bytes the database sends', async () => {
+      // Many columns with long names, and nothing but nulls in them.
+      const many = (n: number, rows: number) =>
+        `select * from ${Array.from({ length: n }, (_, i) => `(select null as "${'x'.repeat(50)}${i}") _${i}`).join()}, generate_series(1, ${rows}) n`;
+      expect((await run(many(200, 10), { maxRows: 10 })).body.data.rows).toHaveLength(10);
+      const { status, body } = await run(many(200, 10_000), { maxRows: 10_000 });
+      expect([status, body.code]).toEqual([400, 'sql.answer-too-large']);
+    });
+
+    it('of memory for answers that are kept, whatever they are made of', async () => {
+      setFlagsFromString('--expose-gc');
+      const collect = runInNewContext('gc') as () => void;
+      const used = () => {
+        collect();
+        const { heapUsed, arrayBuffers } = process.memoryUsage();
+        return heapUsed + arrayBuffers;
+      };
+      const before = used();
+      for (let n = 0; n < 5; n++) {
+        // 4 MB of text; as objects 60 MB.
+        const sql = `select jsonb_agg(jsonb_build_object()) as j, ${n} as n from generate_series(1, 1000000)`;
+        expect((await run(sql, {}, { useCache: true })).status).toBe(200);
+      }
+      expect((used() - before) / 2 ** 20).toBeLessThan(100);
+    });
+
     it('of bytes, before they fill the memory of the server', async () => {
       const big = `select repeat(repeat('x', 1000), 50000) as x`;
       for (const sql of [big, `select repeat('x', 100000) as x from generate_series(1, 1000)`]) {
@@ -523,7 +567,7 @@ describe('ad-hoc SQL', () => {
       await owner(revoke.replace(' R', ` ${role}`));
     }
     const sql = fresh();
-    expect((await sql.run('select 1 as one')).rows).toEqual([{ one: 1 }]);
+    expect(rowsOf(await sql.run('select 1 as one'))).toEqual([{ one: 1 }]);
     await sql.close();
   });
 
@@ -597,7 +641,7 @@ describe('the role that reads', () => {
       await migrate(url.href);
       const pool = new pg.Pool({ connectionString: url.href });
       const sql = new ReadOnlySql({ ownerUrl: url.href, maxTimeout: 5, pool });
-      expect((await sql.run('select count(*)::integer as n from flights')).rows).toEqual([{ n: 0 }]);
+      expect(rowsOf(await sql.run('select count(*)::integer as n from flights'))).toEqual([{ n: 0 }]);
       await sql.close();
       await pool.end();
     } finally {
@@ -651,7 +695,7 @@ describe('the role that reads', () => {
       const status = await sql.status();
       expect(status).toMatchObject({ available: true, role: `${name}_reader` });
       expect(status.weaknesses).toEqual([expect.stringContaining('pg_notify')]);
-      expect((await sql.run('select count(*)::integer as n from flights')).rows).toEqual([{ n: 0 }]);
+      expect(rowsOf(await sql.run('select count(*)::integer as n from flights'))).toEqual([{ n: 0 }]);
       await expect(sql.run('select * from log.events')).rejects.toMatchObject({ code: 'sql.forbidden' });
       // The limit was set before the statement began: that it changes it is no use to it.
       await expect(

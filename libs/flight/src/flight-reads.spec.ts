@@ -1,5 +1,5 @@
 import type { EventStore } from '#lib/event-store';
-import type { CheckpointWatch, LiveRows, RowSource } from '#lib/projections';
+import type { CheckpointWatch, LiveRows, Omissions, RowSource } from '#lib/projections';
 import { FlightReads } from './flight-reads.js';
 
 /** Tables in which a flight appears, with its waypoint, after so many looks. */
@@ -11,6 +11,36 @@ function tablesAfter(looks: number): RowSource {
     selectTogether: () => Promise.resolve([isThere() ? [{ id: 'w' }] : []]),
   };
 }
+
+describe('looks back', () => {
+  it('take turns, and beyond those that may wait they are refused at once', async () => {
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    let folding = 0;
+    let most = 0;
+    const store = {
+      readStream: async function* () {
+        most = Math.max(most, ++folding);
+        await gate;
+        yield [];
+        folding--;
+      },
+    } as unknown as EventStore;
+    const none = { isDiscarded: () => false } as unknown as Omissions;
+    const reads = new FlightReads(store, {} as CheckpointWatch, {} as LiveRows, () => Promise.resolve(none));
+    const look = () => reads.ofFlight('f', { asOf: '2026-05-01T12:00:00Z' }, () => Promise.resolve('found'));
+    const taken = Array.from({ length: 64 }, look);
+    await expect(look()).rejects.toMatchObject({
+      code: 'reads.overloaded',
+      kind: 'unavailable',
+      data: { retryAfterSeconds: 1 },
+    });
+    open();
+    expect(new Set(await Promise.all(taken))).toEqual(new Set(['found']));
+    expect([most, folding]).toEqual([4, 0]);
+    await expect(look()).resolves.toBe('found');
+  });
+});
 
 const readsOf = (tables: RowSource) =>
   new FlightReads({} as EventStore, {} as CheckpointWatch, tables as LiveRows, () => {

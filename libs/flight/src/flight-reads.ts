@@ -1,4 +1,5 @@
-import { invalidInput, notFound, parseTimestamp } from '#lib/platform';
+import pLimit from 'p-limit';
+import { invalidInput, notFound, parseTimestamp, unavailable } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import {
   foldInMemory,
@@ -26,9 +27,17 @@ export interface ReadOptions {
 /** The longest that a read waits for its minimum position. */
 const MAX_WAIT_MS = 5_000;
 
+/**
+ * Looks back at a time, and those that wait for their turn. Each folds a flight's whole history in memory, some 15 MB for
+ * one of 10,000 frames, and more of them at once are no sooner done: they share one thread.
+ */
+const MAX_FOLDS = 4;
+const MAX_WAITING_FOLDS = 60;
+
 /** Where the queries of the flight context get their rows. */
 export class FlightReads {
   readonly #knownDays = knownDays();
+  readonly #folds = pLimit(MAX_FOLDS);
 
   constructor(
     private readonly store: EventStore,
@@ -46,18 +55,22 @@ export class FlightReads {
 
   /**
    * Reads of one flight: `work` gets the tables, or the fold of the flight's events as of the time asked for. Throws
-   * `flight.not-found` when `work` finds nothing and there is no such flight (then). It is called a second time when it
-   * finds nothing although there is.
+   * `flight.not-found` when `work` finds nothing and there is no such flight (then), and `reads.overloaded` when more
+   * looks back wait for their turn than may. `work` is called a second time when it finds nothing although there is.
    */
   async ofFlight<T>(
     flightId: string,
     options: ReadOptions,
     work: (source: RowSource) => Promise<T>,
   ): Promise<T> {
-    const source =
-      options.asOf === undefined
-        ? await this.#liveOf(flightId, options)
-        : await this.#asOf(flightId, options.asOf);
+    const { asOf } = options;
+    if (asOf === undefined) return this.#find(flightId, await this.#liveOf(flightId, options), work);
+    if (this.#folds.pendingCount >= MAX_WAITING_FOLDS) throw tooManyFolds();
+    // Until `work` is through, for so long the rows are in memory.
+    return this.#folds(async () => this.#find(flightId, await this.#asOf(flightId, asOf), work));
+  }
+
+  async #find<T>(flightId: string, source: RowSource, work: (source: RowSource) => Promise<T>): Promise<T> {
     const found = await work(source);
     const isNothing = found === undefined || (Array.isArray(found) && found.length === 0);
     if (
@@ -153,6 +166,13 @@ export class FlightReads {
     return true;
   }
 }
+
+const tooManyFolds = () =>
+  unavailable(
+    'reads.overloaded',
+    `${MAX_WAITING_FOLDS} reads with asOf wait for their turn already; each folds the history of a flight, and ` +
+      `${MAX_FOLDS} do at a time. Try again in a moment, or read the tables, without asOf.`,
+  );
 
 export const streamOf = (flightId: string): string => `${FLIGHT_CATEGORY}-${flightId}`;
 

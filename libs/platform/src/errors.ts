@@ -44,15 +44,39 @@ export const forbidden = (code: string, message: string, data?: Record<string, u
 export const tooMany = (code: string, message: string, retryAfterSeconds: number) =>
   new WaylogError(code, 'too-many', message, { retryAfterSeconds });
 
-/** Nothing of the input was used; `errors` names every field that is wrong, not just the first. */
-export const invalidInput = (errors: readonly FieldError[], code = 'input.invalid') =>
-  new WaylogError(
+/** The most bad fields that one refusal names; who has more has one mistake many times. */
+export const MAX_BAD_FIELDS = 50;
+
+/** Names of fields and what is said of them may hold what was sent: a refusal must not be as long as its input. */
+const MAX_FIELD_LENGTH = 300;
+const MAX_MESSAGE_LENGTH = 1_000;
+
+/**
+ * Nothing of the input was used; `errors` names every field that is wrong, not just the first. Of more than
+ * `MAX_BAD_FIELDS` it names the first ones, and `hasMoreErrors` says that there are more.
+ */
+export function invalidInput(
+  errors: readonly FieldError[],
+  code = 'input.invalid',
+  hasMore = errors.length > MAX_BAD_FIELDS,
+): WaylogError {
+  const named = errors.slice(0, MAX_BAD_FIELDS).map(({ field, message }) => ({
+    field: shortened(field, MAX_FIELD_LENGTH),
+    message: shortened(message, MAX_MESSAGE_LENGTH),
+  }));
+  const howMany = hasMore ? `more than ${MAX_BAD_FIELDS} bad fields` : `${named.length} bad fields`;
+  return new WaylogError(
     code,
     'invalid',
-    `The input has ${errors.length === 1 ? 'one bad field' : `${errors.length} bad fields`}: ` +
-      errors.map(({ field, message }) => `${field || '(body)'} ${message}`).join('; '),
-    { errors },
+    `The input has ${named.length === 1 ? 'one bad field' : howMany}: ` +
+      named.map(({ field, message }) => `${field || '(body)'} ${message}`).join('; ') +
+      (hasMore ? '; and more' : ''),
+    { errors: named, ...(hasMore && { hasMoreErrors: true }) },
   );
+}
+
+const shortened = (text: string, length: number): string =>
+  text.length <= length ? text : `${text.slice(0, length).replace(/[\ud800-\udbff]$/, '')}...`;
 
 /** The system cannot answer now. `retryAfterSeconds` is a hint for Retry-After. */
 export const unavailable = (

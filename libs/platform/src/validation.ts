@@ -1,8 +1,9 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import type { DataValidateFunction } from 'ajv/dist/types/index.js';
 import { Type } from 'class-transformer';
 import { IsOptional, ValidateBy, ValidateNested, type ValidationOptions } from 'class-validator';
 import { targetConstructorToSchema } from 'class-validator-jsonschema';
-import { invalidInput, type FieldError } from './errors.js';
+import { invalidInput, MAX_BAD_FIELDS, type FieldError } from './errors.js';
 import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
 
 /**
@@ -130,22 +131,104 @@ function makeAjv(options: { coerceTypes: boolean }): Ajv {
 const ajv = makeAjv({ coerceTypes: false });
 const coercingAjv = makeAjv({ coerceTypes: true });
 
-/** Compiles a schema into a check that answers every bad field, or none. */
+/**
+ * `items` and `additionalProperties: false` as keywords of our own. By itself Ajv visits every item of a list that is too
+ * long, and reports every unknown field and every fault of every item, however many: a body of some megabytes then holds
+ * the process for seconds and answers more than it was sent. These look at the length first and stop once there is enough
+ * to say.
+ */
+ajv.addKeyword({
+  keyword: 'x-items',
+  type: 'array',
+  errors: 'full',
+  compile: (itemSchema: Schema, list) => {
+    const checkItem = ajv.compile(itemSchema);
+    const maxItems = (list as Schema)['maxItems'] as number | undefined;
+    const check: Check = (items: unknown[], context) => {
+      const errors: ErrorObject[] = (check.errors = []);
+      // Its length is reported by `maxItems`; what is in it does not matter any more.
+      if (maxItems !== undefined && items.length > maxItems) return true;
+      const bad = new Set<string>();
+      for (let i = 0; i < items.length && bad.size <= MAX_BAD_FIELDS; i++) {
+        if (checkItem(items[i])) continue;
+        const at = `${context?.instancePath ?? ''}/${i}`;
+        for (const error of (checkItem.errors ?? []).filter(isOfField)) {
+          const inList = { ...error, instancePath: at + error.instancePath };
+          errors.push(inList);
+          bad.add(fieldOf(inList));
+        }
+      }
+      return bad.size === 0;
+    };
+    return check;
+  },
+});
+ajv.addKeyword({
+  keyword: 'x-only',
+  type: 'object',
+  errors: 'full',
+  compile: (names: readonly string[]) => {
+    const known = new Set(names);
+    const check: Check = (value: object, context) => {
+      const errors: ErrorObject[] = (check.errors = []);
+      for (const name in value) {
+        if (known.has(name)) continue;
+        errors.push({
+          keyword: 'additionalProperties',
+          instancePath: context?.instancePath ?? '',
+          schemaPath: '',
+          params: { additionalProperty: name },
+        });
+        if (errors.length > MAX_BAD_FIELDS) break;
+      }
+      return errors.length === 0;
+    };
+    return check;
+  },
+});
+
+interface Check extends DataValidateFunction {
+  errors?: ErrorObject[];
+}
+
+/** A schema whose lists and unknown fields are looked at by the keywords above. */
+function withBounds(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(withBounds);
+  if (typeof schema !== 'object' || schema === null) return schema;
+  const { items, additionalProperties, properties, ...rest } = Object.fromEntries(
+    Object.entries(schema).map(([key, part]): [string, unknown] => [
+      key,
+      key === 'properties'
+        ? Object.fromEntries(Object.entries(part as object).map(([name, p]) => [name, withBounds(p)]))
+        : withBounds(part),
+    ]),
+  );
+  return {
+    ...rest,
+    ...(properties !== undefined && { properties }),
+    ...(items !== undefined && { 'x-items': items }),
+    ...(additionalProperties === false
+      ? { 'x-only': Object.keys((properties as object | undefined) ?? {}) }
+      : additionalProperties !== undefined && { additionalProperties }),
+  };
+}
+
+/** Compiles a schema into a check that answers the bad fields, or none; it looks for no more than `MAX_BAD_FIELDS`. */
 export function compileSchema(schema: Schema): (value: unknown) => FieldError[] {
-  const validate: ValidateFunction = ajv.compile(schema);
+  const validate: ValidateFunction = ajv.compile(withBounds(schema) as Schema);
   return (value) => (validate(value) ? [] : fieldErrors(validate.errors ?? []));
 }
 
 const compiled = new Map<Class, (value: unknown) => FieldError[]>();
 
-/** What is wrong with a value by the rules of a class: every bad field, or none. */
+/** What is wrong with a value by the rules of a class; at most `MAX_BAD_FIELDS` of each list and object are looked for. */
 export function badFields(target: Class, value: unknown): FieldError[] {
   let check = compiled.get(target);
   if (!check) compiled.set(target, (check = compileSchema(schemaOf(target))));
   return check(value);
 }
 
-/** Checks a value against the rules of a class. Throws `input.invalid` with every bad field. */
+/** Checks a value against the rules of a class. Throws `input.invalid` with its bad fields. */
 export function validate(target: Class, value: unknown): void {
   const errors = badFields(target, value);
   if (errors.length > 0) throw invalidInput(errors);
@@ -189,14 +272,16 @@ export function coerceFields<T extends object>(target: Class<T>, fields: object)
 
 function fieldErrors(errors: readonly ErrorObject[]): FieldError[] {
   const found = new Map<string, FieldError>();
-  for (const error of errors) {
-    // The branches of "or null" report themselves; the branch that matters has its own error.
-    if (error.keyword === 'anyOf' || (error.keyword === 'type' && error.params['type'] === 'null')) continue;
+  for (const error of errors.filter(isOfField)) {
     const field = fieldOf(error);
     if (!found.has(field)) found.set(field, { field, message: messageOf(error) });
   }
   return [...found.values()];
 }
+
+/** The branches of "or null" report themselves; the branch that matters has its own error. */
+const isOfField = ({ keyword, params }: ErrorObject): boolean =>
+  keyword !== 'anyOf' && !(keyword === 'type' && params['type'] === 'null');
 
 function fieldOf({ instancePath, keyword, params }: ErrorObject): string {
   let path = '';

@@ -1,20 +1,21 @@
+import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
 import { FLIGHT_PROJECTOR, flightProjections, streamOf } from '#lib/flight';
 import { readRows } from '#lib/platform';
+import type { JsonAnswer } from './sql-answer.js';
 import { Statistics } from '../operations/statistics.js';
 
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_ENTRY_BYTES = 8 * 1024 * 1024;
+/** What an entry takes beside its text: its key, and what the cache keeps of it. */
+const ENTRY_BYTES = 500;
 
-/** An answer as it is kept. */
-export interface CachedAnswer {
-  readonly data: object;
+/** An answer is kept as the bytes that are sent: objects would take up to a hundred times as much, uncounted. */
+interface Entry {
+  readonly json: Buffer;
   readonly rowCount: number;
-}
-
-interface Entry extends CachedAnswer {
   /** What the tables were at, at the latest when the answer was read from them. */
   readonly state: string;
 }
@@ -67,20 +68,23 @@ export class CachedAnswers {
   async get(
     key: string,
     flightId: string | undefined,
-    read: () => Promise<CachedAnswer>,
-  ): Promise<CachedAnswer & { readonly cacheHit: boolean }> {
+    read: () => Promise<JsonAnswer>,
+  ): Promise<JsonAnswer & { readonly cacheHit: boolean }> {
     const state = await this.#stateOf(flightId);
     const known = this.#answers.get(key);
     if (known?.state === state) {
       this.statistics.observeCache(true);
-      return { data: known.data, rowCount: known.rowCount, cacheHit: true };
+      return { json: known.json.toString(), rowCount: known.rowCount, cacheHit: true };
     }
     this.statistics.observeCache(false);
-    const { data, rowCount } = await read();
-    // Two bytes a character: what is not ASCII takes that, and the objects take more than their text.
-    const size = 2 * (key.length + JSON.stringify(data).length);
-    this.#answers.set(key, { data, rowCount, state }, { size });
-    return { data, rowCount, cacheHit: false };
+    const { json, rowCount } = await read();
+    const bytes = Buffer.from(json);
+    this.#answers.set(
+      key,
+      { json: bytes, rowCount, state },
+      { size: bytes.length + state.length + ENTRY_BYTES },
+    );
+    return { json, rowCount, cacheHit: false };
   }
 
   /** Counts an answer that cannot be cached although somebody asked for it. */
@@ -99,9 +103,9 @@ export class CachedAnswers {
   }
 }
 
-/** The same text for the same query and parameters; null and left out are the same. */
+/** The same for the same query and parameters; null and left out are the same. A hash, so that it has a length. */
 export function cacheKey(query: string, parameters: unknown): string {
-  return JSON.stringify([query, parameters], (_key, value: unknown) =>
+  const text = JSON.stringify([query, parameters], (_key, value: unknown) =>
     typeof value === 'object' && value !== null && !Array.isArray(value)
       ? Object.fromEntries(
           Object.entries(value)
@@ -110,4 +114,5 @@ export function cacheKey(query: string, parameters: unknown): string {
         )
       : value,
   );
+  return createHash('sha256').update(text).digest('base64');
 }

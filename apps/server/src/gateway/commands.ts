@@ -158,6 +158,8 @@ export function underParameters(error: unknown, cut = ''): unknown {
         field === '' ? 'parameters' : `parameters.${field.startsWith(cut) ? field.slice(cut.length) : field}`,
       message,
     })),
+    error.code,
+    error.data['hasMoreErrors'] === true,
   );
 }
 

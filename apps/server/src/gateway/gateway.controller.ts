@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Post } from '@nestjs/common';
+import { Controller, Delete, Get, Header, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { CommandOptions, ReadOptions } from '#lib/flight';
 import { Answers } from '../http/answer.js';
@@ -38,6 +38,7 @@ export class GatewayController {
   }
 
   @Post('queries')
+  @Header('content-type', 'application/json; charset=utf-8')
   @Answers(200, QueryResponse)
   query(
     @ValidBody(QueryRequest) request: QueryRequest,

@@ -1,17 +1,17 @@
 import { IsArray, IsBoolean, IsInt, IsNumber, IsString } from 'class-validator';
 import pg from 'pg';
 import {
-  invalidInput,
+  asText,
   isTransient,
   messageOf,
   Nested,
   Optional,
   sessionOptions,
   sqlStateOf,
-  timestampFromPostgres,
   unavailable,
   WaylogError,
 } from '#lib/platform';
+import { SqlAnswer, tooLarge, type JsonAnswer } from './sql-answer.js';
 import { readerAccess, readerRights, type ReaderRights } from '#lib/timescale';
 
 export const DEFAULT_ROWS = 1_000;
@@ -22,19 +22,6 @@ const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 const MAX_AT_ONCE = 4;
 /** How much longer than the server's own limit this process waits before it ends the session. */
 const GRACE_MS = 500;
-
-export class SqlColumn {
-  @IsString() readonly name!: string;
-  /** The type's oid in the database, such as 701 for double precision. */
-  @IsInt() readonly typeOid!: number;
-}
-
-export interface SqlAnswer {
-  readonly columns: readonly SqlColumn[];
-  readonly rows: readonly Readonly<Record<string, unknown>>[];
-  /** There were more rows than were asked for. */
-  readonly truncated: boolean;
-}
 
 export class SqlLimits {
   /** The longest that a statement may run, in seconds. */
@@ -130,10 +117,10 @@ export class ReadOnlySql {
   }
 
   /**
-   * Runs one statement. Throws `sql.unavailable`, `sql.invalid`, `sql.forbidden`, `sql.timeout`, `sql.too-expensive` and
+   * Runs one statement; its rows come as JSON text. Throws `sql.unavailable`, `sql.invalid`, `sql.forbidden`, `sql.timeout`, `sql.too-expensive` and
    * `sql.answer-too-large`.
    */
-  async run(sql: string, statement: StatementOptions = {}): Promise<SqlAnswer> {
+  async run(sql: string, statement: StatementOptions = {}): Promise<JsonAnswer> {
     const pool = this.#pool;
     if (!pool) throw sqlUnavailable(this.#noRole ?? '');
     await this.#check();
@@ -153,12 +140,17 @@ export class ReadOnlySql {
         values: [...(statement.values ?? [])],
         queryMode: 'extended',
       } as pg.QueryConfig);
-      const { rows, fields } = await client.query<unknown[]>({
-        text: `fetch ${maxRows + 1} from answer`,
-        rowMode: 'array',
-        types: plainJson,
-      });
-      return answerOf(fields, rows, maxRows);
+      const answer = new SqlAnswer(maxRows);
+      for (let wanted = answer.wanted; wanted > 0; wanted = answer.wanted) {
+        const { rows, fields } = await client.query<(string | null)[]>({
+          text: `fetch ${wanted} from answer`,
+          rowMode: 'array',
+          types: asText,
+        });
+        answer.add(fields, rows);
+        if (rows.length < wanted) break;
+      }
+      return answer.end();
     } catch (error) {
       throw guard.reason() ?? readingError(error, timeout);
     } finally {
@@ -225,7 +217,7 @@ export class ReadOnlySql {
     };
     const onData = (data: Buffer) => {
       bytes += data.length;
-      if (bytes > MAX_ANSWER_BYTES) cut(tooLarge());
+      if (bytes > MAX_ANSWER_BYTES) cut(tooLarge(MAX_ANSWER_BYTES, 'from the database'));
     };
     const onAbort = () => cut(sqlTimeout('The caller has gone.'));
     const timer = setTimeout(
@@ -248,60 +240,6 @@ export class ReadOnlySql {
 }
 
 const ignore = () => undefined;
-
-function answerOf(fields: readonly pg.FieldDef[], rows: readonly unknown[][], maxRows: number): SqlAnswer {
-  const names = fields.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) {
-    throw invalidInput(
-      [{ field: 'query', message: `has two columns called ${twice}; name them apart with "as"` }],
-      'sql.invalid',
-    );
-  }
-  return {
-    columns: fields.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID })),
-    rows: rows
-      .slice(0, maxRows)
-      .map((row) => Object.fromEntries(row.map((value, i) => [names[i] ?? '', value] as const))),
-    truncated: rows.length > maxRows,
-  };
-}
-
-const Oid = {
-  bool: 16,
-  int2: 21,
-  int4: 23,
-  oid: 26,
-  float4: 700,
-  float8: 701,
-  json: 114,
-  jsonb: 3802,
-  timestamptz: 1184,
-};
-
-/** What JSON can say exactly becomes a number, a flag or JSON, times become RFC 3339; the rest stays PostgreSQL's text. */
-const plainJson: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number) => {
-    switch (oid) {
-      case Oid.bool:
-        return (text: string) => text === 't';
-      case Oid.int2:
-      case Oid.int4:
-      case Oid.oid:
-      case Oid.float4:
-      case Oid.float8:
-        return (text: string) => (Number.isFinite(Number(text)) ? Number(text) : text);
-      case Oid.json:
-      case Oid.jsonb:
-        return (text: string) => JSON.parse(text) as unknown;
-      case Oid.timestamptz:
-        return (text: string) =>
-          /^\d{4}-/.test(text) && !text.endsWith('BC') ? timestampFromPostgres(text) : text;
-      default:
-        return (text: string) => text;
-    }
-  }) as pg.CustomTypesConfig['getTypeParser'],
-};
 
 const sqlUnavailable = (reason: string, cause?: unknown) =>
   unavailable(
@@ -327,17 +265,6 @@ const sqlTimeout = (how: string, cause?: unknown) =>
     `The statement took too long. ${how} It changed nothing. Ask for less, or for a flight and a time that the indexes know.`,
     {},
     cause,
-  );
-
-const tooLarge = () =>
-  invalidInput(
-    [
-      {
-        field: 'query',
-        message: `answers with more than ${MAX_ANSWER_BYTES / 1024 / 1024} MiB. Select fewer columns or rows, or aggregate in the database`,
-      },
-    ],
-    'sql.answer-too-large',
   );
 
 const refused = (code: string, error: Error, cause = error) => {

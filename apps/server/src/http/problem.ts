@@ -22,6 +22,8 @@ export interface Problem {
   readonly status: number;
   readonly detail: string;
   readonly errors?: readonly FieldError[];
+  /** There are more bad fields than `errors` names. */
+  readonly hasMoreErrors?: true;
 }
 
 const statusOf: Record<ErrorKind, number> = {
@@ -95,7 +97,10 @@ export function sendProblem(reply: FastifyReply, error: unknown): void {
 export function problemOf(error: unknown): Problem {
   if (error instanceof WaylogError) {
     const errors = error.data['errors'] as readonly FieldError[] | undefined;
-    return problem(statusOf[error.kind], error.code, error.message, errors);
+    return {
+      ...problem(statusOf[error.kind], error.code, error.message, errors),
+      ...(error.data['hasMoreErrors'] === true && { hasMoreErrors: true }),
+    };
   }
   if (sqlStateOf(error) === SqlState.insufficientPrivilege) {
     return problem(

@@ -8,7 +8,7 @@ import {
   ImageMetadata,
   Waypoint,
 } from '#lib/flight';
-import { schemaOf, type Class, type Schema } from '#lib/platform';
+import { MAX_BAD_FIELDS, schemaOf, type Class, type Schema } from '#lib/platform';
 
 /** The component schemas of the OpenAPI document: inputs from the rules of their classes, answers as stated here. */
 const inputs = new Map<string, Class>();
@@ -118,6 +118,10 @@ export const answers = (): Record<string, Schema> => ({
         status: count,
         detail: { type: 'string', description: 'What happened, why, and what to do.' },
         errors: list(object({ field: text, message: text })),
+        hasMoreErrors: {
+          type: 'boolean',
+          description: `There are more bad fields than the ${MAX_BAD_FIELDS} that \`errors\` names at most.`,
+        },
       },
       ['type', 'code', 'title', 'status', 'detail'],
     ),

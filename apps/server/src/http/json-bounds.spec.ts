@@ -1,0 +1,41 @@
+import fc from 'fast-check';
+import { beyondBounds, JSON_BOUNDS } from './json-bounds.js';
+
+const bytes = (text: string) => Buffer.from(text);
+
+describe('the structure of a body', () => {
+  it('is within bounds for the largest list that a command takes', () => {
+    const frame = {
+      frameId: 1,
+      gpsCenter: { lat: 1, lon: 2 },
+      altitude: 1,
+      heading: 1,
+      confidence: 1,
+      refined: true,
+      timestamp: '2026-05-01T12:00:00.000Z',
+    };
+    expect(beyondBounds(bytes(JSON.stringify(Array(5_000).fill(frame))))).toBeUndefined();
+  });
+
+  it.each([
+    ['values', `[${'{},'.repeat(JSON_BOUNDS.values)}1]`, 'values'],
+    ['values of one list', `[${'1,'.repeat(JSON_BOUNDS.values)}1]`, 'values'],
+    ['fields', `[${'{"a":1},'.repeat(JSON_BOUNDS.names)}{"a":1}]`, 'fields'],
+    ['levels', '['.repeat(JSON_BOUNDS.depth + 1), 'levels'],
+  ])('may not have more %s than are stated', (_, json, what) => {
+    expect(beyondBounds(bytes(json))).toContain(what);
+  });
+
+  it('is what stands outside of texts', () => {
+    const text = JSON.stringify({ text: '[{,:"\\'.repeat(JSON_BOUNDS.values) });
+    expect(beyondBounds(bytes(text))).toBeUndefined();
+    // An escaped quote does not end a text, an escaped backslash before a quote does.
+    expect(beyondBounds(bytes(`["\\"${'['.repeat(100)}"]`))).toBeUndefined();
+    expect(beyondBounds(bytes(`["\\\\",${'['.repeat(100)}`))).toContain('levels');
+  });
+
+  it('of what is no JSON is never a failure', () => {
+    fc.assert(fc.property(fc.uint8Array(), (any) => (beyondBounds(any), true)));
+    expect(beyondBounds(bytes('}}]]"\\'))).toBeUndefined();
+  });
+});

@@ -1,0 +1,84 @@
+import { ArrayMaxSize, IsArray, IsInt, IsNumber, Max, Min } from 'class-validator';
+import { invalidInput, MAX_BAD_FIELDS } from './errors.js';
+import { badFields, IsId, IsJsonObject, Nested, Optional } from './validation.js';
+
+class Point {
+  @IsNumber() @Min(-90) @Max(90) readonly lat!: number;
+  @IsNumber() readonly lon!: number;
+}
+class Mark {
+  @IsId() readonly id!: string;
+  @Nested(() => Point) readonly at!: Point;
+  @Optional() @IsInt() readonly count?: number | null;
+}
+class Route {
+  @Nested(() => Mark, { each: true }) @ArrayMaxSize(100_000) readonly marks!: readonly Mark[];
+  @Optional() @IsArray() @IsInt({ each: true }) @ArrayMaxSize(3) readonly numbers?: readonly number[] | null;
+  @Optional() @IsJsonObject() readonly notes?: object | null;
+}
+
+const mark = { id: 'm', at: { lat: 1, lon: 2 } };
+
+/** Fails when it is looked at. */
+const untouchable = new Proxy({}, { ownKeys: () => fail(), get: () => fail(), has: () => fail() });
+function fail(): never {
+  throw new Error('An item was looked at.');
+}
+
+describe('an input', () => {
+  it('is named by every bad field, in lists and below them too', () => {
+    const marks = [mark, { id: '', at: { lat: 91, lon: 'east' } }, { ...mark, count: 1.5, colour: 'red' }, 7];
+    expect(badFields(Route, { marks, numbers: [1, 'two'], speed: 3 })).toEqual(
+      expect.arrayContaining([
+        { field: 'marks[1].id', message: 'must be 1 to 128 characters without control characters' },
+        { field: 'marks[1].at.lat', message: 'must be at most 90' },
+        { field: 'marks[1].at.lon', message: 'must be number' },
+        { field: 'marks[2].count', message: expect.any(String) as string },
+        { field: 'marks[2].colour', message: 'is not a field of this input' },
+        { field: 'marks[3]', message: 'must be object' },
+        { field: 'numbers[1]', message: 'must be integer' },
+        { field: 'speed', message: 'is not a field of this input' },
+      ]),
+    );
+    expect(badFields(Route, { marks: [mark], numbers: null, notes: { a: [1] } })).toEqual([]);
+  });
+
+  it('is not searched for more bad fields than are named', () => {
+    const marks: unknown[] = Array.from({ length: 100_000 }, () => ({}));
+    marks[MAX_BAD_FIELDS] = untouchable;
+    expect(badFields(Route, { marks }).length).toBeGreaterThan(MAX_BAD_FIELDS);
+    const unknown = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`x${i}`, 1]));
+    expect(badFields(Route, { ...unknown, marks: [] })).toHaveLength(MAX_BAD_FIELDS + 1);
+    expect(badFields(Route, { marks: [{ ...mark, at: { ...mark.at, ...unknown } }] })).toHaveLength(
+      MAX_BAD_FIELDS + 1,
+    );
+  });
+
+  it('whose list is too long is refused for that alone, whatever is in it', () => {
+    expect(badFields(Route, { marks: [], numbers: [1, 2, 3, untouchable] })).toEqual([
+      { field: 'numbers', message: 'must have at most 3 items' },
+    ]);
+  });
+});
+
+describe('a refusal', () => {
+  const errors = (howMany: number) =>
+    Array.from({ length: howMany }, (_, i) => ({ field: `f${i}`, message: 'is wrong' }));
+
+  it('names every field up to a number, and beyond it says that there are more', () => {
+    const whole = invalidInput(errors(MAX_BAD_FIELDS));
+    expect(whole.data).toEqual({ errors: errors(MAX_BAD_FIELDS) });
+    const cut = invalidInput(errors(MAX_BAD_FIELDS + 1));
+    expect(cut.data).toEqual({ errors: errors(MAX_BAD_FIELDS), hasMoreErrors: true });
+    expect(cut.message).toMatch(
+      /^The input has more than 50 bad fields: f0 is wrong; .*f49 is wrong; and more$/,
+    );
+  });
+
+  it('is short, however long what it names', () => {
+    const long = '\u{1f681}'.repeat(100_000);
+    const { message, data } = invalidInput([{ field: `x${long}`, message: long }]);
+    expect(message.length + JSON.stringify(data).length).toBeLessThan(5_000);
+    expect(Buffer.from(message).toString()).toBe(message);
+  });
+});
