@@ -12,6 +12,7 @@ import { DatabaseRoles1790000011000 } from './1790000011000-database-roles.js';
 import { AuditChain1790000012000 } from './1790000012000-audit-chain.js';
 import { DataKeys1790000013000 } from './1790000013000-data-keys.js';
 import { AppendPlans1790000014000 } from './1790000014000-append-plans.js';
+import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-statistics-of-erasable-columns.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -29,6 +30,7 @@ export const migrations = [
   AuditChain1790000012000,
   DataKeys1790000013000,
   AppendPlans1790000014000,
+  NoStatisticsOfErasableColumns1790000020000,
 ];
 
 /**

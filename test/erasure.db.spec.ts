@@ -26,6 +26,7 @@ import {
 } from '#lib/flight';
 import { CheckpointWatch, rebuild, verify } from '#lib/projections';
 import { verifyAudit } from '#lib/audit';
+import { NoStatisticsOfErasableColumns1790000020000 } from '../migrations/1790000020000-no-statistics-of-erasable-columns.js';
 import { openFlightLog } from './support/flight-log.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
@@ -220,6 +221,39 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(await verify({ ...options, by: 'test' })).toMatchObject({ isSound: true });
     if (log !== 'PostgreSQL') return;
     expect(await verifyAudit({ pool: database.pool, keys: new Map() })).toMatchObject({ isSound: true });
+  });
+
+  it('leaves nothing of it in the statistics of PostgreSQL, which show values to who may read a table', async () => {
+    if (log !== 'PostgreSQL') return;
+    const statistics = async () => {
+      await database.pool.query('analyze');
+      const { rows } = await database.pool.query(
+        `select tablename, attname, most_common_vals::text, histogram_bounds::text, most_common_elems::text
+           from pg_stats where schemaname not in ('pg_catalog', 'information_schema', 'log')`,
+      );
+      return JSON.stringify(rows);
+    };
+    const ids = ['seen-1', 'seen-2', 'seen-3', 'seen-4'];
+    for (const id of ids) {
+      await waylog.execute(new CreateFlight({ flight: flight(id) }));
+      const { position } = await waylog.execute(new SaveImageMetadata({ flightId: id, image }));
+      await folded(position);
+    }
+    const migration = new NoStatisticsOfErasableColumns1790000020000();
+    await migration.down(database.pool as never);
+    expect(found(await statistics()).sort()).toEqual([...SECRETS].sort());
+    await migration.up(database.pool as never);
+    expect(await statistics()).toContain('start_lat');
+    expect(found(await statistics())).toEqual([]);
+    // A rebuild makes the tables anew.
+    const store = waylog.app.get<EventStore>(EVENT_STORE);
+    await rebuild({
+      ...flightProjector,
+      store,
+      connectionString: database.url,
+      projections: flightProjections,
+    });
+    expect(found(await statistics())).toEqual([]);
   });
 
   it('goes with a copy of the log to another database, and so does an erasure that comes later', async () => {

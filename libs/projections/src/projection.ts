@@ -15,6 +15,11 @@ export interface TableDefinition {
   readonly key: readonly string[];
   /** Makes the table a hypertable over this column. */
   readonly timeColumn?: string;
+  /**
+   * Columns with what an erasure takes away. PostgreSQL makes no statistics of them (`set statistics 0`): those hold values
+   * as they are, for whoever may read the column, until somebody analyzes the table again.
+   */
+  readonly erasable?: readonly string[];
   /** Statements before and after a rebuilt table takes its place, in the same transaction: for what depends on the very table. */
   readonly aroundSwap?: { readonly before: string; readonly after: string };
 }

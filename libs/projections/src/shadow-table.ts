@@ -33,6 +33,8 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
   );
   await dropShadow(client, shadow);
   await client.query(`create table ${shadow.name} (like ${shadow.liveName} including all)`);
+  for (const column of table.erasable ?? [])
+    await client.query(`alter table ${shadow.name} alter column ${column} set statistics 0`);
   const { rows } = await client.query<{ options: string | null; comment: string | null }>(
     `select array_to_string(reloptions, ', ') as options, quote_literal(obj_description(oid, 'pg_class')) as comment
        from pg_class where oid = $1::regclass`,

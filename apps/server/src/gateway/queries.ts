@@ -81,10 +81,6 @@ export class NamedQueries {
   ) {
     const fields = (parameters ?? {}) as SqlParameters;
     const errors = badFields(SqlParameters, fields);
-    for (const [i, value] of Array.isArray(fields.values) ? fields.values.entries() : []) {
-      if (typeof value === 'object' && value !== null)
-        errors.push({ field: `values[${i}]`, message: 'must be a text, a number, a flag or null' });
-    }
     if (errors.length > 0) throw underParameters(invalidInput(errors));
     if (minPosition !== undefined) await this.watch.waitFor(minPosition, MAX_WAIT_MS);
     const options: Writable<StatementOptions> = { signal };

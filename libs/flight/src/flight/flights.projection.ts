@@ -16,6 +16,7 @@ export const flightsTable: TableDefinition = {
     updated_at: 'timestamptz',
   },
   key: ['id'],
+  erasable: ['name', 'description', 'camera_params'],
 };
 
 const row = (event: FoldedEvent<FlightDetails>) =>

@@ -12,6 +12,7 @@ export const flightImagesTable: TableDefinition = {
     uploaded_at: 'timestamptz',
   },
   key: ['flight_id', 'frame_id'],
+  erasable: ['file_path', 'metadata'],
 };
 
 export const flightImages = new Projection<FlightEvents>('flight_images', 1, flightImagesTable)

@@ -1,0 +1,31 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+const ERASABLE: readonly (readonly [table: string, column: string, type: string])[] = [
+  ['flight.flights', 'name', 'text'],
+  ['flight.flights', 'description', 'text'],
+  ['flight.flights', 'camera_params', 'jsonb'],
+  ['flight.flight_images', 'file_path', 'text'],
+  ['flight.flight_images', 'metadata', 'jsonb'],
+];
+
+/**
+ * PostgreSQL's statistics of a column hold values as they are, and whoever may read the column may read them (pg_stats):
+ * also those of a flight that has been erased, until the table is analyzed again. So none are made of what an erasure takes
+ * away; the planner needs none of them, as flights are found by their id or the beginning of their name.
+ */
+export class NoStatisticsOfErasableColumns1790000020000 implements MigrationInterface {
+  name = 'NoStatisticsOfErasableColumns1790000020000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    for (const [table, column, type] of ERASABLE) {
+      await runner.query(`alter table ${table} alter column ${column} set statistics 0`);
+      // Only a change of the type drops what is there, be it to the same one; no row is touched.
+      await runner.query(`alter table ${table} alter column ${column} type ${type}`);
+    }
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    for (const [table, column] of ERASABLE)
+      await runner.query(`alter table ${table} alter column ${column} set statistics -1`);
+  }
+}
