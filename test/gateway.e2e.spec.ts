@@ -6,8 +6,8 @@ import { namedQueries } from '../apps/server/src/gateway/query-registry.js';
 import { followsFromTables, isSql } from '../apps/server/src/gateway/sql-text.js';
 import { Statistics } from '../apps/server/src/operations/statistics.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
-import { aFlight, aFrame, at, aWaypoint } from './support/samples.js';
-import { useServer, type Answer } from './support/server.js';
+import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
+import { bearer, newKey, useServer, type Answer } from './support/server.js';
 
 describe('the gateway', () => {
   const server = useServer({ WAYLOG_VERIFY_SHARE: '0' });
@@ -295,6 +295,43 @@ describe('the gateway', () => {
       await blocker.query('rollback');
       blocker.release();
       expect((await commit(transactionId)).body).toMatchObject({ success: true, affectedRows: 1 });
+    });
+
+    it('of one caller leave room for those of others', async () => {
+      const greedy = await newKey(server, 'operator');
+      const openAs = (key: string) =>
+        server.call('POST', '/v1/transactions', { flightId: 'any', serviceName: 'greedy' }, bearer(key));
+      for (let n = 0; n < 100; n++) expect((await openAs(greedy)).status).toBe(201);
+      expect(await openAs(greedy)).toMatchObject({ status: 503, body: { code: 'transactions.too-many' } });
+      expect((await openAs(await newKey(server, 'operator'))).status).toBe(201);
+    });
+
+    it('hold 16 MiB of one caller, and there is room for others', async () => {
+      const greedy = await newKey(server, 'operator');
+      const begin = async (key: string) => {
+        const { body } = await server.call(
+          'POST',
+          '/v1/transactions',
+          { flightId: 'any', serviceName: 'greedy' },
+          bearer(key),
+        );
+        return async () => {
+          const frames = Array.from({ length: 20_000 }, (_, i) => 2_000_000_000 + i);
+          const request = {
+            command: 'SaveChunkState',
+            parameters: { chunk: aChunk('c', { frames }) },
+            serviceName: 'greedy',
+            transactionId: body.transactionId as string,
+          };
+          return (await server.call('POST', '/v1/commands', request, bearer(key))).status;
+        };
+      };
+      const add = await begin(greedy);
+      let added = 0;
+      while ((await add()) === 200) added++;
+      expect(added).toBeGreaterThan(70);
+      expect(added).toBeLessThan(80);
+      expect(await (await begin(await newKey(server, 'operator')))()).toBe(200);
     });
 
     it('hold at most 1,000 commands', async () => {

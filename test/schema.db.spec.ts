@@ -348,6 +348,9 @@ describe('models', () => {
       ['second', 'registry.models'],
       ['second', 'pg_catalog.pg_class'],
       ['second', 'public.notes'],
+      ['second', 'rebuild_flight.waypoints'],
+      ['second', 'verify_flight.waypoints'],
+      ['verify_second', 'notes'],
       ['second', '_timescaledb_catalog.hypertable'],
     ] as const) {
       await expect(register(service, [aModel({ tableName })], true)).rejects.toMatchObject({

@@ -21,8 +21,9 @@ describe('health, statistics and alerts', () => {
         // The credentials of the address come as a header, or there is no message at all.
         const login = Buffer.from('alerts:s3cret').toString('base64');
         if (request.headers.authorization !== `Basic ${login}`) return response.writeHead(401).end();
-        // The first attempt of each message fails.
-        if (refusals++ % 2 === 0) return response.writeHead(500).end();
+        // The first attempt of each message fails; where it is sent instead is not what the operator has named.
+        if (request.url !== '/') return response.end();
+        if (refusals++ % 2 === 0) return response.writeHead(302, { location: '/elsewhere' }).end();
         messages.push(JSON.parse(text) as AlertMessage);
         return response.end();
       });

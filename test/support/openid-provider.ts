@@ -7,6 +7,8 @@ import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'j
 export class OpenIdProvider {
   /** What the discovery document and the keys are answered with; anything else than 200 is a provider in trouble. */
   status = 200;
+  /** Published beside the key that it signs with, whatever it is. */
+  others: object[] = [];
   /** How often the keys were fetched. */
   keysServed = 0;
   readonly #server = createServer((request, response) => {
@@ -16,7 +18,7 @@ export class OpenIdProvider {
       return answer({ issuer: this.issuer, jwks_uri: `${this.issuer}/keys` });
     if (request.url !== '/realm/keys') return response.writeHead(404).end();
     this.keysServed++;
-    return answer({ keys: this.#published });
+    return answer({ keys: [...this.#published, ...this.others] });
   });
   #published: JWK[] = [];
   #private: CryptoKey | undefined;

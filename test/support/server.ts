@@ -119,6 +119,15 @@ export function useServer(env: Record<string, string> = {}, log?: Log) {
   };
 }
 
+/** Makes a key; asks again where it is over a limit. */
+export async function newKey(server: { call: HttpClient['call'] }, role: string): Promise<string> {
+  const { body } = await until(
+    () => server.call('POST', '/v1/admin/keys', { name: 'a', role }),
+    ({ status }) => status === 201,
+  );
+  return body.key as string;
+}
+
 /** The header of who sends a key. */
 export const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 

@@ -75,9 +75,14 @@ export async function startServer(
   return app;
 }
 
-/** Pages of these origins may call, with what they have to send and to see. */
+/**
+ * Pages of these origins may call, with what they have to send and to see. A request of any other origin, a preflight too,
+ * is treated as one without.
+ */
 const corsFor = (origins: readonly string[]) => ({
-  origin: [...origins],
+  origin: (origin: string | undefined, use: (error: null, allowed: string | false) => void) =>
+    use(null, origin !== undefined && origins.includes(origin) ? origin : false),
+  strictPreflight: false,
   methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
   allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'waylog-min-position'],
   exposedHeaders: ['retry-after', 'waylog-position', 'www-authenticate'],

@@ -1,3 +1,4 @@
+import { databaseUnavailable, messageOf } from '#lib/platform';
 import { Access, WRONG_PER_SECOND, type AccessOptions } from './access.js';
 import type { Checked } from './principal.js';
 import { cannotBeChecked, refused } from './refusals.js';
@@ -36,6 +37,15 @@ describe('Access', () => {
       ...more,
     });
   const settle = () => jest.advanceTimersByTimeAsync(0);
+
+  it('tells the log why a credential cannot be checked, and whoever sent it nothing of where the database is', async () => {
+    answers = () => Promise.reject(databaseUnavailable(new Error('connect ECONNREFUSED 127.0.0.1:5432')));
+    const error = await Promise.resolve(make().authenticate(KEY, 'a')).then(() => '', messageOf);
+    expect(error).toBe(
+      'Who calls cannot be checked now: the log of the server says why. Try again in a moment.',
+    );
+    expect(warnings.join()).toContain('ECONNREFUSED 127.0.0.1:5432');
+  });
 
   it('asks once for many requests at a time, and then for none of them', async () => {
     const access = make();

@@ -126,7 +126,8 @@ export class Access {
         known.staleAt = performance.now() + AWAY_MS;
         return known.principal;
       }
-      if (error instanceof WaylogError && error.kind === 'unavailable') throw error;
+      // What the database or the network said is for the log: whoever asks is not known yet.
+      if (error instanceof WaylogError && error.code === 'access.unavailable') throw error;
       this.options.warn(`A credential could not be checked: ${messageOf(error)}`);
       throw cannotBeChecked('the log of the server says why', error);
     }

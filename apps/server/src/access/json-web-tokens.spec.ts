@@ -80,6 +80,47 @@ describe('JsonWebTokens', () => {
     now.mockRestore();
   });
 
+  it('name somebody: a subject that is no text, or an empty one, is refused', async () => {
+    for (const sub of ['', {}, { toString: 'alice' }, 7, null, ['alice'], true]) {
+      const [head = '', body = '', signature = ''] = (await provider.token({ sub })).split('.');
+      expect(JSON.parse(Buffer.from(body, 'base64url').toString())).toMatchObject({ sub });
+      await expect(tokens().check([head, body, signature].join('.'))).rejects.toMatchObject({
+        code: 'access.refused',
+        message: expect.stringContaining('its claim sub') as string,
+      });
+    }
+  });
+
+  it('that name a broken key of the provider are refused, and nobody else is', async () => {
+    const broken = [
+      { kty: 'EC', crv: 'P-256', kid: 'broken', alg: 'ES256', use: 'sig', x: 'AA', y: 'AA' },
+      { kty: 'EC', crv: 'P-256', kid: 'empty', alg: 'ES256' },
+      { kty: 'RSA', kid: 'no-modulus', alg: 'RS256', e: 'AQAB' },
+    ];
+    provider.others = broken;
+    const checked = tokens();
+    for (const { kid, alg } of broken) {
+      const [, body, signature] = (await provider.token()).split('.');
+      const head = Buffer.from(JSON.stringify({ alg, kid })).toString('base64url');
+      await expect(checked.check([head, body, signature].join('.'))).rejects.toMatchObject({
+        code: 'access.refused',
+      });
+      expect((await checked.check(await provider.token())).principal.actor).toBe('jwt:alice');
+    }
+    expect([provider.keysServed, warnings]).toEqual([1, []]);
+  });
+
+  it('are not checked with a set of keys that is no such thing, or larger than any', async () => {
+    for (const [others, why] of [
+      [['no key'], /JSON Web Key Set malformed/],
+      [[{ kty: 'EC', more: 'x'.repeat(300_000) }], /more than 256 KiB/],
+    ] as const) {
+      provider.others = [...others] as object[];
+      await expect(tokens().check(await provider.token())).rejects.toMatchObject(unavailable);
+      expect(warnings.pop()).toMatch(why);
+    }
+  });
+
   it('are refused, and the provider is not blamed, when it does not know who signed', async () => {
     const checked = tokens();
     await checked.check(await provider.token());

@@ -1,5 +1,13 @@
 import { createHash } from 'node:crypto';
-import { createRemoteJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose';
+import {
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  jwtVerify,
+  type FetchImplementation,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+} from 'jose';
 import { ACCESS_ROLES, isAccessRole, type AccessRole } from '#lib/access';
 import { isSafeUrl, messageOf, type JwtConfig } from '#lib/platform';
 import type { Checked } from './principal.js';
@@ -21,6 +29,9 @@ const TIMEOUT_MS = 5_000;
 
 /** After a provider did not answer, it is asked again no sooner. */
 const PAUSE_MS = 2_000;
+
+/** The most that a provider's documents may have; sets of keys have some kilobytes. */
+const MAX_DOCUMENT_BYTES = 256 * 1024;
 
 /** `actor` takes 128 characters, a subject may have 255. */
 const MAX_SUBJECT = 120;
@@ -49,6 +60,8 @@ export class JsonWebTokens {
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         requiredClaims: ['exp', 'sub'],
       });
+      if (typeof payload.sub !== 'string' || payload.sub === '')
+        throw new errors.JWTClaimValidationFailed('it is no text', payload, 'sub', 'invalid');
       return {
         principal: { actor: actorOf(payload), role: roleOf(payload, roleClaim) },
         expiresAt: (Number(payload.exp) + CLOCK_TOLERANCE_SECONDS) * 1_000,
@@ -68,11 +81,8 @@ export class JsonWebTokens {
       this.#failed = undefined;
       return key;
     } catch (error) {
-      const isOfToken =
-        error instanceof errors.JWKSNoMatchingKey ||
-        error instanceof errors.JWKSMultipleMatchingKeys ||
-        error instanceof errors.JOSENotSupported;
-      if (isOfToken) throw error;
+      // A token names its key. One that is not there, or that is broken, is no reason to let nobody else in.
+      if (!isOfProvider(error)) throw error;
       this.#keySet = undefined;
       this.#failed = { at: performance.now(), error: new ProviderAway(messageOf(error), { cause: error }) };
       // Whoever calls is told no more than that: addresses and networks are the operator's.
@@ -83,19 +93,61 @@ export class JsonWebTokens {
 
   async #findKeySet(): Promise<JWTVerifyGetKey> {
     const { issuer, jwksUrl } = this.config;
-    return createRemoteJWKSet(new URL(jwksUrl ?? (await discover(issuer))), { timeoutDuration: TIMEOUT_MS });
+    return createRemoteJWKSet(new URL(jwksUrl ?? (await discover(issuer))), {
+      timeoutDuration: TIMEOUT_MS,
+      [customFetch]: fetchDocument,
+    });
   }
 }
+
+/** The keys could not be had at all, as against the one that a token names. */
+const isOfProvider = (error: unknown): boolean =>
+  error instanceof NoDocument ||
+  error instanceof errors.JWKSTimeout ||
+  error instanceof errors.JWKSInvalid ||
+  // What was answered is not 200, or no JSON; the errors of a key and of a token are of their own classes.
+  (error instanceof errors.JOSEError && error.code === errors.JOSEError.code);
+
+/** A document of the provider did not come. */
+class NoDocument extends Error {}
+
+/** As `fetch`, without redirects, and reads no more than a document of a provider may have. */
+const fetchDocument: FetchImplementation = async (url, options) => {
+  try {
+    const answer = await fetch(url, { ...options, redirect: 'error' });
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const part of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
+      parts.push(part);
+      bytes += part.byteLength;
+      if (bytes > MAX_DOCUMENT_BYTES) throw new Error(`it has more than ${MAX_DOCUMENT_BYTES / 1024} KiB`);
+    }
+    return new Response(Buffer.concat(parts), { status: answer.status });
+  } catch (error) {
+    throw new NoDocument(`${url}: ${messageOf(error)}`, { cause: error });
+  }
+};
 
 /** Where the keys of a provider are, from its discovery document (OpenID Connect Discovery 1.0). */
 async function discover(issuer: string): Promise<string> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
-  const answer = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' });
-  if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
-  const { issuer: named, jwks_uri: keys } = (await answer.json()) as { issuer?: unknown; jwks_uri?: unknown };
+  const answer = await fetchDocument(url, {
+    method: 'GET',
+    headers: new Headers(),
+    redirect: 'manual',
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  if (!answer.ok) throw new NoDocument(`${url} answered ${answer.status}`);
+  const { issuer: named, jwks_uri: keys } = await answer.json().then(
+    (document) => (document ?? {}) as { issuer?: unknown; jwks_uri?: unknown },
+    (error: unknown) => {
+      throw new NoDocument(`${url} is no JSON: ${messageOf(error)}`);
+    },
+  );
   if (named !== issuer)
-    throw new Error(`${url} is of ${JSON.stringify(named)}; WAYLOG_JWT_ISSUER must be exactly that`);
-  if (typeof keys !== 'string' || !isSafeUrl(keys)) throw new Error(`${url} names no keys under https://`);
+    throw new NoDocument(`${url} is of ${JSON.stringify(named)}; WAYLOG_JWT_ISSUER must be exactly that`);
+  if (typeof keys !== 'string' || !isSafeUrl(keys))
+    throw new NoDocument(`${url} names no keys under https://`);
   return keys;
 }
 
@@ -107,8 +159,7 @@ function whyRefused(error: unknown): string {
   return 'The token is not one that the provider has signed, or not whole.';
 }
 
-function actorOf({ sub }: JWTPayload): string {
-  const subject = String(sub);
+function actorOf({ sub: subject = '' }: JWTPayload): string {
   // eslint-disable-next-line no-control-regex -- an actor has none
   const isPlain = subject.length <= MAX_SUBJECT && !/[\u0000-\u001f\u007f-\u009f\ud800-\udfff]/.test(subject);
   return `jwt:${isPlain ? subject : `sha256-${createHash('sha256').update(subject).digest('hex')}`}`;

@@ -17,6 +17,9 @@ const MAX_COMMANDS = 1_000;
 const MAX_OPEN = 1_000;
 /** Of all commands of all open transactions, as JSON. */
 const MAX_COLLECTED_BYTES = 64 * 1024 * 1024;
+/** What one caller may have of both, so that none shuts out the others. */
+const MAX_OPEN_EACH = 100;
+const MAX_COLLECTED_BYTES_EACH = 16 * 1024 * 1024;
 /** How long one that has ended is remembered, so that a repeated commit gets its answer. */
 const REMEMBERED_MS = 10 * 60 * 1_000;
 const MAX_REMEMBERED = 10_000;
@@ -53,11 +56,13 @@ export class OpenTransactions {
   /** Throws `transactions.too-many`. */
   open({ flightId, serviceName, timeLimit }: TransactionRequest, actor: string): TransactionContext {
     this.#forget();
-    const open = [...this.#transactions.values()].filter(({ state }) => isAlive(state)).length;
-    if (open >= MAX_OPEN) {
+    const open = [...this.#transactions.values()].filter(({ state }) => isAlive(state));
+    const own = open.filter((transaction) => transaction.actor === actor).length;
+    if (open.length >= MAX_OPEN || own >= MAX_OPEN_EACH) {
       throw unavailable(
         'transactions.too-many',
-        `${open} transactions are open in this server, which is the limit. Commit some, or wait until they expire.`,
+        `${own} transactions of ${actor} are open in this server, and ${open.length} of all callers; the limits are ` +
+          `${MAX_OPEN_EACH} and ${MAX_OPEN}. Commit some, or wait until they expire.`,
       );
     }
     const startedAt = Date.now();
@@ -175,18 +180,25 @@ export class OpenTransactions {
 
   #add(transaction: Transaction, step: TransactionStep, bytes: number): void {
     const isFull = transaction.count >= MAX_COMMANDS;
-    if (isFull || this.#bytes + bytes > MAX_COLLECTED_BYTES) {
+    if (isFull || this.#bytes + bytes > MAX_COLLECTED_BYTES || this.#isGreedy(transaction.actor, bytes)) {
       throw conflict(
         'transaction.full',
         isFull
           ? `Transaction ${transaction.id} holds ${MAX_COMMANDS} commands, which is the limit. Commit it, or use commands that take many at once.`
-          : `The open transactions of this server hold as much as they may together. Commit some first.`,
+          : `The open transactions hold as much as they may: ${MAX_COLLECTED_BYTES_EACH / 2 ** 20} MiB of one caller, ${MAX_COLLECTED_BYTES / 2 ** 20} MiB of all. Commit some first.`,
       );
     }
     transaction.steps.push(step);
     transaction.count++;
     transaction.bytes += bytes;
     this.#bytes += bytes;
+  }
+
+  /** Whether a caller would hold more than his share. */
+  #isGreedy(actor: string, bytes: number): boolean {
+    if (this.#bytes + bytes <= MAX_COLLECTED_BYTES_EACH) return false;
+    const own = [...this.#transactions.values()].filter((transaction) => transaction.actor === actor);
+    return own.reduce((sum, transaction) => sum + transaction.bytes, bytes) > MAX_COLLECTED_BYTES_EACH;
   }
 
   #findOf(id: string, actor: string | undefined): Transaction {

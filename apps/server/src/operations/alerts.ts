@@ -143,6 +143,8 @@ async function post(url: string, message: AlertMessage, stop: AbortSignal): Prom
     method: 'POST',
     headers: { 'content-type': 'application/json', ...(authorization && { authorization }) },
     body: JSON.stringify(message),
+    // The operator has named this address and no other.
+    redirect: 'manual',
     signal: AbortSignal.any([stop, AbortSignal.timeout(5_000)]),
   });
   if (!response.ok) throw new Error(`it answered ${response.status}`);

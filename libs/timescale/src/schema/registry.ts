@@ -33,8 +33,8 @@ const IDENTIFIER = /^[a-z_][a-z0-9_]{0,62}$/;
 const IDENTIFIER_RULE =
   'must be lower-case letters, digits and underscores, 63 at most, and not begin with a digit';
 
-/** Schemas that belong to PostgreSQL, TimescaleDB, everybody, or a rebuild. */
-const RESERVED = /^(pg_|_?timescaledb|information_schema$|public$|toolkit_|rebuild_)/;
+/** Schemas that belong to PostgreSQL, TimescaleDB, everybody, a rebuild, or a verification. */
+const RESERVED = /^(pg_|_?timescaledb|information_schema$|public$|toolkit_|rebuild_|verify_)/;
 
 /** Taken while a registration looks for collisions and makes tables. */
 const REGISTRY_LOCK = 7239100405;
