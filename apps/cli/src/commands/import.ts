@@ -3,8 +3,11 @@ import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
 import type { EventStore, Position } from '#lib/event-store';
 import {
+  datedAsBefore,
+  earlierImport,
   EVENT_STORE,
   flightIdOfFile,
+  isBegunBy,
   readUlog,
   ulogCommands,
   type FlightCommand,
@@ -27,29 +30,48 @@ export function importCommand(): Command {
     .description('Record a PX4 flight log (.ulg) as a flight, through the command bus.')
     .argument('<file>', 'the log')
     .option('--rate <n>', 'frames a second', Number, 2)
-    .option('--waypoint-every <n>', 'a waypoint every so many positions, when the log has no mission', Number)
+    .option(
+      '--waypoint-every <n>',
+      'every n-th frame becomes a waypoint, even where the log has a mission; without it the points of the mission, else about 80 frames',
+      Number,
+    )
     .option('--id <id>', 'id of the flight; without it one that follows from the content of the file')
     .option('--name <name>', 'name of the flight; without it that of the file')
     .addHelpText(
       'after',
       `
-Importing a file again, also after an import that was cut off, records only what is missing.`,
+Times of day are those of the log: of its GPS, else of boot_time_utc_us, else of the name that PX4 gave it. A log without
+any is dated by its path, such as log/2026-04-11/04_29_40.ulg, else by the time when the file was last modified. The result
+says which it was.
+
+Importing a file again, or a copy of it, also after an import that was cut off, records only what is missing.`,
     )
     .action(async (file: string, options: Options, command: Command) => {
-      const flight = await readUlog(file, {
+      const read = await readUlog(file, {
         rate: options.rate,
         ...(options.waypointEvery !== undefined && { waypointEvery: options.waypointEvery }),
       });
-      for (const warning of flight.report.warnings) progress(`note: ${warning}`);
       const flightId = options.id ?? (await flightIdOfFile(file));
-      const recorded = await withWaylog(command, async (app) => {
-        const { beginning } = app.get<EventStore>(EVENT_STORE);
+      const { flight, ...recorded } = await withWaylog(command, async (app) => {
+        const store = app.get<EventStore>(EVENT_STORE);
+        const earlier = await earlierImport(store, flightId);
+        const flight = datedAsBefore(read, flightId, earlier);
+        for (const warning of flight.report.warnings) progress(`note: ${warning}`);
+        if (isBegunBy(flight, flightId, earlier))
+          progress(
+            'note: An earlier import made this flight: its name stays, and what is missing is recorded.',
+          );
         const commands = [
-          ...ulogCommands(flight, { flightId, name: options.name ?? basename(file), actor: operator() }),
+          ...ulogCommands(flight, {
+            flightId,
+            name: options.name ?? basename(file),
+            actor: operator(),
+            earlier,
+          }),
         ];
-        const done = await record(app.get(CommandBus), commands, flightId, beginning);
+        const done = await record(app.get(CommandBus), commands, flightId, store.beginning);
         await app.get(CheckpointWatch).waitFor(done.position, 60_000);
-        return done;
+        return { ...done, flight };
       });
       print(command, { flightId, ...recorded, report: flight.report }, summary(flightId, flight));
     });

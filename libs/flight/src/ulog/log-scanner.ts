@@ -21,7 +21,7 @@ export interface LogContents {
   readonly startTime: number;
   /** What the log says of the vehicle, its firmware and itself: `ver_hw`, `sys_name`, `time_ref_utc`, ... */
   readonly info: ReadonlyMap<string, string | number>;
-  /** The beginning of the console output of the boot. */
+  /** The end of the console output since the boot: what was printed last before this log began is about this log. */
   readonly console: string;
   /** Every topic that the log subscribed to. */
   readonly topics: readonly TopicCount[];
@@ -43,6 +43,8 @@ interface Subscription {
   readonly size: number | undefined;
   readonly timestamp: FieldPlace | undefined;
   readonly places: ReadonlyMap<string, FieldPlace>;
+  /** Rows nearer to the one before than this many microseconds are left out. */
+  readonly spacing: number;
   readonly rows: Rows | undefined;
   /** Shared by the message ids of one instance. */
   readonly tally: { messages: number };
@@ -286,11 +288,11 @@ export class LogScanner {
     const subscription = this.#subscriptions.get(this.#view.getUint16(start, true));
     if (!subscription) return;
     subscription.tally.messages += 1;
-    const { rows, timestamp, places } = subscription;
+    const { rows, timestamp, places, spacing } = subscription;
     if (!rows || !timestamp) return;
     const message = new DataView(this.#bytes.buffer, this.#bytes.byteOffset + start + 2, size - 2);
     const time = numberAt(message, timestamp.offset, timestamp.type);
-    if (Math.abs(time - rows.timeAt(rows.length - 1)) < this.spacing) return;
+    if (Math.abs(time - rows.timeAt(rows.length - 1)) < spacing) return;
     rows.push(time, (field) => {
       const place = places.get(field);
       return place ? numberAt(message, place.offset, place.type) : NaN;
@@ -333,6 +335,7 @@ export class LogScanner {
       size: sizeOf(topic, this.#definitions),
       timestamp,
       places,
+      spacing: wanted?.everyMessage ? 0 : this.spacing,
       rows: wanted && timestamp ? new Rows(topic, instance, types) : undefined,
       tally: { messages: 0 },
     };
@@ -361,8 +364,10 @@ export class LogScanner {
   #consoleOutput(start: number, size: number): void {
     const keyLength = this.#view.getUint8(start + 1);
     const key = this.#text(start + 2, keyLength);
-    if (!key.endsWith(' boot_console_output') || this.#console.length >= MAX_CONSOLE) return;
+    if (!key.endsWith(' boot_console_output')) return;
     this.#console += this.#text(start + 2 + keyLength, size - 2 - keyLength);
+    // Cut now and then, not with every message: a hostile log has millions of them.
+    if (this.#console.length > 2 * MAX_CONSOLE) this.#console = this.#console.slice(-MAX_CONSOLE);
   }
 
   #flags(start: number): void {

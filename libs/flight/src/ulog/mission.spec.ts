@@ -48,3 +48,85 @@ describe('the mission of a log', () => {
     expect(missionOf([], 60)).toBeUndefined();
   });
 });
+
+describe('the altitudes of a mission above home', () => {
+  const HOME = { alt: 'float', valid_alt: 'bool' };
+  const home = (timestamp: number, alt: number, changes = {}) => ({
+    timestamp,
+    alt,
+    valid_alt: 1,
+    ...changes,
+  });
+  const items = rowsOf(
+    'navigator_mission_item',
+    ITEM,
+    [2, 4, 6].map((timestamp) => ({
+      timestamp,
+      nav_cmd: 16,
+      latitude: 63 + timestamp / 1_000,
+      longitude: 10,
+      altitude: 50,
+      altitude_is_relative: 1,
+    })),
+  );
+  const altitudes = (...homes: ReturnType<typeof home>[]) =>
+    missionOf([items, rowsOf('home_position', HOME, homes)], 7)?.points.map(({ altitude }) => altitude);
+
+  it('count from the home in force when the item became current', () => {
+    expect(altitudes(home(1, 100), home(11, 130))).toEqual([150, 150, 150]);
+    expect(altitudes(home(1, 100), home(3, 110), home(6, 120))).toEqual([150, 160, 170]);
+    expect(altitudes(home(6, 120), home(1, 100), home(3, 110))).toEqual([150, 160, 170]);
+  });
+
+  it('count from the first home before any was set, and from the ground where none ever was', () => {
+    expect(altitudes(home(5, 100), home(9, 130))).toEqual([150, 150, 150]);
+    expect(altitudes()).toEqual([57, 57, 57]);
+  });
+
+  it('do not count from a home whose altitude is not set', () => {
+    expect(altitudes(home(1, 0, { valid_alt: 0 }), home(3, NaN), home(5, 100))).toEqual([150, 150, 150]);
+  });
+});
+
+describe('setpoints', () => {
+  const setpoints = (...points: readonly (readonly [lat: number, alt: number, type?: number])[]) =>
+    missionOf(
+      [
+        rowsOf(
+          'position_setpoint_triplet',
+          SETPOINT,
+          points.map(([lat, alt, type = 0], i) => ({ timestamp: i, lat, lon: 10, alt, valid: 1, type })),
+        ),
+      ],
+      60,
+    )?.points.map(({ lat, altitude }) => [lat, altitude]);
+
+  it('that differ by less than a metre are one point to hold', () => {
+    expect(setpoints([63, 90], [63, 90.004], [63, 89.997])).toBeUndefined();
+    expect(setpoints([63, 90], [63.000005, 90.5])).toBeUndefined();
+    expect(setpoints([63, 90], [NaN, 90], [63, 90])).toBeUndefined();
+  });
+
+  it('at which the aircraft holds and then lands are no mission', () => {
+    expect(setpoints([63, 90, 2], [63, 90, 4])).toBeUndefined();
+  });
+
+  it('that creep away are counted from the last point that stands', () => {
+    expect(setpoints([63, 90], [63, 90.6], [63, 91.2], [63, 91.5])).toEqual([
+      [63, 90],
+      [63, 91.2],
+    ]);
+  });
+
+  it('above each other are a mission, and so is the way to another place', () => {
+    expect(setpoints([63, 90], [63, 90.003], [63, 120])).toEqual([
+      [63, 90],
+      [63, 120],
+    ]);
+    expect(setpoints([63, 90], [63.1, 90], [63.1, 90, 4])).toEqual([
+      [63, 90],
+      [63.1, 90],
+      [63.1, null],
+    ]);
+  });
+});

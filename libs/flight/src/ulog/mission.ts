@@ -21,44 +21,74 @@ const WITH_POSITION = new Set([16, 17, 19, 21, 22, 31, 84, 85, 35]);
 /** Setpoint types that are places: position, loiter, take-off and landing. */
 const SETPOINTS = new Set([0, 2, 3, 4]);
 const LANDING = 4;
-/** Setpoints nearer than this to the one before are the same point, sent again. */
+const MAX_ALTITUDE = 100_000;
+/** Points nearer than this to the one before, in metres, are the same point, sent again. */
 const SAME_PLACE = 1;
 
 /**
  * The mission as far as it was flown: navigator_mission_item (PX4 1.13 and later), else the current position setpoints.
- * Undefined where neither has two different points: a single one is a place to hold, not a route. `homeAltitude`
- * (metres AMSL) is for items with an altitude above home.
+ * Undefined where neither has two different points: a single one is a place to hold, not a route. An altitude above home
+ * counts from the home in force when the item became the current one; `groundAltitude` (metres AMSL) stands in for it in a
+ * log without a home.
  */
-export function missionOf(all: readonly Rows[], homeAltitude: number): Mission | undefined {
+export function missionOf(all: readonly Rows[], groundAltitude: number): Mission | undefined {
+  const homeAltitudeAt = homeAltitudes(all, groundAltitude);
   for (const [topic, read] of READERS) {
     const points = all
       .filter((rows) => rows.topic === topic)
       .flatMap((rows) =>
-        Array.from({ length: rows.length }, (_, row) => read(rows, row, homeAltitude) ?? []).flat(),
-      );
-    const distinct = points.filter((point, i) => {
-      const before = points[i - 1];
-      return (
-        isPlace(point) &&
-        !(before && metresBetween(before, point) < SAME_PLACE && before.altitude === point.altitude)
-      );
-    });
-    if (distinct.length > 1) return { topic, points: distinct };
+        Array.from({ length: rows.length }, (_, row) => read(rows, row, homeAltitudeAt) ?? []).flat(),
+      )
+      .filter(isPlace)
+      .sort((a, b) => a.time - b.time);
+    const distinct: MissionPoint[] = [];
+    for (const point of points) {
+      const before = distinct.at(-1);
+      const isSame =
+        before &&
+        metresApart(before, point) < SAME_PLACE &&
+        (before.altitude === null) === (point.altitude === null);
+      if (!isSame) distinct.push(point);
+    }
+    const [first] = distinct;
+    if (first && distinct.some((point) => metresApart(first, point) >= SAME_PLACE))
+      return { topic, points: distinct };
   }
   return undefined;
 }
 
-type ReadPoint = (rows: Rows, row: number, homeAltitude: number) => MissionPoint | undefined;
+/** In space, or along the ground where one of them has no altitude. */
+function metresApart(a: MissionPoint, b: MissionPoint): number {
+  const climb = a.altitude === null || b.altitude === null ? 0 : b.altitude - a.altitude;
+  return Math.hypot(metresBetween(a, b), climb);
+}
 
-const missionItem: ReadPoint = (rows, row, homeAltitude) => {
+/** Answers the altitude of the home in force at a time: the last one set until then; before any was set, the first. */
+function homeAltitudes(all: readonly Rows[], without: number): (time: number) => number {
+  const homes = all
+    .filter(({ topic }) => topic === 'home_position')
+    .flatMap((rows) =>
+      Array.from({ length: rows.length }, (_, row) => ({
+        time: rows.timeAt(row),
+        altitude: rows.at('valid_alt', row) === 0 ? NaN : rows.at('alt', row),
+      })),
+    )
+    .filter(({ altitude }) => Math.abs(altitude) < MAX_ALTITUDE)
+    .sort((a, b) => a.time - b.time);
+  return (time) => (homes.findLast((home) => home.time <= time) ?? homes[0])?.altitude ?? without;
+}
+
+type ReadPoint = (
+  rows: Rows,
+  row: number,
+  homeAltitudeAt: (time: number) => number,
+) => MissionPoint | undefined;
+
+const missionItem: ReadPoint = (rows, row, homeAltitudeAt) => {
   if (!WITH_POSITION.has(rows.at('nav_cmd', row))) return undefined;
-  const above = rows.at('altitude_is_relative', row) === 1 ? homeAltitude : 0;
-  return pointOf(
-    rows.timeAt(row),
-    rows.at('latitude', row),
-    rows.at('longitude', row),
-    rows.at('altitude', row) + above,
-  );
+  const time = rows.timeAt(row);
+  const above = rows.at('altitude_is_relative', row) === 1 ? homeAltitudeAt(time) : 0;
+  return pointOf(time, rows.at('latitude', row), rows.at('longitude', row), rows.at('altitude', row) + above);
 };
 
 const setpoint: ReadPoint = (rows, row) => {
@@ -79,7 +109,7 @@ const READERS: readonly (readonly [string, ReadPoint])[] = [
 ];
 
 function pointOf(time: number, lat: number, lon: number, altitude: number): MissionPoint {
-  return { time, lat, lon, altitude: Math.abs(altitude) < 100_000 ? altitude : null };
+  return { time, lat, lon, altitude: Math.abs(altitude) < MAX_ALTITUDE ? altitude : null };
 }
 
 const isPlace = ({ lat, lon }: MissionPoint) =>

@@ -1,6 +1,7 @@
-import { mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { WaylogError } from '#lib/platform';
 import { flightIdOfFile } from './flight-id.js';
 import { readUlog, type ReadUlogOptions } from './read-ulog.js';
@@ -23,6 +24,9 @@ async function fileOf(bytes: Buffer, name = 'flight.ulg'): Promise<string> {
 }
 const read = async (log: UlogWriter | Buffer, options?: ReadUlogOptions) =>
   readUlog(await fileOf(Buffer.isBuffer(log) ? log : log.bytes()), options);
+
+/** Small logs, each of which was once read wrongly. */
+const logNamed = (name: string) => fileURLToPath(new URL(`testing/logs/${name}.ulg`, import.meta.url));
 
 async function refusal(reading: Promise<unknown>): Promise<WaylogError> {
   const error = await reading.then(
@@ -103,6 +107,69 @@ describe('reading a flight log', () => {
     const { frames, report } = await read(northward(), { rate: 50 });
     expect(frames).toHaveLength(501);
     expect(report.warnings).toEqual([expect.stringContaining('5 positions per second')]);
+  });
+
+  it('warns of no interpolation where every frame is at a position, or nearly', async () => {
+    const slow = await readUlog(logNamed('slow'));
+    expect(slow.frames).toHaveLength(60);
+    expect(slow.report.warnings.join('\n')).not.toContain('interpolated');
+    // Bursts at 5 Hz with a minute in between: few positions over the whole time, enough where there are any.
+    const bursts = new UlogWriter().topic(1, 'vehicle_global_position', GLOBAL);
+    for (let i = 0; i < 100; i++)
+      bursts.data(1, i * 200_000 + Math.floor(i / 25) * 60 * SECOND, 63, 10, 100, 1);
+    expect((await read(bursts)).report.warnings.join('\n')).not.toContain('interpolated');
+  });
+
+  it('begins the second log of a boot when that one began', async () => {
+    const { startedAt, report } = await readUlog(logNamed('two_logs_one_boot'));
+    expect(startedAt).toBe('2025-07-30T06:49:36.049Z');
+    expect(report.clock.from).toBe('log-name');
+  });
+
+  it('keeps the end of a long console output, which names this log', async () => {
+    const log = new UlogWriter().topic(1, 'vehicle_global_position', GLOBAL);
+    log.console('INFO  [logger] Opened full log file: ./log/2025-07-30/06_00_00.ulg\n');
+    for (let i = 0; i < 200; i++) log.console(`${i} ${'.'.repeat(1_000)}\n`);
+    log.console('INFO  [logger] Opened full log file: ./log/2025-07');
+    log.console('-30/06_49_36.ulg\n').data(1, SECOND, 63, 10, 100, 1);
+    expect((await read(log)).startedAt).toBe('2025-07-30T06:49:37.000Z');
+  });
+
+  it('takes the time of the boot, wherever it stands in the log', async () => {
+    const { startedAt, report } = await readUlog(logNamed('boot_time_utc'));
+    expect(startedAt).toBe('2025-09-08T01:02:38.985Z');
+    expect(report.clock).toEqual({ from: 'boot-time', how: 'boot_time_utc_us of the log' });
+    expect(report.warnings).toEqual([]);
+    const late = new UlogWriter().topic(1, 'vehicle_global_position', GLOBAL).data(1, SECOND, 63, 10, 100, 1);
+    expect((await read(late.number('uint64_t', 'boot_time_utc_us', UTC))).startedAt).toBe(
+      '2026-05-01T12:00:01.000Z',
+    );
+  });
+
+  it('takes the date of the path', async () => {
+    await mkdir(join(folder, 'log', '2026-04-11'), { recursive: true });
+    const path = join(folder, 'log', '2026-04-11', '04_29_40.ulg');
+    await copyFile(logNamed('slow'), path);
+    const { report } = await readUlog(path);
+    expect(report.clock.from).toBe('file-path');
+    expect(report.sources.time).toContain('2026-04-11/04_29_40.ulg');
+  });
+
+  it('counts altitudes above home from the home in force', async () => {
+    const { waypoints, report } = await readUlog(logNamed('home_moved'));
+    expect(waypoints.map(({ altitude }) => altitude)).toEqual([150, 150, 150]);
+    expect(report.waypoints.from).toBe('the mission in navigator_mission_item');
+  });
+
+  it('leaves out no item of a mission for being near to another message', async () => {
+    const log = northward().topic(
+      8,
+      'navigator_mission_item',
+      'float latitude;float longitude;float altitude;uint16_t nav_cmd;uint8_t altitude_is_relative',
+    );
+    for (const [i, command] of [178, 16, 178, 16].entries())
+      log.data(8, 6 * SECOND + i * 1_000, 63 + i, 10, 90, command, 0);
+    expect((await read(log)).waypoints.map(({ lat }) => lat)).toEqual([64, 66]);
   });
 
   it('reads nested messages and instances', async () => {

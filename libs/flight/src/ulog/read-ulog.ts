@@ -1,6 +1,6 @@
 import { invalidInput, WaylogError, type FieldError, type Timestamp } from '#lib/platform';
 import { MAX_BATCH } from '../fields.js';
-import { clockOf, type Clock } from './clock.js';
+import { clockOf } from './clock.js';
 import { bestHeadings, courseHeadings, type HeadingSource } from './headings.js';
 import { readLogFile, type LogFile } from './log-file.js';
 import { missionOf, type Mission } from './mission.js';
@@ -73,14 +73,13 @@ export function flightOf(log: LogFile, rate: number, waypointEvery?: number): Ul
   checkFrameCount(best, rate, log.path);
   const headings = bestHeadings(log.rows) ?? courseHeadings(best.positions);
   const sampled = sample(best.positions, headings.headings, rate);
-  const clock = clockOf(log, best.positions.at(-1)?.time ?? 0, log.modifiedAt);
+  const { clock, warnings } = clockOf(log, spanOf(best));
   const at = (time: number) => timestampOf(time + clock.offset);
   const frames = sampled.samples.map((taken, frameId) => frameOf(taken, frameId, at));
   const first = frames[0];
   const last = frames.at(-1);
   if (!first || !last) throw noPosition(log, sources);
-  const mission =
-    waypointEvery === undefined ? missionOf(log.rows, homeAltitude(log) ?? first.altitude) : undefined;
+  const mission = waypointEvery === undefined ? missionOf(log.rows, first.altitude) : undefined;
   const waypoints = mission
     ? missionWaypoints(mission, sampled.samples, at)
     : frameWaypoints(frames, waypointEvery);
@@ -112,7 +111,11 @@ export function flightOf(log: LogFile, rate: number, waypointEvery?: number): Ul
     headings: pointing,
     confidence,
     waypoints: { from: waypoints.from, count: waypoints.points.length },
-    clock: { from: clock.from, how: clock.how },
+    clock: {
+      from: clock.from,
+      how: clock.how,
+      ...(clock.warning !== undefined && { warning: clock.warning }),
+    },
     unused: unusedOf(sources, best),
     frames: frames.length,
     gaps: sampled.gaps
@@ -121,7 +124,7 @@ export function flightOf(log: LogFile, rate: number, waypointEvery?: number): Ul
     gapCount: sampled.gaps.length,
     dropouts: log.dropouts,
     damage: { ...log.damage, cutOff: log.cutOff },
-    warnings: warningsOf(log, best, headings, sampled, clock, rate),
+    warnings: [...log.notes, ...warnings, ...warningsOf(log, best, headings, sampled)],
   };
   return {
     startedAt: first.timestamp,
@@ -248,12 +251,6 @@ function frameWaypoints(frames: readonly UlogFrame[], wanted: number | undefined
   };
 }
 
-function homeAltitude(log: LogFile): number | undefined {
-  const home = log.rows.find(({ topic, length }) => topic === 'home_position' && length > 0);
-  const altitude = home?.at('alt', home.length - 1) ?? NaN;
-  return Number.isFinite(altitude) ? altitude : undefined;
-}
-
 function vehicleOf({ info }: LogFile): UlogVehicle {
   const text = (key: string) => {
     const value = info.get(key);
@@ -274,16 +271,8 @@ function vehicleOf({ info }: LogFile): UlogVehicle {
 /** PX4 keeps a version in four bytes: major, minor, patch, and the kind of release. */
 const versionOf = (release: number) => [24, 16, 8].map((shift) => (release >>> shift) & 0xff).join('.');
 
-function warningsOf(
-  log: LogFile,
-  best: PositionSource,
-  headings: HeadingSource,
-  sampled: Sampled,
-  clock: Clock,
-  rate: number,
-): string[] {
-  const warnings: string[] = [...log.notes];
-  if (clock.warning !== undefined) warnings.push(clock.warning);
+function warningsOf(log: LogFile, best: PositionSource, headings: HeadingSource, sampled: Sampled): string[] {
+  const warnings: string[] = [];
   if (log.damage.places > 0 || log.cutOff > 0) {
     warnings.push(
       `The file is damaged: ${damageText(log)}. What could be read was imported; copy the file again from the vehicle if you can.`,
@@ -301,10 +290,10 @@ function warningsOf(
     );
   }
   warnings.push(...headingWarnings(headings, sampled));
-  const perSecond = positionsPerSecond(best);
-  if (rate > 2 * perSecond) {
+  const { madeUp, samples } = sampled;
+  if (madeUp * 2 > samples.length) {
     warnings.push(
-      `${named(best)} has ${perSecond} positions per second, so most of the ${rate} frames per second are interpolated.`,
+      `${named(best)} has ${positionsPerSecond(best)} positions per second, so ${madeUp} of the ${samples.length} frames are interpolated.`,
     );
   }
   return warnings;
@@ -337,7 +326,15 @@ const damageText = ({ damage, cutOff }: LogFile) =>
     ...(cutOff > 0 ? [`it ends in the middle of a message`] : []),
   ].join(', and ');
 
+const spanOf = ({ positions }: PositionSource) => ({
+  first: positions[0]?.time ?? 0,
+  last: positions.at(-1)?.time ?? 0,
+});
+
+/** Where there are any: gaps do not count. */
 function positionsPerSecond({ positions }: PositionSource): number {
-  const span = ((positions.at(-1)?.time ?? 0) - (positions[0]?.time ?? 0)) / 1e6;
-  return span > 0 ? Math.round(((positions.length - 1) / span) * 10) / 10 : Infinity;
+  const steps = positions.slice(1).map(({ time }, i) => (time - (positions[i]?.time ?? time)) / 1e6);
+  const joined = steps.filter((step) => step <= MAX_GAP_SECONDS);
+  const covered = joined.reduce((sum, step) => sum + step, 0);
+  return Math.round((joined.length / covered) * 10) / 10;
 }

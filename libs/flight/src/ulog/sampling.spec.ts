@@ -30,6 +30,12 @@ describe('sampling', () => {
     expect(samples.map(({ time }) => time / SECOND)).toEqual([0, 12]);
   });
 
+  it('counts what it makes up between two positions, and nothing at positions that are gaps apart', () => {
+    expect(sample(line(range(0, 10, 1)), facing([0, 0]), 4).madeUp).toBe(30);
+    expect(sample(line(range(0, 10, 0.2)), facing([0, 0]), 2).madeUp).toBe(0);
+    expect(sample(line(range(0, 100, 2.5)), facing([0, 0]), 2).madeUp).toBe(0);
+  });
+
   it('turns the short way around', () => {
     expect(turned(359, 1, 0.5)).toBe(0);
     expect(turned(1, 359, 0.25)).toBe(0.5);

@@ -26,6 +26,8 @@ export interface Sample {
 export interface Sampled {
   readonly samples: readonly Sample[];
   readonly gaps: readonly Gap[];
+  /** How many samples lie between the same two positions as the one before: made up, for there were no positions for them. */
+  readonly madeUp: number;
   /** How many samples took a heading from further away than the longest gap, because there was none nearer. */
   readonly headingsHeld: number;
   /** How many samples have the confidence of an unknown accuracy. */
@@ -47,6 +49,7 @@ export function sample(positions: readonly Position[], headings: readonly Headin
   const headingAt = headingLookup(headings);
   let headingsHeld = 0;
   let accuracyUnknown = 0;
+  let madeUp = 0;
   const take = (a: Position, b: Position, time: number) => {
     const part = b.time > a.time ? (time - a.time) / (b.time - a.time) : 0;
     const heading = headingAt(time);
@@ -70,10 +73,12 @@ export function sample(positions: readonly Position[], headings: readonly Headin
   for (const [i, a] of positions.entries()) {
     const b = positions[i + 1] ?? a;
     const joined = b !== a && b.time - a.time <= MAX_GAP;
+    const before = samples.length;
     while (segment + count * step < b.time && (joined || segment + count * step <= a.time)) {
       take(a, joined ? b : a, segment + count * step);
       count += 1;
     }
+    madeUp += Math.max(0, samples.length - before - 1);
     if (b === a && segment + count * step <= a.time) take(a, a, segment + count * step);
     if (b !== a && !joined) {
       gaps.push({ from: a.time, to: b.time });
@@ -81,7 +86,7 @@ export function sample(positions: readonly Position[], headings: readonly Headin
       count = 0;
     }
   }
-  return { samples, gaps, headingsHeld, accuracyUnknown };
+  return { samples, gaps, madeUp, headingsHeld, accuracyUnknown };
 }
 
 /** Answers headings for times that only go forward. */

@@ -2,6 +2,8 @@
 export interface WantedTopic {
   readonly prefix?: string;
   readonly fields: readonly string[];
+  /** For what is said once, not measured again and again: no message is left out for being near to another. */
+  readonly everyMessage?: boolean;
 }
 
 const GPS = [
@@ -57,19 +59,17 @@ export const WANTED: Readonly<Record<string, WantedTopic>> = {
   },
   // Rotation from NED to the body, w x y z. roll, pitch and yaw stood beside it until PX4 1.6.
   vehicle_attitude: { fields: ['q[0]', 'q[1]', 'q[2]', 'q[3]', 'yaw'] },
-  home_position: { fields: ['lat', 'lon', 'alt'] },
+  // Until the altitude has been set it is 0; older logs have no valid_alt to say so.
+  home_position: { everyMessage: true, fields: ['alt', 'valid_alt'] },
   navigator_mission_item: {
-    fields: [
-      'latitude',
-      'longitude',
-      'altitude',
-      'altitude_is_relative',
-      'nav_cmd',
-      'sequence_current',
-      'instance_count',
-    ],
+    everyMessage: true,
+    fields: ['latitude', 'longitude', 'altitude', 'altitude_is_relative', 'nav_cmd'],
   },
-  position_setpoint_triplet: { prefix: 'current.', fields: ['lat', 'lon', 'alt', 'valid', 'type'] },
+  position_setpoint_triplet: {
+    everyMessage: true,
+    prefix: 'current.',
+    fields: ['lat', 'lon', 'alt', 'valid', 'type'],
+  },
 };
 
 /** The topics that can give positions, the preferred first. */

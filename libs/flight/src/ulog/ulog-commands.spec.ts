@@ -4,10 +4,16 @@ import type { FlightCommand, Slice } from '../command.js';
 import { CreateFlight } from '../flight/create-flight.js';
 import { evolve, noFlight } from '../flight.js';
 import { SaveFlightState } from '../processing-state/save-flight-state.js';
-import { ulogCommandCount, ulogCommands } from './ulog-commands.js';
+import type { ClockSource } from './clock.js';
+import { datedAsBefore, ulogCommandCount, ulogCommands } from './ulog-commands.js';
 import type { UlogFlight } from './ulog-flight.js';
 
-function flightWith(frames: number, lat = 63): UlogFlight {
+function flightWith(
+  frames: number,
+  lat = 63,
+  from: ClockSource = 'gps',
+  begins = 1_750_000_000_000,
+): UlogFlight {
   const source = {
     topic: 'vehicle_global_position',
     from: 'lat, lon, alt',
@@ -15,7 +21,7 @@ function flightWith(frames: number, lat = 63): UlogFlight {
     used: frames,
     skipped: {},
   };
-  const at = (i: number) => new Date(1_750_000_000_000 + i * 500).toISOString();
+  const at = (i: number) => new Date(begins + i * 500).toISOString();
   return {
     startedAt: at(0),
     durationSeconds: (frames - 1) / 2,
@@ -39,7 +45,7 @@ function flightWith(frames: number, lat = 63): UlogFlight {
       headings: source,
       confidence: '',
       waypoints: { from: 'the mission', count: 1 },
-      clock: { from: 'gps', how: '' },
+      clock: { from, how: '' },
       unused: [],
       frames,
       gaps: [],
@@ -142,5 +148,52 @@ describe('the commands of an import', () => {
     ]) {
       expect(ids(other).filter((id) => first.has(id))).toEqual([]);
     }
+  });
+
+  describe('from copies of a file', () => {
+    const DAY = 86_400_000;
+    const first = flightWith(600, 63, 'file-time');
+    const [creation] = commandsOf(first);
+    const earlier = {
+      deletions: 0,
+      creation: { commandId: creation?.commandId ?? '', startedAt: first.startedAt, clock: 'the file' },
+    };
+    const copies = (['file-time', 'file-path'] as const).map((from) =>
+      flightWith(600, 63, from, 1_760_000_000_123 + DAY),
+    );
+
+    it('have the same ids where the log does not say when it was recorded, whatever the copies say', () => {
+      for (const copy of copies) expect(ids(commandsOf(copy))).toEqual(ids(commandsOf(first)));
+      expect(ids(commandsOf(flightWith(600, 63, 'log-name', 1_760_000_000_000)))).not.toEqual(
+        ids(commandsOf(flightWith(600, 63, 'log-name'))),
+      );
+    });
+
+    it('go on with the times that the first one had', () => {
+      for (const copy of copies) {
+        const flight = datedAsBefore(copy, 'f1', earlier);
+        expect(flight.startedAt).toBe(first.startedAt);
+        expect(flight.frames).toEqual(first.frames);
+        expect(flight.waypoints).toEqual(first.waypoints);
+        expect(flight.report.clock).toMatchObject({
+          from: 'earlier-import',
+          how: 'an earlier import of this log, by the file',
+        });
+        expect([...ulogCommands(flight, { flightId: 'f1', actor: 'me', earlier })]).toEqual(
+          commandsOf(first).slice(1),
+        );
+      }
+    });
+
+    it('keep their own times where the log says them, or the flight is of another content', () => {
+      for (const other of [flightWith(600, 63, 'gps', 5), flightWith(600, 64, 'file-time', 5)])
+        expect(datedAsBefore(other, 'f1', earlier)).toBe(other);
+    });
+
+    it('begin anew after the flight was deleted', () => {
+      const again = [...ulogCommands(first, { flightId: 'f1', earlier: { deletions: 1 } })];
+      expect(names(again)).toEqual(names(commandsOf(first)));
+      expect(ids(again).filter((id) => ids(commandsOf(first)).includes(id))).toEqual([]);
+    });
   });
 });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
+import type { Timestamp } from '#lib/platform';
 import { newId, type FlightCommand } from '../command.js';
 import { CreateFlight, ImportedFlight } from '../flight/create-flight.js';
 import { GpsPoint } from '../gps-point.js';
@@ -9,6 +10,8 @@ import { HeadingRecord } from '../headings/save-heading.js';
 import { SaveHeadings } from '../headings/save-headings.js';
 import { FlightStateFields, SaveFlightState } from '../processing-state/save-flight-state.js';
 import { NewWaypoint } from '../waypoints/waypoint.js';
+import { isOfLog } from './clock.js';
+import { NO_EARLIER_IMPORT, type EarlierImport } from './earlier-import.js';
 import { readable } from './log-scanner.js';
 import type { UlogFlight, UlogFrame } from './ulog-flight.js';
 
@@ -18,6 +21,8 @@ export interface UlogCommandOptions {
   readonly name?: string | undefined;
   /** Who imports, for the audit trail. */
   readonly actor?: string | undefined;
+  /** What is recorded of this flight already; default: nothing. */
+  readonly earlier?: EarlierImport | undefined;
 }
 
 /** Frames, or headings, in one command. */
@@ -30,19 +35,16 @@ const MAX_WARNINGS = 10;
  * headings and how far it has come, and at the end `completed`. Execute one after the other.
  *
  * Every command has an id made of the flight, the content and its place. So an import that was killed and is run again
- * goes on where it stopped, and one that is run twice records nothing new; the same flight with other content (another
- * rate, a file with other bytes) is refused at the first command with `flight.already-exists` rather than mixed in.
+ * goes on where it stopped, and one that is run twice records nothing new, also from a copy under another name; the same
+ * flight with other content (another rate, a file with other bytes) is refused at the first command with
+ * `flight.already-exists` rather than mixed in. For that, `flight` is dated as in the import before: see `datedAsBefore`.
  */
 export function* ulogCommands(
   flight: UlogFlight,
-  { flightId, name, actor }: UlogCommandOptions,
+  { flightId, name, actor, earlier = NO_EARLIER_IMPORT }: UlogCommandOptions,
 ): Generator<FlightCommand, void, undefined> {
-  const content = contentOf(flight);
-  const base = (place: string) => ({
-    flightId,
-    actor,
-    commandId: commandId(`import ${flightId} ${content} ${place}`),
-  });
+  const idOf = commandIds(flight, flightId, earlier);
+  const base = (place: string) => ({ flightId, actor, commandId: idOf(place) });
   const state = (place: string, status: string, framesProcessed: number) =>
     new SaveFlightState({
       ...base(`state ${place}`),
@@ -55,7 +57,9 @@ export function* ulogCommands(
       }),
     });
 
-  yield new CreateFlight({ ...base('flight'), flight: newFlight(flight, flightId, name) });
+  // Another name of the file says the same flight in other words, which a command of the same id may not.
+  if (!isBegunBy(flight, flightId, earlier))
+    yield new CreateFlight({ ...base('flight'), flight: newFlight(flight, flightId, name) });
   yield state('0', 'processing', 0);
   for (let from = 0, batch = 0; from < flight.frames.length; from += IMPORT_BATCH, batch += 1) {
     const frames = flight.frames.slice(from, from + IMPORT_BATCH);
@@ -125,6 +129,7 @@ function sourceInfo({ report, vehicle, startedAt, durationSeconds, rate }: UlogF
     headings: `${report.headings.topic}: ${report.headings.from}`,
     confidence: report.confidence,
     clock: report.clock.how,
+    clockFrom: report.clock.from,
     gaps: report.gapCount,
     damagedBytes: report.damage.bytes,
     warnings: report.warnings.slice(0, MAX_WARNINGS).map((warning) => warning.slice(0, 500)),
@@ -134,15 +139,61 @@ function sourceInfo({ report, vehicle, startedAt, durationSeconds, rate }: UlogF
 /** As it may stand in a text column: file names may hold anything but `/` and NUL. */
 const fileName = (path: string) => readable(basename(path));
 
-/** What tells two imports apart: the frames and waypoints. The name and the texts may change without that. */
-function contentOf({ frames, waypoints }: UlogFlight): string {
-  const hash = createHash('sha256').update(JSON.stringify(waypoints));
-  for (const frame of frames) hash.update(JSON.stringify(frame));
+/** Whether the flight that there is was made by an import of the same content. */
+export const isBegunBy = (flight: UlogFlight, flightId: string, earlier: EarlierImport): boolean =>
+  earlier.creation?.commandId === commandIds(flight, flightId, earlier)('flight');
+
+/**
+ * The flight with the times of an earlier import of the same content, where its log does not say when it was recorded: a
+ * copy has another path and another time of modification, and one flight has one time.
+ */
+export function datedAsBefore(flight: UlogFlight, flightId: string, earlier: EarlierImport): UlogFlight {
+  const { startedAt, clock } = earlier.creation ?? {};
+  const { report } = flight;
+  if (isOfLog(report.clock.from) || startedAt === undefined || !isBegunBy(flight, flightId, earlier))
+    return flight;
+  const later = Date.parse(startedAt) - Date.parse(flight.startedAt);
+  const moved = (time: Timestamp) => new Date(Date.parse(time) + later).toISOString();
+  const how = `an earlier import of this log${clock === undefined ? '' : `, by ${clock}`}`;
+  const warning =
+    'The log does not say when it was recorded, so the times of the flight are those that an earlier import of it was given' +
+    (later === 0 ? '.' : `; by ${report.clock.how}, it would have begun at ${flight.startedAt}.`);
+  return {
+    ...flight,
+    startedAt,
+    frames: flight.frames.map((frame) => ({ ...frame, timestamp: moved(frame.timestamp) })),
+    waypoints: flight.waypoints.map((waypoint) => ({ ...waypoint, timestamp: moved(waypoint.timestamp) })),
+    report: {
+      ...report,
+      sources: { ...report.sources, time: how },
+      clock: { from: 'earlier-import', how, warning },
+      gaps: report.gaps.map((gap) => ({ ...gap, from: moved(gap.from) })),
+      warnings: report.warnings.map((text) => (text === report.clock.warning ? warning : text)),
+    },
+  };
+}
+
+function commandIds(flight: UlogFlight, flightId: string, { deletions }: EarlierImport) {
+  const content = contentOf(flight);
+  const life = deletions > 0 ? ` after deletion ${deletions}` : '';
+  return (place: string) => shortened(`import ${flightId} ${content}${life} ${place}`);
+}
+
+/**
+ * What tells two imports apart: the frames and waypoints. The name and the texts may change without that, and so may the
+ * day of a flight whose log does not tell it: then times count from its beginning.
+ */
+function contentOf({ startedAt, frames, waypoints, report }: UlogFlight): string {
+  const isDated = isOfLog(report.clock.from);
+  const contentOfEach = <T extends { readonly timestamp: Timestamp }>(item: T) =>
+    isDated ? item : { ...item, timestamp: Date.parse(item.timestamp) - Date.parse(startedAt) };
+  const hash = createHash('sha256').update(JSON.stringify(waypoints.map(contentOfEach)));
+  for (const frame of frames) hash.update(JSON.stringify(contentOfEach(frame)));
   return hash.digest('hex').slice(0, 12);
 }
 
 /** Ids have 128 characters at most; a long flight id leaves no room for the place. */
-const commandId = (text: string) => (text.length <= MAX_ID ? text : newId(text, 'import'));
+const shortened = (text: string): string => (text.length <= MAX_ID ? text : newId(text, 'import'));
 
 /** An input of a command, checked by the compiler field by field. */
 const made = <T extends object>(Type: new () => T, fields: { readonly [Field in keyof T]: T[Field] }): T =>

@@ -1,4 +1,5 @@
 import type { Timestamp } from '#lib/platform';
+import type { Clock } from './clock.js';
 
 /** A flight as a log tells it: plain data, to be turned into commands. */
 export interface UlogFlight {
@@ -64,7 +65,8 @@ export interface UlogReport {
   /** How the confidence of the frames came about. */
   readonly confidence: string;
   readonly waypoints: { readonly from: string; readonly count: number };
-  readonly clock: { readonly from: 'gps' | 'log-name' | 'file-time'; readonly how: string };
+  /** Where the times come from, and why that may be wrong (which stands among the warnings, too). */
+  readonly clock: Omit<Clock, 'offset'>;
   /** Sources of positions that were not used: the topic, and why. */
   readonly unused: readonly { readonly topic: string; readonly why: string }[];
   readonly frames: number;

@@ -26,6 +26,12 @@ export class UlogWriter {
     return this.message('I', Buffer.concat([Buffer.from([name.length]), name, Buffer.from(value)]));
   }
 
+  /** An information that is a number. */
+  number(type: string, key: string, value: number): this {
+    const name = Buffer.from(`${type} ${key}`);
+    return this.message('I', Buffer.concat([Buffer.from([name.length]), name, encoded(type, value)]));
+  }
+
   console(text: string): this {
     const name = Buffer.from(`char[${text.length}] boot_console_output`);
     return this.message('M', Buffer.concat([Buffer.from([0, name.length]), name, Buffer.from(text)]));
