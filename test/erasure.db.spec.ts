@@ -4,6 +4,7 @@ import {
   copyDataKeys,
   copyLog,
   DataKeys,
+  forgetErasedKeys,
   openEventStore,
   type EventStore,
   type RecordedEvent,
@@ -14,8 +15,7 @@ import {
   EraseFlight,
   flightProjections,
   flightProjector,
-  flightSensitiveFields,
-  FLIGHT_ERASED,
+  flightSealing,
   GetFlight,
   GetFlightEvents,
   GetImageMetadata,
@@ -24,7 +24,7 @@ import {
   UpdateFlight,
   EVENT_STORE,
 } from '#lib/flight';
-import { CheckpointWatch, rebuild, verify } from '#lib/projections';
+import { CheckpointWatch, discardRebuild, rebuild, verify } from '#lib/projections';
 import { verifyAudit } from '#lib/audit';
 import { NoStatisticsOfErasableColumns1790000020000 } from '../migrations/1790000020000-no-statistics-of-erasable-columns.js';
 import { openFlightLog } from './support/flight-log.js';
@@ -106,7 +106,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       eventStore: database.eventStore,
       pool: database.pool,
       listener: database.listener,
-      sealing: { keys: new ErasedMeanwhile(database.pool), sensitive: flightSensitiveFields },
+      sealing: { keys: new ErasedMeanwhile(database.pool), ...flightSealing },
     });
     const event = { id: randomUUID(), type: 'FlightCreated', schemaVersion: 1, data: flight('race') };
     const metadata = {
@@ -166,7 +166,11 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       [streamOf('gone')],
     );
     if (log === 'PostgreSQL') {
-      const audit = await verifyAudit({ pool: database.pool, keys: new Map(), erasedBy: FLIGHT_ERASED });
+      const audit = await verifyAudit({
+        pool: database.pool,
+        keys: new Map(),
+        erasedBy: flightSealing.erasedBy,
+      });
       expect(audit.problems).toMatchObject([{ code: 'key-left', streamId: streamOf('gone') }]);
     }
     await execute(new EraseFlight({ flightId: 'gone' }));
@@ -256,6 +260,71 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(found(await statistics())).toEqual([]);
   });
 
+  it('is not what a key says that is gone without anybody having asked: that is damage, and no table says erased', async () => {
+    const { execute, query } = waylog;
+    await folded((await execute(new CreateFlight({ flight: flight('lost') }))).position);
+    const { rows } = await database.pool.query<{ key: Buffer }>(
+      `delete from log.data_keys where stream_id = $1 returning key`,
+      [streamOf('lost')],
+    );
+    const other = await openFlightLog(database);
+    const firstOf = async (flightId: string) => {
+      for await (const [first] of other.readStream(streamOf(flightId))) return first;
+      return undefined;
+    };
+    const lost = await firstOf('lost');
+    expect(() => lost?.data).toThrow(
+      /the key of its stream is gone although no event says that it was erased/,
+    );
+    expect((await firstOf('gone'))?.data['name']).toBe('erased');
+    const options = { ...flightProjector, store: other, connectionString: database.url };
+    await expect(rebuild({ ...options, projections: flightProjections })).rejects.toMatchObject({
+      code: 'projection.unfoldable',
+      data: { streamId: streamOf('lost') },
+    });
+    await discardRebuild({ ...options, projections: flightProjections });
+    expect(await query(new GetFlight('lost'))).toMatchObject(flight('lost'));
+    // Brought back, it opens at once, also where it was just said to be gone.
+    await database.pool.query(`insert into log.data_keys (stream_id, key) values ($1, $2)`, [
+      streamOf('lost'),
+      rows[0]?.key,
+    ]);
+    expect((await firstOf('lost'))?.data['name']).toBe('Ada at the fjord');
+    await other.close();
+  });
+
+  it('lets no state be saved in the clear by a process that has it in hand when the key goes', async () => {
+    const { execute } = waylog;
+    const other = await openFlightLog(database);
+    const snapshots = async () =>
+      (await database.pool.query(`select state from log.snapshots where stream_id = $1`, [streamOf('late')]))
+        .rows;
+    const state = { revision: 0, state: SECRETS.join() };
+    await execute(new CreateFlight({ flight: flight('late') }));
+    await execute(new EraseFlight({ flightId: 'late' }));
+    await other.saveSnapshot(streamOf('late'), 2, state);
+    expect(await snapshots()).toEqual([]);
+    // What never had anything to seal has no key, and is saved as it is.
+    await other.saveSnapshot('other-late', 2, state);
+    expect(await other.loadSnapshot('other-late', 2)).toEqual(state);
+    await other.close();
+  });
+
+  it('stays with events that are recorded again elsewhere: no key is made for what none opens', async () => {
+    const target = await testDatabase();
+    try {
+      const [from, to] = await Promise.all([openFlightLog(database), openFlightLog(target)]);
+      const events: RecordedEvent[] = [];
+      for await (const page of from.readStream(streamOf('gone'))) events.push(...page);
+      await to.append([{ streamId: streamOf('gone'), expectedRevision: 'no-stream', events }]);
+      for await (const [first] of to.readStream(streamOf('gone'))) expect(first?.data['name']).toBe('erased');
+      expect((await target.pool.query(`select from log.data_keys`)).rows).toEqual([]);
+      await Promise.all([from.close(), to.close()]);
+    } finally {
+      await target.drop();
+    }
+  });
+
   it('goes with a copy of the log to another database, and so does an erasure that comes later', async () => {
     if (log !== 'PostgreSQL') return;
     const { execute } = waylog;
@@ -264,8 +333,9 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       openEventStore({ eventStore, pool, listener, upcasters: asRecorded, sealing: 'as-recorded' });
     const copied = async () => {
       const stores = await Promise.all([raw(database), raw(target)]);
+      await copyDataKeys(database.pool, target.pool);
       expect(await copyLog({ from: stores[0], to: stores[1] })).toMatchObject({ identical: true });
-      await copyDataKeys(database.pool, target.pool, { erasedBy: FLIGHT_ERASED });
+      await forgetErasedKeys(target.pool, flightSealing.erasedBy);
       for await (const [first] of (await openFlightLog(target)).readStream(streamOf('moved')))
         return first?.data['name'];
       return undefined;

@@ -4,7 +4,7 @@ import {
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjector,
-  flightSensitiveFields,
+  flightSealing,
   GetFrameResults,
   SaveFrameResult,
   TABLES_POOL,
@@ -219,7 +219,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       eventStore: database.eventStore,
       pool: database.pool,
       listener: database.listener,
-      sealing: { keys: new DataKeys(database.pool), sensitive: flightSensitiveFields },
+      sealing: { keys: new DataKeys(database.pool), ...flightSealing },
       upcasters: {
         FrameResultSaved: [
           () => {

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore, type RecordedEvent } from '#lib/event-store';
-import { flightSensitiveFields } from '#lib/flight';
+import { flightSealing } from '#lib/flight';
 import type { Listener } from '#lib/platform';
 
 /** A log of flights beside Waylog: what is sealed in it is opened. */
@@ -13,7 +13,7 @@ export const openFlightLog = (place: {
     eventStore: place.eventStore,
     pool: place.pool,
     listener: place.listener,
-    sealing: { keys: new DataKeys(place.pool), sensitive: flightSensitiveFields },
+    sealing: { keys: new DataKeys(place.pool), ...flightSealing },
   });
 
 /** All events of a log, in its order. */

@@ -8,7 +8,7 @@ import { asRecorded, DataKeys, openEventStore, type EventStore } from '#lib/even
 import {
   DATABASE_ACCESS,
   flightProjections,
-  flightSensitiveFields,
+  flightSealing,
   flightUpcasters,
   WaylogModule,
 } from '#lib/flight';
@@ -209,7 +209,7 @@ export async function withStore<T>(
       ? { upcasters: asRecorded, sealing: 'as-recorded' as const }
       : {
           upcasters: flightUpcasters,
-          sealing: { keys: new DataKeys(pool), sensitive: flightSensitiveFields },
+          sealing: { keys: new DataKeys(pool), ...flightSealing },
         }),
   });
   try {

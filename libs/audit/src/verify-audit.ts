@@ -22,8 +22,8 @@ export interface AuditOptions {
   readonly keys: ReadonlyMap<string, KeyObject>;
   /** A folder with digests as files, which the database's copies are compared with. */
   readonly digestFolder?: string | undefined;
-  /** The type of the event after which a stream must have no data key any more. */
-  readonly erasedBy?: string;
+  /** The types of the events after which a stream must have no data key any more. */
+  readonly erasedBy?: readonly string[];
   readonly signal?: AbortSignal;
   readonly onProgress?: (events: number, total: number) => void;
 }
@@ -95,7 +95,7 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
       for (const event of page) {
         while (next && BigInt(event.position) > next.position) await compare();
         walk.follow(event);
-        if (event.type === options.erasedBy) erased.add(event.streamId);
+        if (options.erasedBy?.includes(event.type)) erased.add(event.streamId);
       }
       events += page.length;
       options.onProgress?.(events, total);

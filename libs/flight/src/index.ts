@@ -48,7 +48,7 @@ export * from './waypoints/update-waypoint.js';
 export * from './waypoints/update-waypoints.js';
 export * from './waypoints/waypoint.js';
 export * from './waypoints/waypoints.queries.js';
-export { FLIGHT_ERASED, flightSensitiveFields } from './sensitive-fields.js';
+export { flightSealing } from './sensitive-fields.js';
 export * from './simulation/play.js';
 export * from './simulation/simulate-flight.js';
 export * from './ulog/index.js';

@@ -21,7 +21,7 @@ import { Flights, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
-import { flightSensitiveFields } from './sensitive-fields.js';
+import { flightSealing } from './sensitive-fields.js';
 import { flightUpcasters } from './upcasters.js';
 
 export interface WaylogOptions {
@@ -137,7 +137,7 @@ export class WaylogModule {
               pool,
               listener,
               upcasters: flightUpcasters,
-              sealing: { keys, sensitive: flightSensitiveFields },
+              sealing: { keys, ...flightSealing },
               onWarning: (message) => log.warn(message),
             }),
         },

@@ -11,7 +11,7 @@ import {
   writeDigestFiles,
   type AuditResult,
 } from '#lib/audit';
-import { FLIGHT_ERASED } from '#lib/flight';
+import { flightSealing } from '#lib/flight';
 import { messageOf } from '#lib/platform';
 import type pg from 'pg';
 import { eventStoreOf, print, untilInterrupted, UsageError, withApplicationRole } from '../context.js';
@@ -135,7 +135,7 @@ export async function runAudit(
           pool,
           keys,
           digestFolder: digestFolder || undefined,
-          erasedBy: FLIGHT_ERASED,
+          erasedBy: flightSealing.erasedBy,
           signal,
           onProgress,
         }),

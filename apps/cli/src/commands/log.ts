@@ -8,6 +8,7 @@ import type pg from 'pg';
 import {
   compressLines,
   copyDataKeys,
+  forgetErasedKeys,
   copyLog,
   exportLog,
   importLog,
@@ -17,7 +18,7 @@ import {
   type ImportResult,
   type LogFileFooter,
 } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_ERASED, flightUpcasters, streamOf } from '#lib/flight';
+import { EVENT_STORE, flightSealing, flightUpcasters, streamOf } from '#lib/flight';
 import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
@@ -168,20 +169,20 @@ Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
         if (withoutCredentials(fromUrl) === withoutCredentials(toUrl))
           throw new UsageError('--from and --to are the same store.');
         const streams = flight && [...new Set(flight)].map(streamOf);
+        const haveKeys = isPostgresUrl(fromUrl) && isPostgresUrl(toUrl);
         const result = await withLogAt(fromUrl, '--from', (source) =>
-          withLogAt(toUrl, '--to', (target) =>
-            untilInterrupted((signal) =>
+          withLogAt(toUrl, '--to', async (target) => {
+            // What is sealed in the log opens with keys that are beside the tables.
+            if (haveKeys) await withPools(fromUrl, toUrl, (from, to) => copyDataKeys(from, to, streams));
+            return untilInterrupted((signal) =>
               withSteps((onProgress) =>
                 copyLog({ from: source, to: target, signal, onProgress, ...(streams && { streams }) }),
               ),
-            ),
-          ),
+            );
+          }),
         );
-        // What is sealed in the log opens with keys that are beside the tables.
-        if (isPostgresUrl(fromUrl) && isPostgresUrl(toUrl))
-          await withPools(fromUrl, toUrl, (source, target) =>
-            copyDataKeys(source, target, { streams, erasedBy: FLIGHT_ERASED }),
-          );
+        if (haveKeys)
+          await withPools(fromUrl, toUrl, (_, target) => forgetErasedKeys(target, flightSealing.erasedBy));
         print(command, result, copied(result));
         if (!result.identical) process.exitCode = 3;
       },

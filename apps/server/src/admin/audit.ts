@@ -12,7 +12,7 @@ import {
   writeDigestFiles,
   type Digest,
 } from '#lib/audit';
-import { FLIGHT_ERASED } from '#lib/flight';
+import { flightSealing } from '#lib/flight';
 import { conflict, IsTimestamp, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
@@ -79,7 +79,7 @@ export class AuditController {
         pool: this.pool,
         keys: checkingKeys(auditKey === undefined ? [] : [auditKey]),
         digestFolder: auditFolder,
-        erasedBy: FLIGHT_ERASED,
+        erasedBy: flightSealing.erasedBy,
         signal: control.signal,
         onProgress: (events, total) => control.report('following the chains', events / total),
       });

@@ -5,14 +5,9 @@ const PAGE = 10_000;
 
 /**
  * Copies the keys of streams to the database that their events go to, of all streams when none is named; what has a key there
- * keeps it. Then deletes there those of streams that hold an event of the type `erasedBy`, which an earlier copy may have
- * brought.
+ * keeps it. Before the events: without its key an event reads as damage.
  */
-export async function copyDataKeys(
-  from: Pool,
-  to: Pool,
-  { streams, erasedBy }: { readonly streams?: readonly string[] | undefined; readonly erasedBy: string },
-): Promise<void> {
+export async function copyDataKeys(from: Pool, to: Pool, streams?: readonly string[]): Promise<void> {
   for (let after = ''; ;) {
     const rows = (await readRows(
       from,
@@ -31,10 +26,14 @@ export async function copyDataKeys(
     if (!last || rows.length < PAGE) break;
     after = last[0];
   }
-  await to.query(
+}
+
+/** Deletes the keys of streams that were erased, which an earlier copy may have brought: after the events. */
+export async function forgetErasedKeys(pool: Pool, erasedBy: readonly string[]): Promise<void> {
+  await pool.query(
     `delete from log.data_keys k
       where exists (select from log.events e join log.streams s using (stream_key)
-                     where s.stream_id = k.stream_id and e.type = $1)`,
+                     where s.stream_id = k.stream_id and e.type = any ($1))`,
     [erasedBy],
   );
 }

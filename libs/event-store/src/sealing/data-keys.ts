@@ -29,14 +29,22 @@ export class DataKeys {
       else if (key !== NO_KEY) found.set(streamId, key);
     }
     if (unknown.length === 0) return found;
+    for (const [streamId, key] of await this.anew(unknown)) found.set(streamId, key);
+    return found;
+  }
+
+  /** As `of`, without what is remembered: before a key is called lost, which may have been made a moment ago. */
+  async anew(streamIds: Iterable<string>): Promise<ReadonlyMap<string, Buffer>> {
+    const wanted = [...streamIds];
+    const found = new Map<string, Buffer>();
     const rows = await readRows(
       this.pool,
       'log.data-keys',
       `select stream_id, encode(key, 'hex') from log.data_keys where stream_id = any ($1::text[])`,
-      [unknown],
+      [wanted],
     );
     for (const [streamId, hex] of rows as [string, string][]) found.set(streamId, Buffer.from(hex, 'hex'));
-    for (const streamId of unknown) this.#known.set(streamId, found.get(streamId) ?? NO_KEY);
+    for (const streamId of wanted) this.#known.set(streamId, found.get(streamId) ?? NO_KEY);
     return found;
   }
 

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { messageOf, unavailable, WaylogError } from '#lib/platform';
 import type {
   AppendOutcome,
@@ -24,12 +25,16 @@ export type SensitiveFields = Readonly<Record<string, Readonly<Record<string, Js
 export interface Sealing {
   readonly keys: DataKeys;
   readonly sensitive: SensitiveFields;
+  /** The types of the events after which a stream has no key any more: somebody has asked for that. */
+  readonly erasedBy: readonly string[];
 }
 
 /**
  * A log in which some fields of some events are sealed with a key of their stream. To whoever uses the port they are fields
- * like all others; in the log they are one, `sealed`, that nothing opens once the key is deleted. Then they read as what
- * `sensitive` says, and the events, with their hashes, are as they were recorded.
+ * like all others; in the log they are one, `sealed`, that nothing opens once the key is deleted. In a stream that says that
+ * it was erased they then read as what `sensitive` says, and the events, with their hashes, are as they were recorded. A key
+ * that is gone from any other stream is damage, and no erasure: whoever asks for such an event's data is thrown
+ * `event.unreadable`.
  *
  * Snapshots of a stream with a key are sealed as a whole.
  */
@@ -38,6 +43,9 @@ export class SealedEventStore implements EventStore {
   readonly check?: () => Promise<LogProblem[]>;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #sensitive: ReadonlyMap<string, Readonly<Record<string, Json>>>;
+  readonly #erasedBy: ReadonlySet<string>;
+  /** Streams without a key that say that they were erased, which is for good. */
+  readonly #erased = new LRUCache<string, true>({ max: 20_000 });
 
   /** `inner` reads events as they were recorded: what is sealed is opened before it is brought into today's shape. */
   constructor(
@@ -48,11 +56,13 @@ export class SealedEventStore implements EventStore {
     this.beginning = inner.beginning;
     this.#upcast = upcaster(upcasters);
     this.#sensitive = new Map(Object.entries(sealing.sensitive));
+    this.#erasedBy = new Set(sealing.erasedBy);
     if (inner.check) this.check = () => inner.check?.() ?? Promise.resolve([]);
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
-    const isSensitive = ({ type }: NewEvent) => this.#sensitive.has(type);
+    // What is sealed already comes from a log in which it was erased: a key would open nothing of it.
+    const isSensitive = (event: NewEvent) => this.#sensitive.has(event.type) && !isSealed(event);
     const streams = requests.filter(({ events }) => events.some(isSensitive)).map(({ streamId }) => streamId);
     if (streams.length === 0) return this.inner.append(requests);
     const keys = await this.sealing.keys.make(streams);
@@ -103,14 +113,16 @@ export class SealedEventStore implements EventStore {
     return { ...snapshot, state: open(key, sealed, `${streamId} ${snapshot.revision}`) };
   }
 
+  /** A stream that has something sealed and no key any more gets none: its state may hold what was erased. */
   async saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
     const key = (await this.sealing.keys.of([streamId])).get(streamId);
     const { revision, state } = snapshot;
-    await this.inner.saveSnapshot(
-      streamId,
-      version,
-      key ? { revision, state: SEALED_STATE + seal(key, state, `${streamId} ${revision}`) } : snapshot,
-    );
+    if (key) {
+      const sealed = SEALED_STATE + seal(key, state, `${streamId} ${revision}`);
+      await this.inner.saveSnapshot(streamId, version, { revision, state: sealed });
+    } else if (!(await this.#has(streamId, isSealed))) {
+      await this.inner.saveSnapshot(streamId, version, snapshot);
+    }
   }
 
   close(): Promise<void> {
@@ -122,43 +134,102 @@ export class SealedEventStore implements EventStore {
     if (!fields) return event;
     const { open: left, sensitive } = parted(event.data, fields);
     // One whose key is gone is copied as it is: its fields say nothing.
-    if (typeof event.data['sealed'] === 'string') return { ...event, data: left };
-    const sealed = seal(key, JSON.stringify(sensitive), aboutOf(streamId, event));
+    if (isSealed(event)) return { ...event, data: left };
+    const sealed = seal(key, JSON.stringify(sensitive), sealedAbout({ streamId, ...event }));
     return { ...event, data: { ...left, sealed } };
   }
 
   async #open(events: RecordedEvent[]): Promise<RecordedEvent[]> {
     const streams = events.filter(isSealed).map(({ streamId }) => streamId);
-    const keys = streams.length === 0 ? undefined : await this.sealing.keys.of(streams);
+    if (streams.length === 0) return events.map(this.#upcast);
+    const keys = new Map(await this.sealing.keys.of(streams));
+    const lost = await this.#lost(
+      streams.filter((streamId) => !keys.has(streamId)),
+      keys,
+      events,
+    );
     return events.map((event) =>
-      this.#upcast(keys && isSealed(event) ? this.#opened(event, keys.get(event.streamId)) : event),
+      this.#upcast(
+        isSealed(event) ? this.#opened(event, keys.get(event.streamId), lost.has(event.streamId)) : event,
+      ),
     );
   }
 
-  #opened(event: RecordedEvent, key: Buffer | undefined): RecordedEvent {
-    if (!key) return { ...event, data: { ...event.data, ...this.#sensitive.get(event.type) } };
+  /** Those of some streams without a key that nobody has erased. A key that has come meanwhile is put to the others. */
+  async #lost(
+    streamIds: readonly string[],
+    keys: Map<string, Buffer>,
+    events: readonly RecordedEvent[],
+  ): Promise<ReadonlySet<string>> {
+    const lost = new Set(streamIds.filter((streamId) => !this.#erased.has(streamId)));
+    if (lost.size === 0) return lost;
+    const isErasing = ({ type }: RecordedEvent) => this.#erasedBy.has(type);
+    // Most streams are read in one page, up to their end.
+    for (const event of events)
+      if (isErasing(event) && lost.delete(event.streamId)) this.#note(event.streamId);
+    for (const streamId of lost) {
+      if (!(await this.#has(streamId, isErasing))) continue;
+      this.#note(streamId);
+      lost.delete(streamId);
+    }
+    if (lost.size === 0) return lost;
+    for (const [streamId, key] of await this.sealing.keys.anew(lost)) {
+      keys.set(streamId, key);
+      lost.delete(streamId);
+    }
+    return lost;
+  }
+
+  #note(streamId: string): void {
+    this.#erased.set(streamId, true);
+  }
+
+  async #has(streamId: string, is: (event: RecordedEvent) => boolean): Promise<boolean> {
+    for await (const page of this.inner.readStream(streamId)) if (page.some(is)) return true;
+    return false;
+  }
+
+  #opened(event: RecordedEvent, key: Buffer | undefined, isLost: boolean): RecordedEvent {
+    if (!key) {
+      return isLost
+        ? failing(event, keyLost(event))
+        : { ...event, data: { ...event.data, ...this.#sensitive.get(event.type) } };
+    }
     const { sealed, ...left } = event.data;
     try {
-      const fields = JSON.parse(open(key, sealed as string, aboutOf(event.streamId, event))) as JsonObject;
+      const fields = JSON.parse(open(key, sealed as string, sealedAbout(event))) as JsonObject;
       return { ...event, data: { ...left, ...fields } };
     } catch (error) {
-      return {
-        ...event,
-        // The event's own trouble, and not that of the page it is read with.
-        get data(): JsonObject {
-          throw unopened(event, error);
-        },
-      };
+      return failing(event, unopened(event, error));
     }
   }
 }
 
+/** The event's own trouble, and not that of the page it is read with. */
+const failing = (event: RecordedEvent, error: WaylogError): RecordedEvent => ({
+  ...event,
+  get data(): JsonObject {
+    throw error;
+  },
+});
+
 const SEALED_STATE = 'sealed:';
 
-const isSealed = ({ data }: RecordedEvent): boolean => typeof data['sealed'] === 'string';
+const isSealed = ({ data }: Pick<NewEvent, 'data'>): boolean => typeof data['sealed'] === 'string';
 
-const aboutOf = (streamId: string, { id, type }: Pick<NewEvent, 'id' | 'type'>): string =>
+/** What the sealed fields of an event are bound to: they open in no other. */
+const sealedAbout = ({ streamId, id, type }: Pick<RecordedEvent, 'streamId' | 'id' | 'type'>): string =>
   `${streamId} ${id} ${type}`;
+
+/** Whether a key opens what is sealed in an event; for an audit, which tells a key that was put in another's place. */
+export function opens(key: Buffer, event: Pick<RecordedEvent, 'streamId' | 'id' | 'type' | 'data'>): boolean {
+  try {
+    open(key, event.data['sealed'] as string, sealedAbout(event));
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function parted(data: JsonObject, fields: Readonly<Record<string, Json>>) {
   const open: Record<string, Json | undefined> = {};
@@ -186,4 +257,14 @@ const unopened = ({ type, revision, streamId }: RecordedEvent, cause: unknown) =
       `${messageOf(cause)}. They were sealed with another key, or changed: see \`waylog verify --audit\`.`,
     { streamId, revision },
     { cause },
+  );
+
+const keyLost = ({ type, revision, streamId }: RecordedEvent) =>
+  new WaylogError(
+    'event.unreadable',
+    'unavailable',
+    `Event ${type} at revision ${revision} of ${streamId} holds sealed fields, and the key of its stream is gone although ` +
+      `no event says that it was erased. Bring the key back from a backup (table log.data_keys), then retry what is parked; ` +
+      `see \`waylog verify --audit\`.`,
+    { streamId, revision },
   );
