@@ -11,6 +11,7 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import { decompressWithoutLimit } from '#lib/timescale';
 import { writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { announceCheckpoint } from './checkpoints.js';
 import { requireSameLog } from './folded-log.js';
@@ -180,6 +181,7 @@ function oneBatch(
 ): Promise<Step> {
   const key = [projector, streamId];
   return inTransaction(client, async () => {
+    await decompressWithoutLimit(client, 'transaction');
     const { rows } = await client.query<{ revision: number }>(
       `select revision from projection.parked_streams where projector = $1 and stream_id = $2 for update`,
       key,

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Background, backoffDelay, messageOf, pause } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import { decompressWithoutLimit } from '#lib/timescale';
 import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
 import {
   advanceCheckpoints,
@@ -139,6 +140,7 @@ export class Projector {
     return lead(options, async (client, going) => {
       log.info(`Projector ${name} leads`);
       this.#contiguity.reset();
+      await decompressWithoutLimit(client, 'session');
       this.#parked = await loadParked(client, name);
       const reporting = this.#report(client);
       try {

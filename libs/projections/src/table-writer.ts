@@ -3,10 +3,13 @@ import { millisecondsOf, pgArray } from '#lib/platform';
 import { textOf, type Row, type TableDefinition, type Value } from './projection.js';
 import type { NetChanges } from './row-changes.js';
 
-/** Writes net changes to one table: at most one statement for each of the three kinds, however many rows there are. */
+/**
+ * Writes net changes to one table: a statement for each of the three kinds, however many rows there are. Only the rows
+ * that are removed from a hypertable, because they go to another time, take one for each stretch of time.
+ */
 export class TableWriter {
+  readonly #name: string;
   readonly #upsertSql: string;
-  readonly #removeSql: string;
   readonly #columns: readonly string[];
 
   constructor(
@@ -14,40 +17,24 @@ export class TableWriter {
     /** Where the table is; another schema than its own for a shadow. */
     schema = table.schema,
   ) {
-    const name = `${schema}.${table.name}`;
+    this.#name = `${schema}.${table.name}`;
     this.#columns = Object.keys(table.columns);
-    const unnest = (columns: readonly string[]) =>
-      `unnest(${columns.map((column, i) => `$${i + 1}::${this.#type(column)}[]`).join(', ')})`;
     const list = this.#columns.map(quote).join(', ');
     const written = this.#columns.filter((column) => !table.key.includes(column));
     this.#upsertSql =
-      `insert into ${name} (${list}) select * from ${unnest(this.#columns)} ` +
+      `insert into ${this.#name} (${list}) select * from ${this.#unnest(this.#columns)} ` +
       `on conflict (${table.key.map(quote).join(', ')}) ` +
       // A row that is all key is there or is not.
       (written.length === 0
         ? 'do nothing'
         : `do update set ${written.map((column) => `${quote(column)} = excluded.${quote(column)}`).join(', ')}`);
-    this.#removeSql =
-      `delete from ${name} t using ${unnest(table.key)} as gone (${table.key.map(quote).join(', ')}) ` +
-      `where ${table.key.map((column) => `t.${quote(column)} = gone.${quote(column)}`).join(' and ')}` +
-      // Bounds that the planner knows spare it the chunks of the hypertable in which nothing can be.
-      (table.timeColumn
-        ? ` and t.${quote(table.timeColumn)} between $${table.key.length + 1}::timestamptz and $${table.key.length + 2}::timestamptz`
-        : '');
-    this.#name = name;
   }
-  readonly #name: string;
 
   async write(client: ClientBase, changes: NetChanges): Promise<void> {
     for (const [columns, rows] of byColumns(changes.removeWhere)) {
-      await client.query(this.#removeWhereSql(columns), this.#arrays(columns, rows));
+      await client.query(this.#removeSql(columns), this.#arrays(columns, rows));
     }
-    if (changes.remove.length > 0) {
-      await client.query(this.#removeSql, [
-        ...this.#arrays(this.table.key, changes.remove),
-        ...this.#timeBounds(changes.remove),
-      ]);
-    }
+    await this.remove(client, changes.remove);
     if (changes.upsert.length > 0) {
       await client.query({
         name: `upsert ${this.#name}`,
@@ -57,10 +44,35 @@ export class TableWriter {
     }
   }
 
-  #removeWhereSql(columns: readonly string[]): string {
-    const arrays = columns.map((column, i) => `$${i + 1}::${this.#type(column)}[]`).join(', ');
-    const equal = columns.map((column) => `t.${quote(column)} = gone.${quote(column)}`).join(' and ');
-    return `delete from ${this.#name} t using unnest(${arrays}) as gone (${columns.map(quote).join(', ')}) where ${equal}`;
+  /** Removes the rows with these keys: one statement, or, of a hypertable, one for each run of times. */
+  async remove(client: ClientBase, keys: readonly Row[]): Promise<void> {
+    const { key, timeColumn } = this.table;
+    if (!timeColumn) {
+      if (keys.length > 0) await client.query(this.#removeSql(key), this.#arrays(key, keys));
+      return;
+    }
+    const sql = `${this.#removeSql(key)} and t.${quote(timeColumn)} between $${key.length + 1}::timestamptz and $${key.length + 2}::timestamptz`;
+    for (const { rows, from, to } of runsOf(this.table, timeColumn, keys)) {
+      await client.query(sql, [...this.#arrays(key, rows), from, to]);
+    }
+  }
+
+  /**
+   * Compressed rows that a statement of TimescaleDB might remove are decompressed first, and it can tell by nothing but
+   * conditions with constants which those may be: a join excludes none. So the first column, by which chunks are
+   * segmented, is compared with the list itself; alone, it lets whole batches go without being decompressed.
+   */
+  #removeSql(columns: readonly string[]): string {
+    const [first, ...more] = columns.map(quote) as [string, ...string[]];
+    const listed = `t.${first} = any ($1::${this.#type(columns[0] as string)}[])`;
+    return more.length === 0
+      ? `delete from ${this.#name} t where ${listed}`
+      : `delete from ${this.#name} t using ${this.#unnest(columns)} as gone (${[first, ...more].join(', ')}) ` +
+          `where ${listed} and ${[first, ...more].map((column) => `t.${column} = gone.${column}`).join(' and ')}`;
+  }
+
+  #unnest(columns: readonly string[]): string {
+    return `unnest(${columns.map((column, i) => `$${i + 1}::${this.#type(column)}[]`).join(', ')})`;
   }
 
   #arrays(columns: readonly string[], rows: readonly Row[]): string[] {
@@ -77,14 +89,6 @@ export class TableWriter {
         }),
       );
     });
-  }
-
-  #timeBounds(rows: readonly Row[]): string[] {
-    const { timeColumn } = this.table;
-    if (!timeColumn) return [];
-    const times = rows.map((row) => millisecondsOf(textOf(row[timeColumn]))).sort((a, b) => a - b);
-    // Rounded down and up: milliseconds do not order what differs in microseconds.
-    return [new Date(times[0] ?? NaN).toISOString(), new Date((times.at(-1) ?? NaN) + 1).toISOString()];
   }
 
   #type(column: string): string {
@@ -105,4 +109,35 @@ function byColumns(rows: readonly Row[]): Iterable<[readonly string[], Row[]]> {
     else groups.set(columns.join(), [columns, [row]]);
   }
   return groups.values();
+}
+
+/** Less than a batch of compressed rows holds, at any rate of frames that there is. */
+const RUN_GAP_MS = 10_000;
+
+/**
+ * Rows of one first key column that follow each other in time, with bounds that hold them. Rows far apart are apart here
+ * too: what lies between them would be decompressed for nothing, and chunks be looked into in which nothing can be.
+ */
+function runsOf(
+  { key }: TableDefinition,
+  timeColumn: string,
+  keys: readonly Row[],
+): { rows: Row[]; from: string; to: string }[] {
+  const first = (row: Row) => textOf(row[key[0] as string]);
+  const timed = keys
+    .map((row) => ({ row, of: first(row), at: millisecondsOf(textOf(row[timeColumn])) }))
+    .sort((a, b) => (a.of < b.of ? -1 : a.of > b.of ? 1 : a.at - b.at));
+  const runs: (typeof timed)[] = [];
+  for (const next of timed) {
+    const run = runs.at(-1);
+    const last = run?.at(-1);
+    if (run && last && last.of === next.of && next.at - last.at <= RUN_GAP_MS) run.push(next);
+    else runs.push([next]);
+  }
+  // Rounded down and up: milliseconds do not order what differs in microseconds.
+  return runs.map((run) => ({
+    rows: run.map(({ row }) => row),
+    from: new Date(run[0]?.at ?? NaN).toISOString(),
+    to: new Date((run.at(-1)?.at ?? NaN) + 1).toISOString(),
+  }));
 }

@@ -1,6 +1,7 @@
 import type pg from 'pg';
-import type { Timestamp } from '#lib/platform';
+import { asText, type Timestamp } from '#lib/platform';
 import type { EventStore, LogProblem, Position } from '#lib/event-store';
+import { decompressWithoutLimit } from '#lib/timescale';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
@@ -12,7 +13,8 @@ import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
 import { compareByKey, type KeyDifference } from './table-hash.js';
-import { quote } from './table-writer.js';
+import { rowFromText } from './table-reads.js';
+import { quote, TableWriter } from './table-writer.js';
 
 export interface VerifyOptions {
   readonly projector: string;
@@ -171,6 +173,7 @@ async function repairTables(
     }
     const done = await atCheckpoint(holder, context.store, context.names, async (position) => {
       if (!(await fold.upTo(position))) return undefined;
+      await decompressWithoutLimit(holder, 'transaction');
       const differences: VerifiedTable['differences'][number][] = [];
       for (const difference of table.differences) {
         const rows = await repairKey(holder, shadow, difference.key, retainedSql(shadow, context.options));
@@ -195,24 +198,54 @@ async function repairTables(
   return repaired;
 }
 
-/** Removes the rows of a key that should not be there as they are, and writes those that are missing. */
+/** Rows that are looked up before they are removed, at a time. */
+const REPAIR_BATCH = 10_000;
+
+/**
+ * Removes the rows of a key that should not be there as they are, and writes those that are missing. Which they are is
+ * found by reading: a statement that searched while it removes, or wrote over what is right, would decompress the flight.
+ */
 async function repairKey(
   client: pg.Client,
   { table, name, liveName }: Shadow,
   key: string,
   retained: string,
 ): Promise<RowsRepaired> {
-  const of = `where t.${quote(table.key[0] as string)} = $1 and ${retained}`;
-  const removed = await client.query(
-    `delete from ${liveName} t ${of} and not exists (
-       select from ${name} s where ${table.key.map((column) => `s.${quote(column)} = t.${quote(column)}`).join(' and ')}
-          and s::text = t::text)`,
+  const of = `t.${quote(table.key[0] as string)} = $1 and ${retained}`;
+  const sameKey = table.key.map((column) => `s.${quote(column)} = t.${quote(column)}`).join(' and ');
+  const columns = Object.keys(table.columns).map(quote);
+  // Written out: of compressed rows TimescaleDB cannot join the row as a whole.
+  const row = (alias: string) => `row(${columns.map((column) => `${alias}.${column}`).join(', ')})::text`;
+  const writer = new TableWriter(table);
+  // A cursor sees what was there when it was opened, whatever is removed meanwhile.
+  await client.query(
+    `declare wrong no scroll cursor for
+     select ${table.key.map((column) => `t.${quote(column)}`).join(', ')} from ${liveName} t
+      where ${of} and not exists (select from ${name} s where ${sameKey} and ${row('s')} = ${row('t')})
+      order by ${[table.timeColumn ?? [], ...table.key]
+        .flat()
+        .map((column) => `t.${quote(column)}`)
+        .join(', ')}`,
     [key],
   );
-  const columns = Object.keys(table.columns).map(quote).join(', ');
+  let rowsRemoved = 0;
+  for (let found = REPAIR_BATCH; found === REPAIR_BATCH; rowsRemoved += found) {
+    const { rows: keys } = await client.query<(string | null)[]>({
+      text: `fetch ${REPAIR_BATCH} from wrong`,
+      rowMode: 'array',
+      types: asText,
+    });
+    await writer.remove(
+      client,
+      keys.map((texts) => rowFromText(table, table.key, texts)),
+    );
+    found = keys.length;
+  }
+  await client.query(`close wrong`);
   const written = await client.query(
-    `insert into ${liveName} (${columns}) select ${columns} from ${name} t ${of} on conflict do nothing`,
+    `insert into ${liveName} (${columns.join(', ')}) select ${columns.join(', ')} from ${name} t
+      where ${of} and not exists (select from ${liveName} s where ${sameKey}) on conflict do nothing`,
     [key],
   );
-  return { rowsRemoved: removed.rowCount ?? 0, rowsWritten: written.rowCount ?? 0 };
+  return { rowsRemoved, rowsWritten: written.rowCount ?? 0 };
 }

@@ -49,6 +49,7 @@ export {
   type ModelDefinition,
 } from './schema/models.js';
 export { registeredModels, registerModels } from './schema/registry.js';
+export { decompressWithoutLimit } from './hypertables/decompression.js';
 export { type DropReason, type Range, recordDropped, retainedSince } from './hypertables/dropped-ranges.js';
 export { chunksOf } from './hypertables/hypertable-info.js';
 export { Hypertables } from './hypertables/hypertables.js';

@@ -1,5 +1,6 @@
 import type { Client, ClientBase } from 'pg';
 import { conflict, messageOf } from '#lib/platform';
+import { decompressWithoutLimit } from '../hypertables/decompression.js';
 import type { TableModel } from '../hypertables/models.js';
 import { inBriefTransaction } from '../hypertables/session.js';
 import { readManifest, sha256Of } from './chunk-file.js';
@@ -17,6 +18,7 @@ export async function restoreChunk(
   const source = await sourceOf(client, model);
   await checkFile(event, chunk, path);
   return inBriefTransaction(client, async () => {
+    await decompressWithoutLimit(client, 'transaction');
     const loaded = await load(client, source, path).catch((error: unknown) => {
       throw tampered(path, `it cannot be read back (${messageOf(error)})`);
     });
