@@ -8,6 +8,7 @@ import {
   failingAt,
   queryOn,
   readCatalog,
+  startScheduler,
   userSchemas,
   type ModelDefinition,
   type Query,
@@ -224,6 +225,8 @@ class MigrationRun {
     // After the reader: it takes functions from everybody that these need, and gives them to others only once.
     if (has?.working)
       await keep('the working roles are not as they should be', () => ensureDatabaseRoles(query, this.url));
+    // A rename of the database stops them, and nobody else starts them again.
+    await keep('the policies of TimescaleDB do not run', () => startScheduler(query));
   }
 
   /** Asks again and again: a statement that waits for a lock would hold back `create index concurrently` of whoever has it. */

@@ -4,9 +4,25 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { backUp, listBackups, restore, verifyBackup, type Backup, type FindTool } from '#lib/backup';
 import type { EventStore } from '#lib/event-store';
-import { CreateFlight, EVENT_STORE, SaveFrameResult, SaveFrameResults, SaveHeading } from '#lib/flight';
+import {
+  CreateFlight,
+  EVENT_STORE,
+  flightTables,
+  SaveFrameResult,
+  SaveFrameResults,
+  SaveHeading,
+} from '#lib/flight';
 import { CheckpointWatch } from '#lib/projections';
-import { queryOn, rightsDeviations, roleNames, serverTool, stepDown } from '#lib/timescale';
+import {
+  capabilities,
+  Hypertables,
+  jobTroubles,
+  queryOn,
+  rightsDeviations,
+  roleNames,
+  serverTool,
+  stepDown,
+} from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, at } from './support/samples.js';
@@ -67,6 +83,38 @@ describe('a backup', () => {
   };
   const exists = async (name: string) =>
     (await sql(testServerUrl(), `select from pg_database where datname = '${name}'`)).length > 0;
+  const nameOf = (url: string) => new URL(url).pathname.slice(1);
+  /** The policies of TimescaleDB, and as whom they work. */
+  const policies = async (url: string) =>
+    (
+      await sql(
+        url,
+        `select proc_name, pg_get_userbyid(owner::oid) as owner from timescaledb_information.jobs
+                      where job_id >= 1000 and proc_name like 'policy%'`,
+      )
+    )
+      .map(({ proc_name, owner }) => ({
+        name: String(proc_name)
+          .replace(/^policy_/, '')
+          .replace('columnstore', 'compression')
+          .replace(/_.*/, ''),
+        owner,
+      }))
+      .sort((a, b) => a.name.localeCompare(b.name));
+  const scheduler = (name: string) =>
+    `select from pg_stat_activity where datname = '${name}' and backend_type = 'TimescaleDB Background Worker Scheduler'`;
+  /** The jobs that cannot run, whether they have tried or not. */
+  const neverRun = async (url: string) => {
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    try {
+      return (await jobTroubles(queryOn(client)))
+        .filter(({ what }) => !what.startsWith('its last run failed'))
+        .map(({ job }) => job);
+    } finally {
+      await client.end();
+    }
+  };
   const scratches = async () =>
     (
       await sql(
@@ -261,6 +309,72 @@ describe('a backup', () => {
     } finally {
       await granted.drop();
       await sql(testServerUrl(), `drop role ${role}`);
+    }
+  });
+
+  it('brings back policies that run, as the roles of the restored database', async () => {
+    const origin = await testDatabase();
+    try {
+      const can = await capabilities(origin.pool);
+      if (!can.scheduler.available) return;
+      const projector = roleNames(nameOf(origin.url))[1];
+      await new Hypertables(origin.pool, flightTables).change('frame_results', {
+        retentionPeriod: '3650 days',
+        compressionEnabled: true,
+      });
+      await migrate(origin.url);
+      // A job of somebody's own, which is no policy.
+      await sql(
+        origin.url,
+        `create procedure public.nothing(job integer, config jsonb) language sql as 'select 1';
+         set role ${projector}; select add_job('public.nothing', '1 day')`,
+      );
+      expect(await policies(origin.url)).toEqual([
+        { name: 'compression', owner: projector },
+        { name: 'refresh', owner: projector },
+        { name: 'retention', owner: projector },
+      ]);
+      const file = join(folder, 'policies.dump');
+      await backUp({ url: origin.url, to: file, findTool, waylog: 'test' });
+
+      // Beside the old one; and on a server that knows none of its roles.
+      for (const isNewServer of [false, true]) {
+        if (isNewServer) await origin.drop();
+        const name = newName();
+        const { notes } = await restore({ file, into: urlOf(name), findTool });
+        expect(notes).toEqual(
+          isNewServer
+            ? [expect.stringMatching(/^The roles of jobs \d+ of TimescaleDB are not on this server/)]
+            : [],
+        );
+        // Its process is there before it has said whose it is.
+        while ((await sql(testServerUrl(), scheduler(name))).length === 0) await new Promise(setImmediate);
+        // Until it has roles of its own, all is whoever restored it's.
+        const [{ me } = { me: '' }] = await sql(urlOf(name), 'select current_user::text as me');
+        expect(new Set((await policies(urlOf(name))).map(({ owner }) => owner))).toEqual(new Set([me]));
+        expect(await neverRun(urlOf(name))).toEqual(isNewServer ? ['nothing'] : []);
+
+        await migrate(urlOf(name));
+        expect(new Set((await policies(urlOf(name))).map(({ owner }) => owner))).toEqual(
+          new Set([roleNames(name)[1]]),
+        );
+        expect(await neverRun(urlOf(name))).toEqual(isNewServer ? ['nothing'] : []);
+        const renamed = newName();
+        await sql(testServerUrl(), `alter database ${name} rename to ${renamed}`);
+        expect(await sql(testServerUrl(), scheduler(renamed))).toEqual([]);
+        expect(await neverRun(urlOf(renamed))).toContain('scheduler');
+        await migrate(urlOf(renamed));
+        while ((await sql(testServerUrl(), scheduler(renamed))).length === 0) await new Promise(setImmediate);
+        expect(await neverRun(urlOf(renamed))).toEqual(isNewServer ? ['nothing'] : []);
+        expect(new Set((await policies(urlOf(renamed))).map(({ owner }) => owner))).toEqual(
+          new Set([roleNames(renamed)[1]]),
+        );
+        await sql(testServerUrl(), `drop database ${renamed} with (force)`);
+        for (const role of [...roleNames(name), ...roleNames(renamed)])
+          await sql(testServerUrl(), `drop role if exists ${role}`);
+      }
+    } finally {
+      if (!origin.pool.ended) await origin.drop();
     }
   });
 

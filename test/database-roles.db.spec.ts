@@ -1,6 +1,8 @@
 import pg from 'pg';
-import { simulateFlight, playFlight } from '#lib/flight';
+import { flightTables, simulateFlight, playFlight } from '#lib/flight';
 import {
+  Hypertables,
+  jobTroubles,
   madeAccess,
   queryOn,
   rightsDeviations,
@@ -399,6 +401,10 @@ describe('an owner that is no superuser', () => {
     );
   };
 
+  /** Policies that work as somebody who may not change their table. */
+  const jobsAway = async (client: pg.Client) =>
+    (await jobTroubles(queryOn(client))).filter(({ what }) => what.startsWith('it works as'));
+
   let flights = 0;
 
   /** Commands, and tables that follow them. */
@@ -463,6 +469,34 @@ describe('an owner that is no superuser', () => {
       expect(lines.filter((line) => !line.startsWith('migrated'))).toEqual([]);
       await works({ databaseUrl: it.url });
     } finally {
+      await it.drop();
+    }
+  });
+
+  it('hands tables and policies on to the roles of a database that was renamed', async () => {
+    const it = await owned('former', 'createrole');
+    const renamed = { name: `${it.name}_renamed` };
+    try {
+      await migrate(it.url);
+      const pool = new pg.Pool({ connectionString: made(it.url, 'projector') });
+      await new Hypertables(pool, flightTables).change('heading_history', { retentionPeriod: '3650 days' });
+      await pool.end();
+      await onServer((client) => client.query(`alter database ${it.name} rename to ${renamed.name}`));
+      const url = Object.assign(new URL(it.url), { pathname: `/${renamed.name}` }).href;
+      const lines: string[] = [];
+      await migrate(url, (line) => lines.push(line));
+      expect(lines).toEqual([]);
+      await as(url, async (client) => {
+        expect(await rightsDeviations(queryOn(client))).toEqual([]);
+        expect(await jobsAway(client)).toEqual([]);
+      });
+      await works({ databaseUrl: url });
+    } finally {
+      await onServer(async (client) => {
+        await client.query(`drop database if exists ${renamed.name} with (force)`);
+        await client.query(`drop role if exists ${roleNames(renamed.name).join(', ')}`);
+        await client.query(`create database ${it.name}`);
+      });
       await it.drop();
     }
   });

@@ -15,7 +15,7 @@ import {
   type Queryable,
 } from '#lib/platform';
 import { compareLog, integrityFindings } from '#lib/projections';
-import { capabilities, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
+import { capabilities, jobTroubles, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
 import { accessTo, withClient } from './context.js';
@@ -110,6 +110,7 @@ export async function checkDatabase(
   // These look at what the migrations make.
   const ofSchema: typeof checks = [
     ['edition', () => edition(pool)],
+    ['jobs', () => jobs(pool)],
     ['log', () => withLog(eventStore, pool, url, (store) => log(store, pool, eventStore))],
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
     ['integrity', () => integrity(pool)],
@@ -219,6 +220,21 @@ async function edition(pool: pg.Pool): Promise<Finding[]> {
     ),
     ...missing.map(({ name, reason }) => ok('edition', `without ${name}: ${reason}`)),
   ];
+}
+
+/** Where nothing is scheduled there is nothing to tell. */
+async function jobs(pool: pg.Pool): Promise<Finding[]> {
+  const found = await capabilities(pool);
+  if (!found.scheduler.available) return [];
+  const troubles = await jobTroubles(queryOn(pool));
+  if (troubles.length === 0) return [ok('jobs', 'policies of TimescaleDB run')];
+  return troubles.map(({ jobId, job, tableName, what, remedy }) =>
+    problem(
+      'jobs',
+      jobId === undefined ? what : `${job}${tableName ? ` of ${tableName}` : ''} (job ${jobId}): ${what}`,
+      remedy,
+    ),
+  );
 }
 
 async function schema(url: string): Promise<Finding[]> {

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type pg from 'pg';
 import { conflict, messageOf, unavailable, WaylogError } from '#lib/platform';
 import { hashTable } from '#lib/projections';
-import { capabilities } from '#lib/timescale';
+import { capabilities, FIRST_JOB } from '#lib/timescale';
 import { Meter, sync } from './files.js';
 import { MANIFEST_FORMAT, manifestOf, type BackupManifest } from './manifest.js';
 import { tablesOf, withSession } from './session.js';
@@ -157,6 +157,7 @@ async function describe(client: pg.Client, tables: readonly string[]) {
     bytes: string;
     position: string;
     roles: string[];
+    owners: string[];
   }>(`
     select current_database() as database,
            pg_database_size(current_database())::text as bytes,
@@ -171,7 +172,9 @@ async function describe(client: pg.Client, tables: readonly string[]) {
                   where n.nspname !~ '^(pg_|_?timescaledb_)' and n.nspname <> 'information_schema'
                     -- The owner of a restored thing is whoever restores it.
                     and a.grantee <> granted.owner and r.rolname !~ '^pg_'
-                  order by 1) as roles`);
+                  order by 1) as roles,
+           array(select distinct r.rolname::text from timescaledb_information.jobs j join pg_roles r on r.oid = j.owner::oid
+                  where j.job_id >= ${FIRST_JOB} order by 1) as owners`);
   const { rows: migrations } = await client.query<{ name: string }>(
     `select name from public.waylog_migrations order by id`,
   );
@@ -195,6 +198,7 @@ async function describe(client: pg.Client, tables: readonly string[]) {
       database: row.database,
       migrations: migrations.map(({ name }) => name),
       roles: row.roles,
+      jobOwners: row.owners,
     },
   };
 }

@@ -52,6 +52,8 @@ export class BackupManifest {
   @IsString({ each: true }) @IsArray() readonly migrations!: string[];
   /** Roles that have been granted something in it. They belong to the server and are not in the dump. */
   @IsString({ each: true }) @IsArray() readonly roles!: string[];
+  /** Roles that jobs of TimescaleDB work as, such as its policies. An older Waylog did not say. */
+  @Optional() @IsString({ each: true }) @IsArray() readonly jobOwners?: string[];
   @Nested(() => BackedUpLog) readonly log!: BackedUpLog;
   /** Rows and hash of every table, by `schema.name`. */
   @IsObject() readonly tables!: Record<string, { rows: number; hash: string }>;

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import pg from 'pg';
-import { conflict, WaylogError } from '#lib/platform';
-import { roleNames } from '#lib/timescale';
+import { conflict, messageOf, WaylogError } from '#lib/platform';
+import { givePolicies, queryOn, roleNames, startScheduler, stopAllJobs, stopJobsOf } from '#lib/timescale';
 import { hashAll } from './back-up.js';
 import { measure, Meter } from './files.js';
 import { readManifest, type BackupManifest } from './manifest.js';
@@ -45,6 +45,8 @@ export interface RestoreResult {
   /** How many tables were compared by hash. */
   readonly tables: number;
   readonly differences: readonly Difference[];
+  /** What an operator should know about it. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -75,8 +77,22 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     }
     await admin.query(`comment on database ${quoted(scratch)} is null`);
     await admin.query(`alter database ${quoted(scratch)} rename to ${quoted(database)}`);
-    return { result: { ...result, database }, keep: true };
+    return {
+      result: { ...result, database, notes: [...result.notes, ...(await started(into))] },
+      keep: true,
+    };
   });
+}
+
+/** The rename has stopped the jobs of TimescaleDB. By now the database is restored, so what goes wrong here is only told. */
+async function started(url: string): Promise<string[]> {
+  const again = 'Until it runs, no policy does. `waylog migrate` as a superuser tries again.';
+  try {
+    const why = await withSession(url, undefined, (client) => startScheduler(queryOn(client)));
+    return why === undefined ? [] : [`${why} ${again}`];
+  } catch (error) {
+    return [`The scheduler of TimescaleDB could not be started: ${messageOf(error)}. ${again}`];
+  }
 }
 
 /**
@@ -248,8 +264,10 @@ async function inScratch(
       // For whoever finds it after a kill: what it is, and that it may go.
       const what = `Made by waylog at ${new Date().toISOString()} from ${dump}. Drop it when no waylog works on it any more.`;
       await admin.query(`comment on database ${quoted(scratch)} is ${pg.escapeLiteral(what)}`);
-      await fill();
-      const result = await compare();
+      const notes = await fill();
+      const result = { ...(await compare()), notes };
+      // Whoever looks further must find what was restored, and not what a policy has left of it.
+      if (purpose === 'scratch') await withSession(url, signal, (client) => stopAllJobs(queryOn(client)));
       await withSession(url, signal, (client) => client.query('select timescaledb_post_restore()'));
       const { result: used, keep } = await use(result, scratch, admin);
       kept = keep;
@@ -259,7 +277,7 @@ async function inScratch(
     }
   });
 
-  async function fill(): Promise<void> {
+  async function fill(): Promise<string[]> {
     // The version has been checked to be one of the server's own list.
     await withSession(url, signal, (client) =>
       client.query(`create extension timescaledb version ${quoted(manifest.timescaledb)}`),
@@ -272,14 +290,14 @@ async function inScratch(
     const meter = new Meter((bytes) => onProgress?.('restoring', bytes, manifest.dump.bytes));
     const input = createReadStream(dump, { highWaterMark: 1 << 20 });
     input.on('error', (error) => meter.destroy(error));
-    await withoutOldRoles(url, manifest, () => runTool(command, { input: input.pipe(meter) }, signal));
+    return withoutOldRoles(url, manifest, () => runTool(command, { input: input.pipe(meter) }, signal));
   }
 
   /**
    * Before `timescaledb_post_restore()`, in a session that is past it: from there on a policy of the restored database may
    * drop what it finds too old, and the comparison would find that missing.
    */
-  async function compare(): Promise<RestoreResult> {
+  async function compare(): Promise<Omit<RestoreResult, 'notes'>> {
     return withSession(
       url,
       signal,
@@ -310,33 +328,42 @@ async function inScratch(
 
 /**
  * Restores without leaving rights to the roles of the database that was backed up: their passwords are known to whoever
- * knows that one's owner, and the restored one gets its own with the next migration. A dump cannot leave them out, so where
- * there is no such role, it is there while they are restored.
+ * knows that one's owner, and the restored one gets its own with the next migration. A dump cannot leave them out, nor those
+ * that a job of TimescaleDB works as, so where there is no such role, it is there while they are restored.
+ *
+ * @returns what an operator should know about it
  */
 async function withoutOldRoles(
   url: string,
-  { database, roles }: BackupManifest,
+  { database, roles, jobOwners = [] }: BackupManifest,
   restore: () => Promise<unknown>,
-): Promise<void> {
+): Promise<string[]> {
   const old = roleNames(database).filter((role) => roles.includes(role));
-  if (old.length === 0) {
-    await restore();
-    return;
-  }
-  await withSession(url, undefined, async (client) => {
-    const { rows } = await client.query<{ name: string }>(
-      `select name from unnest($1::text[]) as o (name) where not exists (select from pg_roles where rolname = name)`,
-      [old],
-    );
-    const missing = rows.map(({ name }) => quoted(name));
+  return withSession(url, undefined, async (client) => {
+    const query = queryOn(client);
+    const missing = (
+      await query<{ name: string }>(
+        `select distinct name from unnest($1::text[]) as o (name) where not exists (select from pg_roles where rolname = name)`,
+        [[...old, ...jobOwners]],
+      )
+    ).map(({ name }) => name);
     for (const role of missing)
-      await client.query(`create role ${role} nologin; grant ${role} to current_user`);
+      await client.query(`create role ${quoted(role)} nologin; grant ${quoted(role)} to current_user`);
     try {
       await restore();
-      await client.query(takeRightsSql(old));
+      if (old.length > 0) await client.query(takeRightsSql(old));
+      await givePolicies(query);
+      const stopped = await stopJobsOf(query, missing);
+      return stopped.length === 0
+        ? []
+        : [
+            `The roles of jobs ${stopped.join(', ')} of TimescaleDB are not on this server, so they stand still. See to ` +
+              `whose they should be: timescaledb_information.jobs.`,
+          ];
     } finally {
       // After a failure they still have rights in what is about to be dropped.
-      for (const role of missing) await client.query(`drop owned by ${role}; drop role ${role}`);
+      for (const role of missing)
+        await client.query(`drop owned by ${quoted(role)}; drop role ${quoted(role)}`);
     }
   });
 }

@@ -61,6 +61,8 @@ export {
   type RetentionRun,
   RetentionSchedule,
 } from './hypertables/retention.js';
+export { FIRST_JOB, givePolicies, startScheduler, stopAllJobs, stopJobsOf } from './jobs/job-owners.js';
+export { jobTroubles, JobTrouble } from './jobs/job-troubles.js';
 export { type ArchiveProgress, type ArchiveRunOptions, Archives } from './archive/archives.js';
 export { type Manifest } from './archive/chunk-file.js';
 export * from './archive/models.js';

@@ -154,6 +154,7 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
               `restored    ${result.database}`,
               ...about(result.manifest),
               `compared    ${result.tables} tables, all as the manifest says`,
+              ...result.notes,
             ].join('\n')
           : [
               'NOT RESTORED: what came back is not what the manifest says',

@@ -11,7 +11,7 @@ export function doctorCommand(): Command {
       'after',
       `
 Nothing is changed, started or migrated. Looked at are: Node.js, the variables, room on the disk; roles and encryption of
-the connection; keys; edition, schema, durability, connections and clock of the database; transactions that are open for
+the connection; keys; edition, jobs of TimescaleDB, schema, durability, connections and clock of the database; transactions that are open for
 long; projections and integrity.
 
 Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,

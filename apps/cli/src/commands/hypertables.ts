@@ -188,7 +188,7 @@ const infoText = (info: HypertableInfo): string => {
     ? `kept ${retention.retentionPeriod} by ${retention.mechanism}${retention.lastError ? `, FAILING: ${retention.lastError}` : ''}`
     : 'kept for ever';
   const compressed = compression.enabled
-    ? `${info.compressedChunks} compressed`
+    ? `${info.compressedChunks} compressed${compression.lastError ? `, FAILING: ${compression.lastError}` : ''}`
     : compression.available
       ? 'not compressed'
       : `compression unavailable: ${compression.reason ?? ''}`;

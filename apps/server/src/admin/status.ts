@@ -4,7 +4,7 @@ import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-
 import pg from 'pg';
 import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { DATABASE_ACCESS, TABLES_POOL } from '#lib/flight';
-import { withoutPassword, type DatabaseAccess } from '#lib/timescale';
+import { JobTrouble, withoutPassword, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Alert, Alerts } from '../operations/alerts.js';
@@ -35,6 +35,8 @@ export class HealthResponse {
   @IsNumber() @Min(0) readonly projectionLagSeconds!: number;
   /** Seconds for which events waited and none was folded. */
   @IsNumber() @Min(0) readonly stuckSeconds!: number;
+  /** Jobs of TimescaleDB, such as its policies, that fail or do not run. */
+  @Nested(() => JobTrouble, { each: true }) readonly failingJobs!: readonly JobTrouble[];
   /** Names of the alerts that fire. */
   @IsArray() @IsString({ each: true }) readonly firing!: readonly string[];
   /** Why the database cannot be asked. */
@@ -108,6 +110,7 @@ export class StatusController {
       projectionLagEvents: worst('lagEvents'),
       projectionLagSeconds: worst('lagSeconds'),
       stuckSeconds: worst('stuckSeconds'),
+      failingJobs: database?.jobTroubles ?? [],
       firing: firing.map(({ name }) => name),
       ...(error !== undefined && { errorMessage: error }),
       timestamp: new Date(at).toISOString(),

@@ -25,6 +25,7 @@ const database: DatabaseFacts = {
   replicas: [],
   diskUsedShare: 0.5,
   openFindings: 0,
+  jobTroubles: [],
 };
 const projection: ProjectionStatus = {
   projection: 'flights',
@@ -75,6 +76,15 @@ describe('alerts', () => {
     ['StreamsParked', { projections: [{ ...projection, parkedStreams: 1 }] }],
     ['PoolUsage', { pool: poolUsing(9) }],
     ['DiskUsage', { database: { ...database, diskUsedShare: 0.86 } }],
+    [
+      'JobsFailing',
+      {
+        database: {
+          ...database,
+          jobTroubles: [{ job: 'scheduler', what: 'does not run', remedy: 'migrate' }],
+        },
+      },
+    ],
     [
       'ReplicationLag',
       {

@@ -125,6 +125,14 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ database }) => database?.diskUsedShare,
   },
   {
+    name: 'JobsFailing',
+    severity: 'warning',
+    threshold: 0,
+    what: 'jobs of TimescaleDB, such as its policies, that fail or do not run',
+    remedy: '`waylog doctor` and `GET /v1/admin/health` name them, and say why and what to do.',
+    value: ({ database }) => database?.jobTroubles.length,
+  },
+  {
     name: 'ReplicationLag',
     severity: 'warning',
     threshold: 60,

@@ -168,6 +168,11 @@ export class Metrics {
       ({ database }) => database?.openFindings,
     );
     gauge(
+      'waylog_jobs_failing',
+      'Jobs of TimescaleDB, such as its policies, that fail or do not run.',
+      ({ database }) => database?.jobTroubles.length,
+    );
+    gauge(
       'waylog_projection_lag_events',
       'Events in the log that are not in the tables yet; NaN when it cannot be measured.',
       worst('lagEvents'),

@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import type { Capabilities } from '../capabilities.js';
+import type { JobTrouble } from '../jobs/job-troubles.js';
 import type { ChunkInfo, CompressionPolicy, HypertableInfo, RetentionPolicy, TableModel } from './models.js';
 
 export interface InfoRow {
@@ -32,7 +33,7 @@ export const infoSql = `
          (extract(epoch from coalesce(retention.after, s.retention)) / 86400)::float8 as retention_days,
          coalesce(compression.after, s.compress_after)::text as compress_after,
          coalesce(retention.last_run_at, s.last_run_at) as last_run_at,
-         coalesce(retention.last_error, s.last_error) as last_error
+         s.last_error
     from timescaledb_information.hypertables h
     join timescaledb_information.dimensions d
       on (d.hypertable_schema, d.hypertable_name, d.dimension_number) = (h.hypertable_schema, h.hypertable_name, 1)
@@ -44,8 +45,7 @@ export const infoSql = `
        where (c.hypertable_schema, c.hypertable_name) = (h.hypertable_schema, h.hypertable_name)
     ) made on true
     left join lateral (
-      select (j.config->>'drop_after')::interval as after, t.last_run_started_at as last_run_at,
-             case when t.last_run_status = 'Failed' then 'job ' || j.job_id || ' failed: see timescaledb_information.job_errors' end as last_error
+      select (j.config->>'drop_after')::interval as after, nullif(t.last_run_started_at, '-infinity') as last_run_at
         from timescaledb_information.jobs j left join timescaledb_information.job_stats t using (job_id)
        where (j.hypertable_schema, j.hypertable_name, j.proc_name) = (h.hypertable_schema, h.hypertable_name, 'policy_retention')
        limit 1
@@ -58,12 +58,25 @@ export const infoSql = `
     ) compression on true
    where h.hypertable_schema !~ '^(rebuild|verify)_' and h.hypertable_schema not like '\\_timescaledb%'`;
 
-export function infoOf(row: InfoRow, can: Capabilities, since: ReadonlyMap<string, Date>): HypertableInfo {
+export function infoOf(
+  row: InfoRow,
+  can: Capabilities,
+  since: ReadonlyMap<string, Date>,
+  troubles: readonly JobTrouble[],
+): HypertableInfo {
+  const policyError = (job: 'retention' | 'compression') =>
+    troubles.find(
+      (each) => each.job === 'scheduler' || (each.job === job && each.tableName === row.table_name),
+    )?.what;
+  const compressionError = row.compress_after === null ? undefined : policyError('compression');
+  const retentionError =
+    can.retentionPolicies.available && row.retention !== null ? policyError('retention') : row.last_error;
   const compression: CompressionPolicy = {
     enabled: row.compression_enabled,
     available: can.compression.available,
     ...(!can.compression.available && { reason: can.compression.reason }),
     ...(row.compress_after && { compressAfter: row.compress_after }),
+    ...(compressionError && { lastError: compressionError }),
   };
   const retention: RetentionPolicy = {
     enabled: row.retention !== null,
@@ -72,7 +85,7 @@ export function infoOf(row: InfoRow, can: Capabilities, since: ReadonlyMap<strin
     ...(row.retention && { retentionPeriod: row.retention }),
     ...(!can.retentionPolicies.available && { reason: can.retentionPolicies.reason }),
     ...(row.last_run_at && { lastRunAt: row.last_run_at.toISOString() }),
-    ...(row.last_error && { lastError: row.last_error }),
+    ...(retentionError && { lastError: retentionError }),
   };
   const retained = since.get(row.table_name);
   return {

@@ -9,6 +9,8 @@ import {
   validate,
 } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
+import { jobTroubles } from '../jobs/job-troubles.js';
+import { queryOn } from '../schema/catalog.js';
 import { recordDropped, retainedSince } from './dropped-ranges.js';
 import {
   HypertableChange,
@@ -35,11 +37,15 @@ export class Hypertables {
 
   /** Every hypertable but the shadows of a rebuild or a verification. */
   async list(): Promise<HypertableInfo[]> {
-    const [can, since] = await Promise.all([capabilities(this.pool), retainedSince(this.pool)]);
+    const [can, since, troubles] = await Promise.all([
+      capabilities(this.pool),
+      retainedSince(this.pool),
+      jobTroubles(queryOn(this.pool)),
+    ]);
     const { rows } = await this.pool.query<InfoRow>(
       `${infoSql} order by h.hypertable_schema, h.hypertable_name`,
     );
-    return rows.map((row) => infoOf(row, can, since));
+    return rows.map((row) => infoOf(row, can, since, troubles));
   }
 
   /** Throws `hypertable.not-found`. */

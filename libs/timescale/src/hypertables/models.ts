@@ -51,7 +51,7 @@ export class RetentionPolicy {
   /** Why it is no policy of TimescaleDB, where it is none. */
   @Optional() @IsString() readonly reason?: string;
   @Optional() @IsTimestamp() readonly lastRunAt?: Timestamp;
-  /** Why the last run failed, if it did. */
+  /** Why the last run failed, or why there is none. */
   @Optional() @IsString() readonly lastError?: string;
 }
 
@@ -62,6 +62,8 @@ export class CompressionPolicy {
   /** Why not. */
   @Optional() @IsString() readonly reason?: string;
   @Optional() @IsString() readonly compressAfter?: string;
+  /** Why its policy fails or does not run, if so. */
+  @Optional() @IsString() readonly lastError?: string;
 }
 
 export class HypertableResponse {

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { HARMFUL_OF_TIMESCALE } from '../reader-role.js';
+import { givePolicies, policiesSql } from '../jobs/job-owners.js';
 import type { Query } from '../schema/catalog.js';
 import {
   appFunctions,
@@ -107,10 +108,18 @@ export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promi
     ].join(';\n'),
   );
   await refuseChunks(query, roles.projector.name);
+  const remake = await mustBeMadeAnew(query, roles.projector.name);
+  if (remake) await query('select flight.drop_frame_minutes()');
   await query(ownershipSql(roles.projector.name));
   await query(
     [...(await tableGrants(query, roles)), ...(await otherGrants(query, roles, owner))].join(';\n'),
   );
+  if (remake) {
+    await query(`set local role ${escapeIdentifier(roles.projector.name)}`);
+    await query('select flight.create_frame_minutes()');
+    await query('reset role');
+  }
+  await handOverPolicies(query, roles.projector.name, owner);
   return undefined;
 }
 
@@ -172,16 +181,22 @@ const ownershipSql = (projector: string): string => `
   end $own$`;
 
 /**
- * PostgreSQL gives a table to no role that could not make it where it is, and chunks are in a schema of TimescaleDB's. Only a
- * superuser is not asked. Throws, so that what was done up to here is taken back: half of it would be of no use.
+ * A condition: whoever is logged in may not give away what lies in TimescaleDB's schema, chunks and what continuous aggregates
+ * keep. PostgreSQL gives a table to no role that could not make it where it is; only a superuser is not asked. $1 is who
+ * should have it.
  */
+const MAY_NOT_GIVE = `not (select rolsuper from pg_roles where rolname = current_user)
+            and not has_schema_privilege($1::name, '_timescaledb_internal', 'create')`;
+
+/** Throws, so that what was done up to here is taken back: half of it would be of no use. */
 async function refuseChunks(query: Query, projector: string): Promise<void> {
   const [row] = await query<{ refused: boolean }>(
-    `select not (select rolsuper from pg_roles where rolname = current_user)
-            and not has_schema_privilege($1::name, '_timescaledb_internal', 'create')
+    `select ${MAY_NOT_GIVE}
             and exists (select from timescaledb_information.chunks k
+                          left join timescaledb_information.continuous_aggregates a
+                            on (a.materialization_hypertable_schema, a.materialization_hypertable_name) = (k.hypertable_schema, k.hypertable_name)
                           join pg_class c on c.oid = format('%I.%I', k.hypertable_schema, k.hypertable_name)::regclass
-                         where k.hypertable_schema = any ($2)
+                         where coalesce(a.view_schema, k.hypertable_schema) = any ($2)
                            and c.relowner <> (select oid from pg_roles where rolname = $1)) as refused`,
     [projector, projectorSchemas],
   );
@@ -190,6 +205,43 @@ async function refuseChunks(query: Query, projector: string): Promise<void> {
     'The hypertables have chunks, and only a superuser may give those away. Let a superuser run this, once: ' +
       `grant create on schema _timescaledb_internal to ${escapeIdentifier(projector)}; then migrate again.`,
   );
+}
+
+/** A continuous aggregate that cannot be given away, and is empty by now, is made by the projector instead. */
+async function mustBeMadeAnew(query: Query, projector: string): Promise<boolean> {
+  const [row] = await query<{ anew: boolean }>(
+    `select ${MAY_NOT_GIVE}
+            and exists (select from timescaledb_information.continuous_aggregates
+                         where view_schema = any ($2) and view_owner <> $1) as anew`,
+    [projector, projectorSchemas],
+  );
+  return row?.anew === true;
+}
+
+/**
+ * Policies follow their tables. Who is no superuser can only hand on what belongs to a role of Waylog, such as that of the
+ * database before it was renamed; what belongs to the owner works as it is, for the owner is a member of the projector.
+ */
+async function handOverPolicies(
+  query: Query,
+  projector: string,
+  owner: { readonly super: boolean },
+): Promise<void> {
+  if (owner.super) {
+    // Only a new scheduler knows of it. It waits for the end of this transaction.
+    if (await givePolicies(query, projectorSchemas))
+      await query('select _timescaledb_functions.restart_background_workers()');
+    return;
+  }
+  const former = await query<{ name: string }>(
+    `select distinct r.rolname as name
+       from (${policiesSql}) p join pg_roles r on r.oid = p.owner
+      where p.schema = any ($1) and not pg_has_role(r.oid, p.relowner, 'usage') and pg_has_role(current_user, r.oid, 'usage')
+        and (shobj_description(r.oid, 'pg_authid') = $2 or starts_with(shobj_description(r.oid, 'pg_authid'), $3))`,
+    [projectorSchemas, MADE.projector, GIVEN],
+  );
+  for (const { name } of former)
+    await query(`reassign owned by ${escapeIdentifier(name)} to ${escapeIdentifier(projector)}`);
 }
 
 /** What brings the rights on tables from what they are to what they should be. */

@@ -118,8 +118,11 @@ const OBJECTS = `
   union all
   select 'trigger', r.name, t.tgname, pg_get_triggerdef(t.oid)
     from relations r
-    -- TimescaleDB puts one of its own on hypertables, in some versions.
-    join pg_trigger t on t.tgrelid = r.oid and not t.tgisinternal and t.tgname <> 'ts_insert_blocker'
+    join pg_trigger t on t.tgrelid = r.oid and not t.tgisinternal
+   -- TimescaleDB puts some of its own on hypertables: which, depends on its version, its edition, and what is aggregated.
+   where not exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
+                      where d.classid = 'pg_proc'::regclass and d.objid = t.tgfoid and d.deptype = 'e'
+                        and e.extname = 'timescaledb')
   union all
   select 'function', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', '',
          'returns ' || coalesce(pg_get_function_result(p.oid), 'nothing') || ' language ' || l.lanname
