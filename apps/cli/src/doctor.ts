@@ -5,6 +5,7 @@ import { flightProjectionStates } from '#lib/flight';
 import { openEventStore, type EventStore } from '#lib/event-store';
 import {
   isLoopback,
+  isPooled,
   Listener,
   messageOf,
   millisecondsOf,
@@ -104,6 +105,7 @@ export async function checkDatabase(
     ['schema', () => schema(url)],
     ['durability', () => durability(pool)],
     ['connections', () => connections(pool, env)],
+    ['pooler', () => withClient(url, (client) => Promise.resolve(pooler(client)))],
     ['clock', () => clock(pool)],
     ['transactions', () => transactions(pool)],
   ];
@@ -278,6 +280,10 @@ async function connections(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Findi
       : ok('connections', what),
   ];
 }
+
+/** One that does not keep sessions together has been refused before this. */
+const pooler = (client: pg.Client): Finding[] =>
+  isPooled(client) ? [ok('pooler', 'one is before the database, and sessions stay together behind it')] : [];
 
 const MAX_SKEW_MS = 1_000;
 
