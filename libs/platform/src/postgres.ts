@@ -101,6 +101,7 @@ export function createPool(options: PoolOptions): pg.Pool {
     connectionString,
     max: options.size,
     application_name: applicationName,
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool awaits it, which its type does not say
     onConnect: prepare,
     // The server's limit comes first; this one is for a server that no longer answers at all.
     ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + 5_000 }),

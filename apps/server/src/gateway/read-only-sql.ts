@@ -101,6 +101,7 @@ export class ReadOnlySql {
       // Nothing that a statement leaves in its session reaches the next one.
       maxUses: 1,
       application_name: 'waylog ad-hoc SQL',
+      // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool awaits it, which its type does not say
       onConnect: (client) =>
         prepareSession(client, {
           connectionString: access.url,
