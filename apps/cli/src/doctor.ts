@@ -11,6 +11,7 @@ import {
   millisecondsOf,
   readConfig,
   WaylogError,
+  whyReadOnly,
   withoutCredentials,
   type FieldError,
   type Queryable,
@@ -103,6 +104,7 @@ export async function checkDatabase(
 ): Promise<Finding[]> {
   const checks: readonly (readonly [string, () => Promise<Finding[]>])[] = [
     ['schema', () => schema(url)],
+    ['writes', () => writes(pool)],
     ['durability', () => durability(pool)],
     ['connections', () => connections(pool, env)],
     ['pooler', () => withClient(url, (client) => Promise.resolve(pooler(client)))],
@@ -236,6 +238,13 @@ async function schema(url: string): Promise<Finding[]> {
   return missing.length > 0
     ? [problem('schema', `lacks ${missing.join(', ')}`, 'waylog migrate')]
     : [ok('schema', 'at the newest migration (`waylog schema check` looks for drift)')];
+}
+
+async function writes(pool: pg.Pool): Promise<Finding[]> {
+  const why = await whyReadOnly(pool);
+  return why === undefined
+    ? [ok('writes', 'the database takes them')]
+    : [problem('writes', why, 'Commands are answered 503 until then; nothing that was answered is lost.')];
 }
 
 async function durability(pool: pg.Pool): Promise<Finding[]> {

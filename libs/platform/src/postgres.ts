@@ -144,6 +144,24 @@ export function renewSessions(pool: pg.Pool): void {
   dropIdle(pool);
 }
 
+/** Why the database takes no writes, and what to do about it; undefined where it does take them. */
+export async function whyReadOnly(pool: pg.Pool): Promise<string | undefined> {
+  const ask = async () =>
+    (await pool.query<{ standby: boolean; refuses: boolean; by: string }>(readOnlySql)).rows[0];
+  if (!(await ask())?.refuses) return undefined;
+  // That may be so of this session alone, which began before somebody put it right.
+  renewSessions(pool);
+  const now = await ask();
+  if (!now?.refuses) return undefined;
+  return now.standby
+    ? 'The database is a standby (pg_is_in_recovery), which takes no writes: DATABASE_URL has to lead to the primary server. While a fail-over is under way this passes by itself.'
+    : `The database takes no writes: default_transaction_read_only is on (${now.by}). Where it should take them: \`alter database NAME reset default_transaction_read_only\`, or the same of the role or the server.`;
+}
+
+const readOnlySql = `
+  select pg_is_in_recovery() as standby, current_setting('transaction_read_only')::boolean as refuses, source as by
+    from pg_settings where name = 'default_transaction_read_only'`;
+
 /** Closes the connections that nobody uses. Asking for one gets an idle one, without a look at the network. */
 function dropIdle(pool: pg.Pool): void {
   for (let idle = pool.idleCount; idle > 0; idle--)

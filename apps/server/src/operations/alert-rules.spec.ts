@@ -25,6 +25,7 @@ const database: DatabaseFacts = {
   replicas: [],
   diskUsedShare: 0.5,
   openFindings: 0,
+  readOnly: undefined,
 };
 const projection: ProjectionStatus = {
   projection: 'flights',
@@ -60,6 +61,7 @@ describe('alerts', () => {
 
   it.each<[string, Partial<Observation>]>([
     ['DatabaseDown', { error: 'refused', database: undefined, projections: [] }],
+    ['DatabaseReadOnly', { database: { ...database, readOnly: 'it is a standby' } }],
     ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
     ['AuditBroken', { brokenStreams: 1 }],

@@ -4,7 +4,7 @@ import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
-import { messageOf, Optional, type Config } from '#lib/platform';
+import { messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, type Capabilities } from '#lib/timescale';
 import { CONFIG } from '../config.js';
@@ -31,6 +31,8 @@ export interface DatabaseFacts {
   /** Of the disk under the data, 0 to 1; nothing where it cannot be seen from here. */
   readonly diskUsedShare: number | undefined;
   readonly openFindings: number;
+  /** Why it takes no writes; undefined where it does take them. */
+  readonly readOnly: string | undefined;
 }
 
 /** Everything that health, metrics and alerts are about, at one moment. */
@@ -95,7 +97,7 @@ export class Observer {
   }
 
   async #facts(): Promise<DatabaseFacts> {
-    const [found, counts, replicas, findings] = await Promise.all([
+    const [found, counts, replicas, findings, readOnly] = await Promise.all([
       capabilities(this.pool),
       this.tables.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
         `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
@@ -112,6 +114,7 @@ export class Observer {
            from pg_stat_replication where not pg_is_in_recovery()`,
       ),
       integrityFindings(this.pool, { open: true }),
+      whyReadOnly(this.pool),
     ]);
     const row = counts.rows[0];
     return {
@@ -128,6 +131,7 @@ export class Observer {
       })),
       diskUsedShare: await this.#diskUsed(row?.folder ?? undefined, Number(row?.bytes ?? 0)),
       openFindings: findings.length,
+      readOnly,
     };
   }
 
