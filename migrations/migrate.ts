@@ -1,7 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { DataSource, type QueryRunner } from 'typeorm';
-import { conflict, invalidInput, isTransient, messageOf, notFound, retry, WaylogError } from '#lib/platform';
+import {
+  conflict,
+  endClient,
+  invalidInput,
+  isTransient,
+  messageOf,
+  notFound,
+  openSession,
+  prepareSession,
+  retry,
+  WaylogError,
+} from '#lib/platform';
 import {
   ensureDatabaseRoles,
   ensureReaderRole,
@@ -141,7 +152,14 @@ class MigrationRun {
 
   async run(): Promise<MigrationResponse> {
     requireService(this.request.serviceName, this.#standard);
-    const source = new DataSource({ type: 'postgres', url: this.url, applicationName: 'waylog migrations' });
+    const applicationName = 'waylog migrations';
+    const session = { connectionString: this.url, applicationName };
+    const source = new DataSource({
+      type: 'postgres',
+      url: this.url,
+      applicationName,
+      extra: { onConnect: (client: pg.ClientBase) => prepareSession(client, session) },
+    });
     await source.initialize();
     try {
       // One session for lock and work: they end together, so nobody works on without the lock.
@@ -548,11 +566,10 @@ export const newerThanCode = (unknown: readonly string[]): WaylogError =>
   );
 
 async function withClient<T>(url: string, work: (query: Query) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, application_name: 'waylog migrations' });
-  await client.connect();
+  const client = await openSession({ connectionString: url, applicationName: 'waylog migrations' });
   try {
     return await work(queryOn(client));
   } finally {
-    await client.end();
+    await endClient(client);
   }
 }

@@ -1,12 +1,10 @@
-import pg from 'pg';
 import { flightProjections } from '#lib/flight';
 import { hashTable } from '#lib/projections';
-import { sessionOptions } from '#lib/platform';
+import { openSession } from '#lib/platform';
 
 /** The fingerprint of every table of the flight context, by name. */
 export async function tableHashes(databaseUrl: string): Promise<Record<string, string>> {
-  const client = new pg.Client({ connectionString: databaseUrl, options: sessionOptions });
-  await client.connect();
+  const client = await openSession({ connectionString: databaseUrl, applicationName: 'waylog test' });
   try {
     const hashes: Record<string, string> = {};
     for (const { name, table } of flightProjections) {

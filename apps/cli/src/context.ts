@@ -3,7 +3,7 @@ import { isatty } from 'node:tty';
 import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
-import pg from 'pg';
+import type pg from 'pg';
 import { asRecorded, DataKeys, openEventStore, type EventStore } from '#lib/event-store';
 import {
   DATABASE_ACCESS,
@@ -12,7 +12,15 @@ import {
   flightUpcasters,
   WaylogModule,
 } from '#lib/flight';
-import { createPool, isEventStoreUrl, isPostgresUrl, Listener, installation } from '#lib/platform';
+import {
+  createPool,
+  endClient,
+  isEventStoreUrl,
+  isPostgresUrl,
+  Listener,
+  installation,
+  openSession,
+} from '#lib/platform';
 import type { Projection } from '#lib/projections';
 import { databaseUp, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
 import { mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
@@ -126,13 +134,11 @@ function projectorUrl(): string | undefined {
 
 /** Runs `work` in a session of whoever the URL logs in as. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, application_name: 'waylog cli' });
-  client.on('error', () => undefined);
-  await client.connect();
+  const client = await openSession({ connectionString: url, applicationName: 'waylog cli' });
   try {
     return await work(client);
   } finally {
-    await client.end();
+    await endClient(client);
   }
 }
 

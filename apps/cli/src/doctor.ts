@@ -5,11 +5,13 @@ import { flightProjectionStates } from '#lib/flight';
 import { openEventStore, type EventStore } from '#lib/event-store';
 import {
   isLoopback,
+  isPooled,
   Listener,
   messageOf,
   millisecondsOf,
   readConfig,
   WaylogError,
+  whyReadOnly,
   withoutCredentials,
   type FieldError,
   type Queryable,
@@ -102,8 +104,10 @@ export async function checkDatabase(
 ): Promise<Finding[]> {
   const checks: readonly (readonly [string, () => Promise<Finding[]>])[] = [
     ['schema', () => schema(url)],
+    ['writes', () => writes(pool)],
     ['durability', () => durability(pool)],
     ['connections', () => connections(pool, env)],
+    ['pooler', () => withClient(url, (client) => Promise.resolve(pooler(client)))],
     ['clock', () => clock(pool)],
     ['transactions', () => transactions(pool)],
   ];
@@ -252,6 +256,13 @@ async function schema(url: string): Promise<Finding[]> {
     : [ok('schema', 'at the newest migration (`waylog schema check` looks for drift)')];
 }
 
+async function writes(pool: pg.Pool): Promise<Finding[]> {
+  const why = await whyReadOnly(pool);
+  return why === undefined
+    ? [ok('writes', 'the database takes them')]
+    : [problem('writes', why, 'Commands are answered 503 until then; nothing that was answered is lost.')];
+}
+
 async function durability(pool: pg.Pool): Promise<Finding[]> {
   const { rows } = await pool.query<{ name: string; setting: string }>(
     `select name, setting from pg_settings
@@ -294,6 +305,10 @@ async function connections(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Findi
       : ok('connections', what),
   ];
 }
+
+/** One that does not keep sessions together has been refused before this. */
+const pooler = (client: pg.Client): Finding[] =>
+  isPooled(client) ? [ok('pooler', 'one is before the database, and sessions stay together behind it')] : [];
 
 const MAX_SKEW_MS = 1_000;
 

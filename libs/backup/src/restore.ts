@@ -76,6 +76,8 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
       await admin.query(`drop database ${quoted(database)}`);
     }
     await admin.query(`comment on database ${quoted(scratch)} is null`);
+    // Ours have ended, but a pooler keeps its side of them for a while.
+    await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = $1`, [scratch]);
     await admin.query(`alter database ${quoted(scratch)} rename to ${quoted(database)}`);
     return {
       result: { ...result, database, notes: [...result.notes, ...(await started(into))] },
@@ -321,7 +323,7 @@ async function inScratch(
         }
         return { database: scratch, manifest, tables: names.length, differences };
       },
-      '-c timescaledb.restoring=off',
+      { 'timescaledb.restoring': 'off' },
     );
   }
 }

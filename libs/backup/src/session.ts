@@ -1,5 +1,5 @@
-import pg from 'pg';
-import { endClient, sessionOptions } from '#lib/platform';
+import type pg from 'pg';
+import { endClient, openSession, type SessionSettings } from '#lib/platform';
 
 /** The same server and role, another database. */
 export function withDatabaseName(url: string, database: string): string {
@@ -11,28 +11,24 @@ export function withDatabaseName(url: string, database: string): string {
 /**
  * Runs `work` with a connection of its own. An abort ends the connection, and with it whatever runs on it.
  *
- * @param settings of the session, as on PostgreSQL's command line: `-c name=value`
+ * @param settings of the session, besides the usual ones
  */
 export async function withSession<T>(
   url: string,
   signal: AbortSignal | undefined,
   work: (client: pg.Client) => Promise<T>,
-  settings = '',
+  settings: SessionSettings = {},
 ): Promise<T> {
   signal?.throwIfAborted();
-  const client = new pg.Client({
+  const client = await openSession({
     connectionString: url,
-    application_name: 'waylog backup',
-    // What is done here may take long, and the transaction that holds a snapshot waits for another program.
-    options: `${sessionOptions} -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 ${settings}`,
-    connectionTimeoutMillis: 10_000,
-    keepAlive: true,
+    applicationName: 'waylog backup',
+    settings,
+    connectTimeoutMs: 10_000,
   });
-  // A lost connection fails the next query on it; without a listener it would end the process.
-  client.on('error', () => undefined);
   const onAbort = () => void endClient(client);
   try {
-    await client.connect();
+    signal?.throwIfAborted();
     signal?.addEventListener('abort', onAbort);
     return await work(client);
   } catch (error) {

@@ -8,6 +8,7 @@ export * from './pg-array.js';
 export * from './postgres.js';
 export * from './retry.js';
 export * from './secrets.js';
+export * from './session.js';
 export * from './timestamp.js';
 export * from './tls.js';
 export * from './waker.js';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { backoffDelay } from './retry.js';
-import { endClient, keepAlive, sessionOptions } from './postgres.js';
+import { endClient, openSession } from './session.js';
 
 type Wake = (payload: string) => void;
 
@@ -47,32 +47,32 @@ export class Listener {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     for (let failures = 0; !signal.aborted;) {
-      const client = new pg.Client({
-        connectionString: this.connectionString,
-        application_name: `${this.applicationName} listener`,
-        options: sessionOptions,
-        ...keepAlive,
-        connectionTimeoutMillis: 5_000,
-      });
-      const ping = setInterval(() => {
-        client
-          .query({ text: 'select 1', query_timeout: PING_TIMEOUT_MS } as pg.QueryConfig)
-          .catch(() => endClient(client));
-      }, PING_INTERVAL_MS);
+      let client: pg.Client | undefined;
+      let ping: NodeJS.Timeout | undefined;
       try {
-        const ended = new Promise<void>((resolve) => {
-          client.once('end', resolve);
-          client.on('error', () => resolve());
-        });
-        client.on('notification', ({ channel, payload }) => this.#wake(channel, payload ?? ''));
-        await client.connect();
         // From here on `on()` listens to new channels itself; twice does no harm.
-        this.#client = client;
+        const session =
+          (client =
+          this.#client =
+            await openSession({
+              connectionString: this.connectionString,
+              applicationName: `${this.applicationName} listener`,
+            }));
+        ping = setInterval(() => {
+          session
+            .query({ text: 'select 1', query_timeout: PING_TIMEOUT_MS } as pg.QueryConfig)
+            .catch(() => endClient(session));
+        }, PING_INTERVAL_MS);
+        const ended = new Promise<void>((resolve) => {
+          session.once('end', resolve);
+          session.on('error', () => resolve());
+        });
+        session.on('notification', ({ channel, payload }) => this.#wake(channel, payload ?? ''));
         for (const channel of this.#channels.keys())
-          await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+          await session.query(`listen ${pg.escapeIdentifier(channel)}`);
         failures = 0;
         for (const channel of this.#channels.keys()) this.#wake(channel, '');
-        if (this.#isStopped()) await endClient(client);
+        if (this.#isStopped()) await endClient(session);
         await ended;
         if (!this.#isStopped()) this.onLost(new Error('the connection was lost'));
       } catch (error) {
@@ -81,7 +81,7 @@ export class Listener {
       } finally {
         clearInterval(ping);
         this.#client = undefined;
-        await endClient(client);
+        if (client) await endClient(client);
       }
       if (!this.#isStopped()) {
         await sleep(backoffDelay(Math.max(failures, 1), 100, 5_000), undefined, { signal }).catch(

@@ -3,11 +3,12 @@ import { databaseCall, isTransient } from './postgres.js';
 const sqlError = (code: string) => Object.assign(new Error(`SQLSTATE ${code}`), { code });
 
 describe('what may be gone a moment later', () => {
-  it.each(['08006', '57P01', '40001', '53100', '53200', '53300', '58030'])('is SQLSTATE %s', (code) =>
-    expect(isTransient(sqlError(code))).toBe(true),
+  it.each(['08006', '57P01', '40001', '53100', '53200', '53300', '58030', '25006'])(
+    'is SQLSTATE %s',
+    (code) => expect(isTransient(sqlError(code))).toBe(true),
   );
 
-  it.each(['23505', '22003', '42P01', '25006', 'XX001'])('is not SQLSTATE %s', (code) =>
+  it.each(['23505', '22003', '42P01', 'XX001'])('is not SQLSTATE %s', (code) =>
     expect(isTransient(sqlError(code))).toBe(false),
   );
 

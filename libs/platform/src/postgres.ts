@@ -1,6 +1,8 @@
+import type { EventEmitter } from 'node:events';
 import pg from 'pg';
 import { messageOf, unavailable, WaylogError } from './errors.js';
 import { retry } from './retry.js';
+import { endClient, keepAlive, prepareSession } from './session.js';
 
 /** The SQLSTATEs that Waylog reacts to, by name. */
 export const SqlState = {
@@ -13,6 +15,7 @@ export const SqlState = {
   cannotConnectNow: '57P03',
   ioError: '58030',
   insufficientPrivilege: '42501',
+  readOnlyTransaction: '25006',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([
@@ -24,6 +27,7 @@ const transientStates: ReadonlySet<string> = new Set([
   SqlState.crashShutdown,
   SqlState.cannotConnectNow,
   SqlState.ioError,
+  SqlState.readOnlyTransaction,
 ]);
 
 /**
@@ -47,7 +51,7 @@ const lostConnection =
 
 /**
  * True for failures that may be gone a moment later: a lost or refused connection, a server that restarts, a deadlock,
- * a time limit, a full disk. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
+ * a time limit, a full disk, a fail-over under way. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isTransient);
@@ -80,43 +84,83 @@ export interface PoolOptions {
 /** Connections are made anew after this long, so that none outlives a fail-over or a change of its role's rights. */
 const MAX_CONNECTION_AGE_SECONDS = 3_600;
 
-/**
- * What every session of Waylog has in common. Time zone and style make timestamps readable as text. By its keepalives the
- * database server finds within half a minute that a process has gone without a word, and lets go of its locks: after two
- * hours otherwise, in which no other process could lead a projector.
- */
-export const sessionOptions =
-  '-c timezone=UTC -c datestyle=ISO -c default_transaction_isolation=read\\ committed -c jit=off ' +
-  '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3';
-
-/** And the other way round: a process finds that a database server has gone, in minutes instead of hours. */
-export const keepAlive = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const;
-
 /** Values stay the text that PostgreSQL sent: whoever reads a column knows its type, and nothing is lost on the way. */
 export const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
 
+/** Sessions are as `openSession` makes them. */
 export function createPool(options: PoolOptions): pg.Pool {
+  const { connectionString, applicationName, statementTimeoutMs, connectTimeoutMs } = options;
+  const prepare = (client: pg.ClientBase) =>
+    prepareSession(client, {
+      connectionString,
+      applicationName,
+      connectTimeoutMs,
+      settings: { statement_timeout: String(statementTimeoutMs) },
+    });
   const pool = new pg.Pool({
-    connectionString: options.connectionString,
+    connectionString,
     max: options.size,
-    application_name: options.applicationName,
-    options: sessionOptions,
-    statement_timeout: options.statementTimeoutMs,
+    application_name: applicationName,
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool awaits it, which its type does not say
+    onConnect: prepare,
     // The server's limit comes first; this one is for a server that no longer answers at all.
-    ...(options.statementTimeoutMs > 0 && { query_timeout: options.statementTimeoutMs + 5_000 }),
-    connectionTimeoutMillis: options.connectTimeoutMs,
+    ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + 5_000 }),
+    connectionTimeoutMillis: connectTimeoutMs,
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: MAX_CONNECTION_AGE_SECONDS,
     ...keepAlive,
   });
-  // The server has left one without an answer, so the others may be dead as well: each would cost as long to find out.
-  pool.on('release', (error: unknown) => {
-    if (error instanceof Error && error.message === 'Query read timeout') dropIdle(pool);
+  const since = new WeakMap<pg.ClientBase, number>();
+  pool.on('connect', (client) => {
+    since.set(client, performance.now());
+    // Whoever used it, and whatever he makes of the refusal: the session is to go.
+    connectionOf(client).on('errorMessage', ({ code }) => {
+      if (code === SqlState.readOnlyTransaction) renewSessions(pool);
+    });
+  });
+  pool.on('release', (error: unknown, client) => {
+    // The pool does not keep what is ending.
+    if ((since.get(client) ?? 0) <= (renewedAt.get(pool) ?? -1)) void endClient(client);
+    // The server has left one without an answer, so the others may be dead as well: each would cost as long to find out.
+    else if (error instanceof Error && error.message === 'Query read timeout') dropIdle(pool);
   });
   // node-postgres takes it out of the pool; without a listener it would end the process.
   pool.on('error', (error) => options.onIdleError?.(error));
   return pool;
 }
+
+const connectionOf = (client: pg.ClientBase) =>
+  (client as unknown as { connection: EventEmitter<{ errorMessage: [{ readonly code?: string }] }> })
+    .connection;
+
+const renewedAt = new WeakMap<pg.Pool, number>();
+
+/**
+ * Lets go of all sessions that a pool has now, those in use when they come back. A session is read-only for as long as it lives
+ * when the database was so as it began, whatever the database is since.
+ */
+export function renewSessions(pool: pg.Pool): void {
+  renewedAt.set(pool, performance.now());
+  dropIdle(pool);
+}
+
+/** Why the database takes no writes, and what to do about it; undefined where it does take them. */
+export async function whyReadOnly(pool: pg.Pool): Promise<string | undefined> {
+  const ask = async () =>
+    (await pool.query<{ standby: boolean; refuses: boolean; by: string }>(readOnlySql)).rows[0];
+  if (!(await ask())?.refuses) return undefined;
+  // That may be so of this session alone, which began before somebody put it right.
+  renewSessions(pool);
+  const now = await ask();
+  if (!now?.refuses) return undefined;
+  return now.standby
+    ? 'The database is a standby (pg_is_in_recovery), which takes no writes: DATABASE_URL has to lead to the primary server. While a fail-over is under way this passes by itself.'
+    : `The database takes no writes: default_transaction_read_only is on (${now.by}). Where it should take them: \`alter database NAME reset default_transaction_read_only\`, or the same of the role or the server.`;
+}
+
+const readOnlySql = `
+  select pg_is_in_recovery() as standby, current_setting('transaction_read_only')::boolean as refuses, source as by
+    from pg_settings where name = 'default_transaction_read_only'`;
 
 /** Closes the connections that nobody uses. Asking for one gets an idle one, without a look at the network. */
 function dropIdle(pool: pg.Pool): void {
@@ -156,19 +200,6 @@ export const rowsHash = {
   text: `${half(1)} || ':' || ${half(17)}`,
 } as const;
 
-/** A server that has gone silent never closes a connection; after this long it is cut. */
-const END_GRACE_MS = 2_000;
-
-/** Ends a connection, in the end by force: a stop must not wait for a database that no longer answers. */
-export async function endClient(client: pg.Client): Promise<void> {
-  const ended = client.end().catch(() => undefined);
-  const cut = setTimeout(() => {
-    (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
-  }, END_GRACE_MS);
-  await ended;
-  clearTimeout(cut);
-}
-
 /** A pool, or one connection. */
 export type Queryable = Pick<pg.Pool, 'query'> | Pick<pg.ClientBase, 'query'>;
 
@@ -206,11 +237,20 @@ export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
   }
 }
 
+/** What a failure that may be gone a moment later is told as. */
 export const databaseUnavailable = (cause: unknown): WaylogError =>
-  unavailable(
-    'database.unavailable',
-    `The database did not answer after three attempts (${messageOf(cause)}). Try again in a moment; a command ` +
-      `that may have been recorded is safe to send again with the same command id.`,
-    {},
-    cause,
-  );
+  sqlStateOf(cause) === SqlState.readOnlyTransaction
+    ? unavailable(
+        'database.read-only',
+        `The database takes no writes now (${messageOf(cause)}): it is a standby, a fail-over is under way, or somebody has made ` +
+          `it read-only. Nothing was recorded. Try again in a moment; /health/ready and \`waylog doctor\` say which it is.`,
+        {},
+        cause,
+      )
+    : unavailable(
+        'database.unavailable',
+        `The database did not answer after three attempts (${messageOf(cause)}). Try again in a moment; a command ` +
+          `that may have been recorded is safe to send again with the same command id.`,
+        {},
+        cause,
+      );

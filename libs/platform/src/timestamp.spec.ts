@@ -37,4 +37,27 @@ describe('parseTimestamp', () => {
     expect(timestampFromPostgres('2026-05-01 12:00:00.5+00')).toBe('2026-05-01T12:00:00.500Z');
     expect(timestampFromPostgres('2026-05-01 12:00:00.123456+00')).toBe('2026-05-01T12:00:00.123456Z');
   });
+
+  it.each([
+    ['2026-05-01 14:00:00+02', '2026-05-01T12:00:00.000Z'],
+    ['2026-05-01 17:30:00.5+05:30', '2026-05-01T12:00:00.500Z'],
+    ['2026-04-30 22:30:00.123456-03:30', '2026-05-01T02:00:00.123456Z'],
+    ['2026-05-01T07:00:00-05:00', '2026-05-01T12:00:00.000Z'],
+    ['1890-01-01 00:53:28+00:53:28', '1890-01-01T00:00:00.000Z'],
+    ['2026-01-01 00:30:00+01', '2025-12-31T23:30:00.000Z'],
+    ['0070-05-01 02:00:00+02', '0070-05-01T00:00:00.000Z'],
+  ])('takes the offset of %s into account', (text, canonical) =>
+    expect(timestampFromPostgres(text)).toBe(canonical),
+  );
+
+  it.each([
+    '2026-05-01 12:00:00',
+    '01.05.2026 12:00:00 UTC',
+    'Fri May 01 12:00:00 2026 UTC',
+    '05/01/2026 12:00:00 CEST',
+    '10000-01-01 00:00:00+00',
+    'infinity',
+  ])('refuses %j instead of guessing', (text) =>
+    expect(() => timestampFromPostgres(text)).toThrow('which is no time that can be read'),
+  );
 });

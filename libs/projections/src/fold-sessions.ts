@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { conflict, endClient, keepAlive, sessionOptions } from '#lib/platform';
+import { conflict, endClient, openSession } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint } from './at-checkpoint.js';
 import type { Projection } from './projection.js';
@@ -54,19 +54,8 @@ async function becomeOwner(client: pg.Client, projections: readonly Projection[]
 }
 
 /** A session for folding: its writes are worth nothing before the swap, whose commit waits for the disk. */
-export async function connectForFold(connectionString: string, applicationName: string): Promise<pg.Client> {
-  const client = new pg.Client({
-    connectionString,
-    application_name: applicationName,
-    options: `${sessionOptions} -c synchronous_commit=off`,
-    connectionTimeoutMillis: 5_000,
-    ...keepAlive,
-  });
-  // A lost connection fails the next query on it; without a listener it would end the process.
-  client.on('error', () => undefined);
-  await client.connect();
-  return client;
-}
+export const connectForFold = (connectionString: string, applicationName: string): Promise<pg.Client> =>
+  openSession({ connectionString, applicationName, settings: { synchronous_commit: 'off' } });
 
 /**
  * One rebuild, and one verification, of a projection at a time. The lock is that of the session that writes the shadows:

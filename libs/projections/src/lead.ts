@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
-import { conflict, endClient, keepAlive, pause, sessionOptions } from '#lib/platform';
+import type pg from 'pg';
+import { conflict, endClient, openSession, pause } from '#lib/platform';
 
 /**
  * The database ends the session of a leader that has said nothing for so long: its process is frozen (SIGSTOP, a machine that
@@ -41,23 +41,22 @@ export async function lead(
   work: (client: pg.Client, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const { name, signal, standbyIntervalMs, onStandby, silenceMs = SILENCE_MS } = options;
-  const client = new pg.Client({
+  const client = await openSession({
     connectionString: options.connectionString,
-    application_name: options.applicationName,
-    options: `${sessionOptions} -c idle_session_timeout=${silenceMs} -c idle_in_transaction_session_timeout=${silenceMs}`,
-    ...(options.statementTimeoutMs !== undefined && { statement_timeout: options.statementTimeoutMs }),
-    query_timeout: 35_000,
-    connectionTimeoutMillis: 5_000,
-    ...keepAlive,
+    applicationName: options.applicationName,
+    settings: {
+      idle_session_timeout: String(silenceMs),
+      idle_in_transaction_session_timeout: String(silenceMs),
+      statement_timeout: String(options.statementTimeoutMs ?? 0),
+    },
+    queryTimeoutMs: 35_000,
   });
   const broken = new AbortController();
   client.on('error', () => broken.abort());
   client.on('end', () => broken.abort());
   const going = AbortSignal.any([signal, broken.signal]);
-  let beating: NodeJS.Timeout | undefined;
+  const beating = beat(client, heartbeatMs(silenceMs));
   try {
-    await client.connect();
-    beating = beat(client, heartbeatMs(silenceMs));
     // Asks again and again rather than wait in the database: a waiting statement would hold back vacuum there.
     while (!going.aborted && !(await tryToLead(client, name))) {
       onStandby();
@@ -97,9 +96,7 @@ export async function whileLeading<T>(
   // One that fails gives up the lead between two attempts, which are seconds apart.
   patienceMs = 15_000,
 ): Promise<T> {
-  const client = new pg.Client({ connectionString, application_name: `waylog lead ${projector}` });
-  client.on('error', () => undefined);
-  await client.connect();
+  const client = await openSession({ connectionString, applicationName: `waylog lead ${projector}` });
   try {
     for (const end = performance.now() + patienceMs; ;) {
       if (await tryToLead(client, projector)) return await work();

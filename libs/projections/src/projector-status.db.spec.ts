@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { openSession } from '#lib/platform';
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { reportProjector } from './projector-status.js';
 
@@ -10,8 +10,7 @@ describe('what a projector says of itself', () => {
   afterAll(() => database.drop());
 
   it('counts as long as its session is there, which holds the lead', async () => {
-    const leader = new pg.Client({ connectionString: database.url });
-    await leader.connect();
+    const leader = await openSession({ connectionString: database.url, applicationName: 'leader' });
     const say = (eventsFolded: number) =>
       reportProjector(database.pool, 'flight', leader, {
         ...{ state: 'active', position: undefined, eventsFolded, lastError: undefined, eventsPerSecond: 0 },

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Client, Pool } from 'pg';
-import type { Timestamp } from '#lib/platform';
+import { backendOf, type Timestamp } from '#lib/platform';
 import type { Position } from '#lib/event-store';
 
 /**
@@ -49,7 +49,7 @@ export async function reportProjector(
       eventsPerSecond,
       lastError?.message ?? null,
       lastError?.at ?? null,
-      (leader as unknown as { processID: number }).processID,
+      backendOf(leader),
     ],
   });
 }

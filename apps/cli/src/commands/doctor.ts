@@ -49,9 +49,9 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
         findings.push({
           check: 'database',
           level: 'problem',
-          what: `does not run${status.trouble ? `: ${status.trouble}` : ''}`,
+          what: `${options.env['DATABASE_URL'] ? 'cannot be used' : 'does not run'}${status.trouble ? `: ${status.trouble}` : ''}`,
           remedy: options.env['DATABASE_URL']
-            ? 'See that the server at DATABASE_URL runs and lets you in.'
+            ? 'See that the server at DATABASE_URL runs, lets you in, and is as the reason asks.'
             : 'waylog db up',
         });
       }

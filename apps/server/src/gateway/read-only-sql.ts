@@ -2,11 +2,12 @@ import { IsArray, IsBoolean, IsInt, IsNumber, IsString } from 'class-validator';
 import pg from 'pg';
 import {
   asText,
+  backendOf,
   isTransient,
   messageOf,
   Nested,
   Optional,
-  sessionOptions,
+  prepareSession,
   sqlStateOf,
   unavailable,
   WaylogError,
@@ -87,7 +88,12 @@ export class ReadOnlySql {
       // Nothing that a statement leaves in its session reaches the next one.
       maxUses: 1,
       application_name: 'waylog ad-hoc SQL',
-      options: sessionOptions,
+      // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool awaits it, which its type does not say
+      onConnect: (client) =>
+        prepareSession(client, {
+          connectionString: access.url,
+          applicationName: 'waylog ad-hoc SQL',
+        }),
       connectionTimeoutMillis: options.maxTimeout * 1_000,
     });
     this.#pool.on('error', () => undefined);
@@ -197,10 +203,7 @@ export class ReadOnlySql {
 
   /** Ends the session when it takes too long, sends too much, or nobody waits for it any more. */
   #guard(client: pg.PoolClient, timeout: number, signal?: AbortSignal) {
-    const { processID: pid, connection } = client as unknown as {
-      processID: number;
-      connection: { stream: import('node:net').Socket };
-    };
+    const { connection } = client as unknown as { connection: { stream: import('node:net').Socket } };
     let reason: WaylogError | undefined;
     let bytes = 0;
     const cut = (why: WaylogError) => {
@@ -211,7 +214,7 @@ export class ReadOnlySql {
       this.options.pool
         .query(
           `select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = 'waylog ad-hoc SQL'`,
-          [pid],
+          [backendOf(client)],
         )
         .catch(() => undefined); // The limit of the server itself ends it.
     };
@@ -292,12 +295,13 @@ function readingError(error: unknown, timeout?: number): WaylogError {
       error,
     );
   }
+  // Before what may be gone a moment later: a READ ONLY transaction is what the statement is run in.
+  if (state === '42501' || state === '25006') return refused('sql.forbidden', error as pg.DatabaseError);
   if (!(error instanceof pg.DatabaseError) || isTransient(error)) {
     return sqlUnavailable(
       `the database does not answer (${messageOf(error)}). Try again in a moment.`,
       error,
     );
   }
-  if (state === '42501' || state === '25006') return refused('sql.forbidden', error);
   return refused(/^5[34]/.test(state) ? 'sql.too-expensive' : 'sql.invalid', error);
 }

@@ -9,7 +9,16 @@ import {
   type ExceptionFilter,
 } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { messageOf, SqlState, sqlStateOf, WaylogError, type ErrorKind, type FieldError } from '#lib/platform';
+import {
+  databaseUnavailable,
+  isTransient,
+  messageOf,
+  SqlState,
+  sqlStateOf,
+  WaylogError,
+  type ErrorKind,
+  type FieldError,
+} from '#lib/platform';
 
 /** A request that takes longer to arrive, headers and body, is refused. */
 export const REQUEST_TIMEOUT_MS = 30_000;
@@ -86,7 +95,8 @@ export class ProblemFilter implements ExceptionFilter {
 }
 
 /** Answers a request with what went wrong, and ends it. */
-export function sendProblem(reply: FastifyReply, error: unknown): void {
+export function sendProblem(reply: FastifyReply, thrown: unknown): void {
+  const error = told(thrown);
   const problem = problemOf(error);
   if (error instanceof WaylogError && typeof error.data['retryAfterSeconds'] === 'number') {
     void reply.header('retry-after', String(error.data['retryAfterSeconds']));
@@ -94,7 +104,12 @@ export function sendProblem(reply: FastifyReply, error: unknown): void {
   void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 
-export function problemOf(error: unknown): Problem {
+/** What the database says it cannot do now, also where nobody has tried it again: no failure of this server. */
+const told = (error: unknown): unknown =>
+  sqlStateOf(error) !== undefined && isTransient(error) ? databaseUnavailable(error) : error;
+
+export function problemOf(thrown: unknown): Problem {
+  const error = told(thrown);
   if (error instanceof WaylogError) {
     const errors = error.data['errors'] as readonly FieldError[] | undefined;
     return {

@@ -26,6 +26,7 @@ const database: DatabaseFacts = {
   diskUsedShare: 0.5,
   openFindings: 0,
   jobTroubles: [],
+  readOnly: undefined,
 };
 const projection: ProjectionStatus = {
   projection: 'flights',
@@ -61,6 +62,7 @@ describe('alerts', () => {
 
   it.each<[string, Partial<Observation>]>([
     ['DatabaseDown', { error: 'refused', database: undefined, projections: [] }],
+    ['DatabaseReadOnly', { database: { ...database, readOnly: 'it is a standby' } }],
     ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
     ['AuditBroken', { brokenStreams: 1 }],

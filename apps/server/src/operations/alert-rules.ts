@@ -31,6 +31,15 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ database }) => (database ? 0 : 1),
   },
   {
+    name: 'DatabaseReadOnly',
+    severity: 'critical',
+    threshold: 0,
+    what: '1 when the database answers, and takes no writes',
+    remedy:
+      '`waylog doctor` and /health/ready say why: it is a standby, or somebody has made it read-only. Commands are answered 503 meanwhile; nothing that was answered is lost.',
+    value: ({ database }) => database && (database.readOnly === undefined ? 0 : 1),
+  },
+  {
     name: 'LogDown',
     severity: 'critical',
     threshold: 0,

@@ -56,6 +56,7 @@ export class HealthController {
     const check = this.indicators.check('database');
     if (!database)
       return check.down({ reason: `The database does not answer: ${error ?? 'no reason known'}` });
+    if (database.readOnly !== undefined) return check.down({ reason: database.readOnly });
     const { postgresql, timescaledb, edition } = database.capabilities;
     const { app, projector, warnings } = this.access;
     return check.up({

@@ -127,6 +127,11 @@ export class Metrics {
         projections.length === 0 ? undefined : Math.max(...projections.map((projection) => projection[of]));
     gauge('waylog_database_up', '1 when the database answers.', ({ database }) => (database ? 1 : 0));
     gauge(
+      'waylog_database_read_only',
+      '1 when the database takes no writes; NaN while it does not answer.',
+      ({ database }) => database && (database.readOnly === undefined ? 0 : 1),
+    );
+    gauge(
       'waylog_log_up',
       '1 when the log answers and is the one of the tables; NaN while the database does not answer.',
       ({ database, error }) => database && (error === undefined ? 1 : 0),

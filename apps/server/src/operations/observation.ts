@@ -4,7 +4,7 @@ import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
-import { messageOf, Optional, type Config } from '#lib/platform';
+import { messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, jobTroubles, queryOn, type Capabilities, type JobTrouble } from '#lib/timescale';
 import { CONFIG } from '../config.js';
@@ -33,6 +33,8 @@ export interface DatabaseFacts {
   readonly openFindings: number;
   /** Jobs of TimescaleDB that fail or do not run, such as policies. */
   readonly jobTroubles: readonly JobTrouble[];
+  /** Why it takes no writes; undefined where it does take them. */
+  readonly readOnly: string | undefined;
 }
 
 /** Everything that health, metrics and alerts are about, at one moment. */
@@ -97,7 +99,7 @@ export class Observer {
   }
 
   async #facts(): Promise<DatabaseFacts> {
-    const [found, counts, replicas, findings, troubles] = await Promise.all([
+    const [found, counts, replicas, findings, troubles, readOnly] = await Promise.all([
       capabilities(this.pool),
       this.tables.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
         `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
@@ -115,6 +117,7 @@ export class Observer {
       ),
       integrityFindings(this.pool, { open: true }),
       jobTroubles(queryOn(this.tables)),
+      whyReadOnly(this.pool),
     ]);
     const row = counts.rows[0];
     return {
@@ -132,6 +135,7 @@ export class Observer {
       diskUsedShare: await this.#diskUsed(row?.folder ?? undefined, Number(row?.bytes ?? 0)),
       openFindings: findings.length,
       jobTroubles: troubles,
+      readOnly,
     };
   }
 

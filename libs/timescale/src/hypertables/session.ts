@@ -1,5 +1,5 @@
-import pg from 'pg';
-import { conflict, endClient, inTransaction, sessionOptions, SqlState, sqlStateOf } from '#lib/platform';
+import type pg from 'pg';
+import { conflict, endClient, inTransaction, openSession, SqlState, sqlStateOf } from '#lib/platform';
 
 /** How long an exclusive lock is waited for: whoever waits for one holds up all who come after. */
 const LOCK_TIMEOUT = '5s';
@@ -10,17 +10,11 @@ export async function withSession<T>(
   applicationName: string,
   work: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
-  const client = new pg.Client({
-    connectionString: pool.options.connectionString,
-    application_name: applicationName,
-    options: sessionOptions,
-    connectionTimeoutMillis: 5_000,
-    keepAlive: true,
+  const client = await openSession({
+    connectionString: pool.options.connectionString ?? '',
+    applicationName,
   });
-  // A lost connection fails the next query on it; without a listener it would end the process.
-  client.on('error', () => undefined);
   try {
-    await client.connect();
     return await work(client);
   } finally {
     await endClient(client);

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import pg from 'pg';
+import type pg from 'pg';
+
+import { endClient, openSession } from '#lib/platform';
 
 import { codeOf } from './database-error.js';
 
@@ -10,18 +12,11 @@ const NO_SUCH_DATABASE = '3D000';
 
 /** Connects, runs `work`, disconnects. */
 export async function connected<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({
-    connectionString: url,
-    connectionTimeoutMillis: 5_000,
-    application_name: 'waylog db',
-  });
-  // A server that goes away while we talk to it also emits; the query's own rejection is what we report.
-  client.on('error', () => undefined);
-  await client.connect();
+  const client = await openSession({ connectionString: url, applicationName: 'waylog db' });
   try {
     return await work(client);
   } finally {
-    await client.end().catch(() => undefined);
+    await endClient(client);
   }
 }
 

@@ -1,5 +1,4 @@
-import pg from 'pg';
-import { conflict, messageOf, tlsWeakness, unavailable } from '#lib/platform';
+import { conflict, endClient, messageOf, openSession, tlsWeakness, unavailable } from '#lib/platform';
 import { queryOn, type Query } from '../schema/catalog.js';
 import { knownRoles, type KnownRole } from './ensure-roles.js';
 import { madeAccess, type RoleAccess } from './role-names.js';
@@ -156,17 +155,11 @@ async function loginOf(query: Query): Promise<Login> {
 }
 
 async function asking<T>(url: string, work: (query: Query) => Promise<T>): Promise<T> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: 'waylog',
-    connectionTimeoutMillis: 5_000,
-  });
-  client.on('error', () => undefined);
-  await client.connect();
+  const client = await openSession({ connectionString: url, applicationName: 'waylog' });
   try {
     return await work(queryOn(client));
   } finally {
-    await client.end();
+    await endClient(client);
   }
 }
 

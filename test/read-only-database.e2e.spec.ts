@@ -1,0 +1,90 @@
+import { execFile } from 'node:child_process';
+import pg from 'pg';
+import { testServerUrl } from './support/database.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { until, useServer } from './support/server.js';
+
+describe('a database that takes no writes for a while', () => {
+  const server = useServer({ WAYLOG_ALERT_INTERVAL: '3600' });
+  const name = () => new URL(server.store.url).pathname.slice(1);
+  const admin = async (...statements: string[]) => {
+    const client = new pg.Client({ connectionString: testServerUrl() });
+    await client.connect();
+    for (const sql of statements) await client.query(sql);
+    await client.end();
+  };
+  const makeReadOnly = () =>
+    admin(
+      `alter database ${name()} set default_transaction_read_only = on`,
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name()}'`,
+    );
+  const makeWritable = () => admin(`alter database ${name()} reset default_transaction_read_only`);
+  const { frameId: _, ...frame } = aFrame(0);
+  const save = (n: number) =>
+    server.call('PUT', `/v1/flights/r/frames/${n}`, { ...frame, confidence: Math.random() });
+  const doctor = () =>
+    new Promise<string>((resolve) =>
+      execFile(
+        process.execPath,
+        ['dist/apps/cli/src/main.js', 'doctor'],
+        { env: { ...process.env, DATABASE_URL: server.store.url } },
+        (_error, out) => resolve(out),
+      ),
+    );
+
+  it('is told as that, and commands go through right after it takes them again', async () => {
+    expect((await server.call('POST', '/v1/flights', aFlight('r', 2))).status).toBe(201);
+    expect((await server.call('GET', '/health/ready')).status).toBe(200);
+
+    for (let round = 0; round < 3; round++) {
+      await makeReadOnly();
+      // Under traffic, so that every pool is full of sessions that are read-only for as long as they live.
+      const refused = await Promise.all(Array.from({ length: 40 }, (_each, n) => save(n)));
+      for (const answer of refused) {
+        expect(answer).toMatchObject({ status: 503, body: { code: 'database.read-only' } });
+        expect(answer.headers.get('retry-after')).toBe('1');
+      }
+      const reads = await Promise.all(
+        Array.from({ length: 40 }, () => server.call('GET', '/v1/flights/r/waypoints')),
+      );
+      for (const { status } of reads) expect(status).toBe(200);
+      // What is not tried again is told the same.
+      expect(await server.call('POST', '/v1/admin/keys', { name: 'k', role: 'reader' })).toMatchObject({
+        status: 503,
+        body: { code: 'database.read-only' },
+      });
+      expect(await server.call('GET', '/health/ready')).toMatchObject({
+        status: 503,
+        body: {
+          detail: expect.stringMatching(/^The database takes no writes: default_transaction_read_only/),
+        },
+      });
+      expect((await server.call('GET', '/v1/admin/health')).body.firing).toContain('DatabaseReadOnly');
+
+      await makeWritable();
+      const saved = await Promise.all(Array.from({ length: 40 }, (_each, n) => save(n)));
+      expect(saved.map(({ status }) => status)).toEqual(saved.map(() => 200));
+      expect((await server.call('GET', '/health/ready')).status).toBe(200);
+      const made = await server.call('POST', '/v1/admin/keys', { name: `k${round}`, role: 'reader' });
+      expect(made.status).toBe(201);
+      // Projector and rollups have gone on as well.
+      const fresh = { 'waylog-min-position': String(saved.at(-1)?.body.position) };
+      const read = (path: string) =>
+        until(
+          () => server.call('GET', path, undefined, fresh),
+          ({ status }) => status === 200,
+        );
+      expect((await read('/v1/flights/r/frames')).body).toHaveLength(40);
+      expect((await read('/v1/flights/r/frame-minutes')).body).toMatchObject([{ frames: 40 }]);
+    }
+  });
+
+  it('is a problem for doctor, who says what to do', async () => {
+    await makeReadOnly();
+    expect(await doctor()).toMatch(
+      /PROBLEM {2}writes .*alter database NAME reset default_transaction_read_only/,
+    );
+    await makeWritable();
+    expect(await doctor()).toMatch(/ok {7}writes/);
+  });
+});
