@@ -30,7 +30,9 @@ export async function withSession<T>(
   });
   // A lost connection fails the next query on it; without a listener it would end the process.
   client.on('error', () => undefined);
-  const onAbort = () => void endClient(client);
+  const onAbort = () => {
+    endClient(client);
+  };
   try {
     await client.connect();
     signal?.addEventListener('abort', onAbort);
