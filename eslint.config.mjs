@@ -22,6 +22,15 @@ export default tseslint.config(
         { considerDefaultExhaustiveForUnions: true },
       ],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      // No promise is dropped, not even with `void`: it is awaited, or what becomes of its failure is said.
+      // `endClient` swallows its own: a connection that cannot be ended is cut.
+      '@typescript-eslint/no-floating-promises': [
+        'error',
+        { ignoreVoid: false, allowForKnownSafeCalls: [{ from: 'file', name: 'endClient' }] },
+      ],
+      // Nor by a callback that promises where nobody waits.
+      '@typescript-eslint/no-misused-promises': 'error',
+      '@typescript-eslint/require-await': 'error',
       // Input classes carry rules and are plain data otherwise: object literals stand for them, and they are spread.
       '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
       '@typescript-eslint/no-misused-spread': 'off',

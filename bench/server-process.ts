@@ -53,7 +53,7 @@ export async function serverProcess(bench: Bench, databaseUrl: string): Promise<
       const [, found] = /Waylog listens on (\S+)/.exec(output) ?? [];
       if (found) resolve(found);
     });
-    void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
+    ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)), reject);
   });
   const proc = (file: string) => readFileSync(`/proc/${child.pid}/${file}`, 'utf8');
   const metrics = async (): Promise<ReadonlyMap<string, number>> => {

@@ -1,4 +1,5 @@
-import { EVENT_STORE } from '#lib/flight';
+import { setImmediate } from 'node:timers/promises';
+import { EVENT_STORE, type FlightTransaction, type TransactionOperation, type Waypoint } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { logs } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
@@ -511,6 +512,162 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect(refused).toBe(false);
       expect(await db().getWaypoints(id)).toEqual([aWaypoint(0, { refined: true }), aWaypoint(1)]);
       expect(await db().getFrameResults(id)).toHaveLength(1);
+    });
+
+    const untouched = async (id: string) => {
+      expect(await db().getWaypoints(id)).toEqual([aWaypoint(0), aWaypoint(1)]);
+      expect(await db().getFrameResults(id)).toEqual([]);
+    };
+
+    test('waits for operations that are async, one after another', async () => {
+      const id = await given(2);
+      const order: string[] = [];
+      const done = await db().executeTransaction([
+        async (transaction) => {
+          const [first] = await db().getWaypoints(id);
+          transaction.updateWaypoint(id, 'w0', { ...(first as Waypoint), refined: true });
+          await setImmediate();
+          transaction.saveFrameResult(id, aFrame(0));
+          order.push('first');
+        },
+        (transaction) => {
+          order.push('second');
+          transaction.saveFrameResult(id, aFrame(1));
+        },
+      ]);
+      expect([done, order]).toEqual([true, ['first', 'second']]);
+      expect(await db().getWaypoints(id)).toEqual([aWaypoint(0, { refined: true }), aWaypoint(1)]);
+      expect((await db().getFrameResults(id)).map(({ frameId }) => frameId)).toEqual([0, 1]);
+    });
+
+    test('records nothing of a transaction with an operation that throws or rejects, and says why', async () => {
+      const id = await given(2);
+      const update: TransactionOperation = (transaction) =>
+        transaction.updateWaypoint(id, 'w0', aWaypoint(0, { refined: true }));
+      const failing: TransactionOperation[] = [
+        async (transaction) => {
+          transaction.saveFrameResult(id, aFrame(0));
+          await setImmediate();
+          throw new Error('the camera is gone');
+        },
+        () => Promise.reject(new Error('the camera is gone')),
+        () => {
+          throw new Error('the camera is gone');
+        },
+      ];
+      for (const failure of failing)
+        for (const operations of [
+          [update, failure],
+          [failure, update],
+        ])
+          await expect(db().executeTransaction(operations)).rejects.toThrow('the camera is gone');
+      await untouched(id);
+    });
+
+    test('is refused as a whole also where an operation has caught its refusal', async () => {
+      const [id, other] = [await given(2), await given(2)];
+      const done = db().executeTransaction([
+        (transaction) => transaction.updateWaypoint(id, 'w0', aWaypoint(0, { refined: true })),
+        async (transaction) => {
+          await setImmediate();
+          try {
+            transaction.saveFrameResult(other, aFrame(0));
+          } catch {
+            // Never mind.
+          }
+        },
+      ]);
+      await expect(done).rejects.toMatchObject({ code: 'input.invalid' });
+      await untouched(id);
+      await untouched(other);
+    });
+
+    test('takes nothing that an operation says after its end', async () => {
+      const id = await given(2);
+      let late: Promise<void> | undefined;
+      const done = await db().executeTransaction([
+        (transaction) => {
+          late = setImmediate().then(() => transaction.saveFrameResult(id, aFrame(0)));
+        },
+      ]);
+      expect(done).toBe(true);
+      await expect(late).rejects.toMatchObject({ code: 'transaction.ended' });
+      await untouched(id);
+    });
+
+    test('refuses what is no operation, and what an operation answers', async () => {
+      const id = await given(2);
+      const odd: unknown[] = [
+        db().getWaypoints(id),
+        'updateWaypoint',
+        null,
+        () => false,
+        async () => Promise.resolve(false),
+        // Calling one runs nothing of it.
+        function* () {
+          yield 1;
+        },
+        async function* () {
+          yield await Promise.resolve(1);
+        },
+        (transaction: FlightTransaction) => {
+          transaction.updateWaypoint(id, 'w0', aWaypoint(0));
+          return true;
+        },
+      ];
+      for (const operation of odd) {
+        const operations = [
+          (transaction: FlightTransaction) =>
+            transaction.updateWaypoint(id, 'w0', aWaypoint(0, { refined: true })),
+          operation as TransactionOperation,
+        ];
+        await expect(db().executeTransaction(operations)).rejects.toMatchObject({
+          code: 'input.invalid',
+          data: { errors: [{ field: 'operations[1]' }] },
+        });
+      }
+      await untouched(id);
+    });
+
+    test('begins, refines and deletes a flight', async () => {
+      const id = newId();
+      const done = await db().executeTransaction([
+        (transaction) => transaction.insertFlight({ ...aFlight(id, 3), id }),
+        (transaction) =>
+          transaction.batchUpdateWaypoints(
+            id,
+            [0, 1].map((n) => aWaypoint(n, { refined: true })),
+          ),
+      ]);
+      expect(done).toBe(true);
+      expect(await db().getWaypoints(id)).toEqual([
+        aWaypoint(0, { refined: true }),
+        aWaypoint(1, { refined: true }),
+        aWaypoint(2),
+      ]);
+      const again = db().executeTransaction([
+        (transaction) => transaction.insertFlight({ ...aFlight(id), id }),
+      ]);
+      await expect(again).rejects.toMatchObject({ code: 'flight.already-exists' });
+      expect(await db().executeTransaction([(transaction) => transaction.deleteFlight(id)])).toBe(true);
+      expect(await db().getFlightById(id)).toBeNull();
+      expect(await db().executeTransaction([(transaction) => transaction.deleteFlight(id)])).toBe(false);
+      const nameless = aFlight('', 0) as Partial<ReturnType<typeof aFlight>>;
+      delete (nameless as { id?: string }).id;
+      await expect(
+        db().executeTransaction([(transaction) => transaction.insertFlight(nameless as never)]),
+      ).rejects.toMatchObject({ code: 'input.invalid' });
+    });
+
+    test('records no part of a batch of waypoints', async () => {
+      const id = await given(2);
+      const batch = [0, 9, 1].map((n) => aWaypoint(n, { refined: true }));
+      const done = await db().executeTransaction([
+        (transaction) => transaction.saveFrameResult(id, aFrame(0)),
+        (transaction) => transaction.batchUpdateWaypoints(id, batch),
+      ]);
+      expect(done).toBe(false);
+      await untouched(id);
     });
 
     test('refuses operations on two flights', async () => {

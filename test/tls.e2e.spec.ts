@@ -142,19 +142,18 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
     ]);
     const bad = pool(url('127.0.0.1', checked()));
     await expect(bad.query('select 1')).rejects.toMatchObject({ code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
-    const lost = await new Promise<unknown>((resolve) => {
+    const lost = await new Promise<unknown>((resolve, reject) => {
       const listener = new Listener(url('127.0.0.1', checked()), 'tls', (error) => {
-        resolve(error);
-        void listener.close();
+        listener.close().then(() => resolve(error), reject);
       });
       listener.on('x', () => undefined);
     });
     expect(lost).toMatchObject({ code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
-    const heard = await new Promise<string>((resolve) => {
+    const heard = await new Promise<string>((resolve, reject) => {
       const listener = new Listener(url('localhost', checked()), 'tls');
       listener.on('x', (payload) => {
-        if (payload === '') void good.query(`select pg_notify('x', 'heard')`);
-        else void listener.close().then(() => resolve(payload));
+        if (payload === '') good.query(`select pg_notify('x', 'heard')`).catch(reject);
+        else listener.close().then(() => resolve(payload), reject);
       });
     });
     expect(heard).toBe('heard');

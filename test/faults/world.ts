@@ -46,10 +46,11 @@ export class Server {
       try {
         const started = await serverProcess(this.databaseUrl, this.env);
         this.#process = started;
-        void started.ended.then((how) => {
+        const onEnd = (how: unknown) => {
           if (this.#process === started && this.#isWanted)
-            this.onDeath(`${this.name} ended by itself: ${how}\n${started.output().slice(-2_000)}`);
-        });
+            this.onDeath(`${this.name} ended by itself: ${String(how)}\n${started.output().slice(-2_000)}`);
+        };
+        started.ended.then(onEnd, onEnd);
         return;
       } catch (error) {
         this.#output += `\n${messageOf(error)}\n`;

@@ -44,7 +44,7 @@ export async function serverProcess(
     };
     child.stdout?.on('data', read);
     child.stderr?.on('data', read);
-    void ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)));
+    ended.then(() => reject(new Error(`The server ended before it listened:\n${output}`)), reject);
   });
   const howItEnded = ended.then(([code, by]) => by ?? code ?? 'unknown');
   return {

@@ -191,6 +191,11 @@ describe('waypoints', () => {
     change.then(event('WaypointUpdated', waypoint('w1', { lat: 2 })));
     change.thenAnswer({ success: false, updatedCount: 2, failedIds: ['w9'] });
   });
+  it('are updated all or none where that is asked for', () => {
+    const waypoints = [waypoint('w1', { lat: 1 }), waypoint('w9')];
+    const all = deciding(updateWaypoints, new UpdateWaypoints({ flightId, waypoints, allOrNone: true }));
+    given(created, w1).when(all).thenRefused('waypoint.not-found');
+  });
   it('count as updated also when they were so before', () => {
     const change = given(created, w1).when(batch(waypoint('w1', { lat: 5 }), waypoint('w1')));
     change.thenNothing();

@@ -1,6 +1,6 @@
 import { CommandBus, QueryBus, type Command } from '@nestjs/cqrs';
 import { LRUCache } from 'lru-cache';
-import { invalidInput, WaylogError, type Timestamp } from '#lib/platform';
+import { conflict, invalidInput, WaylogError, type Timestamp } from '#lib/platform';
 import type { CommandResult } from './command.js';
 import { CreateFlight, type ImportedFlight } from './flight/create-flight.js';
 import { DeleteFlight } from './flight/delete-flight.js';
@@ -46,8 +46,11 @@ export interface FlightStateOfFlight extends FlightStateFields {
   readonly flightId: string;
 }
 
-/** One operation of executeTransaction: it says what to change on the recorder it is given. */
-export type TransactionOperation = (transaction: FlightTransaction) => void;
+/**
+ * One operation of executeTransaction: it says what to change on the recorder it is given, and answers nothing, or a
+ * promise of nothing, which is awaited before the next one begins.
+ */
+export type TransactionOperation = (transaction: FlightTransaction) => void | Promise<void>;
 
 /**
  * The port for modules written against the flight database contract (reference: IFlightDatabase): its 24 methods by
@@ -66,14 +69,32 @@ export class FlightDatabase {
   ) {}
 
   /**
-   * Runs operations on one flight as a whole: all of them are recorded, or none. False when one of them names something
-   * that does not exist; other refusals are thrown.
+   * Runs operations on one flight as a whole, one after another: all that they say is recorded, or nothing. False when
+   * one of their changes names something that does not exist; other refusals are thrown, and so is what an operation
+   * itself throws or rejects with. The recorder is closed once the last operation has ended: what is said to it later is
+   * refused with `transaction.ended`.
    */
   async executeTransaction(operations: readonly TransactionOperation[]): Promise<boolean> {
     const transaction = new FlightTransaction();
-    for (const operation of operations) operation(transaction);
-    const { flightId, steps } = transaction;
-    if (flightId === undefined) return true;
+    try {
+      for (const [i, operation] of operations.entries()) {
+        if (typeof operation !== 'function')
+          throw noOperation(i, 'must be a function that is given the transaction');
+        // The type says nothing to those who have no types.
+        const answer = await (operation as (transaction: FlightTransaction) => unknown)(transaction);
+        if (answer !== undefined)
+          throw noOperation(
+            i,
+            `must answer nothing, or a promise of nothing, and has answered ${typeof answer}`,
+          );
+      }
+    } finally {
+      transaction.close();
+    }
+    const { flightId, steps, refusal } = transaction;
+    // An operation that has caught its refusal has been refused all the same.
+    if (refusal) throw refusal;
+    if (steps.length === 0) return true;
     return this.#unlessMissing(new Transact({ flightId, commands: steps }));
   }
 
@@ -284,16 +305,30 @@ export class FlightDatabase {
 /** Collects the changes of executeTransaction; all of them must be on one flight. */
 export class FlightTransaction {
   readonly steps: TransactionStep[] = [];
-  flightId: string | undefined;
+  flightId = '';
+  /** Why something that an operation said cannot be part of this transaction. */
+  refusal: WaylogError | undefined;
+  #isClosed = false;
 
+  /** It needs its id, for the other changes to name. */
+  insertFlight(flight: ImportedFlight & { readonly id: string }): void {
+    this.#add(flight.id, { type: 'CreateFlight', flight });
+  }
   updateFlight({ id, name, description, startGps, altitude, cameraParams }: FlightUpdate): void {
     this.#add(id, { type: 'UpdateFlight', changes: { name, description, startGps, altitude, cameraParams } });
+  }
+  deleteFlight(flightId: string): void {
+    this.#add(flightId, { type: 'DeleteFlight' });
   }
   insertWaypoint(flightId: string, waypoint: NewWaypoint): void {
     this.#add(flightId, { type: 'AddWaypoint', waypoint });
   }
   updateWaypoint(flightId: string, waypointId: string, waypoint: WaypointFields): void {
     this.#add(flightId, { type: 'UpdateWaypoint', waypoint: { ...waypoint, id: waypointId } });
+  }
+  /** All of them or none: a waypoint that the flight has not refuses the whole transaction. */
+  batchUpdateWaypoints(flightId: string, waypoints: readonly Waypoint[]): void {
+    this.#add(flightId, { type: 'UpdateWaypoints', waypoints, allOrNone: true });
   }
   saveFlightState(state: FlightStateOfFlight): void {
     this.#add(state.flightId, { type: 'SaveFlightState', state });
@@ -317,19 +352,33 @@ export class FlightTransaction {
     this.#add(flightId, { type: 'DeleteChunk', chunkId });
   }
 
+  /** Nothing is recorded by it any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   #add(flightId: string, step: TransactionStep): void {
-    if (this.flightId !== undefined && this.flightId !== flightId) {
-      throw invalidInput([
+    if (this.#isClosed) {
+      throw conflict(
+        'transaction.ended',
+        `The transaction has ended, and ${step.type} is not part of it: await what an operation does before it ends.`,
+      );
+    }
+    if (this.steps.length > 0 && this.flightId !== flightId) {
+      this.refusal ??= invalidInput([
         {
           field: `operations[${this.steps.length}]`,
           message: `is on flight ${flightId}, the transaction on ${this.flightId}: a transaction changes one flight`,
         },
       ]);
+      throw this.refusal;
     }
     this.flightId = flightId;
     this.steps.push(step);
   }
 }
+
+const noOperation = (i: number, message: string) => invalidInput([{ field: `operations[${i}]`, message }]);
 
 /** As many as one query answers. */
 const MAX_PAGE = 1_000;

@@ -8,13 +8,25 @@ import type { Flight } from './flight.js';
 /** `done`: recorded, or no news. `refused`: by its rules or the domain's. `failed`: not known to be recorded. */
 export type CommandOutcome = 'done' | 'refused' | 'failed';
 
-export type CommandObserver = (command: string, outcome: CommandOutcome, seconds: number) => void;
+export type CommandObserver = (
+  command: string,
+  outcome: CommandOutcome,
+  seconds: number,
+) => void | Promise<void>;
+
+/** Tells an observer, and goes on: what fails in it is no failure of what it was told of. */
+export const tell =
+  (observer: CommandObserver, onFailure: (error: unknown) => void) =>
+  (...seen: Parameters<CommandObserver>): void => {
+    const told = async () => observer(...seen);
+    told().catch(onFailure);
+  };
 
 /** The way of a command: check it, decide it in the flight's mailbox, have the log accept it, answer. */
 export class Flights {
   constructor(
     readonly streams: DecisionStreams<Flight, FlightEvent>,
-    private readonly observe: CommandObserver = () => undefined,
+    private readonly observe: ReturnType<typeof tell> = () => undefined,
     private readonly now: () => Timestamp = () => new Date().toISOString(),
   ) {}
 

@@ -17,7 +17,7 @@ import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
 import { flightDecider } from './flight.js';
 import { FrameMinutes } from './frames/frame-minutes.follower.js';
-import { Flights, type CommandObserver } from './flights.js';
+import { Flights, tell, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
@@ -81,6 +81,10 @@ export class WaylogModule {
   static forRoot(options: WaylogOptions): DynamicModule {
     const { databaseUrl, projectorUrl, applicationName = 'waylog', poolSize = 50 } = options;
     const log = new Logger('Waylog');
+    const told = (observer: CommandObserver) =>
+      tell(observer, (error) =>
+        log.warn(`An observer has failed, and what it was told of has not: ${messageOf(error)}`),
+      );
     const connect = (connectionString: string, size: number) =>
       createPool({
         connectionString,
@@ -156,7 +160,7 @@ export class WaylogModule {
                 onWarning: (message, error) =>
                   log.warn(error === undefined ? message : `${message}: ${messageOf(error)}`),
               }),
-              options.onCommand,
+              options.onCommand && told(options.onCommand),
             ),
         },
         {
@@ -206,7 +210,7 @@ export class WaylogModule {
           provide: FlightDatabase,
           inject: [CommandBus, QueryBus],
           useFactory: (commands: CommandBus, queries: QueryBus) => {
-            if (options.onQuery) observeQueries(queries, options.onQuery);
+            if (options.onQuery) observeQueries(queries, told(options.onQuery));
             return new FlightDatabase(commands, queries);
           },
         },

@@ -176,7 +176,8 @@ export class CheckpointWatch {
         },
       };
       this.#waiters.add(waiter);
-      void this.#poll();
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: a look that does is tried again
+      this.#poll();
     });
   }
 

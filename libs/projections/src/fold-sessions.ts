@@ -28,8 +28,9 @@ export async function withFoldSessions<T>(
     clients.push(client);
     return client;
   };
-  const end = () => Promise.all(clients.map(endClient));
-  const onAbort = () => void end();
+  const onAbort = () => {
+    for (const client of clients) endClient(client);
+  };
   signal?.addEventListener('abort', onAbort);
   try {
     signal?.throwIfAborted();
@@ -39,7 +40,7 @@ export async function withFoldSessions<T>(
     return await work(sessions);
   } finally {
     signal?.removeEventListener('abort', onAbort);
-    await end();
+    await Promise.all(clients.map(endClient));
   }
 }
 

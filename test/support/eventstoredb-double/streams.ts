@@ -204,7 +204,9 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
 
   return {
     append,
-    read: (call: ServerWritableStream<ReadReq, ReadResp>) => void read(call),
+    read: (call: ServerWritableStream<ReadReq, ReadResp>) => {
+      read(call).catch((error: unknown) => call.emit('error', error));
+    },
     delete: (call: ServerUnaryCall<DeleteReq, DeleteResp>, answer: sendUnaryData<DeleteResp>) => {
       log.delete(messages.nameOf(call.request.getOptions()?.getStreamIdentifier()));
       answer(null, new pb.DeleteResp());

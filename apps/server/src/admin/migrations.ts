@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Controller,
   Get,
@@ -14,7 +13,7 @@ import type { FastifyReply } from 'fastify';
 import pg from 'pg';
 import type { EventStore, Position } from '#lib/event-store';
 import { DATABASE_ACCESS, EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
-import { messageOf, sqlStateOf } from '#lib/platform';
+import { messageOf, pause, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
 import {
@@ -117,10 +116,11 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     } catch (error) {
       // The answer of the run does not wait for a database that is away; the tables do.
       this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);
-      void sleep(RETRY_MS, undefined, { signal: this.#stop.signal }).then(
-        () => this.#resume(),
-        () => undefined,
-      );
+      pause(RETRY_MS, this.#stop.signal)
+        .then(() => this.#resume())
+        .catch((failure: unknown) =>
+          this.#log.error(`The tables stay as they are: ${messageOf(failure)}. Start the server again.`),
+        );
       return;
     }
     if (missing.length > 0) {
@@ -133,7 +133,8 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     this.gate.shut(
       'The tables of this server were taken away and made again, and are being filled from the log. Try again in a moment.',
     );
-    void this.#openWhenFilled();
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: it asks until it is stopped
+    this.#openWhenFilled();
   }
 
   /** A table that is made again among others is rebuilt: its checkpoint is there before its rows, its version is not. */
@@ -155,7 +156,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
       } catch (error) {
         this.#log.warn(`Waiting for the tables to be filled: ${messageOf(error)}`);
       }
-      await sleep(POLL_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+      await pause(POLL_MS, this.#stop.signal);
     }
   }
 

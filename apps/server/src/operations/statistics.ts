@@ -1,6 +1,6 @@
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import { Histogram, Counter } from 'prom-client';
-import type { CommandObserver } from '#lib/flight';
+import type { CommandOutcome } from '#lib/flight';
 import { IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 
 /** From a millisecond to the longest that a read waits. */
@@ -103,13 +103,13 @@ export class Statistics {
   /** Requests and their failures: what the server could not answer (5xx). */
   readonly lastRequests = new LastMinute();
 
-  readonly observeCommand: CommandObserver = (command, outcome, seconds) => {
+  readonly observeCommand = (command: string, outcome: CommandOutcome, seconds: number): void => {
     this.commandSeconds.observe({ command, outcome }, seconds);
     this.commands.count++;
     this.commands.seconds += seconds;
   };
 
-  readonly observeQuery: CommandObserver = (query, outcome, seconds) => {
+  readonly observeQuery = (query: string, outcome: CommandOutcome, seconds: number): void => {
     this.querySeconds.observe({ query, outcome }, seconds);
     this.queries.count++;
     this.queries.seconds += seconds;

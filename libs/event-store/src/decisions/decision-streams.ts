@@ -172,7 +172,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       } else {
         const opened = { waiting: [pending] };
         this.#mailboxes.set(id, opened);
-        void this.#run(id, opened);
+        // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: each failure is the answer of its commands
+        this.#run(id, opened);
       }
     });
   }

@@ -11,21 +11,18 @@ export class UpdateWaypoint extends FlightCommand {
   }
 }
 
+export const waypointNotFound = (flightId: string, waypointId: string) =>
+  notFound('waypoint.not-found', `Flight ${flightId} has no waypoint ${waypointId}. Add it first.`, {
+    flightId,
+    waypointId,
+  });
+
 /** A repeat with the same values is not news: no event. */
 export const decideUpdateWaypoint: Decide<UpdateWaypoint> =
   ({ flightId, waypoint }) =>
   (flight) => {
     const known = existing(flight, flightId).waypoints.get(waypoint.id);
-    if (!known) {
-      throw notFound(
-        'waypoint.not-found',
-        `Flight ${flightId} has no waypoint ${waypoint.id}. Add it first.`,
-        {
-          flightId,
-          waypointId: waypoint.id,
-        },
-      );
-    }
+    if (!known) throw waypointNotFound(flightId, waypoint.id);
     const data = waypointOf(waypoint, waypoint.id);
     return same(known, data) ? [] : [{ type: 'WaypointUpdated', data }];
   };

@@ -1,9 +1,10 @@
 import { ArrayMaxSize, ArrayMinSize } from 'class-validator';
-import { Nested } from '#lib/platform';
+import { Nested, Optional } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
-import { MAX_BATCH } from '../fields.js';
+import { Flag, MAX_BATCH } from '../fields.js';
 import { existing, same } from '../flight.js';
+import { waypointNotFound } from './update-waypoint.js';
 import { Waypoint, waypointOf } from './waypoint.js';
 
 export interface BatchResult {
@@ -20,16 +21,22 @@ export class UpdateWaypoints extends FlightCommand<BatchResult> {
   @ArrayMinSize(1)
   @ArrayMaxSize(MAX_BATCH)
   readonly waypoints!: readonly Waypoint[];
+  /** Refuse the whole when the flight lacks one of them, instead of naming it; default false. */
+  @Optional() @Flag() readonly allOrNone?: boolean | null | undefined;
 
   constructor(
-    fields: { readonly flightId: string; readonly waypoints: readonly Waypoint[] } & CommandOptions,
+    fields: {
+      readonly flightId: string;
+      readonly waypoints: readonly Waypoint[];
+      readonly allOrNone?: boolean | null | undefined;
+    } & CommandOptions,
   ) {
     super(fields);
   }
 }
 
 export const decideUpdateWaypoints: Decide<UpdateWaypoints, BatchResult> =
-  ({ flightId, waypoints }) =>
+  ({ flightId, waypoints, allOrNone }) =>
   (flight) => {
     const { waypoints: known } = existing(flight, flightId);
     const latest = new Map<string, FlightEvent>();
@@ -37,6 +44,7 @@ export const decideUpdateWaypoints: Decide<UpdateWaypoints, BatchResult> =
     for (const waypoint of waypoints) {
       const before = known.get(waypoint.id);
       const data = waypointOf(waypoint, waypoint.id);
+      if (!before && allOrNone) throw waypointNotFound(flightId, waypoint.id);
       if (!before) failed.add(waypoint.id);
       else if (same(before, data)) latest.delete(waypoint.id);
       else latest.set(waypoint.id, { type: 'WaypointUpdated', data });

@@ -150,7 +150,8 @@ async function fetchInto(
 ): Promise<void> {
   const before = await bytesIn(folder);
   const ticker = setInterval(() => {
-    void bytesIn(folder).then((now) => progress(`[db]   ${megabytes(now - before)} so far`));
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: what it cannot read counts nothing
+    bytesIn(folder).then((now) => progress(`[db]   ${megabytes(now - before)} so far`));
   }, 5_000);
   try {
     const names = packages.map(({ name, version }) => `${name}=${version}`);
