@@ -63,7 +63,7 @@ ${extra}
       said += data.toString();
       if (said.includes('process up')) resolve();
     });
-    void ended.then(() => reject(new Error(`PgBouncer ended before it listened:\n${said}`)));
+    ended.then(() => reject(new Error(`PgBouncer ended before it listened:\n${said}`)), reject);
   });
   return {
     url: (databaseUrl) => {

@@ -26,7 +26,9 @@ export async function withSession<T>(
     settings,
     connectTimeoutMs: 10_000,
   });
-  const onAbort = () => void endClient(client);
+  const onAbort = () => {
+    endClient(client);
+  };
   try {
     signal?.throwIfAborted();
     signal?.addEventListener('abort', onAbort);

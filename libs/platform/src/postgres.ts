@@ -120,7 +120,7 @@ export function createPool(options: PoolOptions): pg.Pool {
   });
   pool.on('release', (error: unknown, client) => {
     // The pool does not keep what is ending.
-    if ((since.get(client) ?? 0) <= (renewedAt.get(pool) ?? -1)) void endClient(client);
+    if ((since.get(client) ?? 0) <= (renewedAt.get(pool) ?? -1)) endClient(client);
     // The server has left one without an answer, so the others may be dead as well: each would cost as long to find out.
     else if (error instanceof Error && error.message === 'Query read timeout') dropIdle(pool);
   });
