@@ -183,6 +183,7 @@ describe('the validation of a schema', () => {
       'error changed-hypertable flight.heading_history',
       'error missing-primary-key flight.heading_history',
       'warning extra-column flight.heading_history.seen',
+      'warning missing-index flight.heading_history.heading_history_in_time',
     ]);
   });
 
