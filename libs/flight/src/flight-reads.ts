@@ -20,7 +20,7 @@ export interface ReadOptions {
   /** Wait until the tables hold the log up to this position: what a command returned. */
   readonly minPosition?: string | undefined;
   /** Answer from the log as of an RFC 3339 time, or of a revision of the flight. */
-  readonly asOf?: string | undefined;
+  readonly asOf?: string | null | undefined;
 }
 
 /** The longest that a read waits for its minimum position. */
@@ -55,7 +55,7 @@ export class FlightReads {
     work: (source: RowSource) => Promise<T>,
   ): Promise<T> {
     const source =
-      options.asOf === undefined
+      options.asOf === undefined || options.asOf === null
         ? await this.#liveOf(flightId, options)
         : await this.#asOf(flightId, options.asOf);
     const found = await work(source);
