@@ -1,5 +1,17 @@
 import { setImmediate } from 'node:timers/promises';
-import { EVENT_STORE, type FlightTransaction, type TransactionOperation, type Waypoint } from '#lib/flight';
+import type { Query } from '@nestjs/cqrs';
+import {
+  EVENT_STORE,
+  GetEvents,
+  GetFlightEvents,
+  GetFrameMinutes,
+  GetFrameResults,
+  GetGeofences,
+  GetWaypoints,
+  type FlightTransaction,
+  type TransactionOperation,
+  type Waypoint,
+} from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { logs } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
@@ -494,6 +506,119 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
 
     test('Non-existent chunk: Returns False', async () => {
       expect(await db().deleteChunkState(await given(), 'c1')).toBe(false);
+    });
+  });
+
+  describe('limits, ids and times', () => {
+    const refused = (field: string) => ({ code: 'input.invalid', data: { errors: [{ field }] } });
+
+    test('are refused with the field and the rule, never with an error of the database', async () => {
+      const id = await given(2);
+      const state = { status: 'x', framesProcessed: 1, framesTotal: 1, blocked: false };
+      for (const wrong of [-1, 0, 1.5, NaN, Infinity, 2 ** 53, '2' as unknown as number]) {
+        await expect(db().getWaypoints(id, wrong)).rejects.toMatchObject(refused('limit'));
+        await expect(db().getHeadingHistory(id, wrong)).rejects.toMatchObject(refused('last'));
+        await expect(db().queryFlights({}, wrong, 0)).rejects.toMatchObject(refused('limit'));
+        await expect(db().queryProcessingHistory({ limit: wrong })).rejects.toMatchObject(refused('limit'));
+        const queries: Query<unknown>[] = [
+          new GetWaypoints(id, wrong, { asOf: '0' }),
+          new GetFrameResults(id, { limit: wrong }),
+          new GetFlightEvents(id, 0, wrong),
+          new GetEvents(undefined, wrong),
+        ];
+        for (const query of queries)
+          await expect(waylog.query(query)).rejects.toMatchObject(refused('limit'));
+        if (wrong === 0) continue;
+        await expect(db().queryFlights({}, 10, wrong)).rejects.toMatchObject(refused('offset'));
+        await expect(db().queryProcessingHistory({ offset: wrong })).rejects.toMatchObject(refused('offset'));
+        await expect(db().getImagePath(id, wrong)).rejects.toMatchObject(refused('frameId'));
+        await expect(db().getImageMetadata(id, wrong)).rejects.toMatchObject(refused('frameId'));
+        await expect(db().saveHeading(id, wrong, 1, at(1))).rejects.toMatchObject(refused('heading.frameId'));
+        const counted = db().saveFlightState({ ...state, flightId: id, framesProcessed: wrong });
+        await expect(counted).rejects.toMatchObject(refused('state.framesProcessed'));
+        const ranges: [Query<unknown>, string][] = [
+          [new GetFrameResults(id, { from: wrong }), 'from'],
+          [new GetFrameResults(id, { to: wrong }), 'to'],
+          [new GetFlightEvents(id, wrong), 'fromRevision'],
+        ];
+        for (const [query, field] of ranges)
+          await expect(waylog.query(query)).rejects.toMatchObject(refused(field));
+      }
+      // No limit is no limit, in whichever way it is left out.
+      expect(await db().getWaypoints(id, null as never)).toHaveLength(2);
+      expect(await waylog.query(new GetFrameResults(id, { from: null, to: null, limit: null }))).toEqual([]);
+      expect(await waylog.query(new GetFlightEvents(id, null, null))).not.toEqual([]);
+    });
+
+    test('hold for what can be no id, in every query', async () => {
+      for (const id of ['', 'a\u0000b', 'x'.repeat(129), undefined as never, 7 as never]) {
+        const reads: Promise<unknown>[] = [
+          db().getFlightById(id),
+          db().getWaypoints(id),
+          db().loadFlightState(id),
+          db().getFrameResults(id),
+          db().getHeadingHistory(id),
+          db().getLatestHeading(id),
+          db().getImagePath(id, 1),
+          db().getImageMetadata(id, 1),
+          db().loadChunkStates(id),
+          waylog.query(new GetGeofences(id)),
+          waylog.query(new GetFrameMinutes(id)),
+          waylog.query(new GetFlightEvents(id)),
+        ];
+        for (const read of await Promise.allSettled(reads))
+          expect(read).toMatchObject({ status: 'rejected', reason: refused('flightId') });
+      }
+    });
+
+    test('take a Date wherever a time is, and refuse one that is none', async () => {
+      const [day, day2] = [new Date('2018-03-01T12:00:00Z'), new Date('2018-03-02T12:00:00Z')];
+      const writes = (time: Date) => {
+        const id = newId();
+        const parts = { waypoints: [{ ...aWaypoint(0), timestamp: time }], createdAt: time, updatedAt: time };
+        const state = { flightId: id, status: 'dated', framesProcessed: 1, framesTotal: 1, blocked: false };
+        const waypoint = { ...aWaypoint(0, { refined: true }), timestamp: time };
+        const all: (() => Promise<unknown>)[] = [
+          () => db().insertFlight({ ...aFlight(id), ...parts }),
+          () => db().insertWaypoint(id, { ...aWaypoint(1), timestamp: time }),
+          () => db().updateWaypoint(id, 'w0', waypoint),
+          () => db().batchUpdateWaypoints(id, [waypoint]),
+          () => db().saveFrameResult(id, { ...aFrame(1), timestamp: time }),
+          () => db().saveHeading(id, 1, 90, time),
+          () => db().saveFlightState({ ...state, createdAt: time, updatedAt: time }),
+          () => db().queryFlights({ createdFrom: time, createdTo: day2 }, 10, 0),
+          () => db().queryProcessingHistory({ from: time, to: day2 }),
+          () => {
+            const of = newId();
+            return db().executeTransaction([
+              (transaction) => transaction.insertFlight({ ...aFlight(of), id: of, ...parts }),
+              (transaction) => transaction.insertWaypoint(of, { ...aWaypoint(1), timestamp: time }),
+              (transaction) => transaction.updateWaypoint(of, 'w1', waypoint),
+              (transaction) => transaction.batchUpdateWaypoints(of, [waypoint]),
+              (transaction) => transaction.saveFrameResult(of, { ...aFrame(1), timestamp: time }),
+              (transaction) => transaction.saveHeading(of, 1, 90, time),
+              (transaction) =>
+                transaction.saveFlightState({ ...state, flightId: of, createdAt: time, updatedAt: time }),
+            ]);
+          },
+        ];
+        return { id, all };
+      };
+      const { id, all } = writes(day);
+      for (const one of all) await one();
+      const flight = await db().getFlightById(id);
+      expect(flight).toMatchObject({ createdAt: day.toISOString(), updatedAt: day.toISOString() });
+      expect(flight?.waypoints.map(({ timestamp }) => timestamp)).toEqual([
+        day.toISOString(),
+        day.toISOString(),
+      ]);
+      expect((await db().queryFlights({ createdFrom: day, createdTo: day2 }, 10, 0)).length).toBe(2);
+      expect((await db().queryProcessingHistory({ from: day, to: day2 })).length).toBe(2);
+      for (const one of writes(new Date(NaN)).all)
+        await expect(one()).rejects.toMatchObject({ code: 'input.invalid' });
+      // What stands in free-form JSON comes back as it went in, and a Date would not.
+      const image = db().saveImageMetadata(id, 1, '/1.jpg', { taken: day });
+      await expect(image).rejects.toMatchObject(refused('image.metadata'));
     });
   });
 

@@ -535,7 +535,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
 
     it.each([
       ['a body that is no JSON', '{"name":', 'application/json', 400, 'input.invalid'],
-      ['a body of another type', 'name=x', 'application/x-www-form-urlencoded', 400, 'input.invalid'],
+      ['a body of another type', 'name=x', 'application/x-www-form-urlencoded', 415, 'body.not-json'],
       [
         'a body over the limit',
         JSON.stringify({ name: 'x'.repeat(9 * 1024 * 1024) }),

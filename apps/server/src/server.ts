@@ -8,6 +8,7 @@ import type { Config } from '#lib/platform';
 import { Guard, securityHeaders } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
 import { positionHeader } from './http/answer.js';
+import { readableUrl, readJsonBodies, refuseUnasked } from './http/body.js';
 import { serveOpenApi } from './http/openapi.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
 import { ServerLogger } from './logger.js';
@@ -36,7 +37,7 @@ export async function startServer(
     forceCloseConnections: 'idle',
     // What comes on an open connection while the server stops is answered, and the connection closed behind it.
     return503OnClosing: false,
-    exposeHeadRoutes: false,
+    exposeHeadRoutes: true,
     clientErrorHandler: refuseConnection,
     // What Fastify refuses before any route is reached, such as a broken percent-encoding.
     frameworkErrors: (error: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
@@ -46,6 +47,8 @@ export async function startServer(
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
     // Whoever starts it says why it did not start.
     abortOnError: false,
+    // `readJsonBodies` reads them.
+    bodyParser: false,
     logger: new ServerLogger({
       json: config.logFormat === 'json',
       colors: config.logFormat === 'pretty' && isatty(1),
@@ -63,12 +66,14 @@ export async function startServer(
   // Nest has it run before the hooks below: a preflight carries no key, and a refusal must be readable for who may call.
   if (config.corsOrigins.length > 0) app.enableCors(corsFor(config.corsOrigins));
   const fastify = adapter.getInstance();
+  readJsonBodies(fastify);
   fastify.decorateRequest('principal');
   fastify.addHook('onRequest', app.get(Guard).onRequest);
+  fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
-  if (config.roles.includes('api')) serveOpenApi(app);
+  if (config.roles.includes('api')) fastify.addHook('preValidation', refuseUnasked(serveOpenApi(app)));
   await app.listen({ port: config.port, host: config.host });
   const url = await app.getUrl();
   say(`Waylog listens on ${url}\n${await accessBanner(config, pool, url)}`);

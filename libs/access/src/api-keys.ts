@@ -3,7 +3,7 @@ import type pg from 'pg';
 import {
   databaseCall,
   inTransaction,
-  IsId,
+  IsOpaqueId,
   IsTimestamp,
   invalidInput,
   millisecondsOf,
@@ -47,7 +47,7 @@ export class CreatedApiKey extends ApiKey {
 
 export class NewApiKey {
   /** Who or what it is for; events that come with it name it as their actor. */
-  @IsId() @MinLength(1) @MaxLength(MAX_NAME) readonly name!: string;
+  @IsOpaqueId() @MinLength(1) @MaxLength(MAX_NAME) readonly name!: string;
   @IsIn(ACCESS_ROLES) readonly role!: AccessRole;
   /** When it ceases to be good; without it, never. */
   @Optional() @IsTimestamp() readonly expiresAt?: Timestamp | null;

@@ -1,6 +1,6 @@
 import { Command } from '@nestjs/cqrs';
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
-import { IsId, Optional, type Class, type Timestamp } from '#lib/platform';
+import { IsId, IsOpaqueId, Optional, type Class, type Timestamp } from '#lib/platform';
 import type { Appended, Decision } from '#lib/event-store';
 import type { FlightEvent } from './events.js';
 import type { Flight } from './flight.js';
@@ -30,11 +30,11 @@ export abstract class FlightCommand<Answer extends object = object>
   implements CommandOptions
 {
   @IsId() readonly flightId!: string;
-  @Optional() @IsId() readonly commandId?: string | undefined;
-  @Optional() @IsId() readonly correlationId?: string | undefined;
-  @Optional() @IsId() readonly causationId?: string | undefined;
-  @Optional() @IsId() readonly actor?: string | undefined;
-  @Optional() @IsId() readonly onBehalfOf?: string | undefined;
+  @Optional() @IsOpaqueId() readonly commandId?: string | undefined;
+  @Optional() @IsOpaqueId() readonly correlationId?: string | undefined;
+  @Optional() @IsOpaqueId() readonly causationId?: string | undefined;
+  @Optional() @IsOpaqueId() readonly actor?: string | undefined;
+  @Optional() @IsOpaqueId() readonly onBehalfOf?: string | undefined;
 
   constructor(fields: { readonly flightId: string } & CommandOptions) {
     super();

@@ -1,13 +1,16 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { RecordedEvent } from '#lib/event-store';
 import { FlightReads } from './flight-reads.js';
+import { checked, EventsOfFlight, EventsQuery } from './query-rules.js';
 
-/** The audit trail of a flight, also of a deleted one: events from a revision on, at most `limit`. */
+const DEFAULT_LIMIT = 1_000;
+
+/** The audit trail of a flight, also of a deleted one: events from a revision on, at most `limit` (1,000). */
 export class GetFlightEvents extends Query<RecordedEvent[]> {
   constructor(
     readonly flightId: string,
-    readonly fromRevision = 0,
-    readonly limit = 1_000,
+    readonly fromRevision?: number | null,
+    readonly limit?: number | null,
   ) {
     super();
   }
@@ -17,17 +20,18 @@ export class GetFlightEvents extends Query<RecordedEvent[]> {
 export class GetFlightEventsHandler implements IQueryHandler<GetFlightEvents> {
   constructor(private readonly reads: FlightReads) {}
 
-  execute({ flightId, fromRevision, limit }: GetFlightEvents): Promise<RecordedEvent[]> {
+  async execute(query: GetFlightEvents): Promise<RecordedEvent[]> {
+    const { flightId, fromRevision = 0, limit = DEFAULT_LIMIT } = checked(EventsOfFlight, query);
     return this.reads.events(flightId, fromRevision, limit);
   }
 }
 
-/** The global log after a position, of all flights, at most `limit` events. */
+/** The global log after a position, of all flights, at most `limit` (1,000). */
 export class GetEvents extends Query<RecordedEvent[]> {
   constructor(
-    readonly after?: string,
-    readonly limit = 1_000,
-    readonly types?: readonly string[],
+    readonly after?: string | null,
+    readonly limit?: number | null,
+    readonly types?: readonly string[] | null,
   ) {
     super();
   }
@@ -37,7 +41,8 @@ export class GetEvents extends Query<RecordedEvent[]> {
 export class GetEventsHandler implements IQueryHandler<GetEvents> {
   constructor(private readonly reads: FlightReads) {}
 
-  execute({ after, limit, types }: GetEvents): Promise<RecordedEvent[]> {
-    return this.reads.log({ after, limit, types });
+  async execute({ types, ...query }: GetEvents): Promise<RecordedEvent[]> {
+    const { after, limit = DEFAULT_LIMIT } = checked(EventsQuery, { ...query, types: types?.join(',') });
+    return this.reads.log({ after, limit, types: types ?? undefined });
   }
 }

@@ -12,6 +12,7 @@ import {
   type FlightView,
 } from './flight/flights.queries.js';
 import { UpdateFlight, type FlightChanges } from './flight/update-flight.js';
+import { datesAsText, timeAsText, type WithDates } from './dates.js';
 import type { ReadOptions } from './flight-reads.js';
 import { GetFrameResults, type FrameResultView } from './frames/frame-results.queries.js';
 import { SaveFrameResult, type FrameResult } from './frames/save-frame-result.js';
@@ -56,6 +57,8 @@ export type TransactionOperation = (transaction: FlightTransaction) => void | Pr
  * The port for modules written against the flight database contract (reference: IFlightDatabase): its 24 methods by
  * name, over the command and query buses. Whoever writes through an instance reads its own writes through it.
  *
+ * Its limits and its input are checked by the rules that hold over HTTP too; a time may be a `Date` in every method.
+ *
  * `true`, `false`, `null` and empty lists mean what the contract says; what it calls IntegrityError and ForeignKeyError
  * are the WaylogErrors `flight.already-exists` and `flight.not-found`.
  */
@@ -99,8 +102,8 @@ export class FlightDatabase {
   }
 
   /** Answers the id. Throws `flight.already-exists`. */
-  async insertFlight(flight: ImportedFlight): Promise<string> {
-    return (await this.#write(new CreateFlight({ flight }))).flightId;
+  async insertFlight(flight: WithDates<ImportedFlight>): Promise<string> {
+    return (await this.#write(new CreateFlight({ flight: datesAsText(flight) }))).flightId;
   }
 
   /** False when there is no such flight. */
@@ -111,12 +114,12 @@ export class FlightDatabase {
 
   /** Details only, oldest first, without waypoints. */
   async queryFlights(
-    filters: Omit<FlightFilter, 'limit' | 'offset'>,
+    filters: WithDates<Omit<FlightFilter, 'limit' | 'offset'>>,
     limit: number,
     offset: number,
   ): Promise<FlightSummary[]> {
     const { items } = await this.queries.execute(
-      new ListFlights({ ...filters, limit, offset }, this.#afterAllWrites()),
+      new ListFlights({ ...datesAsText(filters), limit, offset }, this.#afterAllWrites()),
     );
     return [...items];
   }
@@ -140,25 +143,35 @@ export class FlightDatabase {
   }
 
   /** Answers the id. Throws `flight.not-found` and `waypoint.already-exists`. */
-  async insertWaypoint(flightId: string, waypoint: NewWaypoint): Promise<string> {
-    return (await this.#write(new AddWaypoint({ flightId, waypoint }))).waypointId;
+  async insertWaypoint(flightId: string, waypoint: WithDates<NewWaypoint>): Promise<string> {
+    return (await this.#write(new AddWaypoint({ flightId, waypoint: datesAsText(waypoint) }))).waypointId;
   }
 
   /** False when there is no such waypoint. */
-  updateWaypoint(flightId: string, waypointId: string, waypoint: WaypointFields): Promise<boolean> {
-    return this.#unlessMissing(new UpdateWaypoint({ flightId, waypoint: { ...waypoint, id: waypointId } }));
+  updateWaypoint(
+    flightId: string,
+    waypointId: string,
+    waypoint: WithDates<WaypointFields>,
+  ): Promise<boolean> {
+    const fields = { ...datesAsText(waypoint), id: waypointId };
+    return this.#unlessMissing(new UpdateWaypoint({ flightId, waypoint: fields }));
   }
 
   /** Updates the waypoints that the flight has, and names those that it has not. Throws `flight.not-found`. */
-  async batchUpdateWaypoints(flightId: string, waypoints: readonly Waypoint[]): Promise<BatchResult> {
+  async batchUpdateWaypoints(
+    flightId: string,
+    waypoints: readonly WithDates<Waypoint>[],
+  ): Promise<BatchResult> {
     const { success, updatedCount, failedIds } = await this.#write(
-      new UpdateWaypoints({ flightId, waypoints }),
+      new UpdateWaypoints(
+        datesAsText<{ flightId: string; waypoints: readonly Waypoint[] }>({ flightId, waypoints }),
+      ),
     );
     return { success, updatedCount, failedIds };
   }
 
-  async saveFlightState(state: FlightStateOfFlight): Promise<boolean> {
-    await this.#write(new SaveFlightState({ flightId: state.flightId, state }));
+  async saveFlightState(state: WithDates<FlightStateOfFlight>): Promise<boolean> {
+    await this.#write(new SaveFlightState({ flightId: state.flightId, state: datesAsText(state) }));
     return true;
   }
 
@@ -166,21 +179,22 @@ export class FlightDatabase {
     return this.#orNull(this.queries.execute(new GetFlightState(flightId, this.#afterWrites(flightId))));
   }
 
-  /** All that match, the one that changed first, first; `limit` and `offset` cut a page out of them. */
-  async queryProcessingHistory(filters: HistoryFilter): Promise<FlightStateView[]> {
+  /** All that match, the one that changed first, first; `limit`, at most 1,000, and `offset` cut a page out of them. */
+  async queryProcessingHistory(filters: WithDates<HistoryFilter>): Promise<FlightStateView[]> {
+    const filter = datesAsText(filters);
+    const first = filter.offset ?? 0;
+    const isAll = (filter.limit ?? undefined) === undefined;
     const found: FlightStateView[] = [];
-    const first = filters.offset ?? 0;
     for (;;) {
-      const limit = Math.min(MAX_PAGE, (filters.limit ?? Infinity) - found.length);
-      const page = { ...filters, limit, offset: first + found.length };
+      const page = isAll ? { ...filter, limit: MAX_PAGE, offset: first + found.length } : filter;
       const { items } = await this.queries.execute(new GetProcessingHistory(page, this.#afterAllWrites()));
       found.push(...items);
-      if (items.length < MAX_PAGE || found.length >= (filters.limit ?? Infinity)) return found;
+      if (!isAll || items.length < MAX_PAGE) return found;
     }
   }
 
-  async saveFrameResult(flightId: string, frame: FrameResult): Promise<boolean> {
-    await this.#write(new SaveFrameResult({ flightId, frame }));
+  async saveFrameResult(flightId: string, frame: WithDates<FrameResult>): Promise<boolean> {
+    await this.#write(new SaveFrameResult({ flightId, frame: datesAsText(frame) }));
     return true;
   }
 
@@ -200,11 +214,7 @@ export class FlightDatabase {
     heading: number,
     timestamp: Timestamp | Date,
   ): Promise<boolean> {
-    const record = {
-      frameId,
-      heading,
-      timestamp: timestamp instanceof Date ? timestamp.toISOString() : timestamp,
-    };
+    const record = { frameId, heading, timestamp: timeAsText(timestamp) };
     await this.#write(new SaveHeading({ flightId, heading: record }));
     return true;
   }
@@ -311,8 +321,8 @@ export class FlightTransaction {
   #isClosed = false;
 
   /** It needs its id, for the other changes to name. */
-  insertFlight(flight: ImportedFlight & { readonly id: string }): void {
-    this.#add(flight.id, { type: 'CreateFlight', flight });
+  insertFlight(flight: WithDates<ImportedFlight> & { readonly id: string }): void {
+    this.#add(flight.id, { type: 'CreateFlight', flight: datesAsText(flight) });
   }
   updateFlight({ id, name, description, startGps, altitude, cameraParams }: FlightUpdate): void {
     this.#add(id, { type: 'UpdateFlight', changes: { name, description, startGps, altitude, cameraParams } });
@@ -320,24 +330,26 @@ export class FlightTransaction {
   deleteFlight(flightId: string): void {
     this.#add(flightId, { type: 'DeleteFlight' });
   }
-  insertWaypoint(flightId: string, waypoint: NewWaypoint): void {
-    this.#add(flightId, { type: 'AddWaypoint', waypoint });
+  insertWaypoint(flightId: string, waypoint: WithDates<NewWaypoint>): void {
+    this.#add(flightId, { type: 'AddWaypoint', waypoint: datesAsText(waypoint) });
   }
-  updateWaypoint(flightId: string, waypointId: string, waypoint: WaypointFields): void {
-    this.#add(flightId, { type: 'UpdateWaypoint', waypoint: { ...waypoint, id: waypointId } });
+  updateWaypoint(flightId: string, waypointId: string, waypoint: WithDates<WaypointFields>): void {
+    this.#add(flightId, { type: 'UpdateWaypoint', waypoint: { ...datesAsText(waypoint), id: waypointId } });
   }
   /** All of them or none: a waypoint that the flight has not refuses the whole transaction. */
-  batchUpdateWaypoints(flightId: string, waypoints: readonly Waypoint[]): void {
-    this.#add(flightId, { type: 'UpdateWaypoints', waypoints, allOrNone: true });
+  batchUpdateWaypoints(flightId: string, waypoints: readonly WithDates<Waypoint>[]): void {
+    const all = datesAsText<{ waypoints: readonly Waypoint[] }>({ waypoints });
+    this.#add(flightId, { ...all, type: 'UpdateWaypoints', allOrNone: true });
   }
-  saveFlightState(state: FlightStateOfFlight): void {
-    this.#add(state.flightId, { type: 'SaveFlightState', state });
+  saveFlightState(state: WithDates<FlightStateOfFlight>): void {
+    this.#add(state.flightId, { type: 'SaveFlightState', state: datesAsText(state) });
   }
-  saveFrameResult(flightId: string, frame: FrameResult): void {
-    this.#add(flightId, { type: 'SaveFrameResult', frame });
+  saveFrameResult(flightId: string, frame: WithDates<FrameResult>): void {
+    this.#add(flightId, { type: 'SaveFrameResult', frame: datesAsText(frame) });
   }
-  saveHeading(flightId: string, frameId: number, heading: number, timestamp: Timestamp): void {
-    this.#add(flightId, { type: 'SaveHeading', heading: { frameId, heading, timestamp } });
+  saveHeading(flightId: string, frameId: number, heading: number, timestamp: Timestamp | Date): void {
+    const record = { frameId, heading, timestamp: timeAsText(timestamp) };
+    this.#add(flightId, { type: 'SaveHeading', heading: record });
   }
   saveImageMetadata(flightId: string, frameId: number, filePath: string, metadata: object): void {
     this.#add(flightId, { type: 'SaveImageMetadata', image: { frameId, filePath, metadata } });

@@ -21,7 +21,7 @@ export interface ReadOptions {
   /** Wait until the tables hold the log up to this position: what a command returned. */
   readonly minPosition?: string | undefined;
   /** Answer from the log as of an RFC 3339 time, or of a revision of the flight. */
-  readonly asOf?: string | undefined;
+  readonly asOf?: string | null | undefined;
 }
 
 /** The longest that a read waits for its minimum position. */
@@ -64,7 +64,8 @@ export class FlightReads {
     work: (source: RowSource) => Promise<T>,
   ): Promise<T> {
     const { asOf } = options;
-    if (asOf === undefined) return this.#find(flightId, await this.#liveOf(flightId, options), work);
+    if (asOf === undefined || asOf === null)
+      return this.#find(flightId, await this.#liveOf(flightId, options), work);
     if (this.#folds.pendingCount >= MAX_WAITING_FOLDS) throw tooManyFolds();
     // Until `work` is through, for so long the rows are in memory.
     return this.#folds(async () => this.#find(flightId, await this.#asOf(flightId, asOf), work));

@@ -35,6 +35,7 @@ export * from './processing-state/save-flight-state.js';
 export * from './models.js';
 export type { Page } from './paged.js';
 export * from './projections.js';
+export * from './query-rules.js';
 export * from './route-chunks/chunks.queries.js';
 export * from './route-chunks/delete-chunk.js';
 export * from './route-chunks/merge-chunk.js';

@@ -13,7 +13,8 @@ import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
 export type Class<T extends object = object> = abstract new (...args: never[]) => T;
 export type Schema = { [key: string]: unknown };
 
-const ID = /^[^\u0000-\u001f\u007f\ud800-\udfff]{1,128}$/u; // eslint-disable-line no-control-regex -- refused
+const OPAQUE_ID = /^[^\u0000-\u001f\u007f\ud800-\udfff]{1,128}$/u; // eslint-disable-line no-control-regex -- refused
+const ID = new RegExp(`^(?!\\.{1,2}$)${OPAQUE_ID.source.slice(1)}`, 'u');
 const TEXT = /^[^\u0000\ud800-\udfff]*$/u; // eslint-disable-line no-control-regex -- refused
 const MAX_JSON_BYTES = 16 * 1024;
 const MAX_JSON_DEPTH = 16;
@@ -31,10 +32,22 @@ function rule(name: string, schema: Schema, message: string, test: (value: unkno
 }
 
 /** An opaque id: 1 to 128 characters, none of them a control character. */
+export const IsOpaqueId = rule(
+  'isOpaqueId',
+  { type: 'string', pattern: OPAQUE_ID.source },
+  'must be 1 to 128 characters without control characters',
+  (value) => typeof value === 'string' && OPAQUE_ID.test(value),
+);
+
+/**
+ * The id of something that has an address: any but `.` and `..`. As a step of a path a URL is resolved by them, also where
+ * they are percent-encoded, so that a client never sends them. What is read or removed takes an opaque id: logs of before
+ * this rule may have such a thing.
+ */
 export const IsId = rule(
   'isId',
   { type: 'string', pattern: ID.source },
-  'must be 1 to 128 characters without control characters',
+  'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
   (value) => typeof value === 'string' && ID.test(value),
 );
 
@@ -67,7 +80,7 @@ export const IsDuration = rule(
 export const IsJsonObject = rule(
   'isJsonObject',
   { type: 'object', additionalProperties: true, 'x-json': true },
-  'must be a JSON object of at most 16 KiB and 16 levels, without NUL characters, NaN or infinities',
+  'must be a JSON object of at most 16 KiB and 16 levels, without NUL characters, NaN, infinities, Dates or Maps',
   isJsonObject,
 );
 
@@ -326,6 +339,11 @@ function isJsonObject(value: unknown): boolean {
   return Buffer.byteLength(JSON.stringify(value)) <= MAX_JSON_BYTES;
 }
 
+/** A Date, a Map and their like come back from JSON as something else. */
+const isPlain = (value: object): boolean =>
+  Object.prototype.toString.call(value) === '[object Object]' &&
+  !('toJSON' in value && typeof value.toJSON === 'function');
+
 function isJson(value: unknown, depth: number): boolean {
   switch (typeof value) {
     case 'string':
@@ -338,6 +356,7 @@ function isJson(value: unknown, depth: number): boolean {
       if (value === null) return true;
       if (depth > MAX_JSON_DEPTH) return false;
       if (Array.isArray(value)) return value.every((item) => isJson(item, depth + 1));
+      if (!isPlain(value)) return false;
       return Object.entries(value).every(([key, item]) => TEXT.test(key) && isJson(item, depth + 1));
     default:
       return false;

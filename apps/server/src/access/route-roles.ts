@@ -99,6 +99,6 @@ const roleOf = new Map<string, NeededRole>(
   ),
 );
 
-/** What it takes to call a route, by its method and the pattern it is registered under. */
+/** What it takes to call a route, by its method and the pattern it is registered under; HEAD is the GET without its body. */
 export const neededRole = (method: string, pattern: string): NeededRole =>
-  roleOf.get(`${method} ${pattern}`) ?? 'admin';
+  roleOf.get(`${method === 'HEAD' ? 'GET' : method} ${pattern}`) ?? 'admin';

@@ -2,7 +2,7 @@ import { Controller, Get, Inject, Post, type Provider } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { ArrayMinSize, IsArray } from 'class-validator';
 import type pg from 'pg';
-import { conflict, IsId, IsTimestamp, Optional, type Config } from '#lib/platform';
+import { conflict, IsOpaqueId, IsTimestamp, Optional, type Config } from '#lib/platform';
 import { endCachedAnswers } from '#lib/projections';
 import { flightTables, TABLES_POOL } from '#lib/flight';
 import { ArchivalEvent, Archives } from '#lib/timescale';
@@ -18,7 +18,7 @@ class ArchiveRequest {
   @Optional()
   @IsArray()
   @ArrayMinSize(1)
-  @IsId({ each: true })
+  @IsOpaqueId({ each: true })
   readonly tables?: string[] | null;
 }
 

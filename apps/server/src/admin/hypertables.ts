@@ -2,7 +2,7 @@ import { Controller, Delete, Get, Inject, Patch, Post, type Provider } from '@ne
 import { ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
-import { IsId, IsTimestamp, Optional } from '#lib/platform';
+import { IsOpaqueId, IsTimestamp, Optional } from '#lib/platform';
 import { FrameMinutes, flightTables, frameMinutesInfo, TABLES_POOL } from '#lib/flight';
 import {
   ChunkInfo,
@@ -21,7 +21,7 @@ class DropQuery {
   /** Chunks whose end is this or earlier. */
   @IsTimestamp() readonly olderThan!: string;
   /** The full name of the table: without it nothing is dropped. */
-  @Optional() @IsId() readonly confirm?: string;
+  @Optional() @IsOpaqueId() readonly confirm?: string;
   /** Only list the chunks. */
   @Optional() @IsBoolean() readonly dryRun?: boolean;
 }

@@ -11,7 +11,7 @@ import {
   Min,
   MinLength,
 } from 'class-validator';
-import { IsId, IsText, IsTimestamp, Optional, type Timestamp } from '#lib/platform';
+import { IsId, IsOpaqueId, IsText, IsTimestamp, Optional, type Timestamp } from '#lib/platform';
 import { MAX_ROWS } from './read-only-sql.js';
 
 /** The longest that a caller may have a request wait, in seconds. */
@@ -24,9 +24,9 @@ export class CommandRequest {
   /** The fields of the command, `flightId` among them. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
   /** Whom it is sent for; the audit trail has it as `onBehalfOf`, beside the actor, which is whose key the request carries. */
-  @IsId() readonly serviceName!: string;
+  @IsOpaqueId() readonly serviceName!: string;
   /** Collects the command in this transaction instead of recording it now. */
-  @Optional() @IsId() readonly transactionId?: string | null;
+  @Optional() @IsOpaqueId() readonly transactionId?: string | null;
   /** How long to wait for the answer, in seconds. The command is not undone when it takes longer. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeout?: number | null;
 }
@@ -60,7 +60,7 @@ export class QueryRequest {
   @IsText() @MinLength(1) @MaxLength(20_000) readonly query!: string;
   /** The fields of the query; of SQL, `values`: a list of what $1, $2 and so on stand for. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
-  @IsId() readonly serviceName!: string;
+  @IsOpaqueId() readonly serviceName!: string;
   /** How long to wait for the answer, in seconds; SQL is ended by then. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeout?: number | null;
   /** Take an answer from the cache that is still what the tables say; default false. */
@@ -96,7 +96,7 @@ export class TransactionRequest {
   /** The one flight that the transaction changes. It need not exist yet. */
   @IsId() readonly flightId!: string;
   /** Whom it is opened for; the audit trail has it as `onBehalfOf`. */
-  @IsId() readonly serviceName!: string;
+  @IsOpaqueId() readonly serviceName!: string;
   /** Seconds after which the transaction ends by itself; default 30. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeLimit?: number | null;
 }

@@ -1,7 +1,9 @@
 import type { Query } from '@nestjs/cqrs';
-import { IsInt, Max, Min } from 'class-validator';
 import {
+  EventsOfFlight,
+  EventsQuery,
   FlightFilter,
+  FramesOfFlight,
   GetChunkStates,
   GetEvents,
   GetFlight,
@@ -16,20 +18,16 @@ import {
   GetLatestHeading,
   GetProcessingHistory,
   GetWaypoints,
+  HeadingsOfFlight,
   HistoryFilter,
+  ImageOfFlight,
   ListFlights,
+  MinutesOfFlight,
+  OfFlight,
+  WaypointsOfFlight,
   type ReadOptions,
 } from '#lib/flight';
-import { IsId, type Class } from '#lib/platform';
-import {
-  AsOf,
-  EventsQuery,
-  FlightEventsQuery,
-  FrameMinutesQuery,
-  FramesQuery,
-  HeadingsQuery,
-  WaypointsQuery,
-} from '../http/queries.js';
+import type { Class } from '#lib/platform';
 
 /** A query by its name: the rules of its parameters, and how it is made of them. */
 interface NamedQuery {
@@ -43,28 +41,6 @@ const query = <P extends object>(
   parameters: Class<P>,
   make: (parameters: P, options: ReadOptions) => Query<unknown>,
 ): NamedQuery => ({ parameters, make: make as NamedQuery['make'] });
-
-class OfFlight extends AsOf {
-  @IsId() readonly flightId!: string;
-}
-class WaypointsOfFlight extends WaypointsQuery {
-  @IsId() readonly flightId!: string;
-}
-class FramesOfFlight extends FramesQuery {
-  @IsId() readonly flightId!: string;
-}
-class MinutesOfFlight extends FrameMinutesQuery {
-  @IsId() readonly flightId!: string;
-}
-class HeadingsOfFlight extends HeadingsQuery {
-  @IsId() readonly flightId!: string;
-}
-class ImageOfFlight extends OfFlight {
-  @IsInt() @Min(0) @Max(2_147_483_647) readonly frameId!: number;
-}
-class EventsOfFlight extends FlightEventsQuery {
-  @IsId() readonly flightId!: string;
-}
 
 /** Every query by the name of its class; a new one is a line here. */
 export const namedQueries: ReadonlyMap<string, NamedQuery> = new Map(

@@ -2,6 +2,7 @@ import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import {
+  AsOf,
   ChunkHandle,
   DeleteChunk,
   GetChunkStates,
@@ -16,7 +17,6 @@ import { IsId, Optional } from '#lib/platform';
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
-import { AsOf } from './queries.js';
 
 // The chunk id stands in the path, so the body may leave it out.
 class ChunkInPath extends ChunkHandle {

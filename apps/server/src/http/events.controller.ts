@@ -1,10 +1,9 @@
 import { Controller, Get } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
-import { GetEvents, GetFlightEvents } from '#lib/flight';
+import { EventsQuery, FlightEventsQuery, GetEvents, GetFlightEvents } from '#lib/flight';
 import { Answers } from './answer.js';
 import { Id, ValidQuery } from './input.js';
-import { EventsQuery, FlightEventsQuery } from './queries.js';
 
 /** The log itself: the audit trail of a flight, and all that happened. */
 @ApiTags('events')

@@ -3,6 +3,7 @@ import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import {
+  AsOf,
   CreateFlight,
   DeleteFlight,
   EraseFlight,
@@ -22,7 +23,6 @@ import {
 } from '#lib/flight';
 import { Answers, setPosition } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
-import { AsOf } from './queries.js';
 
 @ApiTags('flights')
 @Controller('v1')

@@ -2,14 +2,18 @@ import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { ApiTags } from '@nestjs/swagger';
 import {
+  AsOf,
   FrameMinute,
+  FrameMinutesQuery,
   FrameResult,
+  FramesQuery,
   GetFrameMinutes,
   GetFrameResults,
   GetHeadingHistory,
   GetImageMetadata,
   GetLatestHeading,
   HeadingRecord,
+  HeadingsQuery,
   ImageMetadata,
   MAX_BATCH,
   RemoveImage,
@@ -33,7 +37,6 @@ import {
   ValidBody,
   ValidQuery,
 } from './input.js';
-import { AsOf, FrameMinutesQuery, FramesQuery, HeadingsQuery } from './queries.js';
 
 // The frame id stands in the path, so the body may leave it out.
 class FrameInPath extends FrameResult {

@@ -12,7 +12,7 @@ import {
   badFields,
   coerceFields,
   compileSchema,
-  IsId,
+  IsOpaqueId,
   invalidInput,
   schemaOf,
   validate,
@@ -80,7 +80,7 @@ export const ValidQuery =
   };
 
 class PathId {
-  @IsId() readonly id!: string;
+  @IsOpaqueId() readonly id!: string;
 }
 
 /** An id in the path. */

@@ -101,6 +101,8 @@ export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   if (error instanceof WaylogError && typeof error.data['retryAfterSeconds'] === 'number') {
     void reply.header('retry-after', String(error.data['retryAfterSeconds']));
   }
+  if (problem.status === 415)
+    void reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' });
   void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 

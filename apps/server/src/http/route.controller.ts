@@ -4,6 +4,7 @@ import { ApiTags } from '@nestjs/swagger';
 import {
   AddGeofence,
   AddWaypoint,
+  AsOf,
   GetGeofences,
   GetWaypoints,
   MAX_BATCH,
@@ -14,12 +15,12 @@ import {
   UpdateWaypoint,
   UpdateWaypoints,
   Waypoint,
+  WaypointsQuery,
   type CommandOptions,
   type ReadOptions,
 } from '#lib/flight';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
-import { AsOf, WaypointsQuery } from './queries.js';
 
 /** Waypoints and geofences. */
 @ApiTags('route')

@@ -1,3 +1,4 @@
+import { IsOpaqueId } from '#lib/platform';
 import { FlightCommand, slice, type Decide } from '../command.js';
 import { flightNotFound } from '../flight.js';
 import { flightSensitiveFields } from '../sensitive-fields.js';
@@ -6,7 +7,9 @@ import { flightSensitiveFields } from '../sensitive-fields.js';
  * Erases what is sensitive of a flight, also of a deleted one, for good: from the tables, and from every event ever recorded
  * of it, as the key that opens them is deleted. What is left can be read and deleted, and not be changed any more.
  */
-export class EraseFlight extends FlightCommand {}
+export class EraseFlight extends FlightCommand {
+  @IsOpaqueId() override readonly flightId!: string;
+}
 
 export const decideEraseFlight: Decide<EraseFlight> =
   ({ flightId }) =>

@@ -1,9 +1,10 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
-import { IsTimestamp, Optional, parseTimestamp, validate } from '#lib/platform';
+import { IsTimestamp, Optional, parseTimestamp } from '#lib/platform';
 import type { JsonObject } from '#lib/event-store';
 import type { Row } from '#lib/projections';
 import { readPage, type Page, type PagedList } from '../paged.js';
+import { checked, OfFlight } from '../query-rules.js';
 import pg from 'pg';
 import { FreeText } from '../fields.js';
 import type { FlightDetails } from '../events.js';
@@ -41,6 +42,7 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, options }: GetFlight): Promise<FlightView> {
+    checked(OfFlight, { flightId, asOf: options.asOf });
     const of = { flight_id: flightId };
     const flight = await this.reads.ofFlight<FlightView | undefined>(flightId, options, async (source) => {
       const [[details] = [], waypoints = [], geofences = []] = await source.selectTogether([
@@ -100,7 +102,7 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
   ) {}
 
   async execute({ filter, options }: ListFlights): Promise<Page<FlightSummary>> {
-    validate(FlightFilter, filter);
+    checked(FlightFilter, filter);
     await this.reads.live(options);
     const filters = [
       // A backslash is a letter of the name here, not an escape.

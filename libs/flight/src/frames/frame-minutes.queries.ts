@@ -3,7 +3,6 @@ import { IsInt, IsNumber, Max, Min } from 'class-validator';
 import pg from 'pg';
 import {
   databaseCall,
-  invalidInput,
   IsTimestamp,
   parseTimestamp,
   readRows,
@@ -12,6 +11,7 @@ import {
 } from '#lib/platform';
 import { capabilities, retainedSince, type ContinuousAggregateInfo } from '#lib/timescale';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, MinutesOfFlight } from '../query-rules.js';
 import { FrameMinutes } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
 
@@ -33,8 +33,8 @@ export class FrameMinute {
 
 /** Which minutes: those that begin from `from` (inclusive) to `to` (exclusive), RFC 3339. */
 export interface MinuteRange {
-  readonly from?: string | undefined;
-  readonly to?: string | undefined;
+  readonly from?: string | null | undefined;
+  readonly to?: string | null | undefined;
 }
 
 /** The minutes in which a flight has frames, oldest first. */
@@ -66,7 +66,8 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
   ) {}
 
   async execute({ flightId, range, options: { minPosition } }: GetFrameMinutes): Promise<FrameMinute[]> {
-    const bounds = (['from', 'to'] as const).map((field) => boundOf(field, range[field]));
+    const { from, to } = checked(MinutesOfFlight, { ...range, flightId });
+    const bounds = [from, to].map((bound) => (bound && parseTimestamp(bound)) ?? null);
     if (minPosition !== undefined) {
       // A continuous aggregate reads on from the table; a follower's table is as far as its own checkpoint.
       if (await this.minutes.isFollowed()) await this.minutes.waitFor(minPosition, MAX_WAIT_MS);
@@ -87,13 +88,6 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
       });
     });
   }
-}
-
-function boundOf(field: string, text: string | undefined): Timestamp | null {
-  if (text === undefined) return null;
-  const time = parseTimestamp(text);
-  if (time === undefined) throw invalidInput([{ field, message: 'must be an RFC 3339 time with a zone' }]);
-  return time;
 }
 
 export interface RollupDifference {

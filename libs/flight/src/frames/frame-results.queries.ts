@@ -3,6 +3,7 @@ import type { Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { FrameData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, FramesOfFlight } from '../query-rules.js';
 import { frameResultsTable } from './frame-results.projection.js';
 
 /** A frame result as it is stored. */
@@ -10,9 +11,9 @@ export type FrameResultView = FrameData;
 
 /** Which frames: ids from `from` to `to`, both inclusive, and at most `limit` of them. */
 export interface FrameRange {
-  readonly from?: number | undefined;
-  readonly to?: number | undefined;
-  readonly limit?: number | undefined;
+  readonly from?: number | null | undefined;
+  readonly to?: number | null | undefined;
+  readonly limit?: number | null | undefined;
 }
 
 /** In the order of the frame ids. */
@@ -30,11 +31,8 @@ export class GetFrameResults extends Query<FrameResultView[]> {
 export class GetFrameResultsHandler implements IQueryHandler<GetFrameResults> {
   constructor(private readonly reads: FlightReads) {}
 
-  async execute({
-    flightId,
-    range: { from, to, limit },
-    options,
-  }: GetFrameResults): Promise<FrameResultView[]> {
+  async execute({ flightId, range, options }: GetFrameResults): Promise<FrameResultView[]> {
+    const { from, to, limit } = checked(FramesOfFlight, { ...range, flightId, asOf: options.asOf });
     const rows = await this.reads.recorded(flightId, options, {
       table: frameResultsTable,
       ranges: [{ column: 'frame_id', from, to }],

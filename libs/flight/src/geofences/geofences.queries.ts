@@ -2,6 +2,7 @@ import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { Row } from '#lib/projections';
 import type { GeofenceData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, OfFlight } from '../query-rules.js';
 import { geofencesTable } from './geofences.projection.js';
 
 /** A geofence as it is stored. */
@@ -27,6 +28,7 @@ export class GetGeofencesHandler implements IQueryHandler<GetGeofences> {
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, options }: GetGeofences): Promise<GeofenceView[]> {
+    checked(OfFlight, { flightId, asOf: options.asOf });
     const rows = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({ table: geofencesTable, where: { flight_id: flightId }, orderBy: ['id'] }),
     );

@@ -1,9 +1,10 @@
-import { IsId, notFound } from '#lib/platform';
+import { IsOpaqueId, notFound } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { existing } from '../flight.js';
 
 export class RemoveGeofence extends FlightCommand {
-  @IsId() readonly geofenceId!: string;
+  @IsOpaqueId() override readonly flightId!: string;
+  @IsOpaqueId() readonly geofenceId!: string;
 
   constructor(fields: { readonly flightId: string; readonly geofenceId: string } & CommandOptions) {
     super(fields);

@@ -3,6 +3,7 @@ import { notFound, type Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { HeadingData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, HeadingsOfFlight } from '../query-rules.js';
 import { headingHistoryTable } from './heading-history.projection.js';
 
 /** A heading as it is stored. */
@@ -18,7 +19,7 @@ const view = (row: Row): HeadingView => ({
 export class GetHeadingHistory extends Query<HeadingView[]> {
   constructor(
     readonly flightId: string,
-    readonly last?: number,
+    readonly last?: number | null,
     readonly options: ReadOptions = {},
   ) {
     super();
@@ -29,7 +30,8 @@ export class GetHeadingHistory extends Query<HeadingView[]> {
 export class GetHeadingHistoryHandler implements IQueryHandler<GetHeadingHistory> {
   constructor(private readonly reads: FlightReads) {}
 
-  async execute({ flightId, last, options }: GetHeadingHistory): Promise<HeadingView[]> {
+  async execute({ flightId, options, ...query }: GetHeadingHistory): Promise<HeadingView[]> {
+    const { last } = checked(HeadingsOfFlight, { flightId, last: query.last, asOf: options.asOf });
     const newestFirst = await this.reads.recorded(flightId, options, {
       table: headingHistoryTable,
       orderBy: ['timestamp', 'frame_id'],

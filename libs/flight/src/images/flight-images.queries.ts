@@ -3,6 +3,7 @@ import type { JsonObject } from '#lib/event-store';
 import { notFound, type Timestamp } from '#lib/platform';
 import type { ImageData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, ImageOfFlight } from '../query-rules.js';
 import { flightImagesTable } from './flight-images.projection.js';
 
 /** What is known of an image. */
@@ -24,6 +25,7 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, frameId, options }: GetImageMetadata): Promise<ImageView> {
+    checked(ImageOfFlight, { flightId, frameId, asOf: options.asOf });
     const [row] = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({
         table: flightImagesTable,

@@ -1,4 +1,4 @@
-import { notFound } from '#lib/platform';
+import { IsOpaqueId, notFound } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { FrameNumber } from '../fields.js';
@@ -6,6 +6,7 @@ import { existing } from '../flight.js';
 
 /** Forgets the image of a frame. Route chunks that are anchored at it lose the reference. */
 export class RemoveImage extends FlightCommand {
+  @IsOpaqueId() override readonly flightId!: string;
   @FrameNumber() readonly frameId!: number;
 
   constructor(fields: { readonly flightId: string; readonly frameId: number } & CommandOptions) {

@@ -1,12 +1,13 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
 import pg from 'pg';
-import { IsTimestamp, notFound, Optional, parseTimestamp, validate, type Timestamp } from '#lib/platform';
+import { IsTimestamp, notFound, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import { FreeText } from '../fields.js';
 import type { ProcessingState } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { readPage, type Page, type PagedList } from '../paged.js';
+import { checked, OfFlight } from '../query-rules.js';
 import { flightStateTable } from './flight-state.projection.js';
 
 /** A processing state with its flight. */
@@ -29,6 +30,7 @@ export class GetFlightStateHandler implements IQueryHandler<GetFlightState> {
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, options }: GetFlightState): Promise<FlightStateView> {
+    checked(OfFlight, { flightId, asOf: options.asOf });
     const [row] = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({ table: flightStateTable, where: { flight_id: flightId }, orderBy: ['flight_id'] }),
     );
@@ -74,7 +76,7 @@ export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingH
   ) {}
 
   async execute({ filter, options }: GetProcessingHistory): Promise<Page<FlightStateView>> {
-    validate(HistoryFilter, filter);
+    checked(HistoryFilter, filter);
     await this.reads.live(options);
     const filters = [
       filter.status ?? null,

@@ -1,6 +1,7 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { Row } from '#lib/projections';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, OfFlight } from '../query-rules.js';
 import { chunksTable } from './chunks.projection.js';
 
 export interface ChunkView {
@@ -30,6 +31,7 @@ export class GetChunkStatesHandler implements IQueryHandler<GetChunkStates> {
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ flightId, options }: GetChunkStates): Promise<ChunkView[]> {
+    checked(OfFlight, { flightId, asOf: options.asOf });
     const rows = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({
         table: chunksTable,

@@ -1,9 +1,10 @@
-import { IsId, notFound } from '#lib/platform';
+import { IsOpaqueId, notFound } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { existing } from '../flight.js';
 
 export class DeleteChunk extends FlightCommand {
-  @IsId() readonly chunkId!: string;
+  @IsOpaqueId() override readonly flightId!: string;
+  @IsOpaqueId() readonly chunkId!: string;
 
   constructor(fields: { readonly flightId: string; readonly chunkId: string } & CommandOptions) {
     super(fields);

@@ -3,6 +3,7 @@ import type { Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { WaypointData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { checked, WaypointsOfFlight } from '../query-rules.js';
 import { waypointsTable } from './waypoints.projection.js';
 
 /** A waypoint as it is stored. */
@@ -22,7 +23,7 @@ export const waypointView = (row: Row): WaypointView => ({
 export class GetWaypoints extends Query<WaypointView[]> {
   constructor(
     readonly flightId: string,
-    readonly limit?: number,
+    readonly limit?: number | null,
     readonly options: ReadOptions = {},
   ) {
     super();
@@ -33,7 +34,8 @@ export class GetWaypoints extends Query<WaypointView[]> {
 export class GetWaypointsHandler implements IQueryHandler<GetWaypoints> {
   constructor(private readonly reads: FlightReads) {}
 
-  async execute({ flightId, limit, options }: GetWaypoints): Promise<WaypointView[]> {
+  async execute({ flightId, options, ...query }: GetWaypoints): Promise<WaypointView[]> {
+    const { limit } = checked(WaypointsOfFlight, { flightId, limit: query.limit, asOf: options.asOf });
     const rows = await this.reads.ofFlight(flightId, options, (source) =>
       source.select({
         table: waypointsTable,

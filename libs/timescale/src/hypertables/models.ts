@@ -1,5 +1,5 @@
 import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
-import { IsDuration, IsId, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
+import { IsDuration, IsOpaqueId, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 
 /** A table that may be operated on: the registered models are a list of these, which the caller gives. */
 export interface TableModel {
@@ -16,9 +16,9 @@ export interface TableModel {
 /** Asks for a hypertable. */
 export class HypertableRequest {
   /** A registered model, with or without its schema: `flight.frame_results`. */
-  @IsId() readonly tableName!: string;
+  @IsOpaqueId() readonly tableName!: string;
   /** The column by which the table is cut into chunks; it must be part of every unique key. */
-  @IsId() readonly timeColumn!: string;
+  @IsOpaqueId() readonly timeColumn!: string;
   /** The time that one chunk covers; default 7 days. */
   @Optional() @IsDuration() readonly chunkInterval?: string | null;
   /** Default false. */
