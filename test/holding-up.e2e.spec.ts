@@ -1,0 +1,160 @@
+import { Agent, request } from 'node:http';
+import type { OpenApiDocument, Schema } from './support/hostile-requests.js';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { ADMIN_KEY } from './support/admin-key.js';
+import { serverProcess, type ServerProcess } from './support/server-process.js';
+
+/** The most that a refusal may answer. */
+const MAX_REFUSAL_BYTES = 128 * 1024;
+/** Looks before a request counts as holding others up: beside other work of the machine, anything is slow at times. */
+const TRIES = 5;
+
+interface Held {
+  readonly status: number;
+  readonly bytes: number;
+  /** The longest that a second client waited meanwhile, in milliseconds. */
+  readonly held: number;
+}
+
+/**
+ * Large and hostile bodies, of which each once held the process for seconds or ended it. What a second client waits while
+ * one is read and refused is held against what it waits while the largest list that a command takes is recorded, in the
+ * same process and minute: a slow machine is slow with both.
+ */
+describe('no request holds up the others', () => {
+  let database: TestDatabase;
+  let server: ServerProcess;
+  let document: OpenApiDocument;
+  const agent = new Agent({ keepAlive: true });
+  beforeAll(async () => {
+    database = await testDatabase();
+    server = await serverProcess(database, { WAYLOG_VERIFY_SHARE: '0' });
+    document = (await server.call('GET', '/openapi.json')).body as OpenApiDocument;
+  });
+  afterAll(async () => {
+    agent.destroy();
+    await server.end('SIGTERM');
+    await database.drop();
+  });
+
+  function send(method: string, path: string, body?: Buffer): Promise<{ status: number; bytes: number }> {
+    return new Promise((resolve, reject) => {
+      const { hostname, port } = new URL(server.url);
+      const headers = {
+        authorization: `Bearer ${ADMIN_KEY}`,
+        ...(body && { 'content-type': 'application/json', 'content-length': body.length }),
+      };
+      const sent = request({ agent, hostname, port, method, path, headers }, (response) => {
+        let bytes = 0;
+        response.on('data', (part: Buffer) => (bytes += part.length));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, bytes }));
+        response.on('error', reject);
+      });
+      sent.on('error', reject);
+      sent.end(body);
+    });
+  }
+
+  async function hold(method: string, path: string, body: Buffer): Promise<Held> {
+    let longest = 0;
+    let isDone = false;
+    const second = (async () => {
+      while (!isDone) {
+        const began = performance.now();
+        await send('GET', '/health/live');
+        longest = Math.max(longest, performance.now() - began);
+      }
+    })();
+    const answer = await send(method, path, body);
+    isDone = true;
+    await second;
+    return { ...answer, held: longest };
+  }
+
+  const lists = (schema: Schema | undefined): string[] =>
+    Object.keys((schema?.$ref ? named(schema.$ref) : schema)?.properties ?? {});
+  const named = (reference: string) => document.components.schemas[reference.split('/').at(-1) as string];
+  const many = (howMany: number, item = '{}') => `[${Array(howMany).fill(item).join()}]`;
+  const object = (fields: readonly string[], value: string) =>
+    `{${fields.map((field) => `${JSON.stringify(field)}:${value}`).join()}}`;
+
+  /** Bodies for a route: in what it takes, where it takes lists, and in what it does not take. */
+  function bodies(schema: Schema | undefined): Record<string, string> {
+    const fields = lists(schema);
+    const share = Math.floor(90_000 / Math.max(1, fields.length));
+    const parameters = ['values', 'frames', 'waypoints', 'headings', 'chunk', 'commands', 'types'];
+    return {
+      'millions of empty objects': many(2_600_000),
+      'as many empty objects as are parsed': many(99_000),
+      'a list of empty objects that is not too long': many(5_000),
+      // Nothing at all is what some routes ask for.
+      ...(fields.length > 0 && {
+        'empty objects in every field': object(fields, many(share)),
+        'one long text in every field': object(
+          fields,
+          JSON.stringify('x'.repeat(Math.floor(8e6 / fields.length))),
+        ),
+      }),
+      'empty objects in every field of parameters': `{"query":"select 1","command":"SaveFrameResults","serviceName":"x","parameters":${object(parameters, many(12_000))}}`,
+      'half a million unknown fields': object(
+        Array.from({ length: 500_000 }, (_, i) => `x${i}`),
+        '1',
+      ),
+      'as many unknown fields as are parsed': object(
+        Array.from({ length: 70_000 }, (_, i) => `x${i}`),
+        '1',
+      ),
+      'a long name of a field': object(['x'.repeat(8_000_000)], '1'),
+      'a deep list': '['.repeat(4_000_000),
+    };
+  }
+
+  it('whatever is sent to whichever route, and no refusal is long', async () => {
+    expect((await server.call('POST', '/v1/flights', aFlight('fixture', 2))).status).toBe(201);
+    const frames = (n: number) =>
+      Buffer.from(JSON.stringify(Array.from({ length: 5_000 }, (_, i) => ({ ...aFrame(i), altitude: n }))));
+    const largest: number[] = [];
+    for (let n = 0; n < TRIES; n++) {
+      const { status, held } = await hold('POST', '/v1/flights/fixture/frames', frames(n));
+      expect(status).toBe(200);
+      largest.push(held);
+    }
+    const bound = 3 * Math.max(...largest);
+    const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods)
+        .filter(([method]) => ['post', 'put', 'patch'].includes(method))
+        .map(([method, operation]) => ({
+          method: method.toUpperCase(),
+          path: path.replace('{id}', 'fixture').replaceAll(/\{\w+\}/g, '1'),
+          schema: operation.requestBody?.content['application/json']?.schema,
+        })),
+    );
+    expect(routes.length).toBeGreaterThan(25);
+    for (const { method, path, schema } of routes) {
+      for (const [what, text] of Object.entries(bodies(schema))) {
+        const body = Buffer.from(text);
+        expect(body.length).toBeLessThan(8 * 1024 * 1024);
+        const said = `${method} ${path} with ${what}`;
+        let least = Infinity;
+        for (let n = 0; n < TRIES && least > bound; n++) {
+          const { status, bytes, held } = await hold(method, path, body);
+          expect({
+            said,
+            isRefused: status >= 400 && status < 500,
+            isShort: bytes <= MAX_REFUSAL_BYTES,
+          }).toEqual({
+            said,
+            isRefused: true,
+            isShort: true,
+          });
+          least = Math.min(least, held);
+        }
+        expect({ said, held: least, bound, isWithin: least <= bound }).toMatchObject({
+          said,
+          isWithin: true,
+        });
+      }
+    }
+  });
+});
