@@ -15,8 +15,6 @@ export interface TableDefinition {
   readonly key: readonly string[];
   /** Makes the table a hypertable over this column. */
   readonly timeColumn?: string;
-  /** Statements before and after a rebuilt table takes its place, in the same transaction: for what depends on the very table. */
-  readonly aroundSwap?: { readonly before: string; readonly after: string };
 }
 
 /** What a fold asks of its table. */

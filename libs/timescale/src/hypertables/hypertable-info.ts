@@ -44,7 +44,7 @@ export const infoSql = `
        where (c.hypertable_schema, c.hypertable_name) = (h.hypertable_schema, h.hypertable_name)
     ) made on true
     left join lateral (
-      select (j.config->>'drop_after')::interval as after, t.last_run_started_at as last_run_at,
+      select (j.config->>'drop_after')::interval as after, nullif(t.last_run_started_at, '-infinity') as last_run_at,
              case when t.last_run_status = 'Failed' then 'job ' || j.job_id || ' failed: see timescaledb_information.job_errors' end as last_error
         from timescaledb_information.jobs j left join timescaledb_information.job_stats t using (job_id)
        where (j.hypertable_schema, j.hypertable_name, j.proc_name) = (h.hypertable_schema, h.hypertable_name, 'policy_retention')
