@@ -121,7 +121,7 @@ const pathStep = `
  * Functions, because whoever replaces flight.frame_results has to do this again: a continuous aggregate depends on
  * the very table, which cannot be dropped under it. Both may run inside a transaction.
  */
-const createFrameMinutes = `
+export const createFrameMinutes = `
   create function flight.create_frame_minutes() returns void
   language plpgsql volatile as $create$
   begin
@@ -165,7 +165,7 @@ const createFrameMinutes = `
   end
   $create$`;
 
-const dropFrameMinutes = `
+export const dropFrameMinutes = `
   create function flight.drop_frame_minutes() returns void
   language plpgsql volatile as $drop$
   begin

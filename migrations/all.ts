@@ -12,6 +12,7 @@ import { DatabaseRoles1790000011000 } from './1790000011000-database-roles.js';
 import { AuditChain1790000012000 } from './1790000012000-audit-chain.js';
 import { DataKeys1790000013000 } from './1790000013000-data-keys.js';
 import { AppendPlans1790000014000 } from './1790000014000-append-plans.js';
+import { RollupsFollowed1790000015000 } from './1790000015000-rollups-followed.js';
 import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-statistics-of-erasable-columns.js';
 
 /** In the order in which they run; each has its way back. */
@@ -30,11 +31,12 @@ export const migrations = [
   AuditChain1790000012000,
   DataKeys1790000013000,
   AppendPlans1790000014000,
+  RollupsFollowed1790000015000,
   NoStatisticsOfErasableColumns1790000020000,
 ];
 
 /**
- * Tables and views that migrations make in another way in each edition of TimescaleDB, such as `flight.frame_minutes`: the
- * snapshot, which is taken in one edition, leaves them out. A model still says which columns they have.
+ * Tables and views that migrations make in another way in each edition of TimescaleDB, as those before `rollups-followed`
+ * do with `flight.frame_minutes`: the snapshot, which is taken in one edition, leaves them out. A model still says which columns they have.
  */
 export const differsByEdition: readonly string[] = ['flight.frame_minute_parts', 'flight.frame_minutes'];

@@ -406,7 +406,20 @@ export const snapshot: Snapshot = {
       "function log.append_expected(p_keys bigint[], p_expected integer[], p_event_keys bigint[], p_revisions integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns bigint language plpgsql volatile set plan_cache_mode=force_generic_plan, source d0d8ca08db0f2c0590445c7ab2c1c46a57a8d41639843516c4000f4f900973e8"
     }
   },
-  "1790000020000": {
-    "makes": {}
+  "1790000015000": {
+    "makes": {
+      "column timescale.known_chunks.chunk_name": "text not null",
+      "column timescale.known_chunks.range_end": "timestamp with time zone not null",
+      "column timescale.known_chunks.range_start": "timestamp with time zone not null",
+      "column timescale.known_chunks.relation": "oid not null",
+      "column timescale.known_chunks.table_name": "text not null",
+      "column timescale.known_chunks.table_schema": "text not null",
+      "primary key timescale.known_chunks": "PRIMARY KEY (relation, chunk_name)",
+      "table timescale.known_chunks": ""
+    },
+    "drops": [
+      "function flight.create_frame_minutes()",
+      "function flight.drop_frame_minutes()"
+    ]
   }
 };

@@ -253,6 +253,73 @@ describe('operating hypertables', () => {
     expect(await count(tableName)).toBe(16);
   });
 
+  it('makes policies and compression again that somebody has taken away, and says so', async () => {
+    if (!(await edition()).compression.available) return;
+    const tableName = await aHypertable(10);
+    expect(await hypertables.change(tableName, { retentionPeriod: '5000 days' })).toMatchObject({
+      success: true,
+    });
+    // Alone it means that chunks are to be compressed.
+    expect(await hypertables.change(tableName, { compressAfter: '20 days' })).toMatchObject({
+      compressionPolicy: { enabled: true, compressAfter: '20 days' },
+    });
+    expect(await applyRetention(database.pool)).toEqual([]);
+    await sql(`select compress_chunk(c) from show_chunks($1::text::regclass) c`, [tableName]);
+    await sql(`select remove_retention_policy($1::text::regclass)`, [tableName]);
+    await sql(`select remove_compression_policy($1::text::regclass)`, [tableName]);
+    expect(await applyRetention(database.pool)).toEqual([
+      { tableName, dropped: [], restored: ['retention of 5000 days', 'compression after 20 days'] },
+    ]);
+    expect(
+      await sql(
+        `select proc_name from timescaledb_information.jobs where hypertable_schema || '.' || hypertable_name = $1`,
+        [tableName],
+      ),
+    ).toHaveLength(2);
+    expect(await applyRetention(database.pool)).toEqual([]);
+    expect(await hypertables.change(tableName, { compressAfter: '25 days' })).toMatchObject({
+      compressionPolicy: { enabled: true, compressAfter: '25 days' },
+    });
+    await hypertables.change(tableName, { compressionEnabled: false, retentionPeriod: 'none' });
+    expect(await count(tableName)).toBe(10);
+  });
+
+  it('knows which chunks a policy has dropped, also when it is shortened, and nothing else', async () => {
+    if (!(await edition()).retentionPolicies.available) return;
+    const tableName = await aHypertable(30);
+    await hypertables.change(tableName, { retentionPeriod: '1 day' });
+    await sql(
+      `select alter_job(job_id, scheduled => false) from timescaledb_information.jobs where proc_name = 'policy_retention'`,
+    );
+    const notes = () =>
+      sql<{ range_end: Date }>(
+        `select range_end from timescale.dropped_ranges where table_schema || '.' || table_name = $1 order by 1`,
+        [tableName],
+      );
+    const [job] = await sql<{ id: number }>(
+      `select job_id as id from timescaledb_information.jobs
+        where proc_name = 'policy_retention' and hypertable_schema || '.' || hypertable_name = $1`,
+      [tableName],
+    );
+    // Lets it drop the first two weeks only.
+    const reach = Math.ceil((Date.now() - EPOCH) / DAY) - 15;
+    await sql(
+      `select alter_job($1, config => config || jsonb_build_object('drop_after', $2::text))
+                 from timescaledb_information.jobs where job_id = $1`,
+      [job?.id, `${reach} days`],
+    );
+    await sql(`call run_job(${job?.id})`);
+    expect(await count(tableName)).toBe(16);
+    await hypertables.change(tableName, { retentionPeriod: `${reach + 1000} days` });
+    expect((await notes()).map(({ range_end }) => range_end.toISOString())).toEqual([day(7), day(14)]);
+    // By hand, past the reach of the policy: nobody meant it, as far as we know.
+    await sql(`select drop_chunks($1::text::regclass, older_than => $2::timestamptz)`, [tableName, day(21)]);
+    await applyRetention(database.pool);
+    await hypertables.change(tableName, { retentionPeriod: 'none' });
+    expect(await notes()).toHaveLength(2);
+    expect((await retainedSince(database.pool)).get(tableName)).toEqual(new Date(day(14)));
+  });
+
   it('retention by schedule leaves the work to the process that is at it', async () => {
     if ((await edition()).retentionPolicies.available) return;
     const tableName = await aHypertable(10);

@@ -1,18 +1,21 @@
 import {
+  CreateFlight,
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjections,
   GetFlight,
   playFlight,
   SaveFrameResult,
+  SaveFrameResults,
   simulateFlight,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, discardRebuild, LiveRows, Projection, rebuild, verify } from '#lib/projections';
+import { capabilities, Hypertables, retainedSince } from '#lib/timescale';
 import { geofencesTable } from '../libs/flight/src/geofences/geofences.projection.js';
 import { waypointsTable } from '../libs/flight/src/waypoints/waypoints.projection.js';
 import { logs } from './support/database.js';
-import { aFrame } from './support/samples.js';
+import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { useWaylog } from './support/waylog.js';
 
@@ -30,8 +33,12 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       batchSize: 200,
     };
     if (mode === 'compare') return { identical: (await verify({ ...options, by: 'test' })).isSound };
-    return (await rebuild(options)).tables[0];
+    return (await rebuild({ ...options, retainedSince: await retainedSince(waylog.store.pool) })).tables[0];
   };
+  const count = async (table: string) =>
+    Number(
+      (await waylog.store.pool.query<{ n: string }>(`select count(*) as n from flight.${table}`)).rows[0]?.n,
+    );
   const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
 
   beforeAll(async () => {
@@ -253,6 +260,105 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(await run('heading_history', 'compare')).toMatchObject({ identical: false });
     await run('heading_history', 'replace');
     expect(await run('heading_history', 'compare')).toMatchObject({ identical: true });
+  });
+
+  it('says which rows differed, and how', async () => {
+    const { pool } = waylog.store;
+    await pool.query(`delete from flight.waypoints where flight_id = 'rebuild-1' and id in ('wp-1', 'wp-2')`);
+    await pool.query(
+      `update flight.waypoints set lat = lat + 1 where flight_id = 'rebuild-1' and id = 'wp-3'`,
+    );
+    await pool.query(
+      `insert into flight.waypoints select 'stray', id, lat, lon, altitude, confidence, "timestamp", refined
+         from flight.waypoints where flight_id = 'rebuild-2' and id = 'wp-4'`,
+    );
+    expect(await run('waypoints', 'replace')).toMatchObject({
+      identical: false,
+      broughtBack: 0,
+      differences: [
+        { key: 'rebuild-1', missing: 2, surplus: 0, changed: 1, examples: ['id wp-1', 'id wp-2', 'id wp-3'] },
+        { key: 'stray', missing: 0, surplus: 1, changed: 0, examples: ['id wp-4'] },
+      ],
+    });
+    await pool.query(`update flight.flights set name = 'another' where id = 'rebuild-1'`);
+    expect(await run('flights', 'replace')).toMatchObject({
+      differences: [{ key: 'rebuild-1', missing: 0, surplus: 0, changed: 1, examples: [] }],
+    });
+  });
+
+  it('brings back what was dropped on purpose, and does not call that a difference', async () => {
+    const { pool } = waylog.store;
+    const { flightId } = await waylog.execute(new CreateFlight({ flight: aFlight('dropped') }));
+    const frames = [1, 2, 3].map((n) => aFrame(n, { timestamp: `2001-02-03T00:00:0${n}.000Z` }));
+    const { position } = await waylog.execute(new SaveFrameResults({ flightId, frames }));
+    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    const hypertables = new Hypertables(
+      pool,
+      flightProjections.map(({ table }) => table),
+    );
+    const { chunks } = await hypertables.dropChunks('frame_results', {
+      olderThan: '2002-01-01T00:00:00Z',
+      confirm: 'flight.frame_results',
+    });
+    expect(chunks).toHaveLength(1);
+    const rows = await count('frame_results');
+    expect(await run('frame_results', 'replace')).toMatchObject({
+      identical: true,
+      differences: [],
+      since: chunks[0]?.rangeEnd,
+      broughtBack: 3,
+      rows: rows + 3,
+    });
+    expect(await count('frame_results')).toBe(rows + 3);
+    // What is really wrong is found beside it.
+    await hypertables.dropChunks('frame_results', {
+      olderThan: '2002-01-01T00:00:00Z',
+      confirm: 'flight.frame_results',
+    });
+    await pool.query(`delete from flight.frame_results where flight_id = 'rebuild-3' and frame_id = 6`);
+    expect(await run('frame_results', 'replace')).toMatchObject({
+      broughtBack: 3,
+      differences: [
+        { key: 'rebuild-3', missing: 1, examples: [expect.stringMatching(/^frame_id 6, timestamp /)] },
+      ],
+    });
+  });
+
+  it('takes policies and compression along', async () => {
+    const { pool } = waylog.store;
+    if (!(await capabilities(pool)).compression.available) return;
+    const hypertables = new Hypertables(
+      pool,
+      flightProjections.map(({ table }) => table),
+    );
+    const job = `select regexp_replace(proc_name, '^policy_', '') as kind, schedule_interval::text, max_runtime::text, max_retries,
+                        retry_period::text, scheduled, config - 'hypertable_id' as config, next_start
+                   from timescaledb_information.jobs where hypertable_schema = 'flight' and hypertable_name = 'frame_results' order by 1`;
+    const settings = `select segmentby, orderby from timescaledb_information.hypertable_compression_settings
+                       where hypertable = 'flight.frame_results'::regclass`;
+    await hypertables.change('frame_results', { retentionPeriod: '5000 days', compressAfter: '40 days' });
+    await pool.query(
+      `select alter_job(job_id, schedule_interval => interval '3 hours', scheduled => false, next_start => '2100-01-01Z')
+         from timescaledb_information.jobs where hypertable_name = 'frame_results'`,
+    );
+    const before = (await pool.query(job)).rows;
+    expect(before).toMatchObject([
+      { kind: 'compression', schedule_interval: '03:00:00', config: { compress_after: '40 days' } },
+      { kind: 'retention', config: { drop_after: '5000 days' } },
+    ]);
+    const compression = (await pool.query(settings)).rows;
+    expect(compression).toHaveLength(1);
+    expect(await run('frame_results', 'replace')).toMatchObject({ identical: true });
+    expect((await pool.query(job)).rows).toEqual(before);
+    expect((await pool.query(settings)).rows).toEqual(compression);
+    expect(await hypertables.get('frame_results')).toMatchObject({
+      compressionEnabled: true,
+      retention: { retentionPeriodDays: 5000 },
+    });
+    await hypertables.change('frame_results', { retentionPeriod: 'none', compressionEnabled: false });
+    expect(await run('frame_results', 'replace')).toMatchObject({ identical: true });
+    expect((await pool.query(job)).rows).toEqual([]);
+    expect(await hypertables.get('frame_results')).toMatchObject({ compressionEnabled: false });
   });
 
   it('is refused while another one of the same projection runs', async () => {

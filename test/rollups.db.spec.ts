@@ -15,11 +15,13 @@ import {
   type FrameResult,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { rebuild } from '#lib/projections';
-import { capabilities, Hypertables } from '#lib/timescale';
+import { CheckpointWatch, rebuild, verify } from '#lib/projections';
+import { capabilities, Hypertables, retainedSince } from '#lib/timescale';
 import { seededRandom } from '#lib/platform';
+import { runMigrations } from '../migrations/index.js';
 import { appendRaw } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
+import { testDatabase } from './support/database.js';
 import { startWaylog, useWaylog } from './support/waylog.js';
 
 const EPOCH = Date.UTC(2026, 4, 1, 12);
@@ -53,7 +55,6 @@ describe('minute rollups of frame results', () => {
   const sum = (rows: readonly { distanceMetres: number }[]) =>
     rows.reduce((total, { distanceMetres }) => total + distanceMetres, 0);
   const verified = () => verifyFrameMinutes(waylog.store.pool);
-  const isFollowed = () => waylog.app.get(FrameMinutes).isFollowed();
 
   it('count, average and measure, and the distances sum up to the length of the path', async () => {
     // Frames 20 s apart: three a minute, and hops between minutes.
@@ -155,7 +156,6 @@ describe('minute rollups of frame results', () => {
     const { flightId, position } = await given([aFrame(0), aFrame(1)]);
     await minutes(flightId, position);
     expect(await verified()).toMatchObject({ identical: true, caughtUp: true });
-    if (!(await isFollowed())) return;
     await waylog.store.pool.query(
       `update flight.frame_minute_parts set frames = 7, path[1] = 0 where flight_id = $1`,
       [flightId],
@@ -171,7 +171,6 @@ describe('minute rollups of frame results', () => {
   });
 
   it('are computed again for flights whose rows were written past the log, once that is said', async () => {
-    if (!(await isFollowed())) return;
     const { pool } = waylog.store;
     const { flightId, position } = await given([aFrame(0), aFrame(1), aFrame(2, { timestamp: second(90) })]);
     const before = await minutes(flightId, position);
@@ -222,7 +221,6 @@ describe('minute rollups of frame results', () => {
   });
 
   it('come to the same when their follower is cut off again and again', async () => {
-    if (!(await isFollowed())) return;
     const seed = Date.now() % 1_000_000;
     const random = seededRandom(seed);
     await waylog.app.get(FrameMinutes).stop();
@@ -278,7 +276,6 @@ describe('minute rollups of frame results', () => {
   });
 
   it('keep the minutes whose frames were dropped on purpose, until their flight goes', async () => {
-    if (!(await isFollowed())) return;
     // Two weeks apart, and the older week is dropped.
     const old = Array.from({ length: 4 }, (_, n) =>
       aFrame(n, { timestamp: `2020-01-02T00:00:${n}0.000Z`, confidence: 0.5 }),
@@ -308,17 +305,174 @@ describe('minute rollups of frame results', () => {
     expect(rows).toHaveLength(0);
   });
 
-  it('are a continuous aggregate where the edition has them, and a follower leaves it alone', async () => {
-    const can = await capabilities(waylog.store.pool);
-    const { rows } = await waylog.store.pool.query<{ kind: string }>(
+  it('are a table that a follower keeps, in every edition', async () => {
+    const { rows } = await waylog.store.pool.query(
       `select relkind as kind from pg_class where oid = 'flight.frame_minute_parts'::regclass`,
     );
-    expect(rows).toEqual([{ kind: can.continuousAggregates.available ? 'v' : 'r' }]);
+    expect(rows).toEqual([{ kind: 'r' }]);
     const other = await startWaylog(waylog.store.url);
     const { state } = other.app.get(FrameMinutes).status;
     await other.close();
-    expect(can.continuousAggregates.available ? ['not-needed', 'stopped'] : ['standby', 'stopped']).toContain(
-      state,
+    expect(['standby', 'stopped']).toContain(state);
+  });
+
+  it('are of the new flight at once, when one of its id is deleted and made again in the same minutes', async () => {
+    const { flightId, position: before } = await given([aFrame(0), aFrame(1), aFrame(2)]);
+    expect(await minutes(flightId, before)).toMatchObject([{ frames: 3 }]);
+    await waylog.execute(new DeleteFlight({ flightId }));
+    await waylog.execute(new CreateFlight({ flight: aFlight(flightId) }));
+    const { position } = await waylog.execute(
+      new SaveFrameResults({ flightId, frames: [aFrame(7, { confidence: 0.25 })] }),
     );
+    expect(await minutes(flightId, position)).toMatchObject([{ frames: 1, meanConfidence: 0.25 }]);
+  });
+
+  it('are not said to differ as long as they are only behind', async () => {
+    const follower = waylog.app.get(FrameMinutes);
+    await follower.stop();
+    const { flightId, position } = await given([aFrame(0), aFrame(1)]);
+    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    expect(await verifyFrameMinutes(waylog.store.pool, { attempts: 2, pauseMs: 0 })).toMatchObject({
+      caughtUp: false,
+      differences: [{ flightId }],
+    });
+    const verifying = verifyFrameMinutes(waylog.store.pool, { attempts: 1_000, pauseMs: 50 });
+    follower.start();
+    expect(await verifying).toMatchObject({ identical: true, differences: [] });
+    expect(await minutes(flightId, position)).toHaveLength(1);
+  });
+
+  it('come along when the migration puts the table in the place of a continuous aggregate, and back', async () => {
+    const database = await testDatabase();
+    const { pool } = database;
+    const can = await capabilities(pool);
+    const to = async (targetRevision: string) =>
+      expect(
+        await runMigrations(database.url, {
+          serviceName: 'waylog',
+          targetRevision,
+          validationLevel: 'none',
+          confirmDataLoss: true,
+        }),
+      ).toMatchObject({ success: true });
+    const kept = () =>
+      pool
+        .query<{ flight_id: string; frames: string }>(
+          `select flight_id, frames from flight.frame_minutes order by flight_id`,
+        )
+        .then(({ rows }) => rows.map(({ flight_id, frames }) => [flight_id, Number(frames)]));
+    try {
+      await to('1790000014000');
+      await pool.query(
+        `insert into flight.frame_results
+         select f, n, 1, 2, 3, 4, 0.5, false, '2020-01-02T00:00:00Z'::timestamptz + n * interval '1 second', now()
+           from unnest(array['gone', 'there']) f, generate_series(1, 5) n`,
+      );
+      if (can.continuousAggregates.available)
+        await pool.query(`call refresh_continuous_aggregate('flight.frame_minute_parts', null, null)`);
+      else
+        await pool.query(
+          `insert into flight.frame_minute_parts
+           select flight_id, time_bucket(interval '1 minute', "timestamp"), count(*), 0.5, 0.5, 0,
+                  flight.path(gps_lat, gps_lon order by frame_id) from flight.frame_results group by 1, 2`,
+        );
+      // What a retention would have done, without a refresh since.
+      await pool.query(
+        `select drop_chunks('flight.frame_results', older_than => '2021-01-01Z'::timestamptz)`,
+      );
+      await to('1790000015000');
+      expect(await kept()).toEqual([
+        ['gone', 5],
+        ['there', 5],
+      ]);
+      await to('1790000014000');
+      const { rows } = await pool.query(
+        `select relkind as kind from pg_class where oid = 'flight.frame_minute_parts'::regclass`,
+      );
+      expect(rows).toEqual([{ kind: can.continuousAggregates.available ? 'v' : 'r' }]);
+      await to('1790000015000');
+    } finally {
+      await database.drop();
+    }
+  });
+
+  describe('of frames that a retention policy of TimescaleDB drops', () => {
+    const pool = () => waylog.store.pool;
+    const hypertables = () =>
+      new Hypertables(
+        pool(),
+        flightProjections.map(({ table }) => table),
+      );
+    /** What the scheduler of TimescaleDB does when it is time. */
+    const runPolicies = async () => {
+      const { rows } = await pool().query<{ id: number }>(
+        `select job_id as id from timescaledb_information.jobs where proc_name = 'policy_retention'`,
+      );
+      for (const { id } of rows) await pool().query(`call run_job(${id})`);
+    };
+    const sound = () =>
+      retainedSince(pool()).then((retained) =>
+        verify({
+          ...flightProjector,
+          projections: flightProjections.filter(({ name }) => name === 'frame_results'),
+          store: waylog.app.get<EventStore>(EVENT_STORE),
+          connectionString: waylog.store.url,
+          by: 'test',
+          retainedSince: retained,
+        }),
+      );
+
+    it('stay, and neither they nor the frames count as damage, also when the retention is taken off again', async () => {
+      if (!(await capabilities(pool())).retentionPolicies.available) return;
+      const old = Array.from({ length: 4 }, (_, n) =>
+        aFrame(n, { timestamp: `2021-03-04T00:00:${n}0.000Z`, confidence: 0.5 }),
+      );
+      const recent = aFrame(9, { timestamp: new Date(Date.now() - 3_600_000).toISOString() });
+      const { flightId, position } = await given([...old, recent]);
+      const before = await minutes(flightId, position);
+      expect(before.map(({ frames }) => frames)).toEqual([4, 1]);
+      await hypertables().change('frame_results', { retentionPeriod: '400 days' });
+      await runPolicies();
+      const { rows } = await pool().query(
+        `select frame_id from flight.frame_results where flight_id = $1 order by 1`,
+        [flightId],
+      );
+      expect(rows).toEqual([{ frame_id: 9 }]);
+      // A refinement of one of the dropped frames brings that row back, alone.
+      const { position: later } = await waylog.execute(
+        new SaveFrameResult({
+          flightId,
+          frame: aFrame(0, { timestamp: old[0]?.timestamp ?? '', refined: true }),
+        }),
+      );
+      expect(await minutes(flightId, later)).toEqual(before);
+      expect(await verified()).toMatchObject({ differences: [], identical: true });
+      await hypertables().change('frame_results', { retentionPeriod: 'none' });
+      expect(await sound()).toMatchObject({ isSound: true });
+      expect(await verified()).toMatchObject({ differences: [], identical: true });
+      await rollUpAgain(pool(), [flightId]);
+      while ((await pool().query(`select from flight.frame_minutes_touched`)).rowCount) await sleep(5);
+      expect(await minutes(flightId, later)).toEqual(before);
+    });
+
+    it('do not keep a late flight of the same time from being followed', async () => {
+      if (!(await capabilities(pool())).retentionPolicies.available) return;
+      await hypertables().change('frame_results', { retentionPeriod: '400 days' });
+      // It may run any time, which is for the other test.
+      await pool().query(
+        `select alter_job(job_id, scheduled => false) from timescaledb_information.jobs where proc_name = 'policy_retention'`,
+      );
+      const late = (n: number) => `2019-03-04T00:0${n}:00.000Z`;
+      const { flightId, position } = await given([
+        aFrame(1, { timestamp: late(1) }),
+        aFrame(2, { timestamp: late(1) }),
+      ]);
+      expect(await minutes(flightId, position)).toMatchObject([{ frames: 2 }]);
+      const { position: moved } = await waylog.execute(
+        new SaveFrameResult({ flightId, frame: aFrame(2, { timestamp: late(5) }) }),
+      );
+      expect(await minutes(flightId, moved)).toMatchObject([{ frames: 1 }, { frames: 1 }]);
+      await hypertables().change('frame_results', { retentionPeriod: 'none' });
+    });
   });
 });

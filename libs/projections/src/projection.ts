@@ -20,8 +20,6 @@ export interface TableDefinition {
    * as they are, for whoever may read the column, until somebody analyzes the table again.
    */
   readonly erasable?: readonly string[];
-  /** Statements before and after a rebuilt table takes its place, in the same transaction: for what depends on the very table. */
-  readonly aroundSwap?: { readonly before: string; readonly after: string };
 }
 
 /** What a fold asks of its table. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
-import { endClient, retry } from '#lib/platform';
+import { endClient, retry, type Timestamp } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
@@ -9,7 +9,13 @@ import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { ShadowFold, type FoldProgress } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, swapping, swapShadow, type Shadow } from './shadow-table.js';
-import { hashTable, type TableHash } from './table-hash.js';
+import {
+  compareByKey,
+  explainDifferences,
+  sidesOf,
+  type ExplainedDifference,
+  type KeyDifference,
+} from './table-hash.js';
 
 export interface RebuildOptions {
   /** The name of the projector that keeps these tables. */
@@ -18,6 +24,8 @@ export interface RebuildOptions {
   readonly store: EventStore;
   readonly connectionString: string;
   readonly batchSize?: number;
+  /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`: they come back. */
+  readonly retainedSince?: ReadonlyMap<string, Date> | undefined;
   /** Told after each batch how many events have been folded, of about how many. */
   readonly onProgress?: (events: number, total: number) => void;
   /** Stops it. The live tables have not changed; a later rebuild goes on from there, or `discardRebuild` clears it away. */
@@ -36,8 +44,14 @@ export interface RebuildResult {
 
 export interface RebuiltTable {
   readonly projection: string;
-  readonly live: TableHash;
-  readonly rebuilt: TableHash;
+  /** Of the new table. */
+  readonly rows: number;
+  /** Only rows from then on were compared. */
+  readonly since?: Timestamp;
+  /** Rows from before that the live table did not have any more, and the new one has again. */
+  readonly broughtBack: number;
+  /** How the live table was not what the log says: the flights, up to ten of them explained. The new one is. */
+  readonly differences: readonly (KeyDifference | ExplainedDifference)[];
   readonly identical: boolean;
 }
 
@@ -108,15 +122,40 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
       const position = await beginComparison(sessions, store, names, fold);
       if (position === undefined) return undefined;
       const tables: RebuiltTable[] = [];
-      for (const [{ name: projection }, { name, liveName }] of shadows) {
-        const live = await hashTable(writer, liveName);
-        const rebuilt = await hashTable(writer, name);
-        tables.push({ projection, live, rebuilt, identical: live.hash === rebuilt.hash });
-      }
+      for (const [{ name }, shadow] of shadows)
+        tables.push({ projection: name, ...(await compareTable(writer, shadow, options.retainedSince)) });
       await writer.query('commit');
       return { position, tables };
     }
   });
+
+/** So many flights are looked at row by row. */
+const EXPLAINED = 10;
+
+async function compareTable(
+  client: pg.Client,
+  { table, name, liveName }: Shadow,
+  retainedSince: RebuildOptions['retainedSince'],
+): Promise<Omit<RebuiltTable, 'projection'>> {
+  const since = table.timeColumn ? retainedSince?.get(liveName) : undefined;
+  const { kept, dropped } = sidesOf(table, since);
+  const where = `where ${kept}`;
+  const { differences } = await compareByKey(client, table, liveName, name, where);
+  const { rows: counts } = await client.query<{ rows: string; back: string }>(
+    `select (select count(*) from ${name}) as rows,
+            greatest(0, (select count(*) from ${name} where ${dropped}) - (select count(*) from ${liveName} where ${dropped})) as back`,
+  );
+  return {
+    rows: Number(counts[0]?.rows),
+    ...(since && { since: since.toISOString() }),
+    broughtBack: Number(counts[0]?.back),
+    differences: [
+      ...(await explainDifferences(client, table, liveName, name, differences.slice(0, EXPLAINED), where)),
+      ...differences.slice(EXPLAINED),
+    ],
+    identical: differences.length === 0,
+  };
+}
 
 /** Makes empty shadows; or finds those of a rebuild that was cut off, and answers how far it had come. */
 async function begin(

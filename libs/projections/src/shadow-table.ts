@@ -1,5 +1,6 @@
 import type { ClientBase } from 'pg';
 import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
+import { applySettings, hypertableSettings } from '#lib/timescale';
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 
@@ -55,8 +56,8 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
 const LOCK_TIMEOUT_MS = 200;
 
 /**
- * Puts the shadow in the live table's place, inside the caller's transaction; indexes keep the live one's names. Fails
- * with `lock_not_available` while a reader is in the way.
+ * Puts the shadow in the live table's place, inside the caller's transaction; indexes keep the live one's names, and
+ * TimescaleDB's policies and compression go on. Fails with `lock_not_available` while a reader is in the way.
  */
 export async function swapShadow(client: ClientBase, { name, liveName, table }: Shadow): Promise<void> {
   // Whoever waits for this lock holds up every new reader, so it is asked for a moment at a time; the caller tries again.
@@ -64,7 +65,7 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
   await client.query(`lock table ${liveName} in access exclusive mode`);
   const wanted = await indexNames(client, liveName);
   const rights = await rightsOf(client, liveName);
-  if (table.aroundSwap) await client.query(table.aroundSwap.before);
+  const settings = table.timeColumn ? await hypertableSettings(client, liveName) : undefined;
   await client.query(`drop table ${liveName}`);
   await client.query(`alter table ${name} set schema ${table.schema}`);
   // Neither "like" nor default privileges give a table that is moved into a schema what the one before it gave.
@@ -76,7 +77,7 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
     if (before && before !== index)
       await client.query(`alter index ${table.schema}."${index}" rename to "${before}"`);
   }
-  if (table.aroundSwap) await client.query(table.aroundSwap.after);
+  if (settings) await applySettings(client, liveName, settings);
 }
 
 /** The grants of a table to roles other than its owner, as statements. TimescaleDB gives them to its chunks as well. */

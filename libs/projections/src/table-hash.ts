@@ -19,6 +19,16 @@ export async function hashTable(client: ClientBase, table: string, where = ''): 
   return { rows: Number(rows[0]?.rows), hash: rows[0]?.hash ?? '' };
 }
 
+/** The conditions that a row is of the time of which nothing was taken away on purpose, and that it is from before. */
+export function sidesOf(
+  { timeColumn }: TableDefinition,
+  since: Date | undefined,
+): { readonly kept: string; readonly dropped: string } {
+  if (!since || !timeColumn) return { kept: 'true', dropped: 'false' };
+  const at = `'${since.toISOString()}'::timestamptz`;
+  return { kept: `"${timeColumn}" >= ${at}`, dropped: `"${timeColumn}" < ${at}` };
+}
+
 /** The rows of one key that two tables do not have in common. */
 export interface KeyDifference {
   /** The value of the first key column: a flight. */
@@ -62,4 +72,55 @@ export async function compareByKey(
         : [{ key: row.key, rowsFound: Number(row.found), rowsExpected: Number(row.expected) }],
     ),
   };
+}
+
+/** What differs of one key. */
+export interface ExplainedDifference extends KeyDifference {
+  /** Rows that should be there and are not. */
+  readonly missing: number;
+  /** Rows that are there and should not. */
+  readonly surplus: number;
+  /** Rows that are there with other values. */
+  readonly changed: number;
+  /** Up to three of those rows, by what else their key says; none where it says nothing else. */
+  readonly examples: readonly string[];
+}
+
+/** Says of keys whose rows differ how many rows do, and some of them by name. */
+export async function explainDifferences(
+  client: ClientBase,
+  table: TableDefinition,
+  found: string,
+  expected: string,
+  differences: readonly KeyDifference[],
+  where: string,
+): Promise<ExplainedDifference[]> {
+  const [first, ...rest] = table.key;
+  const id = rest.map((column) => `'${column} ' || "${column}"::text`).join(', ');
+  const columns = Object.keys(table.columns).map((column) => `"${column}"`);
+  const rowsOf = (name: string) =>
+    `select "${first}" as key, concat_ws(', ', ${id || `''`}) as id, row(${columns.join(', ')})::text as content
+       from ${name} ${where} and "${first}" = any ($1)`;
+  const { rows } = await client.query<{
+    key: string;
+    missing: number;
+    surplus: number;
+    changed: number;
+    examples: string[];
+  }>(
+    `with found as materialized (${rowsOf(found)}), expected as materialized (${rowsOf(expected)})
+     select key, count(*) filter (where f.id is null)::integer as missing,
+            count(*) filter (where e.id is null)::integer as surplus,
+            count(*) filter (where f.id is not null and e.id is not null)::integer as changed,
+            coalesce((array_agg(id order by id) filter (where id <> ''))[1:3], '{}') as examples
+       from found f full join expected e using (key, id)
+      where f.content is distinct from e.content
+      group by key`,
+    [differences.map(({ key }) => key)],
+  );
+  const known = new Map(rows.map((row) => [row.key, row]));
+  return differences.map((difference) => ({
+    ...difference,
+    ...(known.get(difference.key) ?? { missing: 0, surplus: 0, changed: 0, examples: [] }),
+  }));
 }

@@ -12,7 +12,7 @@ import type { OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
-import { compareByKey, type KeyDifference } from './table-hash.js';
+import { compareByKey, sidesOf, type KeyDifference } from './table-hash.js';
 import { rowFromText } from './table-reads.js';
 import { quote, TableWriter } from './table-writer.js';
 
@@ -148,13 +148,8 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   }
 }
 
-/** The condition that a row is of the time of which nothing was taken away. */
-const retainedSql = ({ table, liveName }: Shadow, { retainedSince }: VerifyOptions): string => {
-  const since = retainedSince?.get(liveName);
-  return since && table.timeColumn
-    ? `${quote(table.timeColumn)} >= '${since.toISOString()}'::timestamptz`
-    : 'true';
-};
+const retainedSql = ({ table, liveName }: Shadow, { retainedSince }: VerifyOptions): string =>
+  sidesOf(table, retainedSince?.get(liveName)).kept;
 
 /** Rewrites the rows of the keys that differ, while the projector is held at its checkpoint: one transaction a table. */
 async function repairTables(

@@ -50,10 +50,16 @@ export {
 } from './schema/models.js';
 export { registeredModels, registerModels } from './schema/registry.js';
 export { decompressWithoutLimit } from './hypertables/decompression.js';
-export { type DropReason, type Range, recordDropped, retainedSince } from './hypertables/dropped-ranges.js';
+export {
+  type DropReason,
+  type Range,
+  notePolicyDrops,
+  recordDropped,
+  retainedSince,
+} from './hypertables/dropped-ranges.js';
 export { chunksOf } from './hypertables/hypertable-info.js';
 export { Hypertables } from './hypertables/hypertables.js';
-export { restorePolicies } from './hypertables/policies.js';
+export { applySettings, hypertableSettings, restorePolicies } from './hypertables/policies.js';
 export * from './hypertables/models.js';
 export {
   applyRetention,

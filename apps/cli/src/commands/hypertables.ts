@@ -25,6 +25,7 @@ Examples
   waylog hypertables list
   waylog hypertables chunks frame_results
   waylog hypertables set frame_results --chunk-interval 1d --retention 90d
+  waylog hypertables set frame_results --compress --compress-after 30d
   waylog hypertables drop-chunks frame_results --older-than 90d --dry-run
   waylog hypertables drop-chunks frame_results --older-than 90d --confirm flight.frame_results
 
@@ -124,12 +125,14 @@ Rows that are dropped stay in the log: \`waylog rebuild\` brings them back until
       withDatabase(sub, async ({ pool }) => {
         const runs = await applyRetention(pool);
         const text = runs.map(
-          ({ tableName, dropped, error }) => `${tableName}: ${error ?? `dropped ${dropped.length} chunks`}`,
+          ({ tableName, dropped, restored, error }) =>
+            `${tableName}: ${error ?? (restored ? `made again: ${restored.join(', ')}` : `dropped ${dropped.length} chunks`)}`,
         );
         print(
           sub,
           { runs },
-          text.join('\n') || 'nothing to do: no retention of ours, or another process is at it',
+          text.join('\n') ||
+            'nothing to do: the policies of TimescaleDB are as they should be, there is no retention, or another process is at it',
         );
         if (runs.some(({ error }) => error !== undefined)) process.exitCode = 1;
       }),
@@ -137,7 +140,7 @@ Rows that are dropped stay in the log: \`waylog rebuild\` brings them back until
   command
     .command('verify-rollups')
     .description(
-      'Compare the minute rollups with a computation from the frames. Exit code 3 when they differ.',
+      'Compare the minute rollups with a computation from the frames. Exit code 3 when they differ, 1 when they are too far behind to tell.',
     )
     .action((_options, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
@@ -146,10 +149,17 @@ Rows that are dropped stay in the log: \`waylog rebuild\` brings them back until
           ({ flightId, minute, rollup, frames }) =>
             `${flightId} ${minute}: rollup ${rollup ?? 'none'}, frames ${frames ?? 'none'}`,
         );
-        const verdict = result.identical ? 'identical' : `DIFFERENT in ${differences.length} or more`;
-        const lag = result.caughtUp ? '' : ' · the rollup is behind the frames: run it again in a moment';
-        print(sub, result, [`${result.minutes} minutes · ${verdict}${lag}`, ...differences].join('\n'));
-        if (!result.identical) process.exitCode = 3;
+        const verdict = result.identical
+          ? 'identical'
+          : result.caughtUp
+            ? `DIFFERENT in ${differences.length}${differences.length < 100 ? '' : ' or more'}`
+            : 'not compared to the end: the rollup is behind the frames. A server with the role projector keeps it; run this again when it has caught up';
+        print(
+          sub,
+          result,
+          [`${result.minutes} minutes · ${verdict}`, ...(result.caughtUp ? differences : [])].join('\n'),
+        );
+        if (!result.identical) process.exitCode = result.caughtUp ? 3 : 1;
       }),
     );
   return command;
@@ -175,9 +185,13 @@ const withHypertables = (command: Command, work: (hypertables: Hypertables) => P
 
 /** Exit code 1 when something of it could not be done. */
 function printResponse(command: Command, response: HypertableResponse, done: string): void {
-  const { tableName, chunkInterval, retentionPolicy, errorMessage, notes } = response;
+  const { tableName, chunkInterval, retentionPolicy, compressionPolicy, errorMessage, notes } = response;
   const kept = retentionPolicy?.retentionPeriod ?? 'for ever';
-  const text = `${tableName} ${done} · chunks of ${chunkInterval ?? 'unknown length'} · kept ${kept}`;
+  const text =
+    `${tableName} ${done} · chunks of ${chunkInterval ?? 'unknown length'} · kept ${kept} · ` +
+    (compressionPolicy?.enabled
+      ? `compressed after ${compressionPolicy.compressAfter ?? 'a call by hand'}`
+      : 'not compressed');
   print(command, response, [text, ...(errorMessage ? [errorMessage] : []), ...notes].join('\n'));
   if (!response.success) process.exitCode = 1;
 }
@@ -188,7 +202,7 @@ const infoText = (info: HypertableInfo): string => {
     ? `kept ${retention.retentionPeriod} by ${retention.mechanism}${retention.lastError ? `, FAILING: ${retention.lastError}` : ''}`
     : 'kept for ever';
   const compressed = compression.enabled
-    ? `${info.compressedChunks} compressed${compression.lastError ? `, FAILING: ${compression.lastError}` : ''}`
+    ? `compressed after ${compression.compressAfter ?? 'a call by hand'}, ${info.compressedChunks} chunks are${compression.lastError ? `, FAILING: ${compression.lastError}` : ''}`
     : compression.available
       ? 'not compressed'
       : `compression unavailable: ${compression.reason ?? ''}`;

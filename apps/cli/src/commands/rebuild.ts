@@ -1,7 +1,9 @@
 import { Command } from 'commander';
+import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
-import { discardRebuild, rebuild, type RebuildResult } from '#lib/projections';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, TABLES_POOL } from '#lib/flight';
+import { discardRebuild, rebuild, type RebuildResult, type RebuiltTable } from '#lib/projections';
+import { retainedSince } from '#lib/timescale';
 import { print, progress, projectionsNamed, untilInterrupted, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
@@ -42,8 +44,13 @@ Examples
           return;
         }
         const result = await untilInterrupted((signal) =>
-          withProgress('rebuilding', 1, (update) =>
-            rebuild({ ...options, signal, onProgress: (events, total) => update(events, total) }),
+          withProgress('rebuilding', 1, async (update) =>
+            rebuild({
+              ...options,
+              retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
+              signal,
+              onProgress: (events, total) => update(events, total),
+            }),
           ),
         );
         if (result.resumedFrom > 0)
@@ -53,11 +60,50 @@ Examples
     });
 }
 
-const linesOf = ({ tables, events }: RebuildResult): string[] =>
-  tables.map(
-    ({ projection, live, rebuilt, identical }) =>
-      `${projection.padEnd(15)} replaced · ${events} events · ${rebuilt.rows} rows · ` +
-      (identical
-        ? 'identical'
-        : `DIFFERENT: the live table had ${live.rows} rows, hash ${live.hash}, not ${rebuilt.hash}`),
-  );
+/** What a rebuild has found, for people. */
+function linesOf({ tables, events }: RebuildResult): string[] {
+  const differ = tables.some(({ identical }) => !identical);
+  return [
+    ...tables.flatMap((table) => tableLines(table, events)),
+    ...(differ
+      ? [
+          'What differed was written past the log, or by another version of the fold. The new tables are what the log says: nothing is ' +
+            'left to mend. Where the fold is the same, find out who writes to the tables: nobody but the projector should be able to.',
+        ]
+      : []),
+  ];
+}
+
+const SHOWN = 10;
+
+function tableLines({ projection, rows, since, broughtBack, differences }: RebuiltTable, events: number) {
+  const bound = since ? ` since ${since}` : '';
+  const verdict =
+    differences.length === 0
+      ? `identical${bound}`
+      : `${differences.length} flights were DIFFERENT from the log${bound}`;
+  return [
+    `${projection.padEnd(15)} replaced · ${events} events · ${rows} rows · ${verdict}`,
+    ...differences.slice(0, SHOWN).map((difference) => `  ${differenceText(difference)}`),
+    ...(differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more (--json names all)`] : []),
+    ...(broughtBack > 0
+      ? [
+          `  ${broughtBack} rows from before ${since ?? ''} are back, which had been dropped on purpose. The retention drops them ` +
+            'again when it next runs (`waylog hypertables apply-retention`); what was dropped by hand or archived stays until you drop it again.',
+        ]
+      : []),
+  ];
+}
+
+function differenceText(difference: RebuiltTable['differences'][number]): string {
+  const { key, rowsFound, rowsExpected } = difference;
+  if (!('examples' in difference)) return `${key}: ${rowsFound} rows found, ${rowsExpected} expected`;
+  const { missing, surplus, changed, examples } = difference;
+  const counts = [
+    [missing, 'missing'],
+    [surplus, 'too many'],
+    [changed, 'with other values'],
+  ] as const;
+  const what = counts.flatMap(([n, text]) => (n > 0 ? [`${n} rows ${text}`] : [])).join(', ');
+  return `${key}: ${what}${examples.length > 0 ? `, such as ${examples.join('; ')}` : ''}`;
+}

@@ -3,7 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
 import { IsOpaqueId, IsTimestamp, Optional } from '#lib/platform';
-import { FrameMinutes, flightTables, frameMinutesInfo, TABLES_POOL } from '#lib/flight';
+import { flightTables, frameMinutesInfo, TABLES_POOL } from '#lib/flight';
 import {
   ChunkInfo,
   ContinuousAggregateInfo,
@@ -72,16 +72,11 @@ export class HypertablesController {
 @ApiTags('admin')
 @Controller('v1/admin/rollups')
 export class RollupsController {
-  constructor(
-    @Inject(TABLES_POOL) private readonly pool: pg.Pool,
-    private readonly minutes: FrameMinutes,
-  ) {}
-
-  /** Continuous aggregates, and what stands for them where the edition has none. */
+  /** What is kept in advance of tables, and by whom. */
   @Get()
   @Answers(200, [ContinuousAggregateInfo])
-  async list() {
-    return [await frameMinutesInfo(this.pool, this.minutes)];
+  list() {
+    return [frameMinutesInfo()];
   }
 }
 

@@ -100,6 +100,7 @@ export class ProjectionsController {
       try {
         return await rebuild({
           ...options,
+          retainedSince: await retainedSince(this.pool),
           signal,
           onProgress: (events, total) => report(`${events} of about ${total} events`, events / total),
         });

@@ -21,6 +21,7 @@ import {
   loadCheckpoints,
   type ProjectorLog,
 } from '#lib/projections';
+import { notePolicyDrops } from '#lib/timescale';
 import { flightIdOf, type FlightEvents } from '../events.js';
 import { frameResults } from './frame-results.projection.js';
 
@@ -49,8 +50,7 @@ export interface FrameMinutesOptions {
   readonly standbyIntervalMs?: number;
 }
 
-/** `not-needed`: a continuous aggregate keeps the rollup here. */
-export type FollowerState = 'stopped' | 'standby' | 'active' | 'failing' | 'not-needed';
+export type FollowerState = 'stopped' | 'standby' | 'active' | 'failing';
 
 export interface FollowerStatus {
   readonly state: FollowerState;
@@ -59,8 +59,7 @@ export interface FollowerStatus {
 }
 
 /**
- * Keeps the minute rollup of frame results where the database cannot: a second follower of the log, which never goes
- * ahead of the table. It collects the minutes that events have touched and computes these anew from the table, in one
+ * Keeps the minute rollup of frame results: a second follower of the log, which never goes ahead of the table. It collects the minutes that events have touched and computes these anew from the table, in one
  * transaction with its checkpoint. So whatever is killed when, doing a batch again comes to the same rows; and the
  * projector, which it neither waits for nor holds up, knows nothing of it.
  *
@@ -82,14 +81,6 @@ export class FrameMinutes {
 
   get status(): FollowerStatus {
     return { state: this.#state, position: this.#position, lastError: this.#lastError };
-  }
-
-  /** Whether this database needs a follower: with continuous aggregates it keeps the rollup itself. */
-  async isFollowed(): Promise<boolean> {
-    const { rows } = await this.#options.pool.query<{ kind: string }>(
-      `select relkind as kind from pg_class where oid = 'flight.frame_minute_parts'::regclass`,
-    );
-    return rows[0]?.kind === 'r';
   }
 
   /** Resolves when the rollup holds the log up to a position. Throws `projection.behind` after `timeoutMs`. */
@@ -116,10 +107,6 @@ export class FrameMinutes {
   async #run(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
       try {
-        if (!(await this.isFollowed())) {
-          this.#state = 'not-needed';
-          return;
-        }
         await this.#lead(signal, () => {
           failures = 0;
         });
@@ -205,6 +192,7 @@ export class FrameMinutes {
       if (deleted.length > 0)
         await client.query(`delete from flight.frame_minute_parts where flight_id = any ($1)`, [deleted]);
       if (minutes.length > 0) {
+        await notePolicyDrops(client);
         const sorted = [...minutes].sort();
         await client.query(rollUpTouchedSql, [flights, minutes, sorted[0], sorted.at(-1)]);
       }
@@ -222,7 +210,9 @@ export class FrameMinutes {
          returning flight_id`,
       );
       found = rows.length;
-      if (found > 0) await client.query(patient(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]));
+      if (found === 0) return;
+      await notePolicyDrops(client);
+      await client.query(patient(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]));
     });
     return found > 0;
   }
@@ -236,6 +226,7 @@ export class FrameMinutes {
     signal: AbortSignal,
   ): Promise<void> {
     this.#options.log.info('Minute rollups are made from the whole of flight.frame_results');
+    await notePolicyDrops(client);
     const { rows: chunks } = await client.query<{ first: Date; last: Date }>(
       `select date_trunc('minute', range_start) as first, date_trunc('minute', range_end - interval '1 microsecond') as last
          from timescaledb_information.chunks
@@ -269,7 +260,6 @@ export class FrameMinutes {
 /**
  * Asks for the minutes of these flights to be computed again, in the transaction that has written their frames past the
  * order of the log: a repair of rows, or the fold of events that had been parked. The follower sees to it within seconds.
- * A continuous aggregate notices such writes by itself.
  */
 export async function rollUpAgain(
   client: Pick<pg.ClientBase, 'query'>,
@@ -277,9 +267,7 @@ export async function rollUpAgain(
 ): Promise<void> {
   await client.query(
     `insert into flight.frame_minutes_touched (flight_id)
-     select distinct f.id from unnest($1::text[]) as f (id)
-      where exists (select from pg_class where oid = 'flight.frame_minute_parts'::regclass and relkind = 'r')
-     on conflict do nothing`,
+     select distinct f.id from unnest($1::text[]) as f (id) on conflict do nothing`,
     [flightIds],
   );
 }

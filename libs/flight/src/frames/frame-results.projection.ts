@@ -18,13 +18,6 @@ export const frameResultsTable: TableDefinition = {
   },
   key: ['flight_id', 'frame_id', 'timestamp'],
   timeColumn: 'timestamp',
-  // A continuous aggregate depends on the very table. Where there is none, the follower notices the new one by itself.
-  aroundSwap: {
-    before: `select flight.drop_frame_minutes() where exists (
-      select from timescaledb_information.continuous_aggregates
-       where view_schema = 'flight' and view_name = 'frame_minute_parts')`,
-    after: `select flight.create_frame_minutes() where to_regclass('flight.frame_minutes') is null`,
-  },
 };
 
 /** One row a frame: a result with another timestamp takes the row of the old one away (docs/decisions/0003). */

@@ -137,9 +137,12 @@ export class Hypertables {
             .catch(asBadInterval('chunkInterval'));
         }
         if (change.retentionPeriod) await setRetention(client, can, model, change.retentionPeriod);
-        if (change.compressionEnabled !== undefined && change.compressionEnabled !== null) {
-          if (can.compression.available) await setCompression(client, can, model, change);
-          else if (change.compressionEnabled)
+        // Whoever says after how long wants it compressed.
+        const compressionEnabled = change.compressionEnabled ?? (change.compressAfter ? true : undefined);
+        if (compressionEnabled !== undefined) {
+          if (can.compression.available)
+            await setCompression(client, can, model, { ...change, compressionEnabled });
+          else if (compressionEnabled)
             problems.push(`${table} is not compressed: ${can.compression.reason}.`);
         }
       }),

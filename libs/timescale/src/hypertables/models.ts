@@ -126,11 +126,8 @@ export class DroppedChunks {
 }
 
 export class RefreshPolicy {
-  /** `continuous aggregate`: a job of TimescaleDB. `follower`: the Waylog server follows the log. */
-  @IsIn(['continuous aggregate', 'follower']) readonly mechanism!: 'continuous aggregate' | 'follower';
-  /** Why it is no continuous aggregate, where it is none. */
-  @Optional() @IsString() readonly reason?: string;
-  @Optional() @IsString() readonly scheduleInterval?: string;
+  /** `follower`: the Waylog server follows the log, in every edition of TimescaleDB (docs/decisions/0025). */
+  @IsIn(['follower']) readonly mechanism!: 'follower';
 }
 
 export class ContinuousAggregateInfo {

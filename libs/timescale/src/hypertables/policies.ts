@@ -1,7 +1,10 @@
-import type { ClientBase } from 'pg';
+import pg, { type ClientBase } from 'pg';
 import { badFields, invalidInput } from '#lib/platform';
 import type { Capabilities } from '../capabilities.js';
+import { notePolicyDrops } from './dropped-ranges.js';
 import { HypertableChange, type TableModel } from './models.js';
+
+const { escapeLiteral } = pg;
 
 export const DEFAULT_COMPRESS_AFTER = '30 days';
 
@@ -22,11 +25,16 @@ export async function setRetention(
     [model.schema, model.name, none ? null : period],
   );
   if (!can.retentionPolicies.available) return;
+  // As long as the policy is there, what it has dropped can be told from what is lost.
+  await notePolicyDrops(client);
   await client.query(
     `select remove_retention_policy(format('%I.%I', $1::text, $2::text)::regclass, if_exists => true)`,
     [model.schema, model.name],
   );
-  if (!none) await addRetentionPolicy(client, model, period);
+  if (none) return;
+  await addRetentionPolicy(client, model, period);
+  // What it may drop in a moment is known from here on.
+  await notePolicyDrops(client);
 }
 
 const addRetentionPolicy = (
@@ -96,26 +104,133 @@ async function enableCompression(
   }
 }
 
+/** What was made again, in words. */
+export interface RestoredPolicies {
+  readonly tableName: string;
+  readonly restored: readonly string[];
+}
+
 /**
- * Makes policies again that the settings ask for and the table lacks: a rebuild puts a new table in the old one's
- * place, and TimescaleDB's policies go with the old one. Harmless when nothing is missing.
+ * Makes what the settings ask for and the table lacks: somebody has taken a policy away past them, or the backup was of
+ * another edition. Harmless when nothing is missing. Answers the tables that lacked something.
  */
-export async function restorePolicies(client: ClientBase, can: Capabilities): Promise<void> {
+export async function restorePolicies(client: ClientBase, can: Capabilities): Promise<RestoredPolicies[]> {
   const { rows } = await client.query<{
     schema: string;
     name: string;
     retention: string | null;
     compress_after: string | null;
-    compressed: boolean;
+    retained: boolean;
+    compressing: boolean;
   }>(
-    `select s.table_schema as schema, s.table_name as name, s.retention::text, s.compress_after::text, h.compression_enabled as compressed
+    `select s.table_schema as schema, s.table_name as name, s.retention::text, s.compress_after::text,
+            coalesce(bool_or(j.proc_name = 'policy_retention'), false) as retained,
+            h.compression_enabled and ($1 or coalesce(bool_or(j.proc_name in ('policy_compression', 'policy_columnstore')), false)) as compressing
        from timescale.hypertables s
-       join timescaledb_information.hypertables h on (h.hypertable_schema, h.hypertable_name) = (s.table_schema, s.table_name)`,
+       join timescaledb_information.hypertables h on (h.hypertable_schema, h.hypertable_name) = (s.table_schema, s.table_name)
+       left join timescaledb_information.jobs j on (j.hypertable_schema, j.hypertable_name) = (s.table_schema, s.table_name)
+      group by s.table_schema, s.table_name, h.compression_enabled
+      order by 1, 2`,
+    [!can.scheduler.available],
   );
-  for (const { schema, name, retention, compress_after, compressed } of rows) {
-    if (retention && can.retentionPolicies.available)
+  const found: RestoredPolicies[] = [];
+  for (const { schema, name, retention, compress_after, retained, compressing } of rows) {
+    const restored: string[] = [];
+    if (retention && can.retentionPolicies.available && !retained) {
       await addRetentionPolicy(client, { schema, name }, retention);
-    if (compress_after && can.compression.available && !compressed)
+      restored.push(`retention of ${retention}`);
+    }
+    if (compress_after && can.compression.available && !compressing) {
       await enableCompression(client, can, `${schema}.${name}`, compress_after);
+      restored.push(`compression after ${compress_after}`);
+    }
+    if (restored.length > 0) found.push({ tableName: `${schema}.${name}`, restored });
+  }
+  return found;
+}
+
+/** What TimescaleDB keeps of a hypertable beside the table itself, and drops with it. */
+export interface HypertableSettings {
+  readonly compression: { readonly segmentby: string; readonly orderby: string } | undefined;
+  readonly policies: readonly PolicyRow[];
+}
+
+interface PolicyRow {
+  readonly kind: 'retention' | 'compression';
+  readonly after: string | null;
+  readonly created_before: string | null;
+  readonly schedule_interval: string;
+  readonly max_runtime: string;
+  readonly max_retries: number;
+  readonly retry_period: string;
+  readonly scheduled: boolean;
+  readonly next_start: string | null;
+}
+
+/** The compression and the policies of a hypertable, whoever has made them; for whoever puts another table in its place. */
+export async function hypertableSettings(client: ClientBase, table: string): Promise<HypertableSettings> {
+  const { rows: compressed } = await client.query<{ segmentby: string | null; orderby: string | null }>(
+    `select c.segmentby, c.orderby
+       from timescaledb_information.hypertables h, timescaledb_information.hypertable_compression_settings c
+      where h.hypertable_schema || '.' || h.hypertable_name = $1 and h.compression_enabled
+        and c.hypertable = $1::text::regclass`,
+    [table],
+  );
+  const { rows: policies } = await client.query<PolicyRow>(
+    `select case j.proc_name when 'policy_retention' then 'retention' else 'compression' end as kind,
+            coalesce(j.config->>'drop_after', j.config->>'compress_after') as after,
+            coalesce(j.config->>'drop_created_before', j.config->>'compress_created_before') as created_before,
+            j.schedule_interval::text, j.max_runtime::text, j.max_retries, j.retry_period::text, j.scheduled,
+            nullif(j.next_start, '-infinity')::text as next_start
+       from timescaledb_information.jobs j
+      where j.hypertable_schema || '.' || j.hypertable_name = $1
+        and j.proc_name in ('policy_retention', 'policy_compression', 'policy_columnstore')`,
+    [table],
+  );
+  const [compression] = compressed;
+  return {
+    compression: compression && {
+      segmentby: compression.segmentby ?? '',
+      orderby: compression.orderby ?? '',
+    },
+    policies,
+  };
+}
+
+export async function applySettings(
+  client: ClientBase,
+  table: string,
+  { compression, policies }: HypertableSettings,
+): Promise<void> {
+  if (compression) {
+    const { segmentby, orderby } = compression;
+    await client.query(
+      `alter table ${table} set (timescaledb.compress, timescaledb.compress_segmentby = ${escapeLiteral(segmentby)},
+                                 timescaledb.compress_orderby = ${escapeLiteral(orderby)})`,
+    );
+  }
+  for (const policy of policies) {
+    const add =
+      policy.kind === 'retention'
+        ? `add_retention_policy($1::text::regclass, drop_after => $2::text::interval, drop_created_before => $3::text::interval)`
+        : `add_compression_policy($1::text::regclass, compress_after => $2::text::interval, compress_created_before => $3::text::interval)`;
+    const { rows } = await client.query<{ id: number }>(`select ${add} as id`, [
+      table,
+      policy.after,
+      policy.created_before,
+    ]);
+    await client.query(
+      `select alter_job($1, schedule_interval => $2::text::interval, max_runtime => $3::text::interval, max_retries => $4,
+                        retry_period => $5::text::interval, scheduled => $6, next_start => $7::text::timestamptz)`,
+      [
+        rows[0]?.id,
+        policy.schedule_interval,
+        policy.max_runtime,
+        policy.max_retries,
+        policy.retry_period,
+        policy.scheduled,
+        policy.next_start,
+      ],
+    );
   }
 }

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import { Background, messageOf, pause } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
+import { notePolicyDrops } from './dropped-ranges.js';
 import { dropOld } from './hypertables.js';
 import { restorePolicies } from './policies.js';
 import type { ChunkInfo } from './models.js';
@@ -12,14 +13,16 @@ const RETENTION_LOCK = 7239100406;
 export interface RetentionRun {
   readonly tableName: string;
   readonly dropped: readonly ChunkInfo[];
+  /** What was made again of policies and compression that the settings ask for and the table lacked. */
+  readonly restored?: readonly string[];
   /** Why it failed for this table, if it did. Others go on. */
   readonly error?: string;
 }
 
 /**
- * Drops the chunks that are older than the retention of their table, where TimescaleDB has no policies; where it has, only
- * makes policies again that a rebuild has lost. Answers a line for each table with a retention of ours, or nothing when
- * another process is at it.
+ * Drops the chunks that are older than the retention of their table, where TimescaleDB has no policies; where it has, notes
+ * what they have dropped, and makes those again that are missing. Answers a line for each table whose retention is applied
+ * here, or that lacked something; nothing when another process is at it.
  */
 export function applyRetention(pool: Pool, now = new Date()): Promise<RetentionRun[]> {
   return withSession(pool, 'waylog retention', async (client) => {
@@ -28,13 +31,14 @@ export function applyRetention(pool: Pool, now = new Date()): Promise<RetentionR
     ]);
     if (!lock[0]?.free) return [];
     const can = await capabilities(client);
-    await restorePolicies(client, can);
-    if (can.retentionPolicies.available) return [];
+    const restored = (await restorePolicies(client, can)).map((table) => ({ ...table, dropped: [] }));
+    await notePolicyDrops(client);
+    if (can.retentionPolicies.available) return restored;
     const { rows } = await client.query<{ schema: string; name: string; retention: string }>(
       `select table_schema as schema, table_name as name, retention::text
          from timescale.hypertables where retention is not null order by 1, 2`,
     );
-    const runs: RetentionRun[] = [];
+    const runs: RetentionRun[] = [...restored];
     for (const { schema, name, retention } of rows) {
       let dropped: ChunkInfo[] = [];
       let error: string | undefined;
@@ -86,7 +90,8 @@ export class RetentionSchedule {
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        for (const { tableName, dropped, error } of await applyRetention(this.pool)) {
+        for (const { tableName, dropped, restored, error } of await applyRetention(this.pool)) {
+          if (restored) this.log.info(`Made again for ${tableName}: ${restored.join(', ')}`);
           if (error !== undefined) this.log.warn(`Retention of ${tableName} failed: ${error}`);
           else if (dropped.length > 0)
             this.log.info(`Retention of ${tableName} dropped ${droppedText(dropped)}`);

@@ -51,6 +51,7 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
 
   'timescale.hypertables': /*       */ of('select', 'select insert update delete'),
   'timescale.dropped_ranges': /*    */ of('select', 'select insert update delete'),
+  'timescale.known_chunks': /*     */ of('select', 'select insert update delete'),
   'timescale.archival_events': /*   */ of('select', 'select insert update delete'),
   'timescale.archived_chunks': /*   */ of('select', 'select insert update delete'),
 
