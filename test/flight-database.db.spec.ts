@@ -121,6 +121,37 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect(found.map(({ name }) => name)).toEqual(names.slice(100, 150));
     });
 
+    test('Filter by name: only % stands for something else, and can be escaped', async () => {
+      const names = [
+        'n_1 50%',
+        'n_1 50 of 60',
+        'nx1 50%',
+        'N_1 50%',
+        'n_1',
+        'c:\\temp',
+        'c:\\_temp',
+        'c:\\\\temp',
+        'line\nbreak',
+      ];
+      for (const name of names) await db().insertFlight(aFlight(newId(), 0, { name: `13 ${name}` }));
+      const found = async (name: string) =>
+        (await db().queryFlights({ name: `13 ${name}` }, 100, 0)).map((flight) => flight.name.slice(3));
+      expect(await found('%')).toEqual(names);
+      expect(await found('n_1')).toEqual(['n_1']);
+      expect(await found('n_1%')).toEqual(['n_1 50%', 'n_1 50 of 60', 'n_1']);
+      expect(await found('%_1%')).toEqual(['n_1 50%', 'n_1 50 of 60', 'N_1 50%', 'n_1']);
+      expect(await found('%50\\%')).toEqual(['n_1 50%', 'nx1 50%', 'N_1 50%']);
+      expect(await found('___')).toEqual([]);
+      expect(await found('c:\\temp')).toEqual(['c:\\temp']);
+      expect(await found('c:\\\\temp')).toEqual(['c:\\temp']);
+      expect(await found('c:\\_temp')).toEqual(['c:\\_temp']);
+      expect(await found('c:\\\\\\\\temp')).toEqual(['c:\\\\temp']);
+      expect(await found('c:\\\\%')).toEqual(['c:\\temp', 'c:\\_temp', 'c:\\\\temp']);
+      expect(await found('n\\')).toEqual([]);
+      expect(await found('line%')).toEqual(['line\nbreak']);
+      expect(await db().queryFlights({ name: '' }, 100, 0)).toEqual([]);
+    });
+
     test('No matches: Returns []', async () => {
       expect(await db().queryFlights({ name: 'no such name' }, 10, 0)).toEqual([]);
     });

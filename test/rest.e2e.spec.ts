@@ -28,6 +28,8 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       const flight = await server.call('GET', '/v1/flights/crud', undefined, fresh);
       expect(flight).toMatchObject({ status: 200, body: aFlight('crud', 2) });
       const listed = await server.call('GET', '/v1/flights?name=Flight%20crud%25&status=created&limit=5');
+      for (const name of ['Flight_crud', 'Flight%20crud%5C%25', 'flight%20crud'])
+        expect((await server.call('GET', `/v1/flights?name=${name}`)).body).toMatchObject({ total: 0 });
       expect(listed.body).toMatchObject({ total: 1, limit: 5, offset: 0, items: [{ id: 'crud' }] });
       expect(listed.body.items[0]).not.toHaveProperty('waypoints');
 
@@ -629,6 +631,9 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
 
     it('describes itself: every answer above was held against /openapi.json', async () => {
       const { body } = await server.call('GET', '/openapi.json');
+      const { parameters } = body.paths['/v1/flights'].get as { parameters: { name: string }[] };
+      const name = parameters.find((parameter) => parameter.name === 'name');
+      expect(JSON.stringify(name)).toContain('% stands for any text');
       const routes = Object.entries(body.paths as Record<string, object>).flatMap(([path, methods]) =>
         Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
       );

@@ -2,7 +2,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import type { DataValidateFunction } from 'ajv/dist/types/index.js';
 import { Type } from 'class-transformer';
 import { IsOptional, ValidateBy, ValidateNested, type ValidationOptions } from 'class-validator';
-import { targetConstructorToSchema } from 'class-validator-jsonschema';
+import { JSONSchema, targetConstructorToSchema } from 'class-validator-jsonschema';
 import { invalidInput, MAX_BAD_FIELDS, type FieldError } from './errors.js';
 import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
 
@@ -83,6 +83,9 @@ export const IsJsonObject = rule(
   'must be a JSON object of at most 16 KiB and 16 levels, without NUL characters, NaN, infinities, Dates or Maps',
   isJsonObject,
 );
+
+/** Says what a field means where its type and its bounds do not: OpenAPI shows it. */
+export const Meaning = (description: string) => JSONSchema({ description }) as PropertyDecorator;
 
 /** May be left out or null; both mean the same. */
 export const Optional = IsOptional;

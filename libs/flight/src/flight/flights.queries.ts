@@ -1,6 +1,6 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
-import { IsTimestamp, Optional, parseTimestamp } from '#lib/platform';
+import { IsTimestamp, Meaning, Optional, parseTimestamp } from '#lib/platform';
 import type { JsonObject } from '#lib/event-store';
 import type { Row } from '#lib/projections';
 import { readPage, type Page, type PagedList } from '../paged.js';
@@ -64,8 +64,13 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
 }
 
 export class FlightFilter {
-  /** `%` stands for any text. */
-  @Optional() @FreeText(255) readonly name?: string | null | undefined;
+  @Meaning(
+    'The whole name, in its case. % stands for any text, and everything else for itself; \\% is a percent sign and \\\\ a ' +
+      'backslash, which is itself before anything else.',
+  )
+  @Optional()
+  @FreeText(255)
+  readonly name?: string | null | undefined;
   /** Of the processing state. */
   @Optional() @FreeText(50) readonly status?: string | null | undefined;
   @Optional() @IsTimestamp() readonly createdFrom?: string | null | undefined;
@@ -105,8 +110,7 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
     checked(FlightFilter, filter);
     await this.reads.live(options);
     const filters = [
-      // A backslash is a letter of the name here, not an escape.
-      filter.name?.replaceAll('\\', '\\\\') ?? null,
+      (filter.name && likePattern(filter.name)) ?? null,
       filter.status ?? null,
       (filter.createdFrom && parseTimestamp(filter.createdFrom)) ?? null,
       (filter.createdTo && parseTimestamp(filter.createdTo)) ?? null,
@@ -114,6 +118,10 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
     return readPage(this.pool, flightList, filters, filter, flightSummary);
   }
 }
+
+/** A name filter as LIKE has it: there `_` stands for any character, and a backslash before anything is an escape. */
+const likePattern = (name: string): string =>
+  name.replaceAll(/\\[\\%]|[\\_]/g, (found) => (found.length === 2 ? found : `\\${found}`));
 
 const flightSummary = (row: Row): FlightSummary => ({
   id: row['id'] as string,
