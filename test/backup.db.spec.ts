@@ -336,6 +336,13 @@ describe('a backup', () => {
       ]);
       const file = join(folder, 'policies.dump');
       await backUp({ url: origin.url, to: file, findTool, waylog: 'test' });
+      // While it is only looked at, nothing drops what is compared.
+      let scheduled: unknown;
+      const look = async (scratch: string) => {
+        scheduled = await sql(scratch, `select job_id from timescaledb_information.jobs where scheduled`);
+      };
+      await verifyBackup({ file, url: testServerUrl(), findTool, look });
+      expect(scheduled).toEqual([]);
 
       // Beside the old one; and on a server that knows none of its roles.
       for (const isNewServer of [false, true]) {
