@@ -12,6 +12,7 @@ import {
 } from '#lib/platform';
 import { capabilities, retainedSince, type ContinuousAggregateInfo } from '#lib/timescale';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { waiting } from '../observe-queries.js';
 import { FrameMinutes } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
 
@@ -65,14 +66,16 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
     private readonly pool: pg.Pool,
   ) {}
 
-  async execute({ flightId, range, options: { minPosition } }: GetFrameMinutes): Promise<FrameMinute[]> {
+  async execute({ flightId, range, options }: GetFrameMinutes): Promise<FrameMinute[]> {
     const bounds = (['from', 'to'] as const).map((field) => boundOf(field, range[field]));
+    const { minPosition } = options;
     if (minPosition !== undefined) {
       // A continuous aggregate reads on from the table; a follower's table is as far as its own checkpoint.
-      if (await this.minutes.isFollowed()) await this.minutes.waitFor(minPosition, MAX_WAIT_MS);
-      else await this.reads.live({ minPosition });
+      if (await this.minutes.isFollowed())
+        await waiting(options, () => this.minutes.waitFor(minPosition, MAX_WAIT_MS));
+      else await this.reads.live(options);
     }
-    return this.reads.ofFlight(flightId, { minPosition }, async () => {
+    return this.reads.ofFlight(flightId, options, async () => {
       const rows = await readRows(this.pool, 'flight.frame_minutes', minutesSql, [flightId, ...bounds]);
       return rows.map(([minute, ...numbers]): FrameMinute => {
         const [frames, meanConfidence, minConfidence, refinedShare, distanceMetres] = numbers.map(Number);
