@@ -132,6 +132,14 @@ function projectorUrl(): string | undefined {
   throw new UsageError('WAYLOG_PROJECTOR_URL takes postgres://user:password@host:5432/database.');
 }
 
+/** As for the server. Throws UsageError for what is no number of days. */
+function flightDays(): { flightDays?: number } {
+  const text = process.env['WAYLOG_FLIGHT_DAYS'];
+  if (!text) return {};
+  if (/^[1-9]\d{0,4}$/.test(text)) return { flightDays: Number(text) };
+  throw new UsageError('WAYLOG_FLIGHT_DAYS takes a whole number of days, 1 to 99999.');
+}
+
 /** Runs `work` in a session of whoever the URL logs in as. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = await openSession({ connectionString: url, applicationName: 'waylog cli' });
@@ -262,6 +270,7 @@ async function inWaylog<T>(
     poolSize: 10,
     applicationName: 'waylog cli',
     projector,
+    ...flightDays(),
   });
   const app = await NestFactory.createApplicationContext(module, {
     logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),

@@ -16,7 +16,7 @@ import {
   type FieldError,
   type Queryable,
 } from '#lib/platform';
-import { compareLog, integrityFindings } from '#lib/projections';
+import { compareLog, integrityFindings, lockRoom } from '#lib/projections';
 import { capabilities, jobTroubles, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
@@ -115,6 +115,7 @@ export async function checkDatabase(
   const ofSchema: typeof checks = [
     ['edition', () => edition(pool)],
     ['jobs', () => jobs(pool)],
+    ['locks', () => locks(pool)],
     ['log', () => withLog(eventStore, pool, url, (store) => log(store, pool, eventStore))],
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
     ['integrity', () => integrity(pool)],
@@ -309,6 +310,22 @@ async function connections(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Findi
 /** One that does not keep sessions together has been refused before this. */
 const pooler = (client: pg.Client): Finding[] =>
   isPooled(client) ? [ok('pooler', 'one is before the database, and sessions stay together behind it')] : [];
+
+async function locks(pool: pg.Pool): Promise<Finding[]> {
+  const found = await lockRoom(pool);
+  if (!found) return [];
+  const { table, chunks, needed, room, setting } = found;
+  const what = `${table} has ${chunks} chunks: making it anew takes about ${needed} locks, all transactions have ${room}`;
+  return [
+    needed > room / 2
+      ? warning(
+          'locks',
+          what,
+          `Set max_locks_per_transaction to ${setting * 2} or more and restart PostgreSQL, or have fewer chunks: waylog archive run --help.`,
+        )
+      : ok('locks', what),
+  ];
+}
 
 const MAX_SKEW_MS = 1_000;
 

@@ -46,6 +46,7 @@ export class ServerModule {
           poolSize: config.poolSize,
           maxPendingCommands: config.maxPendingCommands,
           decisionCacheBytes: config.decisionCacheBytes,
+          flightDays: config.flightDays,
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,

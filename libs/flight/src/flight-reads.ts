@@ -14,6 +14,7 @@ import { knownDays, selectRecorded } from './days/select-recorded.js';
 import { FLIGHT_CATEGORY } from './events.js';
 import { flightNotFound } from './flight.js';
 import { flightsTable } from './flight/flights.projection.js';
+import { waiting } from './observe-queries.js';
 import { flightProjections } from './projections.js';
 
 /** How a read wants its answer. */
@@ -48,8 +49,9 @@ export class FlightReads {
   ) {}
 
   /** The tables, once they hold what the read asks for. */
-  async live({ minPosition }: ReadOptions): Promise<RowSource> {
-    if (minPosition !== undefined) await this.watch.waitFor(minPosition, MAX_WAIT_MS);
+  async live(options: ReadOptions): Promise<RowSource> {
+    const { minPosition } = options;
+    if (minPosition !== undefined) await waiting(options, () => this.watch.waitFor(minPosition, MAX_WAIT_MS));
     return this.tables;
   }
 

@@ -25,6 +25,8 @@ export interface Flight {
   readonly headings: StateMap<number, HeadingData>;
   readonly images: StateMap<number, ImageData>;
   readonly chunks: StateMap<string, RouteChunk>;
+  /** The days (UTC) on which its frames and headings are, or were: as many TimescaleDB chunks at most. */
+  days: readonly string[];
 }
 
 export const noFlight = (): Flight => ({
@@ -37,6 +39,7 @@ export const noFlight = (): Flight => ({
   headings: new PackedMap(headingPacking),
   images: new Map(),
   chunks: new Map(),
+  days: [],
 });
 
 /** Folds one event. It replaces values and never changes one in place: forks share them. */
@@ -72,9 +75,11 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
       return flight;
     case 'FrameResultSaved':
       flight.frames.set(event.data.frameId, withoutSupersedes(event.data));
+      flight.days = withDay(flight.days, event.data.timestamp);
       return flight;
     case 'HeadingSaved':
       flight.headings.set(event.data.frameId, withoutSupersedes(event.data));
+      flight.days = withDay(flight.days, event.data.timestamp);
       return flight;
     case 'ImageMetadataSaved':
       flight.images.set(event.data.frameId, event.data);
@@ -95,6 +100,38 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
   }
 }
 
+function withDay(days: readonly string[], timestamp: unknown): readonly string[] {
+  // What is in the log may be anything.
+  const day = String(timestamp).slice(0, 10);
+  return days.at(-1) === day || days.includes(day) ? days : [...days, day];
+}
+
+/**
+ * Throws `flight.too-many-days` where events would put the flight's frames and headings on more days than it may have. Every
+ * week is a chunk of two hypertables, for as long as it is kept, and every read of all flights opens it.
+ */
+export function refuseTooManyDays(
+  flight: Flight,
+  flightId: string,
+  events: readonly FlightEvent[],
+  most: number,
+): void {
+  let days = flight.days;
+  for (const event of events)
+    if (event.type === 'FrameResultSaved' || event.type === 'HeadingSaved')
+      days = withDay(days, event.data.timestamp);
+  if (days.length <= most || days.length === flight.days.length) return;
+  const others = [...flight.days].sort();
+  const known = others.length > 0 ? ` So far they are from ${others[0]} to ${others.at(-1)}.` : '';
+  throw conflict(
+    'flight.too-many-days',
+    `Flight ${flightId} would have frames and headings on ${days.length} different days (UTC), ${days.at(-1)} among them; a ` +
+      `flight may have them on ${most} (WAYLOG_FLIGHT_DAYS).${known} Nothing was recorded. Most likely a clock or a unit is ` +
+      `wrong: send the right times, or make several flights of it.`,
+    { flightId, days: days.length, most },
+  );
+}
+
 /** What a time replaced matters to the tables alone. */
 function withoutSupersedes<T extends object>(data: T & { readonly supersedes?: unknown }): T {
   if (!('supersedes' in data)) return data;
@@ -103,17 +140,17 @@ function withoutSupersedes<T extends object>(data: T & { readonly supersedes?: u
 }
 
 /** Bytes that one takes in memory, measured; images and route chunks that are usual. */
-const BYTES = { waypoint: 220, geofence: 230, image: 400, chunk: 600 } as const;
+const BYTES = { waypoint: 220, geofence: 230, image: 400, chunk: 600, day: 40 } as const;
 
 /** Forks, whose maps are layered and not packed, are never kept. */
 const bytesOf = (map: StateMap<number, object>): number => (map instanceof PackedMap ? map.bytes : 0);
 
 export const flightDecider: Decider<Flight, FlightEvent> = {
-  version: 2,
+  version: 3,
   initialState: noFlight,
   evolve,
   // Every field by name: one that is forgotten does not compile, instead of being shared.
-  fork: ({ details, history, processing, waypoints, geofences, frames, headings, images, chunks }) => ({
+  fork: ({ details, history, processing, waypoints, geofences, frames, headings, images, chunks, days }) => ({
     details,
     history,
     processing,
@@ -123,19 +160,21 @@ export const flightDecider: Decider<Flight, FlightEvent> = {
     headings: new LayeredMap(headings),
     images: new LayeredMap(images),
     chunks: new LayeredMap(chunks),
+    days,
   }),
   revive: (flight) => ({
     ...flight,
     frames: new PackedMap(framePacking, flight.frames.entries()),
     headings: new PackedMap(headingPacking, flight.headings.entries()),
   }),
-  sizeOf: ({ waypoints, geofences, frames, headings, images, chunks }) =>
+  sizeOf: ({ waypoints, geofences, frames, headings, images, chunks, days }) =>
     waypoints.size * BYTES.waypoint +
     geofences.size * BYTES.geofence +
     bytesOf(frames) +
     bytesOf(headings) +
     images.size * BYTES.image +
-    chunks.size * BYTES.chunk,
+    chunks.size * BYTES.chunk +
+    days.length * BYTES.day,
 };
 
 export interface ExistingFlight extends Flight {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
+import { DEFAULT_FLIGHT_DAYS, validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
 import type { CommandContext, DecisionStreams } from '#lib/event-store';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
-import type { Flight } from './flight.js';
+import { refuseTooManyDays, type Flight } from './flight.js';
 
 /** `done`: recorded, or no news. `refused`: by its rules or the domain's. `failed`: not known to be recorded. */
 export type CommandOutcome = 'done' | 'refused' | 'failed';
@@ -27,6 +27,8 @@ export class Flights {
   constructor(
     readonly streams: DecisionStreams<Flight, FlightEvent>,
     private readonly observe: ReturnType<typeof tell> = () => undefined,
+    /** On how many different days the frames and headings of one flight may be. */
+    private readonly mostDays: number = DEFAULT_FLIGHT_DAYS,
     private readonly now: () => Timestamp = () => new Date().toISOString(),
   ) {}
 
@@ -50,7 +52,13 @@ export class Flights {
       if (causationId) context.causationId = causationId;
       if (actor) context.actor = actor;
       if (onBehalfOf) context.onBehalfOf = onBehalfOf;
-      const result = await this.streams.change(flightId, slice.decide(command, this.now()), context);
+      const decide = slice.decide(command, this.now());
+      const decideAtTheDoor: typeof decide = (flight) => {
+        const decided = decide(flight);
+        refuseTooManyDays(flight, flightId, 'answer' in decided ? decided.events : decided, this.mostDays);
+        return decided;
+      };
+      const result = await this.streams.change(flightId, decideAtTheDoor, context);
       end('done');
       return { flightId, ...result };
     } catch (error) {

@@ -45,6 +45,8 @@ export interface WaylogOptions {
   readonly maxPendingCommands?: number;
   /** The memory for the states that commands are decided on. */
   readonly decisionCacheBytes?: number;
+  /** On how many different days (UTC) the frames and headings of one flight may be; default 100. */
+  readonly flightDays?: number;
   /** Told of every command: its type, what became of it, and how long it took. */
   readonly onCommand?: CommandObserver;
   /** Told of every query, in the same way. */
@@ -161,6 +163,7 @@ export class WaylogModule {
                   log.warn(error === undefined ? message : `${message}: ${messageOf(error)}`),
               }),
               options.onCommand && told(options.onCommand),
+              options.flightDays,
             ),
         },
         {

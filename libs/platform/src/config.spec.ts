@@ -12,6 +12,7 @@ describe('readConfig', () => {
       roles: ['api', 'projector'],
       maxPendingCommands: 10_000,
       decisionCacheBytes: 96_000_000,
+      flightDays: 100,
       sqlTimeout: 5,
       logFormat: 'pretty',
       verifyShare: 0.02,

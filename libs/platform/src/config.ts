@@ -33,6 +33,8 @@ export interface Config {
   /** Commands that may wait before more are refused with 503. */
   readonly maxPendingCommands: number;
   readonly decisionCacheBytes: number;
+  /** On how many different days (UTC) the frames and headings of one flight may be. */
+  readonly flightDays: number;
   readonly logFormat: 'pretty' | 'json';
   /** Where backups go that are asked for by HTTP; without it they are refused. */
   readonly backupDir?: string;
@@ -67,6 +69,9 @@ export interface Config {
   readonly warnings: readonly string[];
 }
 
+/** A flight takes hours; with this, one whose clock jumps about harms nobody. */
+export const DEFAULT_FLIGHT_DAYS = 100;
+
 /** Every variable with its meaning and default: for `--help` and the documentation. Those of `SECRETS` also as NAME_FILE. */
 export const variables = {
   DATABASE_URL: 'where the TimescaleDB is, such as postgres://user:password@127.0.0.1:5432/waylog (required)',
@@ -82,6 +87,8 @@ export const variables = {
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
   WAYLOG_DECISION_CACHE_MB:
     'memory for what decisions know of the flights in use, in megabytes: about 0.2 KB a frame with its heading (96)',
+  WAYLOG_FLIGHT_DAYS:
+    'on how many different days (UTC) the frames and headings of one flight may be, 1 to 99999; each may open a chunk of two hypertables (100)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
@@ -204,6 +211,7 @@ export function readConfig(environment: Environment): Config {
     roles: roles as Role[],
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
     decisionCacheBytes: number('WAYLOG_DECISION_CACHE_MB', 96, 1, 65_536) * 1_000_000,
+    flightDays: number('WAYLOG_FLIGHT_DAYS', DEFAULT_FLIGHT_DAYS, 1, 99_999),
     verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
     alertWebhook: text('WAYLOG_ALERT_WEBHOOK', ''),
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,

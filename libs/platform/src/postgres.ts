@@ -16,6 +16,7 @@ export const SqlState = {
   ioError: '58030',
   insufficientPrivilege: '42501',
   readOnlyTransaction: '25006',
+  outOfMemory: '53200',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([
@@ -63,6 +64,14 @@ export function isTransient(error: unknown): boolean {
 
 /** True when PostgreSQL refused a value (a bad number, a broken constraint, too large): repeating will not help. */
 export const isDataError = (error: unknown): boolean => /^(22|23|54)/.test(sqlStateOf(error) ?? '');
+
+/**
+ * True when a transaction ran out of time, memory, locks ("out of shared memory") or what TimescaleDB lets it decompress: half of
+ * what it did may go through. What is tried again says whether it was that, or a database that is short of it for everybody.
+ */
+export const isTooMuch = (error: unknown): boolean =>
+  /^(57014|53000|53200|53400)$/.test(sqlStateOf(error) ?? '') ||
+  (error instanceof Error && error.message === 'Query read timeout');
 
 /** The SQLSTATE of an error, if a PostgreSQL server sent it. */
 export const sqlStateOf = (error: unknown): string | undefined =>

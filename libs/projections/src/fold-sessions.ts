@@ -2,6 +2,7 @@ import pg from 'pg';
 import { conflict, endClient, openSession } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint } from './at-checkpoint.js';
+import { withRoomForLocks } from './lock-room.js';
 import type { Projection } from './projection.js';
 import type { ShadowFold } from './shadow-fold.js';
 
@@ -37,7 +38,7 @@ export async function withFoldSessions<T>(
     const sessions = { writer: await connect(), holder: await connect() };
     for (const client of clients) await becomeOwner(client, projections);
     await lockProjections(sessions.writer, projections, what);
-    return await work(sessions);
+    return await withRoomForLocks(connectionString, () => work(sessions));
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await Promise.all(clients.map(endClient));

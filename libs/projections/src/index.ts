@@ -1,4 +1,6 @@
 export * from './adopt-log.js';
+export * from './batch-size.js';
+export * from './lock-room.js';
 export * from './checkpoints.js';
 export * from './findings.js';
 export * from './folded-log.js';

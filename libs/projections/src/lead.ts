@@ -9,6 +9,9 @@ import { conflict, endClient, openSession, pause } from '#lib/platform';
  */
 const SILENCE_MS = 30_000;
 
+/** Below every limit on statements, so that one says which it was. */
+const LOCK_TIMEOUT_MS = 20_000;
+
 /** So often does a leader say something when it has nothing to do. */
 const heartbeatMs = (silenceMs: number): number => silenceMs / 6;
 
@@ -48,6 +51,8 @@ export async function lead(
       idle_session_timeout: String(silenceMs),
       idle_in_transaction_session_timeout: String(silenceMs),
       statement_timeout: String(options.statementTimeoutMs ?? 0),
+      // Waiting for others must not look like a statement that is too much.
+      lock_timeout: String(LOCK_TIMEOUT_MS),
     },
     queryTimeoutMs: 35_000,
   });

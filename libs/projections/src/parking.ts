@@ -2,6 +2,7 @@ import { IsInt, IsString, Min } from 'class-validator';
 import type { ClientBase, Pool, PoolClient } from 'pg';
 import {
   inTransaction,
+  isTooMuch,
   IsTimestamp,
   Nested,
   notFound,
@@ -12,6 +13,7 @@ import {
 } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
+import { BatchSize } from './batch-size.js';
 import { writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { announceCheckpoint } from './checkpoints.js';
 import { requireSameLog } from './folded-log.js';
@@ -150,8 +152,9 @@ export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
   try {
     await requireSameLog(client, options.store);
     let folded = 0;
+    const size = new BatchSize(BATCH);
     for (let first = true; ; first = false) {
-      const step = await oneBatch(client, options, writers, first);
+      const step = await asMuchAsGoes(size, () => oneBatch(client, options, writers, first, size.now));
       folded += step.folded;
       if (step.poison) {
         const { event, error } = step.poison;
@@ -167,6 +170,18 @@ export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
   }
 }
 
+/** With fewer events when it was too much; what is too much with one of them leaves the stream parked as it was. */
+async function asMuchAsGoes<T>(size: BatchSize, work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isTooMuch(error) || size.now === 1) throw error;
+      size.wasTooMuch(size.now);
+    }
+  }
+}
+
 interface Step {
   readonly folded: number;
   readonly poison?: Poison;
@@ -178,6 +193,7 @@ function oneBatch(
   { store, projector, projections, streamId, discard, keyOf, onRewritten }: UnparkOptions,
   writers: TableWriters,
   isFirst: boolean,
+  size: number,
 ): Promise<Step> {
   const key = [projector, streamId];
   return inTransaction(client, async () => {
@@ -207,7 +223,7 @@ function oneBatch(
         )
       ).rows[0]?.revision ?? from - 1;
     let to = await seen();
-    const isLast = to - from < BATCH;
+    const isLast = to - from < size;
     let position: Position = store.beginning;
     if (isLast) {
       // The projector writes nothing while its checkpoints are held: what it has seen by now is all there is to fold.
@@ -218,7 +234,7 @@ function oneBatch(
       position = held[0]?.position ?? position;
       to = await seen();
     } else {
-      to = from + BATCH - 1;
+      to = from + size - 1;
     }
     const events: RecordedEvent[] = [];
     for await (const page of store.readStream(streamId, { fromRevision: from, toRevision: to }))

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { Background, backoffDelay, messageOf, pause } from '#lib/platform';
+import { Background, backoffDelay, isTooMuch, messageOf, pause, sqlStateOf } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
-import { isPoison, writeBatch, writeCarefully } from './careful-fold.js';
+import { BatchSize } from './batch-size.js';
+import { isPoison, writeBatch, writeCarefully, type Poison } from './careful-fold.js';
 import {
   advanceCheckpoints,
   announceCheckpoint,
@@ -56,6 +57,12 @@ const MAX_BACKOFF_MS = 2_000;
 /** Nothing holds it up: where its answer does not come, the connection has died while the log was quiet, or was asked in vain. */
 const begin = { text: 'begin', query_timeout: 10_000 } as pg.QueryConfig;
 
+/** An event that is too much for the database all by itself is tried so often, in sessions of their own, before it is parked. */
+const ATTEMPTS_ALONE = 3;
+
+/** And for so long, where no other stream has an event behind it that could show that the database is well. */
+const PATIENCE_ALONE_MS = 30_000;
+
 /** More streams than this in memory, and the oldest knowledge is fetched again. */
 const MAX_KNOWN_STREAMS = 50_000;
 
@@ -69,6 +76,7 @@ export class Projector {
   readonly #options: Required<ProjectorOptions>;
   readonly #writers: ReadonlyMap<Projection, TableWriter>;
   readonly #contiguity: Contiguity;
+  readonly #batchSize: BatchSize;
   readonly #background = new Background((signal) => this.#run(signal));
   #state: ProjectorState = 'stopped';
   #position: Position | undefined;
@@ -76,6 +84,8 @@ export class Projector {
   #lastError: ProjectorStatus['lastError'];
   /** The first revision of each parked stream that is not in the tables. Only whoever leads adds to it. */
   #parked = new Map<string, number>();
+  /** The event that was too much all by itself, and how often. */
+  #alone: { readonly position: Position; readonly since: number; failures: number } | undefined;
   /** Whether it is written down which log the tables are folded from. */
   #isLogRecorded = false;
 
@@ -85,6 +95,7 @@ export class Projector {
       options.projections.map((projection) => [projection, new TableWriter(projection.table)]),
     );
     this.#contiguity = new Contiguity(options.name);
+    this.#batchSize = new BatchSize(this.#options.batchSize);
   }
 
   get status(): ProjectorStatus {
@@ -255,10 +266,74 @@ export class Projector {
       for await (const batch of store.subscribe({ after: from, batchSize, signal })) {
         if (isAborted(signal)) return;
         this.#state = batch.length === batchSize ? 'catching-up' : 'active';
-        if (!(await this.#write(client, this.#position, batch))) break;
-        onProgress();
+        if (!(await this.#writeInParts(client, batch, onProgress))) break;
       }
     }
+  }
+
+  /** As many events in one transaction as the database can do; false when it has to be looked again where it stands. */
+  async #writeInParts(
+    client: pg.Client,
+    batch: readonly RecordedEvent[],
+    onProgress: () => void,
+  ): Promise<boolean> {
+    for (let rest = batch; rest.length > 0;) {
+      const part = rest.slice(0, this.#batchSize.now);
+      const began = performance.now();
+      try {
+        if (!(await this.#write(client, part))) return false;
+      } catch (error) {
+        if (!isTooMuch(error)) throw error;
+        return await this.#tooMuch(client, rest, part, error);
+      }
+      this.#batchSize.wentWell(performance.now() - began);
+      this.#alone = undefined;
+      onProgress();
+      rest = rest.slice(part.length);
+    }
+    return true;
+  }
+
+  /**
+   * Goes on with fewer events; and parks one that is too much by itself, again and again, while the next one of another stream
+   * goes through: then it is not the database that is slow, or short of something, for everybody. Throws to try again later.
+   */
+  async #tooMuch(
+    client: pg.Client,
+    rest: readonly RecordedEvent[],
+    part: readonly RecordedEvent[],
+    error: unknown,
+  ): Promise<false> {
+    const [event] = part as [RecordedEvent];
+    this.#batchSize.wasTooMuch(part.length);
+    // A session without an answer is lost.
+    if (sqlStateOf(error) === undefined) throw error;
+    await client.query('rollback');
+    this.#contiguity.reset();
+    if (part.length > 1) {
+      this.#options.log.warn(
+        `Projector ${this.#options.name}: ${part.length} events were too much for one transaction (${messageOf(error)}), ` +
+          `it goes on with ${this.#batchSize.now}.`,
+      );
+      return false;
+    }
+    if (this.#alone?.position !== event.position)
+      this.#alone = { position: event.position, since: performance.now(), failures: 0 };
+    this.#alone.failures++;
+    const other = rest.findIndex(({ streamId }) => streamId !== event.streamId);
+    const isPatient = other < 0 && performance.now() - this.#alone.since < PATIENCE_ALONE_MS;
+    if (this.#alone.failures < ATTEMPTS_ALONE || isPatient) throw error;
+    try {
+      await this.#write(client, other < 0 ? part : rest.slice(0, other + 1), {
+        event,
+        error: messageOf(error),
+      });
+    } catch (ofOther) {
+      // That one neither: nobody is parked for what the database cannot do for anybody.
+      throw isTooMuch(ofOther) ? error : ofOther;
+    }
+    this.#alone = undefined;
+    return false;
   }
 
   /** The checkpoint to go on from, once nobody has the projector paused; nothing when told to stop meanwhile. */
@@ -292,9 +367,10 @@ export class Projector {
     return first.position;
   }
 
-  /** One batch, one transaction; false when the projector was paused, and nothing was written. */
-  async #write(client: pg.Client, from: Position, batch: readonly RecordedEvent[]): Promise<boolean> {
+  /** One batch, one transaction; false when the projector was paused, and nothing was written. With `poison`, that is parked. */
+  async #write(client: pg.Client, batch: readonly RecordedEvent[], poison?: Poison): Promise<boolean> {
     const { name, projections, store } = this.#options;
+    const from = this.#position ?? store.beginning;
     const identity = this.#isLogRecorded ? undefined : await identityOf(store);
     const to = batch.at(-1)?.position ?? from;
     if (this.#contiguity.size > MAX_KNOWN_STREAMS) this.#contiguity.reset();
@@ -305,17 +381,24 @@ export class Projector {
     }
     const revisions = this.#contiguity.advance(batch);
     const move = { projector: name, projections, from, to, revisions };
-    try {
+    let isCareful = poison !== undefined;
+    if (!isCareful) {
+      try {
+        await client.query(begin);
+        if (!(await advanceCheckpoints(client, { ...move, parked: this.#parked.size })))
+          return await this.#refused(client, from);
+        await writeBatch(client, this.#writers, await this.#notParked(client, batch));
+      } catch (error) {
+        if (!isPoison(error)) throw error;
+        await client.query('rollback');
+        isCareful = true;
+      }
+    }
+    if (isCareful) {
       await client.query(begin);
-      if (!(await advanceCheckpoints(client, { ...move, parked: this.#parked.size })))
-        return await this.#refused(client, from);
-      await writeBatch(client, this.#writers, await this.#notParked(client, batch));
-    } catch (error) {
-      if (!isPoison(error)) throw error;
-      await client.query('rollback');
-      await client.query('begin');
       // Announced at the end, when it is known what has been parked.
       if (!(await advanceCheckpoints(client, move))) return await this.#refused(client, from);
+      if (poison) await this.#park(client, poison);
       await this.#writeAround(client, await this.#notParked(client, batch));
       await announceCheckpoint(client, name, to);
     }
@@ -354,16 +437,18 @@ export class Projector {
 
   /** Writes what can be written of a batch, and parks the streams of the rest. */
   async #writeAround(client: pg.Client, batch: readonly RecordedEvent[]): Promise<void> {
+    for (const poison of await writeCarefully(client, this.#writers, batch)) await this.#park(client, poison);
+  }
+
+  async #park(client: pg.Client, poison: Poison): Promise<void> {
     const { name, log } = this.#options;
-    for (const poison of await writeCarefully(client, this.#writers, batch)) {
-      const { streamId, revision, type, position } = poison.event;
-      await parkStream(client, name, poison);
-      this.#parked.set(streamId, revision);
-      log.warn(
-        `Projector ${name} has parked ${streamId} from revision ${revision} on: its ${type} at position ${position} ` +
-          `cannot be projected (${poison.error}). Other streams go on. See \`waylog parked list\`.`,
-      );
-    }
+    const { streamId, revision, type, position } = poison.event;
+    await parkStream(client, name, poison);
+    this.#parked.set(streamId, revision);
+    log.warn(
+      `Projector ${name} has parked ${streamId} from revision ${revision} on: its ${type} at position ${position} ` +
+        `cannot be projected (${poison.error}). Other streams go on. See \`waylog parked list\`.`,
+    );
   }
 }
 

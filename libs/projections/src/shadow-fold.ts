@@ -1,6 +1,7 @@
 import type pg from 'pg';
-import { conflict } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
+import { conflict, isTooMuch, messageOf } from '#lib/platform';
+import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import { BatchSize } from './batch-size.js';
 import { Contiguity } from './contiguity.js';
 import { isPoison, writeBatch, writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { loadOmissions, Omissions } from './omissions.js';
@@ -26,10 +27,14 @@ export interface ShadowFoldOptions {
   readonly record?: (client: pg.ClientBase, progress: FoldProgress) => Promise<void>;
 }
 
+/** An event that is too much for the database all by itself is tried so often. */
+const ATTEMPTS_ALONE = 3;
+
 /** Folds the log into shadows of several tables at once, reading it once. */
 export class ShadowFold {
   readonly #writers: TableWriters;
   readonly #contiguity: Contiguity;
+  readonly #batchSize: BatchSize;
   #position: Position;
   #events: number;
   #omissions: Omissions | undefined;
@@ -47,6 +52,7 @@ export class ShadowFold {
       [...shadows].map(([projection, { schema }]) => [projection, new TableWriter(projection.table, schema)]),
     );
     this.#contiguity = new Contiguity(`fold beside ${options.projector}`);
+    this.#batchSize = new BatchSize(options.batchSize ?? 5_000);
   }
 
   get events(): number {
@@ -63,39 +69,68 @@ export class ShadowFold {
    * what has been folded wrong: a parked stream was taken up again, or one of its events was discarded.
    */
   async upTo(end: Position): Promise<boolean> {
-    const { store, projector, batchSize = 5_000, onProgress, signal, record } = this.options;
+    const { store, projector, signal } = this.options;
     // Read after the checkpoint: what was parked up to there is among them, and what is parked later stands behind it.
     const omissions = await loadOmissions(this.client, projector);
     if (this.#omissions && !this.#omissions.isWithin(omissions)) return false;
     this.#omissions = omissions;
     while (store.compare(this.#position, end) < 0) {
       signal?.throwIfAborted();
-      const page = await store.readAll({ after: this.#position, limit: batchSize });
+      const page = await store.readAll({ after: this.#position, limit: this.#batchSize.now });
       const batch = page.filter((event) => store.compare(event.position, end) <= 0);
-      const last = batch.at(-1);
-      if (!last) return true;
+      if (batch.length === 0) return true;
       // A resumed fold knows nothing of the streams that came before it.
       if (this.resumed) {
         for (const { streamId, revision } of batch) this.#contiguity.meet(streamId, revision - 1);
       }
-      this.#contiguity.advance(batch);
-      await this.client.query('begin');
-      const kept = batch.filter((event) => !omissions.has(event));
-      try {
-        await writeBatch(this.client, this.#writers, kept);
-      } catch (error) {
-        if (!isPoison(error)) throw error;
-        await this.client.query('rollback; begin');
-        throw unfoldable((await writeCarefully(this.client, this.#writers, kept))[0] as Poison);
-      }
-      const progress = { position: last.position, events: this.#events + batch.length };
-      await record?.(this.client, progress);
-      await this.client.query('commit');
-      this.#position = progress.position;
-      this.#events = progress.events;
-      onProgress?.(this.#events);
+      await this.#write(batch, omissions);
     }
     return true;
+  }
+
+  /** One transaction; or several, where one was too much for the database. */
+  async #write(batch: readonly RecordedEvent[], omissions: Omissions): Promise<void> {
+    this.#contiguity.advance(batch);
+    let failuresAlone = 0;
+    for (let rest = batch; rest.length > 0;) {
+      const part = rest.slice(0, this.#batchSize.now);
+      const began = performance.now();
+      try {
+        await this.#writePart(part, omissions);
+      } catch (error) {
+        if (!isTooMuch(error)) throw error;
+        await this.client.query('rollback');
+        this.#batchSize.wasTooMuch(part.length);
+        const [event] = part;
+        if (part.length === 1 && event && ++failuresAlone === ATTEMPTS_ALONE)
+          throw unfoldable({ event, error: messageOf(error) });
+        continue;
+      }
+      this.#batchSize.wentWell(performance.now() - began);
+      failuresAlone = 0;
+      rest = rest.slice(part.length);
+    }
+  }
+
+  async #writePart(part: readonly RecordedEvent[], omissions: Omissions): Promise<void> {
+    const { onProgress, record, signal } = this.options;
+    signal?.throwIfAborted();
+    await this.client.query('begin');
+    const kept = part.filter((event) => !omissions.has(event));
+    try {
+      await writeBatch(this.client, this.#writers, kept);
+    } catch (error) {
+      if (!isPoison(error)) throw error;
+      await this.client.query('rollback; begin');
+      throw unfoldable((await writeCarefully(this.client, this.#writers, kept))[0] as Poison);
+    }
+    const position = part.at(-1)?.position ?? this.#position;
+    const progress = { position, events: this.#events + part.length };
+    await record?.(this.client, progress);
+    await this.client.query('commit');
+    this.#position = progress.position;
+    this.#events = progress.events;
+    onProgress?.(this.#events);
   }
 }
 

@@ -162,6 +162,7 @@ export class StatusController {
       activeConnections: database?.activeConnections ?? 0,
       totalConnections: database?.totalConnections ?? 0,
       timestamp: new Date().toISOString(),
+      slowestQueries: this.statistics.slowestQueries(),
       slowestStatements: statements,
       ...(unavailable !== undefined && { slowestStatementsUnavailable: unavailable }),
     };

@@ -118,10 +118,18 @@ describe('alerts', () => {
     expect(firing(well, statistics)).toEqual(['ErrorRate']);
   });
 
-  it('fire for queries that take more than a second on average', () => {
+  it('fire for queries that take more than a second on average, once there are enough, and name the slow ones', () => {
     const statistics = new Statistics();
-    statistics.observeQuery('GetFlight', 'done', 1.1);
+    const rule = alertRules.find(({ name }) => name === 'SlowQueries');
+    if (!rule) throw new Error('no such rule');
+    for (let n = 0; n < 10; n++) statistics.observeQuery('GetFlight', 'done', 0.01);
+    for (let n = 0; n < 9; n++) statistics.observeQuery('GetFrameMinutes', 'done', 4);
+    expect(firing(well, statistics)).toEqual([]);
+    statistics.observeQuery('GetFrameMinutes', 'done', 5);
     expect(firing(well, statistics)).toEqual(['SlowQueries']);
+    expect(stateOf(rule, undefined, well, statistics).remedy).toMatch(
+      /^Most of the time went to GetFrameMinutes: 10 in the last minute, 4\.10 s on average, 5\.00 s at most\./,
+    );
   });
 
   it('say since when, and that something cannot be seen', () => {

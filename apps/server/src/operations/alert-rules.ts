@@ -11,13 +11,16 @@ export interface AlertRule {
   /** What is looked at, in words and with its unit. */
   readonly what: string;
   /** What an operator does about it. */
-  readonly remedy: string;
+  readonly remedy: string | ((statistics: Statistics) => string);
   /** What it is now; nothing when that cannot be known. It fires when this is above the threshold. */
   readonly value: (observation: Observation, statistics: Statistics) => number | undefined;
 }
 
 /** Fewer requests than this in a minute say nothing of a rate. */
 const MIN_REQUESTS = 20;
+
+/** Nor fewer queries of how long one takes. */
+const MIN_QUERIES = 20;
 
 /** The thresholds of the reference (unified database architecture, alert conditions), and what Waylog adds. */
 export const alertRules: readonly AlertRule[] = [
@@ -112,9 +115,18 @@ export const alertRules: readonly AlertRule[] = [
     name: 'SlowQueries',
     severity: 'warning',
     threshold: 1,
-    what: 'mean seconds of a query over the last minute',
-    remedy: '`GET /v1/admin/performance` names the statements on which the database spends its time.',
-    value: (_, { lastQueries }) => lastQueries.get().mean,
+    what: 'mean seconds of a query over the last minute, without waiting for a minimum position',
+    remedy: (statistics) => {
+      const [worst] = statistics.slowestQueries();
+      const which = worst
+        ? `Most of the time went to ${worst.query}: ${worst.calls} in the last minute, ${worst.meanTime.toFixed(2)} s on average, ${worst.maxTime.toFixed(2)} s at most. `
+        : '';
+      return `${which}\`slowestQueries\` of \`GET /v1/admin/performance\` has the others; pg_stat_activity shows what the database is at, and what waits for a lock.`;
+    },
+    value: (_, { lastQueries }) => {
+      const { count, mean } = lastQueries.get();
+      return count < MIN_QUERIES ? 0 : mean;
+    },
   },
   {
     name: 'PoolUsage',

@@ -12,7 +12,7 @@ const STEPS = 12;
 
 /** Counts, failures and a sum over the last minute. */
 export class LastMinute {
-  readonly #steps: { step: number; count: number; failed: number; sum: number }[] = [];
+  readonly #steps: { step: number; count: number; failed: number; sum: number; max: number }[] = [];
 
   constructor(private readonly now: () => number = Date.now) {}
 
@@ -20,16 +20,22 @@ export class LastMinute {
     const step = Math.floor(this.now() / STEP_MS);
     let last = this.#steps.at(-1);
     if (last?.step !== step) {
-      this.#steps.push((last = { step, count: 0, failed: 0, sum: 0 }));
+      this.#steps.push((last = { step, count: 0, failed: 0, sum: 0, max: 0 }));
       if (this.#steps.length > STEPS) this.#steps.shift();
     }
     last.count++;
     if (failed) last.failed++;
     last.sum += value;
+    last.max = Math.max(last.max, value);
   }
 
-  /** `mean` and `failedShare` are 0 where nothing was counted. */
-  get(): { readonly count: number; readonly failedShare: number; readonly mean: number } {
+  /** All 0 where nothing was counted. */
+  get(): {
+    readonly count: number;
+    readonly failedShare: number;
+    readonly mean: number;
+    readonly max: number;
+  } {
     const first = Math.floor(this.now() / STEP_MS) - STEPS + 1;
     const steps = this.#steps.filter(({ step }) => step >= first);
     const sum = (of: 'count' | 'failed' | 'sum') => steps.reduce((total, step) => total + step[of], 0);
@@ -38,8 +44,18 @@ export class LastMinute {
       count,
       failedShare: count === 0 ? 0 : sum('failed') / count,
       mean: count === 0 ? 0 : sum('sum') / count,
+      max: Math.max(0, ...steps.map((step) => step.max)),
     };
   }
+}
+
+/** A query by its name, over the last minute. */
+export class SlowQuery {
+  @IsString() readonly query!: string;
+  @IsInt() @Min(0) readonly calls!: number;
+  /** In seconds, without waiting for a minimum position. */
+  @IsNumber() @Min(0) readonly meanTime!: number;
+  @IsNumber() @Min(0) readonly maxTime!: number;
 }
 
 /** A statement that the database has spent much time on. */
@@ -63,7 +79,9 @@ export class PerformanceStats {
   @IsInt() @Min(0) readonly activeConnections!: number;
   @IsInt() @Min(0) readonly totalConnections!: number;
   @IsTimestamp() readonly timestamp!: Timestamp;
-  /** Those on which the database has spent most, where it has pg_stat_statements. */
+  /** The queries of the last minute by name, those that took most of the time first. */
+  @Nested(() => SlowQuery, { each: true }) readonly slowestQueries!: readonly SlowQuery[];
+  /** Those on which the database has spent most, of whichever program, since its own statistics began, where it has pg_stat_statements. */
   @Nested(() => SlowStatement, { each: true }) readonly slowestStatements!: readonly SlowStatement[];
   /** Why there are none, where the database cannot say. */
   @Optional() @IsString() readonly slowestStatementsUnavailable?: string;
@@ -85,7 +103,7 @@ export class Statistics {
   });
   readonly querySeconds = new Histogram({
     name: 'waylog_query_seconds',
-    help: 'Time of a query from the bus to its answer, by type and what became of it.',
+    help: 'Time of a query from the bus to its answer, without waiting for its minimum position, by type and what became of it.',
     labelNames: ['query', 'outcome'],
     buckets: SECONDS,
     registers: [],
@@ -100,6 +118,7 @@ export class Statistics {
   readonly queries: Total = { count: 0, seconds: 0 };
   readonly cache = { hits: 0, misses: 0 };
   readonly lastQueries = new LastMinute();
+  readonly #lastQueriesOf = new Map<string, LastMinute>();
   /** Requests and their failures: what the server could not answer (5xx). */
   readonly lastRequests = new LastMinute();
 
@@ -114,7 +133,19 @@ export class Statistics {
     this.queries.count++;
     this.queries.seconds += seconds;
     this.lastQueries.add(seconds, outcome === 'failed');
+    let ofType = this.#lastQueriesOf.get(query);
+    if (!ofType) this.#lastQueriesOf.set(query, (ofType = new LastMinute()));
+    ofType.add(seconds);
   };
+
+  /** What the time of the last minute's queries went to, most of it first. */
+  slowestQueries(): SlowQuery[] {
+    return [...this.#lastQueriesOf]
+      .map(([query, last]) => ({ query, ...last.get() }))
+      .filter(({ count }) => count > 0)
+      .sort((a, b) => b.mean * b.count - a.mean * a.count)
+      .map(({ query, count, mean, max }) => ({ query, calls: count, meanTime: mean, maxTime: max }));
+  }
 
   readonly observeRequest = (seconds: number, status: number): void =>
     this.lastRequests.add(seconds, status >= 500);

@@ -9,11 +9,13 @@ import {
   type Listener,
   type Timestamp,
   inTransaction,
+  isTooMuch,
   pause,
 } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import {
   advanceCheckpoints,
+  BatchSize,
   CheckpointWatch,
   compareLog,
   createCheckpoints,
@@ -31,6 +33,13 @@ const NAME = FRAME_MINUTES;
 
 /** The longest between two attempts, as the projector's. */
 const MAX_BACKOFF_MS = 2_000;
+
+/** What is too much for the database all by itself is tried so often, in sessions of their own, and for so long. */
+const ATTEMPTS_ALONE = 3;
+const PATIENCE_ALONE_MS = 60_000;
+
+/** Minutes that are further apart than this are computed one after another: no statement opens the chunks between them. */
+const GAP_MS = 7 * 86_400_000;
 
 /** Its checkpoint, among those of the projections. */
 export const frameMinutesRollup = { name: 'frame_minutes', version: 1 };
@@ -68,6 +77,9 @@ export interface FollowerStatus {
 export class FrameMinutes {
   readonly #options: Required<FrameMinutesOptions>;
   readonly #watch: CheckpointWatch;
+  readonly #batchSize: BatchSize;
+  /** How often a single event, or a single flight, was too much in a row, and since when. */
+  #alone: { failures: number; readonly since: number } | undefined;
   readonly #background = new Background((signal) => this.#run(signal));
   #state: FollowerState = 'stopped';
   #position: Position | undefined;
@@ -75,7 +87,8 @@ export class FrameMinutes {
 
   constructor(options: FrameMinutesOptions) {
     this.#options = { intervalMs: 1_000, batchSize: 5_000, standbyIntervalMs: 1_000, ...options };
-    const { pool, listener, store } = this.#options;
+    const { pool, listener, store, batchSize } = this.#options;
+    this.#batchSize = new BatchSize(batchSize);
     this.#watch = new CheckpointWatch(pool, listener, store, NAME, [ROLLUP.name]);
   }
 
@@ -150,7 +163,7 @@ export class FrameMinutes {
           await pause(intervalMs, signal);
           continue;
         }
-        const progress = await this.#step(client, signal);
+        const progress = await this.#stepOrLess(client, signal);
         onProgress();
         this.#state = 'active';
         if (progress === 'nothing new') await waker.wait();
@@ -161,9 +174,38 @@ export class FrameMinutes {
     }
   }
 
-  /** One batch, one transaction. */
-  async #step(client: pg.Client, signal: AbortSignal): Promise<'nothing new' | 'up to date' | 'behind'> {
-    const { store, pool, batchSize } = this.#options;
+  /** What is too much for the database is done with fewer events; what is too much with one of them is left as it is, and told. */
+  async #stepOrLess(
+    client: pg.Client,
+    signal: AbortSignal,
+  ): Promise<'nothing new' | 'up to date' | 'behind'> {
+    const began = performance.now();
+    const size = this.#batchSize.now;
+    const { failures, since } = (this.#alone ??= { failures: 0, since: began });
+    const isLeft = failures >= ATTEMPTS_ALONE && began - since > PATIENCE_ALONE_MS;
+    try {
+      const progress = await this.#step(client, signal, isLeft);
+      this.#batchSize.wentWell(performance.now() - began);
+      this.#alone = undefined;
+      return progress;
+    } catch (error) {
+      if (isTooMuch(error)) {
+        this.#batchSize.wasTooMuch(size);
+        if (size === 1) this.#alone = { failures: failures + 1, since };
+      }
+      // In a new session: this one may be without an answer.
+      throw error;
+    }
+  }
+
+  /** One batch, one transaction; `isLeft` for one that is too much, whose minutes stay as they are. */
+  async #step(
+    client: pg.Client,
+    signal: AbortSignal,
+    isLeft: boolean,
+  ): Promise<'nothing new' | 'up to date' | 'behind'> {
+    const { store, pool, log } = this.#options;
+    const batchSize = this.#batchSize.now;
     const checkpoints = await loadCheckpoints(pool, [ROLLUP.name, frameResults.name]);
     const at = (name: string) => checkpoints.find(({ projection }) => projection === name)?.position;
     const from = at(ROLLUP.name) ?? store.beginning;
@@ -179,7 +221,7 @@ export class FrameMinutes {
       await this.#rollUpAll(client, known[0]?.source ?? '', from, end, signal);
       return 'behind';
     }
-    if (await this.#rollUpAgain(client)) return 'behind';
+    if (await this.#rollUpAgain(client, isLeft)) return 'behind';
     if (store.compare(end, from) <= 0) return 'nothing new';
 
     const page = await store.readAll({ after: from, limit: batchSize, types: TYPES });
@@ -191,26 +233,43 @@ export class FrameMinutes {
       await this.#advance(client, from, to);
       if (deleted.length > 0)
         await client.query(`delete from flight.frame_minute_parts where flight_id = any ($1)`, [deleted]);
-      if (minutes.length > 0) {
-        await notePolicyDrops(client);
-        const sorted = [...minutes].sort();
-        await client.query(rollUpTouchedSql, [flights, minutes, sorted[0], sorted.at(-1)]);
+      if (isLeft || minutes.length === 0) return;
+      await notePolicyDrops(client);
+      for (const near of nearby(minutes)) {
+        const of = near.map((i) => flights[i]);
+        const at = near.map((i) => minutes[i]);
+        await client.query(rollUpTouchedSql, [of, at, at[0], at.at(-1)]);
       }
     });
+    if (isLeft && minutes.length > 0)
+      log.warn(
+        `Minute rollups: ${flights.join(', ')} at ${minutes.join(', ')} are left as they are, because computing them is too much ` +
+          `for the database. \`waylog hypertables verify-rollups\` names what differs.`,
+      );
     return isWhole ? 'up to date' : 'behind';
   }
 
   /** Whole flights, that somebody has asked for with `rollUpAgain`; false when there are none. */
-  async #rollUpAgain(client: pg.Client): Promise<boolean> {
+  async #rollUpAgain(client: pg.Client, isLeft: boolean): Promise<boolean> {
+    const { log } = this.#options;
+    const most = Math.min(100, this.#batchSize.now);
     let found = 0;
     await inTransaction(client, async () => {
       // Taken before the frames are read: who asks from now on is served by the next step.
       const { rows } = await client.query<{ flight_id: string }>(
-        `delete from flight.frame_minutes_touched where flight_id in (select flight_id from flight.frame_minutes_touched limit 100)
+        `delete from flight.frame_minutes_touched where flight_id in (select flight_id from flight.frame_minutes_touched limit $1)
          returning flight_id`,
+        [most],
       );
       found = rows.length;
       if (found === 0) return;
+      if (isLeft) {
+        log.warn(
+          `Minute rollups: those of ${rows.map(({ flight_id }) => flight_id).join(', ')} are left as they are, because computing ` +
+            `them is too much for the database. \`waylog hypertables verify-rollups\` names what differs.`,
+        );
+        return;
+      }
       await notePolicyDrops(client);
       await client.query(patient(rollUpFlightsSql, [rows.map(({ flight_id }) => flight_id)]));
     });
@@ -309,6 +368,19 @@ function timesOf(event: RecordedEvent): Timestamp[] {
     if (error instanceof WaylogError && error.code === 'event.unreadable') return [];
     throw error;
   }
+}
+
+/** The indexes of minutes in their order, in groups between which there is a gap. */
+function nearby(minutes: readonly string[]): number[][] {
+  const groups: number[][] = [];
+  let last = -Infinity;
+  const ordered = minutes.map((minute, i) => [Date.parse(minute), i] as const).sort(([a], [b]) => a - b);
+  for (const [time, i] of ordered) {
+    if (time - last > GAP_MS) groups.push([]);
+    groups.at(-1)?.push(i);
+    last = time;
+  }
+  return groups;
 }
 
 /** Canonical timestamps are UTC, so their minute is their beginning. */

@@ -12,6 +12,7 @@ import {
 } from '#lib/platform';
 import { retainedSince, type ContinuousAggregateInfo } from '#lib/timescale';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import { waiting } from '../observe-queries.js';
 import { checked, MinutesOfFlight } from '../query-rules.js';
 import { FrameMinutes, frameMinutesRollup } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
@@ -66,13 +67,14 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
     private readonly pool: pg.Pool,
   ) {}
 
-  async execute({ flightId, range, options: { minPosition } }: GetFrameMinutes): Promise<FrameMinute[]> {
+  async execute({ flightId, range, options }: GetFrameMinutes): Promise<FrameMinute[]> {
     const { from, to } = checked(MinutesOfFlight, { ...range, flightId });
     const bounds = [from, to].map((bound) => (bound && parseTimestamp(bound)) ?? null);
+    const { minPosition } = options;
     // The rollup is as far as its own checkpoint.
     if (minPosition !== undefined && minPosition !== null)
-      await this.minutes.waitFor(minPosition, MAX_WAIT_MS);
-    return this.reads.ofFlight(flightId, { minPosition }, async () => {
+      await waiting(options, () => this.minutes.waitFor(minPosition, MAX_WAIT_MS));
+    return this.reads.ofFlight(flightId, options, async () => {
       const rows = await readRows(this.pool, 'flight.frame_minutes', minutesSql, [flightId, ...bounds]);
       return rows.map(([minute, ...numbers]): FrameMinute => {
         const [frames, meanConfidence, minConfidence, refinedShare, distanceMetres] = numbers.map(Number);

@@ -15,7 +15,7 @@ export class FrameResult {
   @Confidence() readonly confidence!: number;
   /** True once a later estimate has improved the result. */
   @Optional() @Flag() readonly refined?: boolean | null | undefined;
-  /** When the frame was taken. */
+  /** When the frame was taken. The frames and headings of a flight may be on `WAYLOG_FLIGHT_DAYS` (100) different days. */
   @IsTimestamp() readonly timestamp!: string;
   /** Kept when it is given; otherwise when the result changed last. */
   @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;

@@ -1,0 +1,52 @@
+import type { IQuery, QueryBus } from '@nestjs/cqrs';
+import { observeQueries, waiting } from './observe-queries.js';
+import type { ReadOptions } from './flight-reads.js';
+
+class GetSomething {
+  constructor(readonly options: ReadOptions = {}) {}
+}
+
+describe('the time of a query', () => {
+  let now = 0;
+  beforeEach(() => {
+    now = 0;
+    jest.spyOn(performance, 'now').mockImplementation(() => now);
+  });
+  afterEach(() => jest.restoreAllMocks());
+
+  /** A bus whose queries wait for five seconds, which ends as told, and then work for ten milliseconds. */
+  function observed(wait: () => Promise<void> = () => Promise.resolve()) {
+    const told: [string, string, number][] = [];
+    const bus = {
+      execute: async ({ options }: GetSomething) => {
+        await waiting(options, async () => {
+          now += 5_000;
+          await wait();
+        });
+        now += 10;
+        return 'answer';
+      },
+    } as unknown as QueryBus;
+    observeQueries(bus, (query, outcome, seconds) => told.push([query, outcome, seconds]));
+    return { bus: bus as unknown as { execute: (query: IQuery) => Promise<string> }, told };
+  }
+
+  it('is without what it waited for its minimum position', async () => {
+    const { bus, told } = observed();
+    await expect(bus.execute(new GetSomething({ minPosition: '1' }))).resolves.toBe('answer');
+    expect(told).toEqual([['GetSomething', 'done', 0.01]]);
+  });
+
+  it('is its own, also when a caller gives several queries the same options', async () => {
+    const { bus, told } = observed();
+    const options = { minPosition: '1' };
+    for (let n = 0; n < 3; n++) await bus.execute(new GetSomething(options));
+    expect(told.map(([, , seconds]) => seconds)).toEqual([0.01, 0.01, 0.01]);
+  });
+
+  it('is next to nothing when it waited in vain', async () => {
+    const { bus, told } = observed(() => Promise.reject(new Error('behind')));
+    await expect(bus.execute(new GetSomething({ minPosition: '1' }))).rejects.toThrow('behind');
+    expect(told).toEqual([['GetSomething', 'failed', 0]]);
+  });
+});

@@ -1,0 +1,48 @@
+import { conflict, openSession, sqlStateOf, SqlState, endClient, type Queryable } from '#lib/platform';
+
+/** What it takes to make the hypertable with the most chunks anew, and what the server has. */
+export interface LockRoom {
+  readonly table: string;
+  readonly chunks: number;
+  /** Locks of one transaction that compares the table with its shadow and swaps them. */
+  readonly needed: number;
+  /** Locks that all transactions of the server have together. */
+  readonly room: number;
+  /** What max_locks_per_transaction had to be. */
+  readonly setting: number;
+}
+
+// A chunk is a table with its indexes, and another one with its own for long values; and there are two of each for a while.
+const sql = `
+  select format('%s.%s', hypertable_schema, hypertable_name) as "table", num_chunks::integer as chunks, needed::integer,
+         (current_setting('max_locks_per_transaction')::bigint * sessions)::float8 as room,
+         ceil(needed / sessions::numeric)::integer as setting
+    from timescaledb_information.hypertables,
+         lateral (select 2 * num_chunks * (3 + (select count(*) from pg_index
+                   where indrelid = format('%I.%I', hypertable_schema, hypertable_name)::regclass)) as needed) n,
+         lateral (select current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint as sessions) s
+   order by needed desc limit 1`;
+
+/** undefined where there is no hypertable. */
+export const lockRoom = async (db: Queryable): Promise<LockRoom | undefined> =>
+  (await (db as { query: (sql: string) => Promise<{ rows: LockRoom[] }> }).query(sql)).rows[0];
+
+/** Runs what locks every chunk of a table at once; where the server has too few locks for that it says so, and how many it takes. */
+export async function withRoomForLocks<T>(connectionString: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (sqlStateOf(error) !== SqlState.outOfMemory) throw error;
+    const client = await openSession({ connectionString, applicationName: 'waylog locks' });
+    const room = await lockRoom(client).finally(() => endClient(client));
+    if (!room || room.needed < room.room) throw error;
+    const { table, chunks, needed, setting } = room;
+    throw conflict(
+      'database.too-few-locks',
+      `The server ran out of locks: ${table} has ${chunks} TimescaleDB chunks, and making a table anew takes about ${needed} locks ` +
+        `at once, where all transactions have ${room.room} together. Set max_locks_per_transaction to ${setting * 2} or more and ` +
+        `restart PostgreSQL, or have fewer chunks (\`waylog archive run --help\`). Nothing has changed; a rebuild goes on from where it is.`,
+      { ...room },
+    );
+  }
+}

@@ -1,0 +1,206 @@
+import type pg from 'pg';
+import {
+  CreateFlight,
+  EVENT_STORE,
+  FLIGHT_PROJECTOR,
+  flightProjector,
+  SaveFrameResult,
+  SaveFrameResults,
+  SaveHeading,
+  SaveHeadings,
+  TABLES_POOL,
+  Transact,
+} from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { CheckpointWatch, parkedStreams, Projector, rebuild, unpark } from '#lib/projections';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { startWaylog, type RunningWaylog } from './support/waylog.js';
+
+// What a transaction runs into that a smaller one may not: a time limit, memory, locks, TimescaleDB's limit of tuples.
+describe('times that are spread over centuries', () => {
+  let database: TestDatabase;
+  let waylog: RunningWaylog;
+  beforeAll(async () => {
+    database = await testDatabase();
+    waylog = await startWaylog(database, { flightDays: 7 });
+    await waylog.execute(new CreateFlight({ flight: aFlight('a') }));
+  });
+  afterAll(async () => {
+    await waylog.close();
+    await database.drop();
+  });
+  const week = (n: number) => new Date(n * 7 * 86_400_000).toISOString();
+  const refusal = { code: 'flight.too-many-days', kind: 'conflict', data: { most: 7 } };
+  const frames = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, i) => aFrame(from + i, { timestamp: week(from + i) }));
+  const save = (...given: ReturnType<typeof frames>) =>
+    waylog.execute(new SaveFrameResults({ flightId: 'a', frames: given }));
+
+  it('are refused at the door, in one request and in many, frames and headings together, and nothing is recorded', async () => {
+    await expect(save(...frames(0, 5_000))).rejects.toMatchObject({ ...refusal, data: { days: 5_000 } });
+    await save(...frames(0, 5));
+    await waylog.execute(
+      new SaveHeadings({
+        flightId: 'a',
+        headings: [10, 11].map((n) => ({ frameId: n, heading: 1, timestamp: week(n) })),
+      }),
+    );
+    await expect(save(...frames(5, 6))).rejects.toMatchObject(refusal);
+    await expect(
+      waylog.execute(
+        new SaveHeading({ flightId: 'a', heading: { frameId: 3, heading: 1, timestamp: week(12) } }),
+      ),
+    ).rejects.toMatchObject(refusal);
+    await expect(
+      waylog.execute(
+        new Transact({
+          flightId: 'a',
+          commands: [{ type: 'SaveFrameResult', frame: aFrame(9, { timestamp: week(9) }) }],
+        }),
+      ),
+    ).rejects.toMatchObject(refusal);
+    await expect(save(...frames(5, 6))).rejects.toThrow(
+      /^Flight a would have frames and headings on 8 different days \(UTC\), 1970-02-05 among them; .*\(WAYLOG_FLIGHT_DAYS\)\. So far they are from 1970-01-01 to 1970-03-19\./,
+    );
+  });
+
+  it('may jump as they like within that, be written again on days that are known, and have another flight to themselves', async () => {
+    await save(aFrame(0, { timestamp: week(0), confidence: 0.1 }), aFrame(77, { timestamp: week(3) }));
+    await waylog.execute(new CreateFlight({ flight: aFlight('b') }));
+    const ages = [
+      '1970-01-01T00:00:00.000Z',
+      '1980-01-06T00:00:00.000Z',
+      '2026-05-01T12:00:00.000Z',
+      '2199-12-31T23:59:59.000Z',
+    ];
+    await waylog.execute(
+      new SaveFrameResults({ flightId: 'b', frames: ages.map((timestamp, n) => aFrame(n, { timestamp })) }),
+    );
+  });
+});
+
+describe.each(['57014', '53200', '53400'])('what is too much for the database (%s)', (state) => {
+  let database: TestDatabase;
+  let waylog: RunningWaylog;
+  beforeEach(async () => {
+    database = await testDatabase();
+    waylog = await startWaylog(database);
+    await Promise.all(['a', 'b', 'c'].map((id) => waylog.execute(new CreateFlight({ flight: aFlight(id) }))));
+    await settled();
+  });
+  afterEach(async () => {
+    await waylog.close();
+    await database.drop();
+  });
+  const store = () => waylog.app.get<EventStore>(EVENT_STORE);
+  const options = () => ({
+    pool: waylog.app.get<pg.Pool>(TABLES_POOL),
+    store: store(),
+    ...flightProjector,
+    connectionString: database.url,
+  });
+  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 120_000);
+  const parked = () => parkedStreams(database.pool, FLIGHT_PROJECTOR);
+  const save = (id: string, ...frames: number[]) =>
+    waylog.execute(new SaveFrameResults({ flightId: id, frames: frames.map((n) => aFrame(n)) }));
+  const count = async () =>
+    (await database.pool.query<{ n: number }>('select count(*)::integer as n from flight.frame_results'))
+      .rows[0]?.n;
+  /** Rows of frames fail where the condition holds; `rows` are those of the transaction so far. */
+  const failWhere = (condition: string) =>
+    database.pool.query(`
+      create or replace function public.too_much() returns trigger language plpgsql as $$
+      declare rows integer := coalesce(nullif(current_setting('test.rows', true), ''), '0')::integer + 1;
+      begin
+        perform set_config('test.rows', rows::text, true);
+        if ${condition} then raise exception 'too much' using errcode = '${state}'; end if;
+        return new;
+      end $$;
+      create or replace trigger too_much before insert on flight.frame_results for each row execute function public.too_much();`);
+  const mend = () => database.pool.query('drop trigger too_much on flight.frame_results');
+
+  it('goes through in smaller batches, and nobody is parked', async () => {
+    await waylog.app.get(Projector).stop();
+    await failWhere('rows > 40');
+    await save('a', ...Array.from({ length: 300 }, (_, n) => n));
+    await save('b', ...Array.from({ length: 10 }, (_, n) => n));
+    waylog.app.get(Projector).start();
+    await settled();
+    expect(await parked()).toEqual([]);
+    expect(await count()).toBe(310);
+  });
+
+  it('is parked as a single event, once others have shown that the database is well, and can be taken up', async () => {
+    await failWhere('new.frame_id = 666');
+    await save('a', 1, 666, 2);
+    await save('b', 1);
+    await save('a', 3);
+    await settled();
+    expect(await parked()).toMatchObject([
+      { streamId: 'flight-a', type: 'FrameResultSaved', error: 'too much' },
+    ]);
+    expect(await count()).toBe(2);
+    await mend();
+    expect(await unpark({ ...options(), streamId: 'flight-a' })).toMatchObject({ folded: 3 });
+    expect(await parked()).toEqual([]);
+    expect(await count()).toBe(5);
+  });
+
+  it('is parked also where no other flight has an event, after a while', async () => {
+    await failWhere('new.frame_id = 666');
+    await save('a', 666);
+    await settled();
+    expect(await parked()).toMatchObject([{ streamId: 'flight-a' }]);
+  });
+
+  it('parks nobody when nothing goes through for anybody, and goes on as soon as it does', async () => {
+    await failWhere('true');
+    await Promise.all([save('a', 1), save('b', 1), save('c', 1)]);
+    const projector = waylog.app.get(Projector);
+    const failures = new Set<string>();
+    // Many more attempts than would park one.
+    while (failures.size < 8) {
+      if (projector.status.lastError) failures.add(projector.status.lastError.at);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(await parked()).toEqual([]);
+    await mend();
+    await settled();
+    expect(await parked()).toEqual([]);
+    expect(await count()).toBe(3);
+  });
+
+  it('does not end a rebuild that can go on in smaller steps, and one that cannot says which event it is', async () => {
+    await save('a', ...Array.from({ length: 200 }, (_, n) => n));
+    await settled();
+    // A table that is made like another one takes no triggers along; a check does as well.
+    await database.pool.query(`
+      create or replace function public.fits(frame_id integer) returns boolean language plpgsql volatile as $$
+      declare rows integer := coalesce(nullif(current_setting('test.rows', true), ''), '0')::integer + 1;
+      begin
+        perform set_config('test.rows', rows::text, true);
+        if rows > 50 or frame_id = 777 then raise exception 'too much' using errcode = '${state}'; end if;
+        return true;
+      end $$;
+      grant execute on function public.fits(integer) to public;
+      alter table flight.frame_results add constraint fits check (public.fits(frame_id)) not valid`);
+    const [frames] = flightProjector.projections.filter(({ name }) => name === 'frame_results');
+    if (!frames) throw new Error('no such projection');
+    const result = await rebuild({ ...options(), projections: [frames] });
+    expect(result).toMatchObject({ tables: [{ identical: true }] });
+    expect(await count()).toBe(200);
+
+    await database.pool.query('alter table flight.frame_results drop constraint fits');
+    await waylog.execute(new SaveFrameResult({ flightId: 'b', frame: aFrame(777) }));
+    await settled();
+    await database.pool.query(
+      'alter table flight.frame_results add constraint fits check (public.fits(frame_id)) not valid',
+    );
+    await expect(rebuild({ ...options(), projections: [frames] })).rejects.toMatchObject({
+      code: 'projection.unfoldable',
+      message: expect.stringMatching(/FrameResultSaved at position \d+ \(flight-b, revision \d+\).*too much/),
+    });
+    await database.pool.query('alter table flight.frame_results drop constraint fits');
+  });
+});
