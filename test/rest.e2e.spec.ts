@@ -71,6 +71,61 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
     });
   });
 
+  it('takes back what it answers, as it is, and that is no news', async () => {
+    const flight = await given(2);
+    await server.call('PUT', `${flight}/frames/1`, aFrame(1));
+    await server.call('PUT', `${flight}/images/1`, { filePath: '1.jpg' });
+    await server.call('PUT', `${flight}/headings/1`, { heading: 1, timestamp: at(1) });
+    await server.call('PUT', `${flight}/chunks/c`, aChunk('c'));
+    const before = await head();
+    const answers: [method: string, path: string, from?: string][] = [
+      ['PATCH', ''],
+      ['PUT', '/state'],
+      ['PATCH', '/waypoints'],
+      ['PUT', '/waypoints/w1', '/waypoints'],
+      ['PUT', '/geofences/home', '/geofences'],
+      ['POST', '/frames'],
+      ['PUT', '/frames/1', '/frames'],
+      ['POST', '/headings'],
+      ['PUT', '/headings/1', '/headings/latest'],
+      ['PUT', '/images/1'],
+      ['PUT', '/chunks/c', '/chunks'],
+    ];
+    for (const [method, path, from = path] of answers) {
+      const { body } = await read(flight + from);
+      const sent: unknown = method === 'PUT' && Array.isArray(body) ? body.at(-1) : body;
+      const { status } = await server.call(method, flight + path, sent);
+      expect({ method, path, status }).toEqual({ method, path, status: 200 });
+    }
+    expect(await head()).toBe(before);
+
+    const whole = (await read(flight)).body;
+    const copy = await server.call('POST', '/v1/flights', { ...whole, id: `${whole.id as string}-copy` });
+    expect(copy.status).toBe(201);
+    const copied = (await read(`${flight}-copy`)).body;
+    expect(copied).toEqual({ ...whole, id: copied.id });
+
+    expect((await server.call('PATCH', flight, { ...whole, name: 'Renamed' })).status).toBe(200);
+    expect((await read(flight)).body).toEqual({ ...whole, name: 'Renamed' });
+    const { updatedAt: _, ...timeless } = whole as { updatedAt: string };
+    expect((await server.call('PATCH', flight, { ...timeless, name: 'Again' })).status).toBe(200);
+    expect((await read(flight)).body.updatedAt).not.toBe(whole.updatedAt);
+    for (const parts of [
+      { waypoints: [] },
+      { waypoints: [whole.waypoints[0]] },
+      { waypoints: [whole.waypoints[0], { ...whole.waypoints[1], lat: 1 }] },
+      { geofences: [] },
+    ])
+      expect(await server.call('PATCH', flight, { ...whole, ...parts })).toMatchObject({
+        status: 409,
+        body: { code: 'flight.parts-differ' },
+      });
+    expect(await server.call('PATCH', flight, { ...whole, id: 'other' })).toMatchObject({
+      status: 400,
+      body: { errors: [{ field: 'id' }] },
+    });
+  });
+
   it('serves waypoints', async () => {
     const flight = await given(3);
     expect(await server.call('POST', `${flight}/waypoints`, aWaypoint(9))).toMatchObject({
@@ -533,6 +588,23 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       expect(answer.headers.get('content-type')).toContain('application/problem+json');
       expect(answer.body.errors.map((e: { field: string }) => e.field).sort()).toEqual(fields);
       expect(await head()).toBe(before);
+    });
+
+    it('names the range of a whole number', async () => {
+      const flight = await given();
+      const rule = (min: number, max: number) => `must be a whole number from ${min} to ${max}`;
+      for (const [path, field, message] of [
+        [`${flight}/waypoints?limit=-1`, 'limit', rule(1, 100_000)],
+        [`${flight}/waypoints?limit=1.5`, 'limit', rule(1, 100_000)],
+        [`${flight}/frames?from=-1`, 'from', rule(0, 2_147_483_647)],
+        [`${flight}/events?limit=ten`, 'limit', rule(1, 5_000)],
+        ['/v1/flights?offset=-1', 'offset', rule(0, 1_000_000_000)],
+      ] as const)
+        expect((await server.call('GET', path)).body.errors).toEqual([{ field, message }]);
+      const frame = { ...aFrame(1), frameId: 1.5 };
+      expect((await server.call('POST', `${flight}/frames`, [frame])).body.errors).toEqual([
+        { field: '[0].frameId', message: rule(0, 2_147_483_647) },
+      ]);
     });
 
     it.each([

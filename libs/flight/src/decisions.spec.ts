@@ -1,4 +1,5 @@
 import type { Decision } from '#lib/event-store';
+import { badFields } from '#lib/platform';
 import type { FlightCommand, Slice } from './command.js';
 import type { FlightEvent, RouteChunk, WaypointData } from './events.js';
 import type { Flight } from './flight.js';
@@ -205,6 +206,41 @@ describe('waypoints', () => {
 
 describe('geofences', () => {
   const known = event('GeofenceAdded', fence);
+  const corners = (north: number, west: number, south: number, east: number) => ({
+    id: 'g',
+    northWest: { lat: north, lon: west },
+    southEast: { lat: south, lon: east },
+  });
+  it.each([
+    ['a point', corners(63, 10, 63, 10)],
+    ['all the world', corners(90, -180, -90, 180)],
+    ['across the antimeridian', corners(1, 179, -1, -179)],
+    ['half the way round, across it', corners(1, 90, -1, -90)],
+  ])('may be %s', (_, geofence) =>
+    given(created)
+      .when(deciding(addGeofence, new AddGeofence({ flightId, geofence })))
+      .then(event('GeofenceAdded', geofence)),
+  );
+  it.each([
+    ['both', corners(63, 11, 64, 10)],
+    ['latitudes', corners(63, 10, 64, 11)],
+    ['longitudes', corners(64, 11, 63, 10)],
+    ['longitudes, of one across the antimeridian,', corners(64, 0.5, 63, -179.4)],
+  ])('are refused with their %s exchanged, wherever they come from', (_, geofence) => {
+    const refused = (field: string) => [{ field, message: expect.stringContaining('exchanged?') as string }];
+    expect(badFields(AddGeofence, new AddGeofence({ flightId, geofence }))).toEqual(
+      refused('geofence.southEast'),
+    );
+    expect(badFields(UpdateGeofence, new UpdateGeofence({ flightId, geofence }))).toEqual(
+      refused('geofence.southEast'),
+    );
+    const flight = { name: 'f', altitude: 1, startGps: { lat: 1, lon: 1 }, geofences: [fence, geofence] };
+    expect(badFields(CreateFlight, new CreateFlight({ flight }))).toEqual(
+      refused('flight.geofences[1].southEast'),
+    );
+    const commands = [{ type: 'AddGeofence', geofence }];
+    expect(() => transact.decide(new Transact({ flightId, commands }), NOW)).toThrow(/exchanged\?/);
+  });
   it('are added, updated and removed', () => {
     given(created)
       .when(deciding(addGeofence, new AddGeofence({ flightId, geofence: fence })))

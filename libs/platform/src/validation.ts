@@ -84,6 +84,22 @@ export const IsJsonObject = rule(
   isJsonObject,
 );
 
+/** By its name, how a field must stand to the others of its object. */
+const relations = new Map<string, (whole: never) => boolean>();
+
+/**
+ * How a field must stand to the others of its object, beyond what each must be by itself; `test` gets the object, in which
+ * anything may be wrong.
+ */
+export function Relation<T extends object>(
+  name: string,
+  message: string,
+  test: (whole: Partial<T>) => boolean,
+): PropertyDecorator {
+  relations.set(name, test);
+  return JSONSchema({ 'x-relation': name, 'x-relation-rule': message } as never) as PropertyDecorator;
+}
+
 /** Says what a field means where its type and its bounds do not: OpenAPI shows it. */
 export const Meaning = (description: string) => JSONSchema({ description }) as PropertyDecorator;
 
@@ -140,6 +156,12 @@ function makeAjv(options: { coerceTypes: boolean }): Ajv {
     keyword: 'x-json',
     type: 'object',
     validate: (_: unknown, value: unknown) => isJsonObject(value),
+  });
+  made.addKeyword({
+    keyword: 'x-relation',
+    schemaType: 'string',
+    validate: (name: string, _value: unknown, _schema: unknown, context?: { parentData: object }) =>
+      relations.get(name)?.(context?.parentData as never) ?? false,
   });
   return made;
 }
@@ -252,8 +274,8 @@ export function validate(target: Class, value: unknown): void {
 
 interface Coercion {
   readonly check: ValidateFunction;
-  /** The fields that are whole numbers. */
-  readonly integers: ReadonlySet<string>;
+  /** The fields that are whole numbers, with their schemas. */
+  readonly integers: ReadonlyMap<string, Schema>;
 }
 
 const coercions = new Map<Class, Coercion>();
@@ -263,10 +285,8 @@ function coercionOf(target: Class): Coercion {
   if (!coercion) {
     const schema = schemaOf(target);
     const properties = Object.entries(schema['properties'] as Record<string, Schema>);
-    const integers = properties.flatMap(([name, { type }]) =>
-      [type].flat().includes('integer') ? [name] : [],
-    );
-    coercions.set(target, (coercion = { check: coercingAjv.compile(schema), integers: new Set(integers) }));
+    const integers = new Map(properties.filter(([, property]) => isInteger(property)));
+    coercions.set(target, (coercion = { check: coercingAjv.compile(schema), integers }));
   }
   return coercion;
 }
@@ -277,8 +297,9 @@ export function coerceFields<T extends object>(target: Class<T>, fields: object)
   // What Ajv would read as null, or as a number that nobody meant: an empty text, `1e3`, `0x10`, ` 1`.
   const odd = Object.entries(fields).flatMap(([field, value]: [string, unknown]): FieldError[] => {
     if (value === '') return [{ field, message: 'is empty; leave it out instead' }];
-    const isOdd = integers.has(field) && typeof value === 'string' && !/^\d{1,15}$/.test(value);
-    return isOdd ? [{ field, message: 'must be a whole number' }] : [];
+    const integer = integers.get(field);
+    const isOdd = integer && typeof value === 'string' && !/^\d{1,15}$/.test(value);
+    return isOdd ? [{ field, message: wholeNumberRule(integer) }] : [];
   });
   if (odd.length > 0) throw invalidInput(odd);
   const copy = { ...fields };
@@ -314,7 +335,17 @@ function fieldOf({ instancePath, keyword, params }: ErrorObject): string {
   return typeof child === 'string' ? (path && `${path}.`) + child : path;
 }
 
+const isInteger = ({ type }: Schema): boolean => [type].flat().includes('integer');
+
+function wholeNumberRule({ minimum, maximum }: Schema): string {
+  const from = minimum === undefined ? '' : ` from ${String(minimum)}`;
+  const to = maximum === undefined ? '' : ` to ${String(maximum)}`;
+  return `must be a whole number${from}${to}`;
+}
+
 function messageOf({ keyword, params, parentSchema, message = 'is wrong' }: ErrorObject): string {
+  const schema = (parentSchema ?? {}) as Schema;
+  if (keyword === 'type' && isInteger(schema)) return wholeNumberRule(schema);
   switch (keyword) {
     case 'required':
       return 'is missing';
@@ -332,8 +363,10 @@ function messageOf({ keyword, params, parentSchema, message = 'is wrong' }: Erro
       return `must have at most ${String(params['limit'])} items`;
     case 'minItems':
       return `must have at least ${String(params['limit'])} items`;
+    case 'x-relation':
+      return schema['x-relation-rule'] as string;
     default:
-      return ((parentSchema as Schema | undefined)?.['x-rule'] as string | undefined) ?? message;
+      return (schema['x-rule'] as string | undefined) ?? message;
   }
 }
 

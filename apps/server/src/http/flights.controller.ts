@@ -14,8 +14,8 @@ import {
   GetFlightState,
   GetProcessingHistory,
   HistoryFilter,
+  ImportedFlight,
   ListFlights,
-  NewFlight,
   SaveFlightState,
   UpdateFlight,
   type CommandOptions,
@@ -34,7 +34,7 @@ export class FlightsController {
 
   @Post('flights')
   @Answers(201, 'CommandResult')
-  create(@ValidBody(NewFlight) flight: NewFlight, @Sender() sender: CommandOptions) {
+  create(@ValidBody(ImportedFlight) flight: ImportedFlight, @Sender() sender: CommandOptions) {
     return this.commands.execute(new CreateFlight({ ...sender, flight }));
   }
 
@@ -57,6 +57,7 @@ export class FlightsController {
     @ValidBody(FlightChanges) changes: FlightChanges,
     @Sender() sender: CommandOptions,
   ) {
+    refuseOtherId('id', changes.id, flightId);
     return this.commands.execute(new UpdateFlight({ ...sender, flightId, changes }));
   }
 

@@ -11,7 +11,9 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
     .setDescription(
       'Event-sourced flight data. A command answers where it left the log; a read can wait for that position ' +
         '(Waylog-Min-Position) or look back (asOf). Positions are WGS84 degrees, altitudes metres above mean sea level, ' +
-        'headings degrees clockwise from north, times RFC 3339.',
+        'headings degrees clockwise from north, times RFC 3339. What GET answers can be sent back as it is to the route ' +
+        'that writes it: its id must be that of the path, its times are kept, and parts that the route does not write ' +
+        'must be those that are there.',
     )
     .setVersion('1')
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key, or a JWT.' }, 'key')

@@ -1,16 +1,40 @@
-import { IsJsonObject, Nested, Optional } from '#lib/platform';
+import { ArrayMaxSize } from 'class-validator';
+import {
+  conflict,
+  invalidInput,
+  IsId,
+  IsJsonObject,
+  IsTimestamp,
+  Nested,
+  Optional,
+  parseTimestamp,
+} from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
-import { Altitude, FreeText, Label } from '../fields.js';
-import { existing, same } from '../flight.js';
+import { Altitude, FreeText, Label, MAX_BATCH } from '../fields.js';
+import { existing, same, type ExistingFlight } from '../flight.js';
+import { Geofence, geofenceOf } from '../geofences/geofence.js';
 import { GpsPoint } from '../gps-point.js';
+import { Waypoint, waypointOf } from '../waypoints/waypoint.js';
 
-/** The details to change; what is left out stays. */
+/**
+ * The details to change; what is left out stays. A flight as it was read is one, too: its parts are not changed by this, so
+ * they must be those that it has.
+ */
 export class FlightChanges {
+  /** Must be the flight of the command when it is given. */
+  @Optional() @IsId() readonly id?: string | null | undefined;
   @Optional() @Label(255) readonly name?: string | null | undefined;
   @Optional() @FreeText(10_000) readonly description?: string | null | undefined;
   @Optional() @Nested(() => GpsPoint) readonly startGps?: GpsPoint | null | undefined;
   @Optional() @Altitude() readonly altitude?: number | null | undefined;
   @Optional() @IsJsonObject() readonly cameraParams?: object | null | undefined;
+  @Optional() @Nested(() => Waypoint, { each: true }) @ArrayMaxSize(MAX_BATCH) readonly waypoints?:
+    readonly Waypoint[] | null | undefined;
+  @Optional() @Nested(() => Geofence, { each: true }) @ArrayMaxSize(1_000) readonly geofences?:
+    readonly Geofence[] | null | undefined;
+  @Optional() @IsTimestamp() readonly createdAt?: string | null | undefined;
+  /** Kept when it is given; otherwise when the details changed last. */
+  @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;
 }
 
 export class UpdateFlight extends FlightCommand {
@@ -24,7 +48,14 @@ export class UpdateFlight extends FlightCommand {
 export const decideUpdateFlight: Decide<UpdateFlight> =
   ({ flightId, changes }, at) =>
   (flight) => {
-    const { details } = existing(flight, flightId);
+    if (changes.id && changes.id !== flightId) {
+      throw invalidInput([
+        { field: 'changes.id', message: `is ${changes.id}, but the command is on ${flightId}` },
+      ]);
+    }
+    const known = existing(flight, flightId);
+    refuseOtherParts(flightId, known, changes);
+    const { details } = known;
     const data = {
       ...details,
       name: changes.name ?? details.name,
@@ -34,9 +65,33 @@ export const decideUpdateFlight: Decide<UpdateFlight> =
         : details.startGps,
       altitude: changes.altitude ?? details.altitude,
       cameraParams: changes.cameraParams ? { ...changes.cameraParams } : details.cameraParams,
-      updatedAt: at,
+      createdAt: (changes.createdAt && parseTimestamp(changes.createdAt)) ?? details.createdAt,
+      updatedAt: (changes.updatedAt && parseTimestamp(changes.updatedAt)) ?? at,
     };
-    return same(details, data, 'updatedAt') ? [] : [{ type: 'FlightUpdated', data }];
+    const isRepeat = changes.updatedAt ? same(details, data) : same(details, data, 'updatedAt');
+    return isRepeat ? [] : [{ type: 'FlightUpdated', data }];
   };
+
+function refuseOtherParts(flightId: string, flight: ExistingFlight, changes: FlightChanges): void {
+  const isOther = <Item extends { readonly id: string }, Data extends object>(
+    given: readonly Item[] | null | undefined,
+    known: Pick<ReadonlyMap<string, Data>, 'size' | 'get'>,
+    dataOf: (item: Item, id: string) => Data,
+  ) =>
+    given &&
+    (given.length !== known.size || given.some((item) => !same(known.get(item.id), dataOf(item, item.id))));
+  const other = isOther(changes.waypoints, flight.waypoints, waypointOf)
+    ? 'waypoints'
+    : isOther(changes.geofences, flight.geofences, geofenceOf)
+      ? 'geofences'
+      : undefined;
+  if (other === undefined) return;
+  throw conflict(
+    'flight.parts-differ',
+    `The ${other} are not those of flight ${flightId}, and a change of its details leaves them as they are. Leave them ` +
+      `out, and change them by themselves.`,
+    { flightId, parts: other },
+  );
+}
 
 export const updateFlight = slice(UpdateFlight, decideUpdateFlight);

@@ -56,7 +56,11 @@ const waypointFields = {
   refined: optional(fc.boolean()),
 };
 const waypoint = fc.record({ id, ...waypointFields });
-const geofence = fc.record({ id, northWest: point, southEast: point });
+const geofence = fc.record({ id, a: point, b: point }).map(({ id, a, b }) => ({
+  id,
+  northWest: { lat: Math.max(a.lat, b.lat), lon: Math.min(a.lon, b.lon) },
+  southEast: { lat: Math.min(a.lat, b.lat), lon: Math.max(a.lon, b.lon) },
+}));
 const frame = fc.record({
   frameId,
   gpsCenter: point,
