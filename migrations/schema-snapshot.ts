@@ -421,5 +421,8 @@ export const snapshot: Snapshot = {
       "function flight.create_frame_minutes()",
       "function flight.drop_frame_minutes()"
     ]
+  },
+  "1790000020000": {
+    "makes": {}
   }
 };
