@@ -4,7 +4,6 @@ import {
   EVENT_STORE,
   flightProjections,
   flightProjector,
-  SaveFrameResult,
   SaveFrameResults,
   SaveHeading,
   streamOf,
