@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Inject, Patch, Post, type Provider } from '@nestjs/common';
+import { Controller, Delete, Get, Patch, Post, type Provider } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
