@@ -94,7 +94,8 @@ export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promi
     }
     if (kind === 'given' && tooMuch)
       return `The role ${name} ${tooMuch}, which no role for Waylog's work may.`;
-    if (kind === 'missing' && !owner.super && !owner.may) {
+    // A released one may not log in, and whoever may make none can give it no password either.
+    if ((kind === 'missing' || kind === 'released') && !owner.super && !owner.may) {
       return `${owner.name} may not create roles. Give it CREATEROLE, or make ${roles.app.name} and ${roles.projector.name} yourself (docs/how-to/database-roles.md), and migrate again.`;
     }
     if (kind !== 'given' && !madeAccess(ownerUrl, 'app')) {
