@@ -66,12 +66,19 @@ describe('the audit over HTTP and the CLI', () => {
     const made = await waylog('audit', 'new-key', key);
     expect((await stat(key)).mode & 0o777).toBe(0o600);
     await server.call('POST', '/v1/flights', flight);
-    const taken = await waylog('audit', 'digest', '--key-file', key, '--digests', digests);
+    const serverKey = join(folder, 'server.pub');
+    await writeFile(serverKey, pair.publicKey);
+    const mine = ['--key-file', key, '--digests', digests];
+    // What another key has signed before may be a forgery for all that is known.
+    await expect(
+      run(process.execPath, ['dist/apps/cli/src/main.js', 'audit', 'digest', ...mine], {
+        env: { ...process.env, DATABASE_URL: server.store.url },
+      }),
+    ).rejects.toMatchObject({ stderr: expect.stringContaining('give its public half as well') as string });
+    const taken = await waylog('audit', 'digest', ...mine, '--public-key', serverKey);
     expect(taken).toMatchObject({ digest: { keyId: made['keyId'] } });
     expect(await readdir(digests)).toHaveLength(Number(taken['filesWritten']));
 
-    const serverKey = join(folder, 'server.pub');
-    await writeFile(serverKey, pair.publicKey);
     const verify = (...more: string[]) =>
       waylog('verify', '--audit', '--public-key', `${key}.pub`, serverKey, ...more);
     expect(await verify('--digests', digests)).toMatchObject({ isSound: true, problems: [] });
@@ -80,6 +87,36 @@ describe('the audit over HTTP and the CLI', () => {
     expect(await verify('--digests', digests)).toMatchObject({
       isSound: false,
       problems: expect.arrayContaining([expect.objectContaining({ code: 'digest-removed' })]) as unknown,
+    });
+  });
+
+  it('records a break that is known, as it was looked at, and goes on from there', async () => {
+    const key = join(folder, 'server.pem');
+    await writeFile(key, pair.privateKey);
+    await server.store.pool.query(`truncate log.digests, log.digest_heads`);
+    const { body } = await server.call('POST', '/v1/flights', flight);
+    expect(await waylog('audit', 'digest', '--key-file', key)).toMatchObject({ digest: { number: 1 } });
+    await server.store.pool.query(
+      `update log.events set data = (replace(data::text, '"altitude":3', '"altitude":4'))::json
+        where stream_key = (select stream_key from log.streams where stream_id = $1)`,
+      [`flight-${body.flightId}`],
+    );
+    expect(await server.call('POST', '/v1/admin/audit/digests')).toMatchObject({
+      status: 409,
+      body: { code: 'audit.broken' },
+    });
+    const record = ['audit', 'record-break', '--why', 'a restored disk', '--by', 'Ada', '--key-file', key];
+    const shown = await waylog(...record);
+    expect(shown).not.toHaveProperty('digest');
+    const recorded = await waylog(...record, '--findings', String(shown['fingerprint']));
+    expect(recorded).toMatchObject({ digest: { number: 2, break: { by: 'Ada', why: 'a restored disk' } } });
+    await server.call('POST', '/v1/flights', flight);
+    expect(await server.call('POST', '/v1/admin/audit/digests')).toMatchObject({ body: { taken: 1 } });
+    const { body: digests } = await server.call('GET', '/v1/admin/audit/digests');
+    expect(digests).toMatchObject([{ number: 3 }, { number: 2, knownBreak: { by: 'Ada' } }, { number: 1 }]);
+    expect(await waylog('verify', '--audit', '--public-key', key)).toMatchObject({
+      isSound: true,
+      breaks: [{ digest: 2, by: 'Ada', why: 'a restored disk', problems: shown['problems'] }],
     });
   });
 

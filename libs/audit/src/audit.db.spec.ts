@@ -12,18 +12,24 @@ import {
   takeDigest,
   verifyAudit,
   writeDigestFiles,
+  type AuditOptions,
+  type TakeDigestOptions,
 } from './index.js';
 
 const pair = newKeyPair();
 const key = signingKey(pair.privateKey);
 const keys = checkingKeys([pair.publicKey]);
+const erasedBy = ['Erased'];
 
 describe('the audit of the log', () => {
   let database: TestDatabase;
   let store: PostgresEventStore;
   let digestFolder: string;
   const sql = (text: string) => database.pool.query(text);
-  const audit = (more: { digestFolder?: string } = {}) => verifyAudit({ pool: database.pool, keys, ...more });
+  const audit = (more: Partial<AuditOptions> = {}) =>
+    verifyAudit({ pool: database.pool, keys, erasedBy, ...more });
+  const take = (more: Partial<TakeDigestOptions> = {}, by = key) =>
+    takeDigest(database.pool, by, { erasedBy, ...more });
 
   const event = (n: number): NewEvent => {
     const id = v7();
@@ -52,11 +58,11 @@ describe('the audit of the log', () => {
     await append('a', 0, 5);
     for (let n = 5; n < 8; n++) await append('a', n, 1);
     await Promise.all(['b', 'c', 'd'].map((streamId) => append(streamId, 0, 4)));
-    await takeDigest(database.pool, key);
+    await take();
     await Promise.all(['b', 'c'].map((streamId) => append(streamId, 4, 3)));
     await store.append([{ streamId: 'd', expectedRevision: 'any', events: [event(4), event(5)] }]);
-    await takeDigest(database.pool, key);
-    await writeDigestFiles(database.pool, digestFolder);
+    await take();
+    await writeDigestFiles(database.pool, digestFolder, keys);
     await append('a', 8, 2);
   });
   afterAll(async () => {
@@ -83,7 +89,9 @@ describe('the audit of the log', () => {
       await client.query('begin');
       await client.query(`delete from log.events where position > 28`);
       await client.query('commit');
-      expect(await takeDigest(database.pool, key)).toBeUndefined();
+      const taken = await take();
+      expect(taken).toMatchObject({ seen: { position: '28' }, isMore: false });
+      expect(taken).not.toHaveProperty('digest');
     } finally {
       client.release();
       await append('a', 8, 2);
@@ -318,7 +326,7 @@ describe('the audit of the log', () => {
         `update log.events set data = '{}' where ${at('b', '= 2')}; ${rechained('b')};
          truncate log.digests, log.digest_heads`,
         async () => {
-          await takeDigest(database.pool, other);
+          await take({}, other);
           return audit();
         },
       );
@@ -364,7 +372,7 @@ describe('the audit of the log', () => {
         `update log.events set data = '{}' where ${at('a', '= 9')}`,
         async () => {
           const count = (await storedDigests(database.pool)).length;
-          await expect(takeDigest(database.pool, key)).rejects.toMatchObject({
+          await expect(take()).rejects.toMatchObject({
             code: 'audit.broken',
             message: expect.stringContaining('such as a: the event at revision 9') as string,
           });
@@ -375,7 +383,7 @@ describe('the audit of the log', () => {
     });
 
     it('of another key are told apart from good ones when no key is given', async () => {
-      expect(await verifyAudit({ pool: database.pool, keys: new Map() })).toMatchObject({
+      expect(await audit({ keys: new Map() })).toMatchObject({
         isSound: true,
         digests: 2,
         signed: 0,

@@ -40,6 +40,13 @@ const canonical = (e: ChainedEvent): string =>
 /** The hash that an event must have where it stands. It is made here and not asked of the database, which is not trusted. */
 export const hashOf = (before: Buffer, event: ChainedEvent): Buffer => sha256(before, canonical(event));
 
+/**
+ * A hash over the rows of a stream as they stand, whether they hold or not: what a known break is recognised by. It goes on
+ * from the one of the row before.
+ */
+export const asFound = (before: Buffer, event: ChainedEvent): Buffer =>
+  sha256(before, event.hash, canonical(event));
+
 /** Whether an event is what was recorded right after a hash. */
 export const follows = (before: Buffer, event: ChainedEvent): boolean =>
   hashOf(before, event).equals(event.hash);

@@ -9,21 +9,46 @@ import {
 } from 'node:crypto';
 import { WaylogError, type Timestamp } from '#lib/platform';
 import type { Head } from './chain.js';
+import type { AuditProblem } from './explain.js';
+
+/** How much of the log was walked, from its rows, before a digest was signed. */
+export interface WalkStatement {
+  /** The lap under way has come through the events that this digest covers. */
+  readonly digest: number;
+  /** When that lap began. */
+  readonly began: Timestamp;
+  /** Since when every event up to the digest's position has been walked once, at least. */
+  readonly since: Timestamp;
+}
+
+/** A break in the log that somebody knows of and has signed, with all that it was recognised by. */
+export interface KnownBreak {
+  readonly by: string;
+  readonly why: string;
+  readonly problems: readonly AuditProblem[];
+  /** The streams that do not hold: the hash over their rows up to a revision, as they were found. */
+  readonly streams: readonly { readonly streamId: string; readonly upTo: number; readonly found: string }[];
+  /** What else does not hold. */
+  readonly marks: readonly string[];
+}
 
 /** What a digest says: where the chains of all streams stood at a position. */
 export interface DigestStatement {
-  readonly format: 'waylog digest 1';
+  readonly format: 'waylog digest 1' | 'waylog digest 2';
   /** 1, 2, 3, ... */
   readonly number: number;
   readonly takenAt: Timestamp;
   /** The last position that it covers. */
   readonly position: string;
-  /** How many streams have grown since the digest before. */
+  /** How many streams have grown since the digest before; with a break, how many there are. */
   readonly streams: number;
   /** SHA-256 over the heads of those streams, hexadecimal. */
   readonly heads: string;
   /** SHA-256 of the document of the digest before, hexadecimal; null for the first. */
   readonly previous: string | null;
+  /** Not in those of format 1. */
+  readonly walk?: WalkStatement;
+  readonly break?: KnownBreak;
 }
 
 /** A digest with its signature. `document` is the statement as JSON, and to the letter what is signed. */
@@ -74,18 +99,22 @@ export function signingKey(pem: string): SigningKey {
   }
 }
 
-/** Keys that check digests, by their ids. Takes public and private keys in PEM. Throws `audit.key-invalid`. */
+const PEM = /-----BEGIN [^-]+-----.*?-----END [^-]+-----/gs;
+
+/** Keys that check digests, by their ids. Takes public and private keys in PEM, several in a text too. Throws `audit.key-invalid`. */
 export function checkingKeys(pems: readonly string[]): ReadonlyMap<string, KeyObject> {
   return new Map(
-    pems.map((pem) => {
-      try {
-        const key = createPublicKey(pem);
-        refuseOther(key);
-        return [keyIdOf(key), key] as const;
-      } catch (cause) {
-        throw invalidKey('public', cause);
-      }
-    }),
+    pems
+      .flatMap((text) => text.match(PEM) ?? [text])
+      .map((pem) => {
+        try {
+          const key = createPublicKey(pem);
+          refuseOther(key);
+          return [keyIdOf(key), key] as const;
+        } catch (cause) {
+          throw invalidKey('public', cause);
+        }
+      }),
   );
 }
 
@@ -119,19 +148,23 @@ export function newKeyPair(): {
 /** Signs what the digest after `previous` says. */
 export function makeDigest(
   key: SigningKey,
-  statement: Pick<DigestStatement, 'takenAt' | 'position'> & { readonly changed: Heads },
+  statement: Pick<DigestStatement, 'number' | 'takenAt' | 'position' | 'break'> & {
+    readonly changed: Heads;
+    readonly walk: WalkStatement;
+  },
   previous: Digest | undefined,
 ): Digest {
-  const { takenAt, position, changed } = statement;
-  const number = (previous?.number ?? 0) + 1;
+  const { number, takenAt, position, changed, walk } = statement;
   const said: DigestStatement = {
-    format: 'waylog digest 1',
+    format: 'waylog digest 2',
     number,
     takenAt,
     position,
     streams: changed.size,
     heads: hashOfHeads(changed),
     previous: previous ? hashOfDocument(previous.document) : null,
+    walk,
+    ...(statement.break && { break: statement.break }),
   };
   const document = JSON.stringify(said);
   return { number, document, keyId: key.keyId, signature: sign(null, Buffer.from(document), key.privateKey) };
@@ -149,7 +182,7 @@ export function checkSignature(keys: ReadonlyMap<string, KeyObject>, digest: Dig
 export function statementOf(document: string): DigestStatement | undefined {
   try {
     const said = JSON.parse(document) as Omit<DigestStatement, 'format'> & { readonly format: string };
-    return said.format === 'waylog digest 1' &&
+    return (said.format === 'waylog digest 1' || said.format === 'waylog digest 2') &&
       Number.isSafeInteger(said.number) &&
       /^\d{1,18}$/.test(said.position)
       ? (said as DigestStatement)

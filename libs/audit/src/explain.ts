@@ -10,6 +10,9 @@ export type AuditCode =
   | 'stream-removed'
   | 'stream-unnamed'
   | 'key-left'
+  | 'key-missing'
+  | 'key-swapped'
+  | 'snapshot-left'
   | 'digest-removed'
   | 'digest-changed'
   | 'digest-unsigned';
@@ -21,6 +24,17 @@ export interface AuditProblem {
   /** The first revision that is not as it was recorded. */
   readonly revision?: number;
   readonly detail: string;
+}
+
+/** A problem, with what a record of a known break needs to be about it and about nothing else. */
+export interface Finding {
+  readonly problem: AuditProblem;
+  /** The first digest that does not vouch for the log because of it; absent where the chains are not touched. */
+  readonly spoils?: number;
+  /** The first digest whose record of a break may cover it; absent where none may, as there is another way out. */
+  readonly coveredFrom?: number;
+  /** What must be the same for it to be what was recorded; without one, the rows of its stream as they were found. */
+  readonly mark?: string;
 }
 
 /** How far apart two events may be for an exchange, an insertion or a removal to be recognised as one. */

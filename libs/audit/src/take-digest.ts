@@ -1,62 +1,292 @@
-import type { Pool } from 'pg';
-import { conflict, databaseCall, inTransaction } from '#lib/platform';
+import type { ClientBase, Pool, PoolClient } from 'pg';
+import { conflict, databaseCall, inTransaction, readRows } from '#lib/platform';
 import type { Head } from './chain.js';
-import { makeDigest, statementOf, type Digest, type SigningKey } from './digest.js';
-import { lastDigest, lastHeads, storeDigest } from './digests.js';
-import { readEvents } from './read-events.js';
-import { ChainWalk } from './walk.js';
+import { makeDigest, type Digest, type DigestStatement, type Heads, type SigningKey } from './digest.js';
+import {
+  againstFile,
+  checkDigests,
+  headsChanged,
+  lastSigned,
+  missingDigests,
+  removedDigest,
+  type Anchor,
+  type Keys,
+} from './digest-checks.js';
+import { filedNumbers } from './digest-files.js';
+import {
+  digestsAfter,
+  digestsOf,
+  digestsWithBreak,
+  notedLast,
+  storedHeads,
+  storedNumbers,
+  storeDigest,
+} from './digests.js';
+import type { Finding } from './explain.js';
+import { follow } from './follow.js';
+import { KnownBreaks } from './known-breaks.js';
+import { nextLap, SEGMENT } from './lap.js';
+import { SealedEvents } from './sealed-events.js';
+import { problemsOf, shorterThan } from './verify-audit.js';
+import { seenBeyond } from './witnesses.js';
 
 /** Held while a digest is taken: of several servers one does it. */
 const DIGEST_LOCK = 7239100408;
 
+const DAY_MS = 86_400_000;
+
+/** What a process has seen of a log, and an earlier state of the database cannot take back. */
+export interface Seen {
+  readonly digest: Digest | undefined;
+  readonly position: string;
+}
+
+export interface TakeDigestOptions {
+  /** Public keys of digests that another key has signed, by id. */
+  readonly keys?: Keys | undefined;
+  /** Where digests are kept as files, which the database's are compared with. */
+  readonly folder?: string | undefined;
+  /** The types of the events after which a stream must have no data key any more. */
+  readonly erasedBy: readonly string[];
+  /** In which time every event of the log is walked again. */
+  readonly roundMs?: number | undefined;
+  readonly seen?: Seen | undefined;
+  /** Whether one shall be signed, when the log has grown since the last one; otherwise it is looked, and no more. */
+  readonly isDue?: (last: DigestStatement | undefined, position: bigint) => boolean;
+  readonly now?: Date;
+  readonly signal?: AbortSignal;
+}
+
+export interface TakenDigest {
+  /** Absent where there is nothing to sign: the log has not grown, and no walk is due. */
+  readonly digest?: Digest;
+  readonly seen: Seen;
+  /** The log may go on behind it. */
+  readonly isMore: boolean;
+}
+
 /**
- * Follows the chains from the last digest to the end of the log, and signs where they stand. Answers nothing when there is
- * no new event.
+ * Follows the chains from the last digest to the end of the log, and a piece of what older digests have signed, so that in
+ * `roundMs` all of it is walked again; looks whether the digests themselves are there and are what was signed, and whether
+ * anything has seen more than there is; and signs where the chains stand.
  *
- * @throws WaylogError `audit.broken`, with nothing signed, when a chain does not hold
+ * @throws WaylogError `audit.broken`, with nothing signed, when anything of it is not as it was recorded
  */
 export async function takeDigest(
   pool: Pool,
   key: SigningKey,
-  { now = new Date(), signal }: { readonly now?: Date; readonly signal?: AbortSignal } = {},
-): Promise<Digest | undefined> {
+  options: TakeDigestOptions,
+): Promise<TakenDigest> {
+  let taken = await whileOthersWait(pool, (client) => take(client, key, options));
+  // A long log is signed in several, which can be walked again one by one.
+  while (taken.isMore) {
+    const rest = { ...options, seen: taken.seen, isDue: () => true };
+    taken = { ...taken, ...(await whileOthersWait(pool, (client) => take(client, key, rest))) };
+  }
+  return taken;
+}
+
+/** Runs work in a transaction while nobody else takes a digest. */
+export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await databaseCall(() => pool.connect());
   try {
     return await inTransaction(client, async () => {
       await client.query('set local statement_timeout = 0');
       // Every statement after it sees what the last holder of the lock has committed; the log only grows meanwhile.
       await client.query(`select pg_advisory_xact_lock($1)`, [DIGEST_LOCK]);
-      const previous = await lastDigest(client);
-      const after = previous ? (statementOf(previous.document)?.position ?? '0') : '0';
-      const walk = new ChainWalk(after);
-      const changed = new Map<string, Head>();
-      let position = after;
-      for await (const page of readEvents(client, after)) {
-        signal?.throwIfAborted();
-        const unknown = new Set(page.map(({ streamId }) => streamId).filter((id) => !walk.knows(id)));
-        walk.know(await lastHeads(client, [...unknown]));
-        for (const event of page) {
-          walk.follow(event);
-          changed.set(event.streamId, walk.head(event.streamId) as Head);
-          position = event.position;
-        }
-      }
-      const problems = walk.problems();
-      if (problems[0]) {
-        const { streamId, detail } = problems[0];
-        throw conflict(
-          'audit.broken',
-          `No digest was signed: the chain of ${problems.length} stream${problems.length === 1 ? '' : 's'} does not hold, ` +
-            `such as ${streamId}: ${detail}. See \`waylog verify --audit\`.`,
-          { problems },
-        );
-      }
-      if (changed.size === 0) return undefined;
-      const digest = makeDigest(key, { takenAt: now.toISOString(), position, changed }, previous);
-      await storeDigest(client, digest, changed);
-      return digest;
+      return work(client);
     });
   } finally {
     client.release();
   }
+}
+
+/** The keys that check what this one has signed, or one before it. */
+export const withOwn = (key: SigningKey, keys: Keys | undefined): Keys =>
+  new Map([...(keys ?? []), [key.keyId, key.publicKey]]);
+
+async function take(client: PoolClient, key: SigningKey, options: TakeDigestOptions): Promise<TakenDigest> {
+  const { folder, erasedBy, roundMs = 7 * DAY_MS, seen, now = new Date(), signal } = options;
+  const keys = withOwn(key, options.keys);
+  const findings: Finding[] = [];
+  const signed = await lastSigned(client, keys);
+  const { last } = signed;
+  findings.push(...signed.findings);
+  const numbers = await storedNumbers(client);
+  const files = new Set(folder === undefined ? [] : await filedNumbers(folder).catch(noneYet));
+  findings.push(...missingDigests(numbers, last?.said.number ?? 0), ...removedFiles(numbers, files));
+  findings.push(...(await againstSeen(client, seen, last)));
+
+  const recorded = checkDigests(await digestsWithBreak(client), keys);
+  findings.push(...recorded.findings);
+  const breaks = await KnownBreaks.of(client, recorded.anchors);
+  const compareWithFile = async (digest: Digest) => {
+    if (folder !== undefined) findings.push(...(await againstFile(folder, digest, files)));
+  };
+  if (last) await compareWithFile(last.digest);
+
+  // The heads of a digest are believed when its signature says so.
+  const believed = new Map<number, Heads>();
+  const headsOf = async ({ said: { number } }: Anchor) => {
+    const heads = believed.get(number) ?? (await storedHeads(client, number));
+    believed.set(number, heads);
+    return heads;
+  };
+  const startAt = (digest: number) => async (streamIds: readonly string[]) => {
+    const noted = await notedLast(client, streamIds, digest);
+    const unknown = [...new Set(noted.values())].filter((number) => !believed.has(number));
+    const checked = checkDigests(await digestsOf(client, unknown), keys);
+    findings.push(...checked.findings);
+    for (const anchor of checked.anchors) {
+      await compareWithFile(anchor.digest);
+      const changed = headsChanged(anchor, await headsOf(anchor));
+      if (changed) findings.push(changed);
+    }
+    return new Map(
+      [...noted].flatMap(([streamId, number]): [string, Head][] => {
+        const head = believed.get(number)?.get(streamId);
+        return head ? [[streamId, head]] : [];
+      }),
+    );
+  };
+
+  const sealed = new SealedEvents(client, erasedBy);
+  const next = freeNumber(last?.said.number ?? 0, new Set([...numbers, ...files]));
+  const common = { client, next, breaks, headsOf, sealed, signal };
+  const lap = nextLap(last?.said, { now, roundMs, lastBreak: breaks.last });
+  const piece = await pieceOf(client, keys, lap, last);
+  findings.push(...piece.findings);
+  for (const { digest } of piece.anchors) await compareWithFile(digest);
+  const isWhole = piece.through === (last?.said.number ?? 0);
+  // What older digests have signed; and what is new, in one go where it follows.
+  if (!isWhole) {
+    const start = piece.after && { startOf: startAt(piece.after.said.number) };
+    const walked = await follow({ ...common, ...start, ...piece });
+    findings.push(...walked.findings);
+  }
+  const from = isWhole ? piece : { after: last, anchors: [] };
+  const start = from.after && { startOf: startAt(from.after.said.number) };
+  const upTo = (last ? breaks.positionOf(last) : 0n) + BigInt(SEGMENT);
+  const {
+    findings: found,
+    grown,
+    walk,
+    position,
+  } = await follow({ ...common, ...start, ...from, upTo: String(upTo) });
+  findings.push(...found, ...(await seenBeyond(client)));
+  findings.push(
+    ...(await sealed.unopened(new Set(findings.flatMap(({ problem }) => problem.streamId ?? [])))),
+  );
+  refuseBroken(findings.filter((finding) => !breaks.covers(finding)));
+
+  const idleSince = last && now.getTime() - Date.parse(last.said.takenAt);
+  const isDue =
+    grown.size === 0
+      ? idleSince !== undefined && idleSince >= roundMs / 4
+      : (options.isDue?.(last?.said, position) ?? true);
+  if (!isDue) return { seen: { digest: last?.digest, position: String(position) }, isMore: false };
+  const changed = new Map([...grown].map((streamId) => [streamId, walk.head(streamId) as Head]));
+  const digest = makeDigest(
+    key,
+    {
+      number: next,
+      takenAt: now.toISOString(),
+      position: String(position),
+      changed,
+      walk: { ...lap.walk, digest: isWhole ? next : piece.through },
+    },
+    last?.digest,
+  );
+  await storeDigest(client, digest, changed);
+  return { digest, seen: { digest, position: String(position) }, isMore: position === upTo };
+}
+
+/** A folder that nothing was written to yet holds nothing. */
+const noneYet = (error: unknown): number[] => {
+  const { cause } = error as { cause?: { code?: string } };
+  if (cause?.code === 'ENOENT') return [];
+  throw error;
+};
+
+const removedFiles = (numbers: readonly number[], files: ReadonlySet<number>): Finding[] => {
+  const stored = new Set(numbers);
+  return [...files]
+    .filter((number) => !stored.has(number))
+    .map((number) =>
+      removedDigest(number, `digest ${number} is in the folder, but not in the database any more`),
+    );
+};
+
+/** What a process remembers, and the database denies. */
+async function againstSeen(
+  client: ClientBase,
+  seen: Seen | undefined,
+  last: Anchor | undefined,
+): Promise<Finding[]> {
+  if (!seen) return [];
+  const findings: Finding[] = [];
+  const { digest } = seen;
+  if (digest) {
+    const [now] = await digestsOf(client, [digest.number]);
+    if (now?.document !== digest.document) {
+      const detail = `digest ${digest.number}, which this process has seen, is not in the database any more`;
+      findings.push(removedDigest(digest.number, detail));
+    }
+  }
+  // A break that was recorded since says where the log ends.
+  if (last?.said.break && last.said.number > (digest?.number ?? 0)) return findings;
+  const [row] = await readRows(client, undefined, `select coalesce(max(position), 0) from log.events`, []);
+  return [...findings, ...shorterThan(seen.position, BigInt(row?.[0] ?? '0'), 'this process has seen')];
+}
+
+/** The digests whose events are walked again, and the one to begin behind. */
+async function pieceOf(
+  client: ClientBase,
+  keys: Keys,
+  lap: { readonly from: number; readonly atLeast: number; readonly events: bigint },
+  last: Anchor | undefined,
+): Promise<{ after?: Anchor; anchors: Anchor[]; through: number; findings: Finding[] }> {
+  const [first] = lap.from === 0 ? [] : await digestsOf(client, [lap.from]);
+  const begin = checkDigests(first ? [first] : [], keys);
+  const after = begin.anchors[0];
+  const findings = [...begin.findings];
+  const upTo = BigInt(after?.said.position ?? 0) + lap.events;
+  const anchors: Anchor[] = [];
+  let through = lap.from;
+  for (let before = after; last && through < last.said.number;) {
+    const page = (await digestsAfter(client, through, 1_000)).filter(
+      ({ number }) => number <= last.said.number,
+    );
+    const checked = checkDigests(page, keys, before);
+    findings.push(...checked.findings);
+    const end = checked.anchors.findIndex(
+      ({ said }) => said.number >= lap.atLeast && BigInt(said.position) >= upTo,
+    );
+    anchors.push(...(end < 0 ? checked.anchors : checked.anchors.slice(0, end + 1)));
+    before = anchors.at(-1);
+    through = end < 0 ? (page.at(-1)?.number ?? last.said.number) : (before?.said.number ?? through);
+    if (end >= 0 || page.length === 0) break;
+  }
+  return { ...(after && { after }), anchors, through, findings };
+}
+
+/** What a digest that nobody has signed may have taken is left to it. */
+export function freeNumber(last: number, taken: ReadonlySet<number>): number {
+  let number = last + 1;
+  while (taken.has(number)) number++;
+  return number;
+}
+
+export function refuseBroken(findings: readonly Finding[]): void {
+  const problems = problemsOf(findings);
+  const [first] = problems;
+  if (!first) return;
+  const { streamId, detail } = first;
+  throw conflict(
+    'audit.broken',
+    `No digest was signed: ${findings.length} thing${findings.length === 1 ? ' is' : 's are'} not as recorded, such as ` +
+      `${streamId === undefined ? '' : `${streamId}: `}${detail}. See \`waylog verify --audit\`; what is known and cannot be ` +
+      `mended is recorded with \`waylog audit record-break\`.`,
+    { problems },
+  );
 }

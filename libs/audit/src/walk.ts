@@ -1,6 +1,9 @@
 import { follows, genesis, hashOf, type ChainedEvent, type Head } from './chain.js';
-import { explain, type AuditProblem } from './explain.js';
+import { explain, type AuditProblem, type Finding } from './explain.js';
 import { isUnnamed } from './read-events.js';
+
+/** Gaps in the positions that are told apart. */
+const GAPS = 1_000;
 
 /** Rows kept of a stream from where its chain breaks, for the explanation; and of all streams together. */
 const KEPT_OF_A_STREAM = 64;
@@ -10,7 +13,7 @@ interface Stream {
   /** The last event, by what stands in its row. */
   head: Head;
   /** Where the chain broke first, and what came after. */
-  broken?: { readonly good: Head; readonly rows: ChainedEvent[] };
+  broken?: { readonly good: Head; readonly rows: ChainedEvent[]; readonly digest: number };
 }
 
 /**
@@ -19,9 +22,12 @@ interface Stream {
  */
 export class ChainWalk {
   readonly #streams = new Map<string, Stream>();
+  readonly #gaps: Finding[] = [];
+  #grown = new Set<string>();
   #kept = 0;
   #position: bigint;
-  #gap: string | undefined;
+  /** The number of the digest that covers what comes now, whether it has been taken or not. */
+  digest = 1;
 
   /** `after` is the position before the first event that comes. */
   constructor(after: string) {
@@ -40,20 +46,44 @@ export class ChainWalk {
   follow(event: ChainedEvent): void {
     const { streamId, revision, hash } = event;
     const position = BigInt(event.position);
-    if (position !== this.#position + 1n)
-      this.#gap ??= `positions ${this.#position + 1n} to ${position - 1n} are missing`;
+    this.reach(position - 1n);
     this.#position = position;
+    this.#grown.add(streamId);
     let stream = this.#streams.get(streamId);
     if (!stream) this.#streams.set(streamId, (stream = { head: genesis(streamId) }));
     const { head, broken } = stream;
     const isNext = revision === head.revision + 1 && follows(head.hash, event);
     if (broken) this.#keep(broken.rows, event);
     else if (!isNext) {
-      stream.broken = { good: head, rows: [] };
+      stream.broken = { good: head, rows: [], digest: this.digest };
       this.#keep(stream.broken.rows, event);
     }
     // In the order of positions a lower revision may come late; the chain goes on behind the highest.
     if (revision > head.revision) stream.head = { revision, hash };
+  }
+
+  /** Says that there should have been events up to a position. */
+  reach(position: bigint): void {
+    if (position <= this.#position) return;
+    if (this.#gaps.length < GAPS) this.#gaps.push(gapFinding(this.#position + 1n, position, this.digest));
+    this.#position = position;
+  }
+
+  /** The streams that have grown since this was last asked. */
+  grown(): ReadonlySet<string> {
+    const grown = this.#grown;
+    this.#grown = new Set();
+    return grown;
+  }
+
+  /** Where the events have come to. */
+  get position(): bigint {
+    return this.#position;
+  }
+
+  /** All streams, and where they stand. */
+  heads(): Map<string, Head> {
+    return new Map([...this.#streams].map(([streamId, { head }]) => [streamId, head]));
   }
 
   head(streamId: string): Head | undefined {
@@ -65,12 +95,17 @@ export class ChainWalk {
     return this.#streams.size;
   }
 
-  /** What is wrong with the chains followed so far, a problem a stream, by stream. */
-  problems(): AuditProblem[] {
-    const problems: AuditProblem[] = [];
-    const singles: { good: Head; row: ChainedEvent; problem: AuditProblem }[] = [];
-    for (const [streamId, { broken }] of this.#streams) {
+  /**
+   * What is wrong with the chains followed since this was last asked, a problem a stream, by stream. Streams go on from what
+   * stands in their rows: what breaks behind that is another problem.
+   */
+  settle(): Finding[] {
+    const found: Finding[] = [];
+    const singles: { good: Head; row: ChainedEvent; at: number }[] = [];
+    for (const [streamId, stream] of this.#streams) {
+      const { broken } = stream;
       if (!broken) continue;
+      delete stream.broken;
       const rows = broken.rows.toSorted((a, b) => a.revision - b.revision);
       let { good } = broken;
       // What has been moved before them in the order of positions is wrong, and not those that it was moved before.
@@ -91,42 +126,46 @@ export class ChainWalk {
               revision: good.revision + 1,
               detail: 'nothing from here on is as it was recorded',
             };
-      problems.push(problem);
-      if (row && problem.code === 'event-changed') singles.push({ good, row, problem });
+      if (row && problem.code === 'event-changed') singles.push({ good, row, at: found.length });
+      found.push({ problem, spoils: broken.digest, coveredFrom: broken.digest });
     }
-    const named = this.#exchanged(problems, singles).sort((a, b) =>
-      (a.streamId ?? '') < (b.streamId ?? '') ? -1 : 1,
-    );
-    // An event that is gone from the end of its stream leaves no other trace but this.
-    return this.#gap && !named.some(({ code }) => code === 'event-removed')
-      ? [...named, { code: 'event-removed', detail: this.#gap }]
-      : named;
-  }
-
-  /** Events of two streams that have taken each other's positions look changed, each by itself. */
-  #exchanged(
-    problems: AuditProblem[],
-    singles: readonly { good: Head; row: ChainedEvent; problem: AuditProblem }[],
-  ): AuditProblem[] {
-    const some = singles.slice(0, 100);
-    for (const a of some) {
-      for (const b of some) {
-        if (a === b || !hashOf(a.good.hash, { ...a.row, position: b.row.position }).equals(a.row.hash))
-          continue;
-        const i = problems.indexOf(a.problem);
-        problems[i] = {
-          ...a.problem,
-          code: 'events-reordered',
-          detail: `the event at revision ${a.row.revision} has changed places in the log with revision ${b.row.revision} of ${b.row.streamId}`,
-        };
-      }
-    }
-    return problems;
+    this.#kept = 0;
+    nameExchanged(found, singles);
+    found.sort((a, b) => ((a.problem.streamId ?? '') < (b.problem.streamId ?? '') ? -1 : 1));
+    return [...found, ...this.#gaps.splice(0)];
   }
 
   #keep(rows: ChainedEvent[], event: ChainedEvent): void {
     if (rows.length >= KEPT_OF_A_STREAM || this.#kept >= KEPT) return;
     rows.push(event);
     this.#kept++;
+  }
+}
+
+/** An event that is gone from the end of its stream may leave no other trace but its position. */
+export const gapFinding = (from: bigint, to: bigint, digest: number): Finding => ({
+  problem: {
+    code: 'event-removed',
+    detail: from === to ? `position ${from} is missing` : `positions ${from} to ${to} are missing`,
+  },
+  spoils: digest,
+  coveredFrom: digest,
+  mark: `positions ${from} to ${to}`,
+});
+
+/** Events of two streams that have taken each other's positions look changed, each by itself. */
+function nameExchanged(
+  found: Finding[],
+  singles: readonly { readonly good: Head; readonly row: ChainedEvent; readonly at: number }[],
+): void {
+  const some = singles.slice(0, 100);
+  for (const a of some) {
+    for (const b of some) {
+      if (a === b || !hashOf(a.good.hash, { ...a.row, position: b.row.position }).equals(a.row.hash))
+        continue;
+      const finding = found[a.at] as Finding;
+      const detail = `the event at revision ${a.row.revision} has changed places in the log with revision ${b.row.revision} of ${b.row.streamId}`;
+      found[a.at] = { ...finding, problem: { ...finding.problem, code: 'events-reordered', detail } };
+    }
   }
 }

@@ -6,6 +6,9 @@ describe('readConfig', () => {
   it('needs no more than a database, and listens on loopback then', () => {
     expect(readConfig({ DATABASE_URL })).toEqual({
       databaseUrl: DATABASE_URL,
+      auditIntervalMinutes: 1_440,
+      auditEvents: 0,
+      auditRoundDays: 7,
       poolSize: 50,
       host: '127.0.0.1',
       port: 3_000,

@@ -59,8 +59,16 @@ export interface Config {
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
   readonly retentionIntervalSeconds: number;
-  /** The Ed25519 private key in PEM that signs the daily digest; without it there are none. */
+  /** The Ed25519 private key in PEM that signs digests of the log; without it there are none. */
   readonly auditKey?: string;
+  /** The public keys in PEM, one after the other, of what other keys have signed before. */
+  readonly auditPublicKeys?: string;
+  /** How often a digest is taken, in minutes since midnight UTC. */
+  readonly auditIntervalMinutes: number;
+  /** After how many new events a digest is taken all the same; 0 for never. */
+  readonly auditEvents: number;
+  /** In how many days every event of the log is walked again. */
+  readonly auditRoundDays: number;
   /** Where digests go as files. */
   readonly auditFolder?: string;
   /** Where archives are written; undefined where the server must not write any. */
@@ -114,7 +122,12 @@ export const variables = {
   WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
-  WAYLOG_AUDIT_KEY: 'the Ed25519 private key in PEM that signs a digest of the log a day (none)',
+  WAYLOG_AUDIT_KEY: 'the Ed25519 private key in PEM that signs digests of the log (none)',
+  WAYLOG_AUDIT_PUBLIC_KEYS:
+    'the public keys in PEM, one after the other, of digests that other keys have signed before (none)',
+  WAYLOG_AUDIT_INTERVAL: 'minutes between two digests, 1 to 1440, counted from midnight UTC (1440)',
+  WAYLOG_AUDIT_EVENTS: 'new events after which a digest is taken before its time; 0 for never (0)',
+  WAYLOG_AUDIT_ROUND: 'days in which every event of the log is walked again, 1 to 365 (7)',
   WAYLOG_AUDIT_DIR: 'the folder that digests are written to as files, too (none)',
   LOG_FORMAT: 'pretty or json (pretty)',
 } as const;
@@ -226,6 +239,10 @@ export function readConfig(environment: Environment): Config {
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',
     retentionIntervalSeconds: number('WAYLOG_RETENTION_INTERVAL', 3_600, 1, 604_800),
     ...(env['WAYLOG_AUDIT_KEY'] && { auditKey: env['WAYLOG_AUDIT_KEY'] }),
+    ...(env['WAYLOG_AUDIT_PUBLIC_KEYS'] && { auditPublicKeys: env['WAYLOG_AUDIT_PUBLIC_KEYS'] }),
+    auditIntervalMinutes: number('WAYLOG_AUDIT_INTERVAL', 1_440, 1, 1_440),
+    auditEvents: number('WAYLOG_AUDIT_EVENTS', 0, 0, 1_000_000_000),
+    auditRoundDays: number('WAYLOG_AUDIT_ROUND', 7, 1, 365),
     ...(env['WAYLOG_AUDIT_DIR'] && { auditFolder: env['WAYLOG_AUDIT_DIR'] }),
     archiveDirectory: text('WAYLOG_ARCHIVE_DIR', '') || undefined,
     warnings,

@@ -12,6 +12,8 @@ export const SECRETS = [
   'EVENT_STORE',
   'WAYLOG_ADMIN_KEY',
   'WAYLOG_AUDIT_KEY',
+  // No secret, and long enough to stand in a file like one.
+  'WAYLOG_AUDIT_PUBLIC_KEYS',
 ] as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -45,7 +47,7 @@ export function readSecrets(environment: Environment): Secrets {
       if (secret === '') errors.push({ field: variable, message: `names ${path}, which is empty` });
       else env[name] = secret;
       const { mode } = statSync(path);
-      if ((mode & 0o007) !== 0) {
+      if ((mode & 0o007) !== 0 && name !== 'WAYLOG_AUDIT_PUBLIC_KEYS') {
         warnings.push(
           `${path} (${variable}) can be read by everybody on this machine. Do: chmod o-rwx ${path}`,
         );

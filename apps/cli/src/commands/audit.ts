@@ -3,18 +3,29 @@ import { Command, Option } from 'commander';
 import {
   checkingKeys,
   newKeyPair,
+  recordBreak,
   signingKey,
   statementOf,
   storedDigests,
   takeDigest,
   verifyAudit,
+  withOwn,
   writeDigestFiles,
+  type AuditProblem,
   type AuditResult,
+  type SigningKey,
 } from '#lib/audit';
 import { flightSealing } from '#lib/flight';
 import { messageOf } from '#lib/platform';
 import type pg from 'pg';
-import { eventStoreOf, print, untilInterrupted, UsageError, withApplicationRole } from '../context.js';
+import {
+  eventStoreOf,
+  operator,
+  print,
+  untilInterrupted,
+  UsageError,
+  withApplicationRole,
+} from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
 const keyOption = () =>
@@ -25,6 +36,28 @@ const keyOption = () =>
 const folderOption = () =>
   new Option('--digests <folder>', 'where digests are kept as files').env('WAYLOG_AUDIT_DIR');
 
+const publicKeysOption = () =>
+  new Option(
+    '--public-key <file...>',
+    'keys that earlier digests were signed by, in PEM; without it WAYLOG_AUDIT_PUBLIC_KEYS',
+  );
+
+const DAY_MS = 86_400_000;
+
+/** The key that signs, and those that check what others have signed before it. */
+async function signingKeys({ keyFile, publicKey }: { keyFile?: string; publicKey?: string[] }) {
+  const pem = keyFile ? await readKey(keyFile) : process.env['WAYLOG_AUDIT_KEY'];
+  if (!pem)
+    throw new UsageError('--key-file (or WAYLOG_AUDIT_KEY_FILE) names the key that signs the digest.');
+  const key: SigningKey = signingKey(pem);
+  return { key, keys: withOwn(key, checkingKeys(await publicKeys(publicKey))) };
+}
+
+const publicKeys = async (files: readonly string[] | undefined): Promise<string[]> => {
+  const own = process.env['WAYLOG_AUDIT_PUBLIC_KEYS'];
+  return files?.length ? Promise.all(files.map(readKey)) : own ? [own] : [];
+};
+
 export function auditCommand(): Command {
   const command = new Command('audit')
     .description('Signed digests of the log: what proves later that nobody has changed it.')
@@ -33,13 +66,14 @@ export function auditCommand(): Command {
       `
 The events of each stream are chained by SHA-256. Whoever may do everything with the database can change an event and
 make all hashes after it anew; a digest notes where the chains stood, signed with a key that the database has not. A server
-takes one a day when WAYLOG_AUDIT_KEY_FILE names a key. Keep the files of WAYLOG_AUDIT_DIR, or a copy of them,
+takes one a day (WAYLOG_AUDIT_INTERVAL) when WAYLOG_AUDIT_KEY_FILE names a key. Keep the files of WAYLOG_AUDIT_DIR, or a copy of them,
 where nobody who administers the database can write.
 
 Examples
   waylog audit new-key /etc/waylog/audit.pem
   waylog audit digest --key-file /etc/waylog/audit.pem --digests /srv/waylog-digests
-  waylog verify --audit --public-key /etc/waylog/audit.pem.pub --digests /srv/waylog-digests`,
+  waylog verify --audit --public-key /etc/waylog/audit.pem.pub --digests /srv/waylog-digests
+  waylog audit record-break --why 'disk failure of 2 May, restored from the backup of 1 May' --key-file /etc/waylog/audit.pem`,
     );
   command
     .command('new-key')
@@ -58,17 +92,24 @@ Examples
     });
   command
     .command('digest')
-    .description('Follow the chains from the last digest on, and sign where they stand now.')
+    .description('Look through the log, and sign where its chains stand now.')
     .addOption(keyOption())
+    .addOption(publicKeysOption())
     .addOption(folderOption())
-    .action(async ({ keyFile, digests: folder }: { keyFile?: string; digests?: string }, sub: Command) => {
-      const pem = keyFile ? await readKey(keyFile) : process.env['WAYLOG_AUDIT_KEY'];
-      if (!pem)
-        throw new UsageError('--key-file (or WAYLOG_AUDIT_KEY_FILE) names the key that signs the digest.');
-      const key = signingKey(pem);
+    .action(async (flags: SigningFlags, sub: Command) => {
+      const { key, keys } = await signingKeys(flags);
+      const folder = flags.digests || undefined;
       await withLog(sub, async (pool) => {
-        const digest = await untilInterrupted((signal) => takeDigest(pool, key, { signal }));
-        const written = !folder ? 0 : await writeDigestFiles(pool, folder);
+        const { digest } = await untilInterrupted((signal) =>
+          takeDigest(pool, key, {
+            keys,
+            folder,
+            erasedBy: flightSealing.erasedBy,
+            roundMs: Number(process.env['WAYLOG_AUDIT_ROUND'] || 7) * DAY_MS,
+            signal,
+          }),
+        );
+        const written = folder === undefined ? 0 : await writeDigestFiles(pool, folder, keys);
         const said = digest && statementOf(digest.document);
         print(
           sub,
@@ -80,12 +121,69 @@ Examples
       });
     });
   command
+    .command('record-break')
+    .description('Record what is not as it was recorded as known, and sign on from there.')
+    .requiredOption('--why <text>', 'what happened: every later audit says it')
+    .option('--by <name>', 'who says so', operator())
+    .option('--findings <fingerprint>', 'what was looked at; without it, it is shown and nothing is recorded')
+    .addOption(keyOption())
+    .addOption(publicKeysOption())
+    .addOption(folderOption())
+    .addHelpText(
+      'after',
+      `
+While anything in the log, its digests or its keys is not as it was recorded, no digest is signed. What cannot be mended is
+recorded here: first without --findings, which shows what was found and its fingerprint; then again with that fingerprint.
+The record is part of the next digest, and signed with it. It covers the rows as they are now and nothing else: what is
+changed in them later, or elsewhere, is found as before. \`waylog verify --audit\` names it for ever.
+
+Bring back what can be brought back first: keys from a backup, erasures that were cut off (\`waylog erase\`).
+
+Exit codes: 0 it is recorded, 3 it was shown.`,
+    )
+    .action(async (flags: BreakFlags, sub: Command) => {
+      const { why, by, findings } = flags;
+      if (!why.trim() || !by.trim()) throw new UsageError('--why and --by must say something.');
+      const { key, keys } = await signingKeys(flags);
+      const folder = flags.digests || undefined;
+      await withLog(sub, async (pool) => {
+        const { erasedBy } = flightSealing;
+        const { problems, fingerprint, digest } = await untilInterrupted((signal) =>
+          recordBreak(pool, key, { keys, folder, erasedBy, by, why, findings, signal }),
+        );
+        const written = !digest || folder === undefined ? 0 : await writeDigestFiles(pool, folder, keys);
+        const said = digest && statementOf(digest.document);
+        print(
+          sub,
+          {
+            problems,
+            fingerprint,
+            ...(said && { digest: { ...said, keyId: key.keyId } }),
+            filesWritten: written,
+          },
+          [
+            ...problems.map(problemLine),
+            said
+              ? `recorded in digest ${said.number} by ${by}, signed by the key ${key.keyId}: the log holds from position ${said.position} on`
+              : `nothing is recorded yet. When this is what is known, say it again with --findings ${fingerprint}`,
+          ].join('\n'),
+        );
+        if (!said) process.exitCode = 3;
+      });
+    });
+  command
     .command('list')
     .description('The digests in the database, the newest first.')
     .action(async (_options, sub: Command) => {
       const digests = await withLog(sub, (pool) => storedDigests(pool));
       const said = digests.reverse().map(({ number, document, keyId }) => ({
-        ...(statementOf(document) ?? { number, takenAt: 'unreadable', position: '?', streams: 0 }),
+        ...(statementOf(document) ?? {
+          number,
+          takenAt: 'unreadable',
+          position: '?',
+          streams: 0,
+          break: undefined,
+        }),
         keyId,
       }));
       print(
@@ -93,8 +191,9 @@ Examples
         { digests: said },
         said
           .map(
-            ({ number, takenAt, position, streams, keyId }) =>
-              `${String(number).padStart(6)}  ${takenAt}  up to ${position} · ${streams} streams · key ${keyId}`,
+            ({ number, takenAt, position, streams, keyId, break: known }) =>
+              `${String(number).padStart(6)}  ${takenAt}  up to ${position} · ${streams} streams · key ${keyId}` +
+              (known ? ` · known break, by ${known.by}: ${known.why}` : ''),
           )
           .join('\n') || 'no digests',
       );
@@ -102,9 +201,22 @@ Examples
   return command;
 }
 
+interface SigningFlags {
+  readonly keyFile?: string;
+  readonly publicKey?: string[];
+  readonly digests?: string;
+}
+
+interface BreakFlags extends SigningFlags {
+  readonly why: string;
+  readonly by: string;
+  readonly findings?: string;
+}
+
 export interface AuditFlags {
   readonly publicKey?: readonly string[];
   readonly digests?: string;
+  readonly atLeast?: string;
 }
 
 /** The options of `waylog verify --audit`. */
@@ -118,16 +230,23 @@ export const auditOptions = (): Option[] => [
     'with --audit: keys that digests were signed by, in PEM (the public half of WAYLOG_AUDIT_KEY_FILE)',
   ),
   folderOption(),
+  new Option(
+    '--at-least <position>',
+    'with --audit: a position that somebody was answered, which the log must have come to',
+  ),
 ];
 
 /** `waylog verify --audit`: exit code 3 when something is not as it was recorded. */
 export async function runAudit(
-  { publicKey = [], digests: digestFolder }: AuditFlags,
+  { publicKey = [], digests: digestFolder, atLeast }: AuditFlags,
   command: Command,
 ): Promise<void> {
-  const own = process.env['WAYLOG_AUDIT_KEY'];
-  const given = await Promise.all(publicKey.map(readKey));
-  const keys = checkingKeys(given.length > 0 || !own ? given : [own]);
+  if (atLeast !== undefined && !/^\d{1,18}$/.test(atLeast))
+    throw new UsageError(`--at-least takes a position of this log, such as 4711, not ${atLeast}.`);
+  const own = [process.env['WAYLOG_AUDIT_KEY'], process.env['WAYLOG_AUDIT_PUBLIC_KEYS']].filter(
+    (pem): pem is string => Boolean(pem),
+  );
+  const keys = checkingKeys(publicKey.length > 0 ? await Promise.all(publicKey.map(readKey)) : own);
   const result = await withLog(command, (pool) =>
     untilInterrupted((signal) =>
       withProgress('following the chains', 1, (onProgress) =>
@@ -135,6 +254,7 @@ export async function runAudit(
           pool,
           keys,
           digestFolder: digestFolder || undefined,
+          atLeast,
           erasedBy: flightSealing.erasedBy,
           signal,
           onProgress,
@@ -146,20 +266,35 @@ export async function runAudit(
   if (!result.isSound) process.exitCode = 3;
 }
 
+const problemLine = ({ code, streamId, revision, detail }: AuditProblem): string =>
+  `${code.padEnd(17)} ${[streamId, revision !== undefined && `revision ${revision}`].filter(Boolean).join(' ')}${streamId ? ': ' : ''}${detail}`;
+
+/** Problems of a known break that are shown; --json has all. */
+const SHOWN = 10;
+
 function auditLines(result: AuditResult, keys: number): string[] {
-  const { events, streams, digests, signed, vouchedPosition, vouchedAt, problems } = result;
+  const { events, streams, digests, signed, vouchedPosition, vouchedAt, problems, problemCount, breaks } =
+    result;
   return [
-    ...problems.map(
-      ({ code, streamId, revision, detail }) =>
-        `${code.padEnd(17)} ${[streamId, revision !== undefined && `revision ${revision}`].filter(Boolean).join(' ')}${streamId ? ': ' : ''}${detail}`,
-    ),
-    `followed ${events} events of ${streams} streams: ${problems.length === 0 ? 'every chain holds' : `${problems.length} problems`}`,
+    ...breaks.flatMap(({ digest, recordedAt, position, by, why, problems: known }) => [
+      `known break       recorded in digest ${digest} of ${recordedAt} by ${by}: ${why}. The log is taken as it was found up to position ${position}:`,
+      ...known.slice(0, SHOWN).map((problem) => `  ${problemLine(problem)}`),
+      ...(known.length > SHOWN ? [`  and ${known.length - SHOWN} more`] : []),
+    ]),
+    ...problems.map(problemLine),
+    ...(problemCount > problems.length ? [`and more, ${problemCount} in all`] : []),
+    `followed ${events} events of ${streams} streams: ` +
+      (problemCount > 0
+        ? `${problemCount} problems`
+        : `every chain holds${breaks.length > 0 ? ', but for the known breaks' : ''}`),
     digests === 0
-      ? 'there are no digests: whoever made all hashes of a stream anew would not be found (`waylog audit --help`)'
+      ? 'there are no digests: whoever made all hashes of a stream anew, or cut off its end, would not be found (`waylog audit --help`)'
       : keys === 0
         ? `${digests} digests agree with it as far as named above; their signatures were NOT checked, as no key was given (--public-key)`
-        : `${signed} of ${digests} digests carry a good signature` +
-          (vouchedPosition ? `; vouched for up to position ${vouchedPosition}, ${vouchedAt}` : ''),
+        : `${signed} of ${digests} digests carry a good signature; ` +
+          (vouchedPosition
+            ? `vouched for up to position ${vouchedPosition}, ${vouchedAt}${breaks.length > 0 ? ', but for the known breaks' : ''}`
+            : 'nothing is vouched for'),
   ];
 }
 

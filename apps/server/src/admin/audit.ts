@@ -9,14 +9,24 @@ import {
   storedDigests,
   takeDigest,
   verifyAudit,
+  withOwn,
   writeDigestFiles,
   type Digest,
 } from '#lib/audit';
 import { flightSealing } from '#lib/flight';
-import { conflict, IsTimestamp, type Config, type Timestamp } from '#lib/platform';
+import { conflict, IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Job, Jobs } from './jobs.js';
+
+/** A break in the log that somebody has recorded as known. */
+export class KnownBreakInfo {
+  /** Who has recorded it. */
+  @IsString() readonly by!: string;
+  @IsString() readonly why!: string;
+  /** What was found, in words, at most a hundred of it. */
+  @IsString({ each: true }) readonly problems!: readonly string[];
+}
 
 /** Where the chains of all streams stood at a position, signed. */
 export class DigestInfo {
@@ -24,14 +34,18 @@ export class DigestInfo {
   @IsTimestamp() readonly takenAt!: Timestamp;
   /** The last position that it covers. */
   @IsString() readonly position!: string;
-  /** Streams that had grown since the digest before. */
+  /** Streams that had grown since the digest before; with a known break, all that there are. */
   @IsInt() @Min(0) readonly streams!: number;
   /** The key that has signed it. */
   @IsString() readonly keyId!: string;
+  /** Since when every event up to the position had been walked, when it was signed. */
+  @Optional() @IsTimestamp() readonly walkedSince?: Timestamp;
+  /** What broke and is known: from this digest on the log holds again. */
+  @Optional() @Nested(() => KnownBreakInfo) readonly knownBreak?: KnownBreakInfo;
 }
 
 export class TakenDigest {
-  /** 0 when the log has not grown since the last digest. */
+  /** 0 when the log has not grown since the last digest, and nothing was found. */
   @IsInt() @Min(0) readonly taken!: number;
 }
 
@@ -51,20 +65,27 @@ export class AuditController {
     return (await storedDigests(this.pool)).flatMap(digestInfo).reverse();
   }
 
-  /** Takes a digest now, beside the daily one. */
+  /** Looks through the log and takes a digest now, beside those that the server takes by itself. */
   @Post('digests')
   @Answers(200, TakenDigest)
   async take(): Promise<TakenDigest> {
     refuseOtherLog(this.config);
-    const { auditKey, auditFolder } = this.config;
+    const { auditKey, auditPublicKeys, auditFolder, auditRoundDays } = this.config;
     if (auditKey === undefined) {
       throw conflict(
         'audit.no-key',
         'This server has no key to sign digests with. Make one with `waylog audit new-key FILE`, set WAYLOG_AUDIT_KEY_FILE to it and start the server again.',
       );
     }
-    const digest = await takeDigest(this.pool, signingKey(auditKey));
-    if (auditFolder !== undefined) await writeDigestFiles(this.pool, auditFolder);
+    const key = signingKey(auditKey);
+    const keys = withOwn(key, checkingKeys(auditPublicKeys === undefined ? [] : [auditPublicKeys]));
+    const { digest } = await takeDigest(this.pool, key, {
+      keys,
+      folder: auditFolder,
+      erasedBy: flightSealing.erasedBy,
+      roundMs: auditRoundDays * 86_400_000,
+    });
+    if (auditFolder !== undefined) await writeDigestFiles(this.pool, auditFolder, keys);
     return { taken: digest ? 1 : 0 };
   }
 
@@ -73,11 +94,12 @@ export class AuditController {
   @Answers(202, Job)
   verify(): Job {
     refuseOtherLog(this.config);
-    const { auditKey, auditFolder } = this.config;
+    const { auditKey, auditPublicKeys, auditFolder } = this.config;
+    const pems = [auditKey, auditPublicKeys].filter((pem) => pem !== undefined);
     return this.jobs.start('audit', async (control) => {
       const result = await verifyAudit({
         pool: this.pool,
-        keys: checkingKeys(auditKey === undefined ? [] : [auditKey]),
+        keys: checkingKeys(pems),
         digestFolder: auditFolder,
         erasedBy: flightSealing.erasedBy,
         signal: control.signal,
@@ -100,6 +122,24 @@ function refuseOtherLog({ eventStore }: Pick<Config, 'eventStore'>): void {
 const digestInfo = ({ number, document, keyId }: Digest): DigestInfo[] => {
   const said = statementOf(document);
   return said
-    ? [{ number, takenAt: said.takenAt, position: said.position, streams: said.streams, keyId }]
+    ? [
+        {
+          number,
+          takenAt: said.takenAt,
+          position: said.position,
+          streams: said.streams,
+          keyId,
+          ...(said.walk && { walkedSince: said.walk.since }),
+          ...(said.break && {
+            knownBreak: {
+              by: said.break.by,
+              why: said.break.why,
+              problems: said.break.problems
+                .slice(0, 100)
+                .map(({ streamId, detail }) => (streamId === undefined ? detail : `${streamId}: ${detail}`)),
+            },
+          }),
+        },
+      ]
     : [];
 };

@@ -46,7 +46,7 @@ const well: Observation = {
   pool: poolUsing(1),
   database,
   projections: [projection],
-  brokenStreams: 0,
+  auditProblems: 0,
   error: undefined,
 };
 const firing = (observation: Observation, statistics = new Statistics()) =>
@@ -65,7 +65,7 @@ describe('alerts', () => {
     ['DatabaseReadOnly', { database: { ...database, readOnly: 'it is a standby' } }],
     ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
-    ['AuditBroken', { brokenStreams: 1 }],
+    ['AuditBroken', { auditProblems: 1 }],
     ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
     [
       'ProjectionPaused',

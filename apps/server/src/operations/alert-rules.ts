@@ -74,10 +74,10 @@ export const alertRules: readonly AlertRule[] = [
     name: 'AuditBroken',
     severity: 'critical',
     threshold: 0,
-    what: 'streams whose events are not those that were recorded, as the last look for a digest found',
+    what: 'things in the log, its digests or its keys that are not as they were recorded, as the last look for a digest found',
     remedy:
-      '`waylog verify --audit` names the events. Somebody, or the disk, has changed the log: see docs/how-to/audit.md.',
-    value: ({ brokenStreams }) => brokenStreams,
+      '`waylog verify --audit` names them. Somebody, or the disk, has changed something: see docs/how-to/audit.md. No digest is signed until it is mended, or recorded as known.',
+    value: ({ auditProblems }) => auditProblems,
   },
   {
     name: 'ProjectionStuck',

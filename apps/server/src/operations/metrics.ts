@@ -163,9 +163,9 @@ export class Metrics {
       ({ database }) => database && Math.max(0, ...database.replicas.map((r) => r.lagSeconds ?? 0)),
     );
     gauge(
-      'waylog_audit_broken_streams',
-      'Streams whose hash chain did not hold when a digest was last due; NaN where this server signs none.',
-      ({ brokenStreams }) => brokenStreams,
+      'waylog_audit_problems',
+      'Things in the log, its digests or its keys that were not as recorded when a digest was last due; NaN where this server signs none.',
+      ({ auditProblems }) => auditProblems,
     );
     gauge(
       'waylog_integrity_findings_open',

@@ -43,8 +43,8 @@ export interface Observation {
   readonly pool: ConnectionPoolStatus;
   readonly database: DatabaseFacts | undefined;
   readonly projections: readonly ProjectionStatus[];
-  /** Streams whose hash chain does not hold; undefined where this server signs no digests. */
-  readonly brokenStreams: number | undefined;
+  /** Things in the log that are not as they were recorded; undefined where this server signs no digests. */
+  readonly auditProblems: number | undefined;
   /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
 }
@@ -93,7 +93,7 @@ export class Observer {
       pool: this.pools.status(),
       database: facts.status === 'fulfilled' ? facts.value : undefined,
       projections: states.status === 'fulfilled' ? states.value : [],
-      brokenStreams: this.work.brokenStreams,
+      auditProblems: this.work.auditProblems,
       error: failed && messageOf(failed.reason),
     };
   }

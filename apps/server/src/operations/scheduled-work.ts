@@ -6,9 +6,9 @@ import {
   type OnModuleDestroy,
 } from '@nestjs/common';
 import pg from 'pg';
-import { DigestSchedule, signingKey } from '#lib/audit';
+import { checkingKeys, DigestSchedule, signingKey } from '#lib/audit';
 import type { EventStore } from '#lib/event-store';
-import { DATABASE_ACCESS, EVENT_STORE, flightProjector, TABLES_POOL } from '#lib/flight';
+import { DATABASE_ACCESS, EVENT_STORE, flightProjector, flightSealing, TABLES_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';
@@ -27,16 +27,26 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
     pool: pg.Pool,
     @Inject(DATABASE_ACCESS) access: DatabaseAccess,
   ) {
-    const { auditKey, auditFolder, eventStore } = config;
+    const { auditKey, auditPublicKeys, auditFolder, eventStore } = config;
     if (auditKey !== undefined && eventStore !== undefined)
       logOf('Audit').warn('WAYLOG_AUDIT_KEY signs nothing: the log is in EventStoreDB, and not chained.');
-    else if (auditKey !== undefined)
+    else if (auditKey !== undefined) {
+      if (auditFolder === undefined)
+        logOf('Audit').warn(
+          'Digests are kept in the database alone: who throws them away there, throws away what they prove. Set WAYLOG_AUDIT_DIR to a folder elsewhere.',
+        );
       this.#digests = new DigestSchedule({
         pool,
         key: signingKey(auditKey),
+        keys: checkingKeys(auditPublicKeys === undefined ? [] : [auditPublicKeys]),
         folder: auditFolder,
+        erasedBy: flightSealing.erasedBy,
+        everyMs: config.auditIntervalMinutes * 60_000,
+        everyEvents: config.auditEvents,
+        roundMs: config.auditRoundDays * 86_400_000,
         log: logOf('Audit'),
       });
+    }
     this.#schedules = [
       new ScheduledVerification({
         ...flightProjector,
@@ -51,9 +61,9 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
     ];
   }
 
-  /** Streams whose chain did not hold when the last digest was due; undefined where this server signs none. */
-  get brokenStreams(): number | undefined {
-    return this.#digests?.brokenStreams;
+  /** Things that were not as recorded when a digest was last due; undefined where this server signs none. */
+  get auditProblems(): number | undefined {
+    return this.#digests?.problems;
   }
 
   onApplicationBootstrap(): void {

@@ -1,0 +1,539 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { v7 } from 'uuid';
+import { DataKeys, PostgresEventStore, SealedEventStore, type NewEvent } from '#lib/event-store';
+import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
+import {
+  checkingKeys,
+  newKeyPair,
+  recordBreak,
+  signingKey,
+  statementOf,
+  storedDigests,
+  takeDigest,
+  verifyAudit,
+  writeDigestFiles,
+  type AuditOptions,
+  type TakeDigestOptions,
+} from './index.js';
+
+const pair = newKeyPair();
+const key = signingKey(pair.privateKey);
+const keys = checkingKeys([pair.publicKey]);
+const erasedBy = ['Erased'];
+
+/** Everything that a superuser may change, put back as it was. */
+const TABLES = [
+  'log.events',
+  'log.streams',
+  'log.digests',
+  'log.digest_heads',
+  'log.data_keys',
+  'log.snapshots',
+  'projection.stream_revisions',
+  'projection.checkpoints',
+  'projection.folded_log',
+];
+
+describe('whoever may do everything with the database', () => {
+  let database: TestDatabase;
+  let store: SealedEventStore;
+  let folder: string;
+  const sql = (text: string) => database.pool.query(text);
+  const audit = (more: Partial<AuditOptions> = {}) =>
+    verifyAudit({ pool: database.pool, keys, erasedBy, ...more });
+  const take = (more: Partial<TakeDigestOptions> = {}) =>
+    takeDigest(database.pool, key, { erasedBy, ...more });
+
+  const event = (n: number, type = 'Noted'): NewEvent => {
+    const id = v7();
+    return {
+      id,
+      type,
+      schemaVersion: 1,
+      data: { n, text: `note ${n}` },
+      metadata: { commandId: id, correlationId: id, causationId: id, command: 'Note', actor: 'somebody' },
+    };
+  };
+  const append = (streamId: string, from: number, count: number, type?: string) =>
+    store.append([
+      {
+        streamId,
+        expectedRevision: from === 0 ? 'no-stream' : from - 1,
+        events: Array.from({ length: count }, (_, i) => event(from + i, type)),
+      },
+    ]);
+  const at = (stream: string, revision: string) =>
+    `stream_key = (select stream_key from log.streams where stream_id = '${stream}') and revision ${revision}`;
+  const rechained = (stream: string) => `
+    update log.events e set hash = c.hash
+      from (select position, log.chain(log.genesis('${stream}'),
+                     log.canonical(position, revision, id, type, schema_version,
+                                   (extract(epoch from recorded_at) * 1000000)::bigint, metadata::text, data::text))
+                   over (order by revision) as hash
+              from log.events where ${at(stream, '>= 0')}) c
+     where c.position = e.position`;
+  const rewritten = (stream: string, revision = 1) =>
+    `update log.events set data = '{"n":99}' where ${at(stream, `= ${revision}`)}; ${rechained(stream)}`;
+  /** As the projector notes what it has folded. */
+  const folded = `
+    insert into projection.folded_log (first_position, first_event_id, first_recorded_at)
+    select position::text, id, recorded_at from log.events order by position limit 1 on conflict do nothing;
+    insert into projection.stream_revisions (projector, stream_id, revision)
+    select 'flight', stream_id, max(revision) from log.events join log.streams using (stream_key) group by stream_id
+        on conflict (projector, stream_id) do update set revision = excluded.revision;
+    insert into projection.checkpoints (projection, version, position)
+    select 'waypoints', 1, max(position)::text from log.events
+        on conflict (projection) do update set position = excluded.position`;
+
+  const afterwards = async <T>(tampering: string, look: () => Promise<T>): Promise<T> => {
+    const name = (table: string) => `kept_${table.replace('.', '_')}`;
+    for (const table of TABLES) await sql(`create table ${name(table)} as table ${table}`);
+    try {
+      await sql(tampering);
+      return await look();
+    } finally {
+      for (const table of TABLES) {
+        const values = table === 'log.streams' ? 'overriding system value' : '';
+        await sql(
+          `truncate ${table}; insert into ${table} ${values} table ${name(table)}; drop table ${name(table)}`,
+        );
+      }
+    }
+  };
+  /** That what is there now is found, whoever looks, and not signed. */
+  const refused = async (options: { take?: Partial<TakeDigestOptions>; folder?: string } = {}) => {
+    const before = (await storedDigests(database.pool)).length;
+    await expect(take({ folder: options.folder, ...options.take })).rejects.toMatchObject({
+      code: 'audit.broken',
+    });
+    expect(await storedDigests(database.pool)).toHaveLength(before);
+    const result = await audit({ digestFolder: options.folder });
+    expect(result.isSound).toBe(false);
+    return result;
+  };
+  const found = (tampering: string, options?: Parameters<typeof refused>[0]) =>
+    afterwards(tampering, () => refused(options));
+
+  beforeAll(async () => {
+    database = await testDatabase();
+    store = new SealedEventStore(
+      new PostgresEventStore({ pool: database.pool, listener: database.listener }),
+      { keys: new DataKeys(database.pool, 1), sensitive: { Private: { text: 'erased' } }, erasedBy },
+      {},
+    );
+    folder = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
+    // Positions 1 to 12, 13 to 18, and behind the last digest 19 to 22.
+    for (const stream of ['a', 'b', 'c']) await append(stream, 0, 3);
+    await append('p', 0, 2, 'Private');
+    await append('gone', 0, 1, 'Private');
+    await take();
+    await append('a', 3, 3);
+    await append('d', 0, 3);
+    await take();
+    await writeDigestFiles(database.pool, folder, keys);
+    await append('gone', 1, 1, 'Erased');
+    await append('b', 3, 2);
+    await append('n', 0, 1);
+    await sql(`delete from log.data_keys where stream_id = 'gone'`);
+    await sql(folded);
+  });
+  afterAll(async () => {
+    await store.close();
+    await database.drop();
+    await rm(folder, { recursive: true });
+  });
+
+  it('has done nothing yet: everything is sound, and a new digest goes on from there', async () => {
+    expect(await audit({ digestFolder: folder })).toMatchObject({ problems: [], isSound: true, signed: 2 });
+    await afterwards('select', async () => {
+      const { digest } = await take({ folder });
+      expect(digest && statementOf(digest.document)).toMatchObject({
+        number: 3,
+        position: '22',
+        walk: { digest: 3 },
+      });
+      expect(await audit()).toMatchObject({ isSound: true, vouchedPosition: '22' });
+    });
+  });
+
+  it.each([
+    ['an old event of a stream that has not grown since', rewritten('c'), 'stream-rewritten', '0'],
+    ['an old event of a stream that has', rewritten('b'), 'stream-rewritten', '0'],
+    ['an event behind the first digest', rewritten('d'), 'stream-rewritten', '12'],
+    [
+      'an old event and what the digest has noted of it',
+      `${rewritten('c', 1)};
+       update log.digest_heads h set hash = (select hash from log.events where ${at('c', '= 2')}) where stream_id = 'c'`,
+      'digest-changed',
+      '0',
+    ],
+    [
+      'an old event and all that digests have noted of it',
+      `${rewritten('b', 1)}; delete from log.digest_heads where stream_id = 'b'`,
+      'digest-changed',
+      '0',
+    ],
+    [
+      'the position of the last digest, so that the log seems not to have grown',
+      `update log.digests set document = replace(document, '"position":"18"', '"position":"999999999"') where number = 2`,
+      'digest-changed',
+      '12',
+    ],
+    [
+      'a digest in the middle away',
+      `delete from log.digests where number = 1; delete from log.digest_heads where digest = 1`,
+      'digest-removed',
+      '0',
+    ],
+    [
+      'a forged digest in',
+      `insert into log.digests values (3, replace((select document from log.digests where number = 2), '"number":2', '"number":3'), 'f00d', 'x')`,
+      'digest-unsigned',
+      '18',
+    ],
+    [
+      'an event of the log away, and one of another stream in its place',
+      `update log.events set stream_key = (select stream_key from log.streams where stream_id = 'd'), revision = 3 where ${at('a', '= 5')};
+       ${rechained('d')}`,
+      'event-removed',
+      '12',
+    ],
+  ])(
+    'changes %s: that is found, not signed, and vouched for is only what is proved',
+    async (_, tampering, code, upTo) => {
+      const { problems, vouchedPosition } = await found(tampering);
+      expect(problems.map((problem) => problem.code)).toContain(code);
+      expect(vouchedPosition ?? '0').toBe(upTo);
+    },
+  );
+
+  it('throws all digests away: the folder has them, and so has a server that runs', async () => {
+    const gone = `truncate log.digests, log.digest_heads`;
+    const { problems, vouchedPosition } = await found(gone, { folder });
+    expect(problems.map(({ code }) => code)).toEqual(['digest-removed', 'digest-removed']);
+    expect(vouchedPosition).toBeUndefined();
+    const digest = (await storedDigests(database.pool)).at(-1);
+    await afterwards(gone, async () => {
+      await expect(take({ seen: { digest, position: '22' } })).rejects.toMatchObject({
+        code: 'audit.broken',
+      });
+    });
+  });
+
+  describe('cuts off the end of the log', () => {
+    it.each([
+      ['the end of a stream', `delete from log.events where position > 20`, 'b'],
+      ['the newest stream', `delete from log.events where position > 21`, 'n'],
+    ])('%s: the tables have seen more', async (_, tampering, streamId) => {
+      const { problems } = await found(tampering);
+      expect(problems).toContainEqual(
+        expect.objectContaining({
+          code: 'event-removed',
+          streamId,
+          detail: expect.stringContaining('the tables have folded revision') as string,
+        }),
+      );
+    });
+
+    it('and lets it grow again: positions are whole, and the tables have still seen more', async () => {
+      await afterwards(`delete from log.events where position > 19`, async () => {
+        await append('e', 0, 5);
+        await expect(take()).rejects.toMatchObject({ code: 'audit.broken' });
+        const { problems } = await audit();
+        expect(problems.map(({ streamId }) => streamId)).toEqual(['b', 'n']);
+      });
+    });
+
+    it('and what the tables have noted: then a server that runs knows it, or whoever has an answer', async () => {
+      const tampering = `delete from log.events where position > 19; truncate projection.stream_revisions, projection.checkpoints`;
+      await afterwards(tampering, async () => {
+        await expect(take({ seen: { digest: undefined, position: '22' } })).rejects.toMatchObject({
+          code: 'audit.broken',
+        });
+        // That is all there is: behind the last digest, nobody else can tell.
+        expect(await audit()).toMatchObject({ isSound: true });
+        const { problems } = await audit({ atLeast: '22' });
+        expect(problems[0]?.detail).toBe('somebody was answered position 22; the log ends at position 19');
+      });
+    });
+
+    it('in front of a digest: it knows', async () => {
+      const { problems, vouchedPosition } = await found(
+        `delete from log.events where position > 15; truncate projection.stream_revisions, projection.checkpoints`,
+      );
+      expect(problems).toContainEqual(expect.objectContaining({ code: 'stream-removed', streamId: 'd' }));
+      expect(vouchedPosition).toBe('12');
+    });
+  });
+
+  describe('gets at the keys', () => {
+    it.each([
+      ['deletes one', `delete from log.data_keys where stream_id = 'p'`, 'key-missing', 'p'],
+      ['swaps one', `update log.data_keys set key = sha256('') where stream_id = 'p'`, 'key-swapped', 'p'],
+    ])('%s: that is no erasure', async (_, tampering, code, streamId) => {
+      const { problems, vouchedPosition } = await found(tampering);
+      expect(problems).toEqual([expect.objectContaining({ code, streamId })]);
+      // The chains are another matter.
+      expect(vouchedPosition).toBe('18');
+    });
+
+    it('brings one back that was erased, or a state in the clear', async () => {
+      const { problems } = await afterwards(
+        `insert into log.data_keys (stream_id, key) values ('gone', '\\x${randomBytes(32).toString('hex')}');
+         insert into log.snapshots (stream_id, version, revision, state) values ('gone', 1, 0, '{"text":"note 0"}')`,
+        audit,
+      );
+      expect(problems.map(({ code, streamId }) => `${code} ${streamId}`)).toEqual([
+        'key-left gone',
+        'snapshot-left gone',
+      ]);
+    });
+  });
+
+  describe('and a break that is known', () => {
+    const record = (more: { findings?: string; why?: string; folder?: string } = {}) =>
+      recordBreak(database.pool, key, {
+        erasedBy,
+        by: 'an operator',
+        why: 'a disk has failed',
+        ...more,
+      });
+    const recorded = async (more: { folder?: string } = {}) =>
+      record({ findings: (await record(more)).fingerprint, ...more });
+    const raw = `update log.events set data = '{"n":99}' where ${at('b', '= 1')}`;
+
+    it.each([
+      ['a changed event', raw, 3],
+      ['a stream that was rewritten', rewritten('c'), 3],
+      ['an event that is gone', `delete from log.events where ${at('d', '= 1')}`, 3],
+      ['a stream that is gone', `delete from log.events where ${at('c', '>= 0')}`, 3],
+      ['a stream that has lost its name', `delete from log.streams where stream_id = 'd'`, 3],
+      [
+        'the end of the log in front of a digest',
+        `delete from log.events where position > 15; truncate projection.stream_revisions, projection.checkpoints`,
+        3,
+      ],
+      ['a key that is gone', `delete from log.data_keys where stream_id = 'p'`, 3],
+      ['a key that was swapped', `update log.data_keys set key = sha256('') where stream_id = 'p'`, 3],
+      [
+        'a digest that is gone',
+        `delete from log.digests where number = 1; delete from log.digest_heads where digest = 1`,
+        3,
+      ],
+      ['heads of a digest that were changed', `delete from log.digest_heads where stream_id = 'c'`, 3],
+      [
+        'a last digest that is no longer one',
+        `update log.digests set document = replace(document, '"position":"18"', '"position":"999999999"') where number = 2`,
+        3,
+      ],
+    ])('%s is named by every later audit, and signing goes on from there', async (_, tampering, number) => {
+      await afterwards(tampering, async () => {
+        expect(await audit()).toMatchObject({ isSound: false, breaks: [] });
+        const { digest, problems } = await recorded();
+        expect(problems.length).toBeGreaterThan(0);
+        expect(digest?.number).toBe(number);
+        const known = { digest: number, by: 'an operator', why: 'a disk has failed', problems };
+        expect(await audit()).toMatchObject({ isSound: true, problems: [], breaks: [known] });
+        await append('a', 6, 2).catch(() => append('f', 0, 2));
+        await append('g', 0, 2);
+        // Also when all of it is walked again, long after.
+        const { digest: next } = await take({ now: new Date(Date.now() + 30 * 86_400_000) });
+        expect(next?.number).toBe(number + 1);
+        const after = await audit();
+        expect(after).toMatchObject({ isSound: true, problems: [], breaks: [known] });
+        expect(after.vouchedPosition).toBe(next && statementOf(next.document)?.position);
+        await expect(record()).rejects.toMatchObject({ code: 'audit.no-break' });
+      });
+    });
+
+    it.each([
+      ['the same event once more', `update log.events set data = '{"n":100}' where ${at('b', '= 1')}`],
+      ['an earlier one of its stream', `update log.events set data = '{"n":100}' where ${at('b', '= 0')}`],
+      ['a later one of its stream', `update log.events set data = '{"n":100}' where ${at('b', '= 3')}`],
+      ['one behind the record', `update log.events set data = '{"n":100}' where ${at('b', '= 5')}`],
+      [
+        'one behind the record, and the hashes with it',
+        `update log.events set data = '{"n":100}' where ${at('b', '= 5')}; ${rechained('b')}`,
+      ],
+      ['the whole stream, chained as if it had never broken', rechained('b')],
+      ['another stream', rewritten('c')],
+      ['the end of its stream', `delete from log.events where ${at('b', '> 5')}`],
+      [
+        'the record itself',
+        `update log.digests set document = replace(document, 'disk', 'mouse') where number = 3`,
+      ],
+      [
+        'the record away',
+        `delete from log.digests where number = 3; delete from log.digest_heads where digest = 3`,
+      ],
+      [
+        'what the record has noted',
+        `update log.digest_heads set hash = sha256('') where digest = 3 and stream_id = 'a'`,
+      ],
+    ])('hides no second change: %s', async (_, second) => {
+      await afterwards(raw, async () => {
+        await recorded();
+        await append('b', 5, 3);
+        await take();
+        await append('b', 8, 1);
+        await sql(folded);
+        expect(await audit()).toMatchObject({ isSound: true });
+        await sql(second);
+        await refused();
+      });
+    });
+
+    it('of a gap hides nothing that is put into it, and no gap behind it', async () => {
+      await afterwards(
+        `delete from log.events where position > 15; truncate projection.stream_revisions, projection.checkpoints`,
+        async () => {
+          await recorded();
+          await append('b', 3, 4);
+          await append('h', 0, 3);
+          await take();
+          expect(await audit()).toMatchObject({ isSound: true });
+          // Positions that were lost once, and now are again.
+          await sql(`delete from log.events where position between 16 and 18`);
+          const { problems } = await refused();
+          expect(problems).toContainEqual(expect.objectContaining({ code: 'event-removed', streamId: 'b' }));
+        },
+      );
+      await afterwards(`delete from log.events where ${at('d', '>= 0')}`, async () => {
+        await recorded();
+        await sql(`insert into log.streams (stream_id) values ('z')`);
+        await sql(
+          `insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata, hash)
+           select 15 + n, (select stream_key from log.streams where stream_id = 'z'), n - 1, gen_random_uuid(), type, schema_version, recorded_at, data, metadata, ''
+             from log.events, generate_series(1, 3) n where position = 1;
+           ${rechained('z')}`,
+        );
+        const { problems } = await refused();
+        expect(problems).toContainEqual(expect.objectContaining({ code: 'event-inserted', streamId: 'z' }));
+      });
+    });
+
+    it('is none without a good signature', async () => {
+      const forger = signingKey(newKeyPair().privateKey);
+      await afterwards(raw, async () => {
+        const options = { erasedBy, by: 'nobody', why: 'it is all right', keys };
+        const { fingerprint } = await recordBreak(database.pool, forger, options);
+        await recordBreak(database.pool, forger, { ...options, findings: fingerprint });
+        const { isSound, problems, breaks } = await audit();
+        expect({ isSound, breaks }).toEqual({ isSound: false, breaks: [] });
+        expect(problems.map(({ code }) => code)).toEqual(['event-changed', 'digest-unsigned']);
+        await expect(take()).rejects.toMatchObject({ code: 'audit.broken' });
+        // Nor where signatures are not checked.
+        expect(await audit({ keys: new Map() })).toMatchObject({ isSound: false, breaks: [] });
+      });
+    });
+
+    it('is recorded only as it was looked at', async () => {
+      await afterwards(raw, async () => {
+        const { fingerprint } = await record();
+        await sql(`update log.events set data = '{"n":100}' where ${at('b', '= 1')}`);
+        await expect(record({ findings: fingerprint })).rejects.toMatchObject({
+          code: 'audit.other-findings',
+        });
+        expect(await storedDigests(database.pool)).toHaveLength(2);
+      });
+      await expect(record()).rejects.toMatchObject({ code: 'audit.no-break' });
+    });
+  });
+
+  describe('the folder of digests', () => {
+    let planted: string;
+    beforeEach(async () => {
+      planted = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
+    });
+    afterEach(() => rm(planted, { recursive: true }));
+
+    it('is written without following a link that somebody has planted', async () => {
+      const victim = join(planted, 'victim');
+      await writeFile(victim, 'precious');
+      await symlink(victim, join(planted, 'digest-000001.json.part'));
+      expect(await writeDigestFiles(database.pool, planted, keys)).toBe(2);
+      expect(await readFile(victim, 'utf8')).toBe('precious');
+      expect((await readdir(planted)).sort()).toEqual([
+        'digest-000001.json',
+        'digest-000001.json.part',
+        'digest-000002.json',
+        'victim',
+      ]);
+    });
+
+    it('is not read through one either: what stands there is no digest', async () => {
+      const elsewhere = join(planted, 'elsewhere');
+      await writeFile(elsewhere, await readFile(join(folder, 'digest-000002.json')));
+      await symlink(elsewhere, join(planted, 'digest-000002.json'));
+      await writeDigestFiles(database.pool, planted, keys);
+      const { problems } = await found('select', { folder: planted });
+      expect(problems[0]).toMatchObject({ code: 'digest-changed' });
+    });
+
+    it('takes no digest that nobody has signed', async () => {
+      await afterwards(
+        `update log.digests set document = replace(document, '"position":"18"', '"position":"17"') where number = 2`,
+        async () => {
+          expect(await writeDigestFiles(database.pool, planted, keys)).toBe(1);
+        },
+      );
+    });
+  });
+});
+
+describe('a log that is too long to be walked with every digest', () => {
+  let database: TestDatabase;
+  const stream = (name: string, count: number) =>
+    database.pool.query(
+      `with s as (insert into log.streams (stream_id) values ('${name}') returning stream_key),
+            e as (select (select coalesce(max(position), 0) from log.events) + n as position, n - 1 as revision, gen_random_uuid() as id,
+                         date_trunc('milliseconds', now()) as at, '{"n":1}'::json as data, '{"actor":"a"}'::json as metadata
+                    from generate_series(1, ${count}) n)
+       insert into log.events (position, stream_key, revision, id, type, schema_version, recorded_at, data, metadata, hash)
+       select position, stream_key, revision, id, 'Noted', 1, at, data, metadata,
+              log.chain(log.genesis('${name}'), log.canonical(position, revision, id, 'Noted', 1,
+                (extract(epoch from at) * 1000000)::bigint, metadata::text, data::text)) over (order by revision)
+         from e, s`,
+    );
+  const take = async () => {
+    const { digest } = await takeDigest(database.pool, key, { erasedBy });
+    return digest && statementOf(digest.document);
+  };
+
+  beforeAll(async () => {
+    database = await testDatabase();
+  });
+  afterAll(() => database.drop());
+
+  it('is walked a piece with each, and what was changed long ago is found when its turn comes', async () => {
+    for (const name of ['s1', 's2', 's3']) {
+      await stream(name, 40_000);
+      // So much is walked with every digest.
+      expect((await take())?.walk?.digest).toBe(Number(name[1]));
+    }
+    await database.pool.query(
+      `update log.events set data = '{"n":2}' where position = 100000;
+       update log.events e set hash = c.hash
+         from (select position, log.chain(log.genesis('s3'), log.canonical(position, revision, id, type, schema_version,
+                        (extract(epoch from recorded_at) * 1000000)::bigint, metadata::text, data::text)) over (order by revision) as hash
+                 from log.events where position > 80000) c where c.position = e.position`,
+    );
+    await stream('s4', 10);
+    // Up to the second digest: what that says is that it has not come to the third.
+    const fourth = await take();
+    expect(fourth?.walk).toMatchObject({ digest: 2 });
+    await stream('s5', 10);
+    await expect(take()).rejects.toMatchObject({
+      code: 'audit.broken',
+      data: { problems: [expect.objectContaining({ code: 'stream-rewritten', streamId: 's3' })] },
+    });
+    // Nobody waits for its turn who looks at all of it.
+    expect(await verifyAudit({ pool: database.pool, keys, erasedBy })).toMatchObject({
+      isSound: false,
+      vouchedPosition: '80000',
+    });
+  });
+});

@@ -1,0 +1,60 @@
+import type { ClientBase } from 'pg';
+import { readRows } from '#lib/platform';
+import type { Finding } from './explain.js';
+
+/** How many streams are named. */
+const NAMED = 10_000;
+
+/**
+ * What has seen more of the log than there is: whoever cuts off its end leaves chains that hold, and the tables know better.
+ * Only where the tables are folded from this very log: of another one, they say nothing.
+ */
+const seenSql = `
+  with of_this_log as (
+    select exists (select from projection.folded_log f
+                     join log.events e on e.position = case when f.first_position ~ '^[0-9]{1,18}$' then f.first_position::bigint end
+                    where e.id::text = f.first_event_id::text) as yes
+  ), log_end as (
+    select coalesce(max(position), 0) as position from log.events
+  ), claims as (
+    select 'the tables have folded' as who, stream_id, max(revision) as revision
+      from projection.stream_revisions, of_this_log where yes group by stream_id
+    union all
+    select 'a snapshot was taken of', stream_id, max(revision)
+      from log.snapshots, of_this_log where yes group by stream_id
+  )
+  select who, c.stream_id, c.revision, coalesce(last.revision, -1)
+    from claims c
+    left join log.streams s using (stream_id)
+    left join lateral (select revision from log.events e where e.stream_key = s.stream_key order by revision desc limit 1)
+      as last on true
+   where c.revision > coalesce(last.revision, -1)
+  union all
+  select 'the tables have folded', null, max(c.position::bigint), log_end.position
+    from projection.checkpoints c, of_this_log, log_end
+   where yes and c.position ~ '^[0-9]{1,18}$'
+   group by log_end.position
+  having max(c.position::bigint) > log_end.position
+   order by 2 nulls first
+   limit ${NAMED + 1}`;
+
+/** Where tables and snapshots have seen events that the log does not hold. */
+export async function seenBeyond(client: ClientBase): Promise<Finding[]> {
+  const rows = (await readRows(client, undefined, seenSql, [])) as [string, string | null, string, string][];
+  const findings = rows.map(([who, streamId, seen, there]): Finding => ({
+    problem: {
+      code: 'event-removed',
+      ...(streamId !== null && { streamId, revision: Number(there) + 1 }),
+      detail:
+        streamId === null
+          ? `${who} it up to position ${seen}; it ends at position ${there}`
+          : `${who} revision ${seen}; the log ${there === '-1' ? 'holds no event of it' : `ends at revision ${there}`}`,
+    },
+    coveredFrom: 0,
+    // A log that has lost its end and grows again is the same break still, a stream that does is not.
+    mark: streamId === null ? `${who} ${seen}` : `${who} ${streamId} ${seen} ${there}`,
+  }));
+  if (findings.length <= NAMED) return findings;
+  const detail = 'and there are more streams of which the tables have folded more than there is';
+  return [...findings.slice(0, NAMED), { problem: { code: 'event-removed', detail } }];
+}
