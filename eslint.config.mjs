@@ -60,6 +60,7 @@ export default tseslint.config(
         module: 'writable',
         __dirname: 'readonly',
         URL: 'readonly',
+        AbortController: 'readonly',
       },
     },
   },
