@@ -48,7 +48,7 @@ export {
   tableNameOf,
   type ModelDefinition,
 } from './schema/models.js';
-export { registeredModels, registerModels } from './schema/registry.js';
+export { registeredModels, registerModels, removeModel } from './schema/registry.js';
 export { type DropReason, type Range, recordDropped, retainedSince } from './hypertables/dropped-ranges.js';
 export { chunksOf } from './hypertables/hypertable-info.js';
 export { Hypertables } from './hypertables/hypertables.js';

@@ -17,9 +17,13 @@ import {
   CheckpointWatch,
   compareLog,
   createCheckpoints,
+  keepReporting,
   lead,
   loadCheckpoints,
+  pausedSince,
   type ProjectorLog,
+  type ProjectorState,
+  type ProjectorStatus,
 } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
 import { frameResults } from './frame-results.projection.js';
@@ -50,13 +54,13 @@ export interface FrameMinutesOptions {
 }
 
 /** `not-needed`: a continuous aggregate keeps the rollup here. */
-export type FollowerState = 'stopped' | 'standby' | 'active' | 'failing' | 'not-needed';
+export type FollowerState = Exclude<ProjectorState, 'catching-up'> | 'not-needed';
 
-export interface FollowerStatus {
+export interface FollowerStatus extends Omit<ProjectorStatus, 'state'> {
   readonly state: FollowerState;
-  readonly position: Position | undefined;
-  readonly lastError: { readonly message: string; readonly at: Timestamp } | undefined;
 }
+
+const PAUSE_POLL_MS = 250;
 
 /**
  * Keeps the minute rollup of frame results where the database cannot: a second follower of the log, which never goes
@@ -72,6 +76,8 @@ export class FrameMinutes {
   readonly #background = new Background((signal) => this.#run(signal));
   #state: FollowerState = 'stopped';
   #position: Position | undefined;
+  /** Those that touch the rollup. */
+  #eventsFolded = 0;
   #lastError: FollowerStatus['lastError'];
 
   constructor(options: FrameMinutesOptions) {
@@ -81,7 +87,12 @@ export class FrameMinutes {
   }
 
   get status(): FollowerStatus {
-    return { state: this.#state, position: this.#position, lastError: this.#lastError };
+    return {
+      state: this.#state,
+      position: this.#position,
+      eventsFolded: this.#eventsFolded,
+      lastError: this.#lastError,
+    };
   }
 
   /** Whether this database needs a follower: with continuous aggregates it keeps the rollup itself. */
@@ -125,17 +136,21 @@ export class FrameMinutes {
         });
       } catch (error) {
         failures++;
-        this.#state = 'failing';
-        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#fail(error);
         this.#options.log.warn(`Minute rollups failed (attempt ${failures}): ${messageOf(error)}`);
         await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
   }
 
+  #fail(error: unknown): void {
+    this.#state = 'failed';
+    this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+  }
+
   /** Waits for the lead, then follows until told to stop or until something breaks. */
   #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { connectionString, standbyIntervalMs } = this.#options;
+    const { pool, connectionString, standbyIntervalMs, log } = this.#options;
     const options = {
       name: NAME,
       applicationName: `waylog ${NAME}`,
@@ -146,7 +161,24 @@ export class FrameMinutes {
       },
       signal,
     };
-    return lead(options, (client, going) => this.#follow(client, going, onProgress));
+    return lead(options, async (client, going) => {
+      const reporting = keepReporting({
+        pool,
+        name: NAME,
+        leader: client,
+        // It leads, so it is needed.
+        status: () => ({ ...this.status, state: this.#state as ProjectorState }),
+        onFailure: (error) => log.warn(`Minute rollups cannot say how they are: ${messageOf(error)}`),
+      });
+      try {
+        await this.#follow(client, going, onProgress);
+      } catch (error) {
+        this.#fail(error);
+        throw error;
+      } finally {
+        await reporting.end();
+      }
+    });
   }
 
   async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
@@ -163,7 +195,19 @@ export class FrameMinutes {
           await pause(intervalMs, signal);
           continue;
         }
-        const progress = await this.#step(client, signal);
+        if (await this.#isPaused()) {
+          this.#state = 'paused';
+          await pause(PAUSE_POLL_MS, signal);
+          continue;
+        }
+        let progress;
+        try {
+          progress = await this.#step(client, signal);
+        } catch (error) {
+          // Paused in the middle of it: the checkpoint has not moved, and nothing was written.
+          if (await this.#isPaused()) continue;
+          throw error;
+        }
         onProgress();
         this.#state = 'active';
         if (progress === 'nothing new') await waker.wait();
@@ -172,6 +216,10 @@ export class FrameMinutes {
     } finally {
       waker.close();
     }
+  }
+
+  async #isPaused(): Promise<boolean> {
+    return (await pausedSince(this.#options.pool, [ROLLUP.name])) !== undefined;
   }
 
   /** One batch, one transaction. */
@@ -209,6 +257,7 @@ export class FrameMinutes {
         await client.query(rollUpTouchedSql, [flights, minutes, sorted[0], sorted.at(-1)]);
       }
     });
+    this.#eventsFolded += batch.length;
     return isWhole ? 'up to date' : 'behind';
   }
 
