@@ -65,7 +65,8 @@ describe('backups over HTTP', () => {
       body: { code: 'backup.running' },
     });
     const job = await ended(String(started.jobId));
-    expect(job).toMatchObject({ kind: 'backup', state: 'done' });
+    expect(job).toMatchObject({ kind: 'backup', state: 'done', progress: 1 });
+    expect(job).not.toHaveProperty('step');
     const { status, body } = await server.call('GET', '/v1/admin/backups');
     expect(status).toBe(200);
     expect(body).toEqual([job.result]);

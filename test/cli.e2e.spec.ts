@@ -51,6 +51,26 @@ describe('the command line', () => {
     expect((await run('parked', 'discard', 'flight-a')).err).toMatch(/--reason/);
   });
 
+  it('takes a registered model back', async () => {
+    const definition = JSON.stringify({
+      ...{
+        name: 'notes',
+        serviceName: 'notebook',
+        schema: 'notebook',
+        table: 'notes',
+        columns: { id: 'text' },
+      },
+      ...{ key: ['id'], relationships: [], sourceFile: 'notes.ts' },
+    });
+    const insert = `insert into registry.models values ('notebook', 'notes', $1)`;
+    await database.pool.query(insert, [definition]);
+    expect((await run('schema', 'models')).out).toContain('notebook.notes');
+    expect(await run('schema', 'remove-model', 'notebook', 'notes')).toMatchObject({ code: 0 });
+    expect((await run('schema', 'models')).out).not.toContain('notebook');
+    const again = await run('schema', 'remove-model', 'notebook', 'notes');
+    expect(again).toMatchObject({ code: 1, err: expect.stringContaining('no model notes') as string });
+  });
+
   it('says what to do when the database is not there', async () => {
     const { code, err } = await waylog('postgres://127.0.0.1:1/nothing', 'projections');
     expect(code).toBe(1);

@@ -247,6 +247,20 @@ describe('models and schema over HTTP', () => {
       status: 200,
       body: { isValid: true, issues: [], validationLevel: 'basic' },
     });
+    const taken = (service: string, name: string) =>
+      server.call('DELETE', `/v1/admin/models/${service}/${name}`);
+    expect(await taken('notebook', 'notes')).toMatchObject({ status: 204 });
+    expect((await server.call('GET', '/v1/admin/models')).body).toHaveLength(2);
+    expect((await server.store.pool.query('select from notebook.notes')).rowCount).toBe(0);
+    expect(await taken('notebook', 'notes')).toMatchObject({
+      status: 404,
+      body: { code: 'model.not-found' },
+    });
+    expect(await taken('flight', 'waypoints')).toMatchObject({
+      status: 409,
+      body: { code: 'service.reserved' },
+    });
+    expect((await server.call('POST', '/v1/admin/models', request)).status).toBe(201);
     await server.store.pool.query('drop index flight.waypoints_in_time');
     expect(await server.call('GET', '/v1/admin/schema?level=strict')).toMatchObject({
       status: 200,

@@ -17,6 +17,12 @@ export const flightProjector = {
     rollUpAgain(client, flightIds),
 } as const;
 
+/** What stands still together when an operator pauses the tables: the rollup is made from one of them. */
+export const flightTableNames: readonly string[] = [
+  ...flightProjections.map(({ name }) => name),
+  frameMinutesRollup.name,
+];
+
 /** How all tables of the flight context stand to the log, the minute rollup last where a follower keeps it. */
 export async function flightProjectionStates(pool: pg.Pool, store: EventStore): Promise<ProjectionStatus[]> {
   const states = await Promise.all([

@@ -97,7 +97,7 @@ export function Relation<T extends object>(
   test: (whole: Partial<T>) => boolean,
 ): PropertyDecorator {
   relations.set(name, test);
-  return JSONSchema({ 'x-relation': name, 'x-relation-rule': message } as never) as PropertyDecorator;
+  return JSONSchema({ 'x-relation': name, 'x-relation-rule': message }) as PropertyDecorator;
 }
 
 /** Says what a field means where its type and its bounds do not: OpenAPI shows it. */
@@ -337,9 +337,15 @@ function fieldOf({ instancePath, keyword, params }: ErrorObject): string {
 
 const isInteger = ({ type }: Schema): boolean => [type].flat().includes('integer');
 
-function wholeNumberRule({ minimum, maximum }: Schema): string {
-  const from = minimum === undefined ? '' : ` from ${String(minimum)}`;
-  const to = maximum === undefined ? '' : ` to ${String(maximum)}`;
+function wholeNumberRule({
+  minimum,
+  maximum,
+}: {
+  readonly minimum?: number;
+  readonly maximum?: number;
+}): string {
+  const from = minimum === undefined ? '' : ` from ${minimum}`;
+  const to = maximum === undefined ? '' : ` to ${maximum}`;
   return `must be a whole number${from}${to}`;
 }
 

@@ -12,7 +12,7 @@ export * from './pausing.js';
 export * from './projection.js';
 export * from './projection-states.js';
 export * from './projector.js';
-export type { ProjectorState, ProjectorStatus } from './projector-status.js';
+export { keepReporting, type ProjectorState, type ProjectorStatus } from './projector-status.js';
 export * from './rebuild.js';
 export * from './row-changes.js';
 export * from './scheduled-verification.js';

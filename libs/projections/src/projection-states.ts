@@ -42,7 +42,7 @@ export class ProjectionStatus {
   @IsNumber() @Min(0) readonly lagSeconds!: number;
   /** Seconds for which there have been events to fold and none was; 0 while it moves, or has nothing to do. */
   @IsNumber() @Min(0) readonly stuckSeconds!: number;
-  /** Over the last two seconds, by the process that leads. */
+  /** Over the last ten seconds, by the process that leads. The rollup counts the events that touch it. */
   @IsNumber() @Min(0) readonly eventsPerSecond!: number;
   /** Host and process that lead. */
   @Optional() @IsString() readonly leader?: string;

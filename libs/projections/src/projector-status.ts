@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, Pool } from 'pg';
 import { backendOf, type Timestamp } from '#lib/platform';
 import type { Position } from '#lib/event-store';
@@ -52,4 +53,42 @@ export async function reportProjector(
       backendOf(leader),
     ],
   });
+}
+
+const REPORT_INTERVAL_MS = 2_000;
+
+/** What is shown as events a second is folded over so long: a batch may take longer than the time between two reports. */
+const RATE_WINDOW_MS = 10_000;
+
+/** How long the last word may take: to begin anew, or to stop, is not to wait for a database that is silent. */
+const LAST_REPORT_MS = 1_000;
+
+/** Writes down how the process that leads is, for whoever asks in another one, until told to end. */
+export function keepReporting(options: {
+  readonly pool: Pool;
+  readonly name: string;
+  readonly leader: Client;
+  readonly status: () => ProjectorStatus;
+  readonly onFailure: (error: unknown) => void;
+}): { readonly end: () => Promise<void> } {
+  const { pool, name, leader, status, onFailure } = options;
+  const samples: { readonly at: number; readonly events: number }[] = [];
+  const say = async () => {
+    const now = { at: performance.now(), events: status().eventsFolded };
+    samples.push(now);
+    while ((samples[1]?.at ?? now.at) <= now.at - RATE_WINDOW_MS) samples.shift();
+    const [first = now] = samples;
+    const eventsPerSecond = (now.events - first.events) / Math.max((now.at - first.at) / 1_000, 0.001);
+    await reportProjector(pool, name, leader, { ...status(), eventsPerSecond }).catch(onFailure);
+  };
+  let last = say();
+  const timer = setInterval(() => {
+    last = say();
+  }, REPORT_INTERVAL_MS);
+  return {
+    end: async () => {
+      clearInterval(timer);
+      await Promise.race([last.then(say), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
+    },
+  };
 }

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Background, backoffDelay, isTooMuch, messageOf, pause, sqlStateOf } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
@@ -20,7 +19,7 @@ import { compareLog, identityOf, recordFoldedLog } from './folded-log.js';
 import { parkStream } from './parking.js';
 import { pausedSince } from './pausing.js';
 import type { Projection } from './projection.js';
-import { reportProjector, type ProjectorState, type ProjectorStatus } from './projector-status.js';
+import { keepReporting, type ProjectorState, type ProjectorStatus } from './projector-status.js';
 import { rebuild } from './rebuild.js';
 import { TableWriter } from './table-writer.js';
 
@@ -42,12 +41,6 @@ export interface ProjectorOptions {
   /** How often a process that is not the leader asks to be. */
   readonly standbyIntervalMs?: number;
 }
-
-/** How often the one that leads says how it is. */
-const REPORT_INTERVAL_MS = 2_000;
-
-/** How long its last word may take: to begin anew, or to stop, is not to wait for a database that is silent. */
-const LAST_REPORT_MS = 1_000;
 
 const PAUSE_POLL_MS = 250;
 
@@ -153,7 +146,13 @@ export class Projector {
       this.#contiguity.reset();
       await decompressWithoutLimit(client, 'session');
       this.#parked = await loadParked(client, name);
-      const reporting = this.#report(client);
+      const reporting = keepReporting({
+        pool: this.#options.pool,
+        name,
+        leader: client,
+        status: () => this.status,
+        onFailure: (error) => log.warn(`Projector ${name} cannot say how it is: ${messageOf(error)}`),
+      });
       try {
         await this.#prepare(signal);
         await this.#follow(client, going, onProgress);
@@ -170,30 +169,6 @@ export class Projector {
   #fail(error: unknown): void {
     this.#state = 'failed';
     this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
-  }
-
-  /** Writes down how it is, for whoever asks in another process, until told to end. */
-  #report(leader: pg.Client): { end: () => Promise<void> } {
-    const { pool, name, log } = this.#options;
-    let before = { at: performance.now(), events: this.#eventsFolded };
-    const say = async () => {
-      const now = { at: performance.now(), events: this.#eventsFolded };
-      const eventsPerSecond = (now.events - before.events) / Math.max((now.at - before.at) / 1_000, 0.001);
-      before = now;
-      await reportProjector(pool, name, leader, { ...this.status, eventsPerSecond }).catch((error: unknown) =>
-        log.warn(`Projector ${name} cannot say how it is: ${messageOf(error)}`),
-      );
-    };
-    let last = say();
-    const timer = setInterval(() => {
-      last = say();
-    }, REPORT_INTERVAL_MS);
-    return {
-      end: async () => {
-        clearInterval(timer);
-        await Promise.race([last.then(say), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
-      },
-    };
   }
 
   /** Makes first checkpoints, and rebuilds what another version of its fold has written, or the fold of another log. */

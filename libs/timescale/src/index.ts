@@ -48,7 +48,7 @@ export {
   tableNameOf,
   type ModelDefinition,
 } from './schema/models.js';
-export { registeredModels, registerModels } from './schema/registry.js';
+export { registeredModels, registerModels, removeModel } from './schema/registry.js';
 export { decompressWithoutLimit } from './hypertables/decompression.js';
 export {
   type DropReason,

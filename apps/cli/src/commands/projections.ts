@@ -7,6 +7,7 @@ import {
   flightProjections,
   flightProjectionStates,
   flightProjector,
+  flightTableNames,
   TABLES_POOL,
 } from '#lib/flight';
 import {
@@ -25,8 +26,6 @@ import {
 import { operator, print, untilInterrupted, UsageError, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
-
-const names = flightProjections.map(({ name }) => name);
 
 export function projectionsCommand(): Command {
   const projections = new Command('projections').description(
@@ -53,11 +52,11 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .requiredOption('--reason <text>', 'why, for whoever finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
-        pauseProjections(app.get<pg.Pool>(TABLES_POOL), names, { reason, by: operator() }),
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), flightTableNames, { reason, by: operator() }),
       );
       print(
         command,
-        { paused: names },
+        { paused: flightTableNames },
         'paused: nothing is written until `waylog projections resume`. Reads answer from tables that stand still; those that ask for a later position are answered 503.',
       );
     });
@@ -65,8 +64,10 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .command('resume')
     .description('let a paused projector go on')
     .action(async (_options, command: Command) => {
-      await withOperations(command, (app) => resumeProjections(app.get<pg.Pool>(TABLES_POOL), names));
-      print(command, { resumed: names }, 'resumed');
+      await withOperations(command, (app) =>
+        resumeProjections(app.get<pg.Pool>(TABLES_POOL), flightTableNames),
+      );
+      print(command, { resumed: flightTableNames }, 'resumed');
     });
   projections
     .command('adopt')
@@ -125,7 +126,8 @@ function describe(states: readonly ProjectionStatus[]): string {
         String(s.lagEvents),
         `${s.lagSeconds.toFixed(1)} s`,
         `${s.stuckSeconds.toFixed(1)} s`,
-        s.eventsPerSecond.toFixed(0),
+        // A slow flow is not none.
+        s.eventsPerSecond.toFixed(s.eventsPerSecond < 10 ? 1 : 0),
         String(s.parkedStreams),
         s.rebuild
           ? `${((100 * s.rebuild.events) / Math.max(1, s.rebuild.total)).toFixed(0)} % ${s.rebuild.updatedAt}`

@@ -1,12 +1,21 @@
 import { Command } from 'commander';
 import { flightModels } from '#lib/flight';
-import { discovery, queryOn, registeredModels, VALIDATION_LEVELS, type ModelInfo } from '#lib/timescale';
+import {
+  discovery,
+  queryOn,
+  registeredModels,
+  removeModel,
+  VALIDATION_LEVELS,
+  type ModelInfo,
+} from '#lib/timescale';
 import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
 import { print, UsageError, withDatabase } from '../context.js';
 import { isLevel } from './migrate.js';
 
 export function schemaCommand(): Command {
-  const schema = new Command('schema').description('Look at the schema of the database: check, models.');
+  const schema = new Command('schema').description(
+    'The schema of the database: check it, list models, take a registered one back.',
+  );
   schema
     .command('check')
     .description(
@@ -44,6 +53,21 @@ Exit codes: 0 nothing that the level fails on, 3 something.`,
       const services = discovery([...withWaylogModels(flightModels), ...registered]);
       const text = services.flatMap(({ serviceName, models }) => [serviceName, ...models.map(lineOf)]);
       print(command, { services }, text.join('\n'));
+    });
+  schema
+    .command('remove-model')
+    .description('take a registered model back; its table stays, with all that is in it')
+    .argument('<service>', 'the service that has registered it')
+    .argument('<model>', 'its name, as `waylog schema models --json` shows it')
+    .action(async (service: string, model: string, _options, command: Command) => {
+      await withDatabase(command, ({ pool }) =>
+        removeModel(pool, service, model, withWaylogModels(flightModels)),
+      );
+      print(
+        command,
+        { serviceName: service, name: model },
+        `${model} of ${service} is no model any more; its table is as it was`,
+      );
     });
   return schema;
 }

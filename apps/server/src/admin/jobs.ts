@@ -17,7 +17,7 @@ export class Job {
   @IsIn(STATES) readonly state!: (typeof STATES)[number];
   @IsTimestamp() readonly startedAt!: Timestamp;
   @Optional() @IsTimestamp() readonly endedAt?: Timestamp;
-  /** What it is at, in words. */
+  /** What it is at, in words; once it has failed or was cancelled, what it was at. One that is done is at nothing. */
   @Optional() @IsString() readonly step?: string;
   /** From 0 to 1, where that is known. */
   @Optional() @IsNumber() readonly progress?: number;
@@ -53,9 +53,15 @@ export class Jobs implements OnApplicationShutdown {
     const entry = { job, stop, cancelled: false };
     this.#jobs.set(job.jobId, entry);
     this.#forget();
-    const end = (state: Job['state'], more: Partial<Job>) =>
+    const end = (state: Job['state'], more: Partial<Job>) => {
       Object.assign(job, { state, endedAt: new Date().toISOString() }, more);
-    const report = (step: string, progress?: number) => Object.assign(job, { step, progress });
+      if (state !== 'done') return;
+      delete job.step;
+      if (job.progress !== undefined) job.progress = 1;
+    };
+    const report = (step: string, progress?: number) => {
+      if (job.state === 'running') Object.assign(job, { step, progress });
+    };
     const isCancelled = () => entry.cancelled;
     work({ signal: stop.signal, isCancelled, report }).then(
       (result) => end('done', { result }),

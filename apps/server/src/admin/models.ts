@@ -1,4 +1,4 @@
-import { Controller, Get, Inject, Post } from '@nestjs/common';
+import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
@@ -13,13 +13,14 @@ import {
   queryOn,
   registeredModels,
   registerModels,
+  removeModel,
   SchemaValidationResult,
   VALIDATION_LEVELS,
   type ValidationLevel,
 } from '#lib/timescale';
 import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
 import { Answers } from '../http/answer.js';
-import { ValidBody, ValidQuery } from '../http/input.js';
+import { Id, ValidBody, ValidQuery } from '../http/input.js';
 
 const models = withWaylogModels(flightModels);
 
@@ -63,6 +64,13 @@ export class ModelsController {
     } finally {
       await owner.end();
     }
+  }
+
+  /** Takes a registered model back. Its table stays, with all that is in it. */
+  @Delete(':serviceName/:name')
+  @Answers(204)
+  async remove(@Id('serviceName') serviceName: string, @Id('name') name: string) {
+    await removeModel(this.pool, serviceName, name, models);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   flightProjections,
   flightProjectionStates,
   flightProjector,
+  flightTableNames,
   TABLES_POOL,
 } from '#lib/flight';
 import { IsText, notFound, Optional } from '#lib/platform';
@@ -79,7 +80,7 @@ export class ProjectionsController {
   @Answers(200, [ProjectionStatus])
   async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
     refuseOtherProjector(projector);
-    await pauseProjections(this.pool, names, { reason, by: BY });
+    await pauseProjections(this.pool, flightTableNames, { reason, by: BY });
     return this.list();
   }
 
@@ -87,7 +88,7 @@ export class ProjectionsController {
   @Answers(200, [ProjectionStatus])
   async resume(@Id('projector') projector: string) {
     refuseOtherProjector(projector);
-    await resumeProjections(this.pool, names);
+    await resumeProjections(this.pool, flightTableNames);
     return this.list();
   }
 

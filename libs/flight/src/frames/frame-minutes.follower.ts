@@ -19,9 +19,13 @@ import {
   CheckpointWatch,
   compareLog,
   createCheckpoints,
+  keepReporting,
   lead,
   loadCheckpoints,
+  pausedSince,
   type ProjectorLog,
+  type ProjectorState,
+  type ProjectorStatus,
 } from '#lib/projections';
 import { notePolicyDrops } from '#lib/timescale';
 import { flightIdOf, type FlightEvents } from '../events.js';
@@ -59,13 +63,13 @@ export interface FrameMinutesOptions {
   readonly standbyIntervalMs?: number;
 }
 
-export type FollowerState = 'stopped' | 'standby' | 'active' | 'failing';
+export type FollowerState = Exclude<ProjectorState, 'catching-up'>;
 
-export interface FollowerStatus {
+export interface FollowerStatus extends Omit<ProjectorStatus, 'state'> {
   readonly state: FollowerState;
-  readonly position: Position | undefined;
-  readonly lastError: { readonly message: string; readonly at: Timestamp } | undefined;
 }
+
+const PAUSE_POLL_MS = 250;
 
 /**
  * Keeps the minute rollup of frame results: a second follower of the log, which never goes ahead of the table. It collects the minutes that events have touched and computes these anew from the table, in one
@@ -83,6 +87,8 @@ export class FrameMinutes {
   readonly #background = new Background((signal) => this.#run(signal));
   #state: FollowerState = 'stopped';
   #position: Position | undefined;
+  /** Those that touch the rollup. */
+  #eventsFolded = 0;
   #lastError: FollowerStatus['lastError'];
 
   constructor(options: FrameMinutesOptions) {
@@ -93,7 +99,12 @@ export class FrameMinutes {
   }
 
   get status(): FollowerStatus {
-    return { state: this.#state, position: this.#position, lastError: this.#lastError };
+    return {
+      state: this.#state,
+      position: this.#position,
+      eventsFolded: this.#eventsFolded,
+      lastError: this.#lastError,
+    };
   }
 
   /** Resolves when the rollup holds the log up to a position. Throws `projection.behind` after `timeoutMs`. */
@@ -125,17 +136,21 @@ export class FrameMinutes {
         });
       } catch (error) {
         failures++;
-        this.#state = 'failing';
-        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#fail(error);
         this.#options.log.warn(`Minute rollups failed (attempt ${failures}): ${messageOf(error)}`);
         await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
   }
 
+  #fail(error: unknown): void {
+    this.#state = 'failed';
+    this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+  }
+
   /** Waits for the lead, then follows until told to stop or until something breaks. */
   #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { connectionString, standbyIntervalMs } = this.#options;
+    const { pool, connectionString, standbyIntervalMs, log } = this.#options;
     const options = {
       name: NAME,
       applicationName: `waylog ${NAME}`,
@@ -146,7 +161,23 @@ export class FrameMinutes {
       },
       signal,
     };
-    return lead(options, (client, going) => this.#follow(client, going, onProgress));
+    return lead(options, async (client, going) => {
+      const reporting = keepReporting({
+        pool,
+        name: NAME,
+        leader: client,
+        status: () => this.status,
+        onFailure: (error) => log.warn(`Minute rollups cannot say how they are: ${messageOf(error)}`),
+      });
+      try {
+        await this.#follow(client, going, onProgress);
+      } catch (error) {
+        this.#fail(error);
+        throw error;
+      } finally {
+        await reporting.end();
+      }
+    });
   }
 
   async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
@@ -163,7 +194,19 @@ export class FrameMinutes {
           await pause(intervalMs, signal);
           continue;
         }
-        const progress = await this.#stepOrLess(client, signal);
+        if (await this.#isPaused()) {
+          this.#state = 'paused';
+          await pause(PAUSE_POLL_MS, signal);
+          continue;
+        }
+        let progress;
+        try {
+          progress = await this.#stepOrLess(client, signal);
+        } catch (error) {
+          // Paused in the middle of it: the checkpoint has not moved, and nothing was written.
+          if (await this.#isPaused()) continue;
+          throw error;
+        }
         onProgress();
         this.#state = 'active';
         if (progress === 'nothing new') await waker.wait();
@@ -172,6 +215,10 @@ export class FrameMinutes {
     } finally {
       waker.close();
     }
+  }
+
+  async #isPaused(): Promise<boolean> {
+    return (await pausedSince(this.#options.pool, [ROLLUP.name])) !== undefined;
   }
 
   /** What is too much for the database is done with fewer events; what is too much with one of them is left as it is, and told. */
@@ -246,6 +293,7 @@ export class FrameMinutes {
         `Minute rollups: ${flights.join(', ')} at ${minutes.join(', ')} are left as they are, because computing them is too much ` +
           `for the database. \`waylog hypertables verify-rollups\` names what differs.`,
       );
+    this.#eventsFolded += batch.length;
     return isWhole ? 'up to date' : 'behind';
   }
 

@@ -56,7 +56,7 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'timescale.archived_chunks': /*   */ of('select', 'select insert update delete'),
 
   // A model is registered by whoever works; its tables are made by the owner alone.
-  'registry.models': /*             */ of('select', 'select insert update'),
+  'registry.models': /*             */ of('select', 'select insert update delete'),
 
   'public.waylog_migrations': /*    */ of('select', 'select'),
 };

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { conflict, invalidInput, validate, type FieldError } from '#lib/platform';
+import { conflict, databaseCall, invalidInput, notFound, validate, type FieldError } from '#lib/platform';
 import { queryOn, readCatalog, type Query } from './catalog.js';
 import { compareModels, parseRelationship, statedType } from './compare.js';
 import {
@@ -127,6 +127,35 @@ export async function registerModels(
     throw error;
   } finally {
     client.release();
+  }
+}
+
+/**
+ * Takes a registered model back. Its table stays, with all that is in it: it is the service's. Throws `service.reserved` for
+ * the models that the code has, and `model.not-found`.
+ */
+export async function removeModel(
+  pool: pg.Pool,
+  serviceName: string,
+  name: string,
+  own: readonly ModelDefinition[],
+): Promise<void> {
+  if (own.some((model) => model.serviceName === serviceName)) {
+    throw conflict(
+      'service.reserved',
+      `The models of ${serviceName} are Waylog's own: they stand in its code, and nobody has registered them.`,
+      { name: serviceName },
+    );
+  }
+  const { rowCount } = await databaseCall(() =>
+    pool.query(`delete from registry.models where service_name = $1 and name = $2`, [serviceName, name]),
+  );
+  if (rowCount === 0) {
+    throw notFound(
+      'model.not-found',
+      `Service ${serviceName} has registered no model ${name}. \`waylog schema models\` lists them.`,
+      { serviceName, name },
+    );
   }
 }
 

@@ -1,0 +1,50 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  EVENT_STORE,
+  flightProjectionStates,
+  flightTableNames,
+  GetFrameMinutes,
+  SaveFrameResults,
+} from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { pauseProjections, resumeProjections, type ProjectionStatus } from '#lib/projections';
+import { aFlight, aFrame } from './support/samples.js';
+import { useWaylog } from './support/waylog.js';
+
+describe('the minute rollup among the tables', () => {
+  const waylog = useWaylog();
+  const states = () => flightProjectionStates(waylog.store.pool, waylog.app.get<EventStore>(EVENT_STORE));
+  /** Asks until all tables are as they will be. */
+  const until = async (isSo: (state: ProjectionStatus) => boolean): Promise<ProjectionStatus[]> => {
+    for (let attempt = 0; ; attempt++) {
+      const all = await states();
+      if (all.every(isSo)) return all;
+      if (attempt === 600) throw new Error(`It stays so: ${JSON.stringify(all)}`);
+      await sleep(50);
+    }
+  };
+  const frames = (from: number) =>
+    waylog.execute(
+      new SaveFrameResults({ flightId: 'f', frames: Array.from({ length: 50 }, (_, n) => aFrame(from + n)) }),
+    );
+
+  it('says who leads it and how fast it is, and stands still with them', async () => {
+    await waylog.database.insertFlight(aFlight('f'));
+    await frames(0);
+    const moving = await until(({ eventsPerSecond, lagEvents }) => eventsPerSecond > 0 && lagEvents === 0);
+    expect(moving.map(({ projection }) => projection)).toContain('frame_minutes');
+    for (const { leader } of moving) expect(leader).toContain(String(process.pid));
+
+    await pauseProjections(waylog.store.pool, flightTableNames, { reason: 'to look at it', by: 'the test' });
+    const { position } = await frames(50);
+    for (const state of await until(({ lagEvents }) => lagEvents > 0))
+      expect(state).toMatchObject({ state: 'paused', pauseReason: 'to look at it' });
+    const ofMinutes = async (minPosition?: string) =>
+      (await waylog.query(new GetFrameMinutes('f', {}, { minPosition }))).reduce((n, m) => n + m.frames, 0);
+    expect(await ofMinutes()).toBe(50);
+
+    await resumeProjections(waylog.store.pool, flightTableNames);
+    await until(({ state, lagEvents }) => state === 'active' && lagEvents === 0);
+    expect(await ofMinutes(position)).toBe(100);
+  });
+});
