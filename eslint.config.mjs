@@ -51,6 +51,7 @@ export default tseslint.config(
         module: 'writable',
         __dirname: 'readonly',
         URL: 'readonly',
+        AbortController: 'readonly',
       },
     },
   },

@@ -1,20 +1,19 @@
 // Benchmarks against a database of their own: npm run bench [-- NAME]
-import { fail, installDependencies, prepare, root, run, say } from './lib/prepare.mjs';
+import { installDependencies, prepare, root, run, say, stoppable } from './lib/prepare.mjs';
 
-try {
-  await prepare();
+await stoppable(async (signal) => {
+  await prepare(signal);
   // The systems that Waylog is measured against are dependencies of the benchmarks alone.
-  await installDependencies('bench/peers');
+  await installDependencies(signal, 'bench/peers');
   const { databaseUp, databaseDown } = await import('../dist/libs/timescale/src/index.js');
   const options = { root, instance: 'bench', env: process.env, progress: say };
-  const database = await databaseUp(options);
+  const database = await databaseUp({ ...options, signal });
   try {
     await run(process.execPath, ['dist/bench/main.js', ...process.argv.slice(2)], {
-      WAYLOG_BENCH_DATABASE_URL: database.url,
+      signal,
+      env: { WAYLOG_BENCH_DATABASE_URL: database.url },
     });
   } finally {
     if (database.stoppable) await databaseDown(options);
   }
-} catch (error) {
-  fail(error);
-}
+});

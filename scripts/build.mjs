@@ -1,3 +1,3 @@
-import { fail, prepare } from './lib/prepare.mjs';
+import { prepare, stoppable } from './lib/prepare.mjs';
 
-await prepare().catch(fail);
+await stoppable(prepare);

@@ -1,19 +1,17 @@
 // Writes down what the migrations make, for the validation of schemas and for whoever reviews a migration: npm run snapshot
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fail, prepare, root, say } from './lib/prepare.mjs';
+import { prepare, root, say, stoppable } from './lib/prepare.mjs';
 
-try {
-  await prepare();
+await stoppable(async (signal) => {
+  await prepare(signal);
   const { databaseUp } = await import('../dist/libs/timescale/src/index.js');
   const { snapshotOfMigrations, snapshotSource } = await import('../dist/migrations/index.js');
   const given = process.env.WAYLOG_TEST_DATABASE_URL;
   const { url } = given
     ? { url: given }
-    : await databaseUp({ root, instance: 'dev', env: process.env, progress: say });
+    : await databaseUp({ root, instance: 'dev', env: process.env, progress: say, signal });
   const file = join(root, 'migrations', 'schema-snapshot.ts');
   writeFileSync(file, snapshotSource(await snapshotOfMigrations(url)));
   say(`wrote ${file}`);
-} catch (error) {
-  fail(error);
-}
+});

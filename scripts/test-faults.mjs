@@ -1,9 +1,7 @@
 // The long form of the fault suite: npm run test:faults [-- --help]
-import { fail, prepare, run } from './lib/prepare.mjs';
+import { prepare, run, stoppable } from './lib/prepare.mjs';
 
-try {
-  await prepare();
-  await run(process.execPath, ['dist/test/faults/main.js', ...process.argv.slice(2)]);
-} catch (error) {
-  fail(error);
-}
+await stoppable(async (signal) => {
+  await prepare(signal);
+  await run(process.execPath, ['dist/test/faults/main.js', ...process.argv.slice(2)], { signal });
+});

@@ -1,14 +1,13 @@
 // Unit, database and end-to-end tests against a database server of their own: npm test [-- jest options]
-import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fail, prepare, root, say } from './lib/prepare.mjs';
+import { exitCodeOf, prepare, root, say, stoppable } from './lib/prepare.mjs';
 
-try {
-  await prepare();
+await stoppable(async (signal) => {
+  await prepare(signal);
   const { databaseUp, databaseDown } = await import('../dist/libs/timescale/src/index.js');
   const options = { root, instance: 'test', env: process.env, progress: say };
-  const database = await databaseUp(options);
+  const database = await databaseUp({ ...options, signal });
   const report = join(root, '.waylog', 'test-report.json');
   rmSync(report, { force: true });
   const jest = [
@@ -18,17 +17,17 @@ try {
     `--outputFile=${report}`,
     ...process.argv.slice(2),
   ];
-  const code = await new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, jest, {
-      cwd: root,
+  let code;
+  try {
+    code = await exitCodeOf(process.execPath, jest, {
+      signal,
       // With --json jest prints its report to standard output; the readable one goes to standard error.
       stdio: ['ignore', 'ignore', 'inherit'],
-      env: { ...process.env, WAYLOG_TEST_DATABASE_URL: database.url },
+      env: { WAYLOG_TEST_DATABASE_URL: database.url },
     });
-    child.on('error', reject);
-    child.on('exit', resolve);
-  });
-  if (database.stoppable) await databaseDown(options);
+  } finally {
+    if (database.stoppable) await databaseDown(options);
+  }
   const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites, testResults } =
     JSON.parse(readFileSync(report, 'utf8'));
   // The name of a test that can be skipped says why it is. With a filter (-t) all others are skipped, and not news.
@@ -43,6 +42,4 @@ try {
     `${numPassedTests} passed, ${failed} failed${numPendingTests > 0 ? `, ${numPendingTests} skipped` : ''}`,
   );
   process.exitCode = code === 0 && failed === 0 ? 0 : 1;
-} catch (error) {
-  fail(error);
-}
+});

@@ -1,9 +1,8 @@
 // The operator's command line, from a checkout: ./waylog COMMAND
-import { fail, prepare } from './lib/prepare.mjs';
+import { fail, prepare, stoppable } from './lib/prepare.mjs';
 
-try {
-  await prepare();
-  await import('../dist/apps/cli/src/main.js');
-} catch (error) {
-  fail(error);
-}
+const isReady = await stoppable(async (signal) => {
+  await prepare(signal);
+  return true;
+});
+if (isReady) await import('../dist/apps/cli/src/main.js').catch(fail);

@@ -2,6 +2,7 @@
 // something changed. Nothing but Node itself may be imported here.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,17 +14,63 @@ const began = Date.now();
 export const say = (line) =>
   console.error(`[${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s] ${line}`);
 
-/** Runs a program and waits for it; its output is this program's. Throws when it fails. */
-export function run(program, args, env = {}) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
-    child.on('error', reject);
-    child.on('exit', (code, signal) =>
-      code === 0
-        ? resolve()
-        : reject(new Error(`${program} ${args.join(' ')} ended with ${signal ?? `code ${code}`}`)),
-    );
+/** Standard error for both: what the steps of a preparation print is no result. */
+const AS_PROGRESS = ['ignore', 2, 2];
+const STOPPED_BY = ['SIGTERM', 'SIGINT', 'SIGHUP'];
+
+/**
+ * Runs the work of a script with a signal that a supervisor, or Ctrl-C, aborts. Programs that were started with it end first;
+ * then this process ends by what stopped it, as if it had not listened. Says what else went wrong, with an exit code.
+ * Answers what the work answers; undefined after a failure.
+ */
+export async function stoppable(work) {
+  const stop = new AbortController();
+  let stoppedBy;
+  const onSignal = (signal) => {
+    stoppedBy ??= signal;
+    stop.abort(new Error(`It was stopped by ${signal}.`));
+  };
+  for (const signal of STOPPED_BY) process.on(signal, onSignal);
+  try {
+    return await work(stop.signal);
+  } catch (error) {
+    if (!stoppedBy) fail(error);
+  } finally {
+    for (const signal of STOPPED_BY) process.off(signal, onSignal);
+    if (stoppedBy) process.kill(process.pid, stoppedBy);
+  }
+}
+
+/**
+ * Runs a program to its end and answers its exit code. `signal` ends it, and all that it has started: they are a group of
+ * their own, for npm and test runners do not end what they start.
+ */
+export async function exitCodeOf(program, args, { signal, env = {}, stdio = 'inherit' }) {
+  signal.throwIfAborted();
+  const child = spawn(program, args, {
+    cwd: root,
+    stdio,
+    env: { ...process.env, ...env },
+    detached: true,
   });
+  const end = () => {
+    if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid, 'SIGTERM');
+  };
+  signal.addEventListener('abort', end);
+  try {
+    const [code, by] = await once(child, 'exit');
+    signal.throwIfAborted();
+    if (by) throw new Error(`${program} ${args.join(' ')} ended with ${by}`);
+    return code;
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+}
+
+/** Runs a program to its end; its output is this program's, unless `stdio` says otherwise. Throws when it fails. */
+export async function run(program, args, options) {
+  const code = await exitCodeOf(program, args, options);
+  if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with code ${code}`);
 }
 
 function checkNode() {
@@ -35,12 +82,15 @@ function checkNode() {
 }
 
 /** Brings the node_modules of a folder to what its package-lock.json asks for. */
-export async function installDependencies(folder = '.') {
+export async function installDependencies(signal, folder = '.') {
   if (isInstalled(join(root, folder))) return;
   say(
     `installing dependencies (npm ci${folder === '.' ? '' : ` in ${folder}/`}); the first time takes about a minute`,
   );
-  await run('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund', '--loglevel=error']);
+  await run('npm', ['ci', '--prefix', folder, '--no-audit', '--no-fund', '--loglevel=error'], {
+    signal,
+    stdio: AS_PROGRESS,
+  });
 }
 
 /** Whether node_modules holds what package-lock.json asks for; npm keeps a lock file of what it installed. */
@@ -66,7 +116,7 @@ const sources = [
   'package.json',
 ];
 
-async function build() {
+async function build(signal) {
   const wanted = hashOf(
     sources
       .flatMap((name) => filesUnder(join(root, name)))
@@ -82,19 +132,11 @@ async function build() {
   const folders = sources.filter(
     (name) => existsSync(join(root, name)) && statSync(join(root, name)).isDirectory(),
   );
-  await run(process.execPath, [
-    swc,
-    ...folders,
-    '-d',
-    'dist',
-    '--extensions',
-    '.ts',
-    '--ignore',
-    '**/*.spec.ts',
-    '--ignore',
-    '**/node_modules/**',
-    '--quiet',
-  ]);
+  const ignored = ['--ignore', '**/*.spec.ts', '--ignore', '**/node_modules/**'];
+  await run(process.execPath, [swc, ...folders, '-d', 'dist', '--extensions', '.ts', ...ignored, '--quiet'], {
+    signal,
+    stdio: AS_PROGRESS,
+  });
   writeFileSync(stamp, wanted);
 }
 
@@ -115,10 +157,10 @@ const fingerprint = (file) => {
 const hashOf = (content) => createHash('sha256').update(content).digest('hex');
 
 /** Brings the checkout to the point where dist/ can be run. */
-export async function prepare() {
+export async function prepare(signal) {
   checkNode();
-  await installDependencies();
-  await build();
+  await installDependencies(signal);
+  await build(signal);
 }
 
 /** Says what went wrong in one line and ends with an exit code. */
