@@ -45,7 +45,8 @@ export async function writeRows(
           yield part;
         }
       },
-      createWriteStream(partial, { flush: true }),
+      // It holds what the tables held: not for everybody on this machine.
+      createWriteStream(partial, { flush: true, mode: 0o600 }),
     ),
   );
   return { bytes, sha256: hash.digest('hex') };
@@ -70,7 +71,7 @@ export const manifestPath = (path: string): string => `${path}.json`;
 
 export const writeManifest = (path: string, manifest: Manifest): Promise<void> =>
   writeDurably(manifestPath(path), (partial) =>
-    writeFile(partial, JSON.stringify(manifest, null, 2) + '\n', { flush: true }),
+    writeFile(partial, JSON.stringify(manifest, null, 2) + '\n', { flush: true, mode: 0o600 }),
   );
 
 export const readManifest = async (path: string): Promise<Manifest> =>

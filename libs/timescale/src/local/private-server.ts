@@ -114,8 +114,7 @@ async function start(
     if (record.port !== wanted.port) progress(`[db] port ${wanted.port} is taken, using ${record.port}`);
     await writeRecord(of, record);
     await writeSettings(record, user, tree);
-    await (await open(log, 'a')).close();
-    await give(log, user);
+    await openedLog(log, user);
     const before = (await stat(log)).size;
     try {
       await pgCtl(['start', '-l', log, '-t', '600'], record, user, tree);
@@ -143,6 +142,17 @@ async function start(
       );
     }
   }
+}
+
+/** The log shows statements, and so data: nobody else may read it, nor one that an earlier version has made for all. */
+async function openedLog(log: string, user: ServerUser): Promise<void> {
+  const handle = await open(log, 'a', 0o600);
+  try {
+    await handle.chmod(0o600);
+  } finally {
+    await handle.close();
+  }
+  await give(log, user);
 }
 
 /** pg_ctl makes the server a session of its own, so it outlives us and our terminal. */
