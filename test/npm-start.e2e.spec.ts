@@ -60,7 +60,7 @@ function npm(args: readonly string[], env: Record<string, string> = {}, cwd = pr
         };
         heard.add(look);
         look();
-        void ended.then(() => reject(new Error(`It ended before it printed ${String(what)}:\n${output}`)));
+        ended.then(() => reject(new Error(`It ended before it printed ${String(what)}:\n${output}`)), reject);
       }),
   };
 }

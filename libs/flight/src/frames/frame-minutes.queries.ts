@@ -72,7 +72,7 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
     const bounds = [from, to].map((bound) => (bound && parseTimestamp(bound)) ?? null);
     const { minPosition } = options;
     // The rollup is as far as its own checkpoint.
-    if (minPosition !== undefined && minPosition !== null)
+    if (minPosition !== undefined)
       await waiting(options, () => this.minutes.waitFor(minPosition, MAX_WAIT_MS));
     return this.reads.ofFlight(flightId, options, async () => {
       const rows = await readRows(this.pool, 'flight.frame_minutes', minutesSql, [flightId, ...bounds]);
