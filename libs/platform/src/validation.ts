@@ -76,6 +76,14 @@ export const IsDuration = rule(
   (value) => typeof value === 'string' && DURATION.test(value),
 );
 
+/** One value of JSON that holds no others. */
+export const IsScalar = rule(
+  'isScalar',
+  { type: ['string', 'number', 'boolean', 'null'] },
+  'must be a text, a number, a flag or null',
+  (value) => value === null || ['string', 'number', 'boolean'].includes(typeof value),
+);
+
 /** Free-form JSON: an object of at most 16 KiB and 16 levels, with numbers and text that come back as they went in. */
 export const IsJsonObject = rule(
   'isJsonObject',

@@ -11,7 +11,7 @@ import {
   Min,
   MinLength,
 } from 'class-validator';
-import { IsId, IsOpaqueId, IsText, IsTimestamp, Optional, type Timestamp } from '#lib/platform';
+import { IsId, IsOpaqueId, IsScalar, IsText, IsTimestamp, Optional, type Timestamp } from '#lib/platform';
 import { MAX_ROWS } from './read-only-sql.js';
 
 /** The longest that a caller may have a request wait, in seconds. */
@@ -86,7 +86,7 @@ export class QueryResponse {
 /** What ad-hoc SQL takes as parameters. */
 export class SqlParameters {
   /** What $1, $2 and so on stand for: texts, numbers, flags or null. */
-  @Optional() @IsArray() @ArrayMaxSize(100) readonly values?:
+  @Optional() @IsArray() @IsScalar({ each: true }) @ArrayMaxSize(100) readonly values?:
     readonly (string | number | boolean | null)[] | null;
   /** The most rows to answer; default 1,000. */
   @Optional() @IsInt() @Min(1) @Max(MAX_ROWS) readonly maxRows?: number | null;
