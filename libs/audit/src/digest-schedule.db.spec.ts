@@ -1,0 +1,107 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { v7 } from 'uuid';
+import { PostgresEventStore } from '#lib/event-store';
+import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
+import { DigestSchedule, newKeyPair, signingKey, storedDigests } from './index.js';
+
+const key = signingKey(newKeyPair().privateKey);
+
+describe('the schedule of digests', () => {
+  let database: TestDatabase;
+  let store: PostgresEventStore;
+  let folder: string;
+  let schedule: DigestSchedule | undefined;
+  const append = async (streamId: string, count: number) => {
+    const events = Array.from({ length: count }, () => {
+      const id = v7();
+      const metadata = { commandId: id, correlationId: id, causationId: id, command: 'Note', actor: 'a' };
+      return { id, type: 'Noted', schemaVersion: 1, data: {}, metadata };
+    });
+    await store.append([{ streamId, expectedRevision: 'any', events }]);
+  };
+  const start = (more: { everyEvents?: number; everyMs?: number } = {}) => {
+    const warnings: string[] = [];
+    schedule = new DigestSchedule({
+      pool: database.pool,
+      key,
+      folder,
+      erasedBy: [],
+      everyMs: 86_400_000,
+      everyEvents: 0,
+      roundMs: 7 * 86_400_000,
+      lookMs: 5,
+      log: { info: () => undefined, warn: (message) => warnings.push(message) },
+      ...more,
+    });
+    schedule.start();
+    return warnings;
+  };
+  const digests = async () => (await storedDigests(database.pool)).length;
+  const until = async (is: () => boolean | Promise<boolean>) => {
+    while (!(await is())) await new Promise(setImmediate);
+  };
+
+  beforeEach(async () => {
+    database = await testDatabase();
+    store = new PostgresEventStore({ pool: database.pool, listener: database.listener });
+    folder = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
+    await append('a', 3);
+  });
+  afterEach(async () => {
+    await schedule?.stop();
+    await store.close();
+    await database.drop();
+    await rm(folder, { recursive: true });
+  });
+
+  it('takes one as soon as enough events have come, before the day is over', async () => {
+    start({ everyEvents: 3 });
+    await until(async () => (await digests()) === 1);
+    await append('a', 2);
+    await append('b', 1);
+    await until(async () => (await digests()) === 2);
+  });
+
+  it('takes one in every interval', async () => {
+    start({ everyMs: 100 });
+    await until(async () => (await digests()) === 1);
+    await append('a', 1);
+    await until(async () => (await digests()) === 2);
+  });
+
+  it('takes none where another process has taken it, and looks all the same', async () => {
+    start();
+    await until(async () => (await digests()) === 1);
+    await schedule?.stop();
+    await append('a', 1);
+    await database.pool.query(`update log.events set data = '{"n":1}' where position = 4`);
+    const warnings = start();
+    await until(() => (schedule?.problems ?? 0) > 0);
+    expect(warnings[0]).toContain('the event at revision 3');
+    await database.pool.query(`update log.events set data = '{}' where position = 4`);
+    // It is looked at again until it is mended.
+    await until(() => schedule?.problems === 0);
+    expect(await digests()).toBe(1);
+  });
+
+  it.each([
+    ['the digest that it has taken is gone', `truncate log.digests, log.digest_heads`],
+    ['the log ends before where it has seen it', `delete from log.events where position = 3`],
+  ])('raises an alert when %s', async (_, tampering) => {
+    start({ everyMs: 50 });
+    await until(async () => (await digests()) === 1);
+    await database.pool.query(tampering);
+    await until(() => (schedule?.problems ?? 0) > 0);
+  });
+
+  it('raises an alert when the folder cannot be read as one of digests', async () => {
+    const real = folder;
+    folder = join(real, 'a-file');
+    await writeFile(folder, '');
+    start();
+    await until(() => (schedule?.problems ?? 0) > 0);
+    folder = real;
+  });
+});
