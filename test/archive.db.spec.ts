@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -99,6 +99,8 @@ describe('archives', () => {
     const [data, manifestFile, ...rest] = await files(table);
     expect(rest).toHaveLength(2);
     expect(manifestFile).toBe(`${data}.json`);
+    for (const file of [data, manifestFile])
+      expect((await stat(join(directory, table, file ?? ''))).mode & 0o777).toBe(0o600);
     const manifest = JSON.parse(
       await readFile(join(directory, table, manifestFile ?? ''), 'utf8'),
     ) as Manifest;
