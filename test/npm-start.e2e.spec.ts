@@ -149,7 +149,7 @@ describe('npm start under a supervisor', () => {
     await Promise.all(clients.map(({ done }) => done));
     const waylog = await startWaylog(database);
     for (const [n, client] of clients.entries()) {
-      const events = await waylog.query(new GetFlightEvents(`stopped-${n}`, 0, 10_000));
+      const events = await waylog.query(new GetFlightEvents(`stopped-${n}`, 0, 5_000));
       const recorded = new Set(events.map(({ metadata }) => metadata.commandId));
       expect(client.acknowledged.filter((key) => !recorded.has(key))).toEqual([]);
       expect(client.refused).toEqual([]);
