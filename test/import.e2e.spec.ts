@@ -57,7 +57,7 @@ describe('waylog import', () => {
           }),
       );
     });
-  const events = (flightId: string) => waylog.query(new GetFlightEvents(flightId, 0, 10_000));
+  const events = (flightId: string) => waylog.query(new GetFlightEvents(flightId, 0, 5_000));
   const times = async (flightId: string) =>
     (await waylog.query(new GetFrameResults(flightId))).map(({ timestamp }) => timestamp);
 
