@@ -30,7 +30,10 @@ describe('an input', () => {
     const marks = [mark, { id: '', at: { lat: 91, lon: 'east' } }, { ...mark, count: 1.5, colour: 'red' }, 7];
     expect(badFields(Route, { marks, numbers: [1, 'two'], speed: 3 })).toEqual(
       expect.arrayContaining([
-        { field: 'marks[1].id', message: 'must be 1 to 128 characters without control characters' },
+        {
+          field: 'marks[1].id',
+          message: 'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
+        },
         { field: 'marks[1].at.lat', message: 'must be at most 90' },
         { field: 'marks[1].at.lon', message: 'must be number' },
         { field: 'marks[2].count', message: expect.any(String) as string },
