@@ -32,14 +32,15 @@ describe('an input', () => {
       expect.arrayContaining([
         {
           field: 'marks[1].id',
-          message: 'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
+          message:
+            'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
         },
         { field: 'marks[1].at.lat', message: 'must be at most 90' },
         { field: 'marks[1].at.lon', message: 'must be number' },
         { field: 'marks[2].count', message: expect.any(String) as string },
         { field: 'marks[2].colour', message: 'is not a field of this input' },
         { field: 'marks[3]', message: 'must be object' },
-        { field: 'numbers[1]', message: 'must be integer' },
+        { field: 'numbers[1]', message: 'must be a whole number' },
         { field: 'speed', message: 'is not a field of this input' },
       ]),
     );
