@@ -187,12 +187,7 @@ describe('ad-hoc SQL', () => {
       'sql.forbidden',
       /pg_notify/,
     ],
-    [
-      'the end of sessions',
-      'select pg_terminate_backend(pid) from pg_stat_activity',
-      'sql.forbidden',
-      /pg_terminate/,
-    ],
+    ['the end of sessions', 'select pg_terminate_backend(1)', 'sql.forbidden', /pg_terminate/],
     ['the end of statements', 'select pg_cancel_backend(pg_backend_pid())', 'sql.forbidden', /pg_cancel/],
     ['a reload', 'select pg_reload_conf()', 'sql.forbidden', /pg_reload_conf/],
     ['another log file', 'select pg_rotate_logfile()', 'sql.forbidden', /pg_rotate_logfile/],
@@ -365,11 +360,41 @@ describe('ad-hoc SQL', () => {
     });
   });
 
-  it('shows nothing of what others run', async () => {
-    const { body } = await run('select query from pg_stat_activity where usename <> current_user');
-    const queries = new Set((body.data.rows as { query: string }[]).map(({ query }) => query));
-    queries.delete('');
-    expect([...queries]).toEqual(['<insufficient privilege>']);
+  it.each([
+    'select query from pg_stat_activity',
+    'select query from pg_stat_get_activity(null)',
+    'select pg_stat_get_backend_activity(pg_stat_get_backend_idset())',
+    'select query from pg_stat_statements',
+    'select query from pg_stat_statements(true)',
+  ])('shows nothing of what others run or have run: %s', async (sql) => {
+    expect(await run(sql)).toMatchObject({ status: 403, body: { code: 'sql.forbidden' } });
+    await asReader(async (client) => {
+      await expect(client.query(sql)).rejects.toThrow('permission denied for function pg_stat');
+    });
+    // Those who watch the database see it.
+    const watching = await owner(
+      `select pg_get_userbyid(a.grantee) as role, p.proname as name
+         from pg_proc p, aclexplode(p.proacl) a
+        where p.proname in ('pg_stat_get_activity', 'pg_stat_get_backend_activity', 'pg_stat_statements')`,
+    );
+    const [app, projector] = ['app', 'projector'].map((role) =>
+      roleNames(new URL(server.store.url).pathname.slice(1)).find((name) => name.endsWith(role)),
+    );
+    for (const role of [projector, 'pg_monitor'])
+      expect(watching).toEqual(
+        expect.arrayContaining(
+          ['pg_stat_get_activity', 'pg_stat_get_backend_activity', 'pg_stat_statements'].map((name) => ({
+            role,
+            name,
+          })),
+        ),
+      );
+    expect(watching.filter((each) => each['role'] === app)).toEqual([
+      { role: app, name: 'pg_stat_get_activity' },
+    ]);
+  });
+
+  it('shows nothing of large objects', async () => {
     expect((await run('select count(*)::integer as n from pg_largeobject_metadata')).status).toBeLessThan(
       404,
     );

@@ -133,12 +133,23 @@ export const HARMFUL_OF_TIMESCALE = `(p.provolatile = 'v' and p.prokind in ('f',
                           where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
                             and e.extname = 'timescaledb'))`;
 
+/**
+ * Functions that show what other sessions of a role run and have run. All ad-hoc SQL is of one role, so that whoever sends
+ * some would read the values that others put into theirs. As a condition on pg_proc p.
+ */
+export const SHOWS_STATEMENTS = `(p.pronamespace = 'pg_catalog'::regnamespace and p.proname in ('pg_stat_get_activity', 'pg_stat_get_backend_activity')
+             or p.proname = 'pg_stat_statements'
+            and exists (select from pg_depend d join pg_extension e on e.oid = d.refobjid
+                         where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+                           and e.extname = 'pg_stat_statements'))`;
+
 /** The functions that a role may call though it should not, as SQL names them. */
 const harmfulSql = (role: string) => `
   select p.oid::regprocedure::text as name
     from pg_proc p
    where has_function_privilege(${role}, p.oid, 'execute')
-     and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}' or ${HARMFUL_OF_TIMESCALE})
+     and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
+          or ${HARMFUL_OF_TIMESCALE} or ${SHOWS_STATEMENTS})
    order by 1`;
 
 /**
@@ -156,6 +167,11 @@ async function keepFromPublic(query: Query, role: string, database: string): Pro
     [roleNames(database)],
   );
   for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
+  const [{ shows } = {}] = await query(
+    `select string_agg(p.oid::regprocedure::text, ', ') as shows from pg_proc p where ${SHOWS_STATEMENTS}`,
+  );
+  // Whoever watches the database with a role of its own.
+  await query(`grant execute on routine ${String(shows)} to pg_monitor`);
 }
 
 export interface ReaderRights {

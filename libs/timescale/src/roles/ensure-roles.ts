@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { HARMFUL_OF_TIMESCALE } from '../reader-role.js';
+import { HARMFUL_OF_TIMESCALE, SHOWS_STATEMENTS } from '../reader-role.js';
 import { givePolicies, policiesSql } from '../jobs/job-owners.js';
 import type { Query } from '../schema/catalog.js';
 import {
@@ -208,7 +208,10 @@ async function refuseChunks(query: Query, projector: string): Promise<void> {
   );
 }
 
-/** A continuous aggregate that cannot be given away, and is empty by now, is made by the projector instead. */
+/**
+ * A continuous aggregate that cannot be given away, and is empty by now, is made by the projector instead. There is one only
+ * in a database that was migrated back to before the follower kept the rollup.
+ */
 async function mustBeMadeAnew(query: Query, projector: string): Promise<boolean> {
   const [row] = await query<{ anew: boolean }>(
     `select ${MAY_NOT_GIVE}
@@ -343,7 +346,7 @@ async function functionGrants(query: Query, roles: Roles): Promise<string[]> {
      select 'projector', string_agg(p.oid::regprocedure::text, ', ')
        from pg_proc p
       where (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^(pg_(try_)?advisory_.*|pg_notify|set_config)$'
-             or ${HARMFUL_OF_TIMESCALE})
+             or ${HARMFUL_OF_TIMESCALE} or ${SHOWS_STATEMENTS})
         and not has_function_privilege($2::name, p.oid, 'execute')
      having count(*) > 0`,
     [roles.app.name, roles.projector.name, appFunctions],

@@ -81,12 +81,13 @@ export const usesSchema = (role: WorkingRole, schema: string): boolean =>
 
 /**
  * Functions of PostgreSQL that everybody may call until a superuser's migration takes them from everybody (reader-role.ts),
- * and without which the application role cannot work: the append's lock, announcements, and a setting of one transaction.
- * It ends sessions of the reader, of which it is a member, and of nobody else.
+ * and without which the application role cannot work: the append's lock, announcements, a setting of one transaction, and how
+ * many sessions there are. It ends sessions of the reader, of which it is a member, and of nobody else.
  */
 export const appFunctions: readonly string[] = [
   'pg_advisory_xact_lock(bigint)',
   'pg_notify(text, text)',
   'set_config(text, text, boolean)',
   'pg_terminate_backend(integer, bigint)',
+  'pg_stat_get_activity(integer)',
 ];
