@@ -77,6 +77,11 @@ describe('whoever may do everything with the database', () => {
      where c.position = e.position`;
   const rewritten = (stream: string, revision = 1) =>
     `update log.events set data = '{"n":99}' where ${at(stream, `= ${revision}`)}; ${rechained(stream)}`;
+  const planted = `
+    insert into log.events
+    select -1, (select stream_key from log.streams where stream_id = 'b'),
+           (select coalesce(max(revision), -1) + 1 from log.events where ${at('b', '>= 0')}), gen_random_uuid(), type, schema_version,
+           recorded_at, data, metadata, hash from log.events where ${at('a', '= 1')}`;
   /** As the projector notes what it has folded. */
   const folded = `
     insert into projection.folded_log (first_position, first_event_id, first_recorded_at)
@@ -201,6 +206,13 @@ describe('whoever may do everything with the database', () => {
       'event-removed',
       '12',
     ],
+    ['an event in below the first position, at the end of a stream', planted, 'event-inserted', '0'],
+    [
+      'a whole stream in below the first position',
+      `insert into log.streams (stream_id) values ('z'); ${planted.replaceAll(`'b'`, `'z'`)}`,
+      'event-inserted',
+      '0',
+    ],
   ])(
     'changes %s: that is found, not signed, and vouched for is only what is proved',
     async (_, tampering, code, upTo) => {
@@ -316,6 +328,7 @@ describe('whoever may do everything with the database', () => {
         `delete from log.events where position > 15; truncate projection.stream_revisions, projection.checkpoints`,
         3,
       ],
+      ['an event below the first position', planted, 3],
       ['a key that is gone', `delete from log.data_keys where stream_id = 'p'`, 3],
       ['a key that was swapped', `update log.data_keys set key = sha256('') where stream_id = 'p'`, 3],
       [

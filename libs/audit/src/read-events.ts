@@ -14,6 +14,12 @@ const eventsSql = `
     left join log.streams s using (stream_key)
    order by e.position`;
 
+const outsideSql = `
+  select ${columns}
+    from (select * from log.events where position <= 0 order by position limit $1) e
+    left join log.streams s using (stream_key)
+   order by e.position`;
+
 const streamSql = `
   select ${columns}
     from log.events e
@@ -44,6 +50,14 @@ export async function* readEvents(
     if (page.length < PAGE) return;
     from = last.position;
   }
+}
+
+/**
+ * Events below the first position, at most so many. No append puts one there, and whoever follows the log passes them by; but
+ * reads of their stream answer them.
+ */
+export async function eventsOutside(client: ClientBase, limit: number): Promise<ChainedEvent[]> {
+  return (await readRows(client, undefined, outsideSql, [limit])).map(chainedEvent);
 }
 
 /** The hash over the rows of a stream up to a revision, as they stand. */

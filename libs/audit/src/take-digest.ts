@@ -28,7 +28,7 @@ import { KnownBreaks } from './known-breaks.js';
 import { nextLap, SEGMENT } from './lap.js';
 import { SealedEvents } from './sealed-events.js';
 import { problemsOf, shorterThan } from './verify-audit.js';
-import { seenBeyond } from './witnesses.js';
+import { putOutside, seenBeyond } from './witnesses.js';
 
 /** Held while a digest is taken: of several servers one does it. */
 const DIGEST_LOCK = 7239100408;
@@ -173,7 +173,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
     walk,
     position,
   } = await follow({ ...common, ...start, ...from, upTo: String(upTo) });
-  findings.push(...found, ...(await seenBeyond(client)));
+  findings.push(...found, ...(await seenBeyond(client)), ...(await putOutside(client)));
   findings.push(
     ...(await sealed.unopened(new Set(findings.flatMap(({ problem }) => problem.streamId ?? [])))),
   );

@@ -18,7 +18,7 @@ import { follow } from './follow.js';
 import { KnownBreaks, type RecordedBreak } from './known-breaks.js';
 import { END } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
-import { seenBeyond } from './witnesses.js';
+import { putOutside, seenBeyond } from './witnesses.js';
 
 export interface AuditOptions {
   readonly pool: Pool;
@@ -138,7 +138,8 @@ export async function wholeAudit(client: PoolClient, options: Omit<AuditOptions,
   });
   const changed = new Set(followed.findings.flatMap(({ problem }) => problem.streamId ?? []));
   findings.unshift(...followed.findings);
-  findings.push(...(await seenBeyond(client)), ...shorterThan(options.atLeast, followed.position));
+  findings.push(...(await putOutside(client)), ...(await seenBeyond(client)));
+  findings.push(...shorterThan(options.atLeast, followed.position));
   findings.push(...(await sealed.unopened(changed)), ...(await sealed.left()));
   return {
     open: findings.filter((finding) => !breaks.covers(finding)),

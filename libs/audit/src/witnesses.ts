@@ -1,6 +1,8 @@
 import type { ClientBase } from 'pg';
 import { readRows } from '#lib/platform';
+import { asFound, genesis } from './chain.js';
 import type { Finding } from './explain.js';
+import { eventsOutside } from './read-events.js';
 
 /** How many streams are named. */
 const NAMED = 10_000;
@@ -57,4 +59,22 @@ export async function seenBeyond(client: ClientBase): Promise<Finding[]> {
   if (findings.length <= NAMED) return findings;
   const detail = 'and there are more streams of which the tables have folded more than there is';
   return [...findings.slice(0, NAMED), { problem: { code: 'event-removed', detail } }];
+}
+
+/** Events where no walk along the positions comes by. */
+export async function putOutside(client: ClientBase): Promise<Finding[]> {
+  return (await eventsOutside(client, NAMED)).map((event): Finding => {
+    const { streamId, revision, type, id, position } = event;
+    return {
+      problem: {
+        code: 'event-inserted',
+        streamId,
+        revision,
+        detail: `the event at revision ${revision} (${type} ${id}) stands at position ${position}; the log begins at position 1`,
+      },
+      spoils: 1,
+      coveredFrom: 0,
+      mark: `position ${position} ${asFound(genesis(streamId).hash, event).toString('hex')}`,
+    };
+  });
 }
