@@ -108,6 +108,14 @@ describe('no request holds up the others', () => {
         Array.from({ length: 70_000 }, (_, i) => `x${i}`),
         '1',
       ),
+      'as many unknown fields as are parsed of parameters': `{"query":"GetWaypoints","command":"UpdateWaypoint","serviceName":"x","parameters":${object(
+        Array.from({ length: 70_000 }, (_, i) => `x${i}`),
+        '1',
+      )}}`,
+      'as many fields as are parsed of an object': `{"cameraParams":${object(
+        Array.from({ length: 70_000 }, (_, i) => `x${i}`),
+        '1',
+      )}}`,
       'a long name of a field': object(['x'.repeat(8_000_000)], '1'),
       'a deep list': '['.repeat(4_000_000),
     };

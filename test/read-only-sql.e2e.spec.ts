@@ -14,7 +14,7 @@ import { useServer } from './support/server.js';
 
 const LIMIT_SECONDS = 30;
 
-const rowsOf = ({ json }: { json: string }) => (JSON.parse(json) as { rows: unknown[] }).rows;
+const rowsOf = ({ json }: { json: Buffer }) => (JSON.parse(json.toString()) as { rows: unknown[] }).rows;
 
 describe('ad-hoc SQL', () => {
   const server = useServer({ WAYLOG_SQL_TIMEOUT: String(LIMIT_SECONDS), WAYLOG_VERIFY_SHARE: '0' });

@@ -7,6 +7,7 @@ import pg from 'pg';
 import type { Config } from '#lib/platform';
 import { Guard, securityHeaders } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
+import { AnswersUnderWay } from './http/answers-under-way.js';
 import { positionHeader } from './http/answer.js';
 import { readableUrl, readJsonBodies, refuseUnasked } from './http/body.js';
 import { serveOpenApi } from './http/openapi.js';
@@ -72,6 +73,7 @@ export async function startServer(
   fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('preSerialization', positionHeader);
+  fastify.addHook('onSend', new AnswersUnderWay().onSend);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
   if (config.roles.includes('api')) fastify.addHook('preValidation', refuseUnasked(serveOpenApi(app)));
   await app.listen({ port: config.port, host: config.host });

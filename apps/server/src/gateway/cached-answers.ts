@@ -13,9 +13,7 @@ const MAX_ENTRY_BYTES = 8 * 1024 * 1024;
 const ENTRY_BYTES = 500;
 
 /** An answer is kept as the bytes that are sent: objects would take up to a hundred times as much, uncounted. */
-interface Entry {
-  readonly json: Buffer;
-  readonly rowCount: number;
+interface Entry extends JsonAnswer {
   /** What the tables were at, at the latest when the answer was read from them. */
   readonly state: string;
 }
@@ -74,16 +72,11 @@ export class CachedAnswers {
     const known = this.#answers.get(key);
     if (known?.state === state) {
       this.statistics.observeCache(true);
-      return { json: known.json.toString(), rowCount: known.rowCount, cacheHit: true };
+      return { json: known.json, rowCount: known.rowCount, cacheHit: true };
     }
     this.statistics.observeCache(false);
     const { json, rowCount } = await read();
-    const bytes = Buffer.from(json);
-    this.#answers.set(
-      key,
-      { json: bytes, rowCount, state },
-      { size: bytes.length + state.length + ENTRY_BYTES },
-    );
+    this.#answers.set(key, { json, rowCount, state }, { size: json.length + state.length + ENTRY_BYTES });
     return { json, rowCount, cacheHit: false };
   }
 

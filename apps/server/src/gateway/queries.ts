@@ -17,6 +17,8 @@ const MAX_WAIT_MS = 5_000;
 
 const SQL_GRACE_SECONDS = 1;
 
+const BEFORE_DATA = Buffer.from('{"success":true,"data":');
+
 /** Runs queries by their names on the query bus, and SQL as the reading role. */
 @Injectable()
 export class NamedQueries {
@@ -28,10 +30,10 @@ export class NamedQueries {
   ) {}
 
   /**
-   * A `QueryResponse` as JSON text, of which the data is text already. Throws `query.unknown`, `input.invalid` with fields such as `parameters.flightId`, `query.timeout`, what the query
-   * throws, and what `ReadOnlySql.run` does.
+   * A `QueryResponse` as the bytes of its JSON, of which the data is there already. Throws `query.unknown`, `input.invalid`
+   * with fields such as `parameters.flightId`, `query.timeout`, what the query throws, and what `ReadOnlySql.run` does.
    */
-  async run(request: QueryRequest, options: ReadOptions, gone: AbortSignal): Promise<string> {
+  async run(request: QueryRequest, options: ReadOptions, gone: AbortSignal): Promise<Buffer> {
     const began = performance.now();
     const { query, timeout } = request;
     const { json, rowCount, cacheHit } = isSql(query)
@@ -43,7 +45,7 @@ export class NamedQueries {
       rowCount,
       cacheHit,
     };
-    return `{"success":true,"data":${json},${JSON.stringify(rest).slice(1)}`;
+    return Buffer.concat([BEFORE_DATA, json, Buffer.from(`,${JSON.stringify(rest).slice(1)}`)]);
   }
 
   async #named({ query: name, parameters, useCache }: QueryRequest, options: ReadOptions) {
@@ -99,12 +101,13 @@ export class NamedQueries {
 
 /** How an answer stands in `data`, and how many rows it is: a page as many as it has items. */
 function answerOf(answer: unknown): JsonAnswer {
-  if (Array.isArray(answer)) return { json: JSON.stringify({ rows: answer }), rowCount: answer.length };
-  if (typeof answer !== 'object' || answer === null)
-    return { json: JSON.stringify({ value: answer }), rowCount: 1 };
+  if (Array.isArray(answer)) return { json: jsonOf({ rows: answer }), rowCount: answer.length };
+  if (typeof answer !== 'object' || answer === null) return { json: jsonOf({ value: answer }), rowCount: 1 };
   const items = 'items' in answer && Array.isArray(answer.items) ? answer.items : undefined;
-  return { json: JSON.stringify(answer), rowCount: items?.length ?? 1 };
+  return { json: jsonOf(answer), rowCount: items?.length ?? 1 };
 }
+
+const jsonOf = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
 const unknownQuery = (name: string) =>
   invalidInput(

@@ -9,9 +9,9 @@ const CELLS_A_TURN = 20_000;
 /** Rows that are fetched before it is known how many columns they have. */
 const FIRST_ROWS = 10;
 
-/** JSON that is text already, and how many rows it holds. */
+/** JSON as the bytes that are sent, and how many rows it holds. */
 export interface JsonAnswer {
-  readonly json: string;
+  readonly json: Buffer;
   readonly rowCount: number;
 }
 
@@ -68,7 +68,9 @@ export class SqlAnswer {
   end(): JsonAnswer {
     const columns = this.#columns.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID }));
     return {
-      json: `{"columns":${JSON.stringify(columns)},"rows":[${this.#pieces.join()}],"truncated":${this.#isTruncated}}`,
+      json: Buffer.from(
+        `{"columns":${JSON.stringify(columns)},"rows":[${this.#pieces.join()}],"truncated":${this.#isTruncated}}`,
+      ),
       rowCount: this.#rows,
     };
   }

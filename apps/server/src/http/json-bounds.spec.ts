@@ -21,9 +21,24 @@ describe('the structure of a body', () => {
     ['values', `[${'{},'.repeat(JSON_BOUNDS.values)}1]`, 'values'],
     ['values of one list', `[${'1,'.repeat(JSON_BOUNDS.values)}1]`, 'values'],
     ['fields', `[${'{"a":1},'.repeat(JSON_BOUNDS.names)}{"a":1}]`, 'fields'],
+    [
+      'fields of one object',
+      JSON.stringify({
+        parameters: Object.fromEntries(Array.from({ length: 1_001 }, (_, i) => [`k${i}`, 1])),
+      }),
+      'an object with more than 1000 fields',
+    ],
     ['levels', '['.repeat(JSON_BOUNDS.depth + 1), 'levels'],
   ])('may not have more %s than are stated', (_, json, what) => {
     expect(beyondBounds(bytes(json))).toContain(what);
+  });
+
+  it('counts the fields of each object by itself, whatever is in it', () => {
+    const wide = Object.fromEntries(
+      Array.from({ length: JSON_BOUNDS.fields }, (_, i) => [`k${i}`, { a: 1 }]),
+    );
+    expect(beyondBounds(bytes(JSON.stringify([wide, { b: wide }])))).toBeUndefined();
+    expect(beyondBounds(bytes(JSON.stringify([wide, { b: { ...wide, more: 1 } }])))).toContain('an object');
   });
 
   it('is what stands outside of texts', () => {

@@ -1,0 +1,136 @@
+import { EventEmitter, once } from 'node:events';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import fastify, { type FastifyInstance } from 'fastify';
+import { AnswersUnderWay } from './answers-under-way.js';
+
+const MIB = 1024 * 1024;
+/** More than what a connection on loopback holds by itself. */
+const LARGE = 24 * MIB;
+
+describe('answers under way', () => {
+  let server: FastifyInstance;
+  let made: EventEmitter;
+  const sockets: Socket[] = [];
+
+  async function serve(bounds: { bytesOfOne?: number; bytes?: number; notTakenMs?: number }) {
+    made = new EventEmitter();
+    server = fastify({ forceCloseConnections: true });
+    server.decorateRequest('principal');
+    server.addHook('onRequest', (request, _reply, done) => {
+      request.principal = { actor: String(request.headers['x-caller']), role: 'reader' };
+      done();
+    });
+    const all = { bytesOfOne: 1_000 * MIB, bytes: 1_000 * MIB, notTakenMs: 600_000, ...bounds };
+    server.addHook('onSend', new AnswersUnderWay(all).onSend);
+    server.addHook('onSend', (_request, reply, payload, done) => {
+      made.emit('answer', reply.statusCode);
+      done(null, payload);
+    });
+    server.get('/large', () => Buffer.alloc(LARGE, 'x'));
+    server.get('/small', () => 'small');
+    server.get('/late', async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5 * all.notTakenMs));
+      return 'late';
+    });
+    server.setErrorHandler((error: { code: string }, _request, reply) => {
+      void reply.status(error.code === 'answers.not-taken' ? 429 : 503).send(error.code);
+    });
+    server.server.on('request', (_request, response) => {
+      response.once('close', () => made.emit('taken'));
+    });
+    await server.listen({ port: 0, host: '127.0.0.1' });
+  }
+  afterEach(async () => {
+    for (const socket of sockets.splice(0)) socket.destroy();
+    await server.close();
+  });
+
+  const allTaken = (count: number) =>
+    new Promise<void>((resolve) => {
+      let left = count;
+      made.on('taken', () => {
+        if (--left === 0) resolve();
+      });
+    });
+
+  /** A connection that reads nothing by itself. */
+  async function connection() {
+    const accepted = once(server.server, 'connection') as Promise<[Socket]>;
+    const socket = connect((server.server.address() as AddressInfo).port, '127.0.0.1').pause();
+    socket.on('error', () => undefined);
+    sockets.push(socket);
+    const [served] = await accepted;
+    return {
+      socket,
+      served,
+      /** The statuses of answers that are made now, taken or not, when they are asked for in one go. */
+      ask: async (path: string, { caller = 'a', times = 1 } = {}) => {
+        const statuses: number[] = [];
+        const answered = new Promise<void>((resolve) => {
+          made.on('answer', (status: number) => {
+            if (statuses.push(status) === times) resolve();
+          });
+        });
+        socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nx-caller: ${caller}\r\n\r\n`.repeat(times));
+        await answered;
+        made.removeAllListeners('answer');
+        return statuses;
+      },
+    };
+  }
+
+  it('of one caller have a bound, over all its connections; what is taken makes room', async () => {
+    await serve({ bytesOfOne: 2 * LARGE });
+    const first = await connection();
+    const second = await connection();
+    expect([await first.ask('/large'), await second.ask('/large')]).toEqual([[200], [200]]);
+    expect(await (await connection()).ask('/large')).toEqual([429]);
+    expect(await (await connection()).ask('/large', { caller: 'b' })).toEqual([200]);
+    const taken = allTaken(2);
+    first.socket.resume();
+    second.socket.resume();
+    await taken;
+    expect(await (await connection()).ask('/large', { times: 3 })).toEqual([200, 200, 429]);
+  });
+
+  it('of all callers have one', async () => {
+    await serve({ bytes: 2 * LARGE });
+    const statuses: number[] = [];
+    for (const caller of ['a', 'b', 'c'])
+      statuses.push(...(await (await connection()).ask('/large', { caller })));
+    expect(statuses).toEqual([200, 200, 503]);
+  });
+
+  it('end with their connection, also those that wait behind others', async () => {
+    await serve({ bytesOfOne: 3 * LARGE });
+    const { ask, socket, served } = await connection();
+    expect(await ask('/large', { times: 4 })).toEqual([200, 200, 200, 429]);
+    const closed = new Promise((resolve) => served.once('close', resolve));
+    socket.destroy();
+    await closed;
+    expect(await (await connection()).ask('/large', { times: 4 })).toEqual([200, 200, 200, 429]);
+  });
+
+  it('are cut off when their caller takes nothing of them', async () => {
+    await serve({ notTakenMs: 50 });
+    const { ask, served } = await connection();
+    const closed = new Promise((resolve) => served.once('close', resolve));
+    await ask('/large');
+    await closed;
+  });
+
+  it('are not, while they are not made', async () => {
+    await serve({ notTakenMs: 50 });
+    const { socket } = await connection();
+    let read = '';
+    const closed = new Promise((resolve) =>
+      socket.on('data', (part) => (read += String(part))).on('close', resolve),
+    );
+    socket.resume();
+    // The second waits behind the first, on the same connection.
+    const of = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nhost: x\r\n${more}\r\n`;
+    socket.write(of('/small') + of('/late', 'connection: close\r\n'));
+    await closed;
+    expect(read).toMatch(/small.*late$/s);
+  });
+});
