@@ -616,6 +616,11 @@ describe('the gateway', () => {
       `select E'\\'' || now() || ''`,
       'select $$ $$ || random()',
       'select u&"n\\006fw"()',
+      `select ('n' || 'ow')::timestamptz`,
+      `select ('n' || 'ow') :: "date"`,
+      `select cast('n' || 'ow' as timestamp with time zone)`,
+      `select 'n'\n'ow'::timestamptz`,
+      `select name::text::time from flights`,
       'select * from pg_stat_activity',
       'select * from timescaledb_information.chunks',
       'select * from flights tablesample system (50)',
@@ -623,5 +628,8 @@ describe('the gateway', () => {
       'select max(minute) from flight.frame_minute_parts',
     ])
       expect([sql, followsFromTables(sql)]).toEqual([sql, false]);
+    const since = `select count(*) from frame_results where "timestamp" > $1::timestamptz and "timestamp" < '2027-01-01'::date`;
+    expect(followsFromTables(since, ['2026-01-01'])).toBe(true);
+    expect(followsFromTables(since, ['today'])).toBe(false);
   });
 });

@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm';
 import pg from 'pg';
 import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
+import type { WaylogError } from '#lib/platform';
 import { CheckpointWatch, rebuild } from '#lib/projections';
 import { readerAccess, readerRoleName, roleNames } from '#lib/timescale';
 import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
@@ -400,7 +401,31 @@ describe('ad-hoc SQL', () => {
     );
   });
 
+  it.each([`select has_database_privilege('nope', 'connect')`, `select pg_database_size('nope')`])(
+    'is no outage because a statement names what is not there: %s',
+    async (sql) => {
+      expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.invalid' } });
+    },
+  );
+
   describe('has limits', () => {
+    it('of statements of one caller, so that others have their turns', async () => {
+      const sql = server.app.get(ReadOnlySql);
+      const gone = new AbortController();
+      const of = (caller: string, statement: string) =>
+        sql.run(statement, { caller, timeout: 600, signal: gone.signal }).then(
+          () => 'answered',
+          (error: WaylogError) => error.code,
+        );
+      await sql.run('select 1');
+      const many = Array.from({ length: 22 }, () => of('a', 'select pg_sleep(600)'));
+      expect(await of('a', 'select 1')).toBe('sql.too-many');
+      expect(await of('b', 'select 1')).toBe('answered');
+      gone.abort();
+      expect(await Promise.all(many)).toEqual(many.map(() => 'sql.timeout'));
+      expect(rowsOf(await sql.run('select 1 as one', { caller: 'a' }))).toEqual([{ one: 1 }]);
+    });
+
     it('of time', async () => {
       for (const sql of [
         'select pg_sleep(600)',
@@ -409,7 +434,7 @@ describe('ad-hoc SQL', () => {
       ]) {
         expect([sql, (await run(sql, {}, { timeout: 0.3 })).body]).toMatchObject([
           sql,
-          { status: 503, code: 'sql.timeout' },
+          { status: 400, code: 'sql.timeout' },
         ]);
       }
       const strict = new ReadOnlySql({

@@ -43,9 +43,10 @@ export class GatewayController {
   query(
     @ValidBody(QueryRequest) request: QueryRequest,
     @Freshness() options: ReadOptions,
+    @Actor() actor: string,
     @CallerGone() gone: AbortSignal,
   ) {
-    return this.queries.run(request, options, gone);
+    return this.queries.run(request, options, { actor, gone });
   }
 
   /** Whether ad-hoc SQL can be had, its limits, and what it could do that it should not. */

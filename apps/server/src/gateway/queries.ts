@@ -33,12 +33,20 @@ export class NamedQueries {
    * A `QueryResponse` as the bytes of its JSON, of which the data is there already. Throws `query.unknown`, `input.invalid`
    * with fields such as `parameters.flightId`, `query.timeout`, what the query throws, and what `ReadOnlySql.run` does.
    */
-  async run(request: QueryRequest, options: ReadOptions, gone: AbortSignal): Promise<Buffer> {
+  async run(
+    request: QueryRequest,
+    options: ReadOptions,
+    { actor, gone }: { readonly actor: string; readonly gone: AbortSignal },
+  ): Promise<Buffer> {
     const began = performance.now();
     const { query, timeout } = request;
     const { json, rowCount, cacheHit } = isSql(query)
       ? // A statement has the same limit in the database, which says more; this one is for what comes before it.
-        await within(timeout && timeout + SQL_GRACE_SECONDS, this.#sql(request, options, gone), queryTimeout)
+        await within(
+          timeout && timeout + SQL_GRACE_SECONDS,
+          this.#sql(request, options, { caller: actor, signal: gone }),
+          queryTimeout,
+        )
       : await within(timeout, this.#named(request, options), queryTimeout);
     const rest: Omit<QueryResponse, 'data' | 'success'> = {
       executionTime: secondsSince(began),
@@ -79,19 +87,19 @@ export class NamedQueries {
   async #sql(
     { query: sql, parameters, timeout, useCache }: QueryRequest,
     { minPosition }: ReadOptions,
-    signal: AbortSignal,
+    sender: Pick<StatementOptions, 'caller' | 'signal'>,
   ) {
     const fields = (parameters ?? {}) as SqlParameters;
     const errors = badFields(SqlParameters, fields);
     if (errors.length > 0) throw underParameters(invalidInput(errors));
     if (minPosition !== undefined) await this.watch.waitFor(minPosition, MAX_WAIT_MS);
-    const options: Writable<StatementOptions> = { signal };
+    const options: Writable<StatementOptions> = { ...sender };
     if (fields.values) options.values = fields.values;
     if (typeof fields.maxRows === 'number') options.maxRows = fields.maxRows;
     if (typeof timeout === 'number') options.timeout = timeout;
     const read = () => this.sql.run(sql, options);
     if (!useCache) return { ...(await read()), cacheHit: false };
-    if (!followsFromTables(sql)) {
+    if (!followsFromTables(sql, fields.values ?? [])) {
       this.cache.pass();
       return { ...(await read()), cacheHit: false };
     }

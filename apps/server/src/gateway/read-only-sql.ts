@@ -1,4 +1,5 @@
 import { IsArray, IsBoolean, IsInt, IsNumber, IsString } from 'class-validator';
+import pLimit, { type LimitFunction } from 'p-limit';
 import pg from 'pg';
 import {
   asText,
@@ -9,6 +10,7 @@ import {
   Optional,
   prepareSession,
   sqlStateOf,
+  tooMany,
   unavailable,
   WaylogError,
 } from '#lib/platform';
@@ -21,6 +23,9 @@ export const MAX_ROWS = 10_000;
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 /** Statements at a time in this process; others wait for as long as they may run. */
 const MAX_AT_ONCE = 4;
+/** Of one caller, and how many more of his wait: the rest is for others. */
+const MAX_OF_ONE = 2;
+const MAX_WAITING_OF_ONE = 20;
 /** How much longer than the server's own limit this process waits before it ends the session. */
 const GRACE_MS = 500;
 
@@ -47,6 +52,8 @@ export interface StatementOptions {
   readonly maxRows?: number;
   /** Seconds; no longer than the configured limit. */
   readonly timeout?: number | undefined;
+  /** Who sends it: callers take turns. */
+  readonly caller?: string;
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal;
 }
@@ -70,7 +77,9 @@ export interface ReadOnlySqlOptions {
 export class ReadOnlySql {
   readonly #pool: pg.Pool | undefined;
   readonly #noRole: string | undefined;
+  readonly #turns = new Map<string, LimitFunction>();
   #checked: Promise<void> | undefined;
+  #running = 0;
 
   constructor(private readonly options: ReadOnlySqlOptions) {
     const access = options.readerUrl
@@ -118,23 +127,37 @@ export class ReadOnlySql {
       const reason = this.#refusal(rights)?.message;
       return { available: !reason, ...(reason && { reason }), role, weaknesses, limits };
     } catch (error) {
-      return { available: false, reason: readingError(error).message, weaknesses: [], limits };
+      return { available: false, reason: loginError(error).message, weaknesses: [], limits };
     }
   }
 
   /**
-   * Runs one statement; its rows come as JSON text. Throws `sql.unavailable`, `sql.invalid`, `sql.forbidden`, `sql.timeout`, `sql.too-expensive` and
-   * `sql.answer-too-large`.
+   * Runs one statement; its rows come as JSON text. Throws `sql.unavailable`, `sql.busy`, `sql.too-many`, `sql.invalid`,
+   * `sql.forbidden`, `sql.timeout`, `sql.too-expensive` and `sql.answer-too-large`.
    */
   async run(sql: string, statement: StatementOptions = {}): Promise<JsonAnswer> {
     const pool = this.#pool;
     if (!pool) throw sqlUnavailable(this.#noRole ?? '');
     await this.#check();
+    const { caller = '' } = statement;
+    const turns = this.#turns.get(caller) ?? pLimit(MAX_OF_ONE);
+    if (turns.pendingCount >= MAX_WAITING_OF_ONE) throw tooManyStatements(caller);
+    this.#turns.set(caller, turns);
+    try {
+      return await turns(() => this.#run(pool, sql, statement));
+    } finally {
+      if (turns.activeCount + turns.pendingCount === 0) this.#turns.delete(caller);
+    }
+  }
+
+  async #run(pool: pg.Pool, sql: string, statement: StatementOptions): Promise<JsonAnswer> {
+    if (statement.signal?.aborted) throw sqlTimeout(GONE);
     const maxRows = Math.min(statement.maxRows ?? DEFAULT_ROWS, MAX_ROWS);
     const timeout = Math.min(statement.timeout ?? this.options.maxTimeout, this.options.maxTimeout);
     const client = await pool.connect().catch((error: unknown) => {
-      throw readingError(error);
+      throw this.#running >= MAX_AT_ONCE ? busy(timeout, error) : loginError(error);
     });
+    this.#running++;
     const guard = this.#guard(client, timeout, statement.signal);
     try {
       // As text: the driver would send a request without values in the simple protocol, which takes several statements.
@@ -161,6 +184,7 @@ export class ReadOnlySql {
       throw guard.reason() ?? readingError(error, timeout);
     } finally {
       guard.end();
+      this.#running--;
       client.release(true);
     }
   }
@@ -177,7 +201,7 @@ export class ReadOnlySql {
         if (refusal) throw refusal;
       },
       (error: unknown) => {
-        throw readingError(error);
+        throw loginError(error);
       },
     );
     return this.#checked.catch((error: unknown) => {
@@ -222,7 +246,7 @@ export class ReadOnlySql {
       bytes += data.length;
       if (bytes > MAX_ANSWER_BYTES) cut(tooLarge(MAX_ANSWER_BYTES, 'from the database'));
     };
-    const onAbort = () => cut(sqlTimeout('The caller has gone.'));
+    const onAbort = () => cut(sqlTimeout(GONE));
     const timer = setTimeout(
       () => cut(sqlTimeout(`It was ended after ${timeout} s.`)),
       timeout * 1_000 + GRACE_MS,
@@ -262,12 +286,33 @@ const tooWeak = (role: string, weaknesses: readonly string[]) =>
     `${role} could do harm. ${weaknesses.join(' ')} Or decide to live with it, and name a role in WAYLOG_READER_URL.`,
   );
 
-const sqlTimeout = (how: string, cause?: unknown) =>
-  unavailable(
+const GONE = 'The caller has gone.';
+
+/** The statement's fault and not the server's: who sends it again gets the same. */
+const sqlTimeout = (how: string, cause?: unknown) => {
+  const message = `took too long. ${how} It changed nothing. Ask for less, or for a flight and a time that the indexes know`;
+  return new WaylogError(
     'sql.timeout',
-    `The statement took too long. ${how} It changed nothing. Ask for less, or for a flight and a time that the indexes know.`,
-    {},
+    'invalid',
+    `The statement ${message}.`,
+    { errors: [{ field: 'query', message }] },
+    { cause },
+  );
+};
+
+const busy = (seconds: number, cause: unknown) =>
+  unavailable(
+    'sql.busy',
+    `${MAX_AT_ONCE} statements of ad-hoc SQL run at a time, and none has ended within ${seconds} s. Send it again. The queries by name are not concerned.`,
+    { retryAfterSeconds: 5 },
     cause,
+  );
+
+const tooManyStatements = (caller: string) =>
+  tooMany(
+    'sql.too-many',
+    `${caller || 'This process'} has ${MAX_OF_ONE} statements of ad-hoc SQL under way, and ${MAX_WAITING_OF_ONE} more wait. Send it again when some have ended.`,
+    1,
   );
 
 const refused = (code: string, error: Error, cause = error) => {
@@ -284,17 +329,21 @@ const refused = (code: string, error: Error, cause = error) => {
 
 const PREFIX_LENGTH = 'declare answer no scroll cursor for '.length;
 
+/** What it means that there is no session. */
+function loginError(error: unknown): WaylogError {
+  return /^(28|3D)/.test(sqlStateOf(error) ?? '')
+    ? sqlUnavailable(
+        `the reading role cannot log in (${messageOf(error)}). Run \`waylog migrate\`, which makes it.`,
+        error,
+      )
+    : readingError(error);
+}
+
 /** What an error of the database means to whoever sent the statement. */
 function readingError(error: unknown, timeout?: number): WaylogError {
   if (error instanceof WaylogError) return error;
   const state = sqlStateOf(error) ?? '';
   if (state === '57014') return sqlTimeout(`It was ended after ${timeout} s.`, error);
-  if (/^(28|3D)/.test(state)) {
-    return sqlUnavailable(
-      `the reading role cannot log in (${messageOf(error)}). Run \`waylog migrate\`, which makes it.`,
-      error,
-    );
-  }
   // Before what may be gone a moment later: a READ ONLY transaction is what the statement is run in.
   if (state === '42501' || state === '25006') return refused('sql.forbidden', error as pg.DatabaseError);
   if (!(error instanceof pg.DatabaseError) || isTransient(error)) {

@@ -24,16 +24,19 @@ const KEYWORDS = new Set(
  * takes no more than it can be sure of: a function that is not known here, the clock, a catalog, anything unusual in
  * the text, or the minute rollup, which follows the tables at its own pace, and the answer is not cached.
  */
-export function followsFromTables(sql: string): boolean {
+export function followsFromTables(sql: string, values: readonly unknown[] = []): boolean {
   // Other ways to write a name or a text: then the words below are not what they seem.
   if (/[$][a-z_$]|\b[eu]&?'|u&"|--|[/][*]/i.test(sql)) return false;
   const texts = [...sql.matchAll(/'((?:[^']|'')*)'/g)].map(([, text]) => text ?? '');
-  // Times such as 'now' and 'yesterday' are the clock, too.
-  if (texts.some((text) => /now|today|tomorrow|yesterday/i.test(text))) return false;
+  // Times such as 'now' and 'yesterday' are the clock, too, whether they stand in the statement or are sent with it.
+  if ([...texts, ...values].some((text) => /now|today|tomorrow|yesterday/i.test(String(text)))) return false;
   const words = sql.replace(/'(?:[^']|'')*'/g, " '' ").toLowerCase();
   const unsure =
     /\b(pg_\w*|information_schema|_?timescaledb\w*|frame_minute\w*|current_\w*|localtime\w*|session_user|system_user|user|tablesample|reg[a-z]+)\b/;
   if (unsure.test(words)) return false;
+  // What a text is made of may become one of them: a time is made of nothing but one text that stands there, or is sent.
+  if (/''\s+''|(?<!(''|[$]\d+)\s*)::\s*"?(date|time|abstime)|\bas\s+"?(date|time|abstime)/.test(words))
+    return false;
   for (const [, quoted, plain] of words.matchAll(/(?:"([^"]*)"|([a-z_][\w$]*))\s*\(/g)) {
     const name = quoted ?? plain ?? '';
     if (!PURE.has(name) && (quoted !== undefined || !KEYWORDS.has(name))) return false;

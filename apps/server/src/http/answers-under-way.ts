@@ -28,7 +28,7 @@ export class AnswersUnderWay {
 
   constructor(private readonly bounds = ANSWERS_UNDER_WAY) {}
 
-  readonly onSend: onSendHookHandler<unknown> = (request, reply, payload, done) => {
+  readonly onSend: onSendHookHandler = (request, reply, payload, done) => {
     closeUnlessTaken(reply.raw, this.bounds.notTakenMs);
     const bytes = sizeOf(payload);
     if (bytes < COUNTED_BYTES || request.raw.socket.destroyed) {
