@@ -1,5 +1,12 @@
 import pLimit from 'p-limit';
-import { invalidInput, notFound, parseTimestamp, unavailable } from '#lib/platform';
+import {
+  answerTooLarge,
+  invalidInput,
+  MAX_ANSWER_BYTES,
+  notFound,
+  parseTimestamp,
+  unavailable,
+} from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import {
   foldInMemory,
@@ -33,12 +40,21 @@ const MAX_WAIT_MS = 5_000;
  * one of 10,000 frames, and more of them at once are no sooner done: they share one thread.
  */
 const MAX_FOLDS = 4;
-const MAX_WAITING_FOLDS = 60;
+/** Reads of events at a time; as with folds, more are no sooner done. */
+const MAX_EVENT_READS = 4;
+/** Of either. */
+const MAX_WAITING = 60;
+
+/** Events are read in pages of about so many bytes of data, so that none holds the process for long. */
+const PAGE_BYTES = 1024 * 1024;
+const FIRST_PAGE = 100;
+const MAX_PAGE = 1_000;
 
 /** Where the queries of the flight context get their rows. */
 export class FlightReads {
   readonly #knownDays = knownDays();
   readonly #folds = pLimit(MAX_FOLDS);
+  readonly #eventReads = pLimit(MAX_EVENT_READS);
 
   constructor(
     private readonly store: EventStore,
@@ -68,7 +84,7 @@ export class FlightReads {
     const { asOf } = options;
     if (asOf === undefined || asOf === null)
       return this.#find(flightId, await this.#liveOf(flightId, options), work);
-    if (this.#folds.pendingCount >= MAX_WAITING_FOLDS) throw tooManyFolds();
+    if (this.#folds.pendingCount >= MAX_WAITING) throw tooManyFolds();
     // Until `work` is through, for so long the rows are in memory.
     return this.#folds(async () => this.#find(flightId, await this.#asOf(flightId, asOf), work));
   }
@@ -93,24 +109,58 @@ export class FlightReads {
     );
   }
 
-  /** The events of a flight from a revision on, at most `limit`. */
+  /** The events of a flight from a revision on, at most `limit`. Throws `answer.too-large` and `reads.overloaded`. */
   async events(flightId: string, fromRevision: number, limit: number): Promise<RecordedEvent[]> {
-    const toRevision = Math.min(fromRevision + limit - 1, 2 ** 31 - 1);
-    const events: RecordedEvent[] = [];
-    for await (const page of this.store.readStream(streamOf(flightId), { fromRevision, toRevision }))
-      events.push(...page);
+    const events = await this.#eventPages(limit, async (before, pageSize) => {
+      const from = before ? before.revision + 1 : fromRevision;
+      const toRevision = Math.min(from + pageSize - 1, 2 ** 31 - 1);
+      const page: RecordedEvent[] = [];
+      const options = { fromRevision: from, toRevision, pageSize };
+      for await (const part of this.store.readStream(streamOf(flightId), options)) page.push(...part);
+      return page;
+    });
     if (events.length === 0 && (await this.#isEmpty(flightId))) throw flightNotFound(flightId);
     return events;
   }
 
-  /** The global log after a position, at most `limit` events. */
+  /** The global log after a position, at most `limit` events. Throws `answer.too-large` and `reads.overloaded`. */
   log(options: {
     after?: string | undefined;
     limit: number;
     types?: readonly string[] | undefined;
   }): Promise<RecordedEvent[]> {
-    const { after, limit, types } = options;
-    return this.store.readAll({ limit, ...(after !== undefined && { after }), ...(types && { types }) });
+    const { limit, types } = options;
+    return this.#eventPages(limit, (before, pageSize) => {
+      const after = before?.position ?? options.after;
+      return this.store.readAll({
+        limit: pageSize,
+        ...(after !== undefined && { after }),
+        ...(types && { types }),
+      });
+    });
+  }
+
+  /** Asks `read` for page after page until there are `limit`, or no more. */
+  #eventPages(
+    limit: number,
+    read: (before: RecordedEvent | undefined, pageSize: number) => Promise<RecordedEvent[]>,
+  ): Promise<RecordedEvent[]> {
+    if (this.#eventReads.pendingCount >= MAX_WAITING) throw tooManyEventReads();
+    return this.#eventReads(async () => {
+      const events: RecordedEvent[] = [];
+      let bytes = 0;
+      for (let next = FIRST_PAGE; events.length < limit;) {
+        const pageSize = Math.min(next, limit - events.length);
+        const page = await read(events.at(-1), pageSize);
+        events.push(...page);
+        if (page.length < pageSize) break;
+        const ofPage = page.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0);
+        bytes += ofPage;
+        if (bytes > MAX_ANSWER_BYTES) throw answerTooLarge();
+        next = Math.min(MAX_PAGE, Math.max(1, Math.floor((PAGE_BYTES * page.length) / ofPage)));
+      }
+      return events;
+    });
   }
 
   async #liveOf(flightId: string, options: ReadOptions): Promise<RowSource> {
@@ -170,10 +220,16 @@ export class FlightReads {
   }
 }
 
+const tooManyEventReads = () =>
+  unavailable(
+    'reads.overloaded',
+    `${MAX_WAITING} reads of events wait for their turn already, ${MAX_EVENT_READS} run at a time. Try again in a moment.`,
+  );
+
 const tooManyFolds = () =>
   unavailable(
     'reads.overloaded',
-    `${MAX_WAITING_FOLDS} reads with asOf wait for their turn already; each folds the history of a flight, and ` +
+    `${MAX_WAITING} reads with asOf wait for their turn already; each folds the history of a flight, and ` +
       `${MAX_FOLDS} do at a time. Try again in a moment, or read the tables, without asOf.`,
   );
 

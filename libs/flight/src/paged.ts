@@ -1,5 +1,12 @@
 import type pg from 'pg';
-import { asText, databaseCall, type TextRow } from '#lib/platform';
+import {
+  answerTooLarge,
+  databaseCall,
+  inTransaction,
+  MAX_ANSWER_BYTES,
+  readRows,
+  type TextRow,
+} from '#lib/platform';
 import { rowFromText, type Row, type TableDefinition } from '#lib/projections';
 
 export interface Page<T> {
@@ -19,6 +26,8 @@ export interface PagedList {
 }
 
 const DEFAULT_LIMIT = 100;
+/** Rows that are fetched at a time: each may hold some 60 KB. */
+const SLICE = 100;
 
 /** One page of a list, and how long the list is. */
 export async function readPage<T>(
@@ -31,17 +40,37 @@ export async function readPage<T>(
   const limit = page.limit ?? DEFAULT_LIMIT;
   const offset = page.offset ?? 0;
   const columns = Object.keys(table.columns);
-  const read = async (text: string, values: unknown[]) =>
-    (await pool.query<TextRow>({ text, values, rowMode: 'array', types: asText })).rows;
   const listSql = `
     select ${columns.map((column) => `t."${column}"`).join(', ')} from ${from} where ${where}
      order by ${orderBy} limit $${filters.length + 1} offset $${filters.length + 2}`;
-  const [rows, counted] = await databaseCall(() =>
-    Promise.all([
-      read(listSql, [...filters, limit, offset]),
-      read(`select count(*) from ${from} where ${where}`, [...filters]),
-    ]),
-  );
+  const ask = { text: listSql, values: [...filters, limit, offset] };
+  const [rows, counted] = await Promise.all([
+    limit <= SLICE ? readRows(pool, undefined, ask.text, ask.values) : readInSlices(pool, ask),
+    readRows(pool, undefined, `select count(*) from ${from} where ${where}`, [...filters]),
+  ]);
   const items = rows.map((row) => view(rowFromText(table, columns, row)));
   return { items, total: Number(counted[0]?.[0]), limit, offset };
+}
+
+/** Rows that come a few at a time, so that too many of them are noticed before all are here. Throws `answer.too-large`. */
+function readInSlices(pool: pg.Pool, ask: { text: string; values: unknown[] }): Promise<TextRow[]> {
+  return databaseCall(async () => {
+    const client = await pool.connect();
+    try {
+      return await inTransaction(client, async () => {
+        await client.query(`declare list no scroll cursor for ${ask.text}`, ask.values);
+        const rows: TextRow[] = [];
+        let length = 0;
+        for (;;) {
+          const slice = await readRows(client, undefined, `fetch ${SLICE} from list`, []);
+          rows.push(...slice);
+          length += slice.flat().reduce((sum, cell) => sum + (cell?.length ?? 0), 0);
+          if (length > MAX_ANSWER_BYTES) throw answerTooLarge();
+          if (slice.length < SLICE) return rows;
+        }
+      });
+    } finally {
+      client.release();
+    }
+  });
 }

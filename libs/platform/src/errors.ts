@@ -88,3 +88,18 @@ export const unavailable = (
 
 /** The text of anything that was thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** The most that one answer may be as JSON, in bytes. */
+export const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+
+/** That an answer would be longer than any may be. */
+export const answerTooLarge = () =>
+  invalidInput(
+    [
+      {
+        field: 'limit',
+        message: `asks for an answer of more than ${MAX_ANSWER_BYTES / 1024 / 1024} MiB; ask for fewer at a time`,
+      },
+    ],
+    'answer.too-large',
+  );

@@ -3,6 +3,7 @@ import { QueryBus } from '@nestjs/cqrs';
 import { streamOf, type ReadOptions } from '#lib/flight';
 import { badFields, invalidInput, unavailable, type Writable } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
+import { jsonInPieces } from '../http/json-in-pieces.js';
 import { CachedAnswers, cacheKey } from './cached-answers.js';
 import { underParameters } from './commands.js';
 import { secondsSince, within } from './deadline.js';
@@ -65,7 +66,7 @@ export class NamedQueries {
     const { asOf, flightId } = fields as { asOf?: string | null; flightId?: string };
     const query = named.make(fields, { ...options, ...(typeof asOf === 'string' && { asOf }) });
     const read = async () =>
-      answerOf(
+      await answerOf(
         await this.bus.execute(query).catch((error: unknown) => {
           throw underParameters(error);
         }),
@@ -108,14 +109,13 @@ export class NamedQueries {
 }
 
 /** How an answer stands in `data`, and how many rows it is: a page as many as it has items. */
-function answerOf(answer: unknown): JsonAnswer {
-  if (Array.isArray(answer)) return { json: jsonOf({ rows: answer }), rowCount: answer.length };
-  if (typeof answer !== 'object' || answer === null) return { json: jsonOf({ value: answer }), rowCount: 1 };
+async function answerOf(answer: unknown): Promise<JsonAnswer> {
+  if (Array.isArray(answer)) return { json: await jsonInPieces({ rows: answer }), rowCount: answer.length };
+  if (typeof answer !== 'object' || answer === null)
+    return { json: await jsonInPieces({ value: answer }), rowCount: 1 };
   const items = 'items' in answer && Array.isArray(answer.items) ? answer.items : undefined;
-  return { json: jsonOf(answer), rowCount: items?.length ?? 1 };
+  return { json: await jsonInPieces(answer), rowCount: items?.length ?? 1 };
 }
-
-const jsonOf = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
 const unknownQuery = (name: string) =>
   invalidInput(

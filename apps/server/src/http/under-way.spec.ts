@@ -1,39 +1,52 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
-import { AnswersUnderWay } from './answers-under-way.js';
+import { AnswersUnderWay, BodiesUnderWay } from './under-way.js';
 
 const MIB = 1024 * 1024;
 /** More than what a connection on loopback holds by itself. */
 const LARGE = 24 * MIB;
 
-describe('answers under way', () => {
+describe('what is under way', () => {
   let server: FastifyInstance;
   let made: EventEmitter;
   const sockets: Socket[] = [];
 
-  async function serve(bounds: { bytesOfOne?: number; bytes?: number; notTakenMs?: number }) {
+  async function serve({
+    notTakenMs = 600_000,
+    ...some
+  }: {
+    bytesOfOne?: number;
+    bytes?: number;
+    notTakenMs?: number;
+  }) {
+    const bounds = { bytesOfOne: 1_000 * MIB, bytes: 1_000 * MIB, ...some };
     made = new EventEmitter();
-    server = fastify({ forceCloseConnections: true });
+    server = fastify({ forceCloseConnections: true, bodyLimit: LARGE });
     server.decorateRequest('principal');
     server.addHook('onRequest', (request, _reply, done) => {
       request.principal = { actor: String(request.headers['x-caller']), role: 'reader' };
       done();
     });
-    const all = { bytesOfOne: 1_000 * MIB, bytes: 1_000 * MIB, notTakenMs: 600_000, ...bounds };
-    server.addHook('onSend', new AnswersUnderWay(all).onSend);
+    server.addHook('onRequest', new BodiesUnderWay(LARGE, bounds).onRequest);
+    server.addHook('onRequest', (_request, _reply, done) => {
+      made.emit('request');
+      done();
+    });
+    server.addHook('onSend', new AnswersUnderWay(bounds, notTakenMs).onSend);
     server.addHook('onSend', (_request, reply, payload, done) => {
       made.emit('answer', reply.statusCode);
       done(null, payload);
     });
     server.get('/large', () => Buffer.alloc(LARGE, 'x'));
     server.get('/small', () => 'small');
+    server.post('/body', () => 'read');
     server.get('/late', async () => {
-      await new Promise((resolve) => setTimeout(resolve, 5 * all.notTakenMs));
+      await new Promise((resolve) => setTimeout(resolve, 5 * notTakenMs));
       return 'late';
     });
     server.setErrorHandler((error: { code: string }, _request, reply) => {
-      void reply.status(error.code === 'answers.not-taken' ? 429 : 503).send(error.code);
+      void reply.status(error.code.endsWith('.too-many') ? 429 : 503).send(error.code);
     });
     server.server.on('request', (_request, response) => {
       response.once('close', () => made.emit('taken'));
@@ -79,7 +92,29 @@ describe('answers under way', () => {
     };
   }
 
-  it('of one caller have a bound, over all its connections; what is taken makes room', async () => {
+  it('of one caller has a bound for bodies, before they are there; who goes makes room', async () => {
+    await serve({ bytesOfOne: 2 * LARGE });
+    const send = async (socket: Socket, headers: string) => {
+      const came = once(made, 'request').then(() => 'read');
+      const answered = once(made, 'answer').then(([status]) => status as number);
+      socket.write(
+        `POST /body HTTP/1.1\r\nhost: x\r\nx-caller: a\r\ncontent-type: application/json\r\n${headers}\r\n\r\n${headers.includes('chunked') ? '1\r\n{\r\n' : '{'}`,
+      );
+      return Promise.race([came, answered]);
+    };
+    const whole = `content-length: ${LARGE}`;
+    const first = await connection();
+    expect(await send(first.socket, whole)).toBe('read');
+    expect(await send((await connection()).socket, 'transfer-encoding: chunked')).toBe('read');
+    expect(await send((await connection()).socket, whole)).toBe(429);
+    const closed = new Promise((resolve) => first.served.once('close', resolve));
+    first.socket.destroy();
+    await closed;
+    expect(await send((await connection()).socket, whole)).toBe('read');
+    expect(await send((await connection()).socket, 'transfer-encoding: chunked')).toBe(429);
+  });
+
+  it('of one caller has a bound for answers, over all its connections; what is taken makes room', async () => {
     await serve({ bytesOfOne: 2 * LARGE });
     const first = await connection();
     const second = await connection();
@@ -93,7 +128,7 @@ describe('answers under way', () => {
     expect(await (await connection()).ask('/large', { times: 3 })).toEqual([200, 200, 429]);
   });
 
-  it('of all callers have one', async () => {
+  it('of all callers has one', async () => {
     await serve({ bytes: 2 * LARGE });
     const statuses: number[] = [];
     for (const caller of ['a', 'b', 'c'])
@@ -101,7 +136,7 @@ describe('answers under way', () => {
     expect(statuses).toEqual([200, 200, 503]);
   });
 
-  it('end with their connection, also those that wait behind others', async () => {
+  it('ends with its connection, also an answer that waits behind others', async () => {
     await serve({ bytesOfOne: 3 * LARGE });
     const { ask, socket, served } = await connection();
     expect(await ask('/large', { times: 4 })).toEqual([200, 200, 200, 429]);
@@ -111,7 +146,7 @@ describe('answers under way', () => {
     expect(await (await connection()).ask('/large', { times: 4 })).toEqual([200, 200, 200, 429]);
   });
 
-  it('are cut off when their caller takes nothing of them', async () => {
+  it('is cut off when a caller takes nothing of his answer', async () => {
     await serve({ notTakenMs: 50 });
     const { ask, served } = await connection();
     const closed = new Promise((resolve) => served.once('close', resolve));
@@ -119,7 +154,7 @@ describe('answers under way', () => {
     await closed;
   });
 
-  it('are not, while they are not made', async () => {
+  it('is not cut off while there is no answer yet', async () => {
     await serve({ notTakenMs: 50 });
     const { socket } = await connection();
     let read = '';

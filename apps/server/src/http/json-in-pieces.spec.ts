@@ -1,0 +1,28 @@
+import fc from 'fast-check';
+import { jsonInPieces } from './json-in-pieces.js';
+
+describe('JSON in pieces', () => {
+  const same = async (value: unknown) =>
+    expect((await jsonInPieces(value)).toString()).toBe(JSON.stringify(value));
+
+  it('is what JSON.stringify writes', async () => {
+    const item = fc.oneof(fc.jsonValue(), fc.constant(undefined), fc.date({ noInvalidDate: true }));
+    await fc.assert(fc.asyncProperty(fc.array(item), same));
+    await fc.assert(fc.asyncProperty(fc.dictionary(fc.string(), fc.oneof(item, fc.array(item))), same));
+    await same(Array.from({ length: 20_000 }, (_, n) => ({ n, name: 'é\u2028"'.repeat(9) })));
+    await same({ items: Array.from({ length: 5_000 }, (_, n) => [n]), total: 5_000, limit: undefined });
+  });
+
+  it('gives others their turns', async () => {
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    await jsonInPieces(Array.from({ length: 100_000 }, (_, n) => ({ n, text: 'x'.repeat(50) })));
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(1);
+  });
+
+  it('is not made when it would be too large', async () => {
+    const many = Array.from({ length: 300 }, () => 'x'.repeat(64 * 1024));
+    await expect(jsonInPieces({ items: many })).rejects.toMatchObject({ code: 'answer.too-large' });
+  });
+});

@@ -1,0 +1,76 @@
+import { setImmediate } from 'node:timers/promises';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { answerTooLarge, MAX_ANSWER_BYTES } from '#lib/platform';
+
+/** Shorter lists are written in one go. */
+const LONG = 200;
+/** How long a list is written before others get a turn, in milliseconds. */
+const TURN_MS = 8;
+/** Items between two looks at the clock. */
+const ITEMS_A_LOOK = 32;
+
+/** Lists of a route, and pages of them. A hook of Fastify, as `positionHeader` is. */
+export async function longLists(
+  _request: FastifyRequest,
+  reply: FastifyReply,
+  answer: unknown,
+): Promise<unknown> {
+  const list = listOf(answer);
+  if (list === undefined || list.length < LONG) return answer;
+  const json = await jsonInPieces(answer);
+  reply.serializer((written: Buffer) => written as unknown as string);
+  if (!reply.hasHeader('content-type')) void reply.type('application/json; charset=utf-8');
+  return json;
+}
+
+const listOf = (answer: unknown): readonly unknown[] | undefined =>
+  Array.isArray(answer)
+    ? answer
+    : typeof answer === 'object' && answer !== null && 'items' in answer && Array.isArray(answer.items)
+      ? answer.items
+      : undefined;
+
+/**
+ * The JSON of a list, or of an object with a list among its fields, as JSON.stringify has it; but written item by item, so
+ * that a long one does not hold the process. Throws `answer.too-large`.
+ */
+export async function jsonInPieces(value: unknown): Promise<Buffer> {
+  if (Array.isArray(value)) return Buffer.concat([OPEN, ...(await pieces(value)), CLOSE]);
+  if (typeof value !== 'object' || value === null) return Buffer.from(JSON.stringify(value));
+  const parts: Buffer[] = [];
+  for (const [name, field] of Object.entries(value)) {
+    const json = Array.isArray(field) ? await jsonInPieces(field) : jsonOf(field);
+    if (json === undefined) continue;
+    parts.push(Buffer.from(`${parts.length === 0 ? '' : ','}${JSON.stringify(name)}:`), Buffer.from(json));
+  }
+  return Buffer.concat([Buffer.from('{'), ...parts, Buffer.from('}')]);
+}
+
+/** Of what JSON does not know there is none, which the type does not say. */
+const jsonOf = (value: unknown): string | undefined => JSON.stringify(value);
+
+const OPEN = Buffer.from('[');
+const CLOSE = Buffer.from(']');
+
+async function pieces(items: readonly unknown[]): Promise<Buffer[]> {
+  const done: Buffer[] = [];
+  let bytes = 0;
+  let text = '';
+  let began = performance.now();
+  const flush = () => {
+    const piece = Buffer.from(text);
+    bytes += piece.length;
+    if (bytes > MAX_ANSWER_BYTES) throw answerTooLarge();
+    done.push(piece);
+    text = '';
+  };
+  for (let i = 0; i < items.length; i++) {
+    text += (i === 0 ? '' : ',') + (jsonOf(items[i]) ?? 'null');
+    if (i % ITEMS_A_LOOK !== 0 || performance.now() - began < TURN_MS) continue;
+    flush();
+    await setImmediate();
+    began = performance.now();
+  }
+  flush();
+  return done;
+}

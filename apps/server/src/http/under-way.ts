@@ -1,0 +1,146 @@
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHandler } from 'fastify';
+import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
+
+const MIB = 1024 * 1024;
+/** Shorter ones are not counted: of one connection Node makes no more of them than the socket takes. */
+const COUNTED_BYTES = 64 * 1024;
+
+export interface UnderWayBounds {
+  /** Of one caller, and of all. */
+  readonly bytesOfOne: number;
+  readonly bytes: number;
+}
+
+const BOUNDS: UnderWayBounds = { bytesOfOne: 4 * MAX_ANSWER_BYTES, bytes: 16 * MAX_ANSWER_BYTES };
+
+/** How long a caller may take nothing of an answer. */
+const NOT_TAKEN_MS = 30_000;
+
+/** Counts bytes that are kept for callers, until the answer to each has gone or its connection has. */
+class BytesUnderWay {
+  #bytes = 0;
+  readonly #bytesOf = new Map<string, number>();
+  /** What ends the counting of each request of a connection. */
+  readonly #open = new WeakMap<Socket, Set<() => void>>();
+
+  constructor(
+    private readonly bounds: UnderWayBounds,
+    /** Such as "answers that are not taken yet". */
+    private readonly what: string,
+    private readonly code: string,
+  ) {}
+
+  /** Counts some more, or answers why there is no room. */
+  keep(
+    bytes: number,
+    { principal, raw }: FastifyRequest,
+    { raw: answer }: FastifyReply,
+  ): WaylogError | undefined {
+    if (bytes < COUNTED_BYTES || raw.socket.destroyed) return undefined;
+    const caller = principal?.actor ?? '';
+    const { bytesOfOne } = this.bounds;
+    if ((this.#bytesOf.get(caller) ?? 0) + bytes > bytesOfOne) {
+      return tooMany(
+        `${this.code}.too-many`,
+        `With this one, ${caller || 'this address'} has more than ${bytesOfOne / MIB} MiB of ${this.what}. Send it again when some are through.`,
+        1,
+      );
+    }
+    if (this.#bytes + bytes > this.bounds.bytes) {
+      return unavailable(
+        `${this.code}.overloaded`,
+        `There is no room for more ${this.what}. Send it again in a moment.`,
+        { retryAfterSeconds: 1 },
+      );
+    }
+    const open = this.#openOf(raw.socket);
+    const end = () => {
+      if (open.delete(end)) this.#add(caller, -bytes);
+    };
+    open.add(end);
+    this.#add(caller, bytes);
+    answer.once('close', end);
+    return undefined;
+  }
+
+  /** An answer that waits behind others on its connection is not told that this has closed. */
+  #openOf(socket: Socket): Set<() => void> {
+    let open = this.#open.get(socket);
+    if (!open) {
+      const ends = (open = new Set<() => void>());
+      this.#open.set(socket, ends);
+      socket.once('close', () => {
+        for (const end of ends) end();
+      });
+    }
+    return open;
+  }
+
+  #add(caller: string, bytes: number): void {
+    this.#bytes += bytes;
+    const ofCaller = (this.#bytesOf.get(caller) ?? 0) + bytes;
+    if (ofCaller > 0) this.#bytesOf.set(caller, ofCaller);
+    else this.#bytesOf.delete(caller);
+  }
+}
+
+/**
+ * Bodies that arrive or are worked on. Each is kept whole before it is read, so hundreds of connections that send slowly
+ * would take gigabytes. One that does not say its length counts as the longest that there may be.
+ */
+export class BodiesUnderWay {
+  readonly #bytes: BytesUnderWay;
+
+  constructor(
+    private readonly maxBody: number,
+    bounds = BOUNDS,
+  ) {
+    this.#bytes = new BytesUnderWay(bounds, 'request bodies under way', 'bodies');
+  }
+
+  readonly onRequest: onRequestHookHandler = (request, reply, done) => {
+    const { 'content-length': length, 'transfer-encoding': chunked } = request.headers;
+    // A longer one is refused by itself.
+    const bytes = chunked === undefined ? Math.min(Number(length ?? 0), this.maxBody) : this.maxBody;
+    done(this.#bytes.keep(bytes, request, reply));
+  };
+}
+
+/**
+ * Answers that are made and that their callers have not taken yet. Whoever asks for large ones and does not read them would
+ * have this process keep them all, for as long as he likes: so their bytes are bounded, and a connection that takes nothing
+ * is closed.
+ */
+export class AnswersUnderWay {
+  readonly #bytes: BytesUnderWay;
+
+  constructor(
+    bounds = BOUNDS,
+    private readonly notTakenMs = NOT_TAKEN_MS,
+  ) {
+    this.#bytes = new BytesUnderWay(bounds, 'answers that are not taken yet', 'answers');
+  }
+
+  readonly onSend: onSendHookHandler = (request, reply, payload, done) => {
+    closeUnlessTaken(reply.raw, this.notTakenMs);
+    const refusal = this.#bytes.keep(sizeOf(payload), request, reply);
+    if (refusal) done(refusal);
+    else done(null, payload);
+  };
+}
+
+/** A connection without a sign of life is closed by Node; the time stands still while there is nothing to take. */
+function closeUnlessTaken(answer: ServerResponse, ms: number): void {
+  answer.setTimeout(ms);
+  // Before Node sets the time for which it keeps the connection, where no other answer waits.
+  answer.prependOnceListener('finish', () => answer.socket?.setTimeout(0));
+}
+
+const sizeOf = (payload: unknown): number =>
+  typeof payload === 'string'
+    ? Buffer.byteLength(payload)
+    : payload instanceof Uint8Array
+      ? payload.byteLength
+      : 0;
