@@ -670,6 +670,33 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect(await db().getFrameResults(id)).toHaveLength(1);
     });
 
+    test('records what was said, whatever becomes of the objects that said it', async () => {
+      const id = await given(0);
+      await db().executeTransaction([
+        async (transaction) => {
+          const frame = { ...aFrame(4), gpsCenter: { lat: 1, lon: 1 } };
+          transaction.saveFrameResult(id, frame);
+          const metadata = { tags: ['a'] };
+          transaction.saveImageMetadata(id, 4, '/4.jpg', metadata);
+          await setImmediate();
+          frame.gpsCenter.lat = 9;
+          metadata.tags.push('b');
+        },
+      ]);
+      expect((await db().getFrameResults(id))[0]?.gpsCenter).toEqual({ lat: 1, lon: 1 });
+      expect(await db().getImageMetadata(id, 4)).toMatchObject({ tags: ['a'] });
+    });
+
+    test.each([[undefined], [null], [() => undefined], [{}]])(
+      'refuses what is no list of operations: %p',
+      async (wrong) => {
+        await expect(db().executeTransaction(wrong as never)).rejects.toMatchObject({
+          code: 'input.invalid',
+          data: { errors: [{ field: 'operations' }] },
+        });
+      },
+    );
+
     const untouched = async (id: string) => {
       expect(await db().getWaypoints(id)).toEqual([aWaypoint(0), aWaypoint(1)]);
       expect(await db().getFrameResults(id)).toEqual([]);

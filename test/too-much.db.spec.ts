@@ -65,6 +65,29 @@ describe('times that are spread over centuries', () => {
     );
   });
 
+  it('begin with none when the flight is deleted and created again, also in one transaction', async () => {
+    const flight = aFlight('again');
+    await waylog.execute(new CreateFlight({ flight }));
+    const headings = (from: number) =>
+      Array.from({ length: 7 }, (_, n) => ({ frameId: n, heading: 1, timestamp: week(from + n) }));
+    await waylog.execute(new SaveHeadings({ flightId: 'again', headings: headings(0) }));
+    await waylog.execute(
+      new Transact({
+        flightId: 'again',
+        commands: [
+          { type: 'DeleteFlight' },
+          { type: 'CreateFlight', flight },
+          { type: 'SaveHeadings', headings: headings(10) },
+        ],
+      }),
+    );
+    await expect(
+      waylog.execute(
+        new SaveHeading({ flightId: 'again', heading: { frameId: 9, heading: 1, timestamp: week(20) } }),
+      ),
+    ).rejects.toMatchObject(refusal);
+  });
+
   it('may jump as they like within that, be written again on days that are known, and have another flight to themselves', async () => {
     await save(aFrame(0, { timestamp: week(0), confidence: 0.1 }), aFrame(77, { timestamp: week(3) }));
     await waylog.execute(new CreateFlight({ flight: aFlight('b') }));

@@ -78,6 +78,8 @@ export class FlightDatabase {
    * refused with `transaction.ended`.
    */
   async executeTransaction(operations: readonly TransactionOperation[]): Promise<boolean> {
+    if (!Array.isArray(operations))
+      throw invalidInput([{ field: 'operations', message: 'must be a list of functions' }]);
     const transaction = new FlightTransaction();
     try {
       for (const [i, operation] of operations.entries()) {
@@ -386,8 +388,17 @@ export class FlightTransaction {
       throw this.refusal;
     }
     this.flightId = flightId;
-    this.steps.push(step);
+    // What an operation said counts, whatever it does with its objects afterwards.
+    this.steps.push(copyOf(step) as TransactionStep);
   }
+}
+
+/** Of plain lists and objects; what is neither is judged with the command. */
+function copyOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(copyOf);
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype)
+    return value;
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, copyOf(field)]));
 }
 
 const noOperation = (i: number, message: string) => invalidInput([{ field: `operations[${i}]`, message }]);

@@ -25,7 +25,7 @@ export interface Flight {
   readonly headings: StateMap<number, HeadingData>;
   readonly images: StateMap<number, ImageData>;
   readonly chunks: StateMap<string, RouteChunk>;
-  /** The days (UTC) on which its frames and headings are, or were: as many TimescaleDB chunks at most. */
+  /** The days (UTC) on which its frames and headings have been since it was created: as many TimescaleDB chunks at most. */
   days: readonly string[];
 }
 
@@ -117,10 +117,12 @@ export function refuseTooManyDays(
   most: number,
 ): void {
   let days = flight.days;
-  for (const event of events)
+  for (const event of events) {
+    if (event.type === 'FlightDeleted') days = [];
     if (event.type === 'FrameResultSaved' || event.type === 'HeadingSaved')
       days = withDay(days, event.data.timestamp);
-  if (days.length <= most || days.length === flight.days.length) return;
+  }
+  if (days.length <= most || days === flight.days) return;
   const others = [...flight.days].sort();
   const known = others.length > 0 ? ` So far they are from ${others[0]} to ${others.at(-1)}.` : '';
   throw conflict(

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -81,7 +82,7 @@ describe('JsonWebTokens', () => {
   });
 
   it('name somebody: a subject that is no text, or an empty one, is refused', async () => {
-    for (const sub of ['', {}, { toString: 'alice' }, 7, null, ['alice'], true]) {
+    for (const sub of ['', ' \t', {}, { toString: 'alice' }, 7, null, ['alice'], true]) {
       const [head = '', body = '', signature = ''] = (await provider.token({ sub })).split('.');
       expect(JSON.parse(Buffer.from(body, 'base64url').toString())).toMatchObject({ sub });
       await expect(tokens().check([head, body, signature].join('.'))).rejects.toMatchObject({
@@ -92,11 +93,14 @@ describe('JsonWebTokens', () => {
   });
 
   it('that name a broken key of the provider are refused, and nobody else is', async () => {
-    const broken = [
+    const broken: { kid: string; alg: string; [member: string]: unknown }[] = [
       { kty: 'EC', crv: 'P-256', kid: 'broken', alg: 'ES256', use: 'sig', x: 'AA', y: 'AA' },
       { kty: 'EC', crv: 'P-256', kid: 'empty', alg: 'ES256' },
       { kty: 'RSA', kid: 'no-modulus', alg: 'RS256', e: 'AQAB' },
     ];
+    // Published by mistake: with it, anybody could sign.
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    broken.push({ ...privateKey.export({ format: 'jwk' }), kid: 'private', alg: 'RS256', use: 'sig' });
     provider.others = broken;
     const checked = tokens();
     for (const { kid, alg } of broken) {

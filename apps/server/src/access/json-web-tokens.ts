@@ -60,8 +60,8 @@ export class JsonWebTokens {
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         requiredClaims: ['exp', 'sub'],
       });
-      if (typeof payload.sub !== 'string' || payload.sub === '')
-        throw new errors.JWTClaimValidationFailed('it is no text', payload, 'sub', 'invalid');
+      if (typeof payload.sub !== 'string' || payload.sub.trim() === '')
+        throw new errors.JWTClaimValidationFailed('it is no text, or a blank one', payload, 'sub', 'invalid');
       return {
         principal: { actor: actorOf(payload), role: roleOf(payload, roleClaim) },
         expiresAt: (Number(payload.exp) + CLOCK_TOLERANCE_SECONDS) * 1_000,
@@ -104,7 +104,7 @@ export class JsonWebTokens {
 const isOfProvider = (error: unknown): boolean =>
   error instanceof NoDocument ||
   error instanceof errors.JWKSTimeout ||
-  error instanceof errors.JWKSInvalid ||
+  (error instanceof errors.JWKSInvalid && !error.message.includes('must be public keys')) ||
   // What was answered is not 200, or no JSON; the errors of a key and of a token are of their own classes.
   (error instanceof errors.JOSEError && error.code === errors.JOSEError.code);
 

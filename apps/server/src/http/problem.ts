@@ -106,9 +106,9 @@ export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 
-/** What the database says it cannot do now, also where nobody has tried it again: no failure of this server. */
+/** What the database cannot do now, or that it is not there, also where nobody has tried it again: no failure of this server. */
 const told = (error: unknown): unknown =>
-  sqlStateOf(error) !== undefined && isTransient(error) ? databaseUnavailable(error) : error;
+  !(error instanceof WaylogError) && isTransient(error) ? databaseUnavailable(error) : error;
 
 export function problemOf(thrown: unknown): Problem {
   const error = told(thrown);
@@ -151,12 +151,21 @@ export function refuseConnection(error: Error & { readonly code?: string }, sock
   );
 }
 
+/**
+ * What a driver says of a server that it does not reach names its address, and what that refuses names databases, roles and
+ * hosts. Those are for the operator, in the log of the server, and for no caller.
+ */
+export const withoutAddresses = (text: string): string =>
+  text
+    .replaceAll(/\b(E[A-Z_]{4,}) [^\s),;]+/g, '$1')
+    .replaceAll(/\b(host|user|database|role) "[^"]*"/g, '$1 "..."');
+
 const problem = (status: number, code: string, detail: string, errors?: readonly FieldError[]): Problem => ({
   type: 'about:blank',
   code,
   title: titleOf[status] ?? 'The request was refused',
   status,
-  detail,
+  detail: status === 503 ? withoutAddresses(detail) : detail,
   ...(errors && { errors }),
 });
 

@@ -10,6 +10,7 @@ import {
 import { DATABASE_ACCESS } from '#lib/flight';
 import { unavailable } from '#lib/platform';
 import type { DatabaseAccess } from '#lib/timescale';
+import { withoutAddresses } from '../http/problem.js';
 import { Observer, type Observation } from './observation.js';
 import { SchemaGate } from './schema-gate.js';
 
@@ -55,7 +56,9 @@ export class HealthController {
   #database({ database, error }: Observation): HealthIndicatorResult {
     const check = this.indicators.check('database');
     if (!database)
-      return check.down({ reason: `The database does not answer: ${error ?? 'no reason known'}` });
+      return check.down({
+        reason: withoutAddresses(`The database does not answer: ${error ?? 'no reason known'}`),
+      });
     if (database.readOnly !== undefined) return check.down({ reason: database.readOnly });
     const { postgresql, timescaledb, edition } = database.capabilities;
     const { app, projector, warnings } = this.access;
@@ -78,7 +81,7 @@ export class HealthController {
     const check = this.indicators.check('projections');
     const [first] = projections;
     if (error !== undefined)
-      return check.down({ reason: `The tables cannot be compared with the log: ${error}` });
+      return check.down({ reason: withoutAddresses(`The tables cannot be compared with the log: ${error}`) });
     // A database on which no projector has run yet: there is nothing to be behind of, or soon there will be.
     if (!first) return check.up({ projector: 'stopped' });
     const lag = {
@@ -86,7 +89,7 @@ export class HealthController {
       events: first.lagEvents,
       seconds: first.lagSeconds,
       projector: first.state,
-      ...(first.lastError !== undefined && { lastError: first.lastError }),
+      ...(first.lastError !== undefined && { lastError: withoutAddresses(first.lastError) }),
     };
     // Whoever has paused it knows that the tables stand still; that is no reason to take the server away.
     return first.lagSeconds > STUCK_AFTER_SECONDS && first.state !== 'paused'

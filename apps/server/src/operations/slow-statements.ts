@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { databaseCall } from '#lib/platform';
 import type { SlowStatement } from './statistics.js';
 
 const sql = `
@@ -13,14 +14,16 @@ const sql = `
 export async function slowStatements(
   pool: pg.Pool,
 ): Promise<{ readonly statements: SlowStatement[]; readonly unavailable?: string }> {
-  const { rows: found } = await pool.query<{ there: boolean }>(
-    `select exists (select from pg_extension where extname = 'pg_stat_statements') as there`,
+  const { rows: found } = await databaseCall(() =>
+    pool.query<{ there: boolean }>(
+      `select exists (select from pg_extension where extname = 'pg_stat_statements') as there`,
+    ),
   );
   if (!found[0]?.there) {
     return {
       statements: [],
       unavailable:
-        'the extension pg_stat_statements has not been created in this database: add it to shared_preload_libraries, restart PostgreSQL, and run `create extension pg_stat_statements`',
+        'the extension pg_stat_statements has not been created in this database: add it to shared_preload_libraries, restart PostgreSQL, and run `create extension pg_stat_statements` and `waylog migrate`, which keeps it from readers',
     };
   }
   try {
