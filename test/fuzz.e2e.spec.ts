@@ -45,7 +45,7 @@ const STATED = new Set([
   'projection.parked',
   'query.timeout',
   'reads.overloaded',
-  'sql.timeout',
+  'sql.busy',
   'sql.unavailable',
   'transactions.too-many',
 ]);

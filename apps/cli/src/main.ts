@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import type { Command } from 'commander';
-import { invalidInput, messageOf, outliveReaders, readSecrets, SECRETS } from '#lib/platform';
+import { invalidInput, messageOf, outliveReaders, readSecrets, FROM_FILES } from '#lib/platform';
 import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
@@ -21,7 +21,7 @@ function takeSecretsFromFiles(): void {
   const { env, errors, warnings } = readSecrets(process.env);
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
   for (const warning of warnings) progress(`waylog: ${warning}`);
-  for (const name of SECRETS) {
+  for (const name of FROM_FILES) {
     if (env[name] !== undefined) process.env[name] = env[name];
     // Set and empty is as good as gone, and what is read twice would be given twice.
     process.env[`${name}_FILE`] = '';

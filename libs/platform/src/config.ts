@@ -80,7 +80,7 @@ export interface Config {
 /** A flight takes hours; with this, one whose clock jumps about harms nobody. */
 export const DEFAULT_FLIGHT_DAYS = 100;
 
-/** Every variable with its meaning and default: for `--help` and the documentation. Those of `SECRETS` also as NAME_FILE. */
+/** Every variable with its meaning and default: for `--help` and the documentation. Those of `FROM_FILES` also as NAME_FILE. */
 export const variables = {
   DATABASE_URL: 'where the TimescaleDB is, such as postgres://user:password@127.0.0.1:5432/waylog (required)',
   WAYLOG_PROJECTOR_URL:

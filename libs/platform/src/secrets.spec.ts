@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from './config.js';
-import { readSecrets, SECRETS, withoutSecrets } from './secrets.js';
+import { readSecrets, FROM_FILES, withoutSecrets } from './secrets.js';
 import { tlsWeakness } from './tls.js';
 
 describe('secrets from files', () => {
@@ -16,7 +16,7 @@ describe('secrets from files', () => {
   };
   const url = 'postgres://u:p@127.0.0.1/waylog';
 
-  it.each(SECRETS)('are taken for %s, without the end of the line', (name) => {
+  it.each(FROM_FILES)('are taken for %s, without the end of the line', (name) => {
     const path = file(name, `  ${url}\n`);
     expect(readSecrets({ [`${name}_FILE`]: path, PORT: '1' })).toEqual({
       env: { [name]: url, PORT: '1' },

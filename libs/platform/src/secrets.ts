@@ -1,20 +1,21 @@
 import { readFileSync, statSync } from 'node:fs';
 import { messageOf, type FieldError } from './errors.js';
 
-/**
- * Variables that hold a secret. Each may be given as a file instead, by its name with `_FILE` behind it: then it stands in
- * no process list and in no environment.
- */
-export const SECRETS = [
+/** Variables that hold a secret. */
+const SECRETS = [
   'DATABASE_URL',
   'WAYLOG_PROJECTOR_URL',
   'WAYLOG_READER_URL',
   'EVENT_STORE',
   'WAYLOG_ADMIN_KEY',
   'WAYLOG_AUDIT_KEY',
-  // No secret, and long enough to stand in a file like one.
-  'WAYLOG_AUDIT_PUBLIC_KEYS',
 ] as const;
+
+/**
+ * Variables that may be given as a file instead, by their name with `_FILE` behind it: secrets, which then stand in no process
+ * list and in no environment, and what is long enough to stand in a file.
+ */
+export const FROM_FILES = [...SECRETS, 'WAYLOG_AUDIT_PUBLIC_KEYS'] as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -30,11 +31,13 @@ export interface Secrets {
 /** Reads the secrets that are given as files. White space around what is in a file does not count. */
 export function readSecrets(environment: Environment): Secrets {
   const env = Object.fromEntries(
-    Object.entries(environment).filter(([name]) => !SECRETS.some((secret) => name === `${secret}_FILE`)),
+    Object.entries(environment).filter(
+      ([name]) => !FROM_FILES.some((variable) => name === `${variable}_FILE`),
+    ),
   );
   const errors: FieldError[] = [];
   const warnings: string[] = [];
-  for (const name of SECRETS) {
+  for (const name of FROM_FILES) {
     const variable = `${name}_FILE`;
     const path = environment[variable];
     if (!path) continue;
@@ -47,7 +50,7 @@ export function readSecrets(environment: Environment): Secrets {
       if (secret === '') errors.push({ field: variable, message: `names ${path}, which is empty` });
       else env[name] = secret;
       const { mode } = statSync(path);
-      if ((mode & 0o007) !== 0 && name !== 'WAYLOG_AUDIT_PUBLIC_KEYS') {
+      if ((mode & 0o007) !== 0 && isSecret(name)) {
         warnings.push(
           `${path} (${variable}) can be read by everybody on this machine. Do: chmod o-rwx ${path}`,
         );
@@ -61,8 +64,6 @@ export function readSecrets(environment: Environment): Secrets {
 
 /** An environment for a program that Waylog starts: it is told what it needs, and nothing of these. */
 export const withoutSecrets = (env: Environment): Record<string, string | undefined> =>
-  Object.fromEntries(
-    Object.entries(env).filter(
-      ([name]) => !(SECRETS as readonly string[]).includes(name.replace(/_FILE$/, '')),
-    ),
-  );
+  Object.fromEntries(Object.entries(env).filter(([name]) => !isSecret(name.replace(/_FILE$/, ''))));
+
+const isSecret = (name: string): boolean => (SECRETS as readonly string[]).includes(name);
