@@ -424,5 +424,10 @@ export const snapshot: Snapshot = {
   },
   "1790000020000": {
     "makes": {}
+  },
+  "1790000021000": {
+    "makes": {
+      "column log.data_keys.key": "bytea"
+    }
   }
 };

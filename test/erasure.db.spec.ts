@@ -66,6 +66,14 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     );
     return JSON.stringify([events, rows]);
   }
+  /** Nothing for a flight that never had a key, null for one that was erased. */
+  const keysOf = async (flightId: string) =>
+    (
+      await database.pool.query<{ key: Buffer | null }>(
+        `select key from log.data_keys where stream_id = $1`,
+        [streamOf(flightId)],
+      )
+    ).rows.map(({ key }) => key);
   const found = (text: string) => SECRETS.filter((secret) => text.includes(secret));
 
   beforeAll(async () => {
@@ -162,7 +170,20 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     const { execute, query } = waylog;
     const first = await query(new GetFlightEvents('gone'));
     await database.pool.query(
-      `insert into log.data_keys (stream_id, key) values ($1, sha256('as if the process had been killed in between'))`,
+      `update log.data_keys set key = sha256('as if an older version had made it one') where stream_id = $1`,
+      [streamOf('gone')],
+    );
+    // A process that has not heard of it, from the part of the stream that it reads: what was erased has no key.
+    const other = await openFlightLog(database);
+    for await (const [event] of other.readStream(streamOf('gone'), { toRevision: 0 }))
+      expect(event?.data).toMatchObject({ name: 'erased' });
+    await other.close();
+    const again = await startWaylog(database);
+    await again.execute(new EraseFlight({ flightId: 'gone' }));
+    expect(await keysOf('gone')).toEqual([null]);
+    await again.close();
+    await database.pool.query(
+      `update log.data_keys set key = sha256('as if the process had been killed in between') where stream_id = $1`,
       [streamOf('gone')],
     );
     if (log === 'PostgreSQL') {
@@ -175,9 +196,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     }
     await execute(new EraseFlight({ flightId: 'gone' }));
     expect((await query(new GetFlightEvents('gone'))).length).toBe(first.length);
-    expect(
-      (await database.pool.query(`select from log.data_keys where stream_id = $1`, [streamOf('gone')])).rows,
-    ).toEqual([]);
+    expect(await keysOf('gone')).toEqual([null]);
     for (const command of [
       new UpdateFlight({ flightId: 'gone', changes: { name: 'again' } }),
       new SaveImageMetadata({ flightId: 'gone', image }),
@@ -214,6 +233,44 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect((await other.of([streamOf('shared')])).size).toBe(1);
     await waylog.execute(new EraseFlight({ flightId: 'shared' }));
     while ((await other.of([streamOf('shared')])).size > 0) await new Promise(setImmediate);
+  });
+
+  it('is for good: a process that learns of it too late makes no other key', async () => {
+    const streamId = streamOf('raced');
+    const keys = new DataKeys(database.pool, 1);
+    const late = await openEventStore({
+      eventStore: database.eventStore,
+      pool: database.pool,
+      listener: database.listener,
+      sealing: { keys, ...flightSealing },
+    });
+    await waylog.execute(new CreateFlight({ flight: flight('raced') }));
+    const [created] = await waylog.query(new GetFlightEvents('raced'));
+    await waylog.execute(new EraseFlight({ flightId: 'raced' }));
+    while ((await keys.of([streamId])).size > 0) await new Promise(setImmediate);
+    const renamed = { ...(created as RecordedEvent), id: randomUUID(), type: 'FlightUpdated' };
+    const change = { streamId, expectedRevision: 1, events: [renamed] };
+    expect(await late.append([change])).toMatchObject([{ accepted: false, currentRevision: 2 }]);
+    expect(await keysOf('raced')).toEqual([null]);
+    // What was recorded before it, and is sent again, is answered as the first time.
+    const repeat = { streamId, expectedRevision: 'no-stream' as const, events: [created as RecordedEvent] };
+    expect(await late.append([repeat])).toMatchObject([{ accepted: true, repeated: true }]);
+    expect(await keysOf('raced')).toEqual([null]);
+    await late.close();
+  });
+
+  it('deletes the key with whatever records the erasure, such as an import', async () => {
+    const other = await openFlightLog(database);
+    const streamId = streamOf('imported');
+    const [open] = await waylog.query(new GetFlightEvents('open'));
+    const erasure = (await waylog.query(new GetFlightEvents('raced'))).at(-1);
+    const created = { ...(open as RecordedEvent), id: randomUUID() };
+    const erased = { ...(erasure as RecordedEvent), id: randomUUID() };
+    await other.append([{ streamId, expectedRevision: 'no-stream', events: [created] }]);
+    expect(await keysOf('imported')).toEqual([expect.any(Buffer)]);
+    await other.append([{ streamId, expectedRevision: 0, events: [erased] }]);
+    expect(await keysOf('imported')).toEqual([null]);
+    await other.close();
   });
 
   it('leaves the tables what a fold of the whole log makes them, and every hash in its chain', async () => {
@@ -319,7 +376,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       for await (const page of from.readStream(streamOf('gone'))) events.push(...page);
       await to.append([{ streamId: streamOf('gone'), expectedRevision: 'no-stream', events }]);
       for await (const [first] of to.readStream(streamOf('gone'))) expect(first?.data['name']).toBe('erased');
-      expect((await target.pool.query(`select from log.data_keys`)).rows).toEqual([]);
+      expect((await target.pool.query(`select key from log.data_keys`)).rows).toEqual([{ key: null }]);
       await Promise.all([from.close(), to.close()]);
     } finally {
       await target.drop();

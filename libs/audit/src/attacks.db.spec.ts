@@ -222,6 +222,107 @@ describe('whoever may do everything with the database', () => {
     },
   );
 
+  it.each([
+    ['a time that never comes', `recorded_at = 'infinity'`],
+    ['a time that never was', `recorded_at = '-infinity'`],
+    ['the last time that there is', `recorded_at = '294276-12-31 23:59:59+00'`],
+    ...['recorded_at', 'data', 'metadata', 'type', 'id', 'schema_version', 'hash'].map(
+      (column): [string, string] => [`no ${column}`, `${column} = null`],
+    ),
+  ])('gives an event %s: it is named, and the walk goes on', async (_, change) => {
+    const [column] = change.split(' ');
+    const { problems } = await found(
+      `alter table log.events alter column ${column} drop not null;
+       update log.events set ${change} where position = 5; ${rewritten('d')}`,
+    );
+    expect(problems).toContainEqual(
+      expect.objectContaining({
+        code: column === 'hash' ? 'chain-broken' : 'event-changed',
+        streamId: 'b',
+        revision: 1,
+      }),
+    );
+    expect(problems).toContainEqual(expect.objectContaining({ code: 'stream-rewritten', streamId: 'd' }));
+  });
+
+  describe('takes the constraints away', () => {
+    const free = `
+      alter table log.events drop constraint events_pkey, drop constraint events_stream_key_revision_key;
+      alter table log.events alter column position drop not null, alter column stream_key drop not null, alter column revision drop not null`;
+    afterEach(async () => {
+      await sql(`
+        alter table log.events add constraint events_pkey primary key (position),
+                               add constraint events_stream_key_revision_key unique (stream_key, revision),
+                               alter column stream_key set not null, alter column revision set not null`);
+    });
+
+    it.each([
+      [
+        'an event at no position',
+        `update log.events set position = null where position = 5`,
+        'event-inserted',
+      ],
+      [
+        'an event of no stream',
+        `update log.events set stream_key = null where position = 5`,
+        'stream-unnamed',
+      ],
+      [
+        'an event without a revision',
+        `update log.events set revision = null where position = 5`,
+        'event-removed',
+      ],
+    ])('%s is found', async (_, tampering, code) => {
+      const { problems } = await found(`${free}; ${tampering}`);
+      expect(problems.map((problem) => problem.code)).toContain(code);
+    });
+
+    it('a second name for a stream is found', async () => {
+      const { problems } = await found(
+        `${free}; alter table log.streams drop constraint streams_pkey;
+         insert into log.streams (stream_key, stream_id) overriding system value
+         select stream_key, 'z' from log.streams where stream_id = 'c'`,
+      );
+      await sql('alter table log.streams add primary key (stream_key)');
+      expect(problems).toContainEqual(expect.objectContaining({ streamId: 'z' }));
+    });
+
+    it('a second event at the position that a page ends with is found', async () => {
+      await afterwards('select', async () => {
+        await append('e', 0, 5_000);
+        await append('e', 5_000, 4_978);
+        await append('e', 9_978, 50);
+        await sql(`${free}; ${planted.replace('-1', '10000').replace('hash from', `'\\x00' from`)}`);
+        const { problems } = await refused();
+        expect(problems).toContainEqual(
+          expect.objectContaining({
+            code: 'event-inserted',
+            detail: expect.stringContaining('at position 10000, where there is another one') as string,
+          }),
+        );
+      });
+    });
+  });
+
+  it('puts an event far behind the end of the log: what is between is missed, however much', async () => {
+    const { problems } = await found(`${planted.replace('-1', '3000000')}; ${rechained('b')}`);
+    expect(problems[0]?.detail).toBe('positions 23 to 2999999 are missing');
+  });
+
+  it('leaves a digest without its signature, or heads without a hash', async () => {
+    for (const [table, column] of [
+      ['digests', 'signature'],
+      ['digests', 'document'],
+      ['digest_heads', 'hash'],
+    ] as const) {
+      const { problems } = await found(
+        `alter table log.${table} alter column ${column} drop not null;
+         update log.${table} set ${column} = null where ${table === 'digests' ? 'number' : 'digest'} = 2`,
+      );
+      expect(problems).toContainEqual(expect.objectContaining({ code: 'digest-changed' }));
+    }
+  });
+
   it('throws all digests away: the folder has them, and so has a server that runs', async () => {
     const gone = `truncate log.digests, log.digest_heads`;
     const { problems, vouchedPosition } = await found(gone, { folder });

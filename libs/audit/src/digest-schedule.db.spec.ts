@@ -96,6 +96,38 @@ describe('the schedule of digests', () => {
     await until(() => (schedule?.problems ?? 0) > 0);
   });
 
+  it('says for how long it has not been able to look, whatever the reason, and when it last did', async () => {
+    const warnings = start({ everyMs: 50 });
+    expect(schedule?.lookedMsAgo).toBeUndefined();
+    await until(async () => (await digests()) === 1);
+    await database.pool.query('alter table log.streams rename column stream_id to other');
+    await until(() => warnings.length > 0);
+    const stalled: number[] = [];
+    await until(() => {
+      stalled.push(schedule?.stalledMs ?? 0);
+      return warnings.length > 5;
+    });
+    // One failure or many: it goes on since the first.
+    expect(stalled).toEqual(stalled.toSorted((a, b) => a - b));
+    expect(stalled.at(-1)).toBeGreaterThan(0);
+    expect(schedule?.lookedMsAgo).toBeGreaterThanOrEqual(schedule?.stalledMs ?? 0);
+    expect(schedule?.problems).toBe(0);
+    await database.pool.query('alter table log.streams rename column other to stream_id');
+    await until(() => schedule?.stalledMs === 0);
+    expect(warnings[0]).toContain('stream_id');
+  });
+
+  it('says so where nothing fails, and nothing comes of it either', async () => {
+    start({ everyMs: 50 });
+    await until(async () => (await digests()) === 1);
+    const client = await database.pool.connect();
+    await client.query('begin; lock table log.events in access exclusive mode');
+    await until(() => (schedule?.stalledMs ?? 0) > 200);
+    await client.query('rollback');
+    client.release();
+    await until(() => schedule?.stalledMs === 0);
+  });
+
   it('raises an alert when the folder cannot be read as one of digests', async () => {
     const real = folder;
     folder = join(real, 'a-file');

@@ -38,6 +38,10 @@ export class DigestSchedule {
   #problems = 0;
   #seen: Seen | undefined;
   #lookedAt = -Infinity;
+  /** Since when no look has come to an end. */
+  #failingSince: number | undefined;
+  /** When the look under way began, or has come by an event. */
+  #movedAt: number | undefined;
 
   constructor(options: DigestScheduleOptions) {
     this.#options = options;
@@ -46,6 +50,17 @@ export class DigestSchedule {
   /** Things that were not as recorded when a digest was last due; none is signed then. */
   get problems(): number {
     return this.#problems;
+  }
+
+  /** How long ago the log was last looked through to its end, in milliseconds; undefined before the first time. */
+  get lookedMsAgo(): number | undefined {
+    return this.#lookedAt === -Infinity ? undefined : Date.now() - this.#lookedAt;
+  }
+
+  /** For how long looking has failed, whatever the reason, or has come no further, in milliseconds. */
+  get stalledMs(): number {
+    const since = this.#failingSince ?? this.#movedAt;
+    return since === undefined ? 0 : Date.now() - since;
   }
 
   start(): void {
@@ -61,15 +76,21 @@ export class DigestSchedule {
     const lookMs =
       this.#options.lookMs ?? Math.min(LOOK_MS, everyMs / 4, everyEvents > 0 ? LOOK_FOR_EVENTS_MS : LOOK_MS);
     while (!signal.aborted) {
+      this.#movedAt = Date.now();
       try {
         await this.#look(signal);
+        this.#failingSince = undefined;
       } catch (error) {
         // Whoever takes the folder or the keys away must not be able to silence it.
-        if (error instanceof WaylogError && error.code.startsWith('audit.'))
+        if (error instanceof WaylogError && error.code.startsWith('audit.')) {
           this.#problems = (error.data['problems'] as readonly unknown[] | undefined)?.length ?? 1;
+          this.#failingSince = undefined;
+          // Nor whoever makes it fail: nobody looks then.
+        } else this.#failingSince ??= this.#movedAt;
         // Being stopped is no failure.
         if (error !== signal.reason) log.warn(`The digest that is due was not taken: ${messageOf(error)}`);
       }
+      this.#movedAt = undefined;
       await pause(lookMs, signal);
     }
   }
@@ -87,6 +108,7 @@ export class DigestSchedule {
         isDue: (last, position) => this.#isOver(last, now, position),
         now,
         signal,
+        onEvents: () => (this.#movedAt = Date.now()),
       });
       this.#seen = seen;
       this.#lookedAt = now.getTime();

@@ -28,11 +28,12 @@ export const digestsAfter = (client: Queryable, number: number, limit: number): 
 export const digestsWithBreak = (client: Queryable): Promise<Digest[]> =>
   readDigests(client, `where position('"break":{' in document) > 0 order by number`);
 
+// Whatever may be missing in a row is read as what nobody has signed.
 async function readDigests(client: Queryable, which: string, values: unknown[] = []): Promise<Digest[]> {
   const rows = await readRows(
     client,
     undefined,
-    `select number, document, key_id, encode(signature, 'hex') from log.digests ${which}`,
+    `select number, coalesce(document, ''), coalesce(key_id, ''), coalesce(encode(signature, 'hex'), '') from log.digests ${which}`,
     values,
   );
   return rows.map(([number, document, keyId, signature]) => ({
@@ -48,7 +49,7 @@ export async function storedHeads(client: Queryable, number: number): Promise<He
   const rows = await readRows(
     client,
     undefined,
-    `select stream_id, revision, encode(hash, 'hex') from log.digest_heads where digest = $1`,
+    `select coalesce(stream_id, ''), coalesce(revision, -1), coalesce(encode(hash, 'hex'), '') from log.digest_heads where digest = $1`,
     [number],
   );
   return new Map(rows.map((row) => headOf(row as [string, string, string])));

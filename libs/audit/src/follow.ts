@@ -3,7 +3,7 @@ import type { Heads } from './digest.js';
 import { againstDigest, type Anchor } from './digest-checks.js';
 import type { Finding } from './explain.js';
 import type { KnownBreaks } from './known-breaks.js';
-import { readEvents } from './read-events.js';
+import { END, readEvents } from './read-events.js';
 import type { SealedEvents } from './sealed-events.js';
 import { ChainWalk, gapFinding } from './walk.js';
 
@@ -13,7 +13,7 @@ export interface FollowOptions {
   readonly after?: Anchor | undefined;
   /** The digests to compare with on the way, in their order. */
   readonly anchors: readonly Anchor[];
-  /** The last position to follow; without it, that of the last of them. */
+  /** The last position to follow; without it, that of the last of them. There is an event at it, or behind it. */
   readonly upTo?: string;
   /** The number of the digest that shall cover what is behind the anchors. */
   readonly next: number;
@@ -23,7 +23,7 @@ export interface FollowOptions {
   readonly startOf?: (streamIds: readonly string[]) => Promise<Heads>;
   readonly sealed: SealedEvents;
   readonly signal?: AbortSignal | undefined;
-  readonly onEvents?: (count: number) => void;
+  readonly onEvents?: ((count: number) => void) | undefined;
 }
 
 export interface Followed {
@@ -86,6 +86,7 @@ export async function follow(options: FollowOptions): Promise<Followed> {
     options.onEvents?.(page.length);
   }
   while (waiting[0]) await compare(waiting[0]);
+  if (upTo !== END) walk.reach(BigInt(upTo));
   findings.push(...walk.settle());
   return { findings, grown: walk.grown(), walk, position };
 }

@@ -1,91 +1,131 @@
 import type { ClientBase } from 'pg';
-import { readRows, type TextRow } from '#lib/platform';
+import { asText, readRows, type TextRow } from '#lib/platform';
 import { asFound, genesis, type ChainedEvent } from './chain.js';
 
 const PAGE = 10_000;
 
+/** In the place of a value that a row lacks: no text of PostgreSQL holds it, so no recorded event had it there. */
+const NOTHING = '\0';
+
+// Times may be infinite or the last ones there are, which no bigint holds.
 const columns = `
-  e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version,
-  (extract(epoch from e.recorded_at) * 1000000)::bigint, e.metadata, e.data, encode(e.hash, 'hex'), e.stream_key`;
+  e.position, e.revision, e.id, e.type, e.schema_version,
+  trunc(extract(epoch from e.recorded_at) * 1000000), e.metadata, e.data, encode(e.hash, 'hex'), e.stream_key`;
 
 const eventsSql = `
   select ${columns}
-    from (select * from log.events where position > $1 and position <= $2 order by position limit ${PAGE}) e
-    left join log.streams s using (stream_key)
-   order by e.position`;
+    from log.events e
+   where position > $1 and position <= $2
+   order by position`;
 
 const outsideSql = `
   select ${columns}
-    from (select * from log.events where position <= 0 order by position limit $1) e
-    left join log.streams s using (stream_key)
-   order by e.position`;
+    from log.events e
+   where position <= 0 or position is null
+   order by position
+   limit $1`;
 
+// What a table without its constraints may hold stands in one order all the same.
 const streamSql = `
   select ${columns}
     from log.events e
-    left join log.streams s using (stream_key)
-   where stream_key = coalesce($2::bigint, (select stream_key from log.streams where stream_id = $1))
-     and revision > $3 and revision <= $4
-   order by revision limit ${PAGE}`;
+   where stream_key = any (case when $2::bigint is null
+                                then array(select stream_key from log.streams where stream_id = $1)
+                                else array[$2::bigint] end)
+     and (revision <= $3 or revision is null)
+   order by revision, position, id, hash`;
 
 /** No position is greater. */
 export const END = String(2n ** 63n - 1n);
 
-/** What an event is said to belong to whose stream has no name any more. */
-const unnamedStream = (key: string): string => `(stream key ${key})`;
-const unnamedKey = (streamId: string): string | undefined => /^\(stream key (\d+)\)$/.exec(streamId)?.[1];
-export const isUnnamed = (streamId: string): boolean => unnamedKey(streamId) !== undefined;
+const NO_KEY = '(no stream key)';
 
-/** The events after a position as they stand in the table, in pages, in the order of their positions. */
-export async function* readEvents(
-  client: ClientBase,
-  after: string,
-  upTo: string = END,
-): AsyncIterable<ChainedEvent[]> {
-  for (let from = after; ;) {
-    const page = (await readRows(client, undefined, eventsSql, [from, upTo])).map(chainedEvent);
-    const last = page.at(-1);
-    if (!last) return;
-    yield page;
-    if (page.length < PAGE) return;
-    from = last.position;
+/** What an event is said to belong to whose stream has no name any more. */
+const unnamedStream = (key: string): string => (key === NOTHING ? NO_KEY : `(stream key ${key})`);
+const unnamedKey = (streamId: string): string | undefined => /^\(stream key (-?\d+)\)$/.exec(streamId)?.[1];
+export const isUnnamed = (streamId: string): boolean =>
+  streamId === NO_KEY || unnamedKey(streamId) !== undefined;
+
+let cursors = 0;
+
+/**
+ * Rows in pages, as part of the caller's transaction. By a cursor: paging by a value loses rows that share it, and nothing
+ * keeps whoever may drop constraints from putting such in.
+ */
+async function* pages(client: ClientBase, sql: string, values: unknown[]): AsyncIterable<ChainedEvent[]> {
+  const cursor = `waylog_audit_${++cursors}`;
+  await client.query(`declare ${cursor} no scroll cursor for ${sql}`, values);
+  for (;;) {
+    // Never tried again: a second fetch would leave out what the first one has taken.
+    const text = `fetch ${PAGE} from ${cursor}`;
+    const { rows } = await client.query<TextRow>({ text, rowMode: 'array', types: asText });
+    if (rows.length > 0) yield await named(client, rows);
+    if (rows.length < PAGE) break;
   }
+  await client.query(`close ${cursor}`);
 }
 
 /**
- * Events below the first position, at most so many. No append puts one there, and whoever follows the log passes them by; but
+ * The events after a position as they stand in the table, in pages, in the order of their positions. Part of the caller's
+ * transaction.
+ */
+export const readEvents = (
+  client: ClientBase,
+  after: string,
+  upTo: string = END,
+): AsyncIterable<ChainedEvent[]> => pages(client, eventsSql, [after, upTo]);
+
+/**
+ * Events below the first position, or at none, at most so many. No append puts one there, and whoever follows the log passes them by; but
  * reads of their stream answer them.
  */
 export async function eventsOutside(client: ClientBase, limit: number): Promise<ChainedEvent[]> {
-  return (await readRows(client, undefined, outsideSql, [limit])).map(chainedEvent);
+  return named(client, await readRows(client, undefined, outsideSql, [limit]));
 }
 
-/** The hash over the rows of a stream up to a revision, as they stand. */
+/** The hash over the rows of a stream up to a revision, as they stand. Part of the caller's transaction. */
 export async function streamAsFound(client: ClientBase, streamId: string, upTo: number): Promise<string> {
   let { hash } = genesis(streamId);
-  for (let after = -(2 ** 31); ;) {
-    const values = [streamId, unnamedKey(streamId) ?? null, after, upTo];
-    const rows = (await readRows(client, undefined, streamSql, values)).map(chainedEvent);
-    for (const event of rows) hash = asFound(hash, event);
-    const last = rows.at(-1);
-    if (!last || rows.length < PAGE) return hash.toString('hex');
-    after = last.revision;
-  }
+  for await (const page of pages(client, streamSql, [streamId, unnamedKey(streamId) ?? null, upTo]))
+    for (const event of page) hash = asFound(hash, event);
+  return hash.toString('hex');
 }
 
-function chainedEvent(row: TextRow): ChainedEvent {
-  const [position, streamId, revision, id, type, schemaVersion, recordedAtUs, metadata, data, hash, key] =
-    row as [string, string | null, ...string[]];
+/**
+ * Rows with the names of their streams. Not by a join, for which a long log may be sorted as a whole. Where a key has more
+ * than one name, its events are read under each of them.
+ */
+async function named(client: ClientBase, rows: readonly TextRow[]): Promise<ChainedEvent[]> {
+  const found = await readRows(
+    client,
+    undefined,
+    `select stream_key, stream_id from log.streams where stream_key = any ($1::bigint[])`,
+    [[...new Set(rows.map(keyOf))].filter((key) => key !== NOTHING)],
+  );
+  const names = new Map<string, string[]>();
+  for (const [key, name] of found as [string, string | null][])
+    names.set(key, [...(names.get(key) ?? []), name ?? unnamedStream(key)]);
+  return rows.flatMap((row) =>
+    (names.get(keyOf(row)) ?? [unnamedStream(keyOf(row))]).map((streamId) => chainedEvent(streamId, row)),
+  );
+}
+
+const keyOf = (row: TextRow): string => row.at(-1) ?? NOTHING;
+
+function chainedEvent(streamId: string, row: TextRow): ChainedEvent {
+  const [position, revision, id, type, schemaVersion, recordedAtUs, metadata, data] = row.map(
+    (value) => value ?? NOTHING,
+  ) as [string, string, string, string, string, string, string, string];
   return {
     position,
-    streamId: streamId ?? unnamedStream(key as string),
+    streamId,
     revision: Number(revision),
-    id: id as string,
-    type: type as string,
-    schemaVersion: schemaVersion as string,
-    recordedAtUs: recordedAtUs as string,
-    metadata: metadata as string,
-    data: data as string,
-    hash: Buffer.from(hash as string, 'hex'),
+    id,
+    type,
+    schemaVersion,
+    recordedAtUs,
+    metadata,
+    data,
+    hash: Buffer.from(row[8] ?? '', 'hex'),
   };
 }

@@ -31,7 +31,8 @@ export class SealedEvents {
     const rows = await readRows(
       this.client,
       undefined,
-      `select stream_id, encode(key, 'hex') from log.data_keys where stream_id = any ($1::text[])`,
+      `select stream_id, encode(key, 'hex') from log.data_keys
+        where stream_id = any ($1::text[]) and key is not null`,
       [[...new Set(sealed.map(({ streamId }) => streamId))]],
     );
     const keys = new Map(
@@ -98,7 +99,7 @@ export class SealedEvents {
     const rows = await readRows(
       this.client,
       undefined,
-      `select stream_id, true from log.data_keys where stream_id = any ($1::text[])
+      `select stream_id, true from log.data_keys where stream_id = any ($1::text[]) and key is not null
        union all
        select distinct stream_id, false from log.snapshots
         where stream_id = any ($1::text[]) and not starts_with(state, 'sealed:')

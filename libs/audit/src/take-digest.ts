@@ -55,6 +55,7 @@ export interface TakeDigestOptions {
   readonly isDue?: (last: DigestStatement | undefined, position: bigint) => boolean;
   readonly now?: Date;
   readonly signal?: AbortSignal;
+  readonly onEvents?: (count: number) => void;
 }
 
 export interface TakenDigest {
@@ -106,7 +107,7 @@ export const withOwn = (key: SigningKey, keys: Keys | undefined): Keys =>
   new Map([...(keys ?? []), [key.keyId, key.publicKey]]);
 
 async function take(client: PoolClient, key: SigningKey, options: TakeDigestOptions): Promise<TakenDigest> {
-  const { folder, erasedBy, roundMs = 7 * DAY_MS, seen, now = new Date(), signal } = options;
+  const { folder, erasedBy, roundMs = 7 * DAY_MS, seen, now = new Date(), signal, onEvents } = options;
   const keys = withOwn(key, options.keys);
   const findings: Finding[] = [];
   const signed = await lastSigned(client, keys);
@@ -152,7 +153,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
 
   const sealed = new SealedEvents(client, erasedBy);
   const next = freeNumber(last?.said.number ?? 0, new Set([...numbers, ...files]));
-  const common = { client, next, breaks, headsOf, sealed, signal };
+  const common = { client, next, breaks, headsOf, sealed, signal, onEvents };
   const lap = nextLap(last?.said, { now, roundMs, lastBreak: breaks.last });
   const piece = await pieceOf(client, keys, lap, last);
   findings.push(...piece.findings);
@@ -166,7 +167,10 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   }
   const from = isWhole ? piece : { after: last, anchors: [] };
   const start = from.after && { startOf: startAt(from.after.said.number) };
-  const upTo = (last ? breaks.positionOf(last) : 0n) + BigInt(SEGMENT);
+  const begin = last ? breaks.positionOf(last) : 0n;
+  // No further than the log goes, so that what is missing in front of its end is missed, however much it is.
+  const end = await endOf(client);
+  const upTo = end < begin + BigInt(SEGMENT) ? end : begin + BigInt(SEGMENT);
   const {
     findings: found,
     grown,
@@ -198,7 +202,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
     last?.digest,
   );
   await storeDigest(client, digest, changed);
-  return { digest, seen: { digest, position: String(position) }, isMore: position === upTo };
+  return { digest, seen: { digest, position: String(position) }, isMore: position < end };
 }
 
 /** A folder that nothing was written to yet holds nothing. */
@@ -235,8 +239,12 @@ async function againstSeen(
   }
   // A break that was recorded since says where the log ends.
   if (last?.said.break && last.said.number > (digest?.number ?? 0)) return findings;
+  return [...findings, ...shorterThan(seen.position, await endOf(client), 'this process has seen')];
+}
+
+async function endOf(client: ClientBase): Promise<bigint> {
   const [row] = await readRows(client, undefined, `select coalesce(max(position), 0) from log.events`, []);
-  return [...findings, ...shorterThan(seen.position, BigInt(row?.[0] ?? '0'), 'this process has seen')];
+  return BigInt(row?.[0] ?? '0');
 }
 
 /** The digests whose events are walked again, and the one to begin behind. */

@@ -2,7 +2,7 @@ import { follows, genesis, hashOf, type ChainedEvent, type Head } from './chain.
 import { explain, type AuditProblem, type Finding } from './explain.js';
 import { isUnnamed } from './read-events.js';
 
-/** Gaps in the positions that are told apart. */
+/** Gaps in the positions that are told apart, and positions that are taken twice. */
 const GAPS = 1_000;
 
 /** Rows kept of a stream from where its chain breaks, for the explanation; and of all streams together. */
@@ -23,6 +23,7 @@ interface Stream {
 export class ChainWalk {
   readonly #streams = new Map<string, Stream>();
   readonly #gaps: Finding[] = [];
+  readonly #twice: Finding[] = [];
   #grown = new Set<string>();
   #kept = 0;
   #position: bigint;
@@ -46,6 +47,8 @@ export class ChainWalk {
   follow(event: ChainedEvent): void {
     const { streamId, revision, hash } = event;
     const position = BigInt(event.position);
+    if (position === this.#position && this.#twice.length < GAPS)
+      this.#twice.push(twiceFinding(event, this.digest));
     this.reach(position - 1n);
     this.#position = position;
     this.#grown.add(streamId);
@@ -132,7 +135,7 @@ export class ChainWalk {
     this.#kept = 0;
     nameExchanged(found, singles);
     found.sort((a, b) => ((a.problem.streamId ?? '') < (b.problem.streamId ?? '') ? -1 : 1));
-    return [...found, ...this.#gaps.splice(0)];
+    return [...found, ...this.#gaps.splice(0), ...this.#twice.splice(0)];
   }
 
   #keep(rows: ChainedEvent[], event: ChainedEvent): void {
@@ -151,6 +154,18 @@ export const gapFinding = (from: bigint, to: bigint, digest: number): Finding =>
   spoils: digest,
   coveredFrom: digest,
   mark: `positions ${from} to ${to}`,
+});
+
+/** One of the two is not what was appended there. */
+const twiceFinding = ({ streamId, revision, type, id, position }: ChainedEvent, digest: number): Finding => ({
+  problem: {
+    code: 'event-inserted',
+    streamId,
+    revision,
+    detail: `the event at revision ${revision} (${type} ${id}) stands at position ${position}, where there is another one`,
+  },
+  spoils: digest,
+  coveredFrom: digest,
 });
 
 /** Events of two streams that have taken each other's positions look changed, each by itself. */

@@ -64,7 +64,8 @@ export async function seenBeyond(client: ClientBase): Promise<Finding[]> {
 /** Events where no walk along the positions comes by. */
 export async function putOutside(client: ClientBase): Promise<Finding[]> {
   return (await eventsOutside(client, NAMED)).map((event): Finding => {
-    const { streamId, revision, type, id, position } = event;
+    const { streamId, revision, type, id } = event;
+    const position = /^-?\d+$/.test(event.position) ? event.position : 'none';
     return {
       problem: {
         code: 'event-inserted',

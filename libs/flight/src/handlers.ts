@@ -35,7 +35,10 @@ function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightComm
   return Handler;
 }
 
-/** Answers when the key is gone: whoever got no answer sends the command again, and a repeat deletes what was left of it. */
+/**
+ * Answers when the key is gone. It goes with the append of the erasure; whoever got no answer sends the command again, and a
+ * repeat, which appends nothing, deletes what was left.
+ */
 @CommandHandler(EraseFlight)
 export class EraseFlightHandler implements ICommandHandler<EraseFlight, CommandResult> {
   constructor(

@@ -47,6 +47,8 @@ const well: Observation = {
   database,
   projections: [projection],
   auditProblems: 0,
+  auditLookedSecondsAgo: 60,
+  auditStalledSeconds: 0,
   error: undefined,
 };
 const firing = (observation: Observation, statistics = new Statistics()) =>
@@ -66,6 +68,7 @@ describe('alerts', () => {
     ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
     ['AuditBroken', { auditProblems: 1 }],
+    ['AuditStalled', { auditStalledSeconds: 1_201 }],
     ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
     [
       'ProjectionPaused',

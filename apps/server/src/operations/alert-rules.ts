@@ -80,6 +80,15 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ auditProblems }) => auditProblems,
   },
   {
+    name: 'AuditStalled',
+    severity: 'critical',
+    threshold: 1_200,
+    what: 'seconds for which looking through the log for a digest has failed, or has come no further',
+    remedy:
+      'The log of the server says why, since the first time: "The digest that is due was not taken". Until it goes on, nobody sees whether the log is changed: run `waylog verify --audit`, and find who has changed the table, the rights or the lock that it fails at, see docs/how-to/audit.md.',
+    value: ({ auditStalledSeconds }) => auditStalledSeconds,
+  },
+  {
     name: 'ProjectionStuck',
     severity: 'critical',
     threshold: 60,

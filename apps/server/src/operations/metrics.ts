@@ -168,6 +168,16 @@ export class Metrics {
       ({ auditProblems }) => auditProblems,
     );
     gauge(
+      'waylog_audit_looked_seconds',
+      'How long ago this server has last looked through the log for a digest; NaN where it has not.',
+      ({ auditLookedSecondsAgo }) => auditLookedSecondsAgo,
+    );
+    gauge(
+      'waylog_audit_stalled_seconds',
+      'For how long looking through the log has failed, or has come no further; NaN where this server signs no digests.',
+      ({ auditStalledSeconds }) => auditStalledSeconds,
+    );
+    gauge(
       'waylog_integrity_findings_open',
       'Flights of which a table is not what the log says.',
       ({ database }) => database?.openFindings,

@@ -45,6 +45,9 @@ export interface Observation {
   readonly projections: readonly ProjectionStatus[];
   /** Things in the log that are not as they were recorded; undefined where this server signs no digests. */
   readonly auditProblems: number | undefined;
+  /** How long ago it has looked, and for how long it has tried in vain. */
+  readonly auditLookedSecondsAgo: number | undefined;
+  readonly auditStalledSeconds: number | undefined;
   /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
 }
@@ -94,6 +97,8 @@ export class Observer {
       database: facts.status === 'fulfilled' ? facts.value : undefined,
       projections: states.status === 'fulfilled' ? states.value : [],
       auditProblems: this.work.auditProblems,
+      auditLookedSecondsAgo: this.work.auditLookedSecondsAgo,
+      auditStalledSeconds: this.work.auditStalledSeconds,
       error: failed && messageOf(failed.reason),
     };
   }

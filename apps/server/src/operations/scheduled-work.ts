@@ -66,6 +66,17 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
     return this.#digests?.problems;
   }
 
+  /** How long ago this server has last looked through the log; undefined where it has not. */
+  get auditLookedSecondsAgo(): number | undefined {
+    const ms = this.#digests?.lookedMsAgo;
+    return ms === undefined ? undefined : ms / 1_000;
+  }
+
+  /** For how long it has tried to, in vain; undefined where this server signs no digests. */
+  get auditStalledSeconds(): number | undefined {
+    return this.#digests && this.#digests.stalledMs / 1_000;
+  }
+
   onApplicationBootstrap(): void {
     if (this.config.roles.includes('projector')) for (const schedule of this.#schedules) schedule.start();
   }

@@ -5,7 +5,7 @@ const PAGE = 10_000;
 
 /**
  * Copies the keys of streams to the database that their events go to, of all streams when none is named; what has a key there
- * keeps it. Before the events: without its key an event reads as damage.
+ * keeps it, and what was erased there gets none. Before the events: without its key an event reads as damage.
  */
 export async function copyDataKeys(from: Pool, to: Pool, streams?: readonly string[]): Promise<void> {
   for (let after = ''; ;) {
@@ -13,7 +13,7 @@ export async function copyDataKeys(from: Pool, to: Pool, streams?: readonly stri
       from,
       undefined,
       `select stream_id, encode(key, 'hex'), made_at from log.data_keys
-        where stream_id > $1 and ($2::text[] is null or stream_id = any ($2)) order by stream_id limit ${PAGE}`,
+        where key is not null and stream_id > $1 and ($2::text[] is null or stream_id = any ($2)) order by stream_id limit ${PAGE}`,
       [after, streams ?? null],
     )) as [string, string, string][];
     await to.query(
@@ -28,12 +28,12 @@ export async function copyDataKeys(from: Pool, to: Pool, streams?: readonly stri
   }
 }
 
-/** Deletes the keys of streams that were erased, which an earlier copy may have brought: after the events. */
+/** Deletes the keys of streams that were erased, which an earlier copy may have brought, for good: after the events. */
 export async function forgetErasedKeys(pool: Pool, erasedBy: readonly string[]): Promise<void> {
   await pool.query(
-    `delete from log.data_keys k
-      where exists (select from log.events e join log.streams s using (stream_key)
-                     where s.stream_id = k.stream_id and e.type = any ($1))`,
+    `insert into log.data_keys (stream_id, key)
+     select distinct s.stream_id, null::bytea from log.events e join log.streams s using (stream_key) where e.type = any ($1)
+         on conflict (stream_id) do update set key = null where data_keys.key is not null`,
     [erasedBy],
   );
 }

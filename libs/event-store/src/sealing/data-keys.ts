@@ -8,7 +8,10 @@ const FRESH_MS = 10_000;
 
 const NO_KEY = Symbol('no key');
 
-/** The keys of streams, in the read database, whichever store has the log. */
+/**
+ * The keys of streams, in the read database, whichever store has the log. A stream that was erased has a row without a key,
+ * for good: nobody makes it another one, however late he learns of the erasure.
+ */
 export class DataKeys {
   readonly #known: LRUCache<string, Buffer | typeof NO_KEY>;
 
@@ -40,7 +43,8 @@ export class DataKeys {
     const rows = await readRows(
       this.pool,
       'log.data-keys',
-      `select stream_id, encode(key, 'hex') from log.data_keys where stream_id = any ($1::text[])`,
+      `select stream_id, encode(key, 'hex') from log.data_keys
+        where stream_id = any ($1::text[]) and key is not null`,
       [wanted],
     );
     for (const [streamId, hex] of rows as [string, string][]) found.set(streamId, Buffer.from(hex, 'hex'));
@@ -48,7 +52,7 @@ export class DataKeys {
     return found;
   }
 
-  /** The keys of all these streams; those that have none get one. */
+  /** The keys of these streams; those that have none get one, but for those that were erased. */
   async make(streamIds: Iterable<string>): Promise<ReadonlyMap<string, Buffer>> {
     const wanted = new Set(streamIds);
     const found = await this.of(wanted);
@@ -61,19 +65,21 @@ export class DataKeys {
         values: [without, without.map(newKey)],
       }),
     );
-    // Another process may have been first, and its key is the one then.
+    // Another process may have been first, and its key is the one then; or it has erased the stream.
     for (const streamId of without) this.#known.delete(streamId);
     return this.of(wanted);
   }
 
   /**
-   * Deletes the key of a stream, and the snapshots that were sealed with it. Nothing opens what it has sealed any more;
-   * doing it again changes nothing.
+   * Deletes the key of a stream for good, and the snapshots that were sealed with it. Nothing opens what it has sealed any
+   * more; doing it again changes nothing.
    */
   async forget(streamId: string): Promise<void> {
     await databaseCall(() =>
       this.pool.query(
-        `with key as (delete from log.data_keys where stream_id = $1)
+        `with erased as (
+           insert into log.data_keys (stream_id, key) values ($1, null)
+               on conflict (stream_id) do update set key = null where data_keys.key is not null)
          delete from log.snapshots where stream_id = $1`,
         [streamId],
       ),

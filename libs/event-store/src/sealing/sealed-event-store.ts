@@ -17,7 +17,7 @@ import type {
 } from '../event-store.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
 import type { DataKeys } from './data-keys.js';
-import { open, seal } from './seal.js';
+import { newKey, open, seal } from './seal.js';
 
 /** Per event type, the fields that are sealed, each with what is read in its place once the key is gone. */
 export type SensitiveFields = Readonly<Record<string, Readonly<Record<string, Json>>>>;
@@ -34,7 +34,7 @@ export interface Sealing {
  * like all others; in the log they are one, `sealed`, that nothing opens once the key is deleted. In a stream that says that
  * it was erased they then read as what `sensitive` says, and the events, with their hashes, are as they were recorded. A key
  * that is gone from any other stream is damage, and no erasure: whoever asks for such an event's data is thrown
- * `event.unreadable`.
+ * `event.unreadable`. A key that an erased stream has all the same, left or brought back, opens nothing.
  *
  * Snapshots of a stream with a key are sealed as a whole.
  */
@@ -44,7 +44,7 @@ export class SealedEventStore implements EventStore {
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #sensitive: ReadonlyMap<string, Readonly<Record<string, Json>>>;
   readonly #erasedBy: ReadonlySet<string>;
-  /** Streams without a key that say that they were erased, which is for good. */
+  /** Streams that say that they were erased, which is for good. */
   readonly #erased = new LRUCache<string, true>({ max: 20_000 });
 
   /** `inner` reads events as they were recorded: what is sealed is opened before it is brought into today's shape. */
@@ -61,22 +61,34 @@ export class SealedEventStore implements EventStore {
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    const outcomes = await this.inner.append(await this.#sealed(requests));
+    // Whoever records an erasure deletes the key: an import, too.
+    for (const [i, { streamId, events }] of requests.entries())
+      if (outcomes[i]?.accepted && events.some(this.#isErasing)) await this.sealing.keys.forget(streamId);
+    return outcomes;
+  }
+
+  async #sealed(requests: readonly AppendRequest[]): Promise<readonly AppendRequest[]> {
     // What is sealed already comes from a log in which it was erased: a key would open nothing of it.
     const isSensitive = (event: NewEvent) => this.#sensitive.has(event.type) && !isSealed(event);
     const streams = requests.filter(({ events }) => events.some(isSensitive)).map(({ streamId }) => streamId);
-    if (streams.length === 0) return this.inner.append(requests);
-    const keys = await this.sealing.keys.make(streams);
-    return this.inner.append(
-      requests.map((request) => {
-        if (!request.events.some(isSensitive)) return request;
-        const key = keys.get(request.streamId);
-        if (!key) throw erasedMeanwhile(request.streamId);
-        return {
-          ...request,
-          events: request.events.map((event) => this.#seal(request.streamId, event, key)),
-        };
-      }),
-    );
+    if (streams.length === 0) return requests;
+    const keys = new Map(await this.sealing.keys.make(streams));
+    for (const streamId of streams) if (!keys.has(streamId)) keys.set(streamId, await this.#unkept(streamId));
+    return requests.map((request) => {
+      const key = keys.get(request.streamId);
+      if (!key || !request.events.some(isSensitive)) return request;
+      return { ...request, events: request.events.map((event) => this.#seal(request.streamId, event, key)) };
+    });
+  }
+
+  /**
+   * A key that nobody keeps, for whoever appends to an erased stream and does not know it yet. The log answers him that the
+   * stream has moved on, or what it has answered before; what it did take would be erased like all the rest.
+   */
+  async #unkept(streamId: string): Promise<Buffer> {
+    if (!(await this.#saysErased(streamId))) throw erasedMeanwhile(streamId);
+    return newKey();
   }
 
   async *readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]> {
@@ -103,14 +115,14 @@ export class SealedEventStore implements EventStore {
     return this.inner.backlog(after);
   }
 
-  /** A snapshot whose key is gone is none: the state is made from the log. */
+  /** A snapshot whose key is gone, or another one, is none: the state is made from the log. */
   async loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
     const snapshot = await this.inner.loadSnapshot(streamId, version);
     if (!snapshot?.state.startsWith(SEALED_STATE)) return snapshot;
     const key = (await this.sealing.keys.of([streamId])).get(streamId);
-    if (!key) return undefined;
     const sealed = snapshot.state.slice(SEALED_STATE.length);
-    return { ...snapshot, state: open(key, sealed, `${streamId} ${snapshot.revision}`) };
+    const state = key && opensTo(key, sealed, `${streamId} ${snapshot.revision}`);
+    return state === undefined ? undefined : { ...snapshot, state };
   }
 
   /** A stream that has something sealed and no key any more gets none: its state may hold what was erased. */
@@ -135,53 +147,41 @@ export class SealedEventStore implements EventStore {
     const { open: left, sensitive } = parted(event.data, fields);
     // One whose key is gone is copied as it is: its fields say nothing.
     if (isSealed(event)) return { ...event, data: left };
-    const sealed = seal(key, JSON.stringify(sensitive), sealedAbout({ streamId, ...event }));
+    const sealed = seal(key, JSON.stringify(sensitive), sealedAbout({ ...event, streamId }));
     return { ...event, data: { ...left, sealed } };
   }
 
   async #open(events: RecordedEvent[]): Promise<RecordedEvent[]> {
-    const streams = events.filter(isSealed).map(({ streamId }) => streamId);
-    if (streams.length === 0) return events.map(this.#upcast);
-    const keys = new Map(await this.sealing.keys.of(streams));
-    const lost = await this.#lost(
-      streams.filter((streamId) => !keys.has(streamId)),
-      keys,
-      events,
-    );
-    return events.map((event) =>
-      this.#upcast(
-        isSealed(event) ? this.#opened(event, keys.get(event.streamId), lost.has(event.streamId)) : event,
-      ),
-    );
-  }
-
-  /** Those of some streams without a key that nobody has erased. A key that has come meanwhile is put to the others. */
-  async #lost(
-    streamIds: readonly string[],
-    keys: Map<string, Buffer>,
-    events: readonly RecordedEvent[],
-  ): Promise<ReadonlySet<string>> {
-    const lost = new Set(streamIds.filter((streamId) => !this.#erased.has(streamId)));
-    if (lost.size === 0) return lost;
-    const isErasing = ({ type }: RecordedEvent) => this.#erasedBy.has(type);
+    const sealed = events.filter(isSealed);
+    if (sealed.length === 0) return events.map(this.#upcast);
     // Most streams are read in one page, up to their end.
-    for (const event of events)
-      if (isErasing(event) && lost.delete(event.streamId)) this.#note(event.streamId);
-    for (const streamId of lost) {
-      if (!(await this.#has(streamId, isErasing))) continue;
-      this.#note(streamId);
-      lost.delete(streamId);
+    for (const event of events) if (this.#isErasing(event)) this.#erased.set(event.streamId, true);
+    const keys = await this.sealing.keys.of(sealed.map(({ streamId }) => streamId));
+    const opened = new Map(sealed.map((event) => [event, this.#opened(event, keys.get(event.streamId))]));
+    const shut = new Set(
+      sealed.filter((event) => opened.get(event) instanceof WaylogError).map(({ streamId }) => streamId),
+    );
+    if (shut.size > 0) {
+      for (const streamId of shut) await this.#saysErased(streamId);
+      // Before a key is called lost: it may have come meanwhile.
+      const anew = await this.sealing.keys.anew(shut);
+      for (const event of sealed)
+        if (shut.has(event.streamId)) opened.set(event, this.#opened(event, anew.get(event.streamId)));
     }
-    if (lost.size === 0) return lost;
-    for (const [streamId, key] of await this.sealing.keys.anew(lost)) {
-      keys.set(streamId, key);
-      lost.delete(streamId);
-    }
-    return lost;
+    return events.map((event) => {
+      const data = opened.get(event);
+      if (!data) return this.#upcast(event);
+      return this.#upcast(data instanceof WaylogError ? failing(event, data) : { ...event, data });
+    });
   }
 
-  #note(streamId: string): void {
+  readonly #isErasing = ({ type }: Pick<NewEvent, 'type'>): boolean => this.#erasedBy.has(type);
+
+  async #saysErased(streamId: string): Promise<boolean> {
+    if (this.#erased.has(streamId)) return true;
+    if (!(await this.#has(streamId, this.#isErasing))) return false;
     this.#erased.set(streamId, true);
+    return true;
   }
 
   async #has(streamId: string, is: (event: RecordedEvent) => boolean): Promise<boolean> {
@@ -189,18 +189,15 @@ export class SealedEventStore implements EventStore {
     return false;
   }
 
-  #opened(event: RecordedEvent, key: Buffer | undefined, isLost: boolean): RecordedEvent {
-    if (!key) {
-      return isLost
-        ? failing(event, keyLost(event))
-        : { ...event, data: { ...event.data, ...this.#sensitive.get(event.type) } };
-    }
+  /** The data of an event with what is sealed in it, or why that cannot be had. */
+  #opened(event: RecordedEvent, key: Buffer | undefined): JsonObject | WaylogError {
+    if (this.#erased.has(event.streamId)) return { ...event.data, ...this.#sensitive.get(event.type) };
+    if (!key) return keyLost(event);
     const { sealed, ...left } = event.data;
     try {
-      const fields = JSON.parse(open(key, sealed as string, sealedAbout(event))) as JsonObject;
-      return { ...event, data: { ...left, ...fields } };
+      return { ...left, ...(JSON.parse(open(key, sealed as string, sealedAbout(event))) as JsonObject) };
     } catch (error) {
-      return failing(event, unopened(event, error));
+      return unopened(event, error);
     }
   }
 }
@@ -223,11 +220,15 @@ const sealedAbout = ({ streamId, id, type }: Pick<RecordedEvent, 'streamId' | 'i
 
 /** Whether a key opens what is sealed in an event; for an audit, which tells a key that was put in another's place. */
 export function opens(key: Buffer, event: Pick<RecordedEvent, 'streamId' | 'id' | 'type' | 'data'>): boolean {
+  return opensTo(key, event.data['sealed'] as string, sealedAbout(event)) !== undefined;
+}
+
+/** What was sealed; undefined where a key does not open it. */
+function opensTo(key: Buffer, sealed: string, about: string): string | undefined {
   try {
-    open(key, event.data['sealed'] as string, sealedAbout(event));
-    return true;
+    return open(key, sealed, about);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
