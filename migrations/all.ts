@@ -14,6 +14,7 @@ import { DataKeys1790000013000 } from './1790000013000-data-keys.js';
 import { AppendPlans1790000014000 } from './1790000014000-append-plans.js';
 import { RollupsFollowed1790000015000 } from './1790000015000-rollups-followed.js';
 import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-statistics-of-erasable-columns.js';
+import { UnfoldableEvents1790000022000 } from './1790000022000-unfoldable-events.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -33,6 +34,7 @@ export const migrations = [
   AppendPlans1790000014000,
   RollupsFollowed1790000015000,
   NoStatisticsOfErasableColumns1790000020000,
+  UnfoldableEvents1790000022000,
 ];
 
 /**

@@ -424,5 +424,11 @@ export const snapshot: Snapshot = {
   },
   "1790000020000": {
     "makes": {}
+  },
+  "1790000022000": {
+    "makes": {
+      "column projection.checkpoints.parkings": "integer not null default 0",
+      "column projection.integrity_findings.error": "text"
+    }
   }
 };
