@@ -15,6 +15,7 @@ import { AppendPlans1790000014000 } from './1790000014000-append-plans.js';
 import { RollupsFollowed1790000015000 } from './1790000015000-rollups-followed.js';
 import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-statistics-of-erasable-columns.js';
 import { ErasedForGood1790000021000 } from './1790000021000-erased-for-good.js';
+import { UnfoldableEvents1790000022000 } from './1790000022000-unfoldable-events.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -35,6 +36,7 @@ export const migrations = [
   RollupsFollowed1790000015000,
   NoStatisticsOfErasableColumns1790000020000,
   ErasedForGood1790000021000,
+  UnfoldableEvents1790000022000,
 ];
 
 /**

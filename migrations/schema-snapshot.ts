@@ -429,5 +429,11 @@ export const snapshot: Snapshot = {
     "makes": {
       "column log.data_keys.key": "bytea"
     }
+  },
+  "1790000022000": {
+    "makes": {
+      "column projection.checkpoints.parkings": "integer not null default 0",
+      "column projection.integrity_findings.error": "text"
+    }
   }
 };

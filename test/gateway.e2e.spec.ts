@@ -1,5 +1,5 @@
 import * as flight from '#lib/flight';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, flightProjector } from '#lib/flight';
+import { EVENT_STORE, flightProjections, flightProjector } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, rebuild, unpark, verify } from '#lib/projections';
 import { namedQueries } from '../apps/server/src/gateway/query-registry.js';
@@ -483,7 +483,7 @@ describe('the gateway', () => {
       const broken = (await waypoints(flightId)).lat;
       const damage = `update flight.waypoints set lat = 12 where flight_id = $1 and id = 'w0'`;
       const options = {
-        projector: FLIGHT_PROJECTOR,
+        ...flightProjector,
         projections: flightProjections.filter(({ name }) => name === 'waypoints'),
         store: store(),
         connectionString: server.store.url,

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { flightProjections, flightProjector } from '#lib/flight';
 import { createPool, Listener, seededRandom } from '#lib/platform';
 import { CheckpointWatch, verify } from '#lib/projections';
 import { databaseKill, databaseUp, type DatabaseOptions } from '#lib/timescale';
@@ -60,8 +60,7 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], 
     await watch.waitFor(await store.head(), 60_000);
     watch.close();
     const verified = await verify({
-      projector: FLIGHT_PROJECTOR,
-      projections: flightProjections,
+      ...flightProjector,
       store,
       connectionString: databaseUrl,
       by: 'test',

@@ -3,6 +3,7 @@ import {
   FLIGHT_PROJECTOR,
   flightIdOf,
   flightProjections,
+  flightProjector,
   playFlight,
   simulateFlight,
 } from '#lib/flight';
@@ -23,8 +24,7 @@ describe('a verification', () => {
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const sql = (text: string) => waylog.store.pool.query(text);
   const options = () => ({
-    projector: FLIGHT_PROJECTOR,
-    projections: flightProjections,
+    ...flightProjector,
     store: store(),
     connectionString: waylog.store.url,
     by: 'the test',

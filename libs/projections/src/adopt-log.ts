@@ -4,7 +4,8 @@ import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { withFoldSessions } from './fold-sessions.js';
 import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
 import type { Projection } from './projection.js';
-import { ShadowFold } from './shadow-fold.js';
+import { failedEvent, type FailedEvent } from './parking.js';
+import { parkUnfoldable, ShadowFold } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, swapping, swapShadow } from './shadow-table.js';
 
 export interface AdoptOptions {
@@ -24,6 +25,8 @@ export interface AdoptResult {
   readonly streams: number;
   /** Where the tables stand in the new log. */
   readonly position: Position;
+  /** Streams that are parked now, as one of their events could not be folded: the tables hold them up to there. */
+  readonly parked: readonly FailedEvent[];
 }
 
 /**
@@ -85,11 +88,17 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
                 at ?? position,
               ]);
             }
+            await parkUnfoldable(holder, projector, fold.unfoldable);
             if (identity) await recordFoldedLog(holder, identity);
           }),
         signal,
       );
-      return { events: fold.events, streams: fold.revisions.size, position };
+      return {
+        events: fold.events,
+        streams: fold.revisions.size,
+        position,
+        parked: fold.unfoldable.map(failedEvent),
+      };
     } catch (error) {
       if (!signal?.aborted)
         for (const shadow of shadows.values()) await dropShadow(writer, shadow).catch(() => undefined);

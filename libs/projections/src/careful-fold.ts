@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 import { isDataError, messageOf } from '#lib/platform';
 import type { RecordedEvent } from '#lib/event-store';
-import { foldBatch } from './fold-batch.js';
+import { foldBatch, FoldError } from './fold-batch.js';
 import type { Projection } from './projection.js';
 import type { TableWriter } from './table-writer.js';
 
@@ -9,11 +9,6 @@ import type { TableWriter } from './table-writer.js';
 export interface Poison {
   readonly event: RecordedEvent;
   readonly error: string;
-}
-
-/** A fold threw. Folds are pure, so they throw again whenever they are given the same event. */
-export class FoldError extends Error {
-  override readonly name = 'FoldError';
 }
 
 /** Whether an event is at fault, and not the connection, the server or the schema: trying again will not help. */
@@ -27,13 +22,8 @@ export async function writeBatch(
   writers: TableWriters,
   events: readonly RecordedEvent[],
 ): Promise<void> {
-  let changes;
-  try {
-    changes = foldBatch([...writers.keys()], events);
-  } catch (error) {
-    throw new FoldError(messageOf(error), { cause: error });
-  }
-  for (const [projection, net] of changes) await writers.get(projection)?.write(client, net);
+  for (const [projection, net] of foldBatch([...writers.keys()], events))
+    await writers.get(projection)?.write(client, net);
 }
 
 /**

@@ -49,7 +49,7 @@ const advanceSql = `
     update projection.checkpoints c set position = $3, updated_at = clock_timestamp()
       from unnest($1::text[], $7::integer[]) as p (name, version)
      where c.projection = p.name and c.version = p.version and c.position = $2 and c.paused_at is null
-    returning 1
+    returning c.parkings
   ), streams as (
     insert into projection.stream_revisions (projector, stream_id, revision)
     select $4, * from unnest($5::text[], $6::integer[])
@@ -57,11 +57,11 @@ const advanceSql = `
   ), announced as (
     select pg_notify('${CHANNEL}', $4 || ' ' || $3 || ' ' || $8) where $8::text is not null
   )
-  select (select count(*) from moved)::text, (select count(*) from announced)::text`;
+  select count(*)::text, sum(parkings)::text, (select count(*) from announced)::text from moved`;
 
 /**
- * Moves the checkpoints of a projector inside its transaction; false when one of them is not where it was thought to be,
- * belongs to another version of its fold by now, or is paused.
+ * Moves the checkpoints of a projector inside its transaction, and answers how many streams were parked for it by others;
+ * nothing when one of them is not where it was thought to be, belongs to another version of its fold by now, or is paused.
  */
 export async function advanceCheckpoints(
   client: ClientBase,
@@ -74,8 +74,8 @@ export async function advanceCheckpoints(
     /** How many streams are parked, to be announced with the move; without it nothing is announced. */
     readonly parked?: number;
   },
-): Promise<boolean> {
-  const { rows } = await client.query<[string, string]>({
+): Promise<number | undefined> {
+  const { rows } = await client.query<[string, string | null]>({
     name: 'projection.advance',
     text: advanceSql,
     values: [
@@ -91,7 +91,8 @@ export async function advanceCheckpoints(
     rowMode: 'array',
     types: asText,
   });
-  return Number(rows[0]?.[0]) === move.projections.length;
+  const [moved, parkings] = rows[0] ?? [];
+  return Number(moved) === move.projections.length ? Number(parkings) : undefined;
 }
 
 /** Announces, with the commit of the transaction, where a projector's checkpoint is and how many streams it has parked. */

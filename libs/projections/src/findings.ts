@@ -15,6 +15,8 @@ export class IntegrityFinding {
   @IsInt() readonly rowsExpected!: number;
   @IsTimestamp() readonly foundAt!: Timestamp;
   @IsString() readonly foundBy!: string;
+  /** Why the log does not say what the rows should be: an event of the flight that cannot be folded. */
+  @Optional() @IsString() readonly error?: string;
   @Optional() @IsTimestamp() readonly repairedAt?: Timestamp;
   @Optional() @IsString() readonly repairedBy?: string;
   @Optional() @IsInt() readonly rowsRemoved?: number;
@@ -28,17 +30,18 @@ export const recordFindings = (
   client: ClientBase | Pool,
   found: {
     readonly projection: string;
-    readonly differences: readonly KeyDifference[];
+    readonly differences: readonly (KeyDifference & { readonly error?: string })[];
     readonly position: Position;
     readonly by: string;
   },
 ) =>
   client.query(
-    `insert into projection.integrity_findings (projection, key, position, rows_found, rows_expected, found_by)
-     select $1, d.key, $2, d.found, d.expected, $3
-       from unnest($4::text[], $5::integer[], $6::integer[]) as d (key, found, expected)
+    `insert into projection.integrity_findings (projection, key, position, rows_found, rows_expected, found_by, error)
+     select $1, d.key, $2, d.found, d.expected, $3, d.error
+       from unnest($4::text[], $5::integer[], $6::integer[], $7::text[]) as d (key, found, expected, error)
      on conflict (projection, key) where repaired_at is null and gone_at is null do update
-        set position = excluded.position, rows_found = excluded.rows_found, rows_expected = excluded.rows_expected`,
+        set position = excluded.position, rows_found = excluded.rows_found, rows_expected = excluded.rows_expected,
+            error = excluded.error`,
     [
       found.projection,
       found.position,
@@ -46,6 +49,7 @@ export const recordFindings = (
       found.differences.map(({ key }) => key),
       found.differences.map(({ rowsFound }) => rowsFound),
       found.differences.map(({ rowsExpected }) => rowsExpected),
+      found.differences.map(({ error }) => error ?? null),
     ],
   );
 
@@ -88,7 +92,7 @@ export async function integrityFindings(
     pool,
     undefined,
     `select projection, key, position, rows_found, rows_expected, found_at, found_by,
-            repaired_at, repaired_by, rows_removed, rows_written, gone_at
+            repaired_at, repaired_by, rows_removed, rows_written, gone_at, error
        from projection.integrity_findings
       where not $1 or (repaired_at is null and gone_at is null)
       order by found_at desc, id desc
@@ -109,6 +113,7 @@ export async function integrityFindings(
       removed,
       written,
       gone,
+      error,
     ]) => ({
       projection: projection as string,
       key: key as string,
@@ -117,6 +122,7 @@ export async function integrityFindings(
       rowsExpected: Number(expected),
       foundAt: timestampFromPostgres(foundAt as string),
       foundBy: foundBy as string,
+      ...(error && { error }),
       ...(repairedAt && {
         repairedAt: timestampFromPostgres(repairedAt),
         repairedBy: repairedBy as string,

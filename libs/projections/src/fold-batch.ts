@@ -1,6 +1,32 @@
+import { messageOf } from '#lib/platform';
 import type { RecordedEvent } from '#lib/event-store';
-import type { Projection } from './projection.js';
+import type { Projection, RowChange } from './projection.js';
 import { ChangeSet, type NetChanges } from './row-changes.js';
+
+/** A fold threw. Folds are pure, so they throw again whenever they are given the same event. */
+export class FoldError extends Error {
+  override readonly name = 'FoldError';
+
+  constructor(
+    readonly event: RecordedEvent,
+    cause: unknown,
+  ) {
+    super(messageOf(cause), { cause });
+  }
+}
+
+/** Applies the changes that an event makes to one table. Throws `FoldError`. */
+export function foldEvent(
+  projection: Projection,
+  event: RecordedEvent,
+  apply: (change: RowChange) => void,
+): void {
+  try {
+    for (const change of projection.fold(event)) apply(change);
+  } catch (error) {
+    throw new FoldError(event, error);
+  }
+}
 
 /** The net changes of a batch of events, per projection; projections without any are left out. */
 export function foldBatch(
@@ -11,7 +37,7 @@ export function foldBatch(
   const folds = byType(projections, (_, i) => (sets[i] as (typeof sets)[number])[1]);
   for (const event of events) {
     for (const [projection, changes] of folds.get(event.type) ?? [])
-      for (const change of projection.fold(event)) changes.add(change);
+      foldEvent(projection, event, (change) => changes.add(change));
   }
   return sets
     .filter(([, changes]) => !changes.isEmpty)

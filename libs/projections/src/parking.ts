@@ -21,7 +21,7 @@ import type { Projection } from './projection.js';
 import { TableWriter } from './table-writer.js';
 
 /** An event that could not be projected, and why. */
-class FailedEvent {
+export class FailedEvent {
   @IsString() readonly streamId!: string;
   @IsInt() readonly revision!: number;
   @IsString() readonly position!: Position;
@@ -46,11 +46,31 @@ export class DiscardedEvent extends FailedEvent {
   @IsTimestamp() readonly discardedAt!: Timestamp;
 }
 
-/** Parks a stream from an event on, inside the projector's transaction. */
+/** What a finding says of an event that cannot be folded. */
+export const unfoldableText = ({ event, error }: Poison): string =>
+  `the ${event.type} at position ${event.position} (revision ${event.revision}, event ${event.id}) cannot be folded: ${error}`;
+
+export const failedEvent = ({ event, error }: Poison): FailedEvent => ({
+  streamId: event.streamId,
+  revision: event.revision,
+  position: event.position,
+  eventId: event.id,
+  type: event.type,
+  error,
+});
+
+/**
+ * Parks a stream from an event on, in a transaction that holds the checkpoints. One that is parked from a later event on,
+ * as when an earlier one has been damaged since, is parked from this one.
+ */
 export const parkStream = (client: ClientBase, projector: string, { event, error }: Poison) =>
   client.query(
     `insert into projection.parked_streams (projector, stream_id, revision, position, event_id, type, error)
-     values ($1, $2, $3, $4, $5, $6, $7)`,
+     values ($1, $2, $3, $4, $5, $6, $7)
+     on conflict (projector, stream_id) do update
+        set revision = excluded.revision, position = excluded.position, event_id = excluded.event_id,
+            type = excluded.type, error = excluded.error
+      where parked_streams.revision > excluded.revision`,
     [projector, event.streamId, event.revision, event.position, event.id, event.type, error],
   );
 

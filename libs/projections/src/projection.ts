@@ -74,6 +74,11 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
     return this.#folds.keys();
   }
 
+  /** Whether events of this type are its business. */
+  concerns(type: string): boolean {
+    return this.#folds.has(type);
+  }
+
   /** The changes that an event asks for; none for an event that is not this projection's business. */
   fold(event: RecordedEvent): readonly RowChange[] {
     const changes = this.#folds.get(event.type)?.(event as never);

@@ -75,8 +75,10 @@ export class Projector {
   #position: Position | undefined;
   #eventsFolded = 0;
   #lastError: ProjectorStatus['lastError'];
-  /** The first revision of each parked stream that is not in the tables. Only whoever leads adds to it. */
+  /** The first revision of each parked stream that is not in the tables. */
   #parked = new Map<string, number>();
+  /** How many streams others had parked when that was read: whoever leads does, and rebuilds. */
+  #parkings: number | undefined;
   /** The event that was too much all by itself, and how often. */
   #alone: { readonly position: Position; readonly since: number; failures: number } | undefined;
   /** Whether it is written down which log the tables are folded from. */
@@ -145,7 +147,7 @@ export class Projector {
       log.info(`Projector ${name} leads`);
       this.#contiguity.reset();
       await decompressWithoutLimit(client, 'session');
-      this.#parked = await loadParked(client, name);
+      this.#parkings = undefined;
       const reporting = keepReporting({
         pool: this.#options.pool,
         name,
@@ -360,8 +362,9 @@ export class Projector {
     if (!isCareful) {
       try {
         await client.query(begin);
-        if (!(await advanceCheckpoints(client, { ...move, parked: this.#parked.size })))
-          return await this.#refused(client, from);
+        const parkings = await advanceCheckpoints(client, { ...move, parked: this.#parked.size });
+        if (parkings === undefined) return await this.#refused(client, from);
+        if (await this.#learnParked(client, parkings)) await announceCheckpoint(client, name, to);
         await writeBatch(client, this.#writers, await this.#notParked(client, batch));
       } catch (error) {
         if (!isPoison(error)) throw error;
@@ -372,7 +375,9 @@ export class Projector {
     if (isCareful) {
       await client.query(begin);
       // Announced at the end, when it is known what has been parked.
-      if (!(await advanceCheckpoints(client, move))) return await this.#refused(client, from);
+      const parkings = await advanceCheckpoints(client, move);
+      if (parkings === undefined) return await this.#refused(client, from);
+      await this.#learnParked(client, parkings);
       if (poison) await this.#park(client, poison);
       await this.#writeAround(client, await this.#notParked(client, batch));
       await announceCheckpoint(client, name, to);
@@ -400,6 +405,14 @@ export class Projector {
     throw new Error(
       `The checkpoints of projector ${name} are no longer at position ${from}, or belong to another version; starting over from them.`,
     );
+  }
+
+  /** Reads which streams are parked where others have parked some, and says whether that was so. */
+  async #learnParked(client: pg.Client, parkings: number): Promise<boolean> {
+    if (parkings === this.#parkings) return false;
+    this.#parked = await loadParked(client, this.#options.name);
+    this.#parkings = parkings;
+    return true;
   }
 
   /** Without the events of parked streams. Others may have taken streams out of parking since. */

@@ -3,11 +3,13 @@ import type pg from 'pg';
 import { endClient, retry, type Timestamp } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
+import { announceCheckpoint } from './checkpoints.js';
 import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
 import { requireSameLog } from './folded-log.js';
 import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
-import { ShadowFold, type FoldProgress } from './shadow-fold.js';
+import { failedEvent, type FailedEvent } from './parking.js';
+import { parkUnfoldable, ShadowFold, type FoldProgress } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, swapping, swapShadow, type Shadow } from './shadow-table.js';
 import {
   compareByKey,
@@ -39,6 +41,8 @@ export interface RebuildResult {
   readonly resumedFrom: number;
   /** Where the tables were compared. */
   readonly position: Position;
+  /** Streams that are parked now, as one of their events could not be folded: the new tables hold them up to there. */
+  readonly parked: readonly FailedEvent[];
   readonly tables: readonly RebuiltTable[];
 }
 
@@ -59,6 +63,8 @@ export interface RebuiltTable {
  * Folds the whole log into shadows of tables, beside the live ones, which go on being read and written, and puts them in
  * their place. The projector is held only for moments: once to fix the moment of the comparison, and once to let the
  * shadows take the live tables' places, in one transaction, at exactly the projector's checkpoint.
+ *
+ * A stream with an event that cannot be folded is parked from there on, with the swap, and named in the result.
  *
  * How far it has come is recorded with every batch. A rebuild that is killed is gone on with by the next one of the same
  * projections, unless the fold, the table, or what is left out of it has changed in between.
@@ -88,7 +94,7 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
       {
         ...options,
         onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
-        record: (client, progress) => record(client, names, progress),
+        record: (client, progress, isWhole) => record(client, names, progress, isWhole),
       },
       resumed,
     );
@@ -105,18 +111,26 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
           if (!(await fold.upTo(checkpoint))) return false;
           for (const shadow of shadows.values()) await swapShadow(holder, shadow);
           for (const { name, version } of projections) {
-            await holder.query(`update projection.checkpoints set version = $2 where projection = $1`, [
-              name,
-              version,
-            ]);
+            // By `parkings` a projector that waits for this very row learns that there are other parked streams now.
+            await holder.query(
+              `update projection.checkpoints set version = $2, parkings = parkings + $3 where projection = $1`,
+              [name, version, fold.unfoldable.length],
+            );
           }
           await holder.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+          await parkUnfoldable(holder, projector, fold.unfoldable);
+          if (fold.unfoldable.length > 0) await announceCheckpoint(holder, projector, checkpoint);
           return true;
         }),
       signal,
     );
     if (!swapped) return undefined;
-    return { events: fold.events, resumedFrom: resumed?.events ?? 0, ...hashes };
+    return {
+      events: fold.events,
+      resumedFrom: resumed?.events ?? 0,
+      parked: fold.unfoldable.map(failedEvent),
+      ...hashes,
+    };
 
     async function compare(): Promise<Pick<RebuildResult, 'position' | 'tables'> | undefined> {
       const position = await beginComparison(sessions, store, names, fold);
@@ -212,12 +226,15 @@ async function record(
   client: pg.ClientBase,
   names: readonly string[],
   { position, events }: FoldProgress,
+  isWhole: boolean,
 ): Promise<void> {
+  // Which streams were left out is known to this process alone: without a basis nobody goes on with it.
   await client.query(
     `update projection.rebuilds
-        set position = $2, events = $3, total = greatest(total, $3), updated_at = clock_timestamp()
+        set position = $2, events = $3, total = greatest(total, $3), updated_at = clock_timestamp(),
+            basis = case when $4 then basis else '' end
       where projection = any ($1)`,
-    [names, position, events],
+    [names, position, events, isWhole],
   );
 }
 

@@ -12,10 +12,13 @@ import {
   pause,
 } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
+import type { Poison } from './careful-fold.js';
+import { FoldError } from './fold-batch.js';
 import { connectForFold } from './fold-sessions.js';
 import { compareLog } from './folded-log.js';
 import { closeGone, recordFindings } from './findings.js';
 import { loadOmissions } from './omissions.js';
+import { unfoldableText } from './parking.js';
 import { textOf, type Projection, type Row, type TableDefinition } from './projection.js';
 import type { ProjectorLog } from './projector.js';
 import type { KeyDifference } from './table-hash.js';
@@ -164,7 +167,14 @@ export class ScheduledVerification {
       for await (const page of store.readStream(streamId, { toRevision: revision }))
         yield page.filter((event) => !left.has(event));
     };
-    const expected = await foldInMemory(projections, events());
+    const expected = await foldInMemory(projections, events()).catch((error: unknown) => {
+      if (error instanceof FoldError) return { event: error.event, error: error.message };
+      throw error;
+    });
+    if ('event' in expected) {
+      await this.#damaged(client, expected, key, live, revision);
+      return true;
+    }
     for (const { name, table } of projections) {
       const projection = projections.find((p) => p.name === name) as Projection;
       const right = await expected.select(readOf(table, key, retained));
@@ -182,6 +192,30 @@ export class ScheduledVerification {
       await closeGone(client, name, differences, [key]);
     }
     return true;
+  }
+
+  /** An event that cannot be folded is a finding in each table that is made from events like it. */
+  async #damaged(
+    client: pg.Client,
+    poison: Poison,
+    key: string,
+    live: ReadonlyMap<Projection, readonly Row[]>,
+    revision: number,
+  ): Promise<void> {
+    const { projections, log } = this.options;
+    const error = unfoldableText(poison);
+    for (const projection of projections.filter((one) => one.concerns(poison.event.type))) {
+      const difference = { key, rowsFound: live.get(projection)?.length ?? 0, rowsExpected: 0, error };
+      await recordFindings(client, {
+        projection: projection.name,
+        differences: [difference],
+        position: `revision ${revision}`,
+        by: 'schedule',
+      });
+    }
+    log.warn(
+      `${poison.event.streamId} cannot be verified: ${error}. Its rows were left as they are. See \`waylog verify\`.`,
+    );
   }
 }
 

@@ -5,6 +5,7 @@ import { BatchSize } from './batch-size.js';
 import { Contiguity } from './contiguity.js';
 import { isPoison, writeBatch, writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { loadOmissions, Omissions } from './omissions.js';
+import { parkStream } from './parking.js';
 import type { Projection } from './projection.js';
 import type { Shadow } from './shadow-table.js';
 import { TableWriter } from './table-writer.js';
@@ -23,14 +24,17 @@ export interface ShadowFoldOptions {
   /** Told after each batch how many events have been folded. */
   readonly onProgress?: ((events: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Records how far the fold has come, in the transaction that writes the batch. */
-  readonly record?: (client: pg.ClientBase, progress: FoldProgress) => Promise<void>;
+  /** Records how far the fold has come, in the transaction that writes the batch; and whether something could not be folded. */
+  readonly record?: (client: pg.ClientBase, progress: FoldProgress, isWhole: boolean) => Promise<void>;
 }
 
 /** An event that is too much for the database all by itself is tried so often. */
 const ATTEMPTS_ALONE = 3;
 
-/** Folds the log into shadows of several tables at once, reading it once. */
+/**
+ * Folds the log into shadows of several tables at once, reading it once. An event that cannot be folded is left out with the
+ * later ones of its stream, as the projector does, and named: what becomes of it is the caller's business.
+ */
 export class ShadowFold {
   readonly #writers: TableWriters;
   readonly #contiguity: Contiguity;
@@ -38,6 +42,7 @@ export class ShadowFold {
   #position: Position;
   #events: number;
   #omissions: Omissions | undefined;
+  readonly #unfoldable = new Map<string, Poison>();
 
   constructor(
     private readonly client: pg.Client,
@@ -62,6 +67,11 @@ export class ShadowFold {
   /** The last revision of each stream that this fold has seen; not known for a resumed one. */
   get revisions(): ReadonlyMap<string, number> {
     return this.#contiguity.revisions;
+  }
+
+  /** The first event of each stream that could not be folded, and is neither parked nor discarded. */
+  get unfoldable(): readonly Poison[] {
+    return [...this.#unfoldable.values()];
   }
 
   /**
@@ -103,7 +113,7 @@ export class ShadowFold {
         this.#batchSize.wasTooMuch(part.length);
         const [event] = part;
         if (part.length === 1 && event && ++failuresAlone === ATTEMPTS_ALONE)
-          throw unfoldable({ event, error: messageOf(error) });
+          throw unfoldable([{ event, error: messageOf(error) }]);
         continue;
       }
       this.#batchSize.wentWell(performance.now() - began);
@@ -116,30 +126,49 @@ export class ShadowFold {
     const { onProgress, record, signal } = this.options;
     signal?.throwIfAborted();
     await this.client.query('begin');
-    const kept = part.filter((event) => !omissions.has(event));
+    const kept = part.filter((event) => !omissions.has(event) && !this.#unfoldable.has(event.streamId));
+    let found: readonly Poison[] = [];
     try {
       await writeBatch(this.client, this.#writers, kept);
     } catch (error) {
       if (!isPoison(error)) throw error;
       await this.client.query('rollback; begin');
-      throw unfoldable((await writeCarefully(this.client, this.#writers, kept))[0] as Poison);
+      found = await writeCarefully(this.client, this.#writers, kept);
     }
     const position = part.at(-1)?.position ?? this.#position;
     const progress = { position, events: this.#events + part.length };
-    await record?.(this.client, progress);
+    await record?.(this.client, progress, found.length + this.#unfoldable.size === 0);
     await this.client.query('commit');
+    for (const poison of found) this.#unfoldable.set(poison.event.streamId, poison);
     this.#position = progress.position;
     this.#events = progress.events;
     onProgress?.(this.#events);
   }
 }
 
-/** The projector would park it; a fold of the whole log that leaves something out would only look complete. */
-const unfoldable = ({ event, error }: Poison) =>
-  conflict(
+/** More streams than this are not parked at once: then it is the fold, or the table, that is wrong, and not the events. */
+const MAX_PARKED_AT_ONCE = 100;
+
+/**
+ * Parks the streams that a fold had to leave out, in the transaction in which its tables become the live ones: they hold
+ * these streams only up to there. Throws `projection.unfoldable` where they are too many for it to be their own fault.
+ */
+export async function parkUnfoldable(
+  client: pg.ClientBase,
+  projector: string,
+  found: readonly Poison[],
+): Promise<void> {
+  if (found.length > MAX_PARKED_AT_ONCE) throw unfoldable(found);
+  for (const poison of found) await parkStream(client, projector, poison);
+}
+
+const unfoldable = (found: readonly Poison[]) => {
+  const [{ event, error }] = found as [Poison];
+  return conflict(
     'projection.unfoldable',
     `The ${event.type} at position ${event.position} (${event.streamId}, revision ${event.revision}) cannot be folded: ` +
-      `${error}. The live tables have not changed. Mend the fold or the table; or, when the event is parked, ` +
-      `discard it with \`waylog parked discard\`.`,
-    { streamId: event.streamId, revision: event.revision },
+      `${error}.${found.length > 1 ? ` Nor can events of ${found.length - 1} other streams.` : ''} The live tables have not ` +
+      `changed. Mend the fold or the table, and try again.`,
+    { streamId: event.streamId, revision: event.revision, streams: found.length },
   );
+};

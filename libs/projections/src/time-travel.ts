@@ -1,10 +1,10 @@
 import type { RecordedEvent } from '#lib/event-store';
-import { byType } from './fold-batch.js';
+import { byType, foldEvent } from './fold-batch.js';
 import type { Projection, TableDefinition } from './projection.js';
 import { MemoryTable } from './row-changes.js';
 import { MemoryRows } from './table-reads.js';
 
-/** The rows that these events make, through the same folds that write the tables. */
+/** The rows that these events make, through the same folds that write the tables. Throws `FoldError`. */
 export async function foldInMemory(
   projections: readonly Projection[],
   pages: AsyncIterable<readonly RecordedEvent[]>,
@@ -16,7 +16,7 @@ export async function foldInMemory(
   for await (const page of pages) {
     for (const event of page) {
       for (const [projection, table] of folds.get(event.type) ?? []) {
-        for (const change of projection.fold(event)) table.apply(change);
+        foldEvent(projection, event, (change) => table.apply(change));
       }
     }
   }

@@ -4,11 +4,12 @@ import type { EventStore, LogProblem, Position } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
+import type { Poison } from './careful-fold.js';
 import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
 import { requireSameLog } from './folded-log.js';
 import { endCachedAnswers } from './generation.js';
-import type { OnRewritten } from './parking.js';
+import { failedEvent, unfoldableText, type FailedEvent, type OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
 import { createShadow, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
@@ -21,6 +22,8 @@ export interface VerifyOptions {
   readonly projections: readonly Projection[];
   readonly store: EventStore;
   readonly connectionString: string;
+  /** The value of the first key column of a stream's rows: its flight. */
+  readonly keyOf: (streamId: string) => string;
   /** Rewrites what differs, and nothing else. */
   readonly repair?: boolean;
   /** Who looks, or repairs; stands in the records. */
@@ -57,6 +60,8 @@ export interface VerifyResult {
     readonly recorded: number;
     readonly folded: number;
   }[];
+  /** Events that cannot be folded: of their streams nobody knows what is right, so their rows are neither compared nor repaired. */
+  readonly unfoldable: readonly FailedEvent[];
   readonly tables: readonly VerifiedTable[];
   /** Nothing differed, and nothing but warnings was said of the log. */
   readonly isSound: boolean;
@@ -72,7 +77,15 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const names = projections.map(({ name }) => name);
   const log = (await store.check?.()) ?? [];
   if (log.some(({ severity }) => severity === 'error')) {
-    return { events: 0, position: store.beginning, log, records: [], tables: [], isSound: false };
+    return {
+      events: 0,
+      position: store.beginning,
+      log,
+      records: [],
+      unfoldable: [],
+      tables: [],
+      isSound: false,
+    };
   }
   return withFoldSessions('verify', options, async (sessions) => {
     const { writer, holder } = sessions;
@@ -108,19 +121,24 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const position = await beginComparison(sessions, store, names, fold);
     if (position === undefined) return undefined;
     const tables: VerifiedTable[] = [];
-    for (const [{ name }, shadow] of shadows) {
+    const damaged = new Map(fold.unfoldable.map((poison) => [options.keyOf(poison.event.streamId), poison]));
+    const damages = new Map<string, Damage[]>();
+    for (const [projection, shadow] of shadows) {
       const since = options.retainedSince?.get(shadow.liveName);
+      const { rows, differences } = await compareByKey(
+        writer,
+        shadow.table,
+        shadow.liveName,
+        shadow.name,
+        `where ${retainedSql(shadow, options)}`,
+      );
       tables.push({
-        projection: name,
+        projection: projection.name,
         ...(since && { since: since.toISOString() }),
-        ...(await compareByKey(
-          writer,
-          shadow.table,
-          shadow.liveName,
-          shadow.name,
-          `where ${retainedSql(shadow, options)}`,
-        )),
+        rows,
+        differences: differences.filter(({ key }) => !damaged.has(key)),
       });
+      damages.set(projection.name, await damagesOf(writer, projection, shadow.liveName, damaged));
     }
     const recorded = await loadStreamRevisionsOf(writer, projector);
     await writer.query('commit');
@@ -130,8 +148,9 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       return record === folded ? [] : [{ streamId, recorded: record, folded }];
     });
     for (const { projection, differences } of tables) {
-      await recordFindings(holder, { projection, differences, position, by });
-      await closeGone(holder, projection, differences);
+      const found = [...differences, ...(damages.get(projection) ?? [])];
+      await recordFindings(holder, { projection, differences: found, position, by });
+      await closeGone(holder, projection, found);
     }
     const repaired = options.repair
       ? await repairTables(holder, fold, shadows, tables, { store, names, by, options })
@@ -142,10 +161,38 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       position,
       log,
       records,
+      unfoldable: fold.unfoldable.map(failedEvent),
       tables: repaired,
-      isSound: records.length === 0 && tables.every((table) => table.differences.length === 0),
+      isSound:
+        records.length === 0 &&
+        fold.unfoldable.length === 0 &&
+        tables.every((table) => table.differences.length === 0),
     };
   }
+}
+
+type Damage = KeyDifference & { readonly error: string };
+
+/** An event that cannot be folded is a finding in each table that is made from events like it. What is right there, nobody knows. */
+async function damagesOf(
+  client: pg.Client,
+  projection: Projection,
+  liveName: string,
+  damaged: ReadonlyMap<string, Poison>,
+): Promise<Damage[]> {
+  const here = [...damaged].filter(([, { event }]) => projection.concerns(event.type));
+  if (here.length === 0) return [];
+  const key = quote(projection.table.key[0] as string);
+  const { rows } = await client.query<{ key: string; rows: number }>(
+    `select ${key} as key, count(*)::integer as rows from ${liveName} where ${key} = any ($1) group by 1`,
+    [here.map(([key]) => key)],
+  );
+  return here.map(([key, poison]) => ({
+    key,
+    rowsFound: rows.find((row) => row.key === key)?.rows ?? 0,
+    rowsExpected: 0,
+    error: unfoldableText(poison),
+  }));
 }
 
 const retainedSql = ({ table, liveName }: Shadow, { retainedSince }: VerifyOptions): string =>

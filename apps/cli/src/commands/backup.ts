@@ -9,7 +9,7 @@ import {
   type FindTool,
   type ListedBackup,
 } from '#lib/backup';
-import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { flightProjector } from '#lib/flight';
 import { installation, isPostgresUrl } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
 import { databaseUp, serverTool } from '#lib/timescale';
@@ -193,8 +193,7 @@ function foldOf(
 ): Promise<VerifyResult> {
   return withStore({ url: connectionString }, (store) =>
     verify({
-      projector: FLIGHT_PROJECTOR,
-      projections: flightProjections,
+      ...flightProjector,
       store,
       connectionString,
       by: 'backup verify',

@@ -26,6 +26,7 @@ import {
 import { operator, print, untilInterrupted, UsageError, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
+import { parkedLines } from './rebuild.js';
 
 export function projectionsCommand(): Command {
   const projections = new Command('projections').description(
@@ -107,8 +108,12 @@ Stop the servers first, or all that have another EVENT_STORE.`,
       print(
         command,
         result,
-        `adopted: the tables hold ${result.events} events of ${result.streams} streams, up to position ${result.position}`,
+        [
+          ...parkedLines(result.parked),
+          `adopted: the tables hold ${result.events} events of ${result.streams} streams, up to position ${result.position}`,
+        ].join('\n'),
       );
+      if (result.parked.length > 0) process.exitCode = 1;
     });
   return projections;
 }
@@ -237,7 +242,8 @@ export function integrityCommand(): Command {
       const { findings, scheduled } = found;
       const lines = findings.map(
         (f) =>
-          `${f.foundAt} ${f.projection} ${f.key}: ${f.rowsFound} rows found, ${f.rowsExpected} expected (${f.foundBy})` +
+          `${f.foundAt} ${f.projection} ${f.key}: ` +
+          `${f.error ?? `${f.rowsFound} rows found, ${f.rowsExpected} expected`} (${f.foundBy})` +
           (f.repairedAt
             ? `; repaired ${f.repairedAt} by ${f.repairedBy ?? ''}`
             : f.goneAt

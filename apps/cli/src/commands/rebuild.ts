@@ -2,10 +2,17 @@ import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, TABLES_POOL } from '#lib/flight';
-import { discardRebuild, rebuild, type RebuildResult, type RebuiltTable } from '#lib/projections';
+import {
+  discardRebuild,
+  rebuild,
+  type FailedEvent,
+  type RebuildResult,
+  type RebuiltTable,
+} from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
 import { print, progress, projectionsNamed, untilInterrupted, withOperations } from '../context.js';
 import { withProgress } from '../progress-bar.js';
+import { unfoldableLine } from './verify.js';
 
 export function rebuildCommand(): Command {
   return new Command('rebuild')
@@ -23,6 +30,9 @@ export function rebuildCommand(): Command {
 The log is read once for all the tables that are named. A rebuild that is interrupted (Ctrl-C, a kill, a crash) leaves the
 live tables as they were; the same command goes on where it stopped. The tables take their places together, in one
 transaction, at exactly the position to which the projector has come: no reader sees a gap.
+
+A flight with an event that cannot be folded is parked from there on (\`waylog parked --help\`), named, and all others are
+made; the exit code is 1 then. Where more than 100 cannot, nothing is changed: then it is the fold that is wrong.
 
 Examples
   waylog rebuild                        all tables
@@ -56,15 +66,17 @@ Examples
         if (result.resumedFrom > 0)
           progress(`went on after the ${result.resumedFrom} events of a rebuild that was cut off`);
         print(command, result, linesOf(result).join('\n'));
+        if (result.parked.length > 0) process.exitCode = 1;
       });
     });
 }
 
 /** What a rebuild has found, for people. */
-function linesOf({ tables, events }: RebuildResult): string[] {
+function linesOf({ tables, events, parked }: RebuildResult): string[] {
   const differ = tables.some(({ identical }) => !identical);
   return [
     ...tables.flatMap((table) => tableLines(table, events)),
+    ...parkedLines(parked),
     ...(differ
       ? [
           'What differed was written past the log, or by another version of the fold. The new tables are what the log says: nothing is ' +
@@ -73,6 +85,13 @@ function linesOf({ tables, events }: RebuildResult): string[] {
       : []),
   ];
 }
+
+/** Streams that were parked, as one of their events could not be folded, for people. */
+export const parkedLines = (parked: readonly FailedEvent[]): string[] =>
+  parked.map(
+    (event) =>
+      `PARKED · ${unfoldableLine(event)}. The new tables hold it up to there: \`waylog parked retry\` once that is mended, or \`discard\`.`,
+  );
 
 const SHOWN = 10;
 

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
-import { verify, type VerifiedTable, type VerifyResult } from '#lib/projections';
+import { verify, type FailedEvent, type VerifiedTable, type VerifyResult } from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
 import {
   operator,
@@ -77,13 +77,20 @@ interface VerifyFlags extends AuditFlags {
 }
 
 /** Rows can be rewritten from the log; the log and the projector's records cannot. */
-const isRepaired = ({ log, records, tables }: VerifyResult, repair: boolean): boolean =>
-  repair && tables.length > 0 && records.length === 0 && log.every(({ severity }) => severity !== 'error');
+const isRepaired = ({ log, records, unfoldable, tables }: VerifyResult, repair: boolean): boolean =>
+  repair &&
+  tables.length > 0 &&
+  records.length === 0 &&
+  unfoldable.length === 0 &&
+  log.every(({ severity }) => severity !== 'error');
 
 const SHOWN = 10;
 
 /** What verifying found, for people. */
-export function linesOf({ events, position, log, records, tables }: VerifyResult, repair: boolean): string[] {
+export function linesOf(
+  { events, position, log, records, unfoldable, tables }: VerifyResult,
+  repair: boolean,
+): string[] {
   return [
     ...log.map(
       ({ severity, code, streamId, detail }) =>
@@ -93,12 +100,23 @@ export function linesOf({ events, position, log, records, tables }: VerifyResult
       ({ streamId, recorded, folded }) =>
         `records         DIFFERENT · ${streamId}: the projector has noted revision ${recorded}, the log says ${folded}`,
     ),
+    ...unfoldable.map((event) => `log             DAMAGED · ${unfoldableLine(event)}`),
+    ...(unfoldable.length > 0
+      ? [
+          'Their rows were neither compared nor changed, and the log does not say what they should be. Mend the log from a backup; or ' +
+            'have them parked (`waylog rebuild`), and leave the event out for good (`waylog parked discard`).',
+        ]
+      : []),
     ...tables.flatMap((table) => tableLines(table, repair)),
     tables.length > 0
       ? `compared at position ${position}, ${events} events`
       : 'the tables were not compared: a damaged log does not say what is right',
   ];
 }
+
+/** An event that cannot be folded, for people. */
+export const unfoldableLine = ({ streamId, revision, position, eventId, type, error }: FailedEvent): string =>
+  `${streamId}: its ${type} at position ${position} (revision ${revision}, event ${eventId}) cannot be folded: ${error}`;
 
 function tableLines({ projection, rows, since, differences }: VerifiedTable, repair: boolean): string[] {
   const name = projection.padEnd(15);

@@ -356,7 +356,7 @@ export class FrameMinutes {
   async #advance(client: pg.Client, from: Position, to: Position): Promise<void> {
     const revisions = new Map<string, number>();
     const move = { projector: NAME, projections: [ROLLUP], from, to, revisions, parked: 0 };
-    if (!(await advanceCheckpoints(client, move)))
+    if ((await advanceCheckpoints(client, move)) === undefined)
       throw new Error(
         `The checkpoint of the minute rollups is no longer at position ${from}; starting over from it.`,
       );
