@@ -607,9 +607,7 @@ describe('the connection to EventStoreDB', () => {
       const node: EventStoreDbDouble = await double({
         members: () => {
           asked++;
-          return [
-            { host: '127.0.0.1', port: node.port, isAlive: true, state: leads ? 'leader' : 'follower' },
-          ];
+          return [{ host: '127.0.0.1', port: node.port, isAlive: leads, state: 'leader' }];
         },
       });
       const store = storeAt(`esdb+discover://127.0.0.1:${node.port}?tls=false&discoveryInterval=10`);
