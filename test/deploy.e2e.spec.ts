@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { testDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
+import { startDouble } from './support/eventstoredb-double/index.js';
 
 // What is deployed, read as far as it can be without a Docker engine and without a systemd in charge.
 
@@ -46,6 +47,14 @@ describe('docker-compose.yml', () => {
       expect([service['cap_add'], service['privileged']]).toEqual([undefined, undefined]);
       for (const port of service.ports ?? []) expect(port).toMatch(/^127\.0\.0\.1:/);
     }
+  });
+
+  it('gives EventStoreDB no larger appends than it starts with', async () => {
+    const environment = (await services())['eventstoredb']?.['environment'] as Record<string, unknown>;
+    const maxAppendSize = Number(environment['EVENTSTORE_MAX_APPEND_SIZE']);
+    const double = await startDouble({ maxAppendSize });
+    await double.stop();
+    await expect(startDouble({ maxAppendSize: maxAppendSize + 1 })).rejects.toThrow('MaxAppendSize');
   });
 
   it('has no default password, and no image without an exact version', async () => {

@@ -23,7 +23,7 @@ import {
 } from './support/eventstoredb-double/index.js';
 
 // What the adapter does when the server, the network or somebody else does not do what it should. A hang is ended by the
-// test's own limit; a wait within the adapter is as long as `deadlineMs` says, which is short here.
+// test's own limit; a call is as long as `deadlineMs` says, which is short here, and waits a third of that for an answer.
 let database: TestDatabase;
 beforeAll(async () => {
   database = await testDatabase();
@@ -48,7 +48,7 @@ function storeAt(
   options: Partial<EventStoreDbOptions> = {},
 ): EventStoreDbEventStore {
   const { pool } = database;
-  const store = new EventStoreDbEventStore({ connectionString, pool, deadlineMs: 500, ...options });
+  const store = new EventStoreDbEventStore({ connectionString, pool, deadlineMs: 3_000, ...options });
   closing.push(() => store.close());
   return store;
 }
@@ -240,10 +240,10 @@ describe('a read from EventStoreDB', () => {
     ['of the backlog', (store) => store.backlog(store.beginning)],
   ])('%s ends with an error when the server goes silent', async (_, read) => {
     const server = await double();
-    const store = storeAt(server.connectionString, { deadlineMs: 100 });
+    const store = storeAt(server.connectionString, { deadlineMs: 1_000 });
     server.faults.stall('read');
     await expect(read(store)).rejects.toMatchObject(UNAVAILABLE);
-    expect(server.calls.read).toBe(3);
+    expect(server.calls.read).toBeLessThanOrEqual(3);
     server.faults.resume();
     await read(store);
   });
@@ -331,11 +331,97 @@ describe('a subscription to EventStoreDB', () => {
     let warn: (message: string) => void = () => undefined;
     const warned = new Promise<string>((resolve) => (warn = resolve));
     const subscription = follow(storeAt(server.connectionString, { deadlineMs: 100, onWarning: warn }));
-    expect(await warned).toMatch(/no answer for 100 ms/);
+    expect(await warned).toMatch(/no answer for 34 ms/);
     server.faults.resume();
     await subscription.until(1);
     await subscription.end();
     expect(numbers(subscription.seen)).toEqual([1]);
+  });
+
+  it('that stands still without a word is made again', async () => {
+    const server = await double();
+    const warnings: string[] = [];
+    const store = storeAt(server.connectionString, {
+      deadlineMs: 300,
+      onWarning: (message) => warnings.push(message),
+    });
+    const writer = storeAt(server.connectionString);
+    const stream = newStream();
+    await append(writer, stream, 'no-stream', [numbered(0)]);
+    const subscription = follow(store);
+    await subscription.until(1);
+    server.faults.muteSubscriptions();
+    await append(writer, stream, 0, [numbered(1)]);
+    await subscription.until(2);
+    server.faults.muteSubscriptions();
+    // Others' events are none of ours, but would have come as well.
+    const foreign = {
+      id: uuidv7(),
+      type: 'OrderPlaced',
+      contentType: 'application/json',
+      metadata: Buffer.from('{}'),
+    };
+    server.log.append('orders', 'any', [{ ...foreign, data: Buffer.from('{}') }]);
+    while (warnings.filter((text) => text.includes('stands still')).length < 2) await store.head();
+    await append(writer, stream, 1, [numbered(2)]);
+    await subscription.until(3);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([0, 1, 2]);
+  });
+
+  it('is left alone while there is nothing but events of the server', async () => {
+    const server = await double();
+    const warnings: string[] = [];
+    const store = storeAt(server.connectionString, {
+      deadlineMs: 900,
+      onWarning: (message) => warnings.push(message),
+    });
+    const writer = storeAt(server.connectionString);
+    await append(writer, newStream(), 'no-stream', [numbered(0)]);
+    const subscription = follow(store);
+    await subscription.until(1);
+    const statistics = { id: uuidv7(), type: '$statsCollected', contentType: 'application/json' };
+    for (let look = 0; look < 4; look++) {
+      server.log.append('$stats', 'any', [
+        { ...statistics, data: Buffer.from('{}'), metadata: Buffer.from('') },
+      ]);
+      const before = server.calls.read;
+      while (server.calls.read === before) await new Promise(setImmediate);
+    }
+    await subscription.end();
+    expect([warnings, server.calls.subscribe]).toEqual([[], 1]);
+  });
+
+  it('says when it breaks and when it goes on, and nothing in between', async () => {
+    const server = await double();
+    const warnings: string[] = [];
+    let warned: () => void = () => undefined;
+    const store = storeAt(server.connectionString, {
+      deadlineMs: 900,
+      onWarning: (message) => {
+        warnings.push(message);
+        warned();
+      },
+    });
+    const until = async (count: number) => {
+      while (warnings.length < count) await new Promise<void>((resolve) => (warned = resolve));
+    };
+    const writer = storeAt(server.connectionString);
+    await append(writer, newStream(), 'no-stream', [numbered(0)]);
+    const subscription = follow(store);
+    await subscription.until(1);
+    server.faults.stall('read');
+    const before = server.calls.subscribe;
+    server.faults.closeSubscriptions('cancelled');
+    await until(1);
+    while (server.calls.subscribe < before + 3) await new Promise(setImmediate);
+    server.faults.resume();
+    await until(2);
+    await subscription.end();
+    expect(warnings).toEqual([
+      expect.stringMatching(/^The subscription to EventStoreDB broke .* made again from/),
+      expect.stringMatching(/^The subscription to EventStoreDB goes on from/),
+    ]);
   });
 
   it('leaves nothing open on the server when it is left', async () => {
@@ -453,11 +539,18 @@ describe('the connection to EventStoreDB', () => {
 
     const wrongPassword = storeAt(server.connectionString.replace('p%40ss', 'wrong'));
     await expect(read(wrongPassword, stream)).rejects.toMatchObject({ code: 'log.access-denied' });
-    const noTrust = storeAt(server.connectionString.replace(/&tlsCAFile=.*/, ''));
-    await expect(read(noTrust, stream)).rejects.toMatchObject(UNAVAILABLE);
+    const noAuthority = server.connectionString.replace(/&tlsCAFile=.*/, '');
+    const noTrust = storeAt(noAuthority);
+    await expect(read(noTrust, stream)).rejects.toMatchObject({
+      code: 'log.certificate',
+      kind: 'unavailable',
+    });
     const plain = await double();
     const secure = `esdb://waylog:x@127.0.0.1:${plain.port}?tls=true&tlsCAFile=${encodeURIComponent(TLS_CERTIFICATE)}`;
-    await expect(read(storeAt(secure), stream)).rejects.toMatchObject(UNAVAILABLE);
+    const noTls = { code: 'log.no-tls', kind: 'unavailable' };
+    await expect(read(storeAt(secure), stream)).rejects.toMatchObject(noTls);
+    await expect(append(storeAt(secure), stream, 'any', [numbered(2)])).rejects.toMatchObject(noTls);
+    await expect(follow(storeAt(noAuthority)).running).rejects.toMatchObject({ code: 'log.certificate' });
   });
 
   it('finds the living leader when the gossip names a dead one and a seed is dead', async () => {
@@ -502,6 +595,133 @@ describe('the connection to EventStoreDB', () => {
     await subscription.end();
     expect(second.calls.append).toBe(1);
     expect(numbers(subscription.seen)).toEqual([0, 1]);
+  });
+
+  it('outlives a while without a leader, whatever fails while one is looked for', async () => {
+    const stray: unknown[] = [];
+    const noted = (error: unknown) => stray.push(error);
+    process.on('unhandledRejection', noted);
+    try {
+      let leads = true;
+      let asked = 0;
+      const node: EventStoreDbDouble = await double({
+        members: () => {
+          asked++;
+          return [{ host: '127.0.0.1', port: node.port, isAlive: leads, state: 'leader' }];
+        },
+      });
+      const store = storeAt(`esdb+discover://127.0.0.1:${node.port}?tls=false&discoveryInterval=10`);
+      const subscriptions = [follow(store), follow(store)];
+      const stream = newStream();
+      await append(store, stream, 'no-stream', [numbered(0)]);
+      for (const { until } of subscriptions) await until(1);
+      leads = false;
+      const before = asked;
+      node.faults.closeSubscriptions('cancelled', 1);
+      // It is made again, for which a leader is looked for. What fails on the old connection meanwhile is told of no leader either.
+      while (asked < before + 2) await new Promise(setImmediate);
+      node.faults.closeSubscriptions('cancelled', 1);
+      await expect(append(store, stream, 0, [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
+      expect(stray).toEqual([]);
+      leads = true;
+      await append(store, stream, 'any', [numbered(2)]);
+      for (const { until, end } of subscriptions) {
+        await until(2);
+        await end();
+      }
+      expect(numbers(await read(store, stream))).toEqual([0, 2]);
+      expect(stray).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', noted);
+    }
+  });
+
+  it('asks who leads when the leader is silent, within the time of the call that has missed its answer', async () => {
+    let frozen = false;
+    let elected = false;
+    const nodes: EventStoreDbDouble[] = [];
+    const members = () => {
+      // Those that are left take over some time after the leader has gone silent: here, once one of them is asked.
+      elected = frozen;
+      return nodes.map(({ port }, i) => ({
+        host: '127.0.0.1',
+        port,
+        isAlive: true,
+        state: i === (elected ? 1 : 0) ? ('leader' as const) : ('follower' as const),
+      }));
+    };
+    const first = await double({ members });
+    const second = await double({ members, log: first.log });
+    const third = await double({ members, log: first.log });
+    nodes.push(first, second, third);
+    const seeds = nodes.map(({ port }) => `127.0.0.1:${port}`).join();
+    const store = storeAt(`esdb://${seeds}?tls=false`);
+    const subscription = follow(store);
+    const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(0)]);
+    await subscription.until(1);
+    frozen = true;
+    first.faults.stall('all');
+    first.faults.muteSubscriptions();
+    expect(await append(store, stream, 0, [numbered(1)])).toMatchObject({ accepted: true, repeated: false });
+    await subscription.until(2);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([0, 1]);
+    expect(second.calls.append).toBe(1);
+  });
+
+  it('believes the nodes that most others follow, and not the one that is cut off', async () => {
+    const nodes: EventStoreDbDouble[] = [];
+    const seenBy = (leader: number, alive: readonly number[]) => () =>
+      nodes.map(({ port }, i) => ({
+        host: '127.0.0.1',
+        port,
+        isAlive: alive.includes(i),
+        state: i === leader ? ('leader' as const) : ('follower' as const),
+      }));
+    const cutOff = await double({ members: seenBy(0, [0]) });
+    const leader = await double({ members: seenBy(1, [1, 2]), log: cutOff.log });
+    const follower = await double({ members: seenBy(1, [1, 2]), log: cutOff.log });
+    nodes.push(cutOff, leader, follower);
+    for (const seeds of [nodes, [...nodes].reverse()]) {
+      const store = storeAt(`esdb://${seeds.map(({ port }) => `127.0.0.1:${port}`).join()}?tls=false`);
+      await append(store, newStream(), 'no-stream', [numbered(0)]);
+    }
+    expect([cutOff, leader, follower].map(({ calls }) => calls.append)).toEqual([0, 2, 0]);
+  });
+
+  it('sends no append whose time is over before its turn comes', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { deadlineMs: 1_500 });
+    server.faults.stall('append');
+    const all = await Promise.allSettled(
+      upTo(200).map((n) => append(store, newStream(), 'no-stream', [numbered(n)])),
+    );
+    for (const outcome of all) expect(outcome).toMatchObject({ status: 'rejected', reason: UNAVAILABLE });
+    // 64 at once, three attempts each.
+    expect(server.calls.append).toBeLessThanOrEqual(64 * 3);
+  });
+
+  it('lets go of calls that wait for a leader when the store is closed', async () => {
+    const dead = await double();
+    await dead.stop();
+    const store = storeAt(`esdb://127.0.0.1:${dead.port},127.0.0.1:${dead.port}?tls=false`, {
+      deadlineMs: 3_600_000,
+    });
+    const waiting = [store.head(), append(store, newStream(), 'any', [numbered(1)])];
+    const refused = Promise.allSettled(waiting);
+    await store.close();
+    for (const outcome of await refused)
+      expect(outcome).toMatchObject({ status: 'rejected', reason: UNAVAILABLE });
+  });
+
+  it('whose user may not read $all is refused there, with what to do', async () => {
+    const server = await double({ tls: true, users: { waylog: 'x' }, guardsAll: true });
+    const store = storeAt(server.connectionString);
+    const denied = { code: 'log.access-denied', kind: 'unavailable' };
+    await append(store, newStream(), 'no-stream', [numbered(1)]);
+    await expect(store.head()).rejects.toMatchObject(denied);
+    await expect(follow(store).running).rejects.toMatchObject(denied);
   });
 
   it('says so when the nodes are silent, and records once what is sent again until they answer', async () => {
@@ -557,12 +777,15 @@ describe('the connection to EventStoreDB', () => {
     expect(open).toThrow(expect.objectContaining({ code: 'log.connection-string' }) as Error);
     expect(open).not.toThrow(/s3cret/);
   });
-  it('has a client that knows no password to quote in its warnings', () => {
-    const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+  it('names the options of its string that change nothing, and no password', () => {
+    const warnings: string[] = [];
+    const warn = jest.spyOn(console, 'warn').mockImplementation((text: string) => warnings.push(text));
     try {
-      storeAt('esdb://user:s3cret@127.0.0.1:2113?tls=false&tlsVerifyCert=false&unknown=1');
-      expect(warn.mock.calls.flat().join()).toContain('tlsVerifyCert');
-      expect(warn.mock.calls.flat().join()).not.toContain('s3cret');
+      storeAt('esdb://user:s3cret@127.0.0.1:2113?tls=false&tls-verify-cert=false&unknown=1', {
+        onWarning: (message) => warnings.push(message),
+      });
+      expect(warnings.join()).toContain('tls-verify-cert, unknown');
+      expect(warnings.join()).not.toContain('s3cret');
     } finally {
       warn.mockRestore();
     }
@@ -628,6 +851,29 @@ describe.each<[string, string | undefined]>([
     const pages = await collect(store.readStream(stream, { pageSize: 5 }));
     expect(numbers(pages.flat())).toEqual(upTo(30).slice(12));
     expect(await append(store, stream, 29, [numbered(30)])).toMatchObject({ firstRevision: 30 });
+  });
+
+  it("refuses positions that are no event's, and has nothing beyond the end", async () => {
+    const stream = newStream();
+    const events = [numbered(1), numbered(2)];
+    const outcome = await append(store, stream, 'any', events);
+    const [commit = ''] = ((outcome.accepted && outcome.positions.at(-1)) || '').split(':');
+    const invalid = { code: 'position.invalid', kind: 'invalid' };
+    const beside = String(BigInt(commit) - 1n);
+    for (const after of [
+      `${beside}:${beside}`,
+      '5:3',
+      '3:5',
+      `${2n ** 63n}:${2n ** 63n}`,
+      `${2n ** 64n}:0`,
+    ]) {
+      await expect(store.readAll({ after, limit: 10 })).rejects.toMatchObject(invalid);
+      await expect(store.backlog(after)).rejects.toMatchObject(invalid);
+      await expect(follow(store, after).running).rejects.toMatchObject(invalid);
+    }
+    const beyond = `${BigInt(commit) + 100_000n}:${BigInt(commit) + 100_000n}`;
+    expect(await store.readAll({ after: beyond, limit: 10 })).toEqual([]);
+    expect(await store.readAll({ after: '9223372036854775807:9223372036854775807', limit: 10 })).toEqual([]);
   });
 
   it('refuses an append that is larger than the server takes, recording nothing', async () => {

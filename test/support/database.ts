@@ -40,7 +40,7 @@ export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabas
   });
   const listener = new Listener(url.href, 'waylog test');
   // As docs/how-to/move-the-log.md asks for: one command may record 5,000 events.
-  const double = log === 'EventStoreDB' ? await startDouble({ maxAppendSize: 16_777_216 }) : undefined;
+  const double = log === 'EventStoreDB' ? await startDouble({ maxAppendSize: 16_767_216 }) : undefined;
   return {
     url: url.href,
     eventStore: double?.connectionString,

@@ -270,6 +270,7 @@ async function inWaylog<T>(
     poolSize: 10,
     applicationName: 'waylog cli',
     projector,
+    waitForLog: false,
     ...flightDays(),
   });
   const app = await NestFactory.createApplicationContext(module, {

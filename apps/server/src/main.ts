@@ -2,22 +2,29 @@ import { setFlagsFromString } from 'node:v8';
 import { messageOf, outliveReaders, readConfig } from '#lib/platform';
 import { refuseOtherSchema } from '../../../migrations/index.js';
 import { recordDemoFlight } from './demo.js';
+import { Observer } from './operations/observation.js';
 import { startServer } from './server.js';
+import { outliveStrayRejections } from './stray-rejections.js';
 
 // Left alone, V8 lets garbage grow to several times what is alive before it looks for it: 520 MiB where 130 are in use,
 // and 310 with this, at requests a second that do not differ by more than the noise.
 setFlagsFromString('--heap-growing-percent=50');
 
+/** A look at what is silent takes three seconds at most, and one more to be sure. */
+const LAST_LOOK_S = 4;
+
 outliveReaders();
+outliveStrayRejections();
 
 try {
   const config = readConfig(process.env);
   for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
   const app = await startServer(config, console.log);
+  const observer = app.get(Observer);
   // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
-    process.once(signal, () => endWithin(config.stopTimeout));
+    process.once(signal, () => endWithin(config.stopTimeout, observer));
   const url = await app.getUrl();
   if (config.demo && config.roles.includes('api')) {
     const flightId = await recordDemoFlight(app);
@@ -31,13 +38,15 @@ try {
 }
 
 /**
- * A stop waits for the commands under way, and they wait for a database that may have gone silent. Whoever is not answered
- * sends again: nothing that was acknowledged depends on a stop in good order.
+ * A stop waits for the commands under way, and they wait for a database or a log that may have gone silent. Whoever is not
+ * answered sends again: nothing that was acknowledged depends on a stop in good order.
  */
-function endWithin(seconds: number): void {
+function endWithin(seconds: number, observer: Observer): void {
+  // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: what does not answer is what it sees
+  setTimeout(() => void observer.observe({ anew: true }), Math.max(0, seconds - LAST_LOOK_S) * 1_000).unref();
   setTimeout(() => {
     console.error(
-      `Waylog did not stop within ${seconds} s (WAYLOG_STOP_TIMEOUT), most likely because the database does not answer. ` +
+      `Waylog did not stop within ${seconds} s (WAYLOG_STOP_TIMEOUT)${observer.silent ? `: ${observer.silent}` : ''}. ` +
         `It ends now; commands without an answer may have been recorded, and are safe to send again with their ids.`,
     );
     process.exit(1);

@@ -51,6 +51,7 @@ export class ServerModule {
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,
           applicationName: sessions.name,
+          stopTimeoutMs: config.stopTimeout * 1_000,
         }),
       ],
       controllers: config.roles.includes('api')

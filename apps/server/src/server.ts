@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { isatty } from 'node:tty';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import pg from 'pg';
 import type { Config } from '#lib/platform';
 import { Guard, securityHeaders } from './access/guard.js';
@@ -78,11 +78,28 @@ export async function startServer(
   fastify.addHook('preSerialization', longLists);
   fastify.addHook('onSend', new AnswersUnderWay().onSend);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
+  closeBehindLastAnswers(fastify);
   if (config.roles.includes('api')) fastify.addHook('preValidation', refuseUnasked(serveOpenApi(app)));
   await app.listen({ port: config.port, host: config.host });
   const url = await app.getUrl();
   say(`Waylog listens on ${url}\n${await accessBanner(config, pool, url)}`);
   return app;
+}
+
+/**
+ * What is under way when a stop begins is answered, and its connection closed behind the answer. A stop would otherwise wait until
+ * the caller lets go of it, which takes a minute.
+ */
+function closeBehindLastAnswers(fastify: FastifyInstance): void {
+  let isStopping = false;
+  fastify.addHook('preClose', (done) => {
+    isStopping = true;
+    done();
+  });
+  fastify.addHook('onSend', (_request, reply, payload, done) => {
+    if (isStopping) void reply.header('connection', 'close');
+    done(null, payload);
+  });
 }
 
 /**

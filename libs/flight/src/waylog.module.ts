@@ -4,10 +4,11 @@ import {
   type DynamicModule,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
+  type OnModuleDestroy,
 } from '@nestjs/common';
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
-import { createPool, Listener, messageOf } from '#lib/platform';
+import { createPool, Listener, messageOf, pause, WaylogError } from '#lib/platform';
 import { DataKeys, DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
 import { CheckpointWatch, forgetOtherLog, LiveRows, loadOmissions, Projector } from '#lib/projections';
 import { stepDown, type DatabaseAccess } from '#lib/timescale';
@@ -53,6 +54,10 @@ export interface WaylogOptions {
   readonly onQuery?: CommandObserver;
   /** Shown in pg_stat_activity; default `waylog`. */
   readonly applicationName?: string;
+  /** Whether a start waits for a log that does not answer, or fails; default true. */
+  readonly waitForLog?: boolean;
+  /** How long a stop may take, in milliseconds; default 20,000. In its second half no command waits for a log in EventStoreDB. */
+  readonly stopTimeoutMs?: number;
 }
 
 /** The log, for injection. */
@@ -69,6 +74,9 @@ export const LOG_POOL = Symbol('LOG_POOL');
 
 /** Connections as the role that keeps the tables, for injection: for projectors, and for what operators do. */
 export const TABLES_POOL = Symbol('TABLES_POOL');
+
+/** Between two looks whether a log that did not answer does. */
+const WAIT_MS = 500;
 
 /** How many of so many connections are for the log, and how many for keeping the tables. */
 const aFifth = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
@@ -250,6 +258,8 @@ export class WaylogModule {
               minutes,
               watch,
               options.projector ?? true,
+              options.stopTimeoutMs ?? 20_000,
+              options.waitForLog ?? true,
             ),
         },
         ...commandHandlers,
@@ -274,7 +284,10 @@ export class WaylogModule {
 }
 
 /** Starts the projector and the rollups with the application, and on a stop finishes what has been accepted before it lets go. */
-export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShutdown {
+export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown {
+  readonly #stopping = new AbortController();
+  #givingUp: NodeJS.Timeout | undefined;
+
   constructor(
     private readonly pools: Readonly<Record<'log' | 'queries' | 'tables', pg.Pool>>,
     private readonly listener: Listener,
@@ -284,12 +297,14 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     private readonly minutes: FrameMinutes,
     private readonly watch: CheckpointWatch,
     private readonly projects: boolean,
+    private readonly stopTimeoutMs: number,
+    private readonly waitForLog: boolean,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
     let isOther: boolean;
     try {
-      isOther = await forgetOtherLog(this.pools.log, this.store);
+      isOther = await this.#onceItAnswers(() => forgetOtherLog(this.pools.log, this.store));
     } catch (error) {
       // Nobody gets an application to close: what is open would keep the process alive.
       await this.onApplicationShutdown();
@@ -304,6 +319,33 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     this.minutes.start();
   }
 
+  /** A log without a leader is no reason to start again and again. */
+  async #onceItAnswers<T>(ask: () => Promise<T>): Promise<T> {
+    for (let isWaiting = false; ; isWaiting = true) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof WaylogError) || error.code !== 'database.unavailable') throw error;
+        if (!this.waitForLog || this.#stopping.signal.aborted) throw error;
+        if (!isWaiting)
+          new Logger('Waylog').warn(`The start waits until the log answers. ${messageOf(error)}`);
+        await pause(WAIT_MS, this.#stopping.signal);
+      }
+    }
+  }
+
+  /** Runs before anything is waited for: the last answers may wait for a log that gives none. */
+  onModuleDestroy(): void {
+    this.#stopping.abort();
+    this.#givingUp = setTimeout(() => {
+      this.store
+        .close()
+        .catch((error: unknown) =>
+          new Logger('Waylog').warn(`The log was not let go in good order: ${messageOf(error)}`),
+        );
+    }, this.stopTimeoutMs / 2).unref();
+  }
+
   /** Runs after the HTTP server, if there is one, has answered its last request. */
   async onApplicationShutdown(signal?: string): Promise<void> {
     const log = new Logger('Waylog');
@@ -312,6 +354,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnApplicationShu
     );
     await this.flights.streams.drain();
     await this.minutes.close();
+    clearTimeout(this.#givingUp);
     await this.store.close();
     await this.projector.stop();
     this.watch.close();

@@ -19,4 +19,5 @@ export * from './scheduled-verification.js';
 export * from './table-hash.js';
 export * from './table-reads.js';
 export * from './time-travel.js';
+export * from './trouble.js';
 export * from './verify.js';

@@ -22,6 +22,7 @@ import type { Projection } from './projection.js';
 import { keepReporting, type ProjectorState, type ProjectorStatus } from './projector-status.js';
 import { rebuild } from './rebuild.js';
 import { TableWriter } from './table-writer.js';
+import { Trouble } from './trouble.js';
 
 export interface ProjectorLog {
   info(message: string): void;
@@ -70,6 +71,7 @@ export class Projector {
   readonly #writers: ReadonlyMap<Projection, TableWriter>;
   readonly #contiguity: Contiguity;
   readonly #batchSize: BatchSize;
+  readonly #trouble: Trouble;
   readonly #background = new Background((signal) => this.#run(signal));
   #state: ProjectorState = 'stopped';
   #position: Position | undefined;
@@ -90,6 +92,7 @@ export class Projector {
       options.projections.map((projection) => [projection, new TableWriter(projection.table)]),
     );
     this.#contiguity = new Contiguity(options.name);
+    this.#trouble = new Trouble(`Projector ${options.name}`, options.log);
     this.#batchSize = new BatchSize(this.#options.batchSize);
   }
 
@@ -113,24 +116,20 @@ export class Projector {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted;) {
+    while (!signal.aborted) {
       try {
-        await this.#lead(signal, () => {
-          failures = 0;
-        });
+        await this.#lead(signal);
       } catch (error) {
-        failures++;
         this.#fail(error);
-        this.#options.log.warn(
-          `Projector ${this.#options.name} failed (attempt ${failures}): ${messageOf(error)}`,
-        );
-        await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
+        this.#trouble.failed(error);
+        await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
+    this.#trouble.end();
   }
 
   /** Waits for the lead, then folds until told to stop or until something breaks. */
-  #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  #lead(signal: AbortSignal): Promise<void> {
     const { name, connectionString, standbyIntervalMs, log } = this.#options;
     const options = {
       name,
@@ -144,7 +143,8 @@ export class Projector {
       signal,
     };
     return lead(options, async (client, going) => {
-      log.info(`Projector ${name} leads`);
+      // Whoever fails gives up the lead, and takes it again to try again.
+      if (this.#trouble.failures === 0) log.info(`Projector ${name} leads`);
       this.#contiguity.reset();
       await decompressWithoutLimit(client, 'session');
       this.#parkings = undefined;
@@ -157,7 +157,7 @@ export class Projector {
       });
       try {
         await this.#prepare(signal);
-        await this.#follow(client, going, onProgress);
+        await this.#follow(client, going);
         if (!signal.aborted) throw connectionLost();
       } catch (error) {
         this.#fail(error);
@@ -233,27 +233,24 @@ export class Projector {
     await rebuild({ projector, projections: outdated, store, connectionString, signal });
   }
 
-  async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #follow(client: pg.Client, signal: AbortSignal): Promise<void> {
     const { store, batchSize } = this.#options;
     for (;;) {
       const from = await this.#whereItStands(signal);
       if (from === undefined) return;
       this.#position = from;
       this.#state = 'active';
+      this.#trouble.began();
       for await (const batch of store.subscribe({ after: from, batchSize, signal })) {
         if (isAborted(signal)) return;
         this.#state = batch.length === batchSize ? 'catching-up' : 'active';
-        if (!(await this.#writeInParts(client, batch, onProgress))) break;
+        if (!(await this.#writeInParts(client, batch))) break;
       }
     }
   }
 
   /** As many events in one transaction as the database can do; false when it has to be looked again where it stands. */
-  async #writeInParts(
-    client: pg.Client,
-    batch: readonly RecordedEvent[],
-    onProgress: () => void,
-  ): Promise<boolean> {
+  async #writeInParts(client: pg.Client, batch: readonly RecordedEvent[]): Promise<boolean> {
     for (let rest = batch; rest.length > 0;) {
       const part = rest.slice(0, this.#batchSize.now);
       const began = performance.now();
@@ -265,7 +262,7 @@ export class Projector {
       }
       this.#batchSize.wentWell(performance.now() - began);
       this.#alone = undefined;
-      onProgress();
+      this.#trouble.succeeded();
       rest = rest.slice(part.length);
     }
     return true;

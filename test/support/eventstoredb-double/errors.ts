@@ -19,6 +19,17 @@ export const shuttingDown = () => failure(status.CANCELLED, 'Call canceled by th
 
 export const unauthenticated = () => failure(status.UNAUTHENTICATED, 'Unauthenticated');
 
+/** A user who may do something, but not this. */
+export const notAllowed = () =>
+  failure(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' });
+
+/** A read that begins where no event is. */
+export const invalidPosition = () => failure(status.UNKNOWN, 'Unexpected ReadAllResult: InvalidPosition');
+
+/** A subscription that does. */
+export const invalidSubscription = () =>
+  failure(status.INVALID_ARGUMENT, 'Trying to read from an invalid position.');
+
 export const notLeader = ({ host, port }: { host: string; port: number }) =>
   failure(status.NOT_FOUND, `Leader info available in response`, {
     exception: 'not-leader',

@@ -11,6 +11,7 @@ export class Faults {
   #lost: ('refused' | 'silent')[] = [];
   #stalled = new Set<Stallable>();
   #busy = 0;
+  #mutings = 0;
   #leader: { host: string; port: number } | undefined;
   readonly #subscriptions = new Set<(how: 'clean' | 'cancelled') => void>();
 
@@ -38,9 +39,22 @@ export class Faults {
     this.#leader = leader;
   }
 
-  /** Ends all open subscriptions: `clean` as a server that closes in good order, `cancelled` as one that is going down. */
-  closeSubscriptions(how: 'clean' | 'cancelled'): void {
-    for (const close of [...this.#subscriptions]) close(how);
+  /**
+   * What is subscribed to now brings nothing any more, and stays open: so does a node that is cut off from the others, or that
+   * leads no more. What is subscribed later does.
+   */
+  muteSubscriptions(): void {
+    this.#mutings++;
+  }
+
+  /** How often subscriptions have been muted: whoever began before is silent. */
+  get mutings(): number {
+    return this.#mutings;
+  }
+
+  /** Ends open subscriptions: `clean` as a server that closes in good order, `cancelled` as one that is going down. */
+  closeSubscriptions(how: 'clean' | 'cancelled', most = Infinity): void {
+    for (const close of [...this.#subscriptions].slice(0, most)) close(how);
   }
 
   /** How many subscriptions are open. */

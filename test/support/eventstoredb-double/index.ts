@@ -16,6 +16,8 @@ export interface DoubleOptions {
   readonly tls?: boolean;
   /** User names and passwords; by default nobody is asked. */
   readonly users?: Readonly<Record<string, string>>;
+  /** The users may append, and nobody may read `$all`. */
+  readonly guardsAll?: boolean;
   /** What the gossip says; default this node alone, as the leader. */
   readonly members?: () => readonly Member[];
   /** Of another double, to be a node of the same cluster. */
@@ -44,10 +46,16 @@ export interface EventStoreDbDouble {
   restart(): Promise<void>;
 }
 
+/** With more the server does not start. */
+const LARGEST_APPEND = 16_767_216;
+
 export const TLS_CERTIFICATE = join(import.meta.dirname, 'tls', 'test-fixture.crt');
 
 export async function startDouble(options: DoubleOptions = {}): Promise<EventStoreDbDouble> {
-  const { tls = false, users, maxAppendSize = 1_048_576, hidesPositions = false } = options;
+  const { tls = false, users, guardsAll = false, hidesPositions = false } = options;
+  const { maxAppendSize = 1_048_576 } = options;
+  if (maxAppendSize > LARGEST_APPEND)
+    throw new Error(`Application initialization error: MaxAppendSize exceeded ${LARGEST_APPEND} bytes.`);
   const log = options.log ?? new DoubleLog();
   const faults = new Faults();
   const calls = { append: 0, read: 0, subscribe: 0, sent: 0, checkpoints: 0 };
@@ -58,7 +66,15 @@ export async function startDouble(options: DoubleOptions = {}): Promise<EventSto
     server = new Server();
     server.addService(
       StreamsService,
-      streamsService({ log, faults, maxAppendSize, hidesPositions, calls, ...(users && { users }) }),
+      streamsService({
+        log,
+        faults,
+        guardsAll,
+        maxAppendSize,
+        hidesPositions,
+        calls,
+        ...(users && { users }),
+      }),
     );
     server.addService(GossipService, gossipService(members, faults));
     server.addService(ServerFeaturesService, featuresService());

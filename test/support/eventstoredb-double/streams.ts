@@ -19,6 +19,9 @@ import type {
 import {
   appendTooLarge,
   goneAway,
+  invalidPosition,
+  invalidSubscription,
+  notAllowed,
   notLeader,
   serverBusy,
   shuttingDown,
@@ -35,6 +38,8 @@ export interface StreamsOptions {
   readonly faults: Faults;
   /** User names and their passwords; without it everybody may do everything. */
   readonly users?: Readonly<Record<string, string>>;
+  /** Nobody may read `$all`, as by itself only administrators may. */
+  readonly guardsAll: boolean;
   /** In bytes, as the server's MaxAppendSize. */
   readonly maxAppendSize: number;
   /** As before version 22.6: an event that is read from its stream has no position. */
@@ -46,7 +51,7 @@ const NO_POSITION = 2n ** 64n - 1n;
 
 /** The service `Streams` of the protocol but BatchAppend, which is answered "unimplemented": Waylog must not use it. */
 export function streamsService(options: StreamsOptions): UntypedServiceImplementation {
-  const { log, faults, users, maxAppendSize, hidesPositions, calls } = options;
+  const { log, faults, users, guardsAll, maxAppendSize, hidesPositions, calls } = options;
 
   /** Why the call is refused before anything is looked at. */
   function refusal(call: AnyCall) {
@@ -107,7 +112,12 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     const refused = refusal(call);
     if (refused) return void call.emit('error', refused);
     if (faults.isStalled('read')) return;
-    if (request.hasSubscription()) return subscribe(call, request);
+    if (guardsAll && request.hasAll()) return void call.emit('error', notAllowed());
+    const isNowhere = isInvalid(request);
+    if (request.hasSubscription()) {
+      return isNowhere ? void call.emit('error', invalidSubscription()) : subscribe(call, request);
+    }
+    if (isNowhere) return void call.emit('error', invalidPosition());
     const isBackwards = request.getReadDirection() === pb.ReadReq.Options.ReadDirection.BACKWARDS;
     const count = Number(request.getCount());
     const stream = request.getStream();
@@ -137,6 +147,16 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     call.end();
   }
 
+  /** Up to its end the log is read from places where an event is, or from its beginning; there is nothing to be wrong beyond. */
+  function isInvalid(request: ReadReq.Options): boolean {
+    const position = request.getAll()?.getPosition();
+    if (!position) return false;
+    const commit = BigInt(position.getCommitPosition());
+    const last = log.all.at(-1);
+    if (commit === 0n || !last || commit > last.commit) return false;
+    return !log.all.some((event) => event.commit === commit);
+  }
+
   /** Inclusive forwards, exclusive backwards. */
   function startIndex(request: ReadReq.Options): number {
     const all = request.getAll();
@@ -149,6 +169,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
   /** From a position (exclusive) up to the end, then whatever is appended. */
   async function subscribe(call: ServerWritableStream<ReadReq, ReadResp>, request: ReadReq.Options) {
     const filter = filterOf(request);
+    const { mutings } = faults;
     const position = request.getAll()?.getPosition();
     const after = position && {
       commit: BigInt(position.getCommitPosition()),
@@ -170,11 +191,11 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       let next = startIndex(request);
       let isCaughtUp = false;
       for (let looked = 0; !closed;) {
-        const event = log.all[next];
+        const event = faults.mutings === mutings ? log.all[next] : undefined;
         if (!event) {
           if (!isCaughtUp) await send(call, messages.caughtUp());
           isCaughtUp = true;
-          if (log.all[next] || isOver()) continue;
+          if ((log.all[next] && faults.mutings === mutings) || isOver()) continue;
           await new Promise<void>((resolve) => (wake = resolve));
           continue;
         }

@@ -50,6 +50,7 @@ const well: Observation = {
   auditLookedSecondsAgo: 60,
   auditStalledSeconds: 0,
   error: undefined,
+  logDownSeconds: 0,
 };
 const firing = (observation: Observation, statistics = new Statistics()) =>
   alertRules
@@ -62,10 +63,14 @@ describe('alerts', () => {
     expect(firing(well)).toEqual([]);
   });
 
+  it('are silent while a log moves to another leader', () => {
+    expect(firing({ ...well, error: 'no leader yet', projections: [], logDownSeconds: 9 })).toEqual([]);
+  });
+
   it.each<[string, Partial<Observation>]>([
     ['DatabaseDown', { error: 'refused', database: undefined, projections: [] }],
     ['DatabaseReadOnly', { database: { ...database, readOnly: 'it is a standby' } }],
-    ['LogDown', { error: 'EventStoreDB did not answer', projections: [] }],
+    ['LogDown', { error: 'EventStoreDB did not answer', projections: [], logDownSeconds: 15.1 }],
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
     ['AuditBroken', { auditProblems: 1 }],
     ['AuditStalled', { auditStalledSeconds: 1_201 }],

@@ -4,6 +4,7 @@ import type { onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Flights } from '#lib/flight';
 import { Projector } from '#lib/projections';
+import { strayRejections } from '../stray-rejections.js';
 import { Alerts } from './alerts.js';
 import { Observer, type Observation } from './observation.js';
 import { Pools, type ConnectionPool } from './pools.js';
@@ -86,6 +87,15 @@ export class Metrics {
       collect() {
         this.reset();
         this.inc(projector.status.eventsFolded);
+      },
+    });
+    new Counter({
+      name: 'waylog_stray_rejections_total',
+      help: 'Failures in this process that nobody waited for; its log has them.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(strayRejections());
       },
     });
     this.#observed(observer);
@@ -224,7 +234,10 @@ export class Metrics {
       { method: request.method, route, status: reply.statusCode },
       reply.elapsedTime / 1_000,
     );
-    this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
+    // A probe that is told "not ready" has its answer.
+    if (!route.startsWith('/health')) {
+      this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
+    }
     done();
   };
 }

@@ -50,6 +50,8 @@ export interface Observation {
   readonly auditStalledSeconds: number | undefined;
   /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
+  /** For how many seconds it has been so of the log while the database did answer; 0 where all is well. */
+  readonly logDownSeconds: number;
 }
 
 /** Asked by every scrape, probe and alert, so what was seen a moment ago is good enough. */
@@ -62,6 +64,8 @@ const ANSWER_WITHIN_MS = 3_000;
 export class Observer {
   #last: Promise<Observation> | undefined;
   #lastAt = 0;
+  #logDownSince: number | undefined;
+  #seen: Observation | undefined;
 
   constructor(
     /** So that queries which wait for a lock hide nothing. */
@@ -86,12 +90,14 @@ export class Observer {
   async #look(): Promise<Observation> {
     // The database may answer, and the log be silent: it need not be in it.
     const [facts, states] = await Promise.allSettled([
-      inTime(this.#facts()),
-      inTime(flightProjectionStates(this.pool, this.store)),
+      inTime('the database', this.#facts()),
+      inTime('the log', flightProjectionStates(this.pool, this.store)),
     ]);
     const failed = [facts, states].find(({ status }) => status === 'rejected') as
       PromiseRejectedResult | undefined;
-    return {
+    const isLogDown = facts.status === 'fulfilled' && failed !== undefined;
+    this.#logDownSince = isLogDown ? (this.#logDownSince ?? performance.now()) : undefined;
+    this.#seen = {
       at: Date.now(),
       pool: this.pools.status(),
       database: facts.status === 'fulfilled' ? facts.value : undefined,
@@ -100,7 +106,17 @@ export class Observer {
       auditLookedSecondsAgo: this.work.auditLookedSecondsAgo,
       auditStalledSeconds: this.work.auditStalledSeconds,
       error: failed && messageOf(failed.reason),
+      logDownSeconds: this.#logDownSince === undefined ? 0 : (performance.now() - this.#logDownSince) / 1_000,
     };
+    return this.#seen;
+  }
+
+  /** What does not answer, as far as was seen last; undefined where all did. */
+  get silent(): string | undefined {
+    if (this.#seen?.error === undefined) return undefined;
+    return this.#seen.database
+      ? `the log does not answer (${this.#seen.error})`
+      : `the database does not answer (${this.#seen.error})`;
   }
 
   async #facts(): Promise<DatabaseFacts> {
@@ -155,10 +171,10 @@ export class Observer {
 }
 
 /** What comes later is no news any more, nor is its failure. */
-const inTime = <T>(answer: Promise<T>): Promise<T> =>
+const inTime = <T>(who: string, answer: Promise<T>): Promise<T> =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(
-      () => reject(new Error(`no answer within ${ANSWER_WITHIN_MS} ms`)),
+      () => reject(new Error(`${who} has not answered within ${ANSWER_WITHIN_MS / 1_000} s`)),
       ANSWER_WITHIN_MS,
     );
     answer.then(resolve, reject).finally(() => clearTimeout(timer));

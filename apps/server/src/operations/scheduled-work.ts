@@ -2,6 +2,7 @@ import {
   Inject,
   Injectable,
   Logger,
+  type BeforeApplicationShutdown,
   type OnApplicationBootstrap,
   type OnModuleDestroy,
 } from '@nestjs/common';
@@ -16,9 +17,10 @@ import { CONFIG } from '../config.js';
 
 /** What a server with the role projector does beside its work, again and again: verify, apply the retention, sign digests. */
 @Injectable()
-export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
+export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
   readonly #digests: DigestSchedule | undefined;
   readonly #schedules: readonly { start(): void; stop(): Promise<void> }[];
+  #stopped: Promise<unknown> | undefined;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -82,8 +84,13 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /** Before the connections are closed, which both need to finish what they are at. */
-  async onModuleDestroy(): Promise<void> {
-    await Promise.all(this.#schedules.map((schedule) => schedule.stop()));
+  /** Told to stop, and not waited for yet: it may wait for a log that does not answer, whose calls end soon after this. */
+  onModuleDestroy(): void {
+    this.#stopped = Promise.all(this.#schedules.map((schedule) => schedule.stop()));
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.#stopped;
   }
 }
 

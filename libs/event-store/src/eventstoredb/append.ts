@@ -5,62 +5,59 @@ import {
   STREAM_EXISTS,
   WrongExpectedVersionError,
   type AppendExpectedRevision,
+  type AppendToStreamOptions,
   type JSONEventData,
 } from '@eventstore/db-client';
-import { retry, unavailable } from '#lib/platform';
+import { unavailable } from '#lib/platform';
 import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
-import { explained, isTransient, within } from './calls.js';
 import { decodeEvent, encodeEvent, type Decoded } from './codec.js';
 import type { Connection } from './connection.js';
+import type { Node } from './node.js';
 import { readStreamPage } from './read.js';
 
 /** How far back a repeat is looked for where no revision is expected. */
 const LOOK_BACK = 1_024;
 
 /**
- * Records one request, whole or not at all. After a failure that leaves it open whether the events were recorded they are
- * sent again with the same ids and the same expectation, which the server answers as the first time.
+ * Records one request, whole or not at all, and has an answer when it is due. After a failure that leaves it open whether the
+ * events were recorded they are sent again with the same ids and the same expectation, which the server answers as the first
+ * time.
  */
-export async function append(connection: Connection, request: AppendRequest): Promise<AppendOutcome> {
+export async function append(
+  connection: Connection,
+  request: AppendRequest,
+  due: number,
+): Promise<AppendOutcome> {
   const { streamId, expectedRevision } = request;
   const appendId = crypto.randomUUID();
   const events = request.events.map((event) => encodeEvent(event, appendId));
   // The server knows what it recorded at a revision for good, but elsewhere only as long as it runs.
   const isOpen = expectedRevision === 'any' || expectedRevision === 'stream-exists';
-  const attempt = async () =>
-    (isOpen ? await findRepeat(connection, request, appendId) : undefined) ??
-    (await send(connection, streamId, expectedRevision, events));
-  let sent: Sent;
-  try {
-    sent = await retry(attempt, { attempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, retryIf: isTransient });
-  } catch (error) {
-    throw explained(error);
-  }
-  return 'accepted' in sent ? sent : readBack(connection, request, sent.firstRevision, appendId);
+  const sent = await connection.call(async (node, deadline): Promise<Sent> => {
+    const earlier = isOpen && (await findRepeat(connection, request, appendId, due));
+    if (earlier) return earlier;
+    return await send(node, streamId, events, {
+      expectedRevision: expectationOf(expectedRevision),
+      // Without them the client would put it into a stream that all appends of the process share.
+      credentials: connection.credentials,
+      deadline,
+      requiresLeader: true,
+    });
+  }, due);
+  return 'accepted' in sent ? sent : readBack(connection, request, sent.firstRevision, appendId, due);
 }
 
 type Sent = AppendOutcome | { readonly firstRevision: number };
 
 async function send(
-  { client, credentials, deadlineMs }: Connection,
+  node: Node,
   streamId: string,
-  expected: ExpectedRevision,
   events: JSONEventData[],
+  options: AppendToStreamOptions,
 ): Promise<Sent> {
   try {
-    const call = client.appendToStream(streamId, events, {
-      expectedRevision: expectationOf(expected),
-      credentials,
-      deadline: deadlineMs,
-      requiresLeader: true,
-    });
-    // Time to connect, and then to answer.
-    const result = await within(2 * deadlineMs, call);
-    const last = Number(result.nextExpectedRevision);
-    // The connection string may say throwOnAppendFailure=false.
-    return result.success
-      ? { firstRevision: last - events.length + 1 }
-      : { accepted: false, currentRevision: last };
+    const { nextExpectedRevision } = await node.appendToStream(streamId, events, options);
+    return { firstRevision: Number(nextExpectedRevision) - events.length + 1 };
   } catch (error) {
     if (!(error instanceof WrongExpectedVersionError)) throw error;
     const current = error.actualVersion;
@@ -77,9 +74,10 @@ async function readBack(
   { streamId, events }: AppendRequest,
   firstRevision: number,
   appendId: string,
+  due: number,
 ): Promise<AppendOutcome> {
   const page = { from: BigInt(firstRevision), limit: events.length };
-  const found = (await readStreamPage(connection, streamId, page)).map(decodeEvent);
+  const found = (await readStreamPage(connection, streamId, page, due)).map(decodeEvent);
   if (!isThese(found, events)) {
     throw unavailable(
       'database.unavailable',
@@ -101,9 +99,10 @@ async function findRepeat(
   connection: Connection,
   { streamId, events }: AppendRequest,
   appendId: string,
+  due: number,
 ): Promise<AppendOutcome | undefined> {
   const page = { from: END, limit: LOOK_BACK, backwards: true } as const;
-  const tail = (await readStreamPage(connection, streamId, page)).reverse().map(decodeEvent);
+  const tail = (await readStreamPage(connection, streamId, page, due)).reverse().map(decodeEvent);
   const at = tail.findIndex((decoded) => decoded?.event.id === events[0]?.id.toLowerCase());
   const found = at < 0 ? [] : tail.slice(at, at + events.length);
   const [first] = found;

@@ -1,5 +1,5 @@
 import { AccessDeniedError, MaxAppendSizeExceededError, StreamDeletedError } from '@eventstore/db-client';
-import { conflict, messageOf, retry, unavailable, WaylogError } from '#lib/platform';
+import { conflict, messageOf, unavailable, WaylogError } from '#lib/platform';
 
 /** gRPC's codes for what may be gone a moment later, whether or not the call took effect. */
 const transientCodes: ReadonlySet<unknown> = new Set([
@@ -12,8 +12,10 @@ const transientCodes: ReadonlySet<unknown> = new Set([
   14, // UNAVAILABLE
 ]);
 
+const PERMISSION_DENIED = 7;
+
 // The client throws these as plain errors.
-const transientText = /^Failed to discover after|Channel has been shut down|Channel closed/;
+const transientText = /Channel has been shut down|Channel closed|Connection dropped/;
 
 /** No answer within the time that we allow: reads of the client have no limit of their own. */
 export class NoAnswer extends Error {
@@ -24,64 +26,99 @@ export class NoAnswer extends Error {
   }
 }
 
-/**
- * Gives up on a call that has its own time limit, but counts it only from when it is connected: looking for a node of a silent
- * cluster takes the client minutes. What comes later is of no interest, and may even take effect: only for what may be
- * repeated.
- */
-export function within<T>(milliseconds: number, call: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new NoAnswer(milliseconds)), milliseconds);
-    call.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+/** No node says who leads. `reasons` are what each of them said instead. */
+export class NoLeader extends Error {
+  override readonly name = 'NoLeader';
+
+  constructor(reasons: string) {
+    super(`no leader was found: ${reasons}`);
+  }
 }
 
-/** True for failures that may be gone a moment later. A refusal because another node leads is one: the client follows it. */
+/** Events are in the log that a subscription did not bring: its node is cut off from the others, or leads no more. */
+export class Standstill extends Error {
+  override readonly name = 'Standstill';
+
+  constructor(position: string) {
+    super(`it stands still, although the log has an event at ${position}`);
+  }
+}
+
+/** True for failures that may be gone a moment later. A refusal because another node leads is one. */
 export function isTransient(error: unknown): boolean {
-  if (error instanceof NoAnswer) return true;
-  if (!(error instanceof Error) || error instanceof WaylogError) return false;
+  if (!(error instanceof Error) || error instanceof WaylogError || refusalOf(error)) return false;
+  if (error instanceof NoAnswer || error instanceof NoLeader || error instanceof Standstill) return true;
   if ('type' in error && error.type === 'not-leader') return true;
   if ('type' in error && typeof error.type === 'string' && meaningful.has(error.type)) return false;
   return ('code' in error && transientCodes.has(error.code)) || transientText.test(error.message);
 }
 
+/** The server has too much to do: no reason to look for another one. */
+export const isBusy = (error: unknown): boolean => /Server Is Busy/i.test(messageOf(error));
+
 /** The server has understood and says no, whatever the code it says it with. */
 const meaningful: ReadonlySet<string> = new Set([
-  'access-denied',
   'stream-deleted',
   'wrong-expected-version',
   'maximum-append-size-exceeded',
   'stream-not-found',
 ]);
 
-/**
- * Three attempts with backoff for a call that is harmless when repeated: a read, or an append with fixed ids and a fixed
- * expected revision. As for PostgreSQL, `database.unavailable` then says that the outcome is not known.
- */
-export async function logCall<T>(operation: () => Promise<T>): Promise<T> {
-  try {
-    return await retry(operation, { attempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, retryIf: isTransient });
-  } catch (error) {
-    throw explained(error);
-  }
-}
-
-/** What Waylog says for an error of the client. */
-export function explained(error: unknown): unknown {
-  if (isTransient(error)) {
+/** What the server, or the way to it, will say no to as often as it is asked; and what Waylog says then. */
+function refusalOf(error: Error): WaylogError | undefined {
+  const code = 'code' in error ? error.code : undefined;
+  const text = error.message;
+  if (error instanceof AccessDeniedError || code === PERMISSION_DENIED) {
     return unavailable(
-      'database.unavailable',
-      `EventStoreDB did not answer after three attempts (${messageOf(error)}). Try again in a moment; a command ` +
-        `that may have been recorded is safe to send again with the same command id.`,
+      'log.access-denied',
+      `EventStoreDB refused the user of the connection string (${text}). Nothing was recorded. Waylog's user ` +
+        `must be allowed to read $all and to write streams: see docs/how-to/run-on-eventstoredb.md.`,
       {},
       error,
     );
   }
-  if (error instanceof AccessDeniedError) {
+  // The codes for these are those of a server that is not there.
+  if (/certificate|self.signed|altnames|CERT_/i.test(text)) {
     return unavailable(
-      'log.access-denied',
-      `EventStoreDB refused the user of the connection string (${error.message}). Nothing was recorded. Waylog's user ` +
-        `must be allowed to read $all and to write streams.`,
+      'log.certificate',
+      `The certificate of EventStoreDB is not trusted (${text}). Nothing was recorded. Name the authority that has signed ` +
+        `it in the connection string (tlsCAFile=...), and the node as its certificate does.`,
+      {},
+      error,
+    );
+  }
+  if (/wrong version number|SSL routines|packet length too long|EPROTO/i.test(text)) {
+    return unavailable(
+      'log.no-tls',
+      `EventStoreDB does not speak TLS there (${text}). Nothing was recorded. See whether the port is right, or say tls=false in ` +
+        `the connection string where that is meant.`,
+      {},
+      error,
+    );
+  }
+  // A read says the one, a subscription the other.
+  if (/InvalidPosition|read from an invalid position/.test(text)) {
+    return new WaylogError(
+      'position.invalid',
+      'invalid',
+      `No event of this log is at that position (EventStoreDB: ${text}). Use one that an answer or an event has given.`,
+      {},
+      { cause: error },
+    );
+  }
+  return undefined;
+}
+
+/** What Waylog says for an error of the client, after a call that might take `deadlineMs` in all. */
+export function explained(error: unknown, deadlineMs: number): unknown {
+  if (!(error instanceof Error)) return error;
+  const refusal = refusalOf(error);
+  if (refusal) return refusal;
+  if (isTransient(error)) {
+    return unavailable(
+      'database.unavailable',
+      `EventStoreDB has not answered within ${deadlineMs / 1_000} s (${error.message}). Try again in a moment; a command ` +
+        `that may have been recorded is safe to send again with the same command id.`,
       {},
       error,
     );
@@ -98,10 +135,13 @@ export function explained(error: unknown): unknown {
       'append.too-large',
       'invalid',
       `The events of one append are larger than EventStoreDB takes (${error.maxAppendSize} bytes). Nothing was recorded. ` +
-        `Send less at once, or raise the server's MaxAppendSize (at most 16 MB).`,
+        `Send less at once, or raise the server's MaxAppendSize (at most ${MAX_APPEND_SIZE} bytes).`,
       { maxAppendSize: error.maxAppendSize },
       { cause: error },
     );
   }
   return error;
 }
+
+/** The most that a server of 24.10 starts with: 16 MiB less 10,000 bytes. */
+export const MAX_APPEND_SIZE = 16_767_216;

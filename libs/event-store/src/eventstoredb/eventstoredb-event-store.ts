@@ -19,9 +19,10 @@ import { append } from './append.js';
 import { Backlog } from './backlog.js';
 import { explained, isTransient } from './calls.js';
 import { decodeEvent } from './codec.js';
-import { connect, type Connection } from './connection.js';
+import { Connection } from './connection.js';
 import { Feed } from './feed.js';
 import { Limit } from './limit.js';
+import type { Node } from './node.js';
 import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
 import { readAllBackwards, readAllPage, readStreamPage } from './read.js';
 
@@ -33,7 +34,7 @@ export interface EventStoreDbOptions {
   readonly upcasters?: Upcasters;
   /** Told when a subscription breaks, which is then made again. */
   readonly onWarning?: (message: string) => void;
-  /** How long a call may go without an answer; default 10 seconds. */
+  /** How long a call may take in all; by default as `defaultDeadline` of the connection string says, or 10 seconds. */
   readonly deadlineMs?: number;
 }
 
@@ -65,20 +66,27 @@ export class EventStoreDbEventStore implements EventStore {
 
   /** @throws WaylogError `log.connection-string` */
   constructor(options: EventStoreDbOptions) {
-    this.#connection = connect(options.connectionString, options.deadlineMs ?? 10_000);
+    this.#connection = new Connection(options.connectionString, options.deadlineMs);
     this.#backlog = new Backlog(this.#connection);
     this.#pool = options.pool;
     this.#upcast = upcaster(options.upcasters ?? {});
     this.#onWarning = options.onWarning ?? (() => undefined);
+    const { withoutEffect } = this.#connection;
+    if (withoutEffect.length > 0)
+      this.#onWarning(
+        `These options of the connection string of EventStoreDB change nothing: ${withoutEffect.join(', ')}`,
+      );
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
     for (const request of requests) checkAppend(request);
+    // Also for those that have to wait until others are done.
+    const { due } = this.#connection;
     // Streams side by side; what is for the same stream one after another, as it was asked.
     const last = new Map<string, Promise<unknown>>();
     const outcomes = requests.map((request) => {
       const before = last.get(request.streamId);
-      const outcome = before ? before.then(() => this.#append(request)) : this.#append(request);
+      const outcome = before ? before.then(() => this.#append(request, due)) : this.#append(request, due);
       last.set(request.streamId, outcome);
       return outcome;
     });
@@ -87,8 +95,8 @@ export class EventStoreDbEventStore implements EventStore {
     return Promise.all(outcomes);
   }
 
-  #append(request: AppendRequest): Promise<AppendOutcome> {
-    return this.#appends.run(() => append(this.#connection, request));
+  #append(request: AppendRequest, due: number): Promise<AppendOutcome> {
+    return this.#appends.run(() => append(this.#connection, request, due));
   }
 
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
@@ -125,34 +133,48 @@ export class EventStoreDbEventStore implements EventStore {
   async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
     let from = parsePosition(after);
     const stop = AbortSignal.any([signal, this.#closed.signal]);
-    for (let failures = 0; !stop.aborted;) {
-      const feed = new Feed(this.#connection, {
-        after: positionOf(from) === BEGINNING ? undefined : from,
-        batchSize,
-        signal: stop,
-        onCheckpoint: (position) => {
-          if (comparePositions(position, from) > 0) from = position;
-        },
-      });
-      let reason = 'the server closed it';
+    let failures = 0;
+    // One word when it breaks, and one when it goes on, however often it is tried in between.
+    let isBroken = false;
+    const goesOn = () => {
+      if (isBroken) this.#onWarning(`The subscription to EventStoreDB goes on from ${positionOf(from)}.`);
+      isBroken = false;
+    };
+    while (!stop.aborted) {
+      let node: Node | undefined;
+      let feed: Feed | undefined;
+      let reason = 'the server closed it, or another one leads';
       try {
+        node = await this.#connection.leader();
+        feed = new Feed(this.#connection, node, {
+          after: from,
+          batchSize,
+          signal: AbortSignal.any([stop, node.gone]),
+          onConfirmation: goesOn,
+          onCheckpoint: (position) => {
+            if (comparePositions(position, from) > 0) from = position;
+          },
+        });
         for (let found = await feed.next(batchSize); found; found = await feed.next(batchSize)) {
-          failures = 0;
           const batch = found.flatMap((resolved) => decodeEvent(resolved)?.event ?? []);
           if (batch.length > 0) yield batch.map(this.#upcast);
           from = found.at(-1)?.event?.position ?? from;
+          failures = 0;
         }
       } catch (error) {
-        if (!isTransient(error)) throw explained(error);
+        if (!isTransient(error)) throw explained(error, this.#connection.deadlineMs);
+        if (node) this.#connection.forget(node, error);
         reason = messageOf(error);
       } finally {
-        feed.close();
+        feed?.close();
       }
       if (hasEnded(stop)) return;
       failures++;
-      this.#onWarning(
-        `The subscription to EventStoreDB broke (${reason}); it is made again from ${positionOf(from)}.`,
-      );
+      if (!isBroken)
+        this.#onWarning(
+          `The subscription to EventStoreDB broke (${reason}); it is made again from ${positionOf(from)}.`,
+        );
+      isBroken = true;
       await sleep(backoffDelay(failures, 100, MAX_RESUBSCRIBE_DELAY_MS), undefined, { signal: stop }).catch(
         () => undefined,
       );
@@ -197,8 +219,9 @@ export class EventStoreDbEventStore implements EventStore {
   /** Ends the subscriptions, waits for the appends under way and lets go of the connection. The pool is its maker's. */
   async close(): Promise<void> {
     this.#closed.abort();
+    this.#connection.stop();
     await this.#appends.settled();
-    await this.#connection.client.dispose();
+    await this.#connection.close();
   }
 
   #remember(ours: Position, seen: Position): Position {

@@ -6,19 +6,33 @@ import {
   type AllStreamSubscription,
   type Position as ServerPosition,
 } from '@eventstore/db-client';
-import { NoAnswer } from './calls.js';
+import { WaylogError } from '#lib/platform';
+import type { Position } from '../event-store.js';
+import { NoAnswer, Standstill } from './calls.js';
 import type { Connection } from './connection.js';
+import type { Node } from './node.js';
+import { BEGINNING, positionOf } from './position.js';
+import { readAllPage } from './read.js';
 
 /** How many events the server looks at between two of its checkpoints, as far as it keeps to that. */
 const CHECKPOINT_EVERY = 1_000;
 
+/** What a subscription that is quiet is compared with is read in pages of so many. */
+const LOOK_AHEAD = 256;
+
 /** One catch-up subscription to `$all` without the server's own events, read in batches. It is not made again: see `subscribe`. */
 export class Feed {
+  readonly #connection: Connection;
   readonly #subscription: AllStreamSubscription;
   readonly #deadline: NodeJS.Timeout;
   readonly #signal: AbortSignal;
   readonly #onCheckpoint: (position: ServerPosition) => void;
   #checkpoint: ServerPosition | undefined;
+  /** How far the log is known to have nothing that this should have brought and has not. */
+  #covered: Position;
+  /** An event that the log had at the last look, and that has not come since. */
+  #missed: Position | undefined;
+  #isLooking = false;
   #failure: Error | undefined;
   #isOver = false;
   #wake: () => void = () => undefined;
@@ -32,14 +46,18 @@ export class Feed {
    * are held here: when nobody takes them, the server waits.
    */
   constructor(
-    { client, credentials, deadlineMs }: Connection,
+    connection: Connection,
+    node: Node,
     options: {
-      readonly after: ServerPosition | undefined;
+      readonly after: ServerPosition;
       readonly batchSize: number;
       readonly signal: AbortSignal;
+      readonly onConfirmation: () => void;
       readonly onCheckpoint: (position: ServerPosition) => void;
     },
   ) {
+    this.#connection = connection;
+    this.#covered = positionOf(options.after);
     this.#signal = options.signal;
     const filter = excludeSystemEvents({
       maxSearchWindow: CHECKPOINT_EVERY,
@@ -51,14 +69,21 @@ export class Feed {
       },
     });
     this.#onCheckpoint = options.onCheckpoint;
-    this.#subscription = client.subscribeToAll(
-      { fromPosition: options.after ?? START, filter, credentials },
+    this.#subscription = node.subscribeToAll(
+      {
+        fromPosition: this.#covered === BEGINNING ? START : options.after,
+        filter,
+        credentials: connection.credentials,
+      },
       { highWaterMark: options.batchSize },
     );
-    // Before it is confirmed a silent server is a failure; afterwards silence is what a quiet log sounds like, and whether
-    // the server is still there is asked by gRPC's keep-alive.
-    this.#deadline = setTimeout(() => this.#fail(new NoAnswer(deadlineMs)), deadlineMs);
-    this.#subscription.on('confirmation', () => clearTimeout(this.#deadline));
+    // Before it is confirmed a silent server is a failure. Afterwards silence is what a quiet log sounds like: see `#look`.
+    const { attemptMs } = connection;
+    this.#deadline = setTimeout(() => this.#fail(new NoAnswer(attemptMs)), attemptMs);
+    this.#subscription.on('confirmation', () => {
+      clearTimeout(this.#deadline);
+      options.onConfirmation();
+    });
     this.#subscription.on('readable', () => this.#wake());
     this.#subscription.on('error', (error) => this.#fail(error));
     this.#subscription.on('end', this.#over);
@@ -77,27 +102,27 @@ export class Feed {
         if (event === null) break;
         batch.push(event);
       }
-      if (batch.length === batchSize) return batch;
+      if (batch.length === batchSize) return this.#came(batch);
       // What was there when it came has been taken: whoever goes on from here need not look there again.
       if (checkpoint && batch.length === 0) this.#onCheckpoint(checkpoint);
       if (batch.length > before) {
         // More may be on its way through the stream: full batches where there is much, no wait where there is little.
         await turn();
       } else if (batch.length > 0) {
-        return batch;
+        return this.#came(batch);
       } else if (this.#failure) {
         throw this.#failure;
       } else if (this.#isOver) {
         return undefined;
       } else {
-        await new Promise<void>((resolve) => (this.#wake = resolve));
-        this.#wake = () => undefined;
+        await this.#wait();
       }
     }
   }
 
   /** Ends it on the server, too; leaving it alone would not. */
   close(): void {
+    this.#isOver = true;
     clearTimeout(this.#deadline);
     this.#signal.removeEventListener('abort', this.#over);
     // Where it never came to be there is nothing to end, and its failure has been told.
@@ -105,8 +130,63 @@ export class Feed {
     this.#subscription.destroy();
   }
 
+  #came(batch: AllStreamResolvedEvent[]): AllStreamResolvedEvent[] {
+    const last = batch.at(-1)?.event;
+    if (last) this.#covered = positionOf(last.position);
+    this.#missed = undefined;
+    return batch;
+  }
+
+  async #wait(): Promise<void> {
+    // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: its failure is that of the subscription
+    const looking = setInterval(() => void this.#look(), this.#connection.attemptMs);
+    await new Promise<void>((resolve) => (this.#wake = resolve));
+    this.#wake = () => undefined;
+    clearInterval(looking);
+  }
+
+  /**
+   * Nothing has come for a while. Either there is nothing, or the node that is subscribed to is cut off from the others: then it
+   * goes on, keep-alive and all, and brings nothing. What the leader has and this has not brought by the next look is missing.
+   */
+  async #look(): Promise<void> {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    try {
+      const from = this.#covered;
+      const { covered, next } = await nextAfter(this.#connection, from);
+      // Something has come meanwhile, or is there to be taken.
+      if (this.#covered !== from || this.#subscription.readableLength > 0) return;
+      if (next !== undefined && next === this.#missed) this.#fail(new Standstill(next));
+      this.#missed = next;
+      this.#covered = covered;
+    } catch (error) {
+      // Nobody to compare it with now; there will be a next look. But a place that the log does not have is no place to go on from.
+      if (!(error instanceof WaylogError && error.kind === 'unavailable')) this.#fail(error as Error);
+    } finally {
+      this.#isLooking = false;
+    }
+  }
+
   #fail(error: Error): void {
     this.#failure ??= error;
     this.#over();
+  }
+}
+
+/** The first event that the filter of a subscription lets through, and how far there is none. */
+async function nextAfter(
+  connection: Connection,
+  after: Position,
+): Promise<{ covered: Position; next: Position | undefined }> {
+  for (let covered = after; ;) {
+    const page = await readAllPage(connection, covered, LOOK_AHEAD);
+    for (const { event } of page) {
+      if (!event) continue;
+      const position = positionOf(event.position);
+      if (!event.type.startsWith('$')) return { covered, next: position };
+      covered = position;
+    }
+    if (page.length < LOOK_AHEAD) return { covered, next: undefined };
   }
 }

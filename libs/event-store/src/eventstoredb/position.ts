@@ -9,15 +9,17 @@ export const positionOf = ({ commit, prepare }: ServerPosition): Position => `${
 
 /** @throws WaylogError `position.invalid` */
 export function parsePosition(position: Position): ServerPosition {
-  const match = /^(\d{1,19}):(\d{1,19})$/.exec(position);
-  if (!match) {
+  const [, commit, prepare] = /^(\d{1,19}):(\d{1,19})$/.exec(position) ?? [];
+  const parsed = { commit: BigInt(commit ?? -1), prepare: BigInt(prepare ?? -1) };
+  // What is beyond has other meanings for the server, such as the end; and an event is prepared before it is committed.
+  if (!commit || parsed.commit >= 2n ** 63n || parsed.prepare > parsed.commit) {
     throw new WaylogError(
       'position.invalid',
       'invalid',
       `${JSON.stringify(position)} is not a position of this log: in EventStoreDB one looks like 4711:4711.`,
     );
   }
-  return { commit: BigInt(match[1] as string), prepare: BigInt(match[2] as string) };
+  return parsed;
 }
 
 /** Negative when `a` is before `b`. */

@@ -12,7 +12,7 @@ import {
   type StreamingRead,
 } from '@eventstore/db-client';
 import type { Position } from '../event-store.js';
-import { logCall, NoAnswer } from './calls.js';
+import { NoAnswer } from './calls.js';
 import type { Connection } from './connection.js';
 import { BEGINNING, parsePosition } from './position.js';
 
@@ -24,30 +24,31 @@ interface StreamPage {
 
 /** Events of a stream from a revision (inclusive), at most `limit`; none for a stream that does not exist. */
 export function readStreamPage(
-  { client, credentials, deadlineMs }: Connection,
+  connection: Connection,
   streamId: string,
   { from, limit, backwards = false }: StreamPage,
+  due?: number,
 ): Promise<ResolvedEvent[]> {
   const options: ReadStreamOptions = {
     fromRevision: from,
     maxCount: limit,
     direction: backwards ? BACKWARDS : FORWARDS,
-    credentials,
+    credentials: connection.credentials,
     requiresLeader: true,
   };
-  return logCall(async () => {
+  return connection.call(async (node, deadline) => {
     try {
-      return await collect<ResolvedEvent>(client.readStream(streamId, options), deadlineMs);
+      return await collect<ResolvedEvent>(node.readStream(streamId, options), deadline);
     } catch (error) {
       if (error instanceof StreamNotFoundError) return [];
       throw error;
     }
-  });
+  }, due);
 }
 
 /** All events of the server after a position (exclusive) in their order, system events and others' too. */
 export async function readAllPage(
-  { client, credentials, deadlineMs }: Connection,
+  connection: Connection,
   after: Position,
   limit: number,
 ): Promise<AllStreamResolvedEvent[]> {
@@ -57,10 +58,10 @@ export async function readAllPage(
     fromPosition: after === BEGINNING ? START : position,
     maxCount: after === BEGINNING ? limit : limit + 1,
     direction: FORWARDS,
-    credentials,
+    credentials: connection.credentials,
     requiresLeader: true,
   };
-  const found = await logCall(() => collect<AllStreamResolvedEvent>(client.readAll(options), deadlineMs));
+  const found = await readAll(connection, options);
   const [first] = found;
   const isRepeat =
     after !== BEGINNING &&
@@ -71,7 +72,7 @@ export async function readAllPage(
 
 /** The last events of the server, the newest first, before a position (exclusive). */
 export function readAllBackwards(
-  { client, credentials, deadlineMs }: Connection,
+  connection: Connection,
   before: Position | undefined,
   limit: number,
 ): Promise<AllStreamResolvedEvent[]> {
@@ -79,11 +80,14 @@ export function readAllBackwards(
     fromPosition: before === undefined ? END : parsePosition(before),
     maxCount: limit,
     direction: BACKWARDS,
-    credentials,
+    credentials: connection.credentials,
     requiresLeader: true,
   };
-  return logCall(() => collect<AllStreamResolvedEvent>(client.readAll(options), deadlineMs));
+  return readAll(connection, options);
 }
+
+const readAll = (connection: Connection, options: ReadAllOptions): Promise<AllStreamResolvedEvent[]> =>
+  connection.call((node, deadline) => collect<AllStreamResolvedEvent>(node.readAll(options), deadline));
 
 /**
  * A whole answer. The client's reads wait for ever on a server that has gone silent, so whenever nothing comes for

@@ -23,6 +23,7 @@ import {
   lead,
   loadCheckpoints,
   pausedSince,
+  Trouble,
   type ProjectorLog,
   type ProjectorState,
   type ProjectorStatus,
@@ -82,6 +83,7 @@ export class FrameMinutes {
   readonly #options: Required<FrameMinutesOptions>;
   readonly #watch: CheckpointWatch;
   readonly #batchSize: BatchSize;
+  readonly #trouble: Trouble;
   /** How often a single event, or a single flight, was too much in a row, and since when. */
   #alone: { failures: number; readonly since: number } | undefined;
   readonly #background = new Background((signal) => this.#run(signal));
@@ -95,6 +97,7 @@ export class FrameMinutes {
     this.#options = { intervalMs: 1_000, batchSize: 5_000, standbyIntervalMs: 1_000, ...options };
     const { pool, listener, store, batchSize } = this.#options;
     this.#batchSize = new BatchSize(batchSize);
+    this.#trouble = new Trouble('Keeping minute rollups', options.log);
     this.#watch = new CheckpointWatch(pool, listener, store, NAME, [ROLLUP.name]);
   }
 
@@ -129,18 +132,16 @@ export class FrameMinutes {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted;) {
+    while (!signal.aborted) {
       try {
-        await this.#lead(signal, () => {
-          failures = 0;
-        });
+        await this.#lead(signal);
       } catch (error) {
-        failures++;
         this.#fail(error);
-        this.#options.log.warn(`Minute rollups failed (attempt ${failures}): ${messageOf(error)}`);
-        await pause(backoffDelay(failures, 100, MAX_BACKOFF_MS), signal);
+        this.#trouble.failed(error);
+        await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
+    this.#trouble.end();
   }
 
   #fail(error: unknown): void {
@@ -149,7 +150,7 @@ export class FrameMinutes {
   }
 
   /** Waits for the lead, then follows until told to stop or until something breaks. */
-  #lead(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  #lead(signal: AbortSignal): Promise<void> {
     const { pool, connectionString, standbyIntervalMs, log } = this.#options;
     const options = {
       name: NAME,
@@ -170,7 +171,7 @@ export class FrameMinutes {
         onFailure: (error) => log.warn(`Minute rollups cannot say how they are: ${messageOf(error)}`),
       });
       try {
-        await this.#follow(client, going, onProgress);
+        await this.#follow(client, going);
       } catch (error) {
         this.#fail(error);
         throw error;
@@ -180,7 +181,7 @@ export class FrameMinutes {
     });
   }
 
-  async #follow(client: pg.Client, signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #follow(client: pg.Client, signal: AbortSignal): Promise<void> {
     const { store, pool, listener, intervalMs } = this.#options;
     await createCheckpoints(pool, [ROLLUP], store.beginning);
     const waker = new Waker(listener, 'waylog_checkpoints', 5_000, signal);
@@ -207,7 +208,7 @@ export class FrameMinutes {
           if (await this.#isPaused()) continue;
           throw error;
         }
-        onProgress();
+        this.#trouble.succeeded();
         this.#state = 'active';
         if (progress === 'nothing new') await waker.wait();
         else if (progress === 'up to date') await pause(intervalMs, signal);

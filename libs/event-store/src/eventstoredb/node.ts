@@ -1,0 +1,97 @@
+import { Channel, credentials } from '@grpc/grpc-js';
+import { EventStoreDBClient } from '@eventstore/db-client';
+import { GossipClient } from '@eventstore/db-client/generated/gossip_grpc_pb.js';
+import gossip from '@eventstore/db-client/generated/gossip_pb.js';
+import type { MemberInfo } from '@eventstore/db-client/generated/gossip_pb.js';
+import shared from '@eventstore/db-client/generated/shared_pb.js';
+import type { ConnectionSettings, Endpoint } from './connection-string.js';
+
+/** A node as another one knows it. */
+export interface Member {
+  readonly endpoint: Endpoint;
+  readonly isAlive: boolean;
+  readonly isLeader: boolean;
+}
+
+/** Events have up to 16 MB, with what is around them. */
+const MAX_MESSAGE_BYTES = 17 * 1024 * 1024;
+
+/**
+ * The official client, kept to one node. By itself it looks for another node after some failures and not after others, in its
+ * own time, and where it finds none the process ends: it does not await what it calls there. Here a channel is one connection
+ * to one node from the first call to `close`; which node that is says `Connection`.
+ */
+export class Node extends EventStoreDBClient {
+  readonly #channel: Channel;
+  readonly #gone = new AbortController();
+
+  constructor(
+    readonly endpoint: Endpoint,
+    settings: ConnectionSettings,
+  ) {
+    const { tls, connectionName, keepAliveInterval, keepAliveTimeout } = settings;
+    super({ endpoint, ...(connectionName !== undefined && { connectionName }) }, { insecure: !tls });
+    this.#channel = new Channel(
+      nameOf(endpoint),
+      tls
+        ? credentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null)
+        : credentials.createInsecure(),
+      {
+        'grpc.keepalive_time_ms': keepAliveInterval < 0 ? Number.MAX_VALUE : keepAliveInterval,
+        'grpc.keepalive_timeout_ms': keepAliveTimeout < 0 ? Number.MAX_VALUE : keepAliveTimeout,
+        'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+        // Connections are otherwise shared in the process: whoever connects anew would get the silent one again.
+        'grpc.use_local_subchannel_pool': 1,
+      },
+    );
+  }
+
+  protected override getChannel = (): Promise<Channel> => Promise.resolve(this.#channel);
+
+  protected override handleError = (): Promise<void> => Promise.resolve();
+
+  /** Aborted when another node, or another connection to this one, is to be used from now on. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  leave(): void {
+    this.#gone.abort();
+  }
+
+  /** What this node knows of its cluster. */
+  members(deadlineMs: number): Promise<readonly Member[]> {
+    return this.execute(
+      GossipClient,
+      'gossip',
+      (client) =>
+        new Promise((resolve, reject) => {
+          client.read(new shared.Empty(), ...this.callArguments({ deadline: deadlineMs }), (error, info) => {
+            if (error) reject(error);
+            else resolve(info.getMembersList().flatMap(memberOf));
+          });
+        }),
+    );
+  }
+
+  /** Ends what is under way. */
+  async close(): Promise<void> {
+    this.leave();
+    await this.dispose();
+    this.#channel.close();
+  }
+}
+
+export const nameOf = ({ address, port }: Endpoint): string => `${address}:${port}`;
+
+function memberOf(info: MemberInfo): Member[] {
+  const http = info.getHttpEndPoint();
+  if (!http) return [];
+  return [
+    {
+      endpoint: { address: http.getAddress(), port: http.getPort() },
+      isAlive: info.getIsAlive(),
+      isLeader: info.getState() === gossip.MemberInfo.VNodeState.LEADER,
+    },
+  ];
+}

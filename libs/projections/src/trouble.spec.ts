@@ -1,0 +1,48 @@
+import { Trouble } from './trouble.js';
+
+describe('what fails and is tried again', () => {
+  const lines: string[] = [];
+  let at = 0;
+  const log = { info: (text: string) => lines.push(text), warn: (text: string) => lines.push(text) };
+  const open = () => new Trouble('It', log, () => at);
+  beforeEach(() => {
+    lines.length = 0;
+    at = 0;
+  });
+
+  it('is said when it begins, once a minute with a count, and when it goes on', () => {
+    const trouble = open();
+    for (; at < 180_000; at += 2_000) trouble.failed(new Error('nobody leads'));
+    trouble.succeeded();
+    trouble.succeeded();
+    expect(lines).toEqual([
+      'It failed, and is tried again until it goes on: nobody leads',
+      'It failed 31 times in a row: nobody leads',
+      'It failed 61 times in a row: nobody leads',
+      'It goes on, after 90 failed attempts',
+    ]);
+    trouble.failed(new Error('again'));
+    expect(lines.at(-1)).toBe('It failed, and is tried again until it goes on: again');
+    trouble.end();
+  });
+
+  it('goes on also where there is nothing to do, and not before that has lasted', () => {
+    jest.useFakeTimers();
+    try {
+      const trouble = open();
+      trouble.began();
+      jest.runAllTimers();
+      expect(lines).toEqual([]);
+      trouble.failed(new Error('no'));
+      trouble.began();
+      trouble.failed(new Error('no'));
+      jest.runAllTimers();
+      expect(lines).toHaveLength(1);
+      trouble.began();
+      jest.runAllTimers();
+      expect(lines.at(-1)).toBe('It goes on, after 2 failed attempts');
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+});

@@ -1,0 +1,124 @@
+import { join } from 'node:path';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { pathToFileURL } from 'node:url';
+import { testDatabase, type TestDatabase } from './support/database.js';
+import { aFlight } from './support/samples.js';
+import { until } from './support/server.js';
+import { serverProcess, type ServerProcess } from './support/server-process.js';
+
+// A server whose log in EventStoreDB does not do what it should. The double stands in for the server of EventStoreDB.
+let database: TestDatabase;
+let server: ServerProcess;
+beforeEach(async () => {
+  database = await testDatabase('EventStoreDB');
+});
+afterEach(async () => {
+  await server.end('SIGKILL');
+  await database.drop();
+});
+
+const double = () => {
+  if (!database.double) throw new Error('There is no double.');
+  return database.double;
+};
+/** Its log, with so short a time for each call. */
+const log = (deadlineMs: number) => ({
+  url: database.url,
+  eventStore: `${database.eventStore}&defaultDeadline=${deadlineMs}`,
+});
+
+describe('a server on EventStoreDB', () => {
+  it('that is started while nobody leads waits, and goes on when somebody does', async () => {
+    server = await serverProcess(log(3_000));
+    const { body } = await server.call('POST', '/v1/flights', aFlight('before', 1));
+    const fresh = { 'waylog-min-position': String(body.position) };
+    expect((await server.call('GET', '/v1/flights/before', undefined, fresh)).status).toBe(200);
+    await server.end('SIGTERM');
+    await double().stop();
+    // It says so once it has waited for the first time, and then somebody leads.
+    let restarted: Promise<void> | undefined;
+    server = await serverProcess(log(600), {}, (output) => {
+      if (output.includes('The start waits until the log answers')) restarted ??= double().restart();
+    });
+    await restarted;
+    expect(restarted).toBeDefined();
+    expect((await server.call('POST', '/v1/flights', aFlight('waits', 1))).status).toBe(201);
+  });
+
+  it('outlives a failure that nobody has waited for, and says so', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'waylog-stray-'));
+    const preload = join(folder, 'stray.mjs');
+    await writeFile(
+      preload,
+      `setInterval(() => {
+        if (process.listenerCount('unhandledRejection') > 0) void Promise.reject(new Error('of a library'));
+      }, 50).unref();`,
+    );
+    try {
+      server = await serverProcess(log(3_000), { NODE_OPTIONS: `--import ${pathToFileURL(preload).href}` });
+      const metric = /^waylog_stray_rejections_total (\d+)$/m;
+      await until(
+        () => server.call('GET', '/metrics'),
+        ({ body }) => Number(metric.exec(String(body))?.[1] ?? 0) > 3,
+      );
+      expect((await server.call('POST', '/v1/flights', aFlight('stray', 1))).status).toBe(201);
+      expect(server.output()).toMatch(/nobody waited for[\s\S]*Error: of a library/);
+      expect(await server.end('SIGTERM')).toBe(0);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it('answers every command before it stops, and ends in good order, while its log is silent', async () => {
+    // Two calls one after another, each as long as it may be, are longer than the stop.
+    server = await serverProcess(log(15_000), { WAYLOG_STOP_TIMEOUT: '20' });
+    await server.call('POST', '/v1/flights', aFlight('stops', 1));
+    double().faults.stall('all');
+    const sent = double().calls.append;
+    const waiting = Array.from({ length: 5 }, (_, n) =>
+      server.call('PATCH', '/v1/flights/stops', { name: `name ${n}` }),
+    );
+    const answers = Promise.all(waiting);
+    while (double().calls.append === sent) await new Promise(setImmediate);
+    const ended = server.end('SIGTERM');
+    for (const { status, body } of await answers) {
+      expect(status).toBe(503);
+      expect(body.code).toBe('database.unavailable');
+    }
+    expect(await ended).toBe(0);
+  });
+
+  it('that cannot stop in time blames the log, not the database', async () => {
+    server = await serverProcess(log(3_600_000), { WAYLOG_STOP_TIMEOUT: '5' });
+    await server.call('POST', '/v1/flights', aFlight('blames', 1));
+    double().faults.stall('all');
+    const sent = double().calls.append;
+    const cutOff = server.call('PATCH', '/v1/flights/blames', { name: 'x' }).catch(() => undefined);
+    while (double().calls.append === sent) await new Promise(setImmediate);
+    const code = await server.end('SIGTERM');
+    await cutOff;
+    expect(code).toBe(1);
+    expect(server.output()).toMatch(/did not stop within 5 s .*the log does not answer/);
+  });
+
+  it('tells a client of its mistake, and counts neither that nor a probe as a failure of its own', async () => {
+    server = await serverProcess(log(1_500));
+    const { body } = await server.call('POST', '/v1/flights', aFlight('mistakes', 1));
+    const commit = BigInt(/^\d+/.exec(String(body.position))?.[0] ?? '');
+    const wrong = [`${commit - 1n}:${commit - 1n}`, '5:3', `${2n ** 63n}:${2n ** 63n}`];
+    for (const position of wrong) {
+      for (let n = 0; n < 10; n++) {
+        const answer = await server.call('GET', `/v1/events?after=${position}`);
+        expect([answer.status, answer.body.code]).toEqual([400, 'position.invalid']);
+      }
+    }
+    const beyond = `${commit + 100_000n}:${commit + 100_000n}`;
+    expect(await server.call('GET', `/v1/events?after=${beyond}`)).toMatchObject({ status: 200 });
+    double().faults.stall('all');
+    for (let n = 0; n < 5; n++) expect((await server.call('GET', '/health/ready')).status).toBe(503);
+    const { body: alerts } = await server.call('GET', '/v1/admin/alerts');
+    const errorRate = (alerts as { name: string; value?: number }[]).find(({ name }) => name === 'ErrorRate');
+    expect(errorRate?.value).toBe(0);
+  });
+});
