@@ -200,6 +200,12 @@ describe('whoever may do everything with the database', () => {
       '18',
     ],
     [
+      'a forged digest in with the highest number there is',
+      `insert into log.digests values (2147483647, replace((select document from log.digests where number = 2), '"number":2', '"number":2147483647'), 'f00d', 'x')`,
+      'digest-unsigned',
+      '18',
+    ],
+    [
       'an event of the log away, and one of another stream in its place',
       `update log.events set stream_key = (select stream_key from log.streams where stream_id = 'd'), revision = 3 where ${at('a', '= 5')};
        ${rechained('d')}`,

@@ -105,7 +105,7 @@ export async function lastSigned(
   keys: Keys,
 ): Promise<{ readonly last?: Anchor; readonly findings: readonly Finding[] }> {
   const findings: Finding[] = [];
-  for (let before = 2 ** 31 - 1; ;) {
+  for (let before = 2 ** 31; ;) {
     const page = await digestsBefore(client, before, 100);
     for (const digest of page) {
       const { anchor, finding } = checkDigest(digest, keys);

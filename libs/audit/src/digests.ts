@@ -8,7 +8,7 @@ export const storedDigests = (client: Queryable): Promise<Digest[]> => readDiges
 
 /** The digests before one, the last first, a page of them. */
 export const digestsBefore = (client: Queryable, number: number, limit: number): Promise<Digest[]> =>
-  readDigests(client, 'where number < $1 order by number desc limit $2', [number, limit]);
+  readDigests(client, 'where number < $1::bigint order by number desc limit $2', [number, limit]);
 
 /** Some digests, in their order. */
 export const digestsOf = (client: Queryable, numbers: readonly number[]): Promise<Digest[]> =>
