@@ -218,6 +218,15 @@ describe('the roles of a database', () => {
     expect(await answer('projector', sql)).toBeUndefined();
   });
 
+  it('leave no row that PostgreSQL refuses in its log, which no erasure reaches', async () => {
+    for (const role of ['app', 'projector', 'reader'] as const) {
+      const { rows } = await as(made(database.url, role), (client) =>
+        client.query<{ verbosity: string }>(`select current_setting('log_error_verbosity') as verbosity`),
+      );
+      expect(rows[0]?.verbosity).toBe('terse');
+    }
+  });
+
   it('give ad-hoc SQL nothing new', async () => {
     expect(await answer('reader', 'select * from flight.flights')).toBeUndefined();
     for (const table of [

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
 import {
   asRecorded,
   copyDataKeys,
@@ -21,10 +22,19 @@ import {
   GetImageMetadata,
   SaveImageMetadata,
   streamOf,
+  TABLES_POOL,
   UpdateFlight,
   EVENT_STORE,
 } from '#lib/flight';
-import { CheckpointWatch, rebuild, unpark, verify } from '#lib/projections';
+import {
+  CheckpointWatch,
+  discardRebuild,
+  pauseProjections,
+  rebuild,
+  resumeProjections,
+  unpark,
+  verify,
+} from '#lib/projections';
 import { verifyAudit } from '#lib/audit';
 import { NoStatisticsOfErasableColumns1790000020000 } from '../migrations/1790000020000-no-statistics-of-erasable-columns.js';
 import { openFlightLog } from './support/flight-log.js';
@@ -257,6 +267,38 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(await late.append([repeat])).toMatchObject([{ accepted: true, repeated: true }]);
     expect(await keysOf('raced')).toEqual([null]);
     await late.close();
+  });
+
+  it('says what waits where the tables cannot follow: a parked flight, a paused projector', async () => {
+    const { execute } = waylog;
+    const nameOf = async (id: string) =>
+      (await database.pool.query<{ name: string }>(`select name from flight.flights where id = $1`, [id]))
+        .rows[0]?.name;
+    const projector = { ...flightProjector, store: waylog.app.get<EventStore>(EVENT_STORE) };
+    const pool = waylog.app.get<pg.Pool>(TABLES_POOL);
+    const streamId = streamOf('parked');
+    await folded((await execute(new CreateFlight({ flight: flight('parked') }))).position);
+    await database.pool.query(`alter table flight.flights add constraint c check (name not like 'BOOM%')`);
+    await execute(new UpdateFlight({ flightId: 'parked', changes: { name: 'BOOM' } }));
+    const { waits } = await execute(new EraseFlight({ flightId: 'parked' }));
+    expect(waits).toContain('waylog parked retry');
+    expect(await nameOf('parked')).toBe('Ada at the fjord');
+    const { rows } = await database.pool.query(`select error from projection.parked_streams`);
+    expect(JSON.stringify(rows)).not.toContain('BOOM');
+    // What could not be projected is erased by now, and so it can.
+    expect(await unpark({ ...projector, pool, streamId })).toMatchObject({ folded: 2 });
+    expect(await nameOf('parked')).toBe('erased');
+    await database.pool.query(`alter table flight.flights drop constraint c`);
+    expect(await execute(new EraseFlight({ flightId: 'parked' }))).not.toHaveProperty('waits');
+
+    await folded((await execute(new CreateFlight({ flight: flight('paused') }))).position);
+    const names = flightProjections.map(({ name }) => name);
+    await pauseProjections(pool, names, { reason: 'a test', by: 'a test' });
+    const paused = await execute(new EraseFlight({ flightId: 'paused' }));
+    expect(paused.waits).toContain('waylog projections resume');
+    await resumeProjections(pool, names);
+    await folded(paused.position);
+    expect(await nameOf('paused')).toBe('erased');
   });
 
   it('deletes the key with whatever records the erasure, such as an import', async () => {

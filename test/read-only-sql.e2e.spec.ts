@@ -415,7 +415,7 @@ describe('ad-hoc SQL', () => {
       const of = (caller: string, statement: string) =>
         sql.run(statement, { caller, timeout: 600, signal: gone.signal }).then(
           () => 'answered',
-          (error: WaylogError) => error.code,
+          (error: unknown) => (error as WaylogError).code,
         );
       await sql.run('select 1');
       const many = Array.from({ length: 22 }, () => of('a', 'select pg_sleep(600)'));

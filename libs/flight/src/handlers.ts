@@ -1,10 +1,11 @@
 import { DataKeys } from '#lib/event-store';
+import { CheckpointWatch } from '#lib/projections';
 import { Inject, type Type } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
 import { changes } from './changes.js';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import { GetEventsHandler, GetFlightEventsHandler } from './events.queries.js';
-import { EraseFlight, eraseFlight } from './flight/erase-flight.js';
+import { EraseFlight, eraseFlight, type StillInTables } from './flight/erase-flight.js';
 import { GetFlightHandler, ListFlightsHandler } from './flight/flights.queries.js';
 import { Flights } from './flights.js';
 import { GetFrameMinutesHandler } from './frames/frame-minutes.queries.js';
@@ -35,21 +36,27 @@ function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightComm
   return Handler;
 }
 
+/** So long the tables may take to follow, before it is said that they have not. */
+const TABLES_MS = 5_000;
+
 /**
- * Answers when the key is gone. It goes with the append of the erasure; whoever got no answer sends the command again, and a
+ * Answers when the key is gone, and the tables have followed, or with why they have not. It goes with the append of the erasure; whoever got no answer sends the command again, and a
  * repeat, which appends nothing, deletes what was left.
  */
 @CommandHandler(EraseFlight)
-export class EraseFlightHandler implements ICommandHandler<EraseFlight, CommandResult> {
+export class EraseFlightHandler implements ICommandHandler<EraseFlight, CommandResult & StillInTables> {
   constructor(
     private readonly flights: Flights,
     private readonly keys: DataKeys,
+    private readonly watch: CheckpointWatch,
   ) {}
 
-  async execute(command: EraseFlight): Promise<CommandResult> {
+  async execute(command: EraseFlight): Promise<CommandResult & StillInTables> {
+    const streamId = streamOf(command.flightId);
     const result = await this.flights.execute(eraseFlight, command);
-    await this.keys.forget(streamOf(command.flightId));
-    return result;
+    await this.keys.forget(streamId);
+    const waits = await this.watch.lacks(streamId, result.position, TABLES_MS);
+    return waits === undefined ? result : { ...result, waits };
   }
 }
 

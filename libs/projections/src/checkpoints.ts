@@ -5,12 +5,15 @@ import {
   readRows,
   timestampFromPostgres,
   unavailable,
+  WaylogError,
   type Listener,
   type Timestamp,
 } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
 import { compareLog } from './folded-log.js';
+import { pausedSince } from './pausing.js';
+
 /** The channel on which projectors announce a new checkpoint, as `<projector> <position> <parked streams>`. */
 const CHANNEL = 'waylog_checkpoints';
 
@@ -204,6 +207,30 @@ export class CheckpointWatch {
         `position. An operator can retry or discard the event: \`waylog parked list\`.`,
       { streamId, retryAfterSeconds: 30 },
     );
+  }
+
+  /**
+   * Why the tables do not hold what a stream has up to a position, when they have had so many milliseconds: undefined when
+   * they do.
+   */
+  async lacks(streamId: string, position: Position, patienceMs: number): Promise<string | undefined> {
+    const paused = await pausedSince(this.pool, this.projections);
+    try {
+      await this.waitFor(position, patienceMs);
+    } catch (error) {
+      if (!(error instanceof WaylogError) || error.code !== 'projection.behind') throw error;
+      const { reached } = error.data;
+      return paused === undefined
+        ? `The tables hold the log up to position ${String(reached)}: they are behind, or no projector runs. See \`waylog projections\`.`
+        : `The tables hold the log up to position ${String(reached)}: somebody has paused the projector at ${paused}. They follow after \`waylog projections resume\`.`;
+    }
+    try {
+      await this.refuseParked(streamId, position);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof WaylogError) || error.code !== 'projection.parked') throw error;
+      return `The tables hold ${streamId} only up to an event that cannot be projected: it is parked. They follow after \`waylog parked retry\` or \`waylog parked discard\`; \`waylog parked list\` says why.`;
+    }
   }
 
   close(): void {

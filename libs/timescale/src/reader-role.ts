@@ -77,6 +77,7 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   await query(`alter default privileges in schema flight grant select on tables to ${name}`);
   if (isSuper) {
     await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
+    await query(`alter role ${name} in database ${database} set log_error_verbosity = terse`);
     await keepFromPublic(query, role, String(owner['database']));
   }
   return undefined;

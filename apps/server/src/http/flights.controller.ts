@@ -73,7 +73,7 @@ export class FlightsController {
 
   /** Erases what is sensitive of a flight, also of a deleted one, for good. What is left can be read and deleted. */
   @Post('flights/:id/erase')
-  @Answers(200, 'CommandResult')
+  @Answers(200, 'ErasureResult')
   erase(@Id() flightId: string, @Sender() sender: CommandOptions) {
     return this.commands.execute(new EraseFlight({ ...sender, flightId }));
   }

@@ -62,6 +62,16 @@ const details = {
 export const answers = (): Record<string, Schema> => ({
   GpsPoint: schemaOf(GpsPoint),
   CommandResult: object(recorded),
+  ErasureResult: object(
+    {
+      ...recorded,
+      waits: {
+        type: 'string',
+        description: 'Only while the tables still hold what was erased: why, and what has to happen.',
+      },
+    },
+    Object.keys(recorded),
+  ),
   WaypointAdded: object({ ...recorded, waypointId: text }),
   GeofenceAdded: object({ ...recorded, geofenceId: text }),
   BatchResult: object({

@@ -145,6 +145,8 @@ function makeSql(
     ...(kind === 'missing' ? [`create role ${id} ${harmless}`] : []),
     ...(kind !== 'missing' && owner.super ? [`alter role ${id} ${harmless}`] : []),
     `alter role ${id} login password ${escapeLiteral(scramVerifier(password))}`,
+    // Only a superuser may. Else the log of PostgreSQL has every row that a constraint refuses, and no erasure reaches it.
+    ...(owner.super ? [`alter role ${id} set log_error_verbosity = terse`] : []),
     ...(kind === 'missing' ? [`comment on role ${id} is ${escapeLiteral(MADE[role])}`] : []),
     join,
   ];
