@@ -75,6 +75,7 @@ export * from './archive/models.js';
 export {
   dropReaderRole,
   ensureReaderRole,
+  READER_SEARCH_PATH,
   readerAccess,
   readerRights,
   readerRoleName,
