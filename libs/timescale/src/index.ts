@@ -53,6 +53,7 @@ export { decompressWithoutLimit } from './hypertables/decompression.js';
 export {
   type DropReason,
   type Range,
+  forgetDropped,
   notePolicyDrops,
   recordDropped,
   retainedSince,
