@@ -1,6 +1,19 @@
 // From a clone to a running server with a demo flight: npm start
 import { once } from 'node:events';
+import { clearInterval, setInterval } from 'node:timers';
 import { fail, prepare, root, say, stoppable } from './lib/prepare.mjs';
+
+// npm passes on SIGTERM and SIGINT; by any other signal it ends alone, and the server would live on and keep its port.
+if (process.env.npm_lifecycle_event === 'start') {
+  const npm = process.ppid;
+  const look = setInterval(() => {
+    if (process.ppid === npm) return;
+    clearInterval(look);
+    say('npm has ended: so does this');
+    process.kill(process.pid, 'SIGTERM');
+  }, 500);
+  look.unref();
+}
 
 const databaseUrl = await stoppable(async (signal) => {
   await prepare(signal);

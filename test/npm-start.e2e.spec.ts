@@ -157,6 +157,16 @@ describe('npm start under a supervisor', () => {
     await waylog.close();
   });
 
+  it.each(['SIGHUP', 'SIGQUIT', 'SIGKILL'] as const)('ends when npm has ended by %s', async (signal) => {
+    const running = npm(['start'], env());
+    const [, url = ''] = await running.prints(/Waylog listens on (\S+)/);
+    const tree = descendants(running.child.pid ?? 0);
+    expect(tree.length).toBeGreaterThan(0);
+    running.child.kill(signal);
+    await gone(tree);
+    expect(await listens(Number(new URL(url).port))).toBe(false);
+  });
+
   it('ends while it waits for another process that migrates, and leaves the schema alone', async () => {
     const fresh = new URL(database.url);
     fresh.pathname += '_fresh';

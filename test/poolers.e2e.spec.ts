@@ -105,6 +105,7 @@ if (why && process.env['WAYLOG_TEST_POOLER'] === 'required') throw new Error(`No
       ]) {
         const { code, out } = await waylog(url, ...command);
         expect(out).toMatch(sentence);
+        expect(out).not.toContain('Put host, port');
         expect(code).toBe(1);
       }
     },

@@ -22,13 +22,13 @@ describe('a database that takes no writes for a while', () => {
   const { frameId: _, ...frame } = aFrame(0);
   const save = (n: number) =>
     server.call('PUT', `/v1/flights/r/frames/${n}`, { ...frame, confidence: Math.random() });
-  const doctor = () =>
+  const waylog = (...command: string[]) =>
     new Promise<string>((resolve) =>
       execFile(
         process.execPath,
-        ['dist/apps/cli/src/main.js', 'doctor'],
+        ['dist/apps/cli/src/main.js', ...command],
         { env: { ...process.env, DATABASE_URL: server.store.url } },
-        (_error, out) => resolve(out),
+        (_error, out, err) => resolve(out + err),
       ),
     );
 
@@ -83,12 +83,36 @@ describe('a database that takes no writes for a while', () => {
     }
   });
 
+  it('is told as that by what works in the background, and by the command line', async () => {
+    await makeReadOnly();
+    const sentence = /^(waylog: )?The database takes no writes now \(cannot execute .*\): it is a standby/m;
+    for (const path of ['verifications', 'projections/waypoints/rebuild']) {
+      const { body } = await server.call('POST', `/v1/admin/${path}`, {});
+      const job = await until(
+        () => server.call('GET', `/v1/admin/jobs/${String(body.jobId)}`),
+        ({ body: { state } }) => state !== 'running',
+      );
+      expect(job.body).toMatchObject({
+        state: 'failed',
+        errorCode: 'database.read-only',
+        errorMessage: expect.stringMatching(sentence) as string,
+      });
+    }
+    for (const command of [
+      ['verify'],
+      ['rebuild', 'waypoints'],
+      ['keys', 'create', '--name', 'k', '--role', 'reader'],
+    ])
+      expect(await waylog(...command)).toMatch(sentence);
+    await makeWritable();
+  });
+
   it('is a problem for doctor, who says what to do', async () => {
     await makeReadOnly();
-    expect(await doctor()).toMatch(
+    expect(await waylog('doctor')).toMatch(
       /PROBLEM {2}writes .*alter database NAME reset default_transaction_read_only/,
     );
     await makeWritable();
-    expect(await doctor()).toMatch(/ok {7}writes/);
+    expect(await waylog('doctor')).toMatch(/ok {7}writes/);
   });
 });

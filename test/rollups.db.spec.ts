@@ -305,6 +305,32 @@ describe('minute rollups of frame results', () => {
     expect(rows).toHaveLength(0);
   });
 
+  it('are what the frames say again, once those that were dropped are back', async () => {
+    const old = [1, 2].map((n) => aFrame(n, { timestamp: `2020-03-02T00:00:${n}0.000Z` }));
+    const { flightId, position } = await given([...old, aFrame(9, { timestamp: minute(5) })]);
+    expect((await minutes(flightId, position)).map(({ frames }) => frames)).toEqual([2, 1]);
+    const { pool, url } = waylog.store;
+    const models = flightProjections.map(({ table }) => table);
+    await new Hypertables(pool, models).dropChunks('flight.frame_results', {
+      olderThan: '2021-01-01T00:00:00Z',
+      confirm: 'flight.frame_results',
+    });
+    // Leaves its minute, of which the rollup keeps what there was.
+    const { position: moved } = await waylog.execute(
+      new SaveFrameResult({ flightId, frame: aFrame(1, { timestamp: minute(6) }) }),
+    );
+    expect((await minutes(flightId, moved)).map(({ frames }) => frames)).toEqual([2, 1, 1]);
+    const projections = flightProjections.filter(({ name }) => name === 'frame_results');
+    const store = waylog.app.get<EventStore>(EVENT_STORE);
+    await rebuild({ ...flightProjector, projections, store, connectionString: url });
+    expect((await retainedSince(pool)).get('flight.frame_results')).toBeUndefined();
+    const { position: later } = await waylog.execute(
+      new SaveFrameResult({ flightId, frame: aFrame(9, { timestamp: minute(5), altitude: 9 }) }),
+    );
+    expect((await minutes(flightId, later)).map(({ frames }) => frames)).toEqual([1, 1, 1]);
+    expect(await verified()).toMatchObject({ differences: [], identical: true });
+  });
+
   it('are a table that a follower keeps, in every edition', async () => {
     const { rows } = await waylog.store.pool.query(
       `select relkind as kind from pg_class where oid = 'flight.frame_minute_parts'::regclass`,

@@ -265,12 +265,22 @@ async function writes(pool: pg.Pool): Promise<Finding[]> {
 }
 
 async function durability(pool: pg.Pool): Promise<Finding[]> {
-  const { rows } = await pool.query<{ name: string; setting: string }>(
-    `select name, setting from pg_settings
+  const { rows } = await pool.query<{ name: string; setting: string; standbys: string }>(
+    `select name, setting, current_setting('synchronous_standby_names') as standbys from pg_settings
       where name in ('fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums')`,
   );
-  const findings = rows.flatMap(({ name, setting }) => {
-    if (setting === 'off' || (name === 'synchronous_commit' && setting === 'local')) {
+  const findings = rows.flatMap(({ name, setting, standbys }) => {
+    if (name === 'synchronous_commit' && setting === 'local' && standbys !== '') {
+      return [
+        warning(
+          'durability',
+          `synchronous_commit is local: nothing waits for the standbys (${standbys}), so a fail-over to one can lose what was answered`,
+          'Set it to on, for the server, the database or the role, whichever has it; or leave it if that was meant.',
+        ),
+      ];
+    }
+    // Of synchronous_commit every session of Waylog has made `on` by now.
+    if (setting === 'off') {
       return name === 'data_checksums'
         ? [
             warning(

@@ -216,6 +216,8 @@ describe('geofences', () => {
     ['all the world', corners(90, -180, -90, 180)],
     ['across the antimeridian', corners(1, 179, -1, -179)],
     ['half the way round, across it', corners(1, 90, -1, -90)],
+    ['half the way round', corners(1, -90, -1, 90)],
+    ['around the world', corners(1, -180, -1, 180)],
   ])('may be %s', (_, geofence) =>
     given(created)
       .when(deciding(addGeofence, new AddGeofence({ flightId, geofence })))
@@ -226,6 +228,8 @@ describe('geofences', () => {
     ['latitudes', corners(63, 10, 64, 11)],
     ['longitudes', corners(64, 11, 63, 10)],
     ['longitudes, of one across the antimeridian,', corners(64, 0.5, 63, -179.4)],
+    ['longitudes, of a narrow one across the antimeridian,', corners(2, -179, 1, 179)],
+    ['longitudes, of a wide one across the antimeridian,', corners(2, -90, 1, 90.5)],
   ])('are refused with their %s exchanged, wherever they come from', (_, geofence) => {
     const refused = (field: string) => [{ field, message: expect.stringContaining('exchanged?') as string }];
     expect(badFields(AddGeofence, new AddGeofence({ flightId, geofence }))).toEqual(

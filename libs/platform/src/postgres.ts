@@ -246,6 +246,10 @@ export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
   }
 }
 
+/** What work that nobody tries again has failed of, as whoever asked for it is told: a database that takes no writes says only what it was asked. */
+export const failureOf = (error: unknown): unknown =>
+  sqlStateOf(error) === SqlState.readOnlyTransaction ? databaseUnavailable(error) : error;
+
 /** What a failure that may be gone a moment later is told as. */
 export const databaseUnavailable = (cause: unknown): WaylogError =>
   sqlStateOf(cause) === SqlState.readOnlyTransaction

@@ -22,7 +22,31 @@ const settings = {
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
+  idle_session_timeout: '0',
 } as const;
+
+/**
+ * What depends on the server, or on what the setting is. A block, as the role of ad-hoc SQL may not call `set_config`.
+ *
+ * What was answered is on the disk: `off` is raised. Stronger ones stay, and so does `local`, which waits for the same disk and
+ * no standby (docs/decisions/0036). What is in no schema of ours is in public, or where TimescaleDB was installed.
+ */
+const setConditionally = `do $$
+  declare
+    elsewhere text := (select n.nspname from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
+                        where e.extname = 'timescaledb' and n.nspname <> 'public');
+  begin
+    if current_setting('synchronous_commit') = 'off' then set synchronous_commit = 'on'; end if;
+    if current_setting('server_version_num')::integer >= 170000 then set transaction_timeout = 0; end if;
+    execute 'set search_path = public' || coalesce(', ' || quote_ident(elsewhere), '');
+  end $$`;
+
+const isConditionallyRight: Readonly<Record<string, (value: string) => boolean>> = {
+  synchronous_commit: (value) => value !== 'off',
+  // Not known before PostgreSQL 17.
+  transaction_timeout: (value) => value === '' || value === '0',
+  search_path: (value) => /^public(,|$)/.test(value),
+};
 
 /**
  * By its keepalives the database server finds within half a minute that a process has gone without a word, and lets go of its
@@ -87,11 +111,14 @@ export async function prepareSession(
   options: Omit<SessionOptions, 'queryTimeoutMs'>,
 ): Promise<void> {
   const wanted: SessionSettings = { ...settings, ...options.settings };
-  const set = Object.entries({ ...keepalives, ...wanted }).map(
-    ([name, value]) => `set ${pg.escapeIdentifier(name)} = ${literals(name, value)}`,
-  );
-  const names = Object.keys(wanted);
-  const look = `select pg_backend_pid() as pid, ${names.map((name) => `current_setting(${pg.escapeLiteral(name)})`).join(', ')}`;
+  const set = [
+    setConditionally,
+    ...Object.entries({ ...keepalives, ...wanted }).map(
+      ([name, value]) => `set ${pg.escapeIdentifier(name)} = ${literals(name, value)}`,
+    ),
+  ];
+  const names = [...new Set([...Object.keys(wanted), ...Object.keys(isConditionallyRight)])];
+  const look = `select pg_backend_pid() as pid, ${names.map((name) => `current_setting(${pg.escapeLiteral(name)}, true)`).join(', ')}`;
   const results = (await client.query({
     text: [...set, look].join('; '),
     rowMode: 'array',
@@ -99,8 +126,10 @@ export async function prepareSession(
   } as pg.QueryArrayConfig)) as unknown as pg.QueryArrayResult<[number, ...string[]]>[];
   const [pid, ...values] = results.at(-1)?.rows[0] ?? [0];
   for (const [i, name] of names.entries()) {
-    const [is, want] = [values[i] ?? '', wanted[name] ?? ''];
-    if (!isSame(is, want)) throw wrongSetting(name, is, want);
+    const is = values[i] ?? '';
+    const want = wanted[name];
+    const isRight = want === undefined ? isConditionallyRight[name]?.(is) : isSame(is, want);
+    if (!isRight) throw wrongSetting(name, is, want);
   }
   backends.set(client, pid);
   if (isPooled(client)) await refuseTransactionPooling(client, pid, options);
@@ -108,7 +137,9 @@ export async function prepareSession(
 
 /** A list, such as that of DateStyle, is one value to `set` for each of its items. */
 const literals = (name: string, value: string): string =>
-  (name === 'DateStyle' ? value.split(', ') : [value]).map(pg.escapeLiteral).join(', ');
+  (name === 'DateStyle' || name === 'search_path' ? value.split(', ') : [value])
+    .map(pg.escapeLiteral)
+    .join(', ');
 
 /** PostgreSQL shows durations with a unit: 30000 is `30s`. */
 const isSame = (is: string, wanted: string): boolean => is === wanted || milliseconds(is) === Number(wanted);
@@ -120,11 +151,11 @@ const milliseconds = (text: string): number | undefined => {
   return unit === undefined ? undefined : Number(number) * (UNITS[unit] ?? NaN);
 };
 
-const wrongSetting = (name: string, is: string, wanted: string) =>
+const wrongSetting = (name: string, is: string, wanted = 'another value') =>
   unavailable(
     'database.session-settings',
-    `A session of the database has ${name} ${is} right after it was set to ${wanted}, without which times and numbers could ` +
-      `be read wrongly. Nothing is done with it. See what is between Waylog and PostgreSQL (docs/how-to/poolers.md).`,
+    `A session of the database has ${name} ${is} right after it was set to ${wanted}, on which it rests that times and numbers ` +
+      `are read rightly, and that what is answered is kept. Nothing is done with it. See what is between Waylog and PostgreSQL (docs/how-to/poolers.md).`,
     { setting: name, value: is },
   );
 

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import {
   Background,
   endClient,
+  failureOf,
   IsTimestamp,
   messageOf,
   Optional,
@@ -88,7 +89,8 @@ export class ScheduledVerification {
           await pause(STANDBY_MS, signal);
         }
       } catch (error) {
-        if (!isStopped()) log.warn(`The scheduled verification was interrupted: ${messageOf(error)}`);
+        if (!isStopped())
+          log.warn(`The scheduled verification was interrupted: ${messageOf(failureOf(error))}`);
         await pause(STANDBY_MS, signal);
       } finally {
         signal.removeEventListener('abort', cut);

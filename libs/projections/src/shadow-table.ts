@@ -1,6 +1,6 @@
 import type { ClientBase } from 'pg';
 import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
-import { applySettings, hypertableSettings } from '#lib/timescale';
+import { applySettings, forgetDropped, hypertableSettings } from '#lib/timescale';
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 
@@ -77,7 +77,10 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
     if (before && before !== index)
       await client.query(`alter index ${table.schema}."${index}" rename to "${before}"`);
   }
-  if (settings) await applySettings(client, liveName, settings);
+  if (settings) {
+    await applySettings(client, liveName, settings);
+    await forgetDropped(client, table);
+  }
 }
 
 /** The grants of a table to roles other than its owner, as statements. TimescaleDB gives them to its chunks as well. */

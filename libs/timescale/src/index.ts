@@ -53,6 +53,7 @@ export { decompressWithoutLimit } from './hypertables/decompression.js';
 export {
   type DropReason,
   type Range,
+  forgetDropped,
   notePolicyDrops,
   recordDropped,
   retainedSince,
@@ -75,6 +76,7 @@ export * from './archive/models.js';
 export {
   dropReaderRole,
   ensureReaderRole,
+  READER_SEARCH_PATH,
   readerAccess,
   readerRights,
   readerRoleName,

@@ -99,6 +99,9 @@ export async function dropReaderRole(query: Query, databaseUrl: string): Promise
   await query(`drop role ${name}`);
 }
 
+/** Where ad-hoc SQL finds tables that it names without a schema. */
+export const READER_SEARCH_PATH = 'flight, public';
+
 /** Bounds of every session. The SQL may change none of them: it is one SELECT, and set_config is not the reader's. */
 const settings: readonly (readonly [string, string])[] = [
   ['default_transaction_read_only', 'on'],
@@ -109,7 +112,7 @@ const settings: readonly (readonly [string, string])[] = [
   ['hash_mem_multiplier', '1'],
   ['max_parallel_workers_per_gather', '0'],
   ['jit', 'off'],
-  ['search_path', 'flight, public'],
+  ['search_path', READER_SEARCH_PATH],
 ];
 
 /**

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, TABLES_POOL } from '#lib/flight';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
 import {
   discardRebuild,
   rebuild,
@@ -73,7 +73,9 @@ Examples
 
 /** What a rebuild has found, for people. */
 function linesOf({ tables, events, parked }: RebuildResult): string[] {
-  const differ = tables.some(({ identical }) => !identical);
+  // Of those that are parked it is known why.
+  const known = new Set(parked.map(({ streamId }) => flightProjector.keyOf(streamId)));
+  const differ = tables.some(({ differences }) => differences.some(({ key }) => !known.has(key)));
   return [
     ...tables.flatMap((table) => tableLines(table, events)),
     ...parkedLines(parked),

@@ -2,7 +2,16 @@ import { Controller, Delete, Get, Injectable, type OnApplicationShutdown } from 
 import { ApiTags } from '@nestjs/swagger';
 import { IsIn, IsNumber, IsObject, IsString } from 'class-validator';
 import { v7 as uuid } from 'uuid';
-import { IsTimestamp, messageOf, notFound, Optional, type Timestamp, type Writable } from '#lib/platform';
+import {
+  failureOf,
+  IsTimestamp,
+  messageOf,
+  notFound,
+  Optional,
+  WaylogError,
+  type Timestamp,
+  type Writable,
+} from '#lib/platform';
 import { Answers } from '../http/answer.js';
 import { Id } from '../http/input.js';
 
@@ -24,6 +33,8 @@ export class Job {
   /** What came of it, once it is done: what the request answers that does not run in the background. */
   @Optional() @IsObject() readonly result?: object;
   @Optional() @IsString() readonly errorMessage?: string;
+  /** That of a problem which is known, such as `database.read-only`. */
+  @Optional() @IsString() readonly errorCode?: string;
 }
 
 export interface JobControl {
@@ -65,8 +76,13 @@ export class Jobs implements OnApplicationShutdown {
     const isCancelled = () => entry.cancelled;
     work({ signal: stop.signal, isCancelled, report }).then(
       (result) => end('done', { result }),
-      (error: unknown) =>
-        end(stop.signal.aborted ? 'cancelled' : 'failed', { errorMessage: messageOf(error) }),
+      (thrown: unknown) => {
+        const error = failureOf(thrown);
+        end(stop.signal.aborted ? 'cancelled' : 'failed', {
+          errorMessage: messageOf(error),
+          ...(error instanceof WaylogError && { errorCode: error.code }),
+        });
+      },
     );
     return { ...job };
   }

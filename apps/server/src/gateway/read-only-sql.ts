@@ -15,7 +15,7 @@ import {
   WaylogError,
 } from '#lib/platform';
 import { SqlAnswer, tooLarge, type JsonAnswer } from './sql-answer.js';
-import { readerAccess, readerRights, type ReaderRights } from '#lib/timescale';
+import { READER_SEARCH_PATH, readerAccess, readerRights, type ReaderRights } from '#lib/timescale';
 
 export const DEFAULT_ROWS = 1_000;
 export const MAX_ROWS = 10_000;
@@ -102,6 +102,7 @@ export class ReadOnlySql {
         prepareSession(client, {
           connectionString: access.url,
           applicationName: 'waylog ad-hoc SQL',
+          settings: { search_path: READER_SEARCH_PATH },
         }),
       connectionTimeoutMillis: options.maxTimeout * 1_000,
     });

@@ -342,9 +342,12 @@ export class FrameMinutes {
     );
     for (const { first, last } of chunks) {
       signal.throwIfAborted();
+      // A policy may be dropping what has just come back.
+      await notePolicyDrops(client);
       await client.query(patient(rollUpRangeSql, [first, last]));
     }
     await inTransaction(client, async () => {
+      await notePolicyDrops(client);
       await client.query(
         patient(clearStraySql, [chunks.map(({ first }) => first), chunks.map(({ last }) => last)]),
       );

@@ -3,14 +3,15 @@ import type { GeofenceData } from '../events.js';
 import { GpsPoint } from '../gps-point.js';
 
 /**
- * A rectangle between two meridians and two parallels. One that begins east of where it ends goes across the antimeridian
- * (from 179 to -179 degrees it is 2 degrees wide), and is at most half the way round: what is wider has its corners exchanged.
+ * A rectangle between two meridians and two parallels, or what is left of one without width or height. One that begins east
+ * of where it ends goes across the antimeridian (from 179 to -179 degrees it is 2 degrees wide). It is at most half the way
+ * round, or all of it: what is between has its corners exchanged, as from -179 to 179 degrees.
  */
 export class GeofenceFields {
   @Nested(() => GpsPoint) readonly northWest!: GpsPoint;
   @Relation<GeofenceFields>(
     'southEastOfNorthWest',
-    'must not be north of northWest; west of it only across the antimeridian, with at most 180 degrees between them: are the corners exchanged?',
+    'must not be north of northWest, and at most 180 degrees east of it, also across the antimeridian (or all 360, from -180 to 180): are the corners exchanged?',
     ({ northWest, southEast }) => isRectangle(northWest, southEast),
   )
   @Nested(() => GpsPoint)
@@ -21,8 +22,8 @@ function isRectangle(northWest?: Partial<GpsPoint>, southEast?: Partial<GpsPoint
   const [north = NaN, west = NaN] = [northWest?.lat, northWest?.lon];
   const [south = NaN, east = NaN] = [southEast?.lat, southEast?.lon];
   // What is no number is refused by itself: no comparison with NaN holds.
-  const isAcross = west > east;
-  return !(south > north || (isAcross && east + 360 - west > 180));
+  const width = west > east ? east + 360 - west : east - west;
+  return !(south > north || (width > 180 && width !== 360));
 }
 
 export class Geofence extends GeofenceFields {

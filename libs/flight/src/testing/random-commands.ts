@@ -56,11 +56,16 @@ const waypointFields = {
   refined: optional(fc.boolean()),
 };
 const waypoint = fc.record({ id, ...waypointFields });
-const geofence = fc.record({ id, a: point, b: point }).map(({ id, a, b }) => ({
-  id,
-  northWest: { lat: Math.max(a.lat, b.lat), lon: Math.min(a.lon, b.lon) },
-  southEast: { lat: Math.min(a.lat, b.lat), lon: Math.max(a.lon, b.lon) },
-}));
+const geofence = fc.record({ id, a: point, b: point }).map(({ id, a, b }) => {
+  const [least, most] = [Math.min(a.lon, b.lon), Math.max(a.lon, b.lon)];
+  // The short way around, over the antimeridian where that is shorter.
+  const [west, east] = most - least > 180 ? [most, least] : [least, most];
+  return {
+    id,
+    northWest: { lat: Math.max(a.lat, b.lat), lon: west },
+    southEast: { lat: Math.min(a.lat, b.lat), lon: east },
+  };
+});
 const frame = fc.record({
   frameId,
   gpsCenter: point,

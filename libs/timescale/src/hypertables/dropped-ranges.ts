@@ -63,6 +63,21 @@ export const notePolicyDrops = (client: Pick<ClientBase, 'query'>) =>
     on conflict do nothing`);
 
 /**
+ * Takes back that rows are gone, in the transaction that puts a table which holds all that the log says in the place of the old
+ * one; its chunks are known from then on, so that it is noted when a policy drops them again.
+ */
+export async function forgetDropped(
+  client: Pick<ClientBase, 'query'>,
+  table: { readonly schema: string; readonly name: string },
+): Promise<void> {
+  await client.query(`delete from timescale.dropped_ranges where table_schema = $1 and table_name = $2`, [
+    table.schema,
+    table.name,
+  ]);
+  await notePolicyDrops(client);
+}
+
+/**
  * From when on each hypertable holds all that the log says, by `schema.table`: only rows of that time and later can be
  * compared with a fold of the log. A table of which nothing was dropped on purpose is not in the map.
  *

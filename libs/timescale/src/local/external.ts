@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 
 import { connected } from './connect.js';
-import { DatabaseError, reasonOf } from './database-error.js';
+import { codeOf, DatabaseError, reasonOf } from './database-error.js';
 
 const MINIMUM = { timescaledb: '2.15', postgresql: 15 };
 
@@ -37,7 +37,7 @@ export async function checkUrl(url: string): Promise<ServerFacts> {
       {
         what: `The server at DATABASE_URL (${where}) cannot be used.`,
         why: reasonOf(error),
-        todo: 'Put host, port, user, password and database of DATABASE_URL right, or unset it to get a database of your own.',
+        todo: todoAbout[codeOf(error) ?? ''] ?? NOT_REACHED,
       },
       { cause: error },
     );
@@ -50,6 +50,17 @@ export async function checkUrl(url: string): Promise<ServerFacts> {
     });
   return facts;
 }
+
+const NOT_REACHED =
+  'Put host, port, user, password and database of DATABASE_URL right, or unset it to get a database of your own.';
+
+/** Where the server was reached, by way of something that does not do. */
+const todoAbout: Readonly<Record<string, string>> = {
+  'database.transaction-pooling':
+    'Set pool_mode=session for this database in the pooler, or put the address of PostgreSQL itself into DATABASE_URL (docs/how-to/poolers.md).',
+  'database.session-settings':
+    'Let what is between Waylog and PostgreSQL leave settings of sessions alone, or put the address of PostgreSQL itself into DATABASE_URL (docs/how-to/poolers.md).',
+};
 
 /** Why a server cannot serve Waylog, and what to do about it; undefined when it can. */
 export function unsuitable(facts: ServerFacts): { why: string; todo: string } | undefined {
