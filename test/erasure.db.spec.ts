@@ -28,7 +28,6 @@ import {
 } from '#lib/flight';
 import {
   CheckpointWatch,
-  discardRebuild,
   pauseProjections,
   rebuild,
   resumeProjections,
