@@ -20,7 +20,7 @@ export interface ServerProcess extends HttpClient {
 export async function serverProcess(
   database: string | Pick<TestDatabase, 'url' | 'eventStore'>,
   env: Record<string, string> = {},
-  onOutput: (output: string) => void = () => undefined,
+  onOutput: (output: string, child: ChildProcess) => void = () => undefined,
 ): Promise<ServerProcess> {
   const { url: databaseUrl, eventStore = '' } = typeof database === 'string' ? { url: database } : database;
   const child: ChildProcess = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
@@ -40,7 +40,7 @@ export async function serverProcess(
   const url = await new Promise<string>((resolve, reject) => {
     const read = (data: Buffer) => {
       output += data.toString();
-      onOutput(output);
+      onOutput(output, child);
       const [, found] = /Waylog listens on (\S+)/.exec(output) ?? [];
       if (found) resolve(found);
     };
