@@ -100,6 +100,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
       ...{ history, random, answers, wrongAnswers, quits: QUITS, stop: stop.signal, giveUp: giveUp.signal },
       server: () => world.apiUrl(random),
       onAcknowledged: (acknowledgement) => {
+        world.noteAcknowledged();
         if (acknowledgements.push(acknowledgement) === ENOUGH_ACKNOWLEDGED) enough.abort();
       },
     });

@@ -44,6 +44,9 @@ const oneServer =
     await world.addServer('server', env).start();
   };
 
+/** Commands that are acknowledged before the next fault. */
+const ACKNOWLEDGED_BETWEEN = 20;
+
 /** Again and again after a pause of random length, at least once, as long as there is load. */
 async function repeatedly(
   world: World,
@@ -52,6 +55,8 @@ async function repeatedly(
 ): Promise<void> {
   for (let n = 0; ; n++) {
     await world.pause(between(world, least, most));
+    // A slow machine has hardly begun by then, and faults without anything between them show nothing.
+    await world.acknowledged(ACKNOWLEDGED_BETWEEN);
     if (world.isOver && n > 0) return;
     await work(n);
   }

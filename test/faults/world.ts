@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
@@ -105,6 +106,9 @@ export class World {
   readonly trouble: string[] = [];
   readonly servers: Server[] = [];
   readonly random: () => number;
+  /** Commands so far that were acknowledged. */
+  #acknowledged = 0;
+  readonly #heard = new EventEmitter();
   readonly #endings: (() => Promise<unknown>)[] = [];
 
   private constructor(
@@ -143,6 +147,18 @@ export class World {
     world.atEnd(() => proxy.close());
     await migrate(world.url);
     return world;
+  }
+
+  noteAcknowledged(): void {
+    this.#acknowledged++;
+    this.#heard.emit('acknowledged');
+  }
+
+  /** Waits until so many more commands have been acknowledged, or it is over. */
+  async acknowledged(count: number): Promise<void> {
+    const enough = this.#acknowledged + count;
+    while (this.#acknowledged < enough && !this.isOver)
+      await once(this.#heard, 'acknowledged', { signal: this.signal }).catch(() => undefined);
   }
 
   /** The database, past the proxy: for those who look on and for those who break things. */
