@@ -50,7 +50,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     store: store(),
     connectionString: database.url,
   });
-  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const settled = () => waylog.settled();
   const save = (id: string, n: number) =>
     waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(n) }));
   const tamper = (id: string, revision: number, data: string | undefined) =>

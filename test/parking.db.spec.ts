@@ -43,7 +43,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     ...flightProjector,
     connectionString: database.url,
   });
-  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const settled = () => waylog.settled();
   const create = (id: string) => waylog.execute(new CreateFlight({ flight: aFlight(id, 2) }));
   const save = (id: string, n: number) =>
     waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(n) }));

@@ -40,7 +40,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     Number(
       (await waylog.store.pool.query<{ n: string }>(`select count(*) as n from flight.${table}`)).rows[0]?.n,
     );
-  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const settled = () => waylog.settled();
 
   beforeAll(async () => {
     await Promise.all(

@@ -12,7 +12,7 @@ import {
   Transact,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, parkedStreams, Projector, rebuild, unpark } from '#lib/projections';
+import { parkedStreams, Projector, rebuild, unpark } from '#lib/projections';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
@@ -123,7 +123,7 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
     ...flightProjector,
     connectionString: database.url,
   });
-  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 120_000);
+  const settled = () => waylog.settled(120_000);
   const parked = () => parkedStreams(database.pool, FLIGHT_PROJECTOR);
   const save = (id: string, ...frames: number[]) =>
     waylog.execute(new SaveFrameResults({ flightId: id, frames: frames.map((n) => aFrame(n)) }));

@@ -9,7 +9,6 @@ import {
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import {
-  CheckpointWatch,
   integrityFindings,
   restAfter,
   ScheduledVerification,
@@ -29,7 +28,7 @@ describe('a verification', () => {
     connectionString: waylog.store.url,
     by: 'the test',
   });
-  const settled = async () => waylog.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const settled = () => waylog.settled();
   const play = (flightId: string, seed: number, frames = 60) =>
     playFlight(simulateFlight({ flightId, seed, frames }), waylog.execute, { speed: Infinity });
   const found = ({ tables }: Awaited<ReturnType<typeof verify>>) =>

@@ -1,7 +1,9 @@
 import { Logger, type INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { CommandBus, QueryBus, type Command, type Query } from '@nestjs/cqrs';
-import { FlightDatabase, WaylogModule, type WaylogOptions } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, FlightDatabase, WaylogModule, type WaylogOptions } from '#lib/flight';
+import { CheckpointWatch } from '#lib/projections';
 import { testDatabase, type Log, type TestDatabase } from './database.js';
 
 export interface RunningWaylog {
@@ -9,6 +11,8 @@ export interface RunningWaylog {
   readonly database: FlightDatabase;
   readonly execute: <R>(command: Command<R>) => Promise<R>;
   readonly query: <R>(query: Query<R>) => Promise<R>;
+  /** Resolves when the tables hold all that the log holds now. */
+  readonly settled: (maxWaitMs?: number) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -31,6 +35,8 @@ export async function startWaylog(
     database: app.get(FlightDatabase),
     execute: (command) => commands.execute(command),
     query: (query) => queries.execute(query),
+    settled: async (maxWaitMs = 60_000) =>
+      app.get(CheckpointWatch).waitFor(await app.get<EventStore>(EVENT_STORE).head(), maxWaitMs),
     close: () => app.close(),
   };
 }
@@ -62,6 +68,7 @@ export function useWaylog(
     },
     execute: (command) => running.execute(command),
     query: (query) => running.query(query),
+    settled: (maxWaitMs) => running.settled(maxWaitMs),
     close: () => running.close(),
   };
 }

@@ -38,6 +38,12 @@ const streamSql = `
 /** No position is greater. */
 export const END = String(2n ** 63n - 1n);
 
+/** The position of the last event; 0 where there is none. */
+export async function endOf(client: ClientBase): Promise<bigint> {
+  const [row] = await readRows(client, undefined, `select coalesce(max(position), 0) from log.events`, []);
+  return BigInt(row?.[0] ?? '0');
+}
+
 const NO_KEY = '(no stream key)';
 
 /** What an event is said to belong to whose stream has no name any more. */

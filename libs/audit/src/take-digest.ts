@@ -1,5 +1,5 @@
 import type { ClientBase, Pool, PoolClient } from 'pg';
-import { conflict, databaseCall, inTransaction, readRows } from '#lib/platform';
+import { conflict, databaseCall, inTransaction } from '#lib/platform';
 import type { Head } from './chain.js';
 import { makeDigest, type Digest, type DigestStatement, type Heads, type SigningKey } from './digest.js';
 import {
@@ -26,6 +26,7 @@ import type { Finding } from './explain.js';
 import { follow } from './follow.js';
 import { KnownBreaks } from './known-breaks.js';
 import { nextLap, SEGMENT } from './lap.js';
+import { endOf } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
 import { problemsOf, shorterThan } from './verify-audit.js';
 import { putOutside, seenBeyond } from './witnesses.js';
@@ -240,11 +241,6 @@ async function againstSeen(
   // A break that was recorded since says where the log ends.
   if (last?.said.break && last.said.number > (digest?.number ?? 0)) return findings;
   return [...findings, ...shorterThan(seen.position, await endOf(client), 'this process has seen')];
-}
-
-async function endOf(client: ClientBase): Promise<bigint> {
-  const [row] = await readRows(client, undefined, `select coalesce(max(position), 0) from log.events`, []);
-  return BigInt(row?.[0] ?? '0');
 }
 
 /** The digests whose events are walked again, and the one to begin behind. */

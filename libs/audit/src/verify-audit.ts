@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import { databaseCall, readRows, type Timestamp } from '#lib/platform';
+import { databaseCall, type Timestamp } from '#lib/platform';
 import type { Digest } from './digest.js';
 import {
   checkDigests,
@@ -16,7 +16,7 @@ import { storedDigests, storedHeads } from './digests.js';
 import type { AuditProblem, Finding } from './explain.js';
 import { follow } from './follow.js';
 import { KnownBreaks, type RecordedBreak } from './known-breaks.js';
-import { END } from './read-events.js';
+import { END, endOf } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
 import { putOutside, seenBeyond } from './witnesses.js';
 
@@ -99,8 +99,7 @@ export function problemsOf(findings: readonly Finding[]): AuditProblem[] {
 /** Everything, from the first event on; part of the caller's transaction. `open`: what no known break covers. */
 export async function wholeAudit(client: PoolClient, options: Omit<AuditOptions, 'pool'>) {
   const { keys, digestFolder, erasedBy, signal, onProgress } = options;
-  const [row] = await readRows(client, undefined, `select coalesce(max(position), 0) from log.events`, []);
-  const end = row?.[0] ?? '0';
+  const end = Number(await endOf(client));
   const findings: Finding[] = [];
   const { digests, files, stored } = await allDigests(client, digestFolder, findings);
   const checked = checkDigests(digests, keys);
@@ -133,7 +132,7 @@ export async function wholeAudit(client: PoolClient, options: Omit<AuditOptions,
     signal,
     onEvents: (count) => {
       events += count;
-      onProgress?.(events, Number(end));
+      onProgress?.(events, end);
     },
   });
   const changed = new Set(followed.findings.flatMap(({ problem }) => problem.streamId ?? []));

@@ -40,8 +40,8 @@ function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightComm
 const TABLES_MS = 5_000;
 
 /**
- * Answers when the key is gone, and the tables have followed, or with why they have not. It goes with the append of the erasure; whoever got no answer sends the command again, and a
- * repeat, which appends nothing, deletes what was left.
+ * Answers when the key is gone, and the tables have followed, or with why they have not. The key goes with the append of the
+ * erasure; whoever got no answer sends the command again, and a repeat, which appends nothing, deletes what was left.
  */
 @CommandHandler(EraseFlight)
 export class EraseFlightHandler implements ICommandHandler<EraseFlight, CommandResult & StillInTables> {

@@ -2,6 +2,7 @@ export * from './background.js';
 export * from './closed-output.js';
 export * from './config.js';
 export * from './errors.js';
+export * from './in-time.js';
 export * from './installation.js';
 export * from './listener.js';
 export * from './pg-array.js';

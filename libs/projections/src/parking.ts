@@ -46,9 +46,9 @@ export class DiscardedEvent extends FailedEvent {
   @IsTimestamp() readonly discardedAt!: Timestamp;
 }
 
-/** What a finding says of an event that cannot be folded. */
-export const unfoldableText = ({ event, error }: Poison): string =>
-  `the ${event.type} at position ${event.position} (revision ${event.revision}, event ${event.id}) cannot be folded: ${error}`;
+/** What is said of an event that cannot be folded, behind "the" or "its". */
+export const unfoldableText = ({ type, position, revision, eventId, error }: FailedEvent): string =>
+  `${type} at position ${position} (revision ${revision}, event ${eventId}) cannot be folded: ${error}`;
 
 export const failedEvent = ({ event, error }: Poison): FailedEvent => ({
   streamId: event.streamId,

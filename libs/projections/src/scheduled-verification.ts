@@ -19,7 +19,7 @@ import { connectForFold } from './fold-sessions.js';
 import { compareLog } from './folded-log.js';
 import { closeGone, recordFindings } from './findings.js';
 import { loadOmissions } from './omissions.js';
-import { unfoldableText } from './parking.js';
+import { failedEvent, unfoldableText } from './parking.js';
 import { textOf, type Projection, type Row, type TableDefinition } from './projection.js';
 import type { ProjectorLog } from './projector.js';
 import type { KeyDifference } from './table-hash.js';
@@ -205,7 +205,7 @@ export class ScheduledVerification {
     revision: number,
   ): Promise<void> {
     const { projections, log } = this.options;
-    const error = unfoldableText(poison);
+    const error = `the ${unfoldableText(failedEvent(poison))}`;
     for (const projection of projections.filter((one) => one.concerns(poison.event.type))) {
       const difference = { key, rowsFound: live.get(projection)?.length ?? 0, rowsExpected: 0, error };
       await recordFindings(client, {

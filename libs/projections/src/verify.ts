@@ -191,7 +191,7 @@ async function damagesOf(
     key,
     rowsFound: rows.find((row) => row.key === key)?.rows ?? 0,
     rowsExpected: 0,
-    error: unfoldableText(poison),
+    error: `the ${unfoldableText(failedEvent(poison))}`,
   }));
 }
 

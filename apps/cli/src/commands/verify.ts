@@ -2,7 +2,13 @@ import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
-import { verify, type FailedEvent, type VerifiedTable, type VerifyResult } from '#lib/projections';
+import {
+  unfoldableText,
+  verify,
+  type FailedEvent,
+  type VerifiedTable,
+  type VerifyResult,
+} from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
 import {
   operator,
@@ -115,8 +121,8 @@ export function linesOf(
 }
 
 /** An event that cannot be folded, for people. */
-export const unfoldableLine = ({ streamId, revision, position, eventId, type, error }: FailedEvent): string =>
-  `${streamId}: its ${type} at position ${position} (revision ${revision}, event ${eventId}) cannot be folded: ${error}`;
+export const unfoldableLine = (event: FailedEvent): string =>
+  `${event.streamId}: its ${unfoldableText(event)}`;
 
 function tableLines({ projection, rows, since, differences }: VerifiedTable, repair: boolean): string[] {
   const name = projection.padEnd(15);

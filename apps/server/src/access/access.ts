@@ -1,7 +1,7 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { KEY_PREFIX } from '#lib/access';
-import { messageOf, tooMany, WaylogError } from '#lib/platform';
+import { inTime, messageOf, tooMany, WaylogError } from '#lib/platform';
 import { networkOf } from './address.js';
 import type { Checked, Principal } from './principal.js';
 import { cannotBeChecked, refused } from './refusals.js';
@@ -194,17 +194,7 @@ function fresh(found: Checked): Known {
 }
 
 /** What takes longer cannot be had now. */
-async function withinLimit<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(cannotBeChecked(`there was no answer within ${CHECK_LIMIT_MS / 1_000} s`)),
-      CHECK_LIMIT_MS,
-    );
-  });
-  try {
-    return await Promise.race([work, limit]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
+const withinLimit = <T>(work: Promise<T>): Promise<T> =>
+  inTime(CHECK_LIMIT_MS, work, () =>
+    cannotBeChecked(`there was no answer within ${CHECK_LIMIT_MS / 1_000} s`),
+  );

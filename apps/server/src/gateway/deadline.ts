@@ -1,25 +1,14 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
+import { inTime } from '#lib/platform';
 
 /** Answers what `work` does, or throws what `late` makes when that takes longer than `seconds`; `work` goes on. */
-export async function within<T>(
+export const within = <T>(
   seconds: number | null | undefined,
   work: Promise<T>,
   late: (seconds: number) => Error,
-): Promise<T> {
-  if (seconds === null || seconds === undefined) return work;
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(late(seconds)), seconds * 1_000);
-  });
-  try {
-    return await Promise.race([work, tooLate]);
-  } finally {
-    clearTimeout(timer);
-    // What comes after the deadline has nobody to hear of it.
-    work.catch(() => undefined);
-  }
-}
+): Promise<T> =>
+  seconds === null || seconds === undefined ? work : inTime(seconds * 1_000, work, () => late(seconds));
 
 /** Seconds since a moment of `performance.now()`. */
 export const secondsSince = (began: number): number => (performance.now() - began) / 1_000;

@@ -20,7 +20,7 @@ import { READER_SEARCH_PATH, readerAccess, readerRights, type ReaderRights } fro
 export const DEFAULT_ROWS = 1_000;
 export const MAX_ROWS = 10_000;
 /** Of what the database sends for one statement; it also bounds the memory that one takes here. */
-const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+const MAX_SENT_BYTES = 8 * 1024 * 1024;
 /** Statements at a time in this process; others wait for as long as they may run. */
 const MAX_AT_ONCE = 4;
 /** Of one caller, and how many more of his wait: the rest is for others. */
@@ -113,7 +113,7 @@ export class ReadOnlySql {
     return {
       timeout: this.options.maxTimeout,
       rows: MAX_ROWS,
-      answerBytes: MAX_ANSWER_BYTES,
+      answerBytes: MAX_SENT_BYTES,
       statementsAtOnce: MAX_AT_ONCE,
     };
   }
@@ -245,7 +245,7 @@ export class ReadOnlySql {
     };
     const onData = (data: Buffer) => {
       bytes += data.length;
-      if (bytes > MAX_ANSWER_BYTES) cut(tooLarge(MAX_ANSWER_BYTES, 'from the database'));
+      if (bytes > MAX_SENT_BYTES) cut(tooLarge(MAX_SENT_BYTES, 'from the database'));
     };
     const onAbort = () => cut(sqlTimeout(GONE));
     const timer = setTimeout(

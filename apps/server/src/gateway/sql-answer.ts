@@ -1,8 +1,5 @@
 import type pg from 'pg';
-import { invalidInput, timestampFromPostgres } from '#lib/platform';
-
-/** Of an answer as JSON text. */
-const MAX_JSON_LENGTH = 16 * 1024 * 1024;
+import { invalidInput, MAX_ANSWER_BYTES, timestampFromPostgres } from '#lib/platform';
 
 /** Values that are made into text before others get a turn: some milliseconds' worth. */
 const CELLS_A_TURN = 20_000;
@@ -58,7 +55,7 @@ export class SqlAnswer {
       );
       const piece = `{${cells.join()}}`;
       this.#length += piece.length;
-      if (this.#length > MAX_JSON_LENGTH) throw tooLarge(MAX_JSON_LENGTH, 'as JSON');
+      if (this.#length > MAX_ANSWER_BYTES) throw tooLarge(MAX_ANSWER_BYTES, 'as JSON');
       this.#pieces.push(piece);
       this.#rows++;
     }

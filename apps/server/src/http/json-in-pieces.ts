@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { preSerializationHookHandler } from 'fastify';
 import { answerTooLarge, MAX_ANSWER_BYTES } from '#lib/platform';
 
 /** Shorter lists are written in one go. */
@@ -10,18 +10,18 @@ const TURN_MS = 8;
 const ITEMS_A_LOOK = 32;
 
 /** Lists of a route, and pages of them. A hook of Fastify, as `positionHeader` is. */
-export async function longLists(
-  _request: FastifyRequest,
-  reply: FastifyReply,
-  answer: unknown,
-): Promise<unknown> {
+export const longLists: preSerializationHookHandler = (_request, reply, answer, done) => {
   const list = listOf(answer);
-  if (list === undefined || list.length < LONG) return answer;
-  const json = await jsonInPieces(answer);
-  reply.serializer((written: Buffer) => written as unknown as string);
-  if (!reply.hasHeader('content-type')) void reply.type('application/json; charset=utf-8');
-  return json;
-}
+  if (list === undefined || list.length < LONG) {
+    done(null, answer);
+    return;
+  }
+  jsonInPieces(answer).then((json) => {
+    reply.serializer((written: Buffer) => written as unknown as string);
+    if (!reply.hasHeader('content-type')) void reply.type('application/json; charset=utf-8');
+    done(null, json);
+  }, done);
+};
 
 const listOf = (answer: unknown): readonly unknown[] | undefined =>
   Array.isArray(answer)
@@ -34,16 +34,19 @@ const listOf = (answer: unknown): readonly unknown[] | undefined =>
  * The JSON of a list, or of an object with a list among its fields, as JSON.stringify has it; but written item by item, so
  * that a long one does not hold the process. Throws `answer.too-large`.
  */
-export async function jsonInPieces(value: unknown): Promise<Buffer> {
-  if (Array.isArray(value)) return Buffer.concat([OPEN, ...(await pieces(value)), CLOSE]);
-  if (typeof value !== 'object' || value === null) return Buffer.from(JSON.stringify(value));
+export const jsonInPieces = async (value: unknown): Promise<Buffer> => Buffer.concat(await piecesOf(value));
+
+async function piecesOf(value: unknown): Promise<Buffer[]> {
+  if (Array.isArray(value)) return [OPEN, ...(await piecesOfItems(value)), CLOSE];
+  if (typeof value !== 'object' || value === null) return [Buffer.from(JSON.stringify(value))];
   const parts: Buffer[] = [];
   for (const [name, field] of Object.entries(value)) {
-    const json = Array.isArray(field) ? await jsonInPieces(field) : jsonOf(field);
+    const json = Array.isArray(field) ? await piecesOf(field) : jsonOf(field);
     if (json === undefined) continue;
-    parts.push(Buffer.from(`${parts.length === 0 ? '' : ','}${JSON.stringify(name)}:`), Buffer.from(json));
+    parts.push(Buffer.from(`${parts.length === 0 ? '{' : ','}${JSON.stringify(name)}:`));
+    parts.push(...(typeof json === 'string' ? [Buffer.from(json)] : json));
   }
-  return Buffer.concat([Buffer.from('{'), ...parts, Buffer.from('}')]);
+  return parts.length === 0 ? [Buffer.from('{}')] : [...parts, Buffer.from('}')];
 }
 
 /** Of what JSON does not know there is none, which the type does not say. */
@@ -52,7 +55,7 @@ const jsonOf = (value: unknown): string | undefined => JSON.stringify(value);
 const OPEN = Buffer.from('[');
 const CLOSE = Buffer.from(']');
 
-async function pieces(items: readonly unknown[]): Promise<Buffer[]> {
+async function piecesOfItems(items: readonly unknown[]): Promise<Buffer[]> {
   const done: Buffer[] = [];
   let bytes = 0;
   let text = '';

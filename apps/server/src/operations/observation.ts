@@ -4,7 +4,7 @@ import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
-import { messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
+import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
 import { capabilities, jobTroubles, queryOn, type Capabilities, type JobTrouble } from '#lib/timescale';
 import { CONFIG } from '../config.js';
@@ -90,8 +90,8 @@ export class Observer {
   async #look(): Promise<Observation> {
     // The database may answer, and the log be silent: it need not be in it.
     const [facts, states] = await Promise.allSettled([
-      inTime('the database', this.#facts()),
-      inTime('the log', flightProjectionStates(this.pool, this.store)),
+      answered('the database', this.#facts()),
+      answered('the log', flightProjectionStates(this.pool, this.store)),
     ]);
     const failed = [facts, states].find(({ status }) => status === 'rejected') as
       PromiseRejectedResult | undefined;
@@ -171,14 +171,11 @@ export class Observer {
 }
 
 /** What comes later is no news any more, nor is its failure. */
-const inTime = <T>(who: string, answer: Promise<T>): Promise<T> =>
-  new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new Error(`${who} has not answered within ${ANSWER_WITHIN_MS / 1_000} s`)),
-      ANSWER_WITHIN_MS,
-    );
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-
+const answered = <T>(who: string, answer: Promise<T>): Promise<T> =>
+  inTime(
+    ANSWER_WITHIN_MS,
+    answer,
+    () => new Error(`${who} has not answered within ${ANSWER_WITHIN_MS / 1_000} s`),
+  );
 const isHere = (databaseUrl: string): boolean =>
   ['127.0.0.1', 'localhost', '[::1]', ''].includes(new URL(databaseUrl).hostname);

@@ -83,12 +83,12 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     if (this.config.roles.includes('projector')) for (const schedule of this.#schedules) schedule.start();
   }
 
-  /** Before the connections are closed, which both need to finish what they are at. */
   /** Told to stop, and not waited for yet: it may wait for a log that does not answer, whose calls end soon after this. */
   onModuleDestroy(): void {
     this.#stopped = Promise.all(this.#schedules.map((schedule) => schedule.stop()));
   }
 
+  /** Before the connections are closed, which all of them need to finish what they are at. */
   async beforeApplicationShutdown(): Promise<void> {
     await this.#stopped;
   }

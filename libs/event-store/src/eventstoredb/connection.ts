@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NotLeaderError, type Credentials } from '@eventstore/db-client';
-import { backoffDelay, messageOf } from '#lib/platform';
+import { backoffDelay, inTime, messageOf } from '#lib/platform';
 import { explained, isBusy, isTransient, NoAnswer, NoLeader } from './calls.js';
 import { parseConnectionString, type ConnectionSettings, type Endpoint } from './connection-string.js';
 import { nameOf, Node, type Member } from './node.js';
@@ -58,7 +58,7 @@ export class Connection {
       try {
         const left = due - performance.now();
         if (left <= 0) throw new NoAnswer(this.deadlineMs);
-        node = await within(left, this.leader());
+        node = await inTime(left, this.leader(), () => new NoAnswer(left));
         return await attempt(node, Math.min(this.attemptMs, Math.max(1, due - performance.now())));
       } catch (error) {
         if (!isTransient(error)) throw explained(error, this.deadlineMs);
@@ -160,11 +160,3 @@ export class Connection {
 const leaderOf = (view: readonly Member[]) => view.find(({ isAlive, isLeader }) => isAlive && isLeader);
 
 const alive = (view: readonly Member[]): number => view.filter(({ isAlive }) => isAlive).length;
-
-/** Does not wait any longer; what comes later is of no interest. */
-function within<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new NoAnswer(milliseconds)), milliseconds);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}
