@@ -131,6 +131,15 @@ describe('an event that was folded, and cannot be folded any more', () => {
     expect((await found()).get('flights b')).toBeUndefined();
   });
 
+  it('keeps the later events of its stream out of a rebuild, in whichever batch they come', async () => {
+    for (const n of [2, 3]) await save('b', n);
+    await settled();
+    await tamper('b', FRAME, undefined);
+    const result = await rebuild({ ...options(), batchSize: 1 });
+    expect(result.parked).toEqual(damagedOf('b', FRAME, 'FrameResultSaved'));
+    expect(await framesOf('b')).toEqual([]);
+  });
+
   it('is parked by a rebuild, which makes all others; the projector knows; and it can be discarded', async () => {
     await tamper('b', FRAME, undefined);
     const result = await rebuild(options());
