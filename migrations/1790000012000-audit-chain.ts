@@ -106,7 +106,7 @@ const chainFunctions = `
   create aggregate log.chain(bytea, text) (sfunc = log.link, stype = bytea);`;
 
 /** log.append of migration `event-log`, with the hash of each event. */
-const chainedAppendFunction = `
+export const chainedAppendFunction = `
   create or replace function log.append(
     p_streams text, p_expected integer[],
     p_requests integer[], p_ordinals integer[], p_ids uuid[], p_types text, p_versions integer[],
@@ -211,7 +211,7 @@ const chainedAppendFunction = `
   $append$`;
 
 /** log.append_expected of migration `event-log`, with the hash of each event. */
-const chainedAppendExpectedFunction = `
+export const chainedAppendExpectedFunction = `
   create or replace function log.append_expected(
     p_keys bigint[], p_expected integer[],
     p_event_keys bigint[], p_revisions integer[], p_ids uuid[], p_types text, p_versions integer[],

@@ -16,6 +16,7 @@ import { RollupsFollowed1790000015000 } from './1790000015000-rollups-followed.j
 import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-statistics-of-erasable-columns.js';
 import { ErasedForGood1790000021000 } from './1790000021000-erased-for-good.js';
 import { UnfoldableEvents1790000022000 } from './1790000022000-unfoldable-events.js';
+import { LogHistories1790000023000 } from './1790000023000-log-histories.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -37,6 +38,7 @@ export const migrations = [
   NoStatisticsOfErasableColumns1790000020000,
   ErasedForGood1790000021000,
   UnfoldableEvents1790000022000,
+  LogHistories1790000023000,
 ];
 
 /**

@@ -435,5 +435,36 @@ export const snapshot: Snapshot = {
       "column projection.checkpoints.parkings": "integer not null default 0",
       "column projection.integrity_findings.error": "text"
     }
+  },
+  "1790000023000": {
+    "makes": {
+      "column log.histories.began_at": "timestamp with time zone not null default clock_timestamp()",
+      "column log.histories.kept_position": "text not null",
+      "column log.histories.number": "integer not null",
+      "column log.histories.resumes_after": "text not null",
+      "column log.histories.written_by": "text",
+      "column log.losses.acknowledged_at": "timestamp with time zone",
+      "column log.losses.acknowledged_by": "text",
+      "column log.losses.acknowledgement": "text",
+      "column log.losses.commands": "bigint",
+      "column log.losses.events": "bigint",
+      "column log.losses.id": "integer not null generated always as identity",
+      "column log.losses.kept_at": "timestamp with time zone",
+      "column log.losses.kept_position": "text not null",
+      "column log.losses.noticed_at": "timestamp with time zone not null default clock_timestamp()",
+      "column log.losses.noticed_by": "text not null",
+      "column log.losses.seen_at": "timestamp with time zone",
+      "column log.losses.seen_position": "text not null",
+      "column log.losses.streams": "jsonb not null",
+      "function log.append(p_streams text, p_expected integer[], p_requests integer[], p_ordinals integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns TABLE(request integer, key bigint, accepted boolean, repeated boolean, first_revision integer, first_position bigint, current_revision integer) language plpgsql volatile set plan_cache_mode=force_generic_plan, source 031f6d41bd52965c925f41b530d4809fd16c3fdfbde6d64de1ebbe2672a7e409",
+      "function log.append_expected(p_keys bigint[], p_expected integer[], p_event_keys bigint[], p_revisions integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns bigint language plpgsql volatile set plan_cache_mode=force_generic_plan, source f150df9253e5b3d15fc7e62a25aeccf1df4513ebf35537a0618617bfc886c102",
+      "function log.begin_history(p_position bigint, p_id uuid, OUT history integer, OUT kept boolean)": "returns record language plpgsql volatile, source f44ade3fb2eb99c1f5ab3e0fefbea203d1fff534f82a93af279d2956d45bcc15",
+      "function log.holds(p_history integer, p_position bigint, p_id uuid)": "returns boolean language plpgsql volatile, source 77769f5f9181eb02c2e4de55f434cffb608719e6ef9dd4a2fdd096d04bed0457",
+      "function log.written_by()": "returns text language sql volatile, source 7d7c31ac7a3244dca1ea2c2d3db429f290b5cd0205a96653801689a8e25bc976",
+      "primary key log.histories": "PRIMARY KEY (number)",
+      "primary key log.losses": "PRIMARY KEY (id)",
+      "table log.histories": "",
+      "table log.losses": ""
+    }
   }
 };

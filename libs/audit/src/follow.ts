@@ -45,7 +45,10 @@ export async function follow(options: FollowOptions): Promise<Followed> {
   let position = after ? breaks.positionOf(after) : 0n;
   // What a later record says was cut off already stood behind where these begin.
   let covered = after ? BigInt(after.said.position) : 0n;
-  const walk = new ChainWalk(String(position));
+  const walk = new ChainWalk(
+    String(position),
+    after && BigInt(Math.trunc(Date.parse(after.said.takenAt))) * 1_000n,
+  );
   const waiting = [...anchors];
   let before = after?.said.number ?? 0;
   walk.digest = waiting[0]?.said.number ?? next;

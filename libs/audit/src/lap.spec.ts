@@ -25,7 +25,7 @@ describe('the lap through what is signed already', () => {
     let most = 0;
     let claimed = true;
     for (let now = start + everyMs; now <= start + days * DAY; now += everyMs) {
-      const lap = nextLap(last, { now: new Date(now), roundMs, lastBreak: 0 });
+      const lap = nextLap(last, { now: new Date(now), roundMs, lastBreak: 0, all: BigInt(last.position) });
       const begin = lap.from === 0 ? 0 : (positions[lap.from - 1] as number);
       let through = lap.from;
       while (
@@ -81,7 +81,13 @@ describe('the lap through what is signed already', () => {
       previous: null,
       walk: { digest: 4, began: '2025-12-30T00:00:00.000Z', since: '2025-12-28T00:00:00.000Z' },
     };
-    const at = (day: string) => nextLap(said, { now: new Date(day), roundMs: 7 * DAY, lastBreak: 0 });
+    const at = (day: string) =>
+      nextLap(said, {
+        now: new Date(day),
+        roundMs: 7 * DAY,
+        lastBreak: 0,
+        all: BigInt(said.position),
+      });
     expect(at('2026-01-09T00:00:00Z')).toMatchObject({ from: 0, atLeast: 9, events: BigInt(EVENTS) });
     // A lap that has taken half of the round is brought to its end.
     expect(at('2026-01-03T00:00:00Z')).toMatchObject({ from: 4, atLeast: 9 });
@@ -103,7 +109,12 @@ describe('the lap through what is signed already', () => {
       previous: null,
       walk: { digest: 9, began: '2025-12-30T00:00:00.000Z', since: '2025-12-28T00:00:00.000Z' },
     };
-    const lap = nextLap(said, { now: new Date('2026-01-01T01:00:00Z'), roundMs: 7 * DAY, lastBreak: 6 });
+    const lap = nextLap(said, {
+      now: new Date('2026-01-01T01:00:00Z'),
+      roundMs: 7 * DAY,
+      lastBreak: 6,
+      all: BigInt(said.position),
+    });
     expect(lap).toMatchObject({ from: 0, atLeast: 6, walk: { since: '2025-12-30T00:00:00.000Z' } });
   });
 });

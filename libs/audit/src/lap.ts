@@ -25,11 +25,16 @@ export interface Lap {
  */
 export function nextLap(
   last: DigestStatement | undefined,
-  options: { readonly now: Date; readonly roundMs: number; readonly lastBreak: number },
+  options: {
+    readonly now: Date;
+    readonly roundMs: number;
+    readonly lastBreak: number;
+    /** How many events the digests cover. */
+    readonly all: bigint;
+  },
 ): Lap {
-  const { roundMs, lastBreak } = options;
+  const { roundMs, lastBreak, all } = options;
   const now = options.now.toISOString();
-  const all = last ? BigInt(last.position) : 0n;
   const whole: Lap = { from: 0, atLeast: last?.number ?? 0, events: all, walk: { began: now, since: now } };
   if (!last?.walk) return whole;
   const elapsed = Math.max(0, options.now.getTime() - Date.parse(last.takenAt));

@@ -44,6 +44,35 @@ export async function endOf(client: ClientBase): Promise<bigint> {
   return BigInt(row?.[0] ?? '0');
 }
 
+/** The position of so many events further on, or of the last. */
+export async function endOfSegment(client: ClientBase, after: bigint, events: number): Promise<bigint> {
+  const [row] = await readRows(
+    client,
+    undefined,
+    `select max(position) from (select position from log.events where position > $1 order by position limit $2) e`,
+    [String(after), events],
+  );
+  return BigInt(row?.[0] ?? after);
+}
+
+/**
+ * How many events there are up to a position, but for those that are missing: positions are counted up, other than between two
+ * histories. A gap that is only said to be one is none.
+ */
+export async function eventsUpTo(client: ClientBase, position: string): Promise<bigint> {
+  const [row] = await readRows(
+    client,
+    undefined,
+    `select $1::bigint - coalesce((select sum(upper(gap) - lower(gap)) from unnest(range_agg(int8range(h.kept, h.after))) gap), 0)
+       from (select kept_position::bigint as kept, resumes_after::bigint as after from log.histories
+              where written_by is not null and kept_position ~ '^[0-9]{1,18}$' and resumes_after ~ '^[0-9]{1,18}$') h
+      where h.kept < h.after and h.after <= $1::bigint
+        and not exists (select from log.events e where e.position > h.kept and e.position <= h.after)`,
+    [position],
+  );
+  return BigInt(row?.[0] ?? position);
+}
+
 const NO_KEY = '(no stream key)';
 
 /** What an event is said to belong to whose stream has no name any more. */

@@ -26,7 +26,7 @@ import type { Finding } from './explain.js';
 import { follow } from './follow.js';
 import { KnownBreaks } from './known-breaks.js';
 import { nextLap, SEGMENT } from './lap.js';
-import { endOf } from './read-events.js';
+import { endOf, endOfSegment, eventsUpTo } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
 import { problemsOf, shorterThan } from './verify-audit.js';
 import { putOutside, seenBeyond } from './witnesses.js';
@@ -155,7 +155,8 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   const sealed = new SealedEvents(client, erasedBy);
   const next = freeNumber(last?.said.number ?? 0, new Set([...numbers, ...files]));
   const common = { client, next, breaks, headsOf, sealed, signal, onEvents };
-  const lap = nextLap(last?.said, { now, roundMs, lastBreak: breaks.last });
+  const all = last ? await eventsUpTo(client, last.said.position) : 0n;
+  const lap = nextLap(last?.said, { now, roundMs, lastBreak: breaks.last, all });
   const piece = await pieceOf(client, keys, lap, last);
   findings.push(...piece.findings);
   for (const { digest } of piece.anchors) await compareWithFile(digest);
@@ -171,7 +172,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   const begin = last ? breaks.positionOf(last) : 0n;
   // No further than the log goes, so that what is missing in front of its end is missed, however much it is.
   const end = await endOf(client);
-  const upTo = end < begin + BigInt(SEGMENT) ? end : begin + BigInt(SEGMENT);
+  const upTo = end < begin + BigInt(SEGMENT) ? end : await endOfSegment(client, begin, SEGMENT);
   const {
     findings: found,
     grown,
@@ -254,7 +255,14 @@ async function pieceOf(
   const begin = checkDigests(first ? [first] : [], keys);
   const after = begin.anchors[0];
   const findings = [...begin.findings];
-  const upTo = BigInt(after?.said.position ?? 0) + lap.events;
+  let events = 0n;
+  let position = BigInt(after?.said.position ?? 0);
+  // Between two of them are no more, whatever their positions are: those of two histories are far apart.
+  const countUpTo = ({ said }: Anchor): bigint => {
+    const grown = BigInt(said.position) - position;
+    position = BigInt(said.position);
+    return (events += grown < BigInt(SEGMENT) ? grown : BigInt(SEGMENT));
+  };
   const anchors: Anchor[] = [];
   let through = lap.from;
   for (let before = after; last && through < last.said.number;) {
@@ -264,7 +272,7 @@ async function pieceOf(
     const checked = checkDigests(page, keys, before);
     findings.push(...checked.findings);
     const end = checked.anchors.findIndex(
-      ({ said }) => said.number >= lap.atLeast && BigInt(said.position) >= upTo,
+      (anchor) => countUpTo(anchor) >= lap.events && anchor.said.number >= lap.atLeast,
     );
     anchors.push(...(end < 0 ? checked.anchors : checked.anchors.slice(0, end + 1)));
     before = anchors.at(-1);

@@ -5,6 +5,9 @@ import { isUnnamed } from './read-events.js';
 /** Gaps in the positions that are told apart, and positions that are taken twice. */
 const GAPS = 1_000;
 
+/** No log was in a second history before 2026: nothing below is a time. */
+const FIRST_HISTORY_US = 1_760_000_000_000_000n;
+
 /** Rows kept of a stream from where its chain breaks, for the explanation; and of all streams together. */
 const KEPT_OF_A_STREAM = 64;
 const KEPT = 4_096;
@@ -27,12 +30,15 @@ export class ChainWalk {
   #grown = new Set<string>();
   #kept = 0;
   #position: bigint;
+  /** When the event there was recorded, or later. */
+  #recordedAtUs: bigint;
   /** The number of the digest that covers what comes now, whether it has been taken or not. */
   digest = 1;
 
-  /** `after` is the position before the first event that comes. */
-  constructor(after: string) {
+  /** `after` is the position before the first event that comes; all up to there was recorded before `sinceUs`. */
+  constructor(after: string, sinceUs = FIRST_HISTORY_US) {
     this.#position = BigInt(after);
+    this.#recordedAtUs = sinceUs;
   }
 
   /** Where chains stood before the first event that comes; a stream that nobody knows begins. */
@@ -49,8 +55,12 @@ export class ChainWalk {
     const position = BigInt(event.position);
     if (position === this.#position && this.#twice.length < GAPS)
       this.#twice.push(twiceFinding(event, this.digest));
+    // A row that somebody has tampered with may hold no time at all.
+    const recordedAtUs = /^\d+$/.test(event.recordedAtUs) ? BigInt(event.recordedAtUs) : this.#recordedAtUs;
+    if (this.#beginsHistory(position, recordedAtUs)) this.#position = position - 1n;
     this.reach(position - 1n);
     this.#position = position;
+    this.#recordedAtUs = recordedAtUs;
     this.#grown.add(streamId);
     let stream = this.#streams.get(streamId);
     if (!stream) this.#streams.set(streamId, (stream = { head: genesis(streamId) }));
@@ -63,6 +73,15 @@ export class ChainWalk {
     }
     // In the order of positions a lower revision may come late; the chain goes on behind the highest.
     if (revision > head.revision) stream.head = { revision, hash };
+  }
+
+  /**
+   * After a fail-over or a restore the log goes on at a position that is the time in microseconds (migration `log-histories`): one
+   * between the events before and behind the gap. No position that was counted up from an earlier one is.
+   */
+  #beginsHistory(position: bigint, recordedAtUs: bigint): boolean {
+    const from = position - 1n;
+    return from > this.#position && from >= this.#recordedAtUs && from <= recordedAtUs;
   }
 
   /** Says that there should have been events up to a position. */

@@ -51,6 +51,8 @@ export interface AppendRequest {
   readonly expectedRevision: ExpectedRevision;
   /** At least one; recorded in this order, all or none. */
   readonly events: readonly NewEvent[];
+  /** The epoch of what the caller has decided on; in another one nothing is recorded, and `log.new-history` thrown. */
+  readonly epoch?: number;
 }
 
 export type AppendOutcome =
@@ -127,8 +129,9 @@ export interface EventStore {
   /** The position before the first event. */
   readonly beginning: Position;
   /**
-   * Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome, and
-   * `append.too-large`, with nothing recorded, when a request is more than the store takes at once.
+   * Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome,
+   * `log.new-history` when the epoch has ended or turns out to have, and `append.too-large`, with nothing recorded, when a
+   * request is more than the store takes at once.
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
   /** The events of a stream in pages; nothing for a stream that does not exist. */
@@ -150,6 +153,18 @@ export interface EventStore {
    * stream, repeated ids. Only adapters whose store can be damaged from outside have it.
    */
   check?(): Promise<LogProblem[]>;
+  /**
+   * Counts up when the log turns out to be in another place, as after a fail-over, or to have gone back, as to an older copy: what
+   * was kept of it in memory before may rest on events that are gone.
+   */
+  readonly epoch: number;
+  /** Looks whether the log holds all that was read or appended through this store; throws `log.new-history` when the epoch ends. */
+  confirm(): Promise<void>;
+  /**
+   * Throws `position.lost` for the position of an event that is gone since the log went back. No other event ever gets it.
+   * `reached` is how far whoever asks has come.
+   */
+  refuseLost(position: Position, reached: Position): Promise<void>;
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined>;
   saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void>;
   /** Finishes what is under way and lets go of what the store holds open. */

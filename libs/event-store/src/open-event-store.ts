@@ -1,6 +1,8 @@
 import type { Pool } from 'pg';
 import { invalidInput, isEventStoreUrl, type Listener } from '#lib/platform';
 import type { EventStore } from './event-store.js';
+import type { NewLoss } from './history/losses.js';
+import type { Folded } from './history/seen.js';
 import { PostgresEventStore } from './postgres/postgres-event-store.js';
 import { SealedEventStore, type Sealing } from './sealing/sealed-event-store.js';
 import { asRecorded, type Upcasters } from './upcasting.js';
@@ -15,6 +17,10 @@ export interface OpenEventStoreOptions {
   /** What is sensitive, and its keys; `as-recorded` leaves sealed fields sealed, for whoever copies or counts. */
   readonly sealing: Sealing | 'as-recorded';
   readonly onWarning?: (message: string) => void;
+  /** Told when the log turns out to have lost its end. */
+  readonly onLoss?: (loss: NewLoss) => void;
+  /** How far the tables hold the log: it must not end before that. Asked where the log is in another place than the tables. */
+  readonly folded?: () => Promise<Folded | undefined>;
 }
 
 /**
@@ -33,8 +39,8 @@ export async function openEventStore(options: OpenEventStoreOptions): Promise<Ev
 }
 
 async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Promise<EventStore> {
-  const { eventStore, pool, listener, upcasters, onWarning } = options;
-  const common = { pool, ...(upcasters && { upcasters }) };
+  const { eventStore, pool, listener, upcasters, onWarning, onLoss, folded } = options;
+  const common = { pool, ...(upcasters && { upcasters }), ...(onLoss && { onLoss }) };
   if (!eventStore) return new PostgresEventStore({ ...common, listener });
   if (!isEventStoreUrl(eventStore)) {
     const message = 'is no connection string of EventStoreDB: it must begin with esdb:// or esdb+discover://';
@@ -46,5 +52,6 @@ async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Pr
     ...common,
     connectionString: eventStore,
     ...(onWarning && { onWarning }),
+    ...(folded && { folded }),
   });
 }

@@ -1,6 +1,9 @@
 import type { Pool } from 'pg';
 import { databaseCall, readRows } from '#lib/platform';
-import type { Snapshot } from './event-store.js';
+import type { Position, Snapshot } from './event-store.js';
+
+/** What log.holds is asked: the history that a process knows, and the newest event that it has seen. */
+export type Vantage = readonly [history: number | null, position: Position | null, id: string | null];
 
 /** Snapshots in PostgreSQL, whichever store has the log: they are a cache beside the tables, not part of it. */
 export async function loadSnapshot(
@@ -13,17 +16,21 @@ export async function loadSnapshot(
   return row && { revision: Number(row[0]), state: row[1] as string };
 }
 
+/** With a vantage, only if the database still has what the state was folded from. */
 export async function saveSnapshot(
   pool: Pool,
   streamId: string,
   version: number,
   { revision, state }: Snapshot,
+  vantage?: Vantage,
 ): Promise<void> {
   const sql = `
-    insert into log.snapshots (stream_id, version, revision, state) values ($1, $2, $3, $4)
+    insert into log.snapshots (stream_id, version, revision, state)
+    select $1, $2, $3, $4 ${vantage ? 'where log.holds($5, $6, $7)' : ''}
     on conflict (stream_id, version) do update
        set revision = excluded.revision, state = excluded.state, taken_at = clock_timestamp()
      where snapshots.revision < excluded.revision`;
-  const values = [streamId, version, revision, state];
-  await databaseCall(() => pool.query({ name: 'log.save-snapshot', text: sql, values }));
+  const values = [streamId, version, revision, state, ...(vantage ?? [])];
+  const name = `log.save-snapshot${vantage ? '-of-this-log' : ''}`;
+  await databaseCall(() => pool.query({ name, text: sql, values }));
 }

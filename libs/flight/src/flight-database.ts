@@ -120,8 +120,10 @@ export class FlightDatabase {
     limit: number,
     offset: number,
   ): Promise<FlightSummary[]> {
-    const { items } = await this.queries.execute(
-      new ListFlights({ ...datesAsText(filters), limit, offset }, this.#afterAllWrites()),
+    const { items } = await this.#orForgotten(
+      this.queries.execute(
+        new ListFlights({ ...datesAsText(filters), limit, offset }, this.#afterAllWrites()),
+      ),
     );
     return [...items];
   }
@@ -189,7 +191,9 @@ export class FlightDatabase {
     const found: FlightStateView[] = [];
     for (;;) {
       const page = isAll ? { ...filter, limit: MAX_PAGE, offset: first + found.length } : filter;
-      const { items } = await this.queries.execute(new GetProcessingHistory(page, this.#afterAllWrites()));
+      const { items } = await this.#orForgotten(
+        this.queries.execute(new GetProcessingHistory(page, this.#afterAllWrites())),
+      );
       found.push(...items);
       if (!isAll || items.length < MAX_PAGE) return found;
     }
@@ -298,9 +302,24 @@ export class FlightDatabase {
 
   async #orNull<T>(read: Promise<T>): Promise<T | null> {
     try {
-      return await read;
+      return await this.#orForgotten(read);
     } catch (error) {
       if (isNotFound(error)) return null;
+      throw error;
+    }
+  }
+
+  /** That what was written is lost is said once; reads of what is there go on. */
+  async #orForgotten<T>(read: Promise<T>): Promise<T> {
+    try {
+      return await read;
+    } catch (error) {
+      if (isLost(error)) {
+        const position = error.data['position'];
+        for (const [flightId, written] of this.#written.entries())
+          if (written === position) this.#written.delete(flightId);
+        if (this.#lastPosition === position) this.#lastPosition = undefined;
+      }
       throw error;
     }
   }
@@ -407,3 +426,6 @@ const noOperation = (i: number, message: string) => invalidInput([{ field: `oper
 const MAX_PAGE = 1_000;
 
 const isNotFound = (error: unknown): boolean => error instanceof WaylogError && error.kind === 'not-found';
+
+const isLost = (error: unknown): error is WaylogError =>
+  error instanceof WaylogError && error.code === 'position.lost';

@@ -123,13 +123,15 @@ export class FlightReads {
     return events;
   }
 
-  /** The global log after a position, at most `limit` events. Throws `answer.too-large` and `reads.overloaded`. */
-  log(options: {
+  /** The global log after a position, at most `limit` events. Throws `position.lost`, `answer.too-large` and `reads.overloaded`. */
+  async log(options: {
     after?: string | undefined;
     limit: number;
     types?: readonly string[] | undefined;
   }): Promise<RecordedEvent[]> {
     const { limit, types } = options;
+    // Whoever goes on from an event that is gone holds what nobody else has.
+    if (options.after !== undefined) await this.store.refuseLost(options.after, await this.store.head());
     return this.#eventPages(limit, (before, pageSize) => {
       const after = before?.position ?? options.after;
       return this.store.readAll({

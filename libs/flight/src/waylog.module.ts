@@ -9,8 +9,15 @@ import {
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf, pause, WaylogError } from '#lib/platform';
-import { DataKeys, DecisionStreams, openEventStore, type EventStore } from '#lib/event-store';
-import { CheckpointWatch, forgetOtherLog, LiveRows, loadOmissions, Projector } from '#lib/projections';
+import { DataKeys, DecisionStreams, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
+import {
+  CheckpointWatch,
+  foldedLog,
+  forgetOtherLog,
+  LiveRows,
+  loadOmissions,
+  Projector,
+} from '#lib/projections';
 import { stepDown, type DatabaseAccess } from '#lib/timescale';
 import { FLIGHT_CATEGORY } from './events.js';
 import { FLIGHT_PROJECTOR } from './flight-projector.js';
@@ -153,6 +160,8 @@ export class WaylogModule {
               upcasters: flightUpcasters,
               sealing: { keys, ...flightSealing },
               onWarning: (message) => log.warn(message),
+              onLoss: (loss) => log.error(lossText(loss)),
+              folded: () => foldedLog(pool, projectionNames),
             }),
         },
         {
@@ -184,6 +193,7 @@ export class WaylogModule {
               store,
               pool,
               connectionString: access.projector.url,
+              followsBack: options.eventStore !== undefined,
               log: { info: (message) => log.log(message), warn: (message) => log.warn(message) },
             }),
         },
@@ -191,13 +201,7 @@ export class WaylogModule {
           provide: CheckpointWatch,
           inject: [pg.Pool, Listener, EVENT_STORE],
           useFactory: (pool: pg.Pool, listener: Listener, store: EventStore) =>
-            new CheckpointWatch(
-              pool,
-              listener,
-              store,
-              FLIGHT_PROJECTOR,
-              flightProjections.map(({ name }) => name),
-            ),
+            new CheckpointWatch(pool, listener, store, FLIGHT_PROJECTOR, projectionNames),
         },
         {
           provide: FrameMinutes,
@@ -282,6 +286,14 @@ export class WaylogModule {
     };
   }
 }
+
+const projectionNames = flightProjections.map(({ name }) => name);
+
+const lossText = ({ keptPosition, seenPosition, events, commands, streams }: NewLoss): string =>
+  `The log went back: it holds nothing after position ${keptPosition} of what had come up to position ${seenPosition}. ` +
+  `${events === undefined ? 'Events' : `${events} events`} are gone, and with them ` +
+  `${commands === undefined ? 'commands' : `${commands} commands`} that this process had answered, of ${streams.length} streams. ` +
+  `Clients that repeat them with their command ids bring them back. See \`waylog log losses\`.`;
 
 /** Starts the projector and the rollups with the application, and on a stop finishes what has been accepted before it lets go. */
 export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown {

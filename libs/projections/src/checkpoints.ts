@@ -153,7 +153,7 @@ export class CheckpointWatch {
     this.#reached = store.beginning;
     this.#off = listener.on(CHANNEL, (payload) => {
       const [projector, position, parked] = payload.split(' ');
-      if (payload === '') this.#wake?.();
+      if (payload === '') this.#startOver();
       else if (projector !== this.projector || !position) return;
       else if (this.#isOurLog) this.#advance(position, Number(parked ?? 0));
       else this.#wake?.();
@@ -162,10 +162,16 @@ export class CheckpointWatch {
 
   /**
    * Resolves when every table of the projector holds the events up to `position`. Throws `projection.behind` after
-   * `timeoutMs`, and `position.invalid` for a text that is no position.
+   * `timeoutMs`, `position.lost` for that of an event which is gone, and `position.invalid` for a text that is no position.
    */
   async waitFor(position: Position, timeoutMs: number): Promise<void> {
+    await this.store.refuseLost(position, this.#reached);
     if (this.store.compare(this.#reached, position) >= 0) return;
+    await this.#arrival(position, timeoutMs);
+    await this.store.refuseLost(position, this.#reached);
+  }
+
+  async #arrival(position: Position, timeoutMs: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiters.delete(waiter);
@@ -235,6 +241,13 @@ export class CheckpointWatch {
 
   close(): void {
     this.#off();
+  }
+
+  /** After a connection was lost: the tables may be behind what was known of them, as those of a replica that took over are. */
+  #startOver(): void {
+    this.#reached = this.store.beginning;
+    this.#isOurLog = false;
+    this.#wake?.();
   }
 
   #advance(position: Position, parked: number): void {

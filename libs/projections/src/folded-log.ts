@@ -1,6 +1,6 @@
 import type { ClientBase, Pool } from 'pg';
-import { conflict, timestampFromPostgres, type Timestamp } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
+import { conflict, readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import type { EventStore, Folded, Position } from '#lib/event-store';
 
 /**
  * What a log is known by: its first event, with the place and the time that it has there. A copy of the log has the same
@@ -63,6 +63,21 @@ export const otherLog = (why = '') =>
       `again. If the tables shall be made from this log as it is, and what only the other one says shall be gone from ` +
       `them: \`waylog projections adopt --yes\`.`,
   );
+
+/** Which log the tables of these projections are folded from, and how far; undefined where nothing was. */
+export async function foldedLog(pool: Pool, projections: readonly string[]): Promise<Folded | undefined> {
+  const [row] = await readRows(
+    pool,
+    'projection.folded',
+    `select l.first_position, l.first_event_id, c.position
+       from projection.folded_log l, projection.checkpoints c where c.projection = any ($1) limit 1`,
+    [projections],
+  );
+  const [position, id, upTo] = (row ?? []) as string[];
+  return position !== undefined && id !== undefined && upTo !== undefined
+    ? { first: { position, id }, position: upTo }
+    : undefined;
+}
 
 /** Notes which log the tables are folded from, in the transaction of the first batch. */
 export const recordFoldedLog = (client: ClientBase, { position, eventId, recordedAt }: LogIdentity) =>

@@ -1,5 +1,13 @@
 import pg from 'pg';
-import { Background, backoffDelay, isTooMuch, messageOf, pause, sqlStateOf } from '#lib/platform';
+import {
+  Background,
+  backoffDelay,
+  isTooMuch,
+  messageOf,
+  pause,
+  sqlStateOf,
+  WaylogError,
+} from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
 import { BatchSize } from './batch-size.js';
@@ -39,6 +47,11 @@ export interface ProjectorOptions {
   readonly log: ProjectorLog;
   /** The most events folded in one transaction. */
   readonly batchSize?: number;
+  /**
+   * Makes the tables again from a log that went back and is the same one still. Only for a log that is in another place than the
+   * tables: in theirs it cannot, unless somebody has tampered with it, and then they are evidence.
+   */
+  readonly followsBack?: boolean;
   /** How often a process that is not the leader asks to be. */
   readonly standbyIntervalMs?: number;
 }
@@ -87,7 +100,7 @@ export class Projector {
   #isLogRecorded = false;
 
   constructor(options: ProjectorOptions) {
-    this.#options = { batchSize: 2_000, standbyIntervalMs: 500, ...options };
+    this.#options = { batchSize: 2_000, standbyIntervalMs: 500, followsBack: false, ...options };
     this.#writers = new Map(
       options.projections.map((projection) => [projection, new TableWriter(projection.table)]),
     );
@@ -209,16 +222,21 @@ export class Projector {
       }
       outdated.push(projection);
     }
-    const { name: projector, connectionString } = this.#options;
-    if (log === 'other') {
-      say.info('The log has moved: the tables are made anew from where it is now');
+    const { name: projector, connectionString, followsBack } = this.#options;
+    const isPast = log === 'same' && followsBack && (await isPastEnd(store, at));
+    if (log === 'other' || isPast) {
+      say.info(
+        isPast
+          ? `The log went back, and ends before position ${at}, up to which the tables hold it: they are made again from what is there`
+          : 'The log has moved: the tables are made anew from where it is now',
+      );
       this.#state = 'catching-up';
       const adopted = await adoptLog({
         projector,
         projections,
         store,
         connectionString,
-        onlyIfWhole: true,
+        onlyIfWhole: !isPast,
         signal,
       });
       this.#isLogRecorded = true;
@@ -434,6 +452,18 @@ export class Projector {
       `Projector ${name} has parked ${streamId} from revision ${revision} on: its ${type} at position ${position} ` +
         `cannot be projected (${poison.error}). Other streams go on. See \`waylog parked list\`.`,
     );
+  }
+}
+
+/** Whether the log has lost what stands at a checkpoint. */
+async function isPastEnd(store: EventStore, checkpoint: Position): Promise<boolean> {
+  if (store.compare(checkpoint, await store.head()) > 0) return true;
+  try {
+    await store.refuseLost(checkpoint, checkpoint);
+    return false;
+  } catch (error) {
+    if (error instanceof WaylogError && error.code === 'position.lost') return true;
+    throw error;
   }
 }
 

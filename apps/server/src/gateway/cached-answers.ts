@@ -21,6 +21,7 @@ interface Entry extends JsonAnswer {
 /** What a projector writes, with rows, in one transaction; and what else changes rows without an event. */
 const commonState = `
   (select value::text from projection.generation),
+  (select max(h.number)::text from log.histories h),
   (select count(*) || ' ' || coalesce(sum(i.inhrelid::bigint), 0) from pg_inherits i
     where i.inhparent in (select to_regclass(t) from unnest($2::text[]) as t))`;
 
@@ -48,7 +49,8 @@ const projections = flightProjections.map(({ name }) => name);
  * projector has folded of it, or has parked; of many, the projector's checkpoint; and of both, the generation, which
  * rebuilds and repairs count up, and the chunks of the hypertables. The projector moves the first two in the transaction
  * that writes the rows, and none of them ever comes back to a state it has left. So no answer is older than the moment at
- * which the state was asked for, and it is only ever noted before the rows are read.
+ * which the state was asked for, and it is only ever noted before the rows are read. A log that goes back takes them back with
+ * it, and what it says then is of another history.
  */
 @Injectable()
 export class CachedAnswers {

@@ -1,6 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { conflict, unavailable, WaylogError, type Writable } from '#lib/platform';
+import { isNewHistory } from '../history/errors.js';
 import type {
+  AppendRequest,
   EventMetadata,
   EventStore,
   ExpectedRevision,
@@ -50,6 +52,8 @@ interface Entry<State> {
   /** Commands with ids of their own, by id. */
   commands: Map<string, Remembered>;
   snapshotRevision: number;
+  /** Of the store, when it was loaded. */
+  epoch: number;
 }
 
 interface Pending<State, Event> {
@@ -99,6 +103,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   /** Ids of commands that were no news, and so left no event to be remembered by. */
   readonly #noNews = new LRUCache<string, Remembered>({ max: 10_000 });
   readonly #evicted = new LRUCache<string, true>({ max: 10_000, ttl: SOON_MS });
+  /** Of the store, when what is remembered was learned. */
+  #epoch: number;
   readonly #loaded = { total: 0, again: 0 };
   #warnedAt = -Infinity;
   #pending = 0;
@@ -107,6 +113,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
 
   constructor({ store, decider, ...options }: DecisionStreamsOptions<State, Event>) {
     this.#store = store;
+    this.#epoch = store.epoch;
     this.#decider = decider;
     this.#options = {
       upcasters: {},
@@ -231,25 +238,38 @@ export class DecisionStreams<State, Event extends DomainEvent> {
 
   /** Answers a batch, and returns the commands that did not fit into one append. */
   async #decideBatch(id: string, batch: readonly Pending<State, Event>[]): Promise<Pending<State, Event>[]> {
-    const entry = this.#cache.get(id) ?? (await this.#miss(id));
+    this.#forgetEarlier();
+    let entry = this.#cache.get(id) ?? (await this.#miss(id));
     for (let conflicts = 0; ; conflicts++) {
       const { verdicts, facts, events } = this.#decide(id, entry, batch);
       const taken = batch.slice(0, verdicts.length);
       if (events.length === 0) {
-        // Refusals and "no news" rest on the state: it must still be the stream's.
-        if (!verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry)))
-          continue;
-        this.#settle(id, entry, taken, verdicts, []);
-        this.#keep(id, entry);
-        return batch.slice(verdicts.length);
+        // Refusals and "no news" rest on the state: it must still be the stream's. And so do answers that are given again: what
+        // was answered may be gone from the log.
+        const isMoved =
+          !verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry));
+        if (!(await this.#isConfirmed(entry))) entry = await this.#load(id);
+        else if (!isMoved) {
+          this.#settle(id, entry, taken, verdicts, []);
+          this.#keep(id, entry);
+          return batch.slice(verdicts.length);
+        }
+        continue;
       }
       const expectedRevision: ExpectedRevision = entry.revision < 0 ? 'no-stream' : entry.revision;
-      const [outcome] = await this.#store.append([
-        { streamId: this.#streamId(id), expectedRevision, events },
-      ]);
-      if (outcome?.accepted) {
+      const positions = await this.#append({
+        streamId: this.#streamId(id),
+        expectedRevision,
+        events,
+        epoch: entry.epoch,
+      });
+      if (positions === 'new-history') {
+        entry = await this.#load(id);
+        continue;
+      }
+      if (positions) {
         for (const fact of facts) entry.state = this.#decider.evolve(entry.state, fact);
-        this.#settle(id, entry, taken, verdicts, outcome.positions);
+        this.#settle(id, entry, taken, verdicts, positions);
         this.#keep(id, entry);
         return batch.slice(verdicts.length);
       }
@@ -262,6 +282,49 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       }
       await this.#catchUp(id, entry);
     }
+  }
+
+  /** The positions of the events; nothing where the stream has moved on. */
+  async #append(request: AppendRequest): Promise<readonly string[] | 'new-history' | undefined> {
+    try {
+      const [outcome] = await this.#store.append([request]);
+      return outcome?.accepted ? outcome.positions : undefined;
+    } catch (error) {
+      if (!isNewHistory(error)) throw error;
+      // It may have been recorded all the same, by an attempt whose answer was lost.
+      return (await this.#recorded(request)) ?? 'new-history';
+    }
+  }
+
+  /** The positions of these very events in the log. */
+  async #recorded({ streamId, expectedRevision, events }: AppendRequest): Promise<string[] | undefined> {
+    const fromRevision = expectedRevision === 'no-stream' ? 0 : Number(expectedRevision) + 1;
+    const toRevision = fromRevision + events.length - 1;
+    const found: RecordedEvent[] = [];
+    for await (const page of this.#store.readStream(streamId, { fromRevision, toRevision }))
+      found.push(...page);
+    const isAll =
+      found.length === events.length && events.every(({ id }, i) => found[i]?.id.toLowerCase() === id);
+    return isAll ? found.map(({ position }) => position) : undefined;
+  }
+
+  /** Whether the log still holds what the entry was folded from. */
+  async #isConfirmed({ epoch }: Entry<State>): Promise<boolean> {
+    try {
+      await this.#store.confirm();
+      return epoch === this.#store.epoch;
+    } catch (error) {
+      if (!isNewHistory(error)) throw error;
+      return false;
+    }
+  }
+
+  /** What was learned of the log before it came to another place, or went back, is learned again. */
+  #forgetEarlier(): void {
+    if (this.#epoch === this.#store.epoch) return;
+    this.#epoch = this.#store.epoch;
+    this.#cache.clear();
+    this.#noNews.clear();
   }
 
   /** Decides without touching the entry: what a later command of the batch must see is tried on a fork. */
@@ -403,23 +466,31 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   async #load(id: string): Promise<Entry<State>> {
-    const entry: Entry<State> = (await this.#loadSnapshot(id)) ?? {
+    const { epoch } = this.#store;
+    const entry: Entry<State> = {
+      ...((await this.#loadSnapshot(id)) ?? this.#emptyEntry()),
+      epoch,
+    };
+    await this.#catchUp(id, entry);
+    return entry;
+  }
+
+  #emptyEntry(): Omit<Entry<State>, 'epoch'> {
+    return {
       state: this.#decider.initialState(),
       revision: -1,
       position: this.#store.beginning,
       commands: new Map(),
       snapshotRevision: -1,
     };
-    await this.#catchUp(id, entry);
-    return entry;
   }
 
   /** A snapshot is a cache: one that cannot be read costs the time of reading the stream. */
-  async #loadSnapshot(id: string): Promise<Entry<State> | undefined> {
+  async #loadSnapshot(id: string): Promise<Omit<Entry<State>, 'epoch'> | undefined> {
     const snapshot = await this.#store.loadSnapshot(this.#streamId(id), this.#decider.version);
     if (!snapshot) return undefined;
     try {
-      const entry = decodeState(snapshot.state) as Entry<State>;
+      const entry = decodeState(snapshot.state) as Omit<Entry<State>, 'epoch'>;
       const state = this.#decider.revive?.(entry.state) ?? entry.state;
       return { ...entry, state, snapshotRevision: snapshot.revision };
     } catch (error) {
@@ -446,6 +517,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   #keep(id: string, entry: Entry<State>): void {
+    this.#forgetEarlier();
+    if (entry.epoch !== this.#epoch) return;
     const size = ENTRY_BYTES + this.#decider.sizeOf(entry.state) + entry.commands.size * COMMAND_BYTES;
     // A state that is larger than the whole cache stays in it alone, rather than be loaded for every batch.
     // Setting what is there already would keep the size that it had when it came: entries grow in place.

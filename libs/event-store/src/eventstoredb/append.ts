@@ -27,6 +27,8 @@ export async function append(
   connection: Connection,
   request: AppendRequest,
   due: number,
+  /** Asked before each attempt; throws where nothing is to be recorded any more. */
+  mayGoOn: () => void,
 ): Promise<AppendOutcome> {
   const { streamId, expectedRevision } = request;
   const appendId = crypto.randomUUID();
@@ -34,6 +36,7 @@ export async function append(
   // The server knows what it recorded at a revision for good, but elsewhere only as long as it runs.
   const isOpen = expectedRevision === 'any' || expectedRevision === 'stream-exists';
   const sent = await connection.call(async (node, deadline): Promise<Sent> => {
+    mayGoOn();
     const earlier = isOpen && (await findRepeat(connection, request, appendId, due));
     if (earlier) return earlier;
     return await send(node, streamId, events, {

@@ -28,6 +28,11 @@ export class Backlog {
 
   constructor(private readonly connection: Connection) {}
 
+  /** What was read is of a log that went back. */
+  forget(): void {
+    this.#window = undefined;
+  }
+
   async count(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
     const known = this.#window;
     const isCovered = known && compare(after, known.after) >= 0 && compare(after, known.seen) <= 0;

@@ -44,6 +44,10 @@ export class Standstill extends Error {
   }
 }
 
+/** What the server says where no event begins at a position: a read the one, a subscription the other. */
+export const isNoPosition = (error: unknown): boolean =>
+  /InvalidPosition|read from an invalid position/.test(messageOf(error));
+
 /** True for failures that may be gone a moment later. A refusal because another node leads is one. */
 export function isTransient(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof WaylogError || refusalOf(error)) return false;
@@ -96,8 +100,7 @@ function refusalOf(error: Error): WaylogError | undefined {
       error,
     );
   }
-  // A read says the one, a subscription the other.
-  if (/InvalidPosition|read from an invalid position/.test(text)) {
+  if (isNoPosition(error)) {
     return new WaylogError(
       'position.invalid',
       'invalid',

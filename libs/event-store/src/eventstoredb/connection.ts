@@ -33,8 +33,15 @@ export class Connection {
   /** What the cluster has said of itself: its nodes may all have moved away from the seeds. */
   #known: readonly Endpoint[] = [];
 
-  /** Opens nothing yet. @throws WaylogError `log.connection-string` */
-  constructor(connectionString: string, deadlineMs?: number) {
+  /**
+   * Opens nothing yet. `beforeUse` looks at each node before any call is sent there.
+   * @throws WaylogError `log.connection-string`
+   */
+  constructor(
+    connectionString: string,
+    deadlineMs?: number,
+    private readonly beforeUse: (node: Node) => Promise<void> = () => Promise.resolve(),
+  ) {
     this.#settings = parseConnectionString(connectionString);
     this.credentials = this.#settings.credentials;
     this.withoutEffect = this.#settings.withoutEffect;
@@ -74,8 +81,9 @@ export class Connection {
   /** The node that leads, as far as is known. @throws NoLeader */
   leader(): Promise<Node> {
     if (this.#closed.signal.aborted) return Promise.reject(new NoLeader('the store is closed'));
+    if (this.#current?.hasIdled) this.forget(this.#current, new Error('the connection was lost'));
     if (!this.#leader) {
-      const found = this.#findLeader().then((endpoint) => (this.#current = this.#open(endpoint)));
+      const found = this.#findLeader().then((endpoint) => this.#take(endpoint));
       found.catch(() => (this.#leader = undefined));
       this.#leader = found;
     }
@@ -101,6 +109,17 @@ export class Connection {
   async close(): Promise<void> {
     this.stop();
     await Promise.all([...this.#nodes].map((node) => this.#close(node)));
+  }
+
+  async #take(endpoint: Endpoint): Promise<Node> {
+    const node = this.#open(endpoint);
+    try {
+      await this.beforeUse(node);
+    } catch (error) {
+      await this.#close(node);
+      throw error;
+    }
+    return (this.#current = node);
   }
 
   #open(endpoint: Endpoint): Node {

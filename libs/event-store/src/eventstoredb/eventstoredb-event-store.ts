@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { backoffDelay, messageOf, type Timestamp } from '#lib/platform';
+import { backoffDelay, databaseCall, messageOf, type Timestamp } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
@@ -13,6 +13,10 @@ import type {
   Snapshot,
   SubscribeOptions,
 } from '../event-store.js';
+import { newHistory, otherLog } from '../history/errors.js';
+import { Histories, recordHistory } from '../history/histories.js';
+import { recordLoss, type NewLoss } from '../history/losses.js';
+import { Seen, type Folded } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot } from '../snapshots.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
 import { append } from './append.js';
@@ -24,7 +28,8 @@ import { Feed } from './feed.js';
 import { Limit } from './limit.js';
 import type { Node } from './node.js';
 import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
-import { readAllBackwards, readAllPage, readStreamPage } from './read.js';
+import { isThere, readAllBackwards, readAllPage, readStreamPage } from './read.js';
+import { skipBeyond } from './skip.js';
 
 export interface EventStoreDbOptions {
   /** `esdb://` or `esdb+discover://`, with user and password unless `tls=false`. */
@@ -34,6 +39,10 @@ export interface EventStoreDbOptions {
   readonly upcasters?: Upcasters;
   /** Told when a subscription breaks, which is then made again. */
   readonly onWarning?: (message: string) => void;
+  /** How far the tables hold the log. */
+  readonly folded?: () => Promise<Folded | undefined>;
+  /** Told when the log turns out to have lost its end, which is written down then. */
+  readonly onLoss?: (loss: NewLoss) => void;
   /** How long a call may take in all; by default as `defaultDeadline` of the connection string says, or 10 seconds. */
   readonly deadlineMs?: number;
 }
@@ -58,6 +67,11 @@ export class EventStoreDbEventStore implements EventStore {
   readonly #pool: Pool;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #onWarning: (message: string) => void;
+  readonly #onLoss: (loss: NewLoss) => void;
+  readonly #folded: () => Promise<Folded | undefined>;
+  readonly #seen = new Seen((a, b) => this.compare(a, b));
+  readonly #histories: Histories;
+  #epoch = 0;
   readonly #appends = new Limit(MAX_APPENDS_AT_ONCE);
   readonly #closed = new AbortController();
   readonly #backlog: Backlog;
@@ -66,10 +80,20 @@ export class EventStoreDbEventStore implements EventStore {
 
   /** @throws WaylogError `log.connection-string` */
   constructor(options: EventStoreDbOptions) {
-    this.#connection = new Connection(options.connectionString, options.deadlineMs);
+    this.#connection = new Connection(options.connectionString, options.deadlineMs, (node) =>
+      this.#compareWithSeen(node),
+    );
     this.#backlog = new Backlog(this.#connection);
     this.#pool = options.pool;
     this.#upcast = upcaster(options.upcasters ?? {});
+    this.#histories = new Histories(
+      options.pool,
+      (position) => position.includes(':'),
+      (a, b) => this.compare(a, b),
+      () => false,
+    );
+    this.#folded = options.folded ?? (() => Promise.resolve(undefined));
+    this.#onLoss = options.onLoss ?? (() => undefined);
     this.#onWarning = options.onWarning ?? (() => undefined);
     const { withoutEffect } = this.#connection;
     if (withoutEffect.length > 0)
@@ -96,7 +120,85 @@ export class EventStoreDbEventStore implements EventStore {
   }
 
   #append(request: AppendRequest, due: number): Promise<AppendOutcome> {
-    return this.#appends.run(() => append(this.#connection, request, due));
+    const mayGoOn = () => {
+      if (request.epoch !== undefined && request.epoch !== this.#epoch) throw newHistory();
+    };
+    return this.#appends.run(async () => {
+      const outcome = await append(this.#connection, request, due, mayGoOn);
+      if (outcome.accepted) this.#seen.noteAppend(request, outcome.firstRevision, outcome.positions);
+      return outcome;
+    });
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  async confirm(): Promise<void> {
+    const epoch = this.#epoch;
+    const { newest } = this.#seen;
+    const isWhole =
+      !newest || (await this.#connection.call((node) => isThere(node, newest, this.#connection)));
+    // The connection is made again for the comparison, which ends the epoch.
+    if (!isWhole && epoch === this.#epoch) await this.#connection.call((node) => this.#compareWithSeen(node));
+    if (epoch !== this.#epoch) throw newHistory();
+  }
+
+  refuseLost(position: Position, reached: Position): Promise<void> {
+    return this.#histories.refuseLost(position, reached);
+  }
+
+  /** Before a node is used: what was seen must be there. Where it is not, that is written down, and the epoch is over. */
+  async #compareWithSeen(node: Node): Promise<void> {
+    const known = this.#seen.newest;
+    const folded = await this.#foldedHere();
+    this.#histories.forget();
+    if (!known && !folded) return;
+    const isKnownLast = known && (!folded || this.compare(known.position, folded.position) >= 0);
+    const newest: { position: Position; id?: string } = isKnownLast ? known : (folded as Folded);
+    if (newest.position === BEGINNING || (await isThere(node, newest, this.#connection))) return;
+    if (folded && !(await isThere(node, folded.first, this.#connection))) {
+      // At a start, whoever keeps the tables says so.
+      if (!known) return;
+      throw otherLog();
+    }
+    await this.#lose(node, newest.position);
+    this.#epoch++;
+  }
+
+  /** How far the tables hold a log of EventStoreDB. */
+  async #foldedHere(): Promise<Folded | undefined> {
+    const folded = await this.#folded();
+    return folded?.position.includes(':') && folded.first.position.includes(':') ? folded : undefined;
+  }
+
+  async #lose(node: Node, seenPosition: Position): Promise<void> {
+    const gone = await this.#seen.gone((event) => isThere(node, event, this.#connection));
+    const { kept, resumesAfter, isNew } = await skipBeyond(node, seenPosition, {
+      connection: this.#connection,
+      pool: this.#pool,
+      keptAtMost: gone?.keptPosition,
+    });
+    const loss: NewLoss = {
+      keptPosition: kept,
+      seenPosition,
+      keptAt: gone?.keptAt,
+      seenAt: gone?.seenAt,
+      events: undefined,
+      commands: gone?.commands,
+      streams: gone?.streams ?? [],
+    };
+    await databaseCall(async () => {
+      if (kept !== resumesAfter && isNew) await recordHistory(this.#pool, kept, resumesAfter);
+      // Those who have only heard of it from the tables say nothing that the first has not said.
+      if (isNew || gone) await recordLoss(this.#pool, loss);
+      await this.#pool.query(`delete from log.snapshots`);
+    });
+    if (gone) this.#seen.forget(gone.seen);
+    this.#histories.forget();
+    this.#head = { ours: BEGINNING, seen: BEGINNING };
+    this.#backlog.forget();
+    this.#onLoss(loss);
   }
 
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
@@ -105,6 +207,7 @@ export class EventStoreDbEventStore implements EventStore {
       const limit = Math.min(pageSize, toRevision - from + 1);
       const found = await readStreamPage(this.#connection, streamId, { from: BigInt(from), limit });
       const page = found.flatMap((resolved) => decodeEvent(resolved)?.event ?? []);
+      this.#seen.note(page.at(-1));
       if (page.length > 0) yield page.map(this.#upcast);
       const last = found.at(-1)?.event;
       if (!last || found.length < limit) return;
@@ -127,6 +230,7 @@ export class EventStoreDbEventStore implements EventStore {
       if (!last || found.length < size) break;
       from = positionOf(last.position);
     }
+    this.#seen.note(events.at(-1));
     return events.map(this.#upcast);
   }
 
@@ -136,6 +240,7 @@ export class EventStoreDbEventStore implements EventStore {
     let failures = 0;
     // One word when it breaks, and one when it goes on, however often it is tried in between.
     let isBroken = false;
+    const epoch = this.#epoch;
     const goesOn = () => {
       if (isBroken) this.#onWarning(`The subscription to EventStoreDB goes on from ${positionOf(from)}.`);
       isBroken = false;
@@ -146,6 +251,8 @@ export class EventStoreDbEventStore implements EventStore {
       let reason = 'the server closed it, or another one leads';
       try {
         node = await this.#connection.leader();
+        // There is no going on from a place that may be gone.
+        if (epoch !== this.#epoch) throw newHistory();
         feed = new Feed(this.#connection, node, {
           after: from,
           batchSize,
@@ -157,6 +264,7 @@ export class EventStoreDbEventStore implements EventStore {
         });
         for (let found = await feed.next(batchSize); found; found = await feed.next(batchSize)) {
           const batch = found.flatMap((resolved) => decodeEvent(resolved)?.event ?? []);
+          this.#seen.note(batch.at(-1));
           if (batch.length > 0) yield batch.map(this.#upcast);
           from = found.at(-1)?.event?.position ?? from;
           failures = 0;

@@ -1,4 +1,4 @@
-import { Channel, credentials } from '@grpc/grpc-js';
+import { Channel, connectivityState, credentials } from '@grpc/grpc-js';
 import { EventStoreDBClient } from '@eventstore/db-client';
 import { GossipClient } from '@eventstore/db-client/generated/gossip_grpc_pb.js';
 import gossip from '@eventstore/db-client/generated/gossip_pb.js';
@@ -24,6 +24,7 @@ const MAX_MESSAGE_BYTES = 17 * 1024 * 1024;
 export class Node extends EventStoreDBClient {
   readonly #channel: Channel;
   readonly #gone = new AbortController();
+  #isUsed = false;
 
   constructor(
     readonly endpoint: Endpoint,
@@ -46,7 +47,15 @@ export class Node extends EventStoreDBClient {
     );
   }
 
-  protected override getChannel = (): Promise<Channel> => Promise.resolve(this.#channel);
+  protected override getChannel = (): Promise<Channel> => {
+    this.#isUsed = true;
+    return Promise.resolve(this.#channel);
+  };
+
+  /** Whether it has been connected and is not any more: it would connect again by itself, to whatever is there by now. */
+  get hasIdled(): boolean {
+    return this.#isUsed && this.#channel.getConnectivityState(false) === connectivityState.IDLE;
+  }
 
   protected override handleError = (): Promise<void> => Promise.resolve();
 

@@ -12,9 +12,10 @@ import {
   type StreamingRead,
 } from '@eventstore/db-client';
 import type { Position } from '../event-store.js';
-import { NoAnswer } from './calls.js';
+import { isNoPosition, NoAnswer } from './calls.js';
 import type { Connection } from './connection.js';
-import { BEGINNING, parsePosition } from './position.js';
+import type { Node } from './node.js';
+import { BEGINNING, comparePositions, parsePosition } from './position.js';
 
 interface StreamPage {
   readonly from: ReadRevision;
@@ -84,6 +85,35 @@ export function readAllBackwards(
     requiresLeader: true,
   };
   return readAll(connection, options);
+}
+
+/** Whether a node has an event at a position; with an id, that very one. */
+export async function isThere(
+  node: Node,
+  { position, id }: { readonly position: Position; readonly id?: string | undefined },
+  { credentials, attemptMs }: Pick<Connection, 'credentials' | 'attemptMs'>,
+): Promise<boolean> {
+  const wanted = parsePosition(position);
+  const read = node.readAll({
+    fromPosition: wanted,
+    maxCount: 1,
+    direction: FORWARDS,
+    credentials,
+    requiresLeader: true,
+  });
+  try {
+    const [found] = await collect<AllStreamResolvedEvent>(read, attemptMs);
+    const there = found?.event;
+    return (
+      there !== undefined &&
+      comparePositions(there.position, wanted) === 0 &&
+      (id === undefined || there.id.toLowerCase() === id.toLowerCase())
+    );
+  } catch (error) {
+    // Where another event's bytes are, or none.
+    if (isNoPosition(error)) return false;
+    throw error;
+  }
 }
 
 const readAll = (connection: Connection, options: ReadAllOptions): Promise<AllStreamResolvedEvent[]> =>

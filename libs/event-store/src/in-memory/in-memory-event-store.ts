@@ -16,6 +16,8 @@ import { upcaster, type Upcasters } from '../upcasting.js';
 /** The log in an array: for unit tests and experiments. Nothing survives the process. */
 export class InMemoryEventStore implements EventStore {
   readonly beginning = '0';
+  /** It lives as long as the process, and never goes back. */
+  readonly epoch = 0;
   readonly #log: RecordedEvent[] = [];
   readonly #streams = new Map<string, RecordedEvent[]>();
   readonly #snapshots = new Map<string, Snapshot>();
@@ -77,6 +79,14 @@ export class InMemoryEventStore implements EventStore {
   backlog(after: Position) {
     const from = this.#number(after);
     return Promise.resolve({ events: this.#log.length - from, since: this.#log[from]?.recordedAt });
+  }
+
+  confirm(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  refuseLost(): Promise<void> {
+    return Promise.resolve();
   }
 
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {

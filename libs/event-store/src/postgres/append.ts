@@ -2,24 +2,33 @@ import type { LRUCache } from 'lru-cache';
 import type { Pool } from 'pg';
 import { asText, pgArray } from '#lib/platform';
 import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
+import type { Vantage } from '../snapshots.js';
 import { encodeMetadata } from './metadata.js';
 
-// Both functions are made, and their parameters are explained, by the migration `event-log`.
+// The functions are made, and their parameters are explained, by the migrations `event-log` and `log-histories`. No stream at all
+// is appended to where the log does not hold what this process has seen, and null answered.
 const appendSql = `
   select key, accepted, repeated, first_revision, first_position, current_revision
-    from log.append($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
-const appendExpectedSql = `select log.append_expected($1, $2, $3, $4, $5, $6, $7, $8, $9)`;
+    from log.append(case when log.holds($10, $11, $12) then $1 end, $2, $3, $4, $5, $6, $7, $8, $9)`;
+const appendExpectedSql = `
+  select case when log.holds($10, $11, $12) then log.append_expected($1, $2, $3, $4, $5, $6, $7, $8, $9) end`;
 
 /** The keys of streams by their ids. A stream keeps its key for good, so what is known stays true. */
 export type StreamKeys = LRUCache<string, string>;
 
-/** Records requests of different streams in one transaction: one round trip, one flush to disk. */
+/**
+ * Records requests of different streams in one transaction: one round trip, one flush to disk. Undefined, with nothing recorded,
+ * when the log is not in the history that the vantage says, or lacks its event.
+ */
 export async function append(
   pool: Pool,
   keys: StreamKeys,
   requests: readonly AppendRequest[],
-): Promise<AppendOutcome[]> {
-  return (await appendExpected(pool, keys, requests)) ?? (await appendAny(pool, keys, requests));
+  vantage: Vantage,
+): Promise<AppendOutcome[] | undefined> {
+  return (
+    (await appendExpected(pool, keys, requests, vantage)) ?? (await appendAny(pool, keys, requests, vantage))
+  );
 }
 
 /** The short way; undefined when it does not apply, or when a stream is not where it is expected. */
@@ -27,6 +36,7 @@ async function appendExpected(
   pool: Pool,
   keys: StreamKeys,
   requests: readonly AppendRequest[],
+  vantage: Vantage,
 ): Promise<AppendOutcome[] | undefined> {
   const streamKeys: string[] = [];
   const expected: number[] = [];
@@ -51,6 +61,7 @@ async function appendExpected(
       pgArray(eventKeys),
       pgArray(revisions),
       ...eventColumns(requests),
+      ...vantage,
     ],
     rowMode: 'array',
     types: asText,
@@ -80,7 +91,8 @@ async function appendAny(
   pool: Pool,
   keys: StreamKeys,
   requests: readonly AppendRequest[],
-): Promise<AppendOutcome[]> {
+  vantage: Vantage,
+): Promise<AppendOutcome[] | undefined> {
   const of = requests.flatMap(({ events }, i) => events.map(() => i + 1));
   const ordinals = requests.flatMap(({ events }) => events.map((_, ordinal) => ordinal));
   const { rows } = await pool.query<Row>({
@@ -92,10 +104,12 @@ async function appendAny(
       pgArray(of),
       pgArray(ordinals),
       ...eventColumns(requests),
+      ...vantage,
     ],
     rowMode: 'array',
     types: asText,
   });
+  if (rows.length === 0) return undefined;
   return requests.map((request, i) => {
     const row = rows[i];
     if (!row) throw new Error(`log.append answered ${rows.length} rows to ${requests.length} requests.`);

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Pool } from 'pg';
-import { databaseCall, Waker, WaylogError, type Listener } from '#lib/platform';
+import { databaseCall, readRows, Waker, WaylogError, type Listener } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
@@ -14,13 +14,17 @@ import type {
   Snapshot,
   SubscribeOptions,
 } from '../event-store.js';
-import { loadSnapshot, saveSnapshot } from '../snapshots.js';
+import { newHistory } from '../history/errors.js';
+import { Histories } from '../history/histories.js';
+import { recordLoss, type NewLoss } from '../history/losses.js';
+import { Seen } from '../history/seen.js';
+import { loadSnapshot, saveSnapshot, type Vantage } from '../snapshots.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
 import { Announcer } from './announcer.js';
 import { append, type StreamKeys } from './append.js';
 import { checkLog } from './check-log.js';
 import { GroupCommit } from './group-commit.js';
-import { readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
+import { isThere, keptBefore, readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
 
 export interface PostgresEventStoreOptions {
   readonly pool: Pool;
@@ -28,7 +32,15 @@ export interface PostgresEventStoreOptions {
   readonly upcasters?: Upcasters;
   /** How often a subscription looks for new events when no notification comes. */
   readonly pollIntervalMs?: number;
+  /** Told when the log turns out to have lost its end, which is written down then. */
+  readonly onLoss?: (loss: NewLoss) => void;
 }
+
+const POSITION = /^\d{1,18}$/;
+
+/** A history begins at a time in microseconds, and takes far fewer events: two of them are further apart, and readers are not. */
+const FAR = 100_000n;
+const MAX_EVENTS_OF_A_HISTORY = 1e12;
 
 /** The channel on which is announced that the log has grown. */
 const CHANNEL = 'waylog_events';
@@ -42,28 +54,54 @@ export class PostgresEventStore implements EventStore {
   readonly #pool: Pool;
   readonly #listener: Listener;
   readonly #pollIntervalMs: number;
+  readonly #onLoss: (loss: NewLoss) => void;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #keys: StreamKeys = new LRUCache({ max: 100_000 });
   readonly #group: GroupCommit;
   readonly #announcer: Announcer;
+  readonly #seen = new Seen((a, b) => this.compare(a, b));
+  readonly #histories: Histories;
+  /** The history that appends were in last. */
+  #history: number | null = null;
+  #epoch = 0;
+  #looking: Promise<void> | undefined;
 
   constructor(options: PostgresEventStoreOptions) {
     this.#pool = options.pool;
     this.#listener = options.listener;
+    this.#onLoss = options.onLoss ?? (() => undefined);
     this.#pollIntervalMs = options.pollIntervalMs ?? 1_000;
     this.#upcast = upcaster(options.upcasters ?? {});
+    this.#histories = new Histories(
+      options.pool,
+      (position) => POSITION.test(position),
+      (a, b) => this.compare(a, b),
+      (a, b) => BigInt(b) - BigInt(a) > FAR,
+    );
     this.#announcer = new Announcer(() => this.#pool.query({ name: 'log.announce', text: announceSql }));
     this.#group = new GroupCommit((requests) => this.#flush(requests), { maxInFlight: 2, maxEvents: 5_000 });
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
     for (const request of requests) checkAppend(request);
+    this.#refuseOtherEpoch(requests);
     return Promise.all(requests.map((request) => this.#group.add(request)));
   }
 
   async #flush(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
     // Repeating a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
-    const outcomes = await databaseCall(() => append(this.#pool, this.#keys, requests));
+    const outcomes = await databaseCall(async () => {
+      for (;;) {
+        if (this.#history === null) await this.#lookAgain();
+        this.#refuseOtherEpoch(requests);
+        const outcomes = await append(this.#pool, this.#keys, requests, this.#vantage);
+        if (outcomes) return outcomes;
+        await this.#lookAgain();
+      }
+    });
+    for (const [i, outcome] of outcomes.entries())
+      if (outcome.accepted)
+        this.#seen.noteAppend(requests[i] as AppendRequest, outcome.firstRevision, outcome.positions);
     // Also a repeat: it may be the answer to an attempt that was recorded and lost its own.
     if (outcomes.some(({ accepted }) => accepted)) this.#announcer.announce();
     return outcomes;
@@ -78,6 +116,7 @@ export class PostgresEventStore implements EventStore {
       const page = await ahead;
       const isLast = page.length < pageSize;
       if (!isLast) ahead = read(next);
+      this.#seen.note(page.at(-1));
       if (page.length > 0) yield page.map(this.#upcast);
       if (isLast) return;
     }
@@ -85,7 +124,9 @@ export class PostgresEventStore implements EventStore {
 
   async readAll({ after = this.beginning, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
     this.#check(after);
-    return (await readAllPage(this.#pool, after, limit, types)).map(this.#upcast);
+    const page = await readAllPage(this.#pool, after, limit, types);
+    this.#seen.note(page.at(-1));
+    return page.map(this.#upcast);
   }
 
   async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
@@ -130,7 +171,74 @@ export class PostgresEventStore implements EventStore {
   }
 
   saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
-    return saveSnapshot(this.#pool, streamId, version, snapshot);
+    return saveSnapshot(this.#pool, streamId, version, snapshot, this.#vantage);
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  async confirm(): Promise<void> {
+    const [row] = await readRows(this.#pool, 'log.holds', `select log.holds($1, $2, $3)`, [...this.#vantage]);
+    if (row?.[0] !== 't') await this.#lookAgain();
+  }
+
+  refuseLost(position: Position, reached: Position): Promise<void> {
+    return this.#histories.refuseLost(position, reached);
+  }
+
+  get #vantage(): Vantage {
+    const { newest } = this.#seen;
+    return [this.#history, newest?.position ?? null, newest?.id ?? null];
+  }
+
+  #refuseOtherEpoch(requests: readonly AppendRequest[]): void {
+    if (requests.some(({ epoch }) => epoch !== undefined && epoch !== this.#epoch)) throw newHistory();
+  }
+
+  /** Finds out which history the log is in. Throws `log.new-history`, but for the first time. */
+  async #lookAgain(): Promise<void> {
+    await (this.#looking ??= this.#look().finally(() => (this.#looking = undefined)));
+  }
+
+  async #look(): Promise<void> {
+    const [, position, id] = this.#vantage;
+    const rows = await readRows(
+      this.#pool,
+      'log.begin-history',
+      `select history, kept from log.begin_history($1, $2)`,
+      [position, id],
+    );
+    const [history, kept] = rows[0] as [string, string];
+    const isFirst = this.#history === null && kept === 't';
+    if (kept !== 't') await this.#lose();
+    this.#history = Number(history);
+    if (isFirst) return;
+    // Streams that were made at the end of the log that is gone may have left their keys to others.
+    this.#keys.clear();
+    this.#histories.forget();
+    this.#epoch++;
+    throw newHistory();
+  }
+
+  async #lose(): Promise<void> {
+    const gone = await this.#seen.gone((event) => isThere(this.#pool, event));
+    if (!gone) return;
+    const keptPosition = await keptBefore(this.#pool, gone.seen.position);
+    const events = Number(BigInt(gone.seen.position) - BigInt(keptPosition));
+    const loss: NewLoss = {
+      keptPosition,
+      seenPosition: gone.seen.position,
+      keptAt: gone.keptAt,
+      seenAt: gone.seenAt,
+      // Across more than one history, positions say nothing of that.
+      events: events < MAX_EVENTS_OF_A_HISTORY ? events : undefined,
+      commands: gone.commands,
+      streams: gone.streams,
+    };
+    await databaseCall(() => recordLoss(this.#pool, loss));
+    this.#seen.forget(gone.seen);
+    this.#onLoss(loss);
   }
 
   /** Waits for the appends under way. The pool and the listener belong to whoever made them. */
@@ -140,7 +248,7 @@ export class PostgresEventStore implements EventStore {
   }
 
   #check(position: Position): bigint {
-    if (!/^\d{1,18}$/.test(position)) {
+    if (!POSITION.test(position)) {
       throw new WaylogError(
         'position.invalid',
         'invalid',

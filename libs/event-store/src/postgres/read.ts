@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import { readRows, timestampFromPostgres, type TextRow, type Timestamp } from '#lib/platform';
 import type { JsonObject, RecordedEvent } from '../event-store.js';
+import type { Landmark } from '../history/seen.js';
 import { decodeMetadata } from './metadata.js';
 
 const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
@@ -29,9 +30,13 @@ const allOfTypesSql = `
     join log.streams s using (stream_key)
    order by e.position`;
 
-// Positions have no gaps (log.append numbers them under a lock), so their difference is a count.
+// Positions have no gaps but those between histories (log.append numbers them under a lock), so their difference is a count.
 const backlogSql = `
-  select coalesce(max(position), 0) - $1::bigint, (select recorded_at from log.events where position > $1 order by position limit 1)
+  select coalesce(max(position), 0) - $1::bigint
+         - (select coalesce(sum(h.resumes_after::bigint - greatest(h.kept_position::bigint, $1::bigint)), 0) from log.histories h
+             where h.written_by is not null and h.resumes_after::bigint > $1::bigint
+               and exists (select from log.events e where e.position > h.resumes_after::bigint)),
+         (select recorded_at from log.events where position > $1 order by position limit 1)
     from log.events`;
 
 /**
@@ -111,4 +116,17 @@ function timestamps(): (text: string) => Timestamp {
   let last = '';
   let time = '';
   return (text) => (text === last ? time : (time = timestampFromPostgres((last = text))));
+}
+
+export async function isThere(pool: Pool, { position, id }: Landmark): Promise<boolean> {
+  const sql = `select from log.events where position = $1 and id = $2`;
+  return (await readRows(pool, 'log.is-there', sql, [position, id])).length > 0;
+}
+
+/** The last event that is left of the history that a position is of, once another one has begun. */
+export async function keptBefore(pool: Pool, position: string): Promise<string> {
+  const sql = `
+    select kept_position from log.histories
+     where written_by is not null and resumes_after::bigint >= $1::bigint order by resumes_after::bigint limit 1`;
+  return (await readRows(pool, 'log.kept-before', sql, [position]))[0]?.[0] ?? (await readHead(pool));
 }

@@ -70,6 +70,11 @@ export class DataKeys {
     return this.of(wanted);
   }
 
+  /** What is remembered: the database may be another one than before. */
+  forgetAll(): void {
+    this.#known.clear();
+  }
+
   /**
    * Deletes the key of a stream for good, and the snapshots that were sealed with it. Nothing opens what it has sealed any
    * more; doing it again changes nothing.

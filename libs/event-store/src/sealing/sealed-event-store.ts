@@ -46,6 +46,7 @@ export class SealedEventStore implements EventStore {
   readonly #erasedBy: ReadonlySet<string>;
   /** Streams that say that they were erased, which is for good. */
   readonly #erased = new LRUCache<string, true>({ max: 20_000 });
+  #epoch: number;
 
   /** `inner` reads events as they were recorded: what is sealed is opened before it is brought into today's shape. */
   constructor(
@@ -54,6 +55,7 @@ export class SealedEventStore implements EventStore {
     upcasters: Upcasters,
   ) {
     this.beginning = inner.beginning;
+    this.#epoch = inner.epoch;
     this.#upcast = upcaster(upcasters);
     this.#sensitive = new Map(Object.entries(sealing.sensitive));
     this.#erasedBy = new Set(sealing.erasedBy);
@@ -61,11 +63,20 @@ export class SealedEventStore implements EventStore {
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    this.#forgetEarlier();
     const outcomes = await this.inner.append(await this.#sealed(requests));
     // Whoever records an erasure deletes the key: an import, too.
     for (const [i, { streamId, events }] of requests.entries())
       if (outcomes[i]?.accepted && events.some(this.#isErasing)) await this.sealing.keys.forget(streamId);
     return outcomes;
+  }
+
+  /** Keys and erasures may have been lost with the end of the log. */
+  #forgetEarlier(): void {
+    if (this.#epoch === this.inner.epoch) return;
+    this.#epoch = this.inner.epoch;
+    this.#erased.clear();
+    this.sealing.keys.forgetAll();
   }
 
   async #sealed(requests: readonly AppendRequest[]): Promise<readonly AppendRequest[]> {
@@ -101,6 +112,18 @@ export class SealedEventStore implements EventStore {
 
   async *subscribe(options: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
     for await (const batch of this.inner.subscribe(options)) yield await this.#open(batch);
+  }
+
+  get epoch(): number {
+    return this.inner.epoch;
+  }
+
+  confirm(): Promise<void> {
+    return this.inner.confirm();
+  }
+
+  refuseLost(position: Position, reached: Position): Promise<void> {
+    return this.inner.refuseLost(position, reached);
   }
 
   head(): Promise<Position> {
@@ -152,6 +175,7 @@ export class SealedEventStore implements EventStore {
   }
 
   async #open(events: RecordedEvent[]): Promise<RecordedEvent[]> {
+    this.#forgetEarlier();
     const sealed = events.filter(isSealed);
     if (sealed.length === 0) return events.map(this.#upcast);
     // Most streams are read in one page, up to their end.

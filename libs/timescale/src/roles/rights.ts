@@ -27,6 +27,9 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'log.events': /*                  */ of('select insert', 'select'),
   // A cache of the log: `projections adopt` clears it when the log has moved.
   'log.snapshots': /*               */ of('select insert update delete', 'select delete'),
+  // Begun and noticed by whoever writes or follows the log; an operator acknowledges a loss.
+  'log.histories': /*               */ of('select insert', 'select insert'),
+  'log.losses': /*                  */ of('select insert update', 'select insert'),
   'log.digests': /*                 */ of('select insert', 'select'),
   'log.digest_heads': /*            */ of('select insert', 'select'),
   // Putting nothing in the place of a flight's key is how its sensitive fields are erased.

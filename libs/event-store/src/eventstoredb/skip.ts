@@ -1,0 +1,64 @@
+import { ANY, BACKWARDS, binaryEvent, END } from '@eventstore/db-client';
+import type { Pool } from 'pg';
+import type { Position } from '../event-store.js';
+import { historyOver, type History } from '../history/histories.js';
+import type { Connection } from './connection.js';
+import type { Node } from './node.js';
+import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
+
+/** Its events say nothing. They take the positions up which the log had come before it went back. */
+const STREAM = 'waylog.skipped';
+const FILLER = new Uint8Array(1024 * 1024);
+
+/**
+ * Brings the log beyond a position that an event had which is gone, so that no other one gets it. Positions of EventStoreDB are
+ * places in its files: the way is to write there. Where somebody has done so already, it says with what history.
+ */
+export async function skipBeyond(
+  node: Node,
+  seen: Position,
+  {
+    connection,
+    pool,
+    keptAtMost,
+  }: { readonly connection: Connection; readonly pool: Pool; readonly keptAtMost: Position | undefined },
+): Promise<History & { readonly isNew: boolean }> {
+  const { credentials, attemptMs: deadline } = connection;
+  const known = await historyOver(
+    pool,
+    ({ kept, resumesAfter }) => isBefore(kept, seen) && !isBefore(resumesAfter, seen),
+  );
+  if (known) return { ...known, isNew: false };
+  let end = BEGINNING;
+  for await (const { event } of node.readAll({
+    direction: BACKWARDS,
+    fromPosition: END,
+    maxCount: 1,
+    credentials,
+    requiresLeader: true,
+    deadline,
+  }))
+    if (event) end = positionOf(event.position);
+  // It is longer again than it was, unnoticed: which of its events are new, nobody can say, and none is refused for it.
+  if (!isBefore(end, seen)) {
+    const kept = keptAtMost ?? BEGINNING;
+    return { kept, resumesAfter: kept, isNew: true };
+  }
+  const kept = end;
+  let resumesAfter = end;
+  while (!isBefore(seen, resumesAfter)) {
+    const filler = binaryEvent({ type: 'skipped', data: FILLER });
+    const { position } = await node.appendToStream(STREAM, filler, {
+      expectedRevision: ANY,
+      credentials,
+      requiresLeader: true,
+      deadline,
+    });
+    if (!position) throw new Error('EventStoreDB does not say where it has recorded an event');
+    resumesAfter = positionOf(position);
+  }
+  return { kept, resumesAfter, isNew: true };
+}
+
+const isBefore = (a: Position, b: Position): boolean =>
+  comparePositions(parsePosition(a), parsePosition(b)) < 0;

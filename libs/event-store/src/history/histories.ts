@@ -1,0 +1,81 @@
+import type { Pool } from 'pg';
+import { readRows } from '#lib/platform';
+import type { Position } from '../event-store.js';
+import { positionLost } from './errors.js';
+
+export interface History {
+  readonly kept: Position;
+  readonly resumesAfter: Position;
+}
+
+const FRESH_MS = 1_000;
+
+/** Where the log went back, and at which positions it went on: in between there is nothing any more. */
+export class Histories {
+  #known: readonly History[] = [];
+  #readAt = -Infinity;
+  #reading: Promise<void> | undefined;
+
+  constructor(
+    private readonly pool: Pool,
+    /** Whether a position is one of this store. */
+    private readonly isOurs: (position: string) => boolean,
+    private readonly compare: (a: Position, b: Position) => number,
+    /** Whether two positions are as far from each other as those of two histories. */
+    private readonly areFarApart: (a: Position, b: Position) => boolean,
+  ) {}
+
+  /** Throws `position.lost` for one that an event had which is gone. `reached` is where its reader has come to. */
+  async refuseLost(position: Position, reached: Position): Promise<void> {
+    // What was read a moment ago may lack the history that `reached` is in.
+    const isKnown = performance.now() - this.#readAt <= FRESH_MS && !this.areFarApart(position, reached);
+    if (!isKnown) await (this.#reading ??= this.#read());
+    for (const { kept, resumesAfter } of this.#known)
+      if (this.compare(position, kept) > 0 && this.compare(position, resumesAfter) <= 0)
+        throw positionLost(position, kept, resumesAfter);
+  }
+
+  forget(): void {
+    this.#readAt = -Infinity;
+  }
+
+  async #read(): Promise<void> {
+    const began = performance.now();
+    try {
+      const rows = await readRows(
+        this.pool,
+        'log.histories',
+        `select kept_position, resumes_after from log.histories where kept_position <> resumes_after order by number`,
+        [],
+      );
+      this.#known = (rows as [string, string][])
+        .filter(([kept, after]) => this.isOurs(kept) && this.isOurs(after))
+        .map(([kept, resumesAfter]) => ({ kept, resumesAfter }));
+      this.#readAt = began;
+    } finally {
+      this.#reading = undefined;
+    }
+  }
+}
+
+/** Of a log that is in another place than this database; its own begins its histories itself. */
+export const recordHistory = (pool: Pool, kept: Position, resumesAfter: Position) =>
+  pool.query(
+    `insert into log.histories (number, kept_position, resumes_after)
+     select coalesce(max(number), 0) + 1, $1, $2 from log.histories`,
+    [kept, resumesAfter],
+  );
+
+/** The history that began where a position was lost, if one has. */
+export async function historyOver(
+  pool: Pool,
+  isOver: (history: History) => boolean,
+): Promise<History | undefined> {
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select kept_position, resumes_after from log.histories where written_by is null order by number desc`,
+    [],
+  );
+  return (rows as [string, string][]).map(([kept, resumesAfter]) => ({ kept, resumesAfter })).find(isOver);
+}

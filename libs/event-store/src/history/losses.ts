@@ -1,0 +1,126 @@
+import { hostname } from 'node:os';
+import { IsArray, IsInt, IsString } from 'class-validator';
+import type { ClientBase, Pool } from 'pg';
+import {
+  databaseCall,
+  IsTimestamp,
+  notFound,
+  Optional,
+  readRows,
+  timestampFromPostgres,
+  type Timestamp,
+} from '#lib/platform';
+import type { Position } from '../event-store.js';
+
+/** How many streams of a loss are written down by name. */
+const NAMED = 1_000;
+
+/** The end of the log that somebody had seen, and that is gone: another copy of the log has taken its place. */
+export class Loss {
+  @IsInt() readonly id!: number;
+  @IsTimestamp() readonly noticedAt!: Timestamp;
+  /** The machine and the process that had seen more. */
+  @IsString() readonly noticedBy!: string;
+  /** The last event that is there still, and the last one that had been seen. */
+  @IsString() readonly keptPosition!: Position;
+  @IsString() readonly seenPosition!: Position;
+  /** What is gone was recorded between these times. */
+  @Optional() @IsTimestamp() readonly keptAt?: Timestamp;
+  @Optional() @IsTimestamp() readonly seenAt?: Timestamp;
+  /** At most so many events are gone, and of the commands that this process had answered; nothing where that is not known. */
+  @Optional() @IsInt() readonly events?: number;
+  @Optional() @IsInt() readonly commands?: number;
+  /** Streams that have lost events, with the first and the last revision that are gone, as far as that is known. */
+  @IsArray() readonly streams!: readonly LostRevisions[];
+  @Optional() @IsTimestamp() readonly acknowledgedAt?: Timestamp;
+  @Optional() @IsString() readonly acknowledgedBy?: string;
+  @Optional() @IsString() readonly acknowledgement?: string;
+}
+
+export interface LostRevisions {
+  readonly streamId: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface NewLoss {
+  readonly keptPosition: Position;
+  readonly seenPosition: Position;
+  /** In milliseconds since 1970. */
+  readonly keptAt: number | undefined;
+  readonly seenAt: number | undefined;
+  readonly events: number | undefined;
+  readonly commands: number | undefined;
+  readonly streams: readonly LostRevisions[];
+}
+
+export const recordLoss = (client: ClientBase | Pool, loss: NewLoss) =>
+  client.query(
+    `insert into log.losses (noticed_by, kept_position, seen_position, kept_at, seen_at, events, commands, streams)
+     values ($1, $2, $3, to_timestamp($4::double precision / 1000), to_timestamp($5::double precision / 1000), $6, $7, $8)`,
+    [
+      `${hostname()} ${process.pid}`,
+      loss.keptPosition,
+      loss.seenPosition,
+      loss.keptAt ?? null,
+      loss.seenAt ?? null,
+      loss.events ?? null,
+      loss.commands ?? null,
+      JSON.stringify(loss.streams.slice(0, NAMED)),
+    ],
+  );
+
+/** What is gone, the last first; `open` leaves out what an operator has acknowledged. */
+export async function losses(
+  pool: Pool,
+  { open = false }: { readonly open?: boolean } = {},
+): Promise<Loss[]> {
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select id, noticed_at, noticed_by, kept_position, seen_position, kept_at, seen_at, events, commands, streams,
+            acknowledged_at, acknowledged_by, acknowledgement
+       from log.losses where not $1 or acknowledged_at is null order by id desc limit 1000`,
+    [open],
+  );
+  return rows.map((row) => {
+    const [id, noticedAt, noticedBy, kept, seen, keptAt, seenAt, events, commands, streams, at, by, why] =
+      row;
+    return {
+      id: Number(id),
+      noticedAt: timestampFromPostgres(noticedAt as string),
+      noticedBy: noticedBy as string,
+      keptPosition: kept as string,
+      seenPosition: seen as string,
+      ...(keptAt && { keptAt: timestampFromPostgres(keptAt) }),
+      ...(seenAt && { seenAt: timestampFromPostgres(seenAt) }),
+      ...(events && { events: Number(events) }),
+      ...(commands && { commands: Number(commands) }),
+      streams: JSON.parse(streams as string) as LostRevisions[],
+      ...(at && {
+        acknowledgedAt: timestampFromPostgres(at),
+        acknowledgedBy: by as string,
+        acknowledgement: why as string,
+      }),
+    };
+  });
+}
+
+/** An operator has seen it, and says what became of it. Throws `log.no-such-loss`. */
+export async function acknowledgeLoss(
+  pool: Pool,
+  id: number,
+  { by, why }: { readonly by: string; readonly why: string },
+): Promise<void> {
+  const { rowCount } = await databaseCall(() =>
+    pool.query(
+      `update log.losses
+          set acknowledged_at = coalesce(acknowledged_at, clock_timestamp()),
+              acknowledged_by = coalesce(acknowledged_by, $2), acknowledgement = coalesce(acknowledgement, $3)
+        where id = $1`,
+      [id, by, why],
+    ),
+  );
+  if (rowCount === 0)
+    throw notFound('log.no-such-loss', `There is no loss ${id}. \`waylog log losses\` lists them.`, { id });
+}

@@ -1,0 +1,124 @@
+import type { AppendRequest, Position } from '../event-store.js';
+
+/** An event that was seen in the log. */
+export interface Landmark {
+  readonly position: Position;
+  readonly id: string;
+}
+
+/** Which log tables are folded from, by its first event, and how far. */
+export interface Folded {
+  readonly first: Landmark;
+  readonly position: Position;
+}
+
+interface Answered extends Landmark {
+  readonly streamId: string;
+  readonly first: number;
+  readonly last: number;
+  readonly commands: number;
+  /** When it was answered, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** What is known of events that this process has seen, and that are gone. */
+export interface Gone {
+  readonly seen: Landmark;
+  /** When the last of them was seen; and the last that is there still, where one is known. */
+  readonly seenAt: number;
+  readonly keptAt: number | undefined;
+  readonly keptPosition: Position | undefined;
+  /** Those that this process has appended itself. */
+  readonly streams: readonly { readonly streamId: string; readonly from: number; readonly to: number }[];
+  /** How many commands of its own it has answered with them; undefined where it does not remember so many. */
+  readonly commands: number | undefined;
+}
+
+/** So many appends are remembered, to say what is gone when some are: some 2 MB. */
+const REMEMBERED = 10_000;
+
+/**
+ * What a process has seen of the log: the newest event, by which it notices that the log went back, and its latest appends, by
+ * which it says what is gone.
+ */
+export class Seen {
+  #newest: (Landmark & { readonly at: number }) | undefined;
+  #answered: Answered[] = [];
+  #isComplete = true;
+
+  constructor(private readonly compare: (a: Position, b: Position) => number) {}
+
+  get newest(): Landmark | undefined {
+    return this.#newest;
+  }
+
+  note(event: Landmark | undefined): void {
+    if (!event || (this.#newest && this.compare(event.position, this.#newest.position) <= 0)) return;
+    this.#newest = { position: event.position, id: event.id, at: Date.now() };
+  }
+
+  noteAppend({ streamId, events }: AppendRequest, first: number, positions: readonly Position[]): void {
+    const last = events.at(-1);
+    const position = positions.at(-1);
+    if (!last || position === undefined) return;
+    this.note({ position, id: last.id });
+    const commands = new Set(events.map(({ metadata }) => metadata.commandId)).size;
+    this.#answered.push({
+      position,
+      id: last.id,
+      streamId,
+      first,
+      last: first + events.length - 1,
+      commands,
+      at: Date.now(),
+    });
+    // In halves: to move all of them with every append would cost more than the append.
+    if (this.#answered.length > 2 * REMEMBERED) {
+      this.#answered = this.#answered.slice(-REMEMBERED);
+      this.#isComplete = false;
+    }
+  }
+
+  /** What of it is gone. `isThere` is asked a few times: what is gone is the end of what was seen. */
+  async gone(isThere: (event: Landmark) => Promise<boolean>): Promise<Gone | undefined> {
+    const newest = this.#newest;
+    if (!newest) return undefined;
+    const answered = this.#answered.toSorted((a, b) => this.compare(a.position, b.position));
+    let kept = 0;
+    for (let end = answered.length; kept < end;) {
+      const middle = (kept + end) >> 1;
+      if (await isThere(answered[middle] as Answered)) kept = middle + 1;
+      else end = middle;
+    }
+    const gone = answered.slice(kept);
+    return {
+      seen: newest,
+      seenAt: newest.at,
+      keptAt: answered[kept - 1]?.at,
+      keptPosition: answered[kept - 1]?.position,
+      streams: byStream(gone),
+      commands:
+        kept > 0 || this.#isComplete ? gone.reduce((sum, { commands }) => sum + commands, 0) : undefined,
+    };
+  }
+
+  /** Forgets what was seen up to an event. Something newer may have come from the log that is gone meanwhile: it will be missed. */
+  forget({ position }: Landmark): void {
+    const isNewer = (event: Landmark) => this.compare(event.position, position) > 0;
+    this.#answered = this.#answered.filter(isNewer);
+    if (this.#newest && !isNewer(this.#newest)) this.#newest = undefined;
+  }
+}
+
+function byStream(gone: readonly Answered[]): Gone['streams'] {
+  const streams = new Map<string, { streamId: string; from: number; to: number }>();
+  for (const { streamId, first, last } of gone) {
+    const known = streams.get(streamId);
+    streams.set(streamId, {
+      streamId,
+      from: Math.min(first, known?.from ?? first),
+      to: Math.max(last, known?.to ?? last),
+    });
+  }
+  return [...streams.values()];
+}
