@@ -3,8 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { testDatabase, type TestDatabase } from './support/database.js';
-import { aFlight } from './support/samples.js';
-import { until } from './support/server.js';
+import { aFlight, aFrame } from './support/samples.js';
+import { until, type Answer } from './support/server.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 
 // A server whose log in EventStoreDB does not do what it should. The double stands in for the server of EventStoreDB.
@@ -120,5 +120,67 @@ describe('a server on EventStoreDB', () => {
     const { body: alerts } = await server.call('GET', '/v1/admin/alerts');
     const errorRate = (alerts as { name: string; value?: number }[]).find(({ name }) => name === 'ErrorRate');
     expect(errorRate?.value).toBe(0);
+  });
+});
+
+describe('servers on an EventStoreDB that is given back older files', () => {
+  let idle: ServerProcess;
+  afterEach(() => idle.end('SIGKILL'));
+
+  it('forget what is gone, say so, make their tables again, and give its positions to nothing else', async () => {
+    server = await serverProcess(log(3_000));
+    idle = await serverProcess(log(3_000), { WAYLOG_ROLES: 'api' });
+    const frame = (n: number, key: string, by = server) =>
+      by.call('PUT', `/v1/flights/tail/frames/${n}`, aFrame(n), { 'idempotency-key': key });
+    const frames = (position: unknown, by = server) =>
+      by.call('GET', '/v1/flights/tail/frames', undefined, { 'waylog-min-position': String(position) });
+    const commitOf = ({ body }: Answer) => BigInt((body as { position: string }).position.replace(/:.*/, ''));
+    const idsOf = ({ body }: Answer) => (body as { frameId: number }[]).map(({ frameId }) => frameId);
+    await server.call('POST', '/v1/flights', aFlight('tail', 1));
+    const first = await frame(0, 'kept', idle);
+    const putBack = double().log.copy();
+    const lost = [await frame(1, 'lost-1'), await frame(2, 'lost-2')];
+    const created = await server.call('POST', '/v1/flights', aFlight('lost', 1), {
+      'idempotency-key': 'lost-3',
+    });
+    expect(idsOf(await frames(created.body.position))).toEqual([0, 1, 2]);
+
+    await double().stop();
+    putBack();
+    await double().restart();
+
+    // The one that has seen less comes first.
+    const other = await frame(3, 'other', idle);
+    expect(other.status).toBe(200);
+    const again = await frame(1, 'lost-1');
+    expect(again.status).toBe(200);
+    expect(commitOf(again)).toBeGreaterThan(commitOf(created));
+    expect(idsOf(await frames(again.body.position))).toEqual([0, 1, 3]);
+    expect((await frame(1, 'lost-1')).body).toEqual(again.body);
+    expect((await frame(0, 'kept')).body).toEqual(first.body);
+    expect((await server.call('GET', '/v1/flights/lost')).status).toBe(404);
+    for (const by of [server, idle])
+      for (const { body } of lost)
+        expect(await frames(body.position, by)).toMatchObject({
+          status: 409,
+          body: { code: 'position.lost' },
+        });
+    const { body: found } = await server.call('GET', '/v1/admin/log/losses?open=true');
+    expect(found).toContainEqual(
+      expect.objectContaining({
+        seenPosition: created.body.position as string,
+        commands: 3,
+        streams: expect.arrayContaining([
+          {
+            streamId: 'flight-tail',
+            from: lost[0]!.body.revision as number,
+            to: lost[1]!.body.revision as number,
+          },
+        ]) as unknown,
+      }),
+    );
+    expect(server.output()).toContain('The log went back');
+    expect(server.output()).toContain('they are made again from what is there');
+    expect((await server.call('GET', '/health/ready')).status).toBe(200);
   });
 });

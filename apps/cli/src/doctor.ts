@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
 import { flightProjectionStates } from '#lib/flight';
-import { openEventStore, type EventStore } from '#lib/event-store';
+import { losses, openEventStore, type EventStore } from '#lib/event-store';
 import {
   isLoopback,
   isPooled,
@@ -118,6 +118,7 @@ export async function checkDatabase(
     ['locks', () => locks(pool)],
     ['log', () => withLog(eventStore, pool, url, (store) => log(store, pool, eventStore))],
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
+    ['losses', () => lost(pool)],
     ['integrity', () => integrity(pool)],
   ];
   const findings = await run(checks);
@@ -443,6 +444,19 @@ async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]>
   if (state.parkedStreams > 0)
     findings.push(warning('projections', `${state.parkedStreams} flights are parked`, 'waylog parked list'));
   return findings;
+}
+
+async function lost(pool: pg.Pool): Promise<Finding[]> {
+  const open = await losses(pool, { open: true });
+  return [
+    open.length === 0
+      ? ok('losses', 'the log holds all that was answered, as far as anybody has noticed')
+      : problem(
+          'losses',
+          `the log went back ${open.length} times and lost events that were answered, and nobody has acknowledged it`,
+          'waylog log losses, then waylog log acknowledge ID --why TEXT',
+        ),
+  ];
 }
 
 async function integrity(pool: pg.Pool): Promise<Finding[]> {

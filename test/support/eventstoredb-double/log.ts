@@ -88,6 +88,22 @@ export class DoubleLog {
     this.#of(name).tombstoned = true;
   }
 
+  /** A copy of its files as they are now; what it answers puts them back. */
+  copy(): () => void {
+    const all = [...this.all];
+    const streams = [...this.#streams].map(
+      ([name, stream]) => [name, { ...stream, events: [...stream.events] }] as const,
+    );
+    const end = this.#end;
+    return () => {
+      this.all.splice(0, this.all.length, ...all);
+      this.#streams.clear();
+      for (const [name, stream] of streams)
+        this.#streams.set(name, { ...stream, events: [...stream.events] });
+      this.#end = end;
+    };
+  }
+
   /** What a restart takes: the memory of recent appends. */
   forget(): void {
     this.#recent = new Map();

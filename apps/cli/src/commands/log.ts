@@ -6,19 +6,22 @@ import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
 import type pg from 'pg';
 import {
+  acknowledgeLoss,
   compressLines,
   copyDataKeys,
   forgetErasedKeys,
   copyLog,
   exportLog,
   importLog,
+  losses,
   type CopyResult,
   type EventStore,
   type ExportOptions,
   type ImportResult,
   type LogFileFooter,
+  type Loss,
 } from '#lib/event-store';
-import { EVENT_STORE, flightSealing, flightUpcasters, streamOf } from '#lib/flight';
+import { EVENT_STORE, flightSealing, flightUpcasters, LOG_POOL, streamOf } from '#lib/flight';
 import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
@@ -28,11 +31,13 @@ import {
   databaseOptions,
   eventStoreOf,
   globalsOf,
+  operator,
   operatorPool,
   print,
   progress,
   untilInterrupted,
   UsageError,
+  withOperations,
   withStore,
   withWaylog,
 } from '../context.js';
@@ -44,8 +49,63 @@ export function logCommand(): Command {
     .description('Move the log, or single flights: export, import, and copy from one store to another.')
     .addCommand(exportCommand())
     .addCommand(importLogCommand())
-    .addCommand(copyCommand());
+    .addCommand(copyCommand())
+    .addCommand(lossesCommand())
+    .addCommand(acknowledgeCommand());
 }
+
+function lossesCommand(): Command {
+  return new Command('losses')
+    .description('What is gone since the log went back, as to a replica that was behind, or to a backup.')
+    .option('--open', 'only what nobody has acknowledged')
+    .addHelpText(
+      'after',
+      `
+Whoever had seen more of the log than there is writes it down. Nothing brings the events back but the clients that were answered:
+what they send again, with the same command ids, is recorded again. docs/how-to/log-that-went-back.md says what else to do.`,
+    )
+    .action(async ({ open = false }: { open?: boolean }, command: Command) => {
+      const found = await withOperations(command, (app) => losses(app.get<pg.Pool>(LOG_POOL), { open }));
+      print(
+        command,
+        found,
+        found.length > 0 ? found.map(lossText).join('\n') : 'nothing is known to be gone',
+      );
+    });
+}
+
+function acknowledgeCommand(): Command {
+  return new Command('acknowledge')
+    .description('Say that a loss is known, and what was done about it: its alert ends.')
+    .argument('<id>', 'as `waylog log losses` shows it', (id: string) => {
+      if (!/^[1-9]\d{0,8}$/.test(id))
+        throw new UsageError(`${id} is no id of a loss: see waylog log losses.`);
+      return Number(id);
+    })
+    .requiredOption('--why <text>', 'what happened, and what was done about it')
+    .action(async (id: number, { why }: { why: string }, command: Command) => {
+      await withOperations(command, (app) =>
+        acknowledgeLoss(app.get<pg.Pool>(LOG_POOL), id, { by: operator(), why }),
+      );
+      print(command, { id }, `loss ${id} is acknowledged`);
+    });
+}
+
+const lossText = (loss: Loss): string =>
+  [
+    `${loss.id}  ${loss.noticedAt} by ${loss.noticedBy}: nothing is left after position ${loss.keptPosition} of what came up to ${loss.seenPosition}`,
+    `   recorded between ${loss.keptAt ?? 'a time that is not known'} and ${loss.seenAt ?? 'a time that is not known'}`,
+    `   events: ${loss.events === undefined ? 'not known' : `at most ${loss.events}`}; commands that it had answered: ${loss.commands ?? 'not known'}`,
+    ...loss.streams
+      .slice(0, 20)
+      .map(({ streamId, from, to }) => `   ${streamId}: revisions ${from} to ${to}`),
+    ...(loss.streams.length > 20
+      ? [`   and ${loss.streams.length - 20} more streams (--json has them)`]
+      : []),
+    loss.acknowledgedAt === undefined
+      ? '   OPEN'
+      : `   acknowledged ${loss.acknowledgedAt} by ${loss.acknowledgedBy ?? ''}: ${loss.acknowledgement ?? ''}`,
+  ].join('\n');
 
 function exportCommand(): Command {
   return new Command('export')

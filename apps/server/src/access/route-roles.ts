@@ -80,6 +80,7 @@ export const routeRoles = {
     'GET /v1/admin/integrity',
     'GET /v1/admin/jobs',
     'GET /v1/admin/jobs/:jobId',
+    'GET /v1/admin/log/losses',
     'GET /v1/admin/migrations',
     'GET /v1/admin/models',
     'GET /v1/admin/parked',

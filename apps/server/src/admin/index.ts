@@ -5,6 +5,7 @@ import { ArchivesController, archivesProvider } from './archives.js';
 import { HypertablesController, hypertablesProvider, RollupsController } from './hypertables.js';
 import { Jobs, JobsController } from './jobs.js';
 import { KeysController } from './keys.js';
+import { LossesController } from './losses.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
 import { ProjectionsController } from './projections.js';
@@ -14,6 +15,7 @@ import { StatusController } from './status.js';
 export const adminControllers: Type[] = [
   JobsController,
   KeysController,
+  LossesController,
   MigrationsController,
   ModelsController,
   SchemaController,

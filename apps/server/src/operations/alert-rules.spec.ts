@@ -25,6 +25,7 @@ const database: DatabaseFacts = {
   replicas: [],
   diskUsedShare: 0.5,
   openFindings: 0,
+  openLosses: 0,
   jobTroubles: [],
   readOnly: undefined,
 };

@@ -72,6 +72,15 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ database }) => database?.openFindings,
   },
   {
+    name: 'AnswersLost',
+    severity: 'critical',
+    threshold: 0,
+    what: 'times that the log went back, as to a replica that was behind or to a backup, and nobody has acknowledged it',
+    remedy:
+      '`waylog log losses` says from where to where, and which streams. Clients that repeat what they were answered, with its command ids, bring it back. Then `waylog log acknowledge ID --why TEXT`; see docs/how-to/log-that-went-back.md.',
+    value: ({ database }) => database?.openLosses,
+  },
+  {
     name: 'AuditBroken',
     severity: 'critical',
     threshold: 0,

@@ -61,7 +61,15 @@ export class HealthController {
       });
     if (database.readOnly !== undefined) return check.down({ reason: database.readOnly });
     const { postgresql, timescaledb, edition } = database.capabilities;
-    const { app, projector, warnings } = this.access;
+    const { app, projector } = this.access;
+    const warnings = [
+      ...this.access.warnings,
+      ...(database.openLosses > 0
+        ? [
+            'The log went back, and events that were answered are gone: see `waylog log losses`, and acknowledge it.',
+          ]
+        : []),
+    ];
     return check.up({
       postgresql,
       timescaledb,

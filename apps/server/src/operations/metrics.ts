@@ -193,6 +193,11 @@ export class Metrics {
       ({ database }) => database?.openFindings,
     );
     gauge(
+      'waylog_losses_open',
+      'Times that the log went back and lost events that were answered, which nobody has acknowledged.',
+      ({ database }) => database?.openLosses,
+    );
+    gauge(
       'waylog_jobs_failing',
       'Jobs of TimescaleDB, such as its policies, that fail or do not run.',
       ({ database }) => database?.jobTroubles.length,

@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
-import type { EventStore } from '#lib/event-store';
+import { losses, type EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, type ProjectionStatus } from '#lib/projections';
@@ -31,6 +31,8 @@ export interface DatabaseFacts {
   /** Of the disk under the data, 0 to 1; nothing where it cannot be seen from here. */
   readonly diskUsedShare: number | undefined;
   readonly openFindings: number;
+  /** Times that the log went back, which nobody has acknowledged. */
+  readonly openLosses: number;
   /** Jobs of TimescaleDB that fail or do not run, such as policies. */
   readonly jobTroubles: readonly JobTrouble[];
   /** Why it takes no writes; undefined where it does take them. */
@@ -120,7 +122,7 @@ export class Observer {
   }
 
   async #facts(): Promise<DatabaseFacts> {
-    const [found, counts, replicas, findings, troubles, readOnly] = await Promise.all([
+    const [found, counts, replicas, findings, lost, troubles, readOnly] = await Promise.all([
       capabilities(this.pool),
       this.tables.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
         `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
@@ -137,6 +139,7 @@ export class Observer {
            from pg_stat_replication where not pg_is_in_recovery()`,
       ),
       integrityFindings(this.pool, { open: true }),
+      losses(this.pool, { open: true }),
       jobTroubles(queryOn(this.tables)),
       whyReadOnly(this.pool),
     ]);
@@ -155,6 +158,7 @@ export class Observer {
       })),
       diskUsedShare: await this.#diskUsed(row?.folder ?? undefined, Number(row?.bytes ?? 0)),
       openFindings: findings.length,
+      openLosses: lost.length,
       jobTroubles: troubles,
       readOnly,
     };

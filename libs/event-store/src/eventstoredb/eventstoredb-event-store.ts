@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { backoffDelay, databaseCall, messageOf, type Timestamp } from '#lib/platform';
+import { backoffDelay, messageOf, type Timestamp } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
@@ -14,7 +14,7 @@ import type {
   SubscribeOptions,
 } from '../event-store.js';
 import { newHistory, otherLog } from '../history/errors.js';
-import { Histories, recordHistory } from '../history/histories.js';
+import { Histories, recordHistory, whileOthersWait } from '../history/histories.js';
 import { recordLoss, type NewLoss } from '../history/losses.js';
 import { Seen, type Folded } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot } from '../snapshots.js';
@@ -174,25 +174,26 @@ export class EventStoreDbEventStore implements EventStore {
 
   async #lose(node: Node, seenPosition: Position): Promise<void> {
     const gone = await this.#seen.gone((event) => isThere(node, event, this.#connection));
-    const { kept, resumesAfter, isNew } = await skipBeyond(node, seenPosition, {
-      connection: this.#connection,
-      pool: this.#pool,
-      keptAtMost: gone?.keptPosition,
-    });
-    const loss: NewLoss = {
-      keptPosition: kept,
-      seenPosition,
-      keptAt: gone?.keptAt,
-      seenAt: gone?.seenAt,
-      events: undefined,
-      commands: gone?.commands,
-      streams: gone?.streams ?? [],
-    };
-    await databaseCall(async () => {
-      if (kept !== resumesAfter && isNew) await recordHistory(this.#pool, kept, resumesAfter);
+    const loss = await whileOthersWait(this.#pool, async (client) => {
+      const { kept, resumesAfter, isNew } = await skipBeyond(node, seenPosition, {
+        connection: this.#connection,
+        client,
+        keptAtMost: gone?.keptPosition,
+      });
+      if (isNew && kept !== resumesAfter) await recordHistory(client, kept, resumesAfter);
+      const loss: NewLoss = {
+        keptPosition: kept,
+        seenPosition,
+        keptAt: gone?.keptAt,
+        seenAt: gone?.seenAt,
+        events: undefined,
+        commands: gone?.commands,
+        streams: gone?.streams ?? [],
+      };
       // Those who have only heard of it from the tables say nothing that the first has not said.
-      if (isNew || gone) await recordLoss(this.#pool, loss);
-      await this.#pool.query(`delete from log.snapshots`);
+      if (isNew || gone) await recordLoss(client, loss);
+      await client.query(`delete from log.snapshots`);
+      return loss;
     });
     if (gone) this.#seen.forget(gone.seen);
     this.#histories.forget();

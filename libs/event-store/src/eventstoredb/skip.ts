@@ -1,5 +1,5 @@
 import { ANY, BACKWARDS, binaryEvent, END } from '@eventstore/db-client';
-import type { Pool } from 'pg';
+import type { ClientBase } from 'pg';
 import type { Position } from '../event-store.js';
 import { historyOver, type History } from '../history/histories.js';
 import type { Connection } from './connection.js';
@@ -8,7 +8,8 @@ import { BEGINNING, comparePositions, parsePosition, positionOf } from './positi
 
 /** Its events say nothing. They take the positions up which the log had come before it went back. */
 const STREAM = 'waylog.skipped';
-const FILLER = new Uint8Array(1024 * 1024);
+/** Half of what a server takes at once by itself. */
+const FILLER = new Uint8Array(512 * 1024);
 
 /**
  * Brings the log beyond a position that an event had which is gone, so that no other one gets it. Positions of EventStoreDB are
@@ -19,13 +20,17 @@ export async function skipBeyond(
   seen: Position,
   {
     connection,
-    pool,
+    client,
     keptAtMost,
-  }: { readonly connection: Connection; readonly pool: Pool; readonly keptAtMost: Position | undefined },
+  }: {
+    readonly connection: Connection;
+    readonly client: ClientBase;
+    readonly keptAtMost: Position | undefined;
+  },
 ): Promise<History & { readonly isNew: boolean }> {
   const { credentials, attemptMs: deadline } = connection;
   const known = await historyOver(
-    pool,
+    client,
     ({ kept, resumesAfter }) => isBefore(kept, seen) && !isBefore(resumesAfter, seen),
   );
   if (known) return { ...known, isNew: false };

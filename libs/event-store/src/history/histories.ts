@@ -1,5 +1,5 @@
-import type { Pool } from 'pg';
-import { readRows } from '#lib/platform';
+import type { ClientBase, Pool, PoolClient } from 'pg';
+import { databaseCall, inTransaction, readRows } from '#lib/platform';
 import type { Position } from '../event-store.js';
 import { positionLost } from './errors.js';
 
@@ -58,21 +58,36 @@ export class Histories {
   }
 }
 
+const HISTORY_LOCK = 7239100411;
+
+/** Runs work in a transaction while no other process begins a history of a log that is in another place than this database. */
+export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
+  const client = await databaseCall(() => pool.connect());
+  try {
+    return await inTransaction(client, async () => {
+      await client.query(`select pg_advisory_xact_lock($1)`, [HISTORY_LOCK]);
+      return work(client);
+    });
+  } finally {
+    client.release();
+  }
+}
+
 /** Of a log that is in another place than this database; its own begins its histories itself. */
-export const recordHistory = (pool: Pool, kept: Position, resumesAfter: Position) =>
-  pool.query(
+export const recordHistory = (client: ClientBase, kept: Position, resumesAfter: Position) =>
+  client.query(
     `insert into log.histories (number, kept_position, resumes_after)
      select coalesce(max(number), 0) + 1, $1, $2 from log.histories`,
     [kept, resumesAfter],
   );
 
-/** The history that began where a position was lost, if one has. */
+/** The history that is over in a way, if there is one. */
 export async function historyOver(
-  pool: Pool,
+  client: ClientBase,
   isOver: (history: History) => boolean,
 ): Promise<History | undefined> {
   const rows = await readRows(
-    pool,
+    client,
     undefined,
     `select kept_position, resumes_after from log.histories where written_by is null order by number desc`,
     [],

@@ -1,0 +1,49 @@
+import { Controller, Get, Inject, Post, Req } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { IsIn, IsString, MaxLength, MinLength } from 'class-validator';
+import type { FastifyRequest } from 'fastify';
+import pg from 'pg';
+import { acknowledgeLoss, Loss, losses } from '#lib/event-store';
+import { LOG_POOL } from '#lib/flight';
+import { notFound, Optional } from '#lib/platform';
+import { Answers } from '../http/answer.js';
+import { Id, ValidBody, ValidQuery } from '../http/input.js';
+
+export class LossesQuery {
+  /** Only what nobody has acknowledged. */
+  @Optional() @IsIn(['true', 'false']) readonly open?: string;
+}
+
+export class Acknowledgement {
+  /** What happened, and what was done about it. */
+  @IsString() @MinLength(1) @MaxLength(1_000) readonly why!: string;
+}
+
+/** What is gone since the log went back: events that were answered, and are in it no more. */
+@ApiTags('admin')
+@Controller('v1/admin/log/losses')
+export class LossesController {
+  constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
+
+  /** All of it, the last first. */
+  @Get()
+  @Answers(200, [Loss])
+  list(@ValidQuery(LossesQuery) { open }: LossesQuery) {
+    return losses(this.pool, { open: open === 'true' });
+  }
+
+  /** Ends the alert. Who it was and why is kept. */
+  @Post(':lossId/acknowledgement')
+  @Answers(200, Loss)
+  async acknowledge(
+    @Id('lossId') lossId: string,
+    @ValidBody(Acknowledgement) { why }: Acknowledgement,
+    @Req() { principal }: FastifyRequest,
+  ) {
+    const id = /^\d{1,9}$/.test(lossId) ? Number(lossId) : 0;
+    await acknowledgeLoss(this.pool, id, { by: principal?.actor ?? 'nobody', why });
+    const found = (await losses(this.pool)).find((loss) => loss.id === id);
+    if (!found) throw notFound('log.no-such-loss', `There is no loss ${lossId}.`, { id: lossId });
+    return found;
+  }
+}
