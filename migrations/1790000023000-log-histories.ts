@@ -31,7 +31,7 @@ export class LogHistories1790000023000 implements Migration {
         seen_position text not null,
         kept_at timestamptz,
         seen_at timestamptz,
-        -- At most so many; null where that is not known.
+        -- At most so many; null where that is not known. The commands are those that whoever noticed it had answered.
         events bigint,
         commands bigint,
         -- [{"streamId", "from": the first revision that is gone, "to"}], as far as is known.

@@ -168,7 +168,8 @@ describe('a backup', () => {
     const old = await waylog.execute(
       new SaveFrameResult({ flightId: 'a', frame: aFrame(500, { timestamp: '2027-05-01T12:00:00Z' }) }),
     );
-    expect(old.position).toBe(String(Number(backup.manifest.log.position) + 1));
+    // No position that was answered after the backup is given to another event.
+    expect(Number(old.position)).toBeGreaterThan(1e15);
     await waylog.execute(new CreateFlight({ flight: aFlight('d', 2) }));
     await caughtUp(waylog);
     expect((await waylog.database.getFrameResults('a')).map(({ frameId }) => frameId)).toContain(500);

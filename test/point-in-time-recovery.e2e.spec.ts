@@ -131,11 +131,12 @@ describe('point-in-time recovery', () => {
           { stream_id: 'flight-before' },
         ]);
 
-        // Waylog starts on it and goes on with the next position; the tables are a fold of the log.
+        // Waylog starts on it and goes on, at a position that nobody was answered; the tables are a fold of the log.
         server = await serverProcess(recovered.url);
-        expect(await frame('before', 21)).toBe(last + 1);
+        const next = await frame('before', 21);
+        expect(next).toBeGreaterThan(1e15);
         const { body } = await server.call('GET', '/v1/flights/before/frames', undefined, {
-          'waylog-min-position': String(last + 1),
+          'waylog-min-position': String(next),
         });
         expect(body).toHaveLength(22);
         const verified = await run(process.execPath, ['dist/apps/cli/src/main.js', '--json', 'verify'], {

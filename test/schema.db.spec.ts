@@ -201,7 +201,7 @@ describe('the validation of a schema', () => {
     const replaced = await after(other);
     expect(replaced.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);
     expect(replaced.issues[0]?.suggestion).toContain(
-      'as the sources up to migration 1790000014000 (append plans) say',
+      'as the sources up to migration 1790000023000 (log histories) say',
     );
     const planned = await after(`${fn.definition}; alter function ${fn.signature} reset plan_cache_mode`);
     expect(planned.found).toEqual([expect.stringMatching(`^error changed-function log\\.${name}\\(`)]);

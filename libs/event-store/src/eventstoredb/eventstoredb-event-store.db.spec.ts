@@ -6,10 +6,18 @@ import { EventStoreDbEventStore } from './eventstoredb-event-store.js';
 /** Beyond any log, in the form that positions have here. */
 const BEYOND = '999999999999999:999999999999999';
 
+/** A slow machine is no failure of the store. */
+const patient = { deadlineMs: 60_000 };
+
 describeEventStore('the EventStoreDB store over its protocol double', async (upcasters) => {
   const { pool, drop } = await testDatabase();
   const double = await startDouble();
-  const store = new EventStoreDbEventStore({ connectionString: double.connectionString, pool, upcasters });
+  const store = new EventStoreDbEventStore({
+    ...patient,
+    connectionString: double.connectionString,
+    pool,
+    upcasters,
+  });
   const dispose = () =>
     store
       .close()
@@ -22,7 +30,7 @@ const server = process.env['ESDB_TEST_URL'];
 if (server) {
   describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', async (upcasters) => {
     const { pool, drop } = await testDatabase();
-    const store = new EventStoreDbEventStore({ connectionString: server, pool, upcasters });
+    const store = new EventStoreDbEventStore({ ...patient, connectionString: server, pool, upcasters });
     return { store, dispose: () => store.close().then(drop), beyond: BEYOND };
   });
 }

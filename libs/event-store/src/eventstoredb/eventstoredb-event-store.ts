@@ -144,7 +144,8 @@ export class EventStoreDbEventStore implements EventStore {
     if (epoch !== this.#epoch) throw newHistory();
   }
 
-  refuseLost(position: Position, reached: Position): Promise<void> {
+  async refuseLost(position: Position, reached: Position): Promise<void> {
+    parsePosition(position);
     return this.#histories.refuseLost(position, reached);
   }
 
@@ -187,7 +188,7 @@ export class EventStoreDbEventStore implements EventStore {
         keptAt: gone?.keptAt,
         seenAt: gone?.seenAt,
         events: undefined,
-        commands: gone?.commands,
+        commands: gone ? gone.commands : 0,
         streams: gone?.streams ?? [],
       };
       // Those who have only heard of it from the tables say nothing that the first has not said.

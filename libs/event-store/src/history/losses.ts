@@ -19,7 +19,7 @@ const NAMED = 1_000;
 export class Loss {
   @IsInt() readonly id!: number;
   @IsTimestamp() readonly noticedAt!: Timestamp;
-  /** The machine and the process that had seen more. */
+  /** The machines and the processes that had seen more. */
   @IsString() readonly noticedBy!: string;
   /** The last event that is there still, and the last one that had been seen. */
   @IsString() readonly keptPosition!: Position;
@@ -27,7 +27,7 @@ export class Loss {
   /** What is gone was recorded between these times. */
   @Optional() @IsTimestamp() readonly keptAt?: Timestamp;
   @Optional() @IsTimestamp() readonly seenAt?: Timestamp;
-  /** At most so many events are gone, and of the commands that this process had answered; nothing where that is not known. */
+  /** At most so many events are gone, and with them so many commands that these had answered; nothing where that is not known. */
   @Optional() @IsInt() readonly events?: number;
   @Optional() @IsInt() readonly commands?: number;
   /** Streams that have lost events, with the first and the last revision that are gone, as far as that is known. */
@@ -54,21 +54,40 @@ export interface NewLoss {
   readonly streams: readonly LostRevisions[];
 }
 
-export const recordLoss = (client: ClientBase | Pool, loss: NewLoss) =>
-  client.query(
+/** Writes it down, or adds it to what others have noticed of the same loss; while no other process does (`whileOthersWait`). */
+export async function recordLoss(client: ClientBase, loss: NewLoss): Promise<void> {
+  const values = [
+    `${hostname()} ${process.pid}`,
+    loss.keptPosition,
+    loss.seenPosition,
+    loss.keptAt ?? null,
+    loss.seenAt ?? null,
+    loss.events ?? null,
+    loss.commands ?? null,
+    JSON.stringify(loss.streams.slice(0, NAMED)),
+  ];
+  // Who has seen more of it says up to where it went; what each has answered adds up.
+  const { rowCount } = await client.query(
+    `with loss as (
+       select $1::text as by, $2::text as kept, $3::text as seen, to_timestamp($4::double precision / 1000) as kept_at,
+              to_timestamp($5::double precision / 1000) as seen_at, $6::bigint as events, $7::bigint as commands, $8::jsonb as streams)
+     update log.losses l
+        set noticed_by = l.noticed_by || ', ' || n.by,
+            seen_position = case when n.seen_at > l.seen_at or l.seen_at is null then n.seen else l.seen_position end,
+            kept_at = greatest(l.kept_at, n.kept_at), seen_at = greatest(l.seen_at, n.seen_at),
+            events = greatest(l.events, n.events), commands = l.commands + n.commands,
+            streams = case when jsonb_array_length(l.streams) < ${NAMED} then l.streams || n.streams else l.streams end
+       from loss n
+      where l.kept_position = n.kept and l.acknowledged_at is null`,
+    values,
+  );
+  if (rowCount !== 0) return;
+  await client.query(
     `insert into log.losses (noticed_by, kept_position, seen_position, kept_at, seen_at, events, commands, streams)
      values ($1, $2, $3, to_timestamp($4::double precision / 1000), to_timestamp($5::double precision / 1000), $6, $7, $8)`,
-    [
-      `${hostname()} ${process.pid}`,
-      loss.keptPosition,
-      loss.seenPosition,
-      loss.keptAt ?? null,
-      loss.seenAt ?? null,
-      loss.events ?? null,
-      loss.commands ?? null,
-      JSON.stringify(loss.streams.slice(0, NAMED)),
-    ],
+    values,
   );
+}
 
 /** What is gone, the last first; `open` leaves out what an operator has acknowledged. */
 export async function losses(

@@ -79,10 +79,10 @@ export class Seen {
     }
   }
 
-  /** What of it is gone. `isThere` is asked a few times: what is gone is the end of what was seen. */
+  /** What of it is gone; undefined where nothing is. `isThere` is asked a few times: what is gone is the end of what was seen. */
   async gone(isThere: (event: Landmark) => Promise<boolean>): Promise<Gone | undefined> {
     const newest = this.#newest;
-    if (!newest) return undefined;
+    if (!newest || (await isThere(newest))) return undefined;
     const answered = this.#answered.toSorted((a, b) => this.compare(a.position, b.position));
     let kept = 0;
     for (let end = answered.length; kept < end;) {

@@ -15,7 +15,7 @@ import type {
   SubscribeOptions,
 } from '../event-store.js';
 import { newHistory } from '../history/errors.js';
-import { Histories } from '../history/histories.js';
+import { Histories, whileOthersWait } from '../history/histories.js';
 import { recordLoss, type NewLoss } from '../history/losses.js';
 import { Seen } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot, type Vantage } from '../snapshots.js';
@@ -170,7 +170,8 @@ export class PostgresEventStore implements EventStore {
     return loadSnapshot(this.#pool, streamId, version);
   }
 
-  saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
+  async saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
+    if (this.#history === null) await this.#lookAgain();
     return saveSnapshot(this.#pool, streamId, version, snapshot, this.#vantage);
   }
 
@@ -183,7 +184,8 @@ export class PostgresEventStore implements EventStore {
     if (row?.[0] !== 't') await this.#lookAgain();
   }
 
-  refuseLost(position: Position, reached: Position): Promise<void> {
+  async refuseLost(position: Position, reached: Position): Promise<void> {
+    this.#check(position);
     return this.#histories.refuseLost(position, reached);
   }
 
@@ -236,7 +238,7 @@ export class PostgresEventStore implements EventStore {
       commands: gone.commands,
       streams: gone.streams,
     };
-    await databaseCall(() => recordLoss(this.#pool, loss));
+    await whileOthersWait(this.#pool, (client) => recordLoss(client, loss));
     this.#seen.forget(gone.seen);
     this.#onLoss(loss);
   }

@@ -29,7 +29,7 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'log.snapshots': /*               */ of('select insert update delete', 'select delete'),
   // Begun and noticed by whoever writes or follows the log; an operator acknowledges a loss.
   'log.histories': /*               */ of('select insert', 'select insert'),
-  'log.losses': /*                  */ of('select insert update', 'select insert'),
+  'log.losses': /*                  */ of('select insert update', 'select insert update'),
   'log.digests': /*                 */ of('select insert', 'select'),
   'log.digest_heads': /*            */ of('select insert', 'select'),
   // Putting nothing in the place of a flight's key is how its sensitive fields are erased.
