@@ -62,7 +62,10 @@ export type AppendOutcome =
       readonly firstRevision: number;
       /** The position of each event of the request. */
       readonly positions: readonly Position[];
-      /** True when this append had been recorded before, and nothing was written now. */
+      /**
+       * True when this append had been recorded before, and nothing was written now; false also when another process has recorded
+       * it a moment ago and the adapter was not told.
+       */
       readonly repeated: boolean;
     }
   | {

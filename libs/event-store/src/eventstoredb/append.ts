@@ -9,10 +9,11 @@ import {
   type JSONEventData,
 } from '@eventstore/db-client';
 import { unavailable } from '#lib/platform';
-import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-store.js';
+import type { AppendOutcome, AppendRequest, ExpectedRevision, Position } from '../event-store.js';
 import { decodeEvent, encodeEvent, type Decoded } from './codec.js';
 import type { Connection } from './connection.js';
 import type { Node } from './node.js';
+import { comparePositions, parsePosition, positionOf } from './position.js';
 import { readStreamPage } from './read.js';
 
 /** How far back a repeat is looked for where no revision is expected. */
@@ -27,8 +28,15 @@ export async function append(
   connection: Connection,
   request: AppendRequest,
   due: number,
-  /** Asked before each attempt; throws where nothing is to be recorded any more. */
-  mayGoOn: () => void,
+  {
+    mayGoOn,
+    newest,
+  }: {
+    /** Asked before each attempt; throws where nothing is to be recorded any more. */
+    readonly mayGoOn: () => void;
+    /** The newest event that was seen before: what is not behind it was recorded earlier. */
+    readonly newest: Position | undefined;
+  },
 ): Promise<AppendOutcome> {
   const { streamId, expectedRevision } = request;
   const appendId = crypto.randomUUID();
@@ -47,10 +55,23 @@ export async function append(
       requiresLeader: true,
     });
   }, due);
-  return 'accepted' in sent ? sent : readBack(connection, request, sent.firstRevision, appendId, due);
+  if ('accepted' in sent) return sent;
+  const { firstRevision, position } = sent;
+  // The server says where the last event is, and no more: a lone one needs no second call, which would cost as much again.
+  if (position === undefined || events.length > 1)
+    return readBack(connection, request, firstRevision, appendId, due);
+  const repeated =
+    newest !== undefined && comparePositions(parsePosition(position), parsePosition(newest)) <= 0;
+  return { accepted: true, firstRevision, positions: [position], repeated };
 }
 
-type Sent = AppendOutcome | { readonly firstRevision: number };
+type Sent =
+  | AppendOutcome
+  | {
+      readonly firstRevision: number;
+      /** Of the last event. */
+      readonly position: Position | undefined;
+    };
 
 async function send(
   node: Node,
@@ -59,8 +80,11 @@ async function send(
   options: AppendToStreamOptions,
 ): Promise<Sent> {
   try {
-    const { nextExpectedRevision } = await node.appendToStream(streamId, events, options);
-    return { firstRevision: Number(nextExpectedRevision) - events.length + 1 };
+    const { nextExpectedRevision, position } = await node.appendToStream(streamId, events, options);
+    return {
+      firstRevision: Number(nextExpectedRevision) - events.length + 1,
+      position: position && positionOf(position),
+    };
   } catch (error) {
     if (!(error instanceof WrongExpectedVersionError)) throw error;
     const current = error.actualVersion;

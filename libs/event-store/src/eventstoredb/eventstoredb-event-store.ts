@@ -57,7 +57,7 @@ const MAX_RESUBSCRIBE_DELAY_MS = 5_000;
  * The log in EventStoreDB (or KurrentDB), over its official client. Positions are `commit:prepare` pairs of the server.
  *
  * Streams hold JSON events with our metadata; the server's own (`$...`) and those of other applications are passed over. Each
- * request of an append is one call, atomic by itself, and a second call reads where it was put. Repeats are recognised by
+ * request of an append is one call, atomic by itself; a second one reads where several events were put. Repeats are recognised by
  * the server at an expected revision, and by the last 1,024 events elsewhere. There is no `check`: nothing but the server can
  * write its files, and it checks them itself.
  */
@@ -124,7 +124,8 @@ export class EventStoreDbEventStore implements EventStore {
       if (request.epoch !== undefined && request.epoch !== this.#epoch) throw newHistory();
     };
     return this.#appends.run(async () => {
-      const outcome = await append(this.#connection, request, due, mayGoOn);
+      const newest = this.#seen.newest?.position;
+      const outcome = await append(this.#connection, request, due, { mayGoOn, newest });
       if (outcome.accepted) this.#seen.noteAppend(request, outcome.firstRevision, outcome.positions);
       return outcome;
     });
