@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { runBenchmark, sql, type Benchmark } from './bench.js';
+import { eventStoreBenchmark } from './event-store.js';
 import { isMet, median, readable, type Figure } from './measure.js';
 import { ordering } from './ordering.js';
 import { p1 } from './p1-many-flights.js';
@@ -16,7 +17,7 @@ import { p8 } from './p8-growth.js';
 import { p9 } from './p9-memory.js';
 import { referenceFigures } from './reference-figures.js';
 
-const benchmarks: Readonly<Record<string, Benchmark>> = {
+const ofPostgres: Readonly<Record<string, Benchmark>> = {
   p1,
   p2,
   p3,
@@ -38,8 +39,11 @@ const { values: options, positionals: wanted } = parseArgs({
     long: { type: 'boolean' },
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '4' },
+    'event-store': { type: 'string' },
   },
 });
+const eventStore = options['event-store'];
+const benchmarks = eventStore === undefined ? ofPostgres : { 'event-store': eventStoreBenchmark(eventStore) };
 const unknown = wanted.filter((name) => !(name in benchmarks));
 if (options.help || unknown.length > 0) {
   for (const name of unknown) console.error(`There is no benchmark ${name}.\n`);
@@ -130,5 +134,6 @@ function help(): string {
     '  --rounds N           how often each measurement is repeated, the systems in turn (3)',
     '  --seconds N          how long one measurement of a rate lasts (4)',
     '  --long               with the long ones',
+    '  --event-store URL    instead of all these: the log on a server of EventStoreDB, where the streams of the run stay',
   ].join('\n');
 }

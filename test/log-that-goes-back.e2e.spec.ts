@@ -41,13 +41,8 @@ onPrivate.each([
 
   const frame = (n: number, headers: Record<string, string> = {}, server = busy) =>
     server.call('PUT', `/v1/flights/tail/frames/${n}`, aFrame(n), headers);
-  const frames = (position?: unknown, server = busy) =>
-    server.call(
-      'GET',
-      '/v1/flights/tail/frames',
-      undefined,
-      position === undefined ? {} : { 'waylog-min-position': String(position) },
-    );
+  const frames = (position: string, server = busy) =>
+    server.call('GET', '/v1/flights/tail/frames', undefined, { 'waylog-min-position': position });
   const idsOf = (answer: Answer): number[] =>
     (answer.body as { frameId: number }[]).map(({ frameId }) => frameId);
 
@@ -91,7 +86,7 @@ onPrivate.each([
       await busy.call('POST', '/v1/flights', aFlight('lost', 1), { 'idempotency-key': 'lost-3' }),
     ];
     expect(lost.map(({ status }) => status)).toEqual([200, 200, 201]);
-    expect(idsOf(await frames(lost[1]!.body.position))).toEqual([0, 1, 2, 3]);
+    expect(idsOf(await frames(lost[1]!.body.position as string))).toEqual([0, 1, 2, 3]);
 
     await databaseKill(options, 'immediate');
     await rename(data, `${data}.broken`);
@@ -123,7 +118,7 @@ onPrivate.each([
     expect(again).toMatchObject({ status: 200, body: { revision: lost[0]!.body.revision } });
     expect(again.body.position).not.toBe(lost[0]!.body.position);
     expect(BigInt(again.body.position as string)).toBeGreaterThan(BigInt(lost[2]!.body.position as string));
-    expect(idsOf(await frames(again.body.position))).toEqual([0, 1, 2]);
+    expect(idsOf(await frames(again.body.position as string))).toEqual([0, 1, 2]);
     // And that one, it remembers; as it does what was there before.
     expect((await frame(2, { 'idempotency-key': 'lost-1' })).body).toEqual(again.body);
     expect((await frame(0, { 'idempotency-key': 'kept' })).body).toEqual(first.body);
@@ -145,7 +140,7 @@ onPrivate.each([
   it('takes commands by a server that has seen nothing of what is gone', async () => {
     const next = await frame(6, {}, idle);
     expect(next.status).toBe(200);
-    expect(idsOf(await frames(next.body.position, idle))).toContain(6);
+    expect(idsOf(await frames(next.body.position as string, idle))).toContain(6);
   });
 
   it('refuses the position of an event that is gone, to every reader, and for good', async () => {

@@ -1,4 +1,5 @@
 import { WaylogError } from '#lib/platform';
+import { newHistory } from '../history/errors.js';
 import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
 import type { AppendOutcome, AppendRequest } from '../event-store.js';
 import type { CommandContext, Decider } from './decider.js';
@@ -374,5 +375,97 @@ describe('DecisionStreams', () => {
       actor: 'unknown',
     });
     expect(named?.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+  });
+});
+
+/** A log that can be put back to its first events, as by a fail-over; whoever asks is told so once. */
+class LogThatGoesBack extends ControlledStore {
+  #log = new InMemoryEventStore();
+  #epoch = 0;
+  #isBack = false;
+  #loseAnswer = false;
+  override get epoch() {
+    return this.#epoch;
+  }
+  async goBackTo(count: number): Promise<void> {
+    const kept = await this.#log.readAll({ limit: count });
+    this.#log = new InMemoryEventStore();
+    for (const { streamId, revision, ...event } of kept)
+      await this.#log.append([
+        { streamId, expectedRevision: revision === 0 ? 'no-stream' : revision - 1, events: [event] },
+      ]);
+    this.#isBack = true;
+  }
+  /** The next append is recorded, and its answer lost in a fail-over that loses nothing. */
+  failOverAfterAppend(): void {
+    this.#loseAnswer = true;
+  }
+  override confirm(): Promise<void> {
+    if (!this.#isBack) return Promise.resolve();
+    this.#isBack = false;
+    this.#epoch++;
+    return Promise.reject(newHistory());
+  }
+  override async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    await this.confirm();
+    if (requests.some(({ epoch }) => epoch !== this.#epoch)) throw newHistory();
+    const outcomes = await this.#log.append(requests);
+    if (!this.#loseAnswer) return outcomes;
+    this.#loseAnswer = false;
+    this.#epoch++;
+    throw newHistory();
+  }
+  override readStream(...args: Parameters<InMemoryEventStore['readStream']>) {
+    return this.#log.readStream(...args);
+  }
+  override readAll(options: Parameters<InMemoryEventStore['readAll']>[0]) {
+    return this.#log.readAll(options);
+  }
+}
+
+describe('DecisionStreams over a log that goes back', () => {
+  let log: LogThatGoesBack;
+  let purses: DecisionStreams<Purse, Coins>;
+  beforeEach(() => {
+    log = new LogThatGoesBack();
+    purses = new DecisionStreams({ store: log, decider, category: 'purse' });
+  });
+  const coins = async () => (await log.readAll({ limit: 100 })).map(({ data }) => data['coins']);
+
+  it('records the repeat of a command that is gone, and gives no answer from memory', async () => {
+    await purses.change('p', add(1), as('kept'));
+    const first = await purses.change('p', add(2), as('lost'));
+    await log.goBackTo(1);
+    expect(await purses.change('p', add(2), as('lost'))).toEqual(first);
+    expect(await coins()).toEqual([1, 2]);
+    expect(await purses.change('p', add(1), as('kept'))).toMatchObject({ revision: 0 });
+    expect(await coins()).toEqual([1, 2]);
+  });
+
+  it('refuses nothing, and calls nothing old news, for what is gone', async () => {
+    await purses.change('p', add(5), as());
+    await purses.change('p', take(5), as());
+    await purses.change('q', add(5), as());
+    await log.goBackTo(1);
+    await purses.change('p', take(3), as());
+    expect(await coins()).toEqual([5, 3]);
+    await purses.change('q', atLeast(5), as());
+    expect(await coins()).toEqual([5, 3, 5]);
+  });
+
+  it('decides again on what is there, whichever stream has found out', async () => {
+    await purses.change('p', add(5), as());
+    await purses.change('q', add(5), as());
+    await purses.change('q', add(5), as());
+    await log.goBackTo(2);
+    await purses.change('p', add(1), as());
+    await expect(purses.change('q', take(6), as())).rejects.toMatchObject({ code: 'purse.too-empty' });
+  });
+
+  it('records once what had been recorded when the answer was lost', async () => {
+    await purses.change('p', add(5), as());
+    log.failOverAfterAppend();
+    expect(await purses.change('p', add(1), as())).toMatchObject({ revision: 1, position: '2' });
+    expect(await coins()).toEqual([5, 1]);
   });
 });

@@ -17,7 +17,9 @@ import { upcaster, type Upcasters } from '../upcasting.js';
 export class InMemoryEventStore implements EventStore {
   readonly beginning = '0';
   /** It lives as long as the process, and never goes back. */
-  readonly epoch = 0;
+  get epoch(): number {
+    return 0;
+  }
   readonly #log: RecordedEvent[] = [];
   readonly #streams = new Map<string, RecordedEvent[]>();
   readonly #snapshots = new Map<string, Snapshot>();

@@ -1,0 +1,158 @@
+import { copyLog, InMemoryEventStore, openEventStore } from '#lib/event-store';
+import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { Listener } from '#lib/platform';
+import { CheckpointWatch, rebuild } from '#lib/projections';
+import { CreateFlight, SaveFrameResult } from '#lib/flight';
+import pg from 'pg';
+import type { Bench, Benchmark } from './bench.js';
+import { inTurn, latencies, median, ratios, secondsOf, type Figure } from './measure.js';
+import { eventStoreDbClient } from './peers/eventstoredb-client.js';
+import type { Writer } from './peers/peer.js';
+import { flight, frame } from './samples.js';
+import { simulateFlights } from './simulated-log.js';
+import { writing } from './writers.js';
+
+const CALLERS = 64;
+const CALLS = 300;
+/** Flights and frames of the log that is rebuilt and copied. */
+const FLIGHTS = 20;
+const FRAMES = 250;
+const FRAMES_OF_A_CALLER = 1_000_000;
+
+const HERE = 'Waylog on EventStoreDB';
+const ON_POSTGRES = 'Waylog on PostgreSQL';
+const CLIENT = 'the client alone';
+
+/** What P1, P3 and P6 measure, and `waylog log copy`, with the log on a server of EventStoreDB. Nothing of it is taken away there. */
+export const eventStoreBenchmark = (eventStore: string): Benchmark => ({
+  about: 'P1, P3, P6 and the copy on a server of EventStoreDB, beside its client alone and beside PostgreSQL',
+  run: async (bench) => {
+    // A server that stands for more than one run keeps the streams of all of them.
+    const run = `b${Date.now().toString(36)}`;
+    const flights = Array.from({ length: CALLERS }, (_, n) => `${run}-${n}`);
+    const ours = await waylog(bench, HERE, flights, eventStore);
+    const client = await eventStoreDbClient(eventStore, flights);
+    bench.atEnd(() => client.close());
+    const writers = [ours, await waylog(bench, ON_POSTGRES, flights), client];
+
+    const figures: Figure[] = [];
+    let first = 0;
+    const times = await inTurn(
+      bench.rounds,
+      Object.fromEntries(
+        writers.map((writer, i) => [
+          writer.name,
+          async () => {
+            if (i === 0) first += CALLS;
+            return median(
+              await latencies(CALLS, (n) => writer.write(flights[0] as string, CALLERS, first + n)),
+            );
+          },
+        ]),
+      ),
+      bench.say,
+    );
+    for (const [name, rounds] of Object.entries(times))
+      figures.push({ name: `time of a call, one caller: ${name}`, unit: 'ms', rounds });
+    for (const callers of [16, CALLERS]) {
+      const rates = await inTurn(
+        bench.rounds,
+        Object.fromEntries(writers.map((writer) => [writer.name, writing(bench, writer, callers, flights)])),
+        bench.say,
+      );
+      for (const [name, rounds] of Object.entries(rates))
+        figures.push({ name: `one small write a call, ${callers} callers: ${name}`, unit: '/s', rounds });
+      figures.push({
+        name: `${callers} callers: Waylog on EventStoreDB over the client alone`,
+        unit: 'x',
+        rounds: ratios(rates[HERE] ?? [], rates[CLIENT] ?? []),
+        ...(callers === CALLERS && { target: { atLeast: 0.8 } }),
+      });
+      // A caller counts on from where the one before it in this flight stood.
+      flights.push(flights.shift() as string);
+    }
+    return [...figures, ...(await replays(bench, run, eventStore))];
+  },
+});
+
+async function waylog(
+  bench: Bench,
+  name: string,
+  flights: readonly string[],
+  eventStore?: string,
+): Promise<Writer> {
+  const url = await bench.database();
+  const { execute, close } = await bench.waylog(url, { projector: false, ...(eventStore && { eventStore }) });
+  await Promise.all(flights.map((id) => execute(new CreateFlight({ flight: flight(id, 10) }))));
+  return {
+    name,
+    write: (flightId, caller, n) =>
+      execute(new SaveFrameResult({ flightId, frame: frame(caller * FRAMES_OF_A_CALLER + n) })),
+    close,
+  };
+}
+
+/** Out of the server by a rebuild and by a copy, and into it by a copy. */
+async function replays(bench: Bench, run: string, eventStore: string): Promise<Figure[]> {
+  const url = await bench.database();
+  const source = await bench.waylog(url);
+  const copied = Array.from({ length: FLIGHTS }, (_, n) => `${run}-copied-${n}`);
+  await simulateFlights(source, copied, FRAMES);
+  const streams = copied.map((id) => `flight-${id}`);
+  const pool = new pg.Pool({ connectionString: url });
+  const listener = new Listener(url, 'bench');
+  const server = await openEventStore({ eventStore, pool, listener, sealing: 'as-recorded' });
+  bench.atEnd(() => server.close().then(() => pool.end()));
+  let events = 0;
+  const into = await secondsOf(async () => {
+    const { recorded } = await copyLog({ from: source.store, to: server, streams });
+    events = recorded;
+  });
+  bench.say(`${events} events copied`);
+  const out = await inTurn(
+    bench.rounds,
+    {
+      'copied out of EventStoreDB': async () => {
+        const to = new InMemoryEventStore();
+        return events / (await secondsOf(() => copyLog({ from: server, to, streams })));
+      },
+    },
+    bench.say,
+  );
+  const tables = await bench.database();
+  const there = await bench.waylog(tables, { eventStore });
+  const seconds = await secondsOf(async () =>
+    there.app.get(CheckpointWatch).waitFor(await there.store.head(), 30 * 60_000),
+  );
+  const folded = (await there.store.backlog(there.store.beginning)).events;
+  bench.say(`tables of a whole log in ${seconds.toFixed(1)} s`);
+  const rebuilt = await inTurn(
+    bench.rounds,
+    {
+      'rebuild of frame_results, events of the log read': async () => {
+        let read = 0;
+        const took = await secondsOf(async () => {
+          ({ events: read } = await rebuild({
+            projector: FLIGHT_PROJECTOR,
+            projections: flightProjections.filter(({ name }) => name === 'frame_results'),
+            store: there.store,
+            connectionString: tables,
+          }));
+        });
+        return read / took;
+      },
+    },
+    bench.say,
+  );
+  return [
+    { name: 'copied into EventStoreDB', unit: '/s', rounds: [events / into], target: { atLeast: 5_000 } },
+    ...Object.entries(out).map(([name, rounds]): Figure => ({
+      name,
+      unit: '/s',
+      rounds,
+      target: { atLeast: 10_000 },
+    })),
+    ...Object.entries(rebuilt).map(([name, rounds]): Figure => ({ name, unit: '/s', rounds })),
+    { name: 'events counted in the log of the rebuild (at least)', unit: 'events', rounds: [folded] },
+  ];
+}
