@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NotLeaderError, type Credentials } from '@eventstore/db-client';
 import { backoffDelay, inTime, messageOf } from '#lib/platform';
@@ -42,6 +43,8 @@ export class Connection {
     deadlineMs?: number,
     private readonly beforeUse: (node: Node) => Promise<void> = () => Promise.resolve(),
   ) {
+    // Every call that waits for its next attempt listens for the end.
+    setMaxListeners(0, this.#closed.signal);
     this.#settings = parseConnectionString(connectionString);
     this.credentials = this.#settings.credentials;
     this.withoutEffect = this.#settings.withoutEffect;
@@ -81,7 +84,7 @@ export class Connection {
   /** The node that leads, as far as is known. @throws NoLeader */
   leader(): Promise<Node> {
     if (this.#closed.signal.aborted) return Promise.reject(new NoLeader('the store is closed'));
-    if (this.#current?.hasIdled) this.forget(this.#current, new Error('the connection was lost'));
+    if (this.#current?.isLost) this.forget(this.#current, new Error('the connection was lost'));
     if (!this.#leader) {
       const found = this.#findLeader().then((endpoint) => this.#take(endpoint));
       found.catch(() => (this.#leader = undefined));

@@ -24,7 +24,7 @@ const MAX_MESSAGE_BYTES = 17 * 1024 * 1024;
 export class Node extends EventStoreDBClient {
   readonly #channel: Channel;
   readonly #gone = new AbortController();
-  #isUsed = false;
+  #isLost = false;
 
   constructor(
     readonly endpoint: Endpoint,
@@ -45,16 +45,23 @@ export class Node extends EventStoreDBClient {
         'grpc.use_local_subchannel_pool': 1,
       },
     );
+    this.#watch(connectivityState.IDLE, false);
   }
 
-  protected override getChannel = (): Promise<Channel> => {
-    this.#isUsed = true;
-    return Promise.resolve(this.#channel);
-  };
+  protected override getChannel = (): Promise<Channel> => Promise.resolve(this.#channel);
 
   /** Whether it has been connected and is not any more: it would connect again by itself, to whatever is there by now. */
-  get hasIdled(): boolean {
-    return this.#isUsed && this.#channel.getConnectivityState(false) === connectivityState.IDLE;
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  #watch(state: connectivityState, wasReady: boolean): void {
+    this.#channel.watchConnectivityState(state, Infinity, () => {
+      const now = this.#channel.getConnectivityState(false);
+      const isReady = now === connectivityState.READY;
+      if (wasReady && !isReady) this.#isLost = true;
+      else if (now !== connectivityState.SHUTDOWN) this.#watch(now, isReady);
+    });
   }
 
   protected override handleError = (): Promise<void> => Promise.resolve();
