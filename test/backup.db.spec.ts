@@ -332,7 +332,6 @@ describe('a backup', () => {
       );
       expect(await policies(origin.url)).toEqual([
         { name: 'compression', owner: projector },
-        { name: 'refresh', owner: projector },
         { name: 'retention', owner: projector },
       ]);
       const file = join(folder, 'policies.dump');

@@ -49,6 +49,54 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
     return counts;
   };
 
+  describe('what the types of the contract rule out, and callers without types give', () => {
+    const untyped = () => db() as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>;
+    const refused = (field: string) => ({
+      kind: 'invalid',
+      data: { errors: expect.arrayContaining([expect.objectContaining({ field })]) as unknown },
+    });
+
+    it('is refused by the name of the field, and changes nothing', async () => {
+      const id = await given(2);
+      const before = await db().getFlightById(id);
+      await expect(untyped()['updateFlight']?.({ id, altidude: 5 })).rejects.toMatchObject(
+        refused('changes.altidude'),
+      );
+      await expect(
+        db().updateWaypoint(id, 'w-0', { ...aWaypoint(0), id: 'w-1' } as Waypoint),
+      ).rejects.toMatchObject(refused('waypoint.id'));
+      expect(await db().getFlightById(id)).toEqual(before);
+      // What a flight has besides is not looked at: a flight that was read can be given back.
+      expect(await db().updateFlight({ ...before!, name: 'again' })).toBe(true);
+    });
+
+    it.each([
+      ['updateFlight', [], 'flight'],
+      ['updateWaypoint', ['f', 'w'], 'waypoint'],
+      ['saveFlightState', [null], 'state'],
+      ['queryProcessingHistory', [], 'filters'],
+    ] as const)('%s without an object says so', async (method, args, field) => {
+      await expect(untyped()[method]?.(...args)).rejects.toMatchObject(refused(field));
+    });
+
+    it.each(['insertFlight', 'updateFlight', 'saveFlightState'] as const)(
+      'refuses a transaction in which %s was given nothing, also where that was caught',
+      async (method) => {
+        const id = await given();
+        const careless = (tx: FlightTransaction) => {
+          tx.deleteFlight(id);
+          try {
+            (tx as unknown as Record<string, () => void>)[method]?.();
+          } catch {
+            // As a caller might.
+          }
+        };
+        await expect(db().executeTransaction([careless])).rejects.toMatchObject({ kind: 'invalid' });
+        expect(await db().getFlightById(id)).not.toBeNull();
+      },
+    );
+  });
+
   describe('insert_flight', () => {
     test('Insert flight with 100 waypoints: All data persisted', async () => {
       const id = newId();
@@ -624,7 +672,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
             return db().executeTransaction([
               (transaction) => transaction.insertFlight({ ...aFlight(of), id: of, ...parts }),
               (transaction) => transaction.insertWaypoint(of, { ...aWaypoint(1), timestamp: time }),
-              (transaction) => transaction.updateWaypoint(of, 'w1', waypoint),
+              (transaction) => transaction.updateWaypoint(of, 'w1', { ...waypoint, id: 'w1' }),
               (transaction) => transaction.batchUpdateWaypoints(of, [waypoint]),
               (transaction) => transaction.saveFrameResult(of, { ...aFrame(1), timestamp: time }),
               (transaction) => transaction.saveHeading(of, 1, 90, time),

@@ -43,7 +43,7 @@ describe('the validation of a schema', () => {
     // As for a continuous aggregate; an edition without any takes the trigger too.
     const { found } = await after(
       `create trigger ts_of_its_own after insert on flight.waypoints for each row
-         execute function _timescaledb_functions.continuous_agg_invalidation_trigger('1')`,
+         execute function _timescaledb_functions.metadata_insert_trigger()`,
     );
     expect(found).toEqual([]);
     // Where the edition cannot compress, the answer says so, and the rest is done.

@@ -109,8 +109,8 @@ export class FlightDatabase {
   }
 
   /** False when there is no such flight. */
-  updateFlight({ id, name, description, startGps, altitude, cameraParams }: FlightUpdate): Promise<boolean> {
-    const changes = { name, description, startGps, altitude, cameraParams };
+  async updateFlight(flight: FlightUpdate): Promise<boolean> {
+    const { id, changes } = updateOf(flight);
     return this.#unlessMissing(new UpdateFlight({ flightId: id, changes }));
   }
 
@@ -152,13 +152,12 @@ export class FlightDatabase {
   }
 
   /** False when there is no such waypoint. */
-  updateWaypoint(
+  async updateWaypoint(
     flightId: string,
     waypointId: string,
     waypoint: WithDates<WaypointFields>,
   ): Promise<boolean> {
-    const fields = { ...datesAsText(waypoint), id: waypointId };
-    return this.#unlessMissing(new UpdateWaypoint({ flightId, waypoint: fields }));
+    return this.#unlessMissing(new UpdateWaypoint({ flightId, waypoint: waypointOf(waypointId, waypoint) }));
   }
 
   /** Updates the waypoints that the flight has, and names those that it has not. Throws `flight.not-found`. */
@@ -175,7 +174,8 @@ export class FlightDatabase {
   }
 
   async saveFlightState(state: WithDates<FlightStateOfFlight>): Promise<boolean> {
-    await this.#write(new SaveFlightState({ flightId: state.flightId, state: datesAsText(state) }));
+    const { flightId } = anObject('state', state);
+    await this.#write(new SaveFlightState({ flightId, state: datesAsText(state) }));
     return true;
   }
 
@@ -185,7 +185,7 @@ export class FlightDatabase {
 
   /** All that match, the one that changed first, first; `limit`, at most 1,000, and `offset` cut a page out of them. */
   async queryProcessingHistory(filters: WithDates<HistoryFilter>): Promise<FlightStateView[]> {
-    const filter = datesAsText(filters);
+    const filter = datesAsText(anObject('filters', filters));
     const first = filter.offset ?? 0;
     const isAll = (filter.limit ?? undefined) === undefined;
     const found: FlightStateView[] = [];
@@ -343,10 +343,12 @@ export class FlightTransaction {
 
   /** It needs its id, for the other changes to name. */
   insertFlight(flight: WithDates<ImportedFlight> & { readonly id: string }): void {
-    this.#add(flight.id, { type: 'CreateFlight', flight: datesAsText(flight) });
+    const { id } = this.#said(() => anObject('flight', flight));
+    this.#add(id, { type: 'CreateFlight', flight: datesAsText(flight) });
   }
-  updateFlight({ id, name, description, startGps, altitude, cameraParams }: FlightUpdate): void {
-    this.#add(id, { type: 'UpdateFlight', changes: { name, description, startGps, altitude, cameraParams } });
+  updateFlight(flight: FlightUpdate): void {
+    const { id, changes } = this.#said(() => updateOf(flight));
+    this.#add(id, { type: 'UpdateFlight', changes });
   }
   deleteFlight(flightId: string): void {
     this.#add(flightId, { type: 'DeleteFlight' });
@@ -355,7 +357,8 @@ export class FlightTransaction {
     this.#add(flightId, { type: 'AddWaypoint', waypoint: datesAsText(waypoint) });
   }
   updateWaypoint(flightId: string, waypointId: string, waypoint: WithDates<WaypointFields>): void {
-    this.#add(flightId, { type: 'UpdateWaypoint', waypoint: { ...datesAsText(waypoint), id: waypointId } });
+    const fields = this.#said(() => waypointOf(waypointId, waypoint));
+    this.#add(flightId, { type: 'UpdateWaypoint', waypoint: fields });
   }
   /** All of them or none: a waypoint that the flight has not refuses the whole transaction. */
   batchUpdateWaypoints(flightId: string, waypoints: readonly WithDates<Waypoint>[]): void {
@@ -363,7 +366,8 @@ export class FlightTransaction {
     this.#add(flightId, { ...all, type: 'UpdateWaypoints', allOrNone: true });
   }
   saveFlightState(state: WithDates<FlightStateOfFlight>): void {
-    this.#add(state.flightId, { type: 'SaveFlightState', state: datesAsText(state) });
+    const { flightId } = this.#said(() => anObject('state', state));
+    this.#add(flightId, { type: 'SaveFlightState', state: datesAsText(state) });
   }
   saveFrameResult(flightId: string, frame: WithDates<FrameResult>): void {
     this.#add(flightId, { type: 'SaveFrameResult', frame: datesAsText(frame) });
@@ -390,6 +394,16 @@ export class FlightTransaction {
     this.#isClosed = true;
   }
 
+  /** What cannot be read refuses the transaction, also where an operation catches that. */
+  #said<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      if (error instanceof WaylogError) this.refusal ??= error;
+      throw error;
+    }
+  }
+
   #add(flightId: string, step: TransactionStep): void {
     if (this.#isClosed) {
       throw conflict(
@@ -410,6 +424,37 @@ export class FlightTransaction {
     // What an operation said counts, whatever it does with its objects afterwards.
     this.steps.push(copyOf(step) as TransactionStep);
   }
+}
+
+/** Callers without types may give nothing at all. */
+function anObject<T>(field: string, value: T): T {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw invalidInput([{ field, message: 'must be an object' }]);
+}
+
+/** What the parts and times of a flight are called, which a flight that was read has too. */
+type OtherFields = 'waypoints' | 'geofences' | 'createdAt' | 'updatedAt';
+
+function updateOf(flight: FlightUpdate): { id: string; changes: FlightChanges } {
+  // What else it has is no field of a flight, and refused with the other bad ones.
+  const {
+    id,
+    waypoints: _,
+    geofences: __,
+    createdAt: ___,
+    updatedAt: ____,
+    ...changes
+  } = anObject('flight', flight) as FlightUpdate & { [field in OtherFields]?: unknown };
+  return { id, changes };
+}
+
+function waypointOf(waypointId: string, waypoint: WithDates<WaypointFields>): Waypoint {
+  const { id = waypointId, ...fields } = datesAsText<WaypointFields & { id?: string }>(
+    anObject('waypoint', waypoint),
+  );
+  if (id === waypointId) return { ...fields, id };
+  const message = `is ${JSON.stringify(id)}, and the waypoint that is to change is ${JSON.stringify(waypointId)}`;
+  throw invalidInput([{ field: 'waypoint.id', message }]);
 }
 
 /** Of plain lists and objects; what is neither is judged with the command. */

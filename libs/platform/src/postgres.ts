@@ -164,7 +164,7 @@ export async function whyReadOnly(pool: pg.Pool): Promise<string | undefined> {
   if (!now?.refuses) return undefined;
   return now.standby
     ? 'The database is a standby (pg_is_in_recovery), which takes no writes: DATABASE_URL has to lead to the primary server. While a fail-over is under way this passes by itself.'
-    : `The database takes no writes: default_transaction_read_only is on (${now.by}). Where it should take them: \`alter database NAME reset default_transaction_read_only\`, or the same of the role or the server.`;
+    : `The database takes no writes: default_transaction_read_only is on (${now.by}). Where it should take them: \`set default_transaction_read_only = off; alter database NAME reset default_transaction_read_only\`, in one session, or the same of the role or the server.`;
 }
 
 const readOnlySql = `
