@@ -6,7 +6,7 @@ import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
 import type { Projection } from './projection.js';
 import { failedEvent, type FailedEvent } from './parking.js';
 import { parkUnfoldable, ShadowFold } from './shadow-fold.js';
-import { createShadow, dropShadow, shadowOf, swapping, swapShadow } from './shadow-table.js';
+import { createShadow, discardShadows, shadowOf, swapping, swapShadow } from './shadow-table.js';
 
 export interface AdoptOptions {
   readonly projector: string;
@@ -100,8 +100,7 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
         parked: fold.unfoldable.map(failedEvent),
       };
     } catch (error) {
-      if (!signal?.aborted)
-        for (const shadow of shadows.values()) await dropShadow(writer, shadow).catch(() => undefined);
+      if (!signal?.aborted) await discardShadows(writer, shadows.values());
       throw error;
     }
   });

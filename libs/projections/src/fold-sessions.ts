@@ -12,14 +12,25 @@ export interface FoldSessions {
   readonly holder: pg.Client;
 }
 
+interface FoldSessionOptions {
+  readonly connectionString: string;
+  readonly projections: readonly Projection[];
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Runs `work` with two sessions of its own, which are cut when the signal is aborted. */
-export async function withFoldSessions<T>(
+export function withFoldSessions<T>(
   what: 'rebuild' | 'verify',
-  options: {
-    readonly connectionString: string;
-    readonly projections: readonly Projection[];
-    readonly signal?: AbortSignal | undefined;
-  },
+  options: FoldSessionOptions,
+  work: (sessions: FoldSessions) => Promise<T>,
+): Promise<T> {
+  // Around all of it: the sessions have ended, and let go of their locks, when it is looked how many there are.
+  return withRoomForLocks(options.connectionString, () => inSessions(what, options, work));
+}
+
+async function inSessions<T>(
+  what: 'rebuild' | 'verify',
+  options: FoldSessionOptions,
   work: (sessions: FoldSessions) => Promise<T>,
 ): Promise<T> {
   const { connectionString, projections, signal } = options;
@@ -38,7 +49,7 @@ export async function withFoldSessions<T>(
     const sessions = { writer: await connect(), holder: await connect() };
     for (const client of clients) await becomeOwner(client, projections);
     await lockProjections(sessions.writer, projections, what);
-    return await withRoomForLocks(connectionString, () => work(sessions));
+    return await work(sessions);
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await Promise.all(clients.map(endClient));

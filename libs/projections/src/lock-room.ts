@@ -1,4 +1,13 @@
-import { conflict, openSession, sqlStateOf, SqlState, endClient, type Queryable } from '#lib/platform';
+import {
+  conflict,
+  databaseUnavailable,
+  endClient,
+  messageOf,
+  openSession,
+  sqlStateOf,
+  SqlState,
+  type Queryable,
+} from '#lib/platform';
 
 /** What it takes to make the hypertable with the most chunks anew, and what the server has. */
 export interface LockRoom {
@@ -27,15 +36,21 @@ const sql = `
 export const lockRoom = async (db: Queryable): Promise<LockRoom | undefined> =>
   (await (db as { query: (sql: string) => Promise<{ rows: LockRoom[] }> }).query(sql)).rows[0];
 
+async function roomAt(connectionString: string): Promise<LockRoom | undefined> {
+  const client = await openSession({ connectionString, applicationName: 'waylog locks' });
+  return lockRoom(client).finally(() => endClient(client));
+}
+
 /** Runs what locks every chunk of a table at once; where the server has too few locks for that it says so, and how many it takes. */
 export async function withRoomForLocks<T>(connectionString: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (sqlStateOf(error) !== SqlState.outOfMemory) throw error;
-    const client = await openSession({ connectionString, applicationName: 'waylog locks' });
-    const room = await lockRoom(client).finally(() => endClient(client));
-    if (!room || room.needed < room.room) throw error;
+    const room = await roomAt(connectionString).catch(() => undefined);
+    // That it cannot be looked is no reason to say less.
+    if (!room || room.needed < room.room)
+      throw /shared memory/.test(messageOf(error)) ? databaseUnavailable(error) : error;
     const { table, chunks, needed, setting } = room;
     throw conflict(
       'database.too-few-locks',

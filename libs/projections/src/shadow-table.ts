@@ -25,6 +25,15 @@ export function shadowOf(purpose: ShadowPurpose, table: TableDefinition): Shadow
 export const dropShadow = (client: ClientBase, { name }: Shadow) =>
   client.query(`drop table if exists ${name}`);
 
+/**
+ * After a failure, which must not be hidden by another one: in a session whose transaction has failed nothing can be dropped, and
+ * what cannot be dropped at all the next one drops that makes it.
+ */
+export async function discardShadows(client: ClientBase, shadows: Iterable<Shadow>): Promise<void> {
+  await client.query('rollback').catch(() => undefined);
+  for (const shadow of shadows) await dropShadow(client, shadow).catch(() => undefined);
+}
+
 /** Makes the shadow with the same columns, keys, indexes, checks, comments, settings and chunk interval. */
 export async function createShadow(client: ClientBase, shadow: Shadow): Promise<void> {
   const { schema, table } = shadow;

@@ -12,7 +12,7 @@ import { endCachedAnswers } from './generation.js';
 import { failedEvent, unfoldableText, type FailedEvent, type OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
-import { createShadow, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
+import { createShadow, discardShadows, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
 import { compareByKey, sidesOf, type KeyDifference } from './table-hash.js';
 import { rowFromText } from './table-reads.js';
 import { quote, TableWriter } from './table-writer.js';
@@ -99,10 +99,13 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
         for (const shadow of shadows.values()) await createShadow(writer, shadow);
         const result = await attempt(sessions, shadows, total);
         // A parked stream was taken up meanwhile: once more, from the beginning.
-        if (result) return result;
+        if (!result) continue;
+        for (const shadow of shadows.values()) await dropShadow(writer, shadow);
+        return result;
       }
-    } finally {
-      if (!signal?.aborted) for (const shadow of shadows.values()) await dropShadow(writer, shadow);
+    } catch (error) {
+      if (!signal?.aborted) await discardShadows(writer, shadows.values());
+      throw error;
     }
   });
 
