@@ -18,6 +18,7 @@ import {
   ensureReaderRole,
   failingAt,
   queryOn,
+  refuseForeignCode,
   readCatalog,
   startScheduler,
   userSchemas,
@@ -89,7 +90,7 @@ interface Plan {
  *
  * @returns what became of it, also when a migration failed: then `success` is false
  * @throws WaylogError when the run was not begun: `service.unknown`, `migration.unknown-revision`, `schema.newer-than-code`,
- *   `migration.not-confirmed`, `migration.log-not-empty`, `migration.schema-in-use`, `migration.not-owner`
+ *   `migration.not-confirmed`, `migration.log-not-empty`, `migration.schema-in-use`, `migration.not-owner`, `database.foreign-code`
  */
 export async function runMigrations(
   url: string,
@@ -174,6 +175,7 @@ class MigrationRun {
   async #with(runner: QueryRunner, query: Query): Promise<MigrationResponse> {
     await refuseStranger(query);
     await this.#lock(query);
+    await refuseForeignCode(query, 'No migration ran');
     this.#phases.push('lock');
     await ensureRecords(query);
     const applied = await appliedMigrations(query);

@@ -26,7 +26,9 @@ describe('times that are spread over centuries', () => {
     waylog = await startWaylog(database, { flightDays: 7 });
     await waylog.execute(new CreateFlight({ flight: aFlight('a') }));
   });
+  const others: RunningWaylog[] = [];
   afterAll(async () => {
+    for (const other of others) await other.close();
     await waylog.close();
     await database.drop();
   });
@@ -95,11 +97,53 @@ describe('times that are spread over centuries', () => {
       '1970-01-01T00:00:00.000Z',
       '1980-01-06T00:00:00.000Z',
       '2026-05-01T12:00:00.000Z',
-      '2199-12-31T23:59:59.000Z',
+      new Date(Date.now() + 300 * 86_400_000).toISOString(),
     ];
     await waylog.execute(
       new SaveFrameResults({ flightId: 'b', frames: ages.map((timestamp, n) => aFrame(n, { timestamp })) }),
     );
+  });
+
+  it('are refused outside of the window, whichever command has them, and nothing is recorded', async () => {
+    const outside = { code: 'flight.time-outside', kind: 'conflict', data: { firstYear: 2020 } };
+    const narrow = await startWaylog(database, {
+      times: { firstYear: 2020, daysAhead: 30 },
+      projector: false,
+    });
+    others.push(narrow);
+    await narrow.execute(new CreateFlight({ flight: aFlight('c') }));
+    const ahead = new Date(Date.now() + 31 * 86_400_000).toISOString();
+    const before = await narrow.app.get<EventStore>(EVENT_STORE).head();
+    for (const timestamp of [
+      '1970-01-01T00:00:00.000Z',
+      '2019-12-31T23:59:59.999999Z',
+      ahead,
+      '2199-12-31T23:59:59.000Z',
+    ]) {
+      const frame = aFrame(1, { timestamp });
+      const heading = { frameId: 1, heading: 1, timestamp };
+      for (const command of [
+        new SaveFrameResult({ flightId: 'c', frame }),
+        new SaveFrameResults({ flightId: 'c', frames: [aFrame(0), frame] }),
+        new SaveHeading({ flightId: 'c', heading }),
+        new SaveHeadings({ flightId: 'c', headings: [heading] }),
+        new Transact({ flightId: 'c', commands: [{ type: 'SaveFrameResult', frame }] }),
+      ])
+        await expect(narrow.execute(command)).rejects.toMatchObject(outside);
+    }
+    expect(await narrow.app.get<EventStore>(EVENT_STORE).head()).toBe(before);
+    await narrow.execute(
+      new SaveFrameResult({ flightId: 'c', frame: aFrame(1, { timestamp: '2020-01-01T00:00:00.000Z' }) }),
+    );
+    // Without being told so, a server takes no time of the next century.
+    await waylog.execute(new CreateFlight({ flight: aFlight('d') }));
+    const late = aFrame(0, { timestamp: '2199-12-31T23:59:59.000Z' });
+    await expect(waylog.execute(new SaveFrameResult({ flightId: 'd', frame: late }))).rejects.toMatchObject({
+      code: 'flight.time-outside',
+      message: expect.stringMatching(
+        /from the year 1970 \(WAYLOG_FIRST_YEAR\) to .*\(366 days ahead/,
+      ) as string,
+    });
   });
 });
 

@@ -140,6 +140,16 @@ function flightDays(): { flightDays?: number } {
   throw new UsageError('WAYLOG_FLIGHT_DAYS takes a whole number of days, 1 to 99999.');
 }
 
+/** As for the server. Throws UsageError for what is no year, or no number of days. */
+function times(): { times: { firstYear: number; daysAhead: number } } {
+  const { WAYLOG_FIRST_YEAR: year, WAYLOG_DAYS_AHEAD: days } = process.env;
+  if (year && !/^(19[7-9]\d|2[01]\d\d)$/.test(year))
+    throw new UsageError('WAYLOG_FIRST_YEAR takes a year, 1970 to 2199.');
+  if (days && !/^[1-9]\d{0,4}$/.test(days))
+    throw new UsageError('WAYLOG_DAYS_AHEAD takes a whole number of days, 1 to 99999.');
+  return { times: { firstYear: Number(year || 1970), daysAhead: Number(days || 366) } };
+}
+
 /** Runs `work` in a session of whoever the URL logs in as. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = await openSession({ connectionString: url, applicationName: 'waylog cli' });
@@ -272,6 +282,7 @@ async function inWaylog<T>(
     projector,
     waitForLog: false,
     ...flightDays(),
+    ...times(),
   });
   const app = await NestFactory.createApplicationContext(module, {
     logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),

@@ -17,7 +17,14 @@ import {
   type Queryable,
 } from '#lib/platform';
 import { compareLog, integrityFindings, lockRoom } from '#lib/projections';
-import { capabilities, jobTroubles, queryOn, rightsDeviations, type DatabaseAccess } from '#lib/timescale';
+import {
+  capabilities,
+  foreignCode,
+  jobTroubles,
+  queryOn,
+  rightsDeviations,
+  type DatabaseAccess,
+} from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
 import { accessTo, withClient } from './context.js';
@@ -186,7 +193,14 @@ async function keys(db: Queryable, env: NodeJS.ProcessEnv): Promise<Finding[]> {
 async function deviationsOf(url: string): Promise<Finding[]> {
   return withClient(url, async (client) => {
     const found = await rightsDeviations(queryOn(client));
-    return found.map((deviation) =>
+    const foreign = (await foreignCode(queryOn(client))).map((what) =>
+      problem(
+        'roles',
+        `no migration makes ${what}, which would run with the rights of whoever works with the tables`,
+        'Find out who has made it; drop it, or move it into a schema of your own. Until then nothing is migrated, backed up or restored.',
+      ),
+    );
+    const deviations = found.map((deviation) =>
       (deviation.has ? problem : warning)(
         'roles',
         deviationText(deviation),
@@ -195,6 +209,7 @@ async function deviationsOf(url: string): Promise<Finding[]> {
           : 'waylog migrate',
       ),
     );
+    return [...foreign, ...deviations];
   });
 }
 

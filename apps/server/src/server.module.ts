@@ -47,6 +47,7 @@ export class ServerModule {
           maxPendingCommands: config.maxPendingCommands,
           decisionCacheBytes: config.decisionCacheBytes,
           flightDays: config.flightDays,
+          times: { firstYear: config.firstYear, daysAhead: config.daysAhead },
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,

@@ -388,6 +388,136 @@ describe('whoever may do everything with the database', () => {
     });
   });
 
+  describe('puts something else in the place of a table', () => {
+    const lying = `case when current_query() !~ 'declare' then replace(data::text, 'note', 'lie')::json else data end as data`;
+    it.each([
+      [
+        'a view that shows the audit what was recorded, and others something else',
+        `alter table log.events rename to events_real;
+         create view log.events as select position, stream_key, revision, id, type, schema_version, recorded_at, ${lying}, metadata, hash
+           from log.events_real`,
+        `drop view log.events; alter table log.events_real rename to events`,
+        'log.events',
+        'a view',
+      ],
+      [
+        'a view that has lost its columns',
+        `alter table log.events rename to events_real; create view log.events as select 1 as n`,
+        `drop view log.events; alter table log.events_real rename to events`,
+        'log.events',
+        'a view',
+      ],
+      ...['streams', 'digests', 'digest_heads', 'data_keys', 'histories', 'snapshots'].map(
+        (table): [string, string, string, string, string] => [
+          `a view in the place of ${table}`,
+          `alter table log.${table} rename to real; create view log.${table} as table log.real`,
+          `drop view log.${table}; alter table log.real rename to ${table}`,
+          `log.${table}`,
+          'a view',
+        ],
+      ),
+      [
+        'a materialized view',
+        `alter table log.histories rename to real; create materialized view log.histories as table log.real`,
+        `drop materialized view log.histories; alter table log.real rename to histories`,
+        'log.histories',
+        'a materialized view',
+      ],
+      [
+        'nothing',
+        `alter table log.histories rename to real`,
+        `alter table log.real rename to histories`,
+        'log.histories',
+        'not there',
+      ],
+      [
+        'row security',
+        `alter table log.events enable row level security; create policy few on log.events for select using (position <> 5)`,
+        `drop policy few on log.events; alter table log.events disable row level security`,
+        'log.events',
+        'row security',
+      ],
+      [
+        'a rule',
+        `create rule quiet as on insert to log.events where new.type = 'Noted' do instead nothing`,
+        `drop rule quiet on log.events`,
+        'log.events',
+        'the rule quiet',
+      ],
+      [
+        'a trigger',
+        `create function log.other() returns trigger language plpgsql as 'begin new.data = ''{}''; return new; end';
+         create trigger other before insert on log.events for each row execute function log.other()`,
+        `drop trigger other on log.events; drop function log.other()`,
+        'log.events',
+        'the trigger other',
+      ],
+      [
+        'a child, whose rows are read along',
+        `create table log.more () inherits (log.data_keys)`,
+        `drop table log.more`,
+        'log.data_keys',
+        'the child log.more',
+      ],
+      [
+        'another owner',
+        `create role waylog_spec_owner; alter table log.digests owner to waylog_spec_owner`,
+        `alter table log.digests owner to current_user; drop role waylog_spec_owner`,
+        'log.digests',
+        'belongs to waylog_spec_owner',
+      ],
+      [
+        'an index that may leave out what it likes',
+        `create operator class log.own for type bigint using btree as
+           operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 btint8cmp(bigint, bigint);
+         create index own on log.events (position log.own)`,
+        `drop index log.own; drop operator class log.own using btree; drop operator family if exists log.own using btree`,
+        'log.events',
+        'the index log.own',
+      ],
+      [
+        'a column that is made anew',
+        `alter table log.digests add column more text generated always as (key_id || '') stored`,
+        `alter table log.digests drop column more`,
+        'log.digests',
+        'the column more',
+      ],
+    ])('%s: that is found, and nothing is signed', async (_, tampering, back, table, how) => {
+      const before = (await storedDigests(database.pool)).length;
+      await sql(tampering);
+      try {
+        await expect(take()).rejects.toMatchObject({
+          code: 'audit.broken',
+          data: { problems: [expect.objectContaining({ code: 'log-replaced' })] },
+        });
+        const result = await audit();
+        expect(result).toMatchObject({ isSound: false, problems: [{ code: 'log-replaced' }] });
+        expect(result.problems[0]?.detail).toContain(table);
+        expect(result.problems[0]?.detail).toContain(how);
+        expect(result.vouchedPosition).toBeUndefined();
+        await expect(
+          recordBreak(database.pool, key, { erasedBy, by: 'an operator', why: 'it is so' }),
+        ).rejects.toMatchObject({ code: 'audit.broken' });
+      } finally {
+        await sql(back);
+      }
+      expect(await storedDigests(database.pool)).toHaveLength(before);
+      expect(await audit()).toMatchObject({ isSound: true });
+    });
+
+    it('operators of his own: they are not taken for those of PostgreSQL', async () => {
+      // It multiplies the time of an event, for which PostgreSQL has no operator that fits as well.
+      await sql(`
+        create function public.wrong(numeric, integer) returns numeric language sql as 'select 0::numeric';
+        create operator public.* (leftarg = numeric, rightarg = integer, function = public.wrong)`);
+      try {
+        expect(await audit()).toMatchObject({ isSound: true });
+      } finally {
+        await sql(`drop operator public.* (numeric, integer); drop function public.wrong(numeric, integer)`);
+      }
+    });
+  });
+
   describe('gets at the keys', () => {
     it.each([
       ['deletes one', `delete from log.data_keys where stream_id = 'p'`, 'key-missing', 'p'],

@@ -9,6 +9,7 @@ export type AuditCode =
   | 'stream-rewritten'
   | 'stream-removed'
   | 'stream-unnamed'
+  | 'log-replaced'
   | 'key-left'
   | 'key-missing'
   | 'key-swapped'

@@ -88,7 +88,8 @@ let cursors = 0;
  * keeps whoever may drop constraints from putting such in.
  */
 async function* pages(client: ClientBase, sql: string, values: unknown[]): AsyncIterable<ChainedEvent[]> {
-  const cursor = `waylog_audit_${++cursors}`;
+  // By its name nothing can tell an audit from whoever else reads.
+  const cursor = `list_${++cursors}`;
   await client.query(`declare ${cursor} no scroll cursor for ${sql}`, values);
   for (;;) {
     // Never tried again: a second fetch would leave out what the first one has taken.

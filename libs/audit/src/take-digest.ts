@@ -26,6 +26,7 @@ import type { Finding } from './explain.js';
 import { follow } from './follow.js';
 import { KnownBreaks } from './known-breaks.js';
 import { nextLap, SEGMENT } from './lap.js';
+import { holdTables, replacedTables } from './log-tables.js';
 import { endOf, endOfSegment, eventsUpTo } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
 import { problemsOf, shorterThan } from './verify-audit.js';
@@ -88,7 +89,7 @@ export async function takeDigest(
   return taken;
 }
 
-/** Runs work in a transaction while nobody else takes a digest. */
+/** Runs work in a transaction while nobody else takes a digest, and nobody puts anything in the place of a table of the log. */
 export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await databaseCall(() => pool.connect());
   try {
@@ -96,6 +97,10 @@ export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) 
       await client.query('set local statement_timeout = 0');
       // Every statement after it sees what the last holder of the lock has committed; the log only grows meanwhile.
       await client.query(`select pg_advisory_xact_lock($1)`, [DIGEST_LOCK]);
+      refuseBroken(await replacedTables(client));
+      await holdTables(client);
+      // What took its place before it was locked is seen now.
+      refuseBroken(await replacedTables(client));
       return work(client);
     });
   } finally {

@@ -16,8 +16,10 @@ import { storedDigests, storedHeads } from './digests.js';
 import type { AuditProblem, Finding } from './explain.js';
 import { follow } from './follow.js';
 import { KnownBreaks, type RecordedBreak } from './known-breaks.js';
+import { holdTables, replacedTables } from './log-tables.js';
 import { END, endOf } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
+import { ChainWalk } from './walk.js';
 import { putOutside, seenBeyond } from './witnesses.js';
 
 export interface AuditOptions {
@@ -62,9 +64,7 @@ export const NAMED = 1_000;
 export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
   const client = await databaseCall(() => options.pool.connect());
   try {
-    await client.query('begin isolation level repeatable read read only');
-    await client.query('set local statement_timeout = 0');
-    const { open, anchors, walk, events, digests, breaks } = await wholeAudit(client, options);
+    const { open, anchors, walk, events, digests, breaks } = await fromTables(client, options);
     const spoilt = Math.min(...open.map(({ spoils }) => spoils ?? Infinity));
     const signed = anchors.filter(({ isSigned }) => isSigned);
     const vouched = signed.filter(({ said }) => said.number < spoilt).at(-1)?.said;
@@ -85,6 +85,28 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
   }
 }
 
+/** What else than the tables answers is not read at all, as it may say anything; that it does is all that is found then. */
+async function fromTables(client: PoolClient, options: AuditOptions): Promise<WholeAudit> {
+  const replaced = await replacedTables(client);
+  if (replaced.length > 0) return nothingRead(client, replaced);
+  await client.query('begin isolation level repeatable read read only');
+  await client.query('set local statement_timeout = 0');
+  // The locks come before the snapshot, which so has the tables that are locked.
+  await holdTables(client);
+  const since = await replacedTables(client);
+  return since.length > 0 ? nothingRead(client, since) : wholeAudit(client, options);
+}
+
+const nothingRead = async (client: PoolClient, open: readonly Finding[]): Promise<WholeAudit> => ({
+  open,
+  anchors: [],
+  digests: [],
+  breaks: await KnownBreaks.of(client, []),
+  events: 0,
+  walk: new ChainWalk('0'),
+  position: 0n,
+});
+
 /** What is said of findings: where an event is known to be gone, nothing more of its position. */
 export function problemsOf(findings: readonly Finding[]): AuditProblem[] {
   const problems = findings.map(({ problem }) => problem);
@@ -96,8 +118,23 @@ export function problemsOf(findings: readonly Finding[]): AuditProblem[] {
     .slice(0, NAMED);
 }
 
-/** Everything, from the first event on; part of the caller's transaction. `open`: what no known break covers. */
-export async function wholeAudit(client: PoolClient, options: Omit<AuditOptions, 'pool'>) {
+interface WholeAudit {
+  /** What no known break covers. */
+  readonly open: readonly Finding[];
+  readonly anchors: readonly Anchor[];
+  readonly digests: readonly Digest[];
+  readonly breaks: KnownBreaks;
+  readonly events: number;
+  readonly walk: ChainWalk;
+  /** Of the last event. */
+  readonly position: bigint;
+}
+
+/** Everything, from the first event on; part of the caller's transaction, which holds the tables. */
+export async function wholeAudit(
+  client: PoolClient,
+  options: Omit<AuditOptions, 'pool'>,
+): Promise<WholeAudit> {
   const { keys, digestFolder, erasedBy, signal, onProgress } = options;
   const end = Number(await endOf(client));
   const findings: Finding[] = [];

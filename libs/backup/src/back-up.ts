@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type pg from 'pg';
 import { conflict, messageOf, unavailable, WaylogError } from '#lib/platform';
 import { hashTable } from '#lib/projections';
-import { capabilities, FIRST_JOB } from '#lib/timescale';
+import { capabilities, FIRST_JOB, queryOn, refuseForeignCode } from '#lib/timescale';
 import { Meter, sync } from './files.js';
 import { MANIFEST_FORMAT, manifestOf, type BackupManifest } from './manifest.js';
 import { tablesOf, withSession } from './session.js';
@@ -34,7 +34,7 @@ export interface Backup {
  * hashes of the very snapshot that was dumped. Until it is complete its files have other names; the manifest comes last,
  * so a backup with a manifest is whole.
  *
- * @throws WaylogError `backup.exists`, `backup.not-waylog`, `backup.tool-failed`, `backup.not-written`
+ * @throws WaylogError `backup.exists`, `backup.not-waylog`, `database.foreign-code`, `backup.tool-failed`, `backup.not-written`
  */
 export async function backUp(options: BackupOptions): Promise<Backup> {
   const { url, findTool, signal, onProgress = () => undefined } = options;
@@ -43,6 +43,7 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
   try {
     return await withSession(url, signal, async (client) => {
       const { tables, snapshot, createdAt } = await takeSnapshot(client);
+      await refuseForeignCode(queryOn(client), 'Nothing was backed up');
       const database = await describe(client, tables);
       // No --jobs on the way back (see `restore`), so the dump need not be seekable and can go through a pipe.
       const args = ['--format=custom', '--no-password', `--snapshot=${snapshot}`];

@@ -1,10 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { Writable } from 'node:stream';
 import pg from 'pg';
 import { conflict, messageOf, WaylogError } from '#lib/platform';
-import { givePolicies, queryOn, roleNames, startScheduler, stopAllJobs, stopJobsOf } from '#lib/timescale';
+import {
+  givePolicies,
+  queryOn,
+  refuseForeign,
+  refuseForeignCode,
+  roleNames,
+  startScheduler,
+  stopAllJobs,
+  stopJobsOf,
+} from '#lib/timescale';
 import { hashAll } from './back-up.js';
 import { measure, Meter } from './files.js';
+import { entriesOf, foreignEntries, functionsOf } from './foreign-entries.js';
 import { readManifest, type BackupManifest } from './manifest.js';
 import { quoted, tablesOf, withDatabaseName, withSession } from './session.js';
 import { runTool, type FindTool } from './tool.js';
@@ -56,7 +67,7 @@ export interface RestoreResult {
  *
  * With differences, nothing is left under that name either.
  *
- * @throws WaylogError `restore.not-empty`, `restore.in-use`, `restore.unsuitable`, `backup.damaged`, `backup.tool-failed`,
+ * @throws WaylogError `restore.not-empty`, `restore.in-use`, `database.foreign-code`, `restore.unsuitable`, `backup.damaged`, `backup.tool-failed`,
  *   and what `readManifest` throws
  */
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
@@ -238,6 +249,8 @@ async function emptyDatabase(
   return found;
 }
 
+const REFUSED = 'Nothing was restored';
+
 const maintenance = (url: string): string => withDatabaseName(url, 'postgres');
 
 /**
@@ -285,14 +298,69 @@ async function inScratch(
       client.query(`create extension timescaledb version ${quoted(manifest.timescaledb)}`),
     );
     await withSession(url, signal, (client) => client.query('select timescaledb_pre_restore()'));
+    const entries = entriesOf(await listed());
+    refuseForeign(foreignEntries(entries), REFUSED);
+    await tryFunctions(functionsOf(entries));
+    return withoutOldRoles(url, manifest, async () => {
+      await pgRestore('--section=pre-data');
+      // The tables are empty: nothing has called what they would.
+      await refuseCode();
+      await pgRestore('--section=data', '--section=post-data');
+      await refuseCode();
+    });
+  }
+
+  /** What the dump holds, without restoring any of it. */
+  async function listed(): Promise<string> {
+    const parts: Buffer[] = [];
+    const list = new Writable({
+      write: (part: Buffer, _encoding, done) => {
+        parts.push(part);
+        done();
+      },
+    });
+    const command = await findTool(url, 'pg_restore', ['--list']);
+    await runTool(command, { input: read(), output: [list] }, signal);
+    return Buffer.concat(parts).toString('utf8');
+  }
+
+  /**
+   * Restores the functions of the tables' schemas alone, to see whether they are what their names say: an expression that is
+   * put together while tables are made may call them already.
+   */
+  async function tryFunctions(functions: ReadonlyMap<string, readonly string[]>): Promise<void> {
+    const names = [...functions.keys()];
+    const inScratch = (sql: (name: string) => string) =>
+      withSession(url, signal, async (client) => {
+        for (const name of names) await client.query(sql(quoted(name)));
+      });
+    await inScratch((name) => `create schema ${name}`);
+    for (const [schema, signatures] of functions) {
+      const chosen = signatures.map((signature) => `--function=${signature}`);
+      await pgRestore('--no-privileges', `--schema=${schema}`, ...chosen);
+    }
+    await refuseCode();
+    await inScratch((name) => `drop schema ${name} cascade`);
+  }
+
+  async function pgRestore(...which: string[]): Promise<void> {
     // Not --jobs: a parallel restore does not bring back TimescaleDB's catalog correctly. Not --single-transaction: with
     // many chunks it runs out of locks, and there is nothing to roll back that is not dropped anyway.
-    const args = ['--exit-on-error', '--no-owner', '--no-password', `--dbname=${scratch}`];
-    const command = await findTool(url, 'pg_restore', args);
+    const args = ['--exit-on-error', '--no-owner', '--no-password', `--dbname=${scratch}`, ...which];
+    await runTool(await findTool(url, 'pg_restore', args), { input: read() }, signal);
+  }
+
+  function read(): Meter {
     const meter = new Meter((bytes) => onProgress?.('restoring', bytes, manifest.dump.bytes));
     const input = createReadStream(dump, { highWaterMark: 1 << 20 });
     input.on('error', (error) => meter.destroy(error));
-    return withoutOldRoles(url, manifest, () => runTool(command, { input: input.pipe(meter) }, signal));
+    // What has been read enough leaves the rest.
+    meter.on('close', () => input.destroy());
+    return input.pipe(meter);
+  }
+
+  function refuseCode(): Promise<void> {
+    return withSession(url, signal, (client) => refuseForeignCode(queryOn(client), REFUSED));
   }
 
   /**

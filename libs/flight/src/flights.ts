@@ -3,6 +3,7 @@ import { DEFAULT_FLIGHT_DAYS, validate, WaylogError, type Timestamp, type Writab
 import type { CommandContext, DecisionStreams } from '#lib/event-store';
 import type { CommandResult, FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
+import { DEFAULT_TIMES, refuseTimesOutside, type TimesWindow } from './days/times-window.js';
 import { refuseTooManyDays, type Flight } from './flight.js';
 
 /** `done`: recorded, or no news. `refused`: by its rules or the domain's. `failed`: not known to be recorded. */
@@ -30,6 +31,7 @@ export class Flights {
     /** On how many different days the frames and headings of one flight may be. */
     private readonly mostDays: number = DEFAULT_FLIGHT_DAYS,
     private readonly now: () => Timestamp = () => new Date().toISOString(),
+    private readonly times: TimesWindow = DEFAULT_TIMES,
   ) {}
 
   /** Throws `input.invalid` before anything happens, what the decision refuses with, and what `DecisionStreams.change` throws. */
@@ -52,10 +54,13 @@ export class Flights {
       if (causationId) context.causationId = causationId;
       if (actor) context.actor = actor;
       if (onBehalfOf) context.onBehalfOf = onBehalfOf;
-      const decide = slice.decide(command, this.now());
+      const now = this.now();
+      const decide = slice.decide(command, now);
       const decideAtTheDoor: typeof decide = (flight) => {
         const decided = decide(flight);
-        refuseTooManyDays(flight, flightId, 'answer' in decided ? decided.events : decided, this.mostDays);
+        const events = 'answer' in decided ? decided.events : decided;
+        refuseTooManyDays(flight, flightId, events, this.mostDays);
+        refuseTimesOutside(flightId, events, this.times, now);
         return decided;
       };
       const result = await this.streams.change(flightId, decideAtTheDoor, context);

@@ -20,6 +20,7 @@ import {
 } from '#lib/projections';
 import { stepDown, type DatabaseAccess } from '#lib/timescale';
 import { FLIGHT_CATEGORY } from './events.js';
+import type { TimesWindow } from './days/times-window.js';
 import { FLIGHT_PROJECTOR } from './flight-projector.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
@@ -55,6 +56,8 @@ export interface WaylogOptions {
   readonly decisionCacheBytes?: number;
   /** On how many different days (UTC) the frames and headings of one flight may be; default 100. */
   readonly flightDays?: number;
+  /** Which times frames and headings may have; default from 1970 to a year ahead of the clock. */
+  readonly times?: TimesWindow;
   /** Told of every command: its type, what became of it, and how long it took. */
   readonly onCommand?: CommandObserver;
   /** Told of every query, in the same way. */
@@ -181,6 +184,8 @@ export class WaylogModule {
               }),
               options.onCommand && told(options.onCommand),
               options.flightDays,
+              undefined,
+              options.times,
             ),
         },
         {

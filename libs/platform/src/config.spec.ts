@@ -16,6 +16,8 @@ describe('readConfig', () => {
       maxPendingCommands: 10_000,
       decisionCacheBytes: 96_000_000,
       flightDays: 100,
+      firstYear: 1970,
+      daysAhead: 366,
       sqlTimeout: 5,
       logFormat: 'pretty',
       verifyShare: 0.02,

@@ -35,6 +35,10 @@ export interface Config {
   readonly decisionCacheBytes: number;
   /** On how many different days (UTC) the frames and headings of one flight may be. */
   readonly flightDays: number;
+  /** Frames and headings have times from the beginning of this year on. */
+  readonly firstYear: number;
+  /** And until so many days ahead of the server's clock. */
+  readonly daysAhead: number;
   readonly logFormat: 'pretty' | 'json';
   /** Where backups go that are asked for by HTTP; without it they are refused. */
   readonly backupDir?: string;
@@ -97,6 +101,9 @@ export const variables = {
     'memory for what decisions know of the flights in use, in megabytes: about 0.2 KB a frame with its heading (96)',
   WAYLOG_FLIGHT_DAYS:
     'on how many different days (UTC) the frames and headings of one flight may be, 1 to 99999; each may open a chunk of two hypertables (100)',
+  WAYLOG_FIRST_YEAR: 'the first year that frames and headings may be of, 1970 to 2199 (1970)',
+  WAYLOG_DAYS_AHEAD:
+    'how many days ahead of the clock frames and headings may be, 1 to 99999; each week may open a chunk of two hypertables (366)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
@@ -225,6 +232,8 @@ export function readConfig(environment: Environment): Config {
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
     decisionCacheBytes: number('WAYLOG_DECISION_CACHE_MB', 96, 1, 65_536) * 1_000_000,
     flightDays: number('WAYLOG_FLIGHT_DAYS', DEFAULT_FLIGHT_DAYS, 1, 99_999),
+    firstYear: number('WAYLOG_FIRST_YEAR', 1970, 1970, 2199),
+    daysAhead: number('WAYLOG_DAYS_AHEAD', 366, 1, 99_999),
     verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
     alertWebhook: text('WAYLOG_ALERT_WEBHOOK', ''),
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,

@@ -1,4 +1,5 @@
-import { databaseCall, isTransient } from './postgres.js';
+import pg from 'pg';
+import { databaseCall, failureOf, isTransient } from './postgres.js';
 
 const sqlError = (code: string) => Object.assign(new Error(`SQLSTATE ${code}`), { code });
 
@@ -24,5 +25,19 @@ describe('what may be gone a moment later', () => {
       data: { retryAfterSeconds: 1 },
     });
     expect(attempts).toBe(3);
+  });
+
+  it.each([
+    [
+      'out of shared memory',
+      'database.too-few-locks',
+      /^The database has run out of locks .*max_locks_per_transaction/,
+    ],
+    ['out of memory', 'database.out-of-memory', /^The database has no memory left for this/],
+  ])('is told as what it is, and what to do: %s', async (said, code, message) => {
+    const error = Object.assign(new pg.DatabaseError(said, 0, 'error'), { code: '53200' });
+    const told = { code, kind: 'unavailable', message: expect.stringMatching(message) as string };
+    await expect(databaseCall(() => Promise.reject(error))).rejects.toMatchObject(told);
+    expect(failureOf(error)).toMatchObject(told);
   });
 });

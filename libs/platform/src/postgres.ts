@@ -246,24 +246,47 @@ export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What work that nobody tries again has failed of, as whoever asked for it is told: a database that takes no writes says only what it was asked. */
-export const failureOf = (error: unknown): unknown =>
-  sqlStateOf(error) === SqlState.readOnlyTransaction ? databaseUnavailable(error) : error;
+/**
+ * What work that nobody tries again has failed of, as whoever asked for it is told: a database that takes no writes, or has no
+ * room, says only what it was asked.
+ */
+export const failureOf = (error: unknown): unknown => {
+  const state = sqlStateOf(error);
+  return state === SqlState.readOnlyTransaction || state === SqlState.outOfMemory
+    ? databaseUnavailable(error)
+    : error;
+};
 
 /** What a failure that may be gone a moment later is told as. */
-export const databaseUnavailable = (cause: unknown): WaylogError =>
-  sqlStateOf(cause) === SqlState.readOnlyTransaction
-    ? unavailable(
+export function databaseUnavailable(cause: unknown): WaylogError {
+  const said = messageOf(cause);
+  const told = (code: string, detail: string) => unavailable(code, detail, {}, cause);
+  const again = 'a command that may have been recorded is safe to send again with the same command id';
+  switch (sqlStateOf(cause)) {
+    case SqlState.readOnlyTransaction:
+      return told(
         'database.read-only',
-        `The database takes no writes now (${messageOf(cause)}): it is a standby, a fail-over is under way, or somebody has made ` +
+        `The database takes no writes now (${said}): it is a standby, a fail-over is under way, or somebody has made ` +
           `it read-only. Nothing was recorded. Try again in a moment; /health/ready and \`waylog doctor\` say which it is.`,
-        {},
-        cause,
-      )
-    : unavailable(
-        'database.unavailable',
-        `The database did not answer after three attempts (${messageOf(cause)}). Try again in a moment; a command ` +
-          `that may have been recorded is safe to send again with the same command id.`,
-        {},
-        cause,
       );
+    case SqlState.outOfMemory:
+      return /shared memory/.test(said)
+        ? told(
+            'database.too-few-locks',
+            `The database has run out of locks (${said}): a transaction takes one for each table, TimescaleDB chunk and index that ` +
+              `it opens. Set max_locks_per_transaction of PostgreSQL higher and restart it, or have fewer chunks ` +
+              `(\`waylog archive run --help\`); \`waylog doctor\` says how many it takes. Later it may go through, when others have ` +
+              `let go of theirs; ${again}.`,
+          )
+        : told(
+            'database.out-of-memory',
+            `The database has no memory left for this (${said}). Give its machine more, or let it do less at a time: fewer ` +
+              `connections, a lower work_mem. Try again in a moment; ${again}.`,
+          );
+    default:
+      return told(
+        'database.unavailable',
+        `The database did not answer after three attempts (${said}). Try again in a moment; ${again}.`,
+      );
+  }
+}

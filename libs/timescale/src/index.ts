@@ -94,6 +94,7 @@ export {
   type KnownRole,
 } from './roles/ensure-roles.js';
 export {
+  projectorSchemas,
   rightsOn,
   tableRights,
   type TableRight,
@@ -108,4 +109,11 @@ export {
   type MadeRole,
   type RoleAccess,
 } from './roles/role-names.js';
+export {
+  foreignCode,
+  projectorFunctions,
+  projectorViews,
+  refuseForeign,
+  refuseForeignCode,
+} from './roles/foreign-code.js';
 export { noOwner, stepDown, type DatabaseAccess } from './roles/database-access.js';

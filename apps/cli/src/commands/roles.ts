@@ -3,6 +3,7 @@ import { Argument, Command } from 'commander';
 import { conflict, messageOf, sqlStateOf, withoutCredentials } from '#lib/platform';
 import {
   databaseUp,
+  foreignCode,
   knownRoles,
   madeAccess,
   queryOn,
@@ -40,12 +41,21 @@ Exit codes: 0 all rights are as they should be, 1 it cannot be told, 3 they are 
       const { url } = await databaseUp(databaseOptions(command));
       const found = await withClient(url, async (client) => {
         const query = queryOn(client);
-        return { roles: await knownRoles(query), deviations: await rightsDeviations(query) };
+        return {
+          roles: await knownRoles(query),
+          deviations: await rightsDeviations(query),
+          foreignCode: await foreignCode(query),
+        };
       });
       const list = Object.entries(found.roles).map(([role, known]) => ({ role, ...known }));
-      const lines = [...list.map(lineOf), ...found.deviations.map(deviationText)];
-      print(command, { roles: list, deviations: found.deviations }, lines.join('\n'));
-      if (found.deviations.length > 0) process.exitCode = 3;
+      const { deviations, foreignCode: foreign } = found;
+      const lines = [
+        ...list.map(lineOf),
+        ...deviations.map(deviationText),
+        ...foreign.map((what) => `no migration makes ${what}, and it would run with the rights of others`),
+      ];
+      print(command, { roles: list, deviations, foreignCode: foreign }, lines.join('\n'));
+      if (deviations.length + foreign.length > 0) process.exitCode = 3;
     });
   roles
     .command('url')

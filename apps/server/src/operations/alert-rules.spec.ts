@@ -26,6 +26,7 @@ const database: DatabaseFacts = {
   diskUsedShare: 0.5,
   openFindings: 0,
   openLosses: 0,
+  lockShare: 0.1,
   jobTroubles: [],
   readOnly: undefined,
 };
@@ -87,6 +88,7 @@ describe('alerts', () => {
     ['StreamsParked', { projections: [{ ...projection, parkedStreams: 1 }] }],
     ['PoolUsage', { pool: poolUsing(9) }],
     ['DiskUsage', { database: { ...database, diskUsedShare: 0.86 } }],
+    ['LocksShort', { database: { ...database, lockShare: 0.51 } }],
     [
       'JobsFailing',
       {

@@ -198,6 +198,11 @@ export class Metrics {
       ({ database }) => database?.openLosses,
     );
     gauge(
+      'waylog_locks_share',
+      'Locks that it takes to make the table with the most TimescaleDB chunks anew, as a share of all that the database has.',
+      ({ database }) => database?.lockShare,
+    );
+    gauge(
       'waylog_jobs_failing',
       'Jobs of TimescaleDB, such as its policies, that fail or do not run.',
       ({ database }) => database?.jobTroubles.length,

@@ -5,7 +5,7 @@ import pg from 'pg';
 import { losses, type EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
-import { integrityFindings, type ProjectionStatus } from '#lib/projections';
+import { integrityFindings, lockRoom, type ProjectionStatus } from '#lib/projections';
 import { capabilities, jobTroubles, queryOn, type Capabilities, type JobTrouble } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Pools, type ConnectionPoolStatus } from './pools.js';
@@ -33,6 +33,8 @@ export interface DatabaseFacts {
   readonly openFindings: number;
   /** Times that the log went back, which nobody has acknowledged. */
   readonly openLosses: number;
+  /** Locks that it takes to make the table with the most chunks anew, as a share of those that there are. */
+  readonly lockShare: number | undefined;
   /** Jobs of TimescaleDB that fail or do not run, such as policies. */
   readonly jobTroubles: readonly JobTrouble[];
   /** Why it takes no writes; undefined where it does take them. */
@@ -122,7 +124,7 @@ export class Observer {
   }
 
   async #facts(): Promise<DatabaseFacts> {
-    const [found, counts, replicas, findings, lost, troubles, readOnly] = await Promise.all([
+    const [found, counts, replicas, findings, lost, troubles, locks, readOnly] = await Promise.all([
       capabilities(this.pool),
       this.tables.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
         `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
@@ -141,6 +143,7 @@ export class Observer {
       integrityFindings(this.pool, { open: true }),
       losses(this.pool, { open: true }),
       jobTroubles(queryOn(this.tables)),
+      lockRoom(this.tables),
       whyReadOnly(this.pool),
     ]);
     const row = counts.rows[0];
@@ -159,6 +162,7 @@ export class Observer {
       diskUsedShare: await this.#diskUsed(row?.folder ?? undefined, Number(row?.bytes ?? 0)),
       openFindings: findings.length,
       openLosses: lost.length,
+      lockShare: locks && locks.needed / locks.room,
       jobTroubles: troubles,
       readOnly,
     };

@@ -9,7 +9,12 @@ import { damaged } from './format.js';
 const BLOCK_BYTES = 1 << 20;
 const LEVEL = 3;
 /** An event of 16 KiB a field is far below; a file without newlines must not fill the memory. */
-const MAX_LINE = 64 << 20;
+const MAX_LINE = 16 << 20;
+/**
+ * So much of a compressed file at a time, as the decoder hands out at once all that is in a piece: 128 KiB for every four bytes,
+ * where somebody means ill.
+ */
+const PIECE_BYTES = 512;
 const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
 
 let ready: Promise<void> | undefined;
@@ -47,14 +52,26 @@ export interface Line {
 export async function* linesOf(path: string, onBytes: (bytes: number) => void): AsyncGenerator<Line> {
   const utf8 = new StringDecoder('utf8');
   let number = 0;
-  let rest = '';
+  // In parts, as putting a long line together with every one of them would take ever longer.
+  let rest: string[] = [];
+  let length = 0;
   for await (const data of plainBytes(path, onBytes, () => number + 1)) {
-    const parts = (rest + utf8.write(data)).split('\n');
-    rest = parts.pop() ?? '';
-    for (const text of parts) yield { number: ++number, text };
-    if (rest.length > MAX_LINE) throw damaged(number + 1, 'has no end: this is no exported log');
+    for (const [i, part] of utf8.write(data).split('\n').entries()) {
+      if (i > 0) {
+        yield { number: ++number, text: rest.join('') };
+        [rest, length] = [[], 0];
+      }
+      rest.push(part);
+      length += part.length;
+    }
+    if (length > MAX_LINE) {
+      throw damaged(
+        number + 1,
+        `is longer than ${MAX_LINE >> 20} MiB, which no event is: this is no exported log`,
+      );
+    }
   }
-  if (rest !== '') throw damaged(number + 1, 'is cut off: the file ends in the middle of it');
+  if (length > 0) throw damaged(number + 1, 'is cut off: the file ends in the middle of it');
 }
 
 async function* plainBytes(
@@ -85,8 +102,12 @@ async function* plainBytes(
     }
     read += data.length;
     onBytes(read);
-    if (decoder) yield* decode(data, false);
-    else yield data;
+    if (!decoder) {
+      yield data;
+      continue;
+    }
+    for (let from = 0; from < data.length; from += PIECE_BYTES)
+      yield* decode(data.subarray(from, from + PIECE_BYTES), false);
   }
   if (decoder) yield* decode(new Uint8Array(0), true);
 }

@@ -9,7 +9,7 @@ import { collect, numbered } from '../testing/event-store.contract.js';
 import { exportLog, type ExportOptions } from './export-log.js';
 import { eventLine } from './format.js';
 import { importLog } from './import-log.js';
-import { compressLines } from './lines.js';
+import { compressLines, linesOf } from './lines.js';
 
 describe('a log as a file', () => {
   let folder: string;
@@ -236,4 +236,24 @@ describe('a log as a file', () => {
     const newer = lines.with(0, lines[0]!.replace('"waylogLog":1', '"waylogLog":2'));
     expect(await refused(await fileOf(newer))).toMatchObject({ code: 'log-file.unknown-format' });
   });
+
+  it('is refused without being unpacked, where little stands for gigabytes without an end of line', async () => {
+    // A frame with a window of 2 MiB, of blocks that each say one byte 131,072 times: a gigabyte in 32 KB.
+    const block = Buffer.from([...threeBytes((131_072 << 3) | (1 << 1)), 0x61]);
+    const file = join(folder, 'bomb.zst');
+    const frame = [
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58]),
+      ...Array.from({ length: 8_000 }, () => block),
+    ];
+    await writeFile(file, Buffer.concat(frame));
+    const before = process.resourceUsage().maxRSS;
+    const refusal = await collect(linesOf(file, () => undefined)).catch((error: unknown) => error);
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(400_000);
+    expect(refusal).toMatchObject({
+      code: 'log-file.damaged',
+      message: expect.stringContaining('Line 1 of the file is longer than 16 MiB') as string,
+    });
+  });
 });
+
+const threeBytes = (n: number): number[] => [n & 255, (n >> 8) & 255, (n >> 16) & 255];

@@ -10,6 +10,12 @@ import type { Progress } from './progress.js';
 import { run } from './run.js';
 import { canReach, give, type ServerUser, writeFor } from './server-user.js';
 
+/**
+ * Of all connections together. What looks at a whole hypertable locks every chunk of it with its indexes: 3,000 chunks of each are
+ * what half of these are enough for. They cost 40 MB of shared memory when all are taken.
+ */
+export const MAX_LOCKS = 512;
+
 const SYSTEM_DATA = '/var/lib/waylog';
 
 /** The instance's folder, or one in /var/lib when the server's user cannot pass through to the checkout. */
@@ -95,6 +101,7 @@ listen_addresses = '127.0.0.1'
 port = ${record.port}
 unix_socket_directories = '${record.socket.replaceAll("'", "''")}'
 max_connections = 200
+max_locks_per_transaction = ${MAX_LOCKS}
 shared_preload_libraries = '${preload}'
 timescaledb.telemetry_level = off
 shared_buffers = 256MB
