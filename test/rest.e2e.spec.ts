@@ -349,6 +349,11 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
         `/v1/events?after=${after}&types=FlightStateSaved,FlightDeleted`,
       );
       expect(typed.body).toEqual(trail.body.slice(3, 4));
+      const misspelt = await server.call('GET', '/v1/events?types=FlightCreated,FlightCreate');
+      expect(misspelt).toMatchObject({ status: 400, body: { code: 'input.invalid' } });
+      expect(misspelt.body.errors).toMatchObject([
+        { field: 'types', message: expect.stringContaining('has "FlightCreate", which is no event type') },
+      ]);
       expect(await server.call('GET', '/v1/flights/nowhere/events')).toMatchObject({ status: 404 });
       expect(await server.call('GET', '/v1/events?after=soon')).toMatchObject({
         status: 400,
