@@ -1,6 +1,12 @@
 import type { EventStore } from '#lib/event-store';
 import type { CheckpointWatch, LiveRows, Omissions, RowSource } from '#lib/projections';
+import type pg from 'pg';
+import { ListFlights, ListFlightsHandler } from './flight/flights.queries.js';
 import { FlightReads } from './flight-reads.js';
+import {
+  GetProcessingHistory,
+  GetProcessingHistoryHandler,
+} from './processing-state/flight-state.queries.js';
 
 /** Tables in which a flight appears, with its waypoint, after so many looks. */
 function tablesAfter(looks: number): RowSource {
@@ -39,6 +45,36 @@ describe('looks back', () => {
     expect(new Set(await Promise.all(taken))).toEqual(new Set(['found']));
     expect([most, folding]).toEqual([4, 0]);
     await expect(look()).resolves.toBe('found');
+  });
+});
+
+describe('lists', () => {
+  it('take turns, and beyond those that may wait they are refused at once', async () => {
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    let reading = 0;
+    let most = 0;
+    const reads = readsOf({} as RowSource);
+    const list = () =>
+      reads.list(async () => {
+        most = Math.max(most, ++reading);
+        await gate;
+        reading--;
+        return 'listed';
+      });
+    const taken = Array.from({ length: 254 }, list);
+    const overloaded = { code: 'reads.overloaded', kind: 'unavailable' };
+    const pool = {} as pg.Pool;
+    await expect(new ListFlightsHandler(reads, pool).execute(new ListFlights())).rejects.toMatchObject(
+      overloaded,
+    );
+    await expect(
+      new GetProcessingHistoryHandler(reads, pool).execute(new GetProcessingHistory()),
+    ).rejects.toMatchObject(overloaded);
+    open();
+    expect(new Set(await Promise.all(taken))).toEqual(new Set(['listed']));
+    expect([most, reading]).toEqual([4, 0]);
+    await expect(list()).resolves.toBe('listed');
   });
 });
 

@@ -44,6 +44,9 @@ const MAX_FOLDS = 4;
 const MAX_EVENT_READS = 4;
 /** Of either. */
 const MAX_WAITING = 60;
+/** Lists over all flights at a time: one may take some hundred megabytes while it is made. Most are short, so more may wait. */
+const MAX_LISTS = 4;
+const MAX_WAITING_LISTS = 250;
 
 /** Events are read in pages of about so many bytes of data, so that none holds the process for long. */
 const PAGE_BYTES = 1024 * 1024;
@@ -55,6 +58,7 @@ export class FlightReads {
   readonly #knownDays = knownDays();
   readonly #folds = pLimit(MAX_FOLDS);
   readonly #eventReads = pLimit(MAX_EVENT_READS);
+  readonly #lists = pLimit(MAX_LISTS);
 
   constructor(
     private readonly store: EventStore,
@@ -107,6 +111,12 @@ export class FlightReads {
     return this.ofFlight(flightId, options, (source) =>
       selectRecorded(source, this.#knownDays, flightId, read),
     );
+  }
+
+  /** A list over all flights, when it is its turn. Throws `reads.overloaded`. */
+  list<T>(read: () => Promise<T>): Promise<T> {
+    if (this.#lists.pendingCount >= MAX_WAITING_LISTS) throw tooManyLists();
+    return this.#lists(read);
   }
 
   /** The events of a flight from a revision on, at most `limit`. Throws `answer.too-large` and `reads.overloaded`. */
@@ -226,6 +236,12 @@ const tooManyEventReads = () =>
   unavailable(
     'reads.overloaded',
     `${MAX_WAITING} reads of events wait for their turn already, ${MAX_EVENT_READS} run at a time. Try again in a moment.`,
+  );
+
+const tooManyLists = () =>
+  unavailable(
+    'reads.overloaded',
+    `${MAX_WAITING_LISTS} lists wait for their turn already, ${MAX_LISTS} are made at a time. Try again in a moment.`,
   );
 
 const tooManyFolds = () =>
