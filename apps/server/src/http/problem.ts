@@ -103,6 +103,8 @@ export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   }
   if (problem.status === 415)
     void reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' });
+  // That of the answer which it takes the place of, such as a long list, may write no objects.
+  reply.serializer((written) => JSON.stringify(written));
   void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 
