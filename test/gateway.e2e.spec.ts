@@ -239,6 +239,18 @@ describe('the gateway', () => {
       expect(
         await command('SaveFrameResult', { flightId: 'other', frame: aFrame(1) }, { transactionId }),
       ).toMatchObject({ status: 409, body: { code: 'transaction.other-flight' } });
+      // What can be no flight is not repeated at its length.
+      for (const none of [{ a: 'x'.repeat(300_000) }, 'x'.repeat(300_000), 7, null]) {
+        const refused = await command(
+          'SaveFrameResult',
+          { flightId: none, frame: aFrame(1) },
+          { transactionId },
+        );
+        expect(refused.body.errors).toEqual([
+          { field: 'parameters.flightId', message: expect.any(String) as string },
+        ]);
+        expect(JSON.stringify(refused.body).length).toBeLessThan(1_000);
+      }
       expect((await command('Transact', { commands: [] }, { transactionId })).status).toBe(400);
       expect((await command('Nothing', {}, { transactionId })).body.code).toBe('command.unknown');
       expect((await server.call('GET', `/v1/transactions/${transactionId}`)).body.commandsExecuted).toBe(0);

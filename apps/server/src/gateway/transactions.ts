@@ -1,7 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuid } from 'uuid';
-import { decideTransact, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
-import { conflict, forbidden, invalidInput, notFound, unavailable, WaylogError } from '#lib/platform';
+import { decideTransact, OfFlight, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
+import {
+  badFields,
+  conflict,
+  forbidden,
+  invalidInput,
+  notFound,
+  unavailable,
+  WaylogError,
+} from '#lib/platform';
 import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
 import { JSON_BOUNDS, structureOf } from '../http/json-bounds.js';
 import { secondsSince, within } from './deadline.js';
@@ -303,12 +311,16 @@ const howItEnded: Record<TransactionState, string> = {
 const ended = ({ id, state }: Transaction) =>
   conflict('transaction.ended', `Transaction ${id} ${howItEnded[state]}.`, { transactionId: id, state });
 
-const otherFlight = ({ id, flightId }: Transaction, other: unknown) =>
-  conflict(
+/** That a command is for another flight; or for what can be none. */
+function otherFlight({ id, flightId }: Transaction, other: unknown): WaylogError {
+  const errors = badFields(OfFlight, { flightId: other });
+  if (errors.length > 0) return underParameters(invalidInput(errors)) as WaylogError;
+  return conflict(
     'transaction.other-flight',
     `Transaction ${id} changes flight ${flightId}, and the command is for ${JSON.stringify(other)}. A flight is the ` +
       `limit of what is recorded together: open another transaction for the other one.`,
   );
+}
 
 const commitTimeout = (id: string, seconds: number) =>
   unavailable(
