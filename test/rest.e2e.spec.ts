@@ -1,5 +1,6 @@
 import { EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
+import { Pools } from '../apps/server/src/operations/pools.js';
 import { logs } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { useServer } from './support/server.js';
@@ -704,6 +705,24 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       ]) {
         expect(body).toContain(name);
       }
+    });
+
+    it('looks at the database once for all that ask whether it is ready', async () => {
+      const pools = server.app.get(Pools);
+      const status = pools.status.bind(pools);
+      let looks = 0;
+      pools.status = () => {
+        looks++;
+        return status();
+      };
+      const began = performance.now();
+      const answers = await Promise.all(
+        Array.from({ length: 60 }, () => server.call('GET', '/health/ready')),
+      );
+      // One in half a second, and one of the alerts now and then.
+      expect(looks).toBeLessThan(4 + (performance.now() - began) / 500);
+      expect(answers.filter((answer) => answer.status !== 200)).toEqual([]);
+      pools.status = status;
     });
 
     it('describes itself: every answer above was held against /openapi.json', async () => {

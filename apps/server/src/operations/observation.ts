@@ -58,6 +58,8 @@ export interface Observation {
 
 /** Asked by every scrape, probe and alert, so what was seen a moment ago is good enough. */
 const FRESH_MS = 1_000;
+/** For whoever must know it now: short enough for that, and long enough that a flood of them costs no more than one. */
+const ANEW_MS = 500;
 
 /** A probe is answered before whoever asks gives up on it. */
 const ANSWER_WITHIN_MS = 3_000;
@@ -66,6 +68,7 @@ const ANSWER_WITHIN_MS = 3_000;
 export class Observer {
   #last: Promise<Observation> | undefined;
   #lastAt = 0;
+  #isLooking = false;
   #logDownSince: number | undefined;
   #seen: Observation | undefined;
 
@@ -80,11 +83,16 @@ export class Observer {
     private readonly pools: Pools,
   ) {}
 
-  /** Never throws: a database that does not answer is what is observed then. `anew` for one who must know it now. */
+  /**
+   * Never throws: a database that does not answer is what is observed then. `anew` for one who must know it now. There is one look
+   * at a time, which is shared by all who ask meanwhile.
+   */
   observe({ anew = false } = {}): Promise<Observation> {
-    if (!this.#last || anew || performance.now() - this.#lastAt > FRESH_MS) {
+    const isOld = performance.now() - this.#lastAt > (anew ? ANEW_MS : FRESH_MS);
+    if (!this.#last || (isOld && !this.#isLooking)) {
       this.#lastAt = performance.now();
-      this.#last = this.#look();
+      this.#isLooking = true;
+      this.#last = this.#look().finally(() => (this.#isLooking = false));
     }
     return this.#last;
   }
