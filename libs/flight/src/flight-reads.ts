@@ -1,9 +1,9 @@
-import { setImmediate } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import {
   answerTooLarge,
   invalidInput,
   MAX_ANSWER_BYTES,
+  nextTurn,
   notFound,
   parseTimestamp,
   unavailable,
@@ -249,7 +249,7 @@ export class FlightReads {
       for await (const page of pages) {
         for (let i = 0; i < page.length; i += EVENTS_A_TURN) {
           yield page.slice(i, i + EVENTS_A_TURN).filter((event) => !omissions.isDiscarded(event));
-          await setImmediate();
+          await nextTurn();
         }
       }
     };

@@ -1,4 +1,4 @@
-import { mapInTurns } from './turns.js';
+import { mapInTurns, nextTurn } from './turns.js';
 
 describe('work in turns', () => {
   it('is done in its order', async () => {
@@ -15,5 +15,23 @@ describe('work in turns', () => {
       order.push(item);
     });
     expect(order).toEqual(['a', 'another', 'b']);
+  });
+
+  it('lets others go on between any two, however many work', async () => {
+    const order: string[] = [];
+    let next = setImmediate(function another() {
+      order.push('another');
+      next = setImmediate(another);
+    });
+    const long = async (name: string) => {
+      for (let n = 0; n < 3; n++) {
+        await nextTurn();
+        order.push(name);
+      }
+    };
+    await Promise.all(['a', 'b', 'c'].map(long));
+    clearImmediate(next);
+    expect(order.filter((name) => name !== 'another')).toEqual([...'abcabcabc']);
+    order.forEach((name, i) => expect(name === 'another' || order[i - 1] === 'another').toBe(true));
   });
 });
