@@ -443,6 +443,16 @@ describe('route chunks', () => {
     known(a).when(merging('a', 'b')).thenRefused('chunk.not-found');
     known(a).when(merging('a', 'a')).thenRefused('chunk.merge-into-itself');
   });
+  it('merge up to as many frames as a chunk may be saved with', () => {
+    const of = (from: number, howMany: number) => Array.from({ length: howMany }, (_, n) => from + n);
+    const half = { ...a, frames: of(0, 10_000) };
+    known(half, { ...b, frames: of(10_000, 10_000) })
+      .when(merging('b', 'a'))
+      .thenAnswer({});
+    known(half, { ...b, frames: of(10_000, 10_001) })
+      .when(merging('b', 'a'))
+      .thenRefused('chunk.too-many-frames');
+  });
   it('are deleted once', () => {
     const deleting = deciding(deleteChunk, new DeleteChunk({ flightId, chunkId: 'a' }));
     known(a)
