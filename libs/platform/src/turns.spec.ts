@@ -34,4 +34,18 @@ describe('work in turns', () => {
     expect(order.filter((name) => name !== 'another')).toEqual([...'abcabcabc']);
     order.forEach((name, i) => expect(name === 'another' || order[i - 1] === 'another').toBe(true));
   });
+
+  it('goes on first with what ends, and now and then with the rest', async () => {
+    const order: string[] = [];
+    const long = async (name: string, isEnding: boolean) => {
+      for (let n = 0; n < 8; n++) {
+        await nextTurn(isEnding);
+        order.push(name);
+      }
+    };
+    await Promise.all([long('reads', false), long('writes', true)]);
+    const before = order.slice(0, order.lastIndexOf('writes'));
+    expect(before.filter((name) => name === 'reads').length).toBeGreaterThanOrEqual(1);
+    expect(before.filter((name) => name === 'reads').length).toBeLessThanOrEqual(3);
+  });
 });

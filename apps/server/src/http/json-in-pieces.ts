@@ -54,7 +54,7 @@ async function piecesOfItems(items: readonly unknown[]): Promise<Buffer[]> {
   const done: Buffer[] = [];
   let bytes = 0;
   let text = '';
-  const turns = new Turns();
+  const turns = new Turns(true);
   const flush = () => {
     const piece = Buffer.from(text);
     bytes += piece.length;
