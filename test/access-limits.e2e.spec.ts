@@ -99,6 +99,24 @@ describe('other origins', () => {
   });
 });
 
+describe('a request to the server as a whole', () => {
+  const withPages = useServer({ ...QUIET, WAYLOG_CORS_ORIGINS: 'https://app.example' });
+  const without = useServer(QUIET);
+
+  it('needs a key, as every other does', async () => {
+    for (const server of [withPages, without]) {
+      const { hostname, port } = new URL(server.url);
+      const socket = connect(Number(port), hostname);
+      socket.end('OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+      const parts: Buffer[] = [];
+      for await (const part of socket) parts.push(part as Buffer);
+      const answer = Buffer.concat(parts).toString();
+      expect(answer).toMatch(/^HTTP\/1\.1 401 /);
+      expect(answer).toContain('access.missing');
+    }
+  });
+});
+
 describe('a provider that is away', () => {
   const provider = new OpenIdProvider();
   const env: Record<string, string> = { ...QUIET, WAYLOG_JWT_AUDIENCE: 'waylog' };

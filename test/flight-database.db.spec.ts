@@ -672,7 +672,8 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
             return db().executeTransaction([
               (transaction) => transaction.insertFlight({ ...aFlight(of), id: of, ...parts }),
               (transaction) => transaction.insertWaypoint(of, { ...aWaypoint(1), timestamp: time }),
-              (transaction) => transaction.updateWaypoint(of, 'w1', { ...waypoint, id: 'w1' } as typeof waypoint),
+              (transaction) =>
+                transaction.updateWaypoint(of, 'w1', { ...waypoint, id: 'w1' } as typeof waypoint),
               (transaction) => transaction.batchUpdateWaypoints(of, [waypoint]),
               (transaction) => transaction.saveFrameResult(of, { ...aFrame(1), timestamp: time }),
               (transaction) => transaction.saveHeading(of, 1, 90, time),

@@ -1,6 +1,10 @@
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import fc from 'fast-check';
+import { schemaOf, type Schema } from '#lib/platform';
+import { commandClasses } from '../apps/server/src/gateway/commands.js';
+import { namedQueries } from '../apps/server/src/gateway/query-registry.js';
+import { endlessTexts } from './support/endless-texts.js';
 import {
   requestsTo,
   type Limits,
@@ -256,6 +260,32 @@ describe('hostile requests', () => {
       expect(await head()).toBe(before);
     }
     await expectReady();
+  });
+
+  // One without is all of an 8 MB body, in whatever is made of it: split at its commas it held the process for seconds.
+  it('hold no text without a length, neither by the rules of a route nor of a name', () => {
+    const component = (reference: string) =>
+      document.components.schemas[reference.split('/').at(-1) as string] as Schema;
+    const none = () => ({});
+    const byRoute = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).flatMap(([method, { parameters = [], requestBody }]) => {
+        const body = requestBody?.content['application/json']?.schema;
+        return [
+          ...(body ? endlessTexts(body as Schema, `${method} ${path}`, component) : []),
+          ...parameters
+            // Headers and addresses have 16 KiB, all together.
+            .filter((parameter) => parameter.in === 'query')
+            .flatMap(({ name, schema }) =>
+              endlessTexts(schema as Schema, `${method} ${path}?${name}`, component),
+            ),
+        ];
+      }),
+    );
+    const byName = [
+      ...[...namedQueries].map(([name, { parameters }]) => [name, schemaOf(parameters)] as const),
+      ...[...commandClasses].map(([name, command]) => [name, schemaOf(command)] as const),
+    ].flatMap(([name, schema]) => endlessTexts(schema, name, none));
+    expect([...byRoute, ...byName]).toEqual([]);
   });
 
   async function expectReady(): Promise<void> {

@@ -239,6 +239,18 @@ describe('the gateway', () => {
       expect(
         await command('SaveFrameResult', { flightId: 'other', frame: aFrame(1) }, { transactionId }),
       ).toMatchObject({ status: 409, body: { code: 'transaction.other-flight' } });
+      // What can be no flight is not repeated at its length.
+      for (const none of [{ a: 'x'.repeat(300_000) }, 'x'.repeat(300_000), 7, null]) {
+        const refused = await command(
+          'SaveFrameResult',
+          { flightId: none, frame: aFrame(1) },
+          { transactionId },
+        );
+        expect(refused.body.errors).toEqual([
+          { field: 'parameters.flightId', message: expect.any(String) as string },
+        ]);
+        expect(JSON.stringify(refused.body).length).toBeLessThan(1_000);
+      }
       expect((await command('Transact', { commands: [] }, { transactionId })).status).toBe(400);
       expect((await command('Nothing', {}, { transactionId })).body.code).toBe('command.unknown');
       expect((await server.call('GET', `/v1/transactions/${transactionId}`)).body.commandsExecuted).toBe(0);
@@ -306,8 +318,8 @@ describe('the gateway', () => {
       expect((await openAs(await newKey(server, 'operator'))).status).toBe(201);
     });
 
-    it('hold 16 MiB of one caller, and there is room for others', async () => {
-      const greedy = await newKey(server, 'operator');
+    describe('hold', () => {
+      /** Opens one of a caller, and answers how to add 20,000 values to it, and what it is. */
       const begin = async (key: string) => {
         const { body } = await server.call(
           'POST',
@@ -315,23 +327,41 @@ describe('the gateway', () => {
           { flightId: 'any', serviceName: 'greedy' },
           bearer(key),
         );
-        return async () => {
-          const frames = Array.from({ length: 20_000 }, (_, i) => 2_000_000_000 + i);
+        const frames = Array.from({ length: 20_000 }, (_, i) => 2_000_000_000 + i);
+        return () => {
           const request = {
             command: 'SaveChunkState',
             parameters: { chunk: aChunk('c', { frames }) },
             serviceName: 'greedy',
             transactionId: body.transactionId as string,
           };
-          return (await server.call('POST', '/v1/commands', request, bearer(key))).status;
+          return server.call('POST', '/v1/commands', request, bearer(key));
         };
       };
-      const add = await begin(greedy);
-      let added = 0;
-      while ((await add()) === 200) added++;
-      expect(added).toBeGreaterThan(70);
-      expect(added).toBeLessThan(80);
-      expect(await (await begin(await newKey(server, 'operator')))()).toBe(200);
+      /** Adds until there is no room. */
+      const fill = async (add: () => Promise<Answer>) => {
+        for (let added = 0; ; added++) {
+          const { status, body } = await add();
+          if (status !== 200) return { added, code: body.code as string, detail: body.detail as string };
+        }
+      };
+
+      it('as much as one request may', async () => {
+        expect(await fill(await begin(await newKey(server, 'operator')))).toEqual({
+          added: 9,
+          code: 'transaction.full',
+          detail: expect.stringContaining('8 MiB, 200000 values and 75000 fields') as string,
+        });
+      });
+
+      it('16 MiB of one caller, and there is room for others', async () => {
+        const greedy = await newKey(server, 'operator');
+        let added = 0;
+        for (let last = 9; last === 9; added += last) last = (await fill(await begin(greedy))).added;
+        expect(added).toBeGreaterThan(70);
+        expect(added).toBeLessThan(80);
+        expect((await (await begin(await newKey(server, 'operator')))()).status).toBe(200);
+      });
     });
 
     it('hold at most 1,000 commands', async () => {

@@ -117,6 +117,8 @@ describe('no request holds up the others', () => {
         Array.from({ length: 70_000 }, (_, i) => `x${i}`),
         '1',
       )}}`,
+      'a long text that is split at its commas': `{"query":"GetEvents","serviceName":"x","parameters":{"types":${JSON.stringify(','.repeat(8_000_000))}}}`,
+      'a long text in place of an id': `{"command":"SaveFrameResults","serviceName":"x","transactionId":${JSON.stringify(transactionId)},"parameters":{"flightId":{"a":${JSON.stringify('x'.repeat(8_000_000))}}}}`,
       'a long name of a field': object(['x'.repeat(8_000_000)], '1'),
       'a deep list': '['.repeat(4_000_000),
     };
@@ -124,6 +126,7 @@ describe('no request holds up the others', () => {
 
   /** What others may have to wait, in milliseconds. */
   let bound: number;
+  let transactionId: string;
   beforeAll(async () => {
     expect((await server.call('POST', '/v1/flights', aFlight('fixture', 2))).status).toBe(201);
     const frames = (n: number) =>
@@ -135,7 +138,17 @@ describe('no request holds up the others', () => {
       largest.push(held);
     }
     bound = 3 * Math.max(...largest);
+    transactionId = await open('fixture');
   });
+
+  async function open(flightId: string): Promise<string> {
+    const { body } = await server.call('POST', '/v1/transactions', {
+      flightId,
+      serviceName: 'x',
+      timeLimit: 300,
+    });
+    return (body as { transactionId: string }).transactionId;
+  }
 
   /** Tries until one is within the bound. */
   async function expectWithin(said: string, look: () => Promise<number>): Promise<void> {
@@ -174,7 +187,8 @@ describe('no request holds up the others', () => {
   });
 
   it('whatever is read, and no answer is longer than any may be', async () => {
-    const text = 'x'.repeat(15_000);
+    const text = 'x'.repeat(14_000);
+    const lists = Array(490).fill([]);
     const inTurns = async (count: number, one: (n: number) => ReturnType<typeof server.call>) => {
       for (let n = 0; n < count; n += 50) {
         const turn = await Promise.all(Array.from({ length: 50 }, (_, i) => one(n + i)));
@@ -185,13 +199,16 @@ describe('no request holds up the others', () => {
       position: string;
     };
     await inTurns(1_200, (n) =>
-      server.call('PUT', `/v1/flights/pictures/images/${n}`, { filePath: `${n}.jpg`, metadata: { text } }),
+      server.call('PUT', `/v1/flights/pictures/images/${n}`, {
+        filePath: `${n}.jpg`,
+        metadata: { text, lists },
+      }),
     );
     await inTurns(800, (n) =>
       server.call('POST', '/v1/flights', {
         ...aFlight(`camera-${n}`, 2),
         description: 'x'.repeat(9_000),
-        cameraParams: { text },
+        cameraParams: { text, lists },
       }),
     );
     for (const [path, expected] of [
@@ -213,6 +230,26 @@ describe('no request holds up the others', () => {
         return held;
       });
     }
+  });
+
+  it('what is recorded together, as much as a transaction holds', async () => {
+    let flights = 0;
+    await expectWithin('the commit', async () => {
+      const flightId = `together-${flights++}`;
+      expect((await server.call('POST', '/v1/flights', aFlight(flightId))).status).toBe(201);
+      const held = await open(flightId);
+      const add = (n: number) =>
+        server.call('POST', '/v1/commands', {
+          command: 'SaveFrameResults',
+          serviceName: 'x',
+          transactionId: held,
+          parameters: { frames: Array.from({ length: 1_000 }, (_, i) => aFrame(n * 1_000 + i)) },
+        });
+      for (let n = 0; (await add(n)).status === 200; n++);
+      const committed = await hold('POST', `/v1/transactions/${held}/commit`, Buffer.alloc(0));
+      expect(committed.status).toBe(200);
+      return committed.held;
+    });
   });
 
   it('answers that are kept and not taken, however often they are asked for', async () => {

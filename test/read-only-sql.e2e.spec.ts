@@ -105,6 +105,16 @@ describe('ad-hoc SQL', () => {
     expect((await run('select * from nothing')).body.detail).toContain('does not exist (at character 15)');
     expect((await run('select 1 as a, 2 as a')).body.detail).toContain('two columns called a');
     expect((await run('select $1::integer', { values: ['x'] })).status).toBe(400);
+    // More or fewer than it has places for: a fault of the statement, and none of the database.
+    for (const [sql, values] of [
+      ['select 1', ['x']],
+      ['select $1, $2', ['x']],
+      ['select $1', []],
+    ] as const)
+      expect(await run(sql, { values })).toMatchObject({
+        status: 400,
+        body: { code: 'sql.invalid', detail: expect.stringContaining('parameters') as string },
+      });
     expect((await run('select 1', { values: [{}] })).body.errors).toMatchObject([
       { field: 'parameters.values[0]' },
     ]);

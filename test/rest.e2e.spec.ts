@@ -1,5 +1,6 @@
 import { EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
+import { Pools } from '../apps/server/src/operations/pools.js';
 import { logs } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { useServer } from './support/server.js';
@@ -349,6 +350,11 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
         `/v1/events?after=${after}&types=FlightStateSaved,FlightDeleted`,
       );
       expect(typed.body).toEqual(trail.body.slice(3, 4));
+      const misspelt = await server.call('GET', '/v1/events?types=FlightCreated,FlightCreate');
+      expect(misspelt).toMatchObject({ status: 400, body: { code: 'input.invalid' } });
+      expect(misspelt.body.errors).toMatchObject([
+        { field: 'types', message: expect.stringContaining('has "FlightCreate", which is no event type') },
+      ]);
       expect(await server.call('GET', '/v1/flights/nowhere/events')).toMatchObject({ status: 404 });
       expect(await server.call('GET', '/v1/events?after=soon')).toMatchObject({
         status: 400,
@@ -699,6 +705,24 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       ]) {
         expect(body).toContain(name);
       }
+    });
+
+    it('looks at the database once for all that ask whether it is ready', async () => {
+      const pools = server.app.get(Pools);
+      const status = pools.status.bind(pools);
+      let looks = 0;
+      pools.status = () => {
+        looks++;
+        return status();
+      };
+      const began = performance.now();
+      const answers = await Promise.all(
+        Array.from({ length: 60 }, () => server.call('GET', '/health/ready')),
+      );
+      // One in half a second, and one of the alerts now and then.
+      expect(looks).toBeLessThan(4 + (performance.now() - began) / 500);
+      expect(answers.filter((answer) => answer.status !== 200)).toEqual([]);
+      pools.status = status;
     });
 
     it('describes itself: every answer above was held against /openapi.json', async () => {

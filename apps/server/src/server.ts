@@ -33,6 +33,8 @@ export async function startServer(
     bodyLimit: BODY_LIMIT,
     // 128 characters of an id, each up to four bytes and percent-encoded.
     routerOptions: { maxParamLength: 2_000 },
+    // `OPTIONS *` is about no path, and Nest would answer it before the guard has asked for a key.
+    rewriteUrl: ({ url = '/' }) => (/^(\/|https?:)/i.test(url) ? url : `/${url}`),
     requestTimeout: REQUEST_TIMEOUT_MS,
     // By itself Node gives headers a minute, takes the larger of both for the body, and looks only every 30 s.
     http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 },

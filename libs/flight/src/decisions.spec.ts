@@ -443,6 +443,16 @@ describe('route chunks', () => {
     known(a).when(merging('a', 'b')).thenRefused('chunk.not-found');
     known(a).when(merging('a', 'a')).thenRefused('chunk.merge-into-itself');
   });
+  it('merge up to as many frames as a chunk may be saved with', () => {
+    const of = (from: number, howMany: number) => Array.from({ length: howMany }, (_, n) => from + n);
+    const half = { ...a, frames: of(0, 10_000) };
+    known(half, { ...b, frames: of(10_000, 10_000) })
+      .when(merging('b', 'a'))
+      .thenAnswer({});
+    known(half, { ...b, frames: of(10_000, 10_001) })
+      .when(merging('b', 'a'))
+      .thenRefused('chunk.too-many-frames');
+  });
   it('are deleted once', () => {
     const deleting = deciding(deleteChunk, new DeleteChunk({ flightId, chunkId: 'a' }));
     known(a)
@@ -486,6 +496,43 @@ describe('a transaction', () => {
     given(...history)
       .when(transacting({ type: 'UpdateWaypoint', waypoint: waypoint('w1') })())
       .thenNothing();
+  });
+  describe('records no more together than can be recorded in one go', () => {
+    const frames = Array.from({ length: 20_000 }, (_, i) => i);
+    const many = <T>(howMany: number, one: (n: number) => T) =>
+      Array.from({ length: howMany }, (_, n) => one(n));
+    const saving = (howMany: number) =>
+      transacting(
+        ...many(howMany, (n) => ({ type: 'SaveChunkState', chunk: handle(chunk(`${n}`, { frames })) })),
+      )();
+
+    it('by what was sent', () => {
+      given(created)
+        .when(saving(12))
+        .thenAnswer({ results: many(12, () => ({})) });
+      given(created).when(saving(13)).thenRefused('transaction.too-much');
+    });
+    // Each command is a few words, and its event all that it is about.
+    it('by what a flight is, of which each changes a little', () => {
+      const { data } = created as Extract<FlightEvent, { type: 'FlightCreated' }>;
+      const renaming = transacting(
+        ...many(1_000, (n) => ({ type: 'UpdateFlight', changes: { name: `${n}` } })),
+      )();
+      given(created)
+        .when(renaming)
+        .thenAnswer({ results: many(1_000, () => ({})) });
+      given(created, event('FlightUpdated', { ...data, description: 'x'.repeat(10_000) }))
+        .when(renaming)
+        .thenRefused('transaction.too-much');
+    });
+    it('by what a route chunk is, into which many are merged', () =>
+      given(
+        created,
+        event('ChunkStateSaved', chunk('all', { frames: frames.slice(0, 10_000) })),
+        ...many(100, (n) => event('ChunkStateSaved', chunk(`${n}`, { frames: [n] }))),
+      )
+        .when(transacting(...many(100, (n) => ({ type: 'MergeChunk', chunkId: `${n}`, into: 'all' })))())
+        .thenRefused('transaction.too-much'));
   });
   it('names every bad field of every command', () => {
     expect(

@@ -1,7 +1,7 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { RecordedEvent } from '#lib/event-store';
 import { FlightReads } from './flight-reads.js';
-import { checked, EventsOfFlight, EventsQuery } from './query-rules.js';
+import { checked, EventsOfFlight, EventsQuery, knownTypes } from './query-rules.js';
 
 const DEFAULT_LIMIT = 1_000;
 
@@ -42,7 +42,7 @@ export class GetEventsHandler implements IQueryHandler<GetEvents> {
   constructor(private readonly reads: FlightReads) {}
 
   async execute({ types, ...query }: GetEvents): Promise<RecordedEvent[]> {
-    const { after, limit = DEFAULT_LIMIT } = checked(EventsQuery, { ...query, types: types?.join(',') });
-    return this.reads.log({ after, limit, types: types ?? undefined });
+    const { after, limit = DEFAULT_LIMIT } = checked(EventsQuery, query);
+    return this.reads.log({ after, limit, types: types ? knownTypes(types) : undefined });
   }
 }

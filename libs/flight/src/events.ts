@@ -113,6 +113,30 @@ export interface FlightEvents {
 }
 
 export type FlightEventType = keyof FlightEvents;
+
+/** By name, so that one that is forgotten does not compile. */
+const types: Readonly<Record<FlightEventType, true>> = {
+  FlightCreated: true,
+  FlightUpdated: true,
+  FlightDeleted: true,
+  FlightErased: true,
+  GeofenceAdded: true,
+  GeofenceUpdated: true,
+  GeofenceRemoved: true,
+  WaypointAdded: true,
+  WaypointUpdated: true,
+  FlightStateSaved: true,
+  FrameResultSaved: true,
+  HeadingSaved: true,
+  ImageMetadataSaved: true,
+  ImageRemoved: true,
+  ChunkStateSaved: true,
+  ChunkMerged: true,
+  ChunkDeleted: true,
+};
+
+export const FLIGHT_EVENT_TYPES: ReadonlySet<string> = new Set(Object.keys(types));
+
 export type FlightEvent = {
   [Type in FlightEventType]: { readonly type: Type; readonly data: FlightEvents[Type] };
 }[FlightEventType];

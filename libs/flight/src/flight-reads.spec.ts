@@ -1,6 +1,14 @@
-import type { EventStore } from '#lib/event-store';
+import { v7 as uuid } from 'uuid';
+import { InMemoryEventStore, type EventStore } from '#lib/event-store';
 import type { CheckpointWatch, LiveRows, Omissions, RowSource } from '#lib/projections';
-import { FlightReads } from './flight-reads.js';
+import type pg from 'pg';
+import { ListFlights, ListFlightsHandler } from './flight/flights.queries.js';
+import { FlightReads, streamOf } from './flight-reads.js';
+import {
+  GetProcessingHistory,
+  GetProcessingHistoryHandler,
+} from './processing-state/flight-state.queries.js';
+import { created } from './testing/given.js';
 
 /** Tables in which a flight appears, with its waypoint, after so many looks. */
 function tablesAfter(looks: number): RowSource {
@@ -39,6 +47,95 @@ describe('looks back', () => {
     expect(new Set(await Promise.all(taken))).toEqual(new Set(['found']));
     expect([most, folding]).toEqual([4, 0]);
     await expect(look()).resolves.toBe('found');
+  });
+});
+
+describe('a look back', () => {
+  const none = { isDiscarded: () => false } as unknown as Omissions;
+
+  /** A flight of so many events with so many values each, and how large its pages were. */
+  async function history(events: number, values: number) {
+    const store = new InMemoryEventStore();
+    const { data } = created;
+    const cameraParams = { list: Array<number>(values).fill(1) };
+    const event = (i: number) => ({
+      id: uuid(),
+      type: i === 0 ? 'FlightCreated' : 'FlightUpdated',
+      schemaVersion: 1,
+      data: { ...data, cameraParams },
+      metadata: { commandId: 'c', command: 'C', correlationId: 'c', causationId: 'c', actor: 'a' },
+    });
+    await store.append([
+      {
+        streamId: streamOf('f'),
+        expectedRevision: 'no-stream',
+        events: Array.from({ length: events }, (_, i) => event(i)),
+      },
+    ]);
+    const pages: number[] = [];
+    const readStream = store.readStream.bind(store);
+    store.readStream = async function* (...asked) {
+      for await (const page of readStream(...asked)) {
+        pages.push(page.length);
+        yield page;
+      }
+    };
+    const reads = new FlightReads(store, {} as CheckpointWatch, {} as LiveRows, () => Promise.resolve(none));
+    return { reads, pages };
+  }
+
+  it('reads pages by what is in them, up to the last event', async () => {
+    for (const asOf of ['999', '2199-01-01T00:00:00Z']) {
+      const { reads, pages } = await history(1_000, 480);
+      expect(await reads.ofFlight('f', { asOf }, () => Promise.resolve('found'))).toBe('found');
+      expect(pages.reduce((sum, length) => sum + length, 0)).toBe(1_000);
+      expect(Math.max(...pages)).toBeLessThan(50);
+    }
+    const { reads, pages } = await history(1_000, 1);
+    await reads.ofFlight('f', { asOf: '999' }, () => Promise.resolve('found'));
+    expect(pages.slice(0, 4)).toEqual([32, 64, 128, 256]);
+  });
+
+  it('lets others go on while it folds', async () => {
+    const { reads } = await history(2_000, 1);
+    let turns = 0;
+    let next = setImmediate(function turn() {
+      turns++;
+      next = setImmediate(turn);
+    });
+    await reads.ofFlight('f', { asOf: '1999' }, () => Promise.resolve('found'));
+    clearImmediate(next);
+    expect(turns).toBeGreaterThanOrEqual(20);
+  });
+});
+
+describe('lists', () => {
+  it('take turns, and beyond those that may wait they are refused at once', async () => {
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    let reading = 0;
+    let most = 0;
+    const reads = readsOf({} as RowSource);
+    const list = () =>
+      reads.list(async () => {
+        most = Math.max(most, ++reading);
+        await gate;
+        reading--;
+        return 'listed';
+      });
+    const taken = Array.from({ length: 254 }, list);
+    const overloaded = { code: 'reads.overloaded', kind: 'unavailable' };
+    const pool = {} as pg.Pool;
+    await expect(new ListFlightsHandler(reads, pool).execute(new ListFlights())).rejects.toMatchObject(
+      overloaded,
+    );
+    await expect(
+      new GetProcessingHistoryHandler(reads, pool).execute(new GetProcessingHistory()),
+    ).rejects.toMatchObject(overloaded);
+    open();
+    expect(new Set(await Promise.all(taken))).toEqual(new Set(['listed']));
+    expect([most, reading]).toEqual([4, 0]);
+    await expect(list()).resolves.toBe('listed');
   });
 });
 

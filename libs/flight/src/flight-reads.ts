@@ -3,6 +3,7 @@ import {
   answerTooLarge,
   invalidInput,
   MAX_ANSWER_BYTES,
+  nextTurn,
   notFound,
   parseTimestamp,
   unavailable,
@@ -23,6 +24,7 @@ import { flightNotFound } from './flight.js';
 import { flightsTable } from './flight/flights.projection.js';
 import { waiting } from './observe-queries.js';
 import { flightProjections } from './projections.js';
+import { weigh, type Weight } from './weight.js';
 
 /** How a read wants its answer. */
 export interface ReadOptions {
@@ -44,17 +46,27 @@ const MAX_FOLDS = 4;
 const MAX_EVENT_READS = 4;
 /** Of either. */
 const MAX_WAITING = 60;
+/** Lists over all flights at a time: one may take some hundred megabytes while it is made. Most are short, so more may wait. */
+const MAX_LISTS = 4;
+const MAX_WAITING_LISTS = 250;
 
-/** Events are read in pages of about so many bytes of data, so that none holds the process for long. */
-const PAGE_BYTES = 1024 * 1024;
-const FIRST_PAGE = 100;
+/** Events are read in pages that weigh about so much, so that none holds the process for long. */
+const PAGE: Weight = { values: 20_000, characters: 1024 * 1024 };
+const FIRST_PAGE = 32;
 const MAX_PAGE = 1_000;
+/** How much larger than the last one a page may be: what comes next may weigh more. */
+const GROWTH = 2;
+/** Revisions are 32 bits wide. */
+const LAST_REVISION = 2 ** 31 - 1;
+/** Events that are folded before others get a turn; each makes rows of several tables. */
+const EVENTS_A_TURN = 100;
 
 /** Where the queries of the flight context get their rows. */
 export class FlightReads {
   readonly #knownDays = knownDays();
   readonly #folds = pLimit(MAX_FOLDS);
   readonly #eventReads = pLimit(MAX_EVENT_READS);
+  readonly #lists = pLimit(MAX_LISTS);
 
   constructor(
     private readonly store: EventStore,
@@ -109,15 +121,17 @@ export class FlightReads {
     );
   }
 
+  /** A list over all flights, when it is its turn. Throws `reads.overloaded`. */
+  list<T>(read: () => Promise<T>): Promise<T> {
+    if (this.#lists.pendingCount >= MAX_WAITING_LISTS) throw tooManyLists();
+    return this.#lists(read);
+  }
+
   /** The events of a flight from a revision on, at most `limit`. Throws `answer.too-large` and `reads.overloaded`. */
   async events(flightId: string, fromRevision: number, limit: number): Promise<RecordedEvent[]> {
     const events = await this.#eventPages(limit, async (before, pageSize) => {
       const from = before ? before.revision + 1 : fromRevision;
-      const toRevision = Math.min(from + pageSize - 1, 2 ** 31 - 1);
-      const page: RecordedEvent[] = [];
-      const options = { fromRevision: from, toRevision, pageSize };
-      for await (const part of this.store.readStream(streamOf(flightId), options)) page.push(...part);
-      return page;
+      return this.#page(flightId, from, Math.min(from + pageSize - 1, LAST_REVISION));
     });
     if (events.length === 0 && (await this.#isEmpty(flightId))) throw flightNotFound(flightId);
     return events;
@@ -150,16 +164,17 @@ export class FlightReads {
     if (this.#eventReads.pendingCount >= MAX_WAITING) throw tooManyEventReads();
     return this.#eventReads(async () => {
       const events: RecordedEvent[] = [];
+      // At least; what writes the answer counts exactly.
       let bytes = 0;
       for (let next = FIRST_PAGE; events.length < limit;) {
         const pageSize = Math.min(next, limit - events.length);
         const page = await read(events.at(-1), pageSize);
         events.push(...page);
         if (page.length < pageSize) break;
-        const ofPage = page.reduce((sum, { data }) => sum + JSON.stringify(data).length, 0);
-        bytes += ofPage;
+        const weight = weightOf(page);
+        bytes += weight.characters + 2 * weight.values;
         if (bytes > MAX_ANSWER_BYTES) throw answerTooLarge();
-        next = Math.min(MAX_PAGE, Math.max(1, Math.floor((PAGE_BYTES * page.length) / ofPage)));
+        next = nextPage(page, weight);
       }
       return events;
     });
@@ -180,12 +195,12 @@ export class FlightReads {
         { field: 'asOf', message: 'must be an RFC 3339 time with a zone, or a revision such as 42' },
       ]);
     }
-    return this.#fold(recordedUpTo(this.store.readStream(streamOf(flightId)), Date.parse(time)));
+    return this.#fold(recordedUpTo(this.#history(flightId, LAST_REVISION), Date.parse(time)));
   }
 
   async #asOfRevision(flightId: string, revision: number): Promise<RowSource> {
     let last = -1;
-    const events = this.store.readStream(streamOf(flightId), { toRevision: Math.min(revision, 2 ** 31 - 1) });
+    const events = this.#history(flightId, Math.min(revision, LAST_REVISION));
     const noted = async function* () {
       for await (const page of events) {
         last = page.at(-1)?.revision ?? last;
@@ -207,10 +222,36 @@ export class FlightReads {
     return rows;
   }
 
+  /** The events of a flight up to a revision, in pages that do not hold the process. */
+  async *#history(flightId: string, last: number): AsyncIterable<RecordedEvent[]> {
+    let pageSize = FIRST_PAGE;
+    for (let from = 0; from <= last;) {
+      const to = Math.min(from + pageSize - 1, last);
+      const page = await this.#page(flightId, from, to);
+      yield page;
+      if (page.length <= to - from) return;
+      from += page.length;
+      pageSize = nextPage(page, weightOf(page));
+    }
+  }
+
+  async #page(flightId: string, fromRevision: number, toRevision: number): Promise<RecordedEvent[]> {
+    const page: RecordedEvent[] = [];
+    // One more than there can be, so that the store does not ask whether there are more.
+    const options = { fromRevision, toRevision, pageSize: toRevision - fromRevision + 2 };
+    for await (const part of this.store.readStream(streamOf(flightId), options)) page.push(...part);
+    return page;
+  }
+
   async #fold(pages: AsyncIterable<RecordedEvent[]>): Promise<RowSource> {
     const omissions = await this.omissions();
     const kept = async function* () {
-      for await (const page of pages) yield page.filter((event) => !omissions.isDiscarded(event));
+      for await (const page of pages) {
+        for (let i = 0; i < page.length; i += EVENTS_A_TURN) {
+          yield page.slice(i, i + EVENTS_A_TURN).filter((event) => !omissions.isDiscarded(event));
+          await nextTurn();
+        }
+      }
     };
     return foldInMemory(flightProjections, kept());
   }
@@ -222,10 +263,25 @@ export class FlightReads {
   }
 }
 
+const weightOf = (page: readonly RecordedEvent[]): Weight =>
+  page.reduce((sum, { data }) => weigh(data, sum), { values: 0, characters: 0 });
+
+/** How many events to read after a page. */
+function nextPage({ length }: readonly RecordedEvent[], { values, characters }: Weight): number {
+  const fits = Math.min(PAGE.values / values, PAGE.characters / Math.max(1, characters));
+  return Math.max(1, Math.min(MAX_PAGE, length * GROWTH, Math.floor(length * fits)));
+}
+
 const tooManyEventReads = () =>
   unavailable(
     'reads.overloaded',
     `${MAX_WAITING} reads of events wait for their turn already, ${MAX_EVENT_READS} run at a time. Try again in a moment.`,
+  );
+
+const tooManyLists = () =>
+  unavailable(
+    'reads.overloaded',
+    `${MAX_WAITING_LISTS} lists wait for their turn already, ${MAX_LISTS} are made at a time. Try again in a moment.`,
   );
 
 const tooManyFolds = () =>

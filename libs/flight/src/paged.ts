@@ -3,6 +3,7 @@ import {
   answerTooLarge,
   databaseCall,
   inTransaction,
+  mapInTurns,
   MAX_ANSWER_BYTES,
   readRows,
   type TextRow,
@@ -48,7 +49,7 @@ export async function readPage<T>(
     limit <= SLICE ? readRows(pool, undefined, ask.text, ask.values) : readInSlices(pool, ask),
     readRows(pool, undefined, `select count(*) from ${from} where ${where}`, [...filters]),
   ]);
-  const items = rows.map((row) => view(rowFromText(table, columns, row)));
+  const items = await mapInTurns(rows, (row) => view(rowFromText(table, columns, row)));
   return { items, total: Number(counted[0]?.[0]), limit, offset };
 }
 

@@ -1,6 +1,7 @@
 import { IsInt, Max, Min } from 'class-validator';
-import { IsOpaqueId, IsText, IsTimestamp, Optional, validate, type Class } from '#lib/platform';
-import { FrameNumber } from './fields.js';
+import { invalidInput, IsOpaqueId, IsTimestamp, Optional, validate, type Class } from '#lib/platform';
+import { FLIGHT_EVENT_TYPES } from './events.js';
+import { FrameNumber, FreeText } from './fields.js';
 
 // The rules of what queries take: the same in process, by name through the gateway, and in a query string. Null and left
 // out mean the same.
@@ -16,10 +17,12 @@ export function checked<T extends object>(
 
 const MAX_LIMIT = 100_000;
 const MAX_EVENTS = 5_000;
+/** All event types together have some 270 characters. */
+const MAX_TYPES_LENGTH = 1_000;
 
 export class AsOf {
   /** An RFC 3339 time or a revision: the answer comes from the log as of then. */
-  @Optional() @IsText() readonly asOf?: string | null | undefined;
+  @Optional() @FreeText(100) readonly asOf?: string | null | undefined;
 }
 
 export class OfFlight extends AsOf {
@@ -84,5 +87,17 @@ export class EventsQuery {
   @Optional() @IsOpaqueId() readonly after?: string | null | undefined;
   @Optional() @IsInt() @Min(1) @Max(MAX_EVENTS) readonly limit?: number | null | undefined;
   /** Event types, with commas between. */
-  @Optional() @IsText() readonly types?: string | null | undefined;
+  @Optional() @FreeText(MAX_TYPES_LENGTH) readonly types?: string | null | undefined;
+}
+
+/** Throws `input.invalid` that names the first event type that there is none of. */
+export function knownTypes(types: readonly string[]): readonly string[] {
+  const unknown = types.find((type) => !FLIGHT_EVENT_TYPES.has(type));
+  if (unknown === undefined) return types;
+  throw invalidInput([
+    {
+      field: 'types',
+      message: `has ${JSON.stringify(unknown.slice(0, 100))}, which is no event type. There are ${[...FLIGHT_EVENT_TYPES].join(', ')}`,
+    },
+  ]);
 }

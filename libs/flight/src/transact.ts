@@ -1,5 +1,5 @@
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
-import { badFields, invalidInput, type FieldError, type Timestamp } from '#lib/platform';
+import { badFields, conflict, invalidInput, type FieldError, type Timestamp } from '#lib/platform';
 import type { Decision } from '#lib/event-store';
 import {
   FlightCommand,
@@ -13,6 +13,7 @@ import {
 import { changes } from './changes.js';
 import type { FlightEvent } from './events.js';
 import { flightDecider, type Flight } from './flight.js';
+import { weigh, type Weight } from './weight.js';
 
 /** One command of a transaction: its type and its own fields, without the flight. */
 export interface TransactionStep {
@@ -25,7 +26,10 @@ export interface TransactionResult {
   readonly results: readonly object[];
 }
 
-/** Several commands on one flight, each seeing what those before it did: all of them are recorded, or none. */
+/**
+ * Several commands on one flight, each seeing what those before it did: all of them are recorded, or none. Refused with
+ * `transaction.too-much` where their events would be too large together.
+ */
 export class Transact extends FlightCommand<TransactionResult> {
   @IsArray() @ArrayMinSize(1) @ArrayMaxSize(1_000) readonly commands!: readonly TransactionStep[];
 
@@ -36,6 +40,13 @@ export class Transact extends FlightCommand<TransactionResult> {
   }
 }
 
+/**
+ * What all commands together may record. They are decided, written and read in one go each, while nobody else is served: 14
+ * times 5,000 frames held the process for 3 s. An event may weigh more than its command (all details of a flight for a new name,
+ * all frames of two route chunks that are merged), so it is the events that are weighed.
+ */
+const MOST: Weight = { values: 250_000, characters: 8 * 1024 * 1024 };
+
 type AnySlice = Slice<FlightCommand>;
 const byName = new Map<string, AnySlice>(changes.map((s) => [s.command.name, s as unknown as AnySlice]));
 
@@ -45,10 +56,14 @@ export const decideTransact: Decide<Transact, TransactionResult> = (command, at)
     let state = flightDecider.fork(flight);
     const events: FlightEvent[] = [];
     const results: object[] = [];
+    const weight: Weight = { values: 0, characters: 0 };
     for (const decide of decisions) {
       const decided = decide(state);
       const step = 'answer' in decided ? decided : { events: decided, answer: {} };
       for (const event of step.events) {
+        weigh(event.data, weight);
+        if (weight.values > MOST.values || weight.characters > MOST.characters)
+          throw tooMuch(command.flightId);
         events.push(event);
         state = flightDecider.evolve(state, event);
       }
@@ -57,6 +72,14 @@ export const decideTransact: Decide<Transact, TransactionResult> = (command, at)
     return { events, answer: { results } };
   };
 };
+
+const tooMuch = (flightId: string) =>
+  conflict(
+    'transaction.too-much',
+    `The commands on flight ${flightId} would together record events of more than ${MOST.values} values or ` +
+      `${MOST.characters / 2 ** 20} MiB of text. Nothing was recorded. Send them in several transactions.`,
+    { flightId },
+  );
 
 /** Throws `input.invalid` with the bad fields of every command. */
 function decisionsOf(

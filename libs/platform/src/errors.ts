@@ -75,7 +75,8 @@ export function invalidInput(
   );
 }
 
-const shortened = (text: string, length: number): string =>
+/** A text of at most so many characters, and dots where there were more. */
+export const shortened = (text: string, length: number): string =>
   text.length <= length ? text : `${text.slice(0, length).replace(/[\ud800-\udbff]$/, '')}...`;
 
 /** The system cannot answer now. `retryAfterSeconds` is a hint for Retry-After. */

@@ -12,6 +12,7 @@ export * from './secrets.js';
 export * from './session.js';
 export * from './timestamp.js';
 export * from './tls.js';
+export * from './turns.js';
 export * from './waker.js';
 export * from './validation.js';
 export * from './seeded-random.js';

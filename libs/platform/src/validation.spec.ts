@@ -65,6 +65,28 @@ describe('an input', () => {
   });
 });
 
+describe('free-form JSON', () => {
+  const bad = (notes: object) => badFields(Route, { marks: [], notes });
+  const refused = [
+    { field: 'notes', message: expect.stringContaining('at most 16 KiB, 500 values') as string },
+  ];
+
+  it('has as many values as are allowed, wherever they are, and no more', () => {
+    expect(bad({ a: Array(499).fill(1) })).toEqual([]);
+    expect(bad({ a: Array(500).fill(1) })).toEqual(refused);
+    // Within 16 KiB, and 5,300 objects all the same.
+    expect(bad({ a: Array(5_300).fill([]) })).toEqual(refused);
+    const nested = (lists: number) => ({ a: Array.from({ length: lists }, () => ({ b: [1] })) });
+    expect(bad(nested(166))).toEqual([]);
+    expect(bad(nested(167))).toEqual(refused);
+    expect(bad(Object.fromEntries(Array.from({ length: 501 }, (_, i) => [`x${i}`, 1])))).toEqual(refused);
+  });
+
+  it('is counted before it is looked at', () => {
+    expect(bad({ a: [...Array<number>(500).fill(1), untouchable] })).toEqual(refused);
+  });
+});
+
 describe('a refusal', () => {
   const errors = (howMany: number) =>
     Array.from({ length: howMany }, (_, i) => ({ field: `f${i}`, message: 'is wrong' }));

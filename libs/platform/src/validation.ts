@@ -18,6 +18,8 @@ const ID = new RegExp(`^(?!\\.{1,2}$)${OPAQUE_ID.source.slice(1)}`, 'u');
 const TEXT = /^[^\u0000\ud800-\udfff]*$/u; // eslint-disable-line no-control-regex -- refused
 const MAX_JSON_BYTES = 16 * 1024;
 const MAX_JSON_DEPTH = 16;
+/** What JSON costs is not its length but what it is made of: 16 KiB of empty lists are 5,300 objects, forty times as much. */
+const MAX_JSON_VALUES = 500;
 
 const rules = new Map<string, Schema>();
 
@@ -84,11 +86,14 @@ export const IsScalar = rule(
   (value) => value === null || ['string', 'number', 'boolean'].includes(typeof value),
 );
 
-/** Free-form JSON: an object of at most 16 KiB and 16 levels, with numbers and text that come back as they went in. */
+/**
+ * Free-form JSON: an object of at most 16 KiB, 500 values (fields and items, at all levels together) and 16 levels, with
+ * numbers and text that come back as they went in.
+ */
 export const IsJsonObject = rule(
   'isJsonObject',
   { type: 'object', additionalProperties: true, 'x-json': true },
-  'must be a JSON object of at most 16 KiB and 16 levels, without NUL characters, NaN, infinities, Dates or Maps',
+  'must be a JSON object of at most 16 KiB, 500 values and 16 levels, without NUL characters, NaN, infinities, Dates or Maps',
   isJsonObject,
 );
 
@@ -385,8 +390,8 @@ function messageOf({ keyword, params, parentSchema, message = 'is wrong' }: Erro
 }
 
 function isJsonObject(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || !isJson(value, 1)) return false;
-  return Buffer.byteLength(JSON.stringify(value)) <= MAX_JSON_BYTES;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  return isJson(value, 1, { values: 0 }) && Buffer.byteLength(JSON.stringify(value)) <= MAX_JSON_BYTES;
 }
 
 /** A Date, a Map and their like come back from JSON as something else. */
@@ -394,7 +399,7 @@ const isPlain = (value: object): boolean =>
   Object.prototype.toString.call(value) === '[object Object]' &&
   !('toJSON' in value && typeof value.toJSON === 'function');
 
-function isJson(value: unknown, depth: number): boolean {
+function isJson(value: unknown, depth: number, counted: { values: number }): boolean {
   switch (typeof value) {
     case 'string':
       return TEXT.test(value);
@@ -404,11 +409,20 @@ function isJson(value: unknown, depth: number): boolean {
       return true;
     case 'object':
       if (value === null) return true;
-      if (depth > MAX_JSON_DEPTH) return false;
-      if (Array.isArray(value)) return value.every((item) => isJson(item, depth + 1));
-      if (!isPlain(value)) return false;
-      return Object.entries(value).every(([key, item]) => TEXT.test(key) && isJson(item, depth + 1));
+      return depth <= MAX_JSON_DEPTH && areJson(value, depth + 1, counted);
     default:
       return false;
   }
+}
+
+/** Whether what an object or a list holds is JSON. Counted before any of it is looked at. */
+function areJson(whole: object, depth: number, counted: { values: number }): boolean {
+  const isList = Array.isArray(whole);
+  if (!isList && !isPlain(whole)) return false;
+  const names = isList ? [] : Object.keys(whole);
+  counted.values += isList ? whole.length : names.length;
+  if (counted.values > MAX_JSON_VALUES) return false;
+  if (isList) return whole.every((item) => isJson(item, depth, counted));
+  const fields = whole as Readonly<Record<string, unknown>>;
+  return names.every((name) => TEXT.test(name) && isJson(fields[name], depth, counted));
 }

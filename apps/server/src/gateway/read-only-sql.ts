@@ -340,6 +340,10 @@ function loginError(error: unknown): WaylogError {
     : readingError(error);
 }
 
+/** More or fewer values than the statement has places for are a violation of the protocol, as what a pooler says of a lost server is. */
+const isWrongCount = ({ code, routine }: pg.DatabaseError): boolean =>
+  code === '08P01' && routine === 'exec_bind_message';
+
 /** What an error of the database means to whoever sent the statement. */
 function readingError(error: unknown, timeout?: number): WaylogError {
   if (error instanceof WaylogError) return error;
@@ -347,7 +351,7 @@ function readingError(error: unknown, timeout?: number): WaylogError {
   if (state === '57014') return sqlTimeout(`It was ended after ${timeout} s.`, error);
   // Before what may be gone a moment later: a READ ONLY transaction is what the statement is run in.
   if (state === '42501' || state === '25006') return refused('sql.forbidden', error as pg.DatabaseError);
-  if (!(error instanceof pg.DatabaseError) || isTransient(error)) {
+  if (!(error instanceof pg.DatabaseError) || (isTransient(error) && !isWrongCount(error))) {
     return sqlUnavailable(
       `the database does not answer (${messageOf(error)}). Try again in a moment.`,
       error,

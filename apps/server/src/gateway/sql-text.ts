@@ -37,7 +37,7 @@ export function followsFromTables(sql: string, values: readonly unknown[] = []):
   // What a text is made of may become one of them: a time is made of nothing but one text that stands there, or is sent.
   if (/''\s+''|(?<!(''|[$]\d+)\s*)::\s*"?(date|time|abstime)|\bas\s+"?(date|time|abstime)/.test(words))
     return false;
-  for (const [, quoted, plain] of words.matchAll(/(?:"([^"]*)"|([a-z_][\w$]*))\s*\(/g)) {
+  for (const [, quoted, plain] of words.matchAll(/(?:"([^"]*)"|(?<![\w$])([a-z_][\w$]*))\s*\(/g)) {
     const name = quoted ?? plain ?? '';
     if (!PURE.has(name) && (quoted !== undefined || !KEYWORDS.has(name))) return false;
   }

@@ -1,8 +1,17 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuid } from 'uuid';
-import { decideTransact, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
-import { conflict, forbidden, invalidInput, notFound, unavailable, WaylogError } from '#lib/platform';
+import { decideTransact, OfFlight, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
+import {
+  badFields,
+  conflict,
+  forbidden,
+  invalidInput,
+  notFound,
+  unavailable,
+  WaylogError,
+} from '#lib/platform';
 import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
+import { JSON_BOUNDS, structureOf } from '../http/json-bounds.js';
 import { secondsSince, within } from './deadline.js';
 import type {
   CommandRequest,
@@ -15,6 +24,8 @@ import type {
 const DEFAULT_TIME_LIMIT = 30;
 const MAX_COMMANDS = 1_000;
 const MAX_OPEN = 1_000;
+/** Of the commands of one transaction, as JSON: they are recorded in one go, as those of one request are. */
+const MAX_BYTES = 8 * 1024 * 1024;
 /** Of all commands of all open transactions, as JSON. */
 const MAX_COLLECTED_BYTES = 64 * 1024 * 1024;
 /** What one caller may have of both, so that none shuts out the others. */
@@ -38,7 +49,10 @@ interface Transaction {
   state: TransactionState;
   /** How many commands it has collected. */
   count: number;
+  /** What they are as JSON. */
   bytes: number;
+  values: number;
+  names: number;
   commit?: Promise<CommandResponse>;
 }
 
@@ -78,6 +92,8 @@ export class OpenTransactions {
       state: 'open',
       count: 0,
       bytes: 0,
+      values: 0,
+      names: 0,
     };
     this.#transactions.set(transaction.id, transaction);
     return contextOf(transaction);
@@ -117,7 +133,7 @@ export class OpenTransactions {
       );
     }
     if (known === undefined) {
-      this.#add(transaction, step, Buffer.byteLength(json));
+      this.#add(transaction, step, Buffer.from(json));
       if (commandId !== undefined) transaction.keys.set(commandId, json);
     }
     return {
@@ -178,20 +194,34 @@ export class OpenTransactions {
     }
   }
 
-  #add(transaction: Transaction, step: TransactionStep, bytes: number): void {
-    const isFull = transaction.count >= MAX_COMMANDS;
-    if (isFull || this.#bytes + bytes > MAX_COLLECTED_BYTES || this.#isGreedy(transaction.actor, bytes)) {
-      throw conflict(
-        'transaction.full',
-        isFull
-          ? `Transaction ${transaction.id} holds ${MAX_COMMANDS} commands, which is the limit. Commit it, or use commands that take many at once.`
-          : `The open transactions hold as much as they may: ${MAX_COLLECTED_BYTES_EACH / 2 ** 20} MiB of one caller, ${MAX_COLLECTED_BYTES / 2 ** 20} MiB of all. Commit some first.`,
-      );
-    }
+  #add(transaction: Transaction, step: TransactionStep, json: Buffer): void {
+    const { values, names } = structureOf(json);
+    const full = this.#whyFull(transaction, { bytes: json.length, values, names });
+    if (full !== undefined) throw conflict('transaction.full', full);
     transaction.steps.push(step);
     transaction.count++;
-    transaction.bytes += bytes;
-    this.#bytes += bytes;
+    transaction.bytes += json.length;
+    transaction.values += values;
+    transaction.names += names;
+    this.#bytes += json.length;
+  }
+
+  /** Why a transaction takes no more, or not this. */
+  #whyFull(
+    { id, actor, count, ...holds }: Transaction,
+    more: { readonly bytes: number; readonly values: number; readonly names: number },
+  ): string | undefined {
+    if (count >= MAX_COMMANDS)
+      return `Transaction ${id} holds ${MAX_COMMANDS} commands, which is the limit. Commit it, or use commands that take many at once.`;
+    if (
+      holds.bytes + more.bytes > MAX_BYTES ||
+      holds.values + more.values > JSON_BOUNDS.values ||
+      holds.names + more.names > JSON_BOUNDS.names
+    )
+      return `Transaction ${id} holds as much as one request may: ${MAX_BYTES / 2 ** 20} MiB, ${JSON_BOUNDS.values} values and ${JSON_BOUNDS.names} fields of all its commands together. Commit it, and open another one for the rest.`;
+    if (this.#bytes + more.bytes > MAX_COLLECTED_BYTES || this.#isGreedy(actor, more.bytes))
+      return `The open transactions hold as much as they may: ${MAX_COLLECTED_BYTES_EACH / 2 ** 20} MiB of one caller, ${MAX_COLLECTED_BYTES / 2 ** 20} MiB of all. Commit some first.`;
+    return undefined;
   }
 
   /** Whether a caller would hold more than his share. */
@@ -281,12 +311,16 @@ const howItEnded: Record<TransactionState, string> = {
 const ended = ({ id, state }: Transaction) =>
   conflict('transaction.ended', `Transaction ${id} ${howItEnded[state]}.`, { transactionId: id, state });
 
-const otherFlight = ({ id, flightId }: Transaction, other: unknown) =>
-  conflict(
+/** That a command is for another flight; or for what can be none. */
+function otherFlight({ id, flightId }: Transaction, other: unknown): WaylogError {
+  const errors = badFields(OfFlight, { flightId: other });
+  if (errors.length > 0) return underParameters(invalidInput(errors)) as WaylogError;
+  return conflict(
     'transaction.other-flight',
     `Transaction ${id} changes flight ${flightId}, and the command is for ${JSON.stringify(other)}. A flight is the ` +
       `limit of what is recorded together: open another transaction for the other one.`,
   );
+}
 
 const commitTimeout = (id: string, seconds: number) =>
   unavailable(

@@ -19,11 +19,22 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
+/** What a JSON text is made of, and what is too much about it; then the rest is not counted. */
+export interface JsonStructure {
+  readonly values: number;
+  /** Fields, those of all its objects together. */
+  readonly names: number;
+  readonly beyond?: string;
+}
+
+/** What is too much about a JSON text, or undefined. */
+export const beyondBounds = (json: Uint8Array): string | undefined => structureOf(json).beyond;
+
 /**
- * What is too much about a JSON text, or undefined. It need not be JSON at all: that is for the parser to find. Every
- * value but the first of all is behind a comma, or in brackets.
+ * Counts what a JSON text is made of. It need not be JSON at all: that is for the parser to find. Every value but the first of
+ * all is behind a comma, or in brackets.
  */
-export function beyondBounds(json: Uint8Array): string | undefined {
+export function structureOf(json: Uint8Array): JsonStructure {
   let values = 0;
   let names = 0;
   let depth = 0;
@@ -40,13 +51,14 @@ export function beyondBounds(json: Uint8Array): string | undefined {
       case COLON:
         names++;
         if (count(fields, depth) > JSON_BOUNDS.fields)
-          return `has an object with more than ${JSON_BOUNDS.fields} fields`;
+          return { values, names, beyond: `has an object with more than ${JSON_BOUNDS.fields} fields` };
         break;
       case OPEN_LIST:
       case OPEN_OBJECT:
         values++;
         depth++;
-        if (depth > JSON_BOUNDS.depth) return `is nested in more than ${JSON_BOUNDS.depth} levels`;
+        if (depth > JSON_BOUNDS.depth)
+          return { values, names, beyond: `is nested in more than ${JSON_BOUNDS.depth} levels` };
         fields[Math.max(depth, 0)] = 0;
         break;
       case CLOSE_LIST:
@@ -55,11 +67,17 @@ export function beyondBounds(json: Uint8Array): string | undefined {
         break;
       default:
     }
-    if (values > JSON_BOUNDS.values)
-      return `has more than ${JSON_BOUNDS.values} values; send it in several requests`;
-    if (names > JSON_BOUNDS.names)
-      return `has more than ${JSON_BOUNDS.names} fields, those of all its objects together; send it in several requests`;
+    const beyond = tooMany(values, names);
+    if (beyond !== undefined) return { values, names, beyond };
   }
+  return { values, names };
+}
+
+function tooMany(values: number, names: number): string | undefined {
+  if (values > JSON_BOUNDS.values)
+    return `has more than ${JSON_BOUNDS.values} values; send it in several requests`;
+  if (names > JSON_BOUNDS.names)
+    return `has more than ${JSON_BOUNDS.names} fields, those of all its objects together; send it in several requests`;
   return undefined;
 }
 

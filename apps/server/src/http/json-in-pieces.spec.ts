@@ -1,5 +1,8 @@
 import fc from 'fast-check';
-import { jsonInPieces } from './json-in-pieces.js';
+import fastify from 'fastify';
+import { tooMany } from '#lib/platform';
+import { jsonInPieces, longLists } from './json-in-pieces.js';
+import { sendProblem } from './problem.js';
 
 describe('JSON in pieces', () => {
   const same = async (value: unknown) =>
@@ -24,5 +27,26 @@ describe('JSON in pieces', () => {
   it('is not made when it would be too large', async () => {
     const many = Array.from({ length: 300 }, () => 'x'.repeat(64 * 1024));
     await expect(jsonInPieces({ items: many })).rejects.toMatchObject({ code: 'answer.too-large' });
+  });
+});
+
+describe('a long list', () => {
+  it('that is refused when it is there is answered as a problem', async () => {
+    const server = fastify();
+    server.addHook('preSerialization', longLists);
+    server.addHook('onSend', (_request, reply, _payload, done) => {
+      if (reply.statusCode < 400) done(tooMany('answers.too-many', 'There are too many.', 1));
+      else done();
+    });
+    server.setErrorHandler((error, _request, reply) => sendProblem(reply, error));
+    server.get('/', () => Array.from({ length: 1_000 }, (_, n) => n));
+    const { statusCode, headers, body } = await server.inject('/');
+    expect([statusCode, headers['content-type'], headers['retry-after']]).toEqual([
+      429,
+      'application/problem+json',
+      '1',
+    ]);
+    expect(JSON.parse(body)).toMatchObject({ status: 429, code: 'answers.too-many' });
+    await server.close();
   });
 });

@@ -1,13 +1,8 @@
-import { setImmediate } from 'node:timers/promises';
 import type { preSerializationHookHandler } from 'fastify';
-import { answerTooLarge, MAX_ANSWER_BYTES } from '#lib/platform';
+import { answerTooLarge, MAX_ANSWER_BYTES, Turns } from '#lib/platform';
 
 /** Shorter lists are written in one go. */
 const LONG = 200;
-/** How long a list is written before others get a turn, in milliseconds. */
-const TURN_MS = 8;
-/** Items between two looks at the clock. */
-const ITEMS_A_LOOK = 32;
 
 /** Lists of a route, and pages of them. A hook of Fastify, as `positionHeader` is. */
 export const longLists: preSerializationHookHandler = (_request, reply, answer, done) => {
@@ -59,7 +54,7 @@ async function piecesOfItems(items: readonly unknown[]): Promise<Buffer[]> {
   const done: Buffer[] = [];
   let bytes = 0;
   let text = '';
-  let began = performance.now();
+  const turns = new Turns(true);
   const flush = () => {
     const piece = Buffer.from(text);
     bytes += piece.length;
@@ -69,10 +64,9 @@ async function piecesOfItems(items: readonly unknown[]): Promise<Buffer[]> {
   };
   for (let i = 0; i < items.length; i++) {
     text += (i === 0 ? '' : ',') + (jsonOf(items[i]) ?? 'null');
-    if (i % ITEMS_A_LOOK !== 0 || performance.now() - began < TURN_MS) continue;
+    if (!turns.isOver) continue;
     flush();
-    await setImmediate();
-    began = performance.now();
+    await turns.next();
   }
   flush();
   return done;

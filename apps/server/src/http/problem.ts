@@ -13,6 +13,7 @@ import {
   databaseUnavailable,
   isTransient,
   messageOf,
+  shortened,
   SqlState,
   sqlStateOf,
   WaylogError,
@@ -22,6 +23,9 @@ import {
 
 /** A request that takes longer to arrive, headers and body, is refused. */
 export const REQUEST_TIMEOUT_MS = 30_000;
+
+/** What is said may hold what was sent: an answer must not be as long as its request. Bad fields are shortened by themselves. */
+const MAX_DETAIL = 70_000;
 
 /** RFC 9457, with a stable code and, for bad input, every wrong field. */
 export interface Problem {
@@ -103,6 +107,8 @@ export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   }
   if (problem.status === 415)
     void reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' });
+  // That of the answer which it takes the place of, such as a long list, may write no objects.
+  reply.serializer((written) => JSON.stringify(written));
   void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 
@@ -165,7 +171,7 @@ const problem = (status: number, code: string, detail: string, errors?: readonly
   code,
   title: titleOf[status] ?? 'The request was refused',
   status,
-  detail: status === 503 ? withoutAddresses(detail) : detail,
+  detail: shortened(status === 503 ? withoutAddresses(detail) : detail, MAX_DETAIL),
   ...(errors && { errors }),
 });
 

@@ -92,16 +92,26 @@ describe('what is under way', () => {
     };
   }
 
+  /** Sends the headers of a body and one byte of it; answers whether the rest is waited for, or how it was refused. */
+  async function send(socket: Socket, headers: string) {
+    const came = once(made, 'request').then(() => 'read');
+    const answered = once(made, 'answer').then(([status]) => status as number);
+    socket.write(
+      `POST /body HTTP/1.1\r\nhost: x\r\nx-caller: a\r\ncontent-type: application/json\r\n${headers}\r\n\r\n${headers.includes('chunked') ? '1\r\n{\r\n' : '{'}`,
+    );
+    return Promise.race([came, answered]);
+  }
+
+  it('counts short bodies as well: there may be thousands of them', async () => {
+    await serve({ bytesOfOne: 100_000 });
+    const statuses: unknown[] = [];
+    for (let n = 0; n < 5; n++)
+      statuses.push(await send((await connection()).socket, 'content-length: 25000'));
+    expect(statuses).toEqual(['read', 'read', 'read', 'read', 429]);
+  });
+
   it('of one caller has a bound for bodies, before they are there; who goes makes room', async () => {
     await serve({ bytesOfOne: 2 * LARGE });
-    const send = async (socket: Socket, headers: string) => {
-      const came = once(made, 'request').then(() => 'read');
-      const answered = once(made, 'answer').then(([status]) => status as number);
-      socket.write(
-        `POST /body HTTP/1.1\r\nhost: x\r\nx-caller: a\r\ncontent-type: application/json\r\n${headers}\r\n\r\n${headers.includes('chunked') ? '1\r\n{\r\n' : '{'}`,
-      );
-      return Promise.race([came, answered]);
-    };
     const whole = `content-length: ${LARGE}`;
     const first = await connection();
     expect(await send(first.socket, whole)).toBe('read');

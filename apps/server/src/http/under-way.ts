@@ -4,8 +4,8 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHand
 import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
 
 const MIB = 1024 * 1024;
-/** Shorter ones are not counted: of one connection Node makes no more of them than the socket takes. */
-const COUNTED_BYTES = 64 * 1024;
+/** Shorter answers are not counted: of one connection Node makes no more of them than the socket takes. */
+const COUNTED_ANSWER = 64 * 1024;
 
 export interface UnderWayBounds {
   /** Of one caller, and of all. */
@@ -30,6 +30,8 @@ class BytesUnderWay {
     /** Such as "answers that are not taken yet". */
     private readonly what: string,
     private readonly code: string,
+    /** Those that are shorter are not counted. */
+    private readonly least: number,
   ) {}
 
   /** Counts some more, or answers why there is no room. */
@@ -38,7 +40,7 @@ class BytesUnderWay {
     { principal, raw }: FastifyRequest,
     { raw: answer }: FastifyReply,
   ): WaylogError | undefined {
-    if (bytes < COUNTED_BYTES || raw.socket.destroyed) return undefined;
+    if (bytes < this.least || raw.socket.destroyed) return undefined;
     const caller = principal?.actor ?? '';
     const { bytesOfOne } = this.bounds;
     if ((this.#bytesOf.get(caller) ?? 0) + bytes > bytesOfOne) {
@@ -88,7 +90,7 @@ class BytesUnderWay {
 
 /**
  * Bodies that arrive or are worked on. Each is kept whole before it is read, so hundreds of connections that send slowly
- * would take gigabytes. One that does not say its length counts as the longest that there may be.
+ * would take gigabytes; and so would thousands that send little each. One that does not say its length counts as the longest that there may be.
  */
 export class BodiesUnderWay {
   readonly #bytes: BytesUnderWay;
@@ -97,7 +99,7 @@ export class BodiesUnderWay {
     private readonly maxBody: number,
     bounds = BOUNDS,
   ) {
-    this.#bytes = new BytesUnderWay(bounds, 'request bodies under way', 'bodies');
+    this.#bytes = new BytesUnderWay(bounds, 'request bodies under way', 'bodies', 1);
   }
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
@@ -120,7 +122,7 @@ export class AnswersUnderWay {
     bounds = BOUNDS,
     private readonly notTakenMs = NOT_TAKEN_MS,
   ) {
-    this.#bytes = new BytesUnderWay(bounds, 'answers that are not taken yet', 'answers');
+    this.#bytes = new BytesUnderWay(bounds, 'answers that are not taken yet', 'answers', COUNTED_ANSWER);
   }
 
   readonly onSend: onSendHookHandler = (request, reply, payload, done) => {

@@ -115,7 +115,7 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
       (filter.createdFrom && parseTimestamp(filter.createdFrom)) ?? null,
       (filter.createdTo && parseTimestamp(filter.createdTo)) ?? null,
     ];
-    return readPage(this.pool, flightList, filters, filter, flightSummary);
+    return this.reads.list(() => readPage(this.pool, flightList, filters, filter, flightSummary));
   }
 }
 

@@ -83,7 +83,7 @@ export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingH
       (filter.from && parseTimestamp(filter.from)) ?? null,
       (filter.to && parseTimestamp(filter.to)) ?? null,
     ];
-    return readPage(this.pool, historyList, filters, filter, flightStateView);
+    return this.reads.list(() => readPage(this.pool, historyList, filters, filter, flightStateView));
   }
 }
 

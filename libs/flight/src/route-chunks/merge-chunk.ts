@@ -3,6 +3,7 @@ import { FlightCommand, slice, type CommandOptions, type Decide } from '../comma
 import type { RouteChunk } from '../events.js';
 import { existing } from '../flight.js';
 import { chunkNotFound } from './delete-chunk.js';
+import { MAX_FRAMES_OF_CHUNK } from './save-chunk-state.js';
 
 /** Joins a route chunk into another one of the same flight; the source is gone afterwards. */
 export class MergeChunk extends FlightCommand {
@@ -36,7 +37,16 @@ export const decideMergeChunk: Decide<MergeChunk> =
     const target = chunks.get(into);
     if (!source) throw chunkNotFound(flightId, chunkId);
     if (!target) throw chunkNotFound(flightId, into);
-    return [{ type: 'ChunkMerged', data: { chunkId, into: { ...merged(source, target), updatedAt: at } } }];
+    const whole = merged(source, target);
+    if (whole.frames.length > MAX_FRAMES_OF_CHUNK) {
+      throw conflict(
+        'chunk.too-many-frames',
+        `Chunks ${chunkId} and ${into} have ${whole.frames.length} frames together, and a chunk may have ${MAX_FRAMES_OF_CHUNK}. ` +
+          `Leave them apart.`,
+        { flightId, chunkId, into },
+      );
+    }
+    return [{ type: 'ChunkMerged', data: { chunkId, into: { ...whole, updatedAt: at } } }];
   };
 
 /** The target with the frames of both, in order; it keeps its anchor, or takes the source's when it has none. */

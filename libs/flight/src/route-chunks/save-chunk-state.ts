@@ -5,6 +5,9 @@ import { Flag, FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
 import { GpsPoint } from '../gps-point.js';
 
+/** Each change of a route chunk records all of them. */
+export const MAX_FRAMES_OF_CHUNK = 20_000;
+
 /**
  * A route chunk: consecutive frames whose relative motion is known, floating until an anchor pins it to the ground. It
  * has nothing to do with the chunks of a hypertable.
@@ -17,7 +20,7 @@ export class ChunkHandle {
   @IsInt({ each: true })
   @Min(0, { each: true })
   @Max(2_147_483_647, { each: true })
-  @ArrayMaxSize(20_000)
+  @ArrayMaxSize(MAX_FRAMES_OF_CHUNK)
   readonly frames!: readonly number[];
   /** True while frames are still being added. */
   @Flag() readonly isActive!: boolean;

@@ -115,7 +115,7 @@ function description({ report, vehicle, rate, durationSeconds }: UlogFlight): st
   );
 }
 
-/** Where the flight comes from, in place of a camera: a log has none. Stays far below the 16 KiB of cameraParams. */
+/** Where the flight comes from, in place of a camera: a log has none. Stays far below the 16 KiB and 500 values of cameraParams. */
 function sourceInfo({ report, vehicle, startedAt, durationSeconds, rate }: UlogFlight): object {
   return {
     source: 'px4-ulog',

@@ -1,4 +1,4 @@
-import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
+import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, MaxLength, Min } from 'class-validator';
 import { IsDuration, IsOpaqueId, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 
 /** A table that may be operated on: the registered models are a list of these, which the caller gives. */
@@ -36,7 +36,7 @@ export class HypertableChange {
   /** For chunks made from now on; those that are there keep their range. */
   @Optional() @IsDuration() readonly chunkInterval?: string | null;
   /** A length of time, or `none` to keep chunks for ever. */
-  @Optional() @IsString() readonly retentionPeriod?: string | null;
+  @Optional() @IsString() @MaxLength(50) readonly retentionPeriod?: string | null;
   @Optional() @IsBoolean() readonly compressionEnabled?: boolean | null;
   @Optional() @IsDuration() readonly compressAfter?: string | null;
 }

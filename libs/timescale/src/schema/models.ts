@@ -50,9 +50,16 @@ export class RegisteredModel {
   @IsText() @MaxLength(127) readonly tableName!: string;
   /** The type of each column, such as `"text"` or `"timestamptz not null"`. */
   @IsJsonObject() readonly fields!: Readonly<Record<string, unknown>>;
-  @IsArray() @IsString({ each: true }) readonly primaryKey!: readonly string[];
+  @IsArray()
+  @IsString({ each: true })
+  @MaxLength(63, { each: true })
+  readonly primaryKey!: readonly string[];
   /** `flight_id -> flight.flights.id`. */
-  @Optional() @IsArray() @IsString({ each: true }) readonly relationships?: readonly string[] | null;
+  @Optional()
+  @IsArray()
+  @IsString({ each: true })
+  @MaxLength(300, { each: true })
+  readonly relationships?: readonly string[] | null;
   /** Makes the table a hypertable over this column, which must then be part of the primary key. */
   @Optional() @IsText() @MaxLength(63) readonly timeColumn?: string | null;
   @IsText() @MaxLength(500) readonly sourceFile!: string;

@@ -1,0 +1,51 @@
+import { followsFromTables } from './sql-text.js';
+
+/** The least that one look took of some, in milliseconds. */
+function cost(text: string): number {
+  let least = Infinity;
+  for (let n = 0; n < 7; n++) {
+    const began = performance.now();
+    followsFromTables(text);
+    least = Math.min(least, performance.now() - began);
+  }
+  return least;
+}
+
+describe('whether SQL may be cached', () => {
+  const LENGTH = 20_000;
+  const filled = (piece: string) => `select ${piece.repeat(LENGTH / piece.length)}`.slice(0, LENGTH);
+
+  // Quadratic in the length, one takes a thousand times as long as the other.
+  it.each([
+    'a',
+    'a ',
+    'a$',
+    '_1',
+    '"',
+    '"a',
+    "'",
+    "''",
+    "'a''",
+    ' ',
+    '(',
+    '1',
+    '$1',
+    ':',
+    ':: ',
+    '::1',
+    'as ',
+    'pg_',
+    'frame_minute',
+  ])('is told of a text of any form in time that grows with its length: %j', (piece) => {
+    const usual = cost(filled('id, name, '));
+    expect(cost(filled(piece))).toBeLessThan(50 * Math.max(usual, 0.1));
+  });
+
+  it('sees a function by its whole name', () => {
+    expect(followsFromTables('select count(*) from flight.waypoints')).toBe(true);
+    expect(followsFromTables('select my_count (*) from flight.waypoints')).toBe(false);
+    expect(followsFromTables('select $count(*) from flight.waypoints')).toBe(false);
+    expect(followsFromTables('select x.unsure(1) from flight.waypoints')).toBe(false);
+    expect(followsFromTables('select "count"(1), "unsure"(1) from flight.waypoints')).toBe(false);
+  });
+});
