@@ -157,6 +157,7 @@ export class WaylogModule {
               eventStore: options.eventStore,
               pool,
               listener,
+              categories: [FLIGHT_CATEGORY],
               upcasters: flightUpcasters,
               sealing: { keys, ...flightSealing },
               onWarning: (message) => log.warn(message),
