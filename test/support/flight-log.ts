@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore, type RecordedEvent } from '#lib/event-store';
-import { flightSealing } from '#lib/flight';
+import { FLIGHT_CATEGORY, flightSealing } from '#lib/flight';
 import type { Listener } from '#lib/platform';
 
 /** A log of flights beside Waylog: what is sealed in it is opened. */
@@ -13,6 +13,7 @@ export const openFlightLog = (place: {
     eventStore: place.eventStore,
     pool: place.pool,
     listener: place.listener,
+    categories: [FLIGHT_CATEGORY],
     sealing: { keys: new DataKeys(place.pool), ...flightSealing },
   });
 

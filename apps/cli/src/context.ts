@@ -8,6 +8,7 @@ import { asRecorded, DataKeys, openEventStore, type EventStore } from '#lib/even
 import {
   DATABASE_ACCESS,
   flightProjections,
+  FLIGHT_CATEGORY,
   flightSealing,
   flightUpcasters,
   WaylogModule,
@@ -228,6 +229,7 @@ export async function withStore<T>(
     eventStore,
     pool,
     listener,
+    categories: [FLIGHT_CATEGORY],
     onWarning: progress,
     ...(isRaw
       ? { upcasters: asRecorded, sealing: 'as-recorded' as const }

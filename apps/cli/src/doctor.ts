@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
-import { flightProjectionStates } from '#lib/flight';
+import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
 import { losses, openEventStore, type EventStore } from '#lib/event-store';
 import {
   isLoopback,
@@ -397,7 +397,13 @@ async function withLog(
   check: (store: EventStore) => Promise<Finding[]>,
 ): Promise<Finding[]> {
   const listener = new Listener(url, 'waylog doctor');
-  const store = await openEventStore({ eventStore, pool, listener, sealing: 'as-recorded' });
+  const store = await openEventStore({
+    eventStore,
+    pool,
+    listener,
+    categories: [FLIGHT_CATEGORY],
+    sealing: 'as-recorded',
+  });
   try {
     return await check(store);
   } finally {

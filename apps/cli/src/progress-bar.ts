@@ -31,24 +31,29 @@ export async function withProgress<T>(
 }
 
 /**
- * Runs work that goes through several steps, each under a bar of its own. Totals over a million are taken for bytes and
- * shown as megabytes.
+ * Runs work that goes through several steps, each under a bar of its own. Bytes are shown as megabytes where there are more than a
+ * million. Where it is not known how much there is, the bar is as long as what is done, and no total is shown.
  */
 export async function withSteps<T>(
-  work: (report: (step: string, done: number, total: number) => void) => Promise<T>,
+  unit: 'bytes' | 'events',
+  work: (report: (step: string, done: number, total: number | undefined) => void) => Promise<T>,
 ): Promise<T> {
   let at: string | undefined;
   let bar: cliProgress.SingleBar | undefined;
   const inMegabytes = (bytes: number) => Number((bytes / 1e6).toFixed(1));
-  const report = (step: string, done: number, total: number) => {
-    const isBytes = total > 1e6;
-    const [value, end] = isBytes ? [inMegabytes(done), inMegabytes(total)] : [done, total];
+  const report = (step: string, done: number, total: number | undefined) => {
+    const isLarge = unit === 'bytes' && (total ?? done) > 1e6;
+    const [value, end] = [done, total ?? done].map((count) => (isLarge ? inMegabytes(count) : count)) as [
+      number,
+      number,
+    ];
+    const shown = { of: total === undefined ? '' : `/${end}`, unit: isLarge ? ' MB' : '' };
     if (step !== at || !bar) {
       bar?.stop();
       at = step;
       bar = new cliProgress.SingleBar(
         {
-          format: `${step.padEnd(18)} {bar} {value}/{total}${isBytes ? ' MB' : ''} · {duration_formatted}`,
+          format: `${step.padEnd(18)} {bar} {value}{of}{unit} · {duration_formatted}`,
           stream: process.stderr,
           noTTYOutput: true,
           notTTYSchedule: 5_000,
@@ -56,9 +61,10 @@ export async function withSteps<T>(
         },
         cliProgress.Presets.shades_classic,
       );
-      bar.start(end, value);
+      bar.start(end, value, shown);
     } else {
-      bar.update(value);
+      bar.setTotal(end);
+      bar.update(value, shown);
     }
   };
   try {

@@ -13,6 +13,8 @@ export interface OpenEventStoreOptions {
   /** The read database; snapshots are there in both cases. */
   readonly pool: Pool;
   readonly listener: Listener;
+  /** What streams are called, as `flight` for `flight-...`. In EventStoreDB others' may stand beside them, and are passed over. */
+  readonly categories?: readonly string[];
   readonly upcasters?: Upcasters;
   /** What is sensitive, and its keys; `as-recorded` leaves sealed fields sealed, for whoever copies or counts. */
   readonly sealing: Sealing | 'as-recorded';
@@ -39,7 +41,7 @@ export async function openEventStore(options: OpenEventStoreOptions): Promise<Ev
 }
 
 async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Promise<EventStore> {
-  const { eventStore, pool, listener, upcasters, onWarning, onLoss, folded } = options;
+  const { eventStore, pool, listener, categories, upcasters, onWarning, onLoss, folded } = options;
   const common = { pool, ...(upcasters && { upcasters }), ...(onLoss && { onLoss }) };
   if (!eventStore) return new PostgresEventStore({ ...common, listener });
   if (!isEventStoreUrl(eventStore)) {
@@ -51,6 +53,7 @@ async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Pr
   return new EventStoreDbEventStore({
     ...common,
     connectionString: eventStore,
+    ...(categories && { categories }),
     ...(onWarning && { onWarning }),
     ...(folded && { folded }),
   });

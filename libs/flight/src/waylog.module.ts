@@ -160,6 +160,7 @@ export class WaylogModule {
               eventStore: options.eventStore,
               pool,
               listener,
+              categories: [FLIGHT_CATEGORY],
               upcasters: flightUpcasters,
               sealing: { keys, ...flightSealing },
               onWarning: (message) => log.warn(message),

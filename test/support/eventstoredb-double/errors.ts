@@ -24,7 +24,8 @@ export const notAllowed = () =>
   failure(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' });
 
 /** A read that begins where no event is. */
-export const invalidPosition = () => failure(status.UNKNOWN, 'Unexpected ReadAllResult: InvalidPosition');
+export const invalidPosition = (isFiltered: boolean) =>
+  failure(status.UNKNOWN, `Unexpected ${isFiltered ? 'Filtered' : ''}ReadAllResult: InvalidPosition`);
 
 /** A subscription that does. */
 export const invalidSubscription = () =>

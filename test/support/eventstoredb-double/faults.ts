@@ -12,6 +12,7 @@ export class Faults {
   #stalled = new Set<Stallable>();
   #busy = 0;
   #mutings = 0;
+  looksMayEnd: Promise<void> = Promise.resolve();
   #leader: { host: string; port: number } | undefined;
   readonly #subscriptions = new Set<(how: 'clean' | 'cancelled') => void>();
 
@@ -27,6 +28,16 @@ export class Faults {
 
   resume(): void {
     this.#stalled.clear();
+  }
+
+  /**
+   * Reads with a filter get nothing until the returned function is called, as while a server looks through millions of events that
+   * do not pass. Other calls are answered.
+   */
+  holdLooks(): () => void {
+    let release: () => void = () => undefined;
+    this.looksMayEnd = new Promise((resolve) => (release = resolve));
+    return release;
   }
 
   /** The next `calls` calls are refused with "Server Is Busy". */

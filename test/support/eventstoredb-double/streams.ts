@@ -44,7 +44,7 @@ export interface StreamsOptions {
   readonly maxAppendSize: number;
   /** As before version 22.6: an event that is read from its stream has no position. */
   readonly hidesPositions: boolean;
-  readonly calls: Record<'append' | 'read' | 'subscribe' | 'sent' | 'checkpoints', number>;
+  readonly calls: Record<'append' | 'read' | 'subscribe' | 'sent' | 'checkpoints' | 'events', number>;
 }
 
 const NO_POSITION = 2n ** 64n - 1n;
@@ -117,7 +117,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     if (request.hasSubscription()) {
       return isNowhere ? void call.emit('error', invalidSubscription()) : subscribe(call, request);
     }
-    if (isNowhere) return void call.emit('error', invalidPosition());
+    if (isNowhere) return void call.emit('error', invalidPosition(request.hasFilter()));
     const isBackwards = request.getReadDirection() === pb.ReadReq.Options.ReadDirection.BACKWARDS;
     const count = Number(request.getCount());
     const stream = request.getStream();
@@ -143,7 +143,11 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     if (stream && hidesPositions) {
       found = found.map((event) => ({ ...event, commit: NO_POSITION, prepare: NO_POSITION }));
     }
-    for (const event of found.slice(0, count)) if (!(await send(call, messages.eventMessage(event)))) return;
+    if (!stream && request.hasFilter()) await faults.looksMayEnd;
+    for (const event of found.slice(0, count)) {
+      if (!(await send(call, messages.eventMessage(event)))) return;
+      calls.events++;
+    }
     call.end();
   }
 

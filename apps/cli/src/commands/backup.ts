@@ -42,7 +42,7 @@ Examples
     .action(async ({ to }: { to?: string }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
       const done = await untilInterrupted((signal) =>
-        withSteps((onProgress) =>
+        withSteps('bytes', (onProgress) =>
           backUp({
             url,
             to: to ?? (process.env['WAYLOG_BACKUP_DIR'] || '.'),
@@ -73,7 +73,7 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
       const { url } = await databaseUp(databaseOptions(command));
       let folded: VerifyResult | undefined;
       const result = await untilInterrupted((signal) =>
-        withSteps((onProgress) =>
+        withSteps('bytes', (onProgress) =>
           verifyBackup({
             file,
             url,
@@ -144,7 +144,7 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
     .action(async (file: string, options: { database?: string; into?: string }, command: Command) => {
       const into = await target(options, command);
       const result = await untilInterrupted((signal) =>
-        withSteps((onProgress) => restore({ file, into, findTool: findTool(), signal, onProgress })),
+        withSteps('bytes', (onProgress) => restore({ file, into, findTool: findTool(), signal, onProgress })),
       );
       print(
         command,

@@ -1,14 +1,18 @@
 import type { Timestamp } from '#lib/platform';
 import type { Position } from '../event-store.js';
 import { decodeEvent } from './codec.js';
-import type { Connection } from './connection.js';
+import type { OurEvents } from './our-events.js';
 import { comparePositions, parsePosition, positionOf } from './position.js';
-import { readAllPage } from './read.js';
 
 /** A backlog is counted no further: as many then means "at least as many". */
 export const MAX_COUNTED_BACKLOG = 10_000;
 
 const PAGE = 1_000;
+
+interface Count {
+  readonly events: number;
+  readonly since: Timestamp | undefined;
+}
 
 interface Window {
   /** Exclusive. */
@@ -21,34 +25,52 @@ interface Window {
 
 /**
  * Counts what comes after a position. Positions of EventStoreDB say nothing about that, so it is read, and what was read is
- * remembered: while a projector catches up and somebody watches, each event is read once for the watching.
+ * remembered: while a projector catches up and somebody watches, each event is read once for the watching. Those who ask at the
+ * same time take turns: the same question is asked once, and another one finds what was read before.
  */
 export class Backlog {
   #window: Window | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  /** What waits for its turn. */
+  readonly #waiting = new Map<Position, Promise<Count>>();
 
-  constructor(private readonly connection: Connection) {}
+  constructor(private readonly ours: OurEvents) {}
 
   /** What was read is of a log that went back. */
   forget(): void {
     this.#window = undefined;
   }
 
-  async count(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
+  count(after: Position): Promise<Count> {
+    const waiting = this.#waiting.get(after);
+    if (waiting) return waiting;
+    // Where one fails those who wait fail with it, rather than wait as long again, each of them.
+    const counted = this.#last.finally(() => this.#waiting.delete(after)).then(() => this.#count(after));
+    this.#waiting.set(after, counted);
+    this.#last = counted;
+    const over = () => {
+      if (this.#last === counted) this.#last = Promise.resolve();
+    };
+    counted.then(over, over);
+    return counted;
+  }
+
+  async #count(after: Position): Promise<Count> {
+    const end = await this.ours.end();
+    if (compare(end.ours, after) <= 0) return { events: 0, since: undefined };
     const known = this.#window;
     const isCovered = known && compare(after, known.after) >= 0 && compare(after, known.seen) <= 0;
     const events = isCovered ? known.events.filter(({ position }) => compare(position, after) > 0) : [];
     let seen = isCovered ? known.seen : after;
-    while (events.length < MAX_COUNTED_BACKLOG) {
-      const found = await readAllPage(this.connection, seen, PAGE);
+    while (events.length < MAX_COUNTED_BACKLOG && compare(seen, end.ours) < 0) {
+      const found = await this.ours.page(seen, PAGE, end.ours);
       for (const resolved of found) {
         const event = decodeEvent(resolved)?.event;
         if (event) events.push({ position: event.position, recordedAt: event.recordedAt });
       }
       const last = found.at(-1)?.event;
-      if (last) seen = positionOf(last.position);
-      if (found.length < PAGE) break;
+      seen = found.length < PAGE || !last ? end.ours : positionOf(last.position);
     }
-    // Whoever counts at the same time leaves a window of his own, as good as this one.
     this.#window = { after, seen, events };
     return { events: Math.min(events.length, MAX_COUNTED_BACKLOG), since: events[0]?.recordedAt };
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { backoffDelay, messageOf, type Timestamp } from '#lib/platform';
+import { backoffDelay, messageOf, WaylogError, type Timestamp } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
@@ -27,8 +27,9 @@ import { Connection } from './connection.js';
 import { Feed } from './feed.js';
 import { Limit } from './limit.js';
 import type { Node } from './node.js';
+import { OurEvents } from './our-events.js';
 import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
-import { isThere, readAllBackwards, readAllPage, readStreamPage } from './read.js';
+import { isThere, readStreamPage } from './read.js';
 import { skipBeyond } from './skip.js';
 
 export interface EventStoreDbOptions {
@@ -36,6 +37,8 @@ export interface EventStoreDbOptions {
   readonly connectionString: string;
   /** Of the read database: snapshots live in its `log.snapshots`. */
   readonly pool: Pool;
+  /** The categories of Waylog's streams (`flight` for `flight-...`): others' are passed over by the server. By default all are ours. */
+  readonly categories?: readonly string[];
   readonly upcasters?: Upcasters;
   /** Told when a subscription breaks, which is then made again. */
   readonly onWarning?: (message: string) => void;
@@ -74,16 +77,16 @@ export class EventStoreDbEventStore implements EventStore {
   #epoch = 0;
   readonly #appends = new Limit(MAX_APPENDS_AT_ONCE);
   readonly #closed = new AbortController();
+  readonly #ours: OurEvents;
   readonly #backlog: Backlog;
-  /** Our last event, and the last event of all as far as was looked: none of ours stands between them. */
-  #head: { ours: Position; seen: Position } = { ours: BEGINNING, seen: BEGINNING };
 
   /** @throws WaylogError `log.connection-string` */
   constructor(options: EventStoreDbOptions) {
     this.#connection = new Connection(options.connectionString, options.deadlineMs, (node) =>
       this.#compareWithSeen(node),
     );
-    this.#backlog = new Backlog(this.#connection);
+    this.#ours = new OurEvents(this.#connection, options.categories);
+    this.#backlog = new Backlog(this.#ours);
     this.#pool = options.pool;
     this.#upcast = upcaster(options.upcasters ?? {});
     this.#histories = new Histories(
@@ -103,7 +106,10 @@ export class EventStoreDbEventStore implements EventStore {
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
-    for (const request of requests) checkAppend(request);
+    for (const request of requests) {
+      checkAppend(request);
+      if (!this.#ours.includes(request.streamId)) throw notOurs(request.streamId);
+    }
     // Also for those that have to wait until others are done.
     const { due } = this.#connection;
     // Streams side by side; what is for the same stream one after another, as it was asked.
@@ -199,7 +205,7 @@ export class EventStoreDbEventStore implements EventStore {
     });
     if (gone) this.#seen.forget(gone.seen);
     this.#histories.forget();
-    this.#head = { ours: BEGINNING, seen: BEGINNING };
+    this.#ours.forget();
     this.#backlog.forget();
     this.#onLoss(loss);
   }
@@ -223,8 +229,9 @@ export class EventStoreDbEventStore implements EventStore {
     const wanted = types && new Set(types);
     const events: RecordedEvent[] = [];
     const size = Math.max(MIN_PAGE, Math.min(limit, PAGE));
-    for (let from = after; events.length < limit;) {
-      const found = await readAllPage(this.#connection, from, size);
+    const end = await this.#ours.end();
+    for (let from = after; events.length < limit && this.compare(from, end.ours) < 0;) {
+      const found = await this.#ours.page(from, size, end.ours);
       for (const resolved of found) {
         const event = decodeEvent(resolved)?.event;
         if (event && events.length < limit && (!wanted || wanted.has(event.type))) events.push(event);
@@ -256,7 +263,7 @@ export class EventStoreDbEventStore implements EventStore {
         node = await this.#connection.leader();
         // There is no going on from a place that may be gone.
         if (epoch !== this.#epoch) throw newHistory();
-        feed = new Feed(this.#connection, node, {
+        feed = new Feed(this.#connection, node, this.#ours, {
           after: from,
           batchSize,
           signal: AbortSignal.any([stop, node.gone]),
@@ -293,21 +300,7 @@ export class EventStoreDbEventStore implements EventStore {
   }
 
   async head(): Promise<Position> {
-    const known = this.#head;
-    let end: Position | undefined;
-    for (let before: Position | undefined; ;) {
-      const found = await readAllBackwards(this.#connection, before, before === undefined ? 10 : PAGE);
-      for (const resolved of found) {
-        if (!resolved.event) continue;
-        const position = positionOf(resolved.event.position);
-        end ??= position;
-        if (this.compare(position, known.seen) <= 0) return this.#remember(known.ours, end);
-        if (decodeEvent(resolved)) return this.#remember(position, end);
-      }
-      const last = found.at(-1)?.event;
-      if (!last) return this.#remember(BEGINNING, end ?? BEGINNING);
-      before = positionOf(last.position);
-    }
+    return (await this.#ours.end()).ours;
   }
 
   compare(a: Position, b: Position): number {
@@ -334,13 +327,15 @@ export class EventStoreDbEventStore implements EventStore {
     await this.#appends.settled();
     await this.#connection.close();
   }
-
-  #remember(ours: Position, seen: Position): Position {
-    // Another look may have come further meanwhile.
-    if (this.compare(seen, this.#head.seen) > 0) this.#head = { ours, seen };
-    return ours;
-  }
 }
 
 /** The signal changes while somebody waits, which the compiler does not know. */
 const hasEnded = (signal: AbortSignal): boolean => signal.aborted;
+
+const notOurs = (streamId: string) =>
+  new WaylogError(
+    'append.invalid',
+    'invalid',
+    `Stream ${streamId} is of no category of this log, and what is in it would never be found again. Nothing was recorded.`,
+    { streamId },
+  );

@@ -1,37 +1,30 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import {
-  excludeSystemEvents,
   START,
   type AllStreamResolvedEvent,
   type AllStreamSubscription,
   type Position as ServerPosition,
 } from '@eventstore/db-client';
 import { WaylogError } from '#lib/platform';
-import type { Position } from '../event-store.js';
 import { NoAnswer, Standstill } from './calls.js';
 import type { Connection } from './connection.js';
 import type { Node } from './node.js';
-import { BEGINNING, positionOf } from './position.js';
-import { readAllPage } from './read.js';
+import type { OurEvents } from './our-events.js';
+import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
 
-/** How many events the server looks at between two of its checkpoints, as far as it keeps to that. */
-const CHECKPOINT_EVERY = 1_000;
-
-/** What a subscription that is quiet is compared with is read in pages of so many. */
-const LOOK_AHEAD = 256;
-
-/** One catch-up subscription to `$all` without the server's own events, read in batches. It is not made again: see `subscribe`. */
+/** One catch-up subscription to what is ours, read in batches. It is not made again: see `subscribe`. */
 export class Feed {
   readonly #connection: Connection;
+  readonly #ours: OurEvents;
   readonly #subscription: AllStreamSubscription;
   readonly #deadline: NodeJS.Timeout;
   readonly #signal: AbortSignal;
   readonly #onCheckpoint: (position: ServerPosition) => void;
   #checkpoint: ServerPosition | undefined;
-  /** How far the log is known to have nothing that this should have brought and has not. */
-  #covered: Position;
-  /** An event that the log had at the last look, and that has not come since. */
-  #missed: Position | undefined;
+  /** The last event that has come. */
+  #came: ServerPosition;
+  /** At the last look the log had an event of ours that had not come; and nothing has since. */
+  #isMissing = false;
   #isLooking = false;
   #failure: Error | undefined;
   #isOver = false;
@@ -48,6 +41,7 @@ export class Feed {
   constructor(
     connection: Connection,
     node: Node,
+    ours: OurEvents,
     options: {
       readonly after: ServerPosition;
       readonly batchSize: number;
@@ -57,21 +51,20 @@ export class Feed {
     },
   ) {
     this.#connection = connection;
-    this.#covered = positionOf(options.after);
+    this.#ours = ours;
+    this.#came = options.after;
     this.#signal = options.signal;
-    const filter = excludeSystemEvents({
-      maxSearchWindow: CHECKPOINT_EVERY,
-      // It runs in order with the events, so all before it are in the buffer. It may not throw: that would stop the
-      // subscription without a word.
-      checkpointReached: (_subscription, position) => {
-        this.#checkpoint = position;
-        return Promise.resolve();
-      },
+    // It runs in order with the events, so all before it are in the buffer. It may not throw: that would stop the
+    // subscription without a word.
+    const filter = ours.filter((_subscription, position) => {
+      this.#checkpoint = position;
+      this.#isMissing = false;
+      return Promise.resolve();
     });
     this.#onCheckpoint = options.onCheckpoint;
     this.#subscription = node.subscribeToAll(
       {
-        fromPosition: this.#covered === BEGINNING ? START : options.after,
+        fromPosition: positionOf(options.after) === BEGINNING ? START : options.after,
         filter,
         credentials: connection.credentials,
       },
@@ -102,14 +95,14 @@ export class Feed {
         if (event === null) break;
         batch.push(event);
       }
-      if (batch.length === batchSize) return this.#came(batch);
+      if (batch.length === batchSize) return this.#take(batch);
       // What was there when it came has been taken: whoever goes on from here need not look there again.
       if (checkpoint && batch.length === 0) this.#onCheckpoint(checkpoint);
       if (batch.length > before) {
         // More may be on its way through the stream: full batches where there is much, no wait where there is little.
         await turn();
       } else if (batch.length > 0) {
-        return this.#came(batch);
+        return this.#take(batch);
       } else if (this.#failure) {
         throw this.#failure;
       } else if (this.#isOver) {
@@ -130,10 +123,9 @@ export class Feed {
     this.#subscription.destroy();
   }
 
-  #came(batch: AllStreamResolvedEvent[]): AllStreamResolvedEvent[] {
-    const last = batch.at(-1)?.event;
-    if (last) this.#covered = positionOf(last.position);
-    this.#missed = undefined;
+  #take(batch: AllStreamResolvedEvent[]): AllStreamResolvedEvent[] {
+    this.#came = batch.at(-1)?.event?.position ?? this.#came;
+    this.#isMissing = false;
     return batch;
   }
 
@@ -147,19 +139,21 @@ export class Feed {
 
   /**
    * Nothing has come for a while. Either there is nothing, or the node that is subscribed to is cut off from the others: then it
-   * goes on, keep-alive and all, and brings nothing. What the leader has and this has not brought by the next look is missing.
+   * goes on, keep-alive and all, and brings nothing. What the leader has and this has not brought by the next look is missing,
+   * unless this is on its way through other applications' events: then it says how far it has come.
    */
   async #look(): Promise<void> {
     if (this.#isLooking) return;
     this.#isLooking = true;
     try {
-      const from = this.#covered;
-      const { covered, next } = await nextAfter(this.#connection, from);
+      const [came, checkpoint] = [this.#came, this.#checkpoint];
+      const { ours } = await this.#ours.end();
       // Something has come meanwhile, or is there to be taken.
-      if (this.#covered !== from || this.#subscription.readableLength > 0) return;
-      if (next !== undefined && next === this.#missed) this.#fail(new Standstill(next));
-      this.#missed = next;
-      this.#covered = covered;
+      const hasMoved = this.#came !== came || this.#checkpoint !== checkpoint;
+      if (hasMoved || this.#subscription.readableLength > 0) return;
+      const isMissing = comparePositions(parsePosition(ours), came) > 0;
+      if (isMissing && this.#isMissing) this.#fail(new Standstill(ours));
+      this.#isMissing = isMissing;
     } catch (error) {
       // Nobody to compare it with now; there will be a next look. But a place that the log does not have is no place to go on from.
       if (!(error instanceof WaylogError && error.kind === 'unavailable')) this.#fail(error as Error);
@@ -171,22 +165,5 @@ export class Feed {
   #fail(error: Error): void {
     this.#failure ??= error;
     this.#over();
-  }
-}
-
-/** The first event that the filter of a subscription lets through, and how far there is none. */
-async function nextAfter(
-  connection: Connection,
-  after: Position,
-): Promise<{ covered: Position; next: Position | undefined }> {
-  for (let covered = after; ;) {
-    const page = await readAllPage(connection, covered, LOOK_AHEAD);
-    for (const { event } of page) {
-      if (!event) continue;
-      const position = positionOf(event.position);
-      if (!event.type.startsWith('$')) return { covered, next: position };
-      covered = position;
-    }
-    if (page.length < LOOK_AHEAD) return { covered, next: undefined };
   }
 }

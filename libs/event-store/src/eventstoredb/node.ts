@@ -1,10 +1,19 @@
 import { Channel, connectivityState, credentials } from '@grpc/grpc-js';
-import { EventStoreDBClient } from '@eventstore/db-client';
+import {
+  EventStoreDBClient,
+  type AllStreamResolvedEvent,
+  type Credentials,
+  type StreamingRead,
+} from '@eventstore/db-client';
+import { ReadStream } from '@eventstore/db-client/dist/streams/utils/ReadStream.js';
+import { convertGrpcEvent } from '@eventstore/db-client/dist/utils/convertGrpcEvent.js';
 import { GossipClient } from '@eventstore/db-client/generated/gossip_grpc_pb.js';
 import gossip from '@eventstore/db-client/generated/gossip_pb.js';
 import type { MemberInfo } from '@eventstore/db-client/generated/gossip_pb.js';
 import shared from '@eventstore/db-client/generated/shared_pb.js';
+import { StreamsClient } from '@eventstore/db-client/generated/streams_grpc_pb.js';
 import type { ConnectionSettings, Endpoint } from './connection-string.js';
+import { filteredRequest, type FilteredPage } from './filter.js';
 
 /** A node as another one knows it. */
 export interface Member {
@@ -73,6 +82,16 @@ export class Node extends EventStoreDBClient {
 
   leave(): void {
     this.#gone.abort();
+  }
+
+  /** What of `$all` passes a filter; the leader's answer. */
+  readFiltered(page: FilteredPage, credentials: Credentials): StreamingRead<AllStreamResolvedEvent> {
+    const request = filteredRequest(page);
+    const call = this.callArguments({ credentials, requiresLeader: true }, { deadline: Infinity });
+    const read = this.GRPCStreamCreator(StreamsClient, 'readFiltered', (client) =>
+      client.read(request, ...call),
+    );
+    return new ReadStream<AllStreamResolvedEvent>(read, convertGrpcEvent, {});
   }
 
   /** What this node knows of its cluster. */

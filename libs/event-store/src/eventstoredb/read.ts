@@ -2,7 +2,6 @@ import {
   BACKWARDS,
   END,
   FORWARDS,
-  START,
   StreamNotFoundError,
   type AllStreamResolvedEvent,
   type ReadAllOptions,
@@ -14,8 +13,9 @@ import {
 import type { Position } from '../event-store.js';
 import { isNoPosition, NoAnswer } from './calls.js';
 import type { Connection } from './connection.js';
+import type { FilteredPage } from './filter.js';
 import type { Node } from './node.js';
-import { BEGINNING, comparePositions, parsePosition } from './position.js';
+import { comparePositions, parsePosition, positionOf } from './position.js';
 
 interface StreamPage {
   readonly from: ReadRevision;
@@ -47,44 +47,40 @@ export function readStreamPage(
   }, due);
 }
 
-/** All events of the server after a position (exclusive) in their order, system events and others' too. */
-export async function readAllPage(
-  connection: Connection,
-  after: Position,
-  limit: number,
+/**
+ * Events of the server that pass a filter, in the order of the read, up to the one at `until`. The server sends nothing while it
+ * looks through events that do not pass, however many they are: when nothing comes, it is asked whether it is still there.
+ */
+export function readFiltered(
+  node: Node,
+  page: FilteredPage,
+  { credentials }: Pick<Connection, 'credentials'>,
+  deadlineMs: number,
+  until?: Position,
 ): Promise<AllStreamResolvedEvent[]> {
-  const position = parsePosition(after);
-  // The server begins with the event at the position, if there is one.
-  const options: ReadAllOptions = {
-    fromPosition: after === BEGINNING ? START : position,
-    maxCount: after === BEGINNING ? limit : limit + 1,
-    direction: FORWARDS,
-    credentials: connection.credentials,
-    requiresLeader: true,
-  };
-  const found = await readAll(connection, options);
-  const [first] = found;
-  const isRepeat =
-    after !== BEGINNING &&
-    first?.event?.position.commit === position.commit &&
-    first.event.position.prepare === position.prepare;
-  return isRepeat ? found.slice(1) : found.slice(0, limit);
+  // Both waits together are as long as that of any other read.
+  const silenceMs = Math.ceil(deadlineMs / 2);
+  return collect<AllStreamResolvedEvent>(node.readFiltered(page, credentials), silenceMs, {
+    isLast: ({ event }) => event !== undefined && positionOf(event.position) === until,
+    isThere: () => readLast(node, 1, { credentials }, silenceMs),
+  });
 }
 
-/** The last events of the server, the newest first, before a position (exclusive). */
-export function readAllBackwards(
-  connection: Connection,
-  before: Position | undefined,
-  limit: number,
+/** The last events of the server, the newest first, system events and others' too. */
+export function readLast(
+  node: Node,
+  count: number,
+  { credentials }: Pick<Connection, 'credentials'>,
+  deadlineMs: number,
 ): Promise<AllStreamResolvedEvent[]> {
   const options: ReadAllOptions = {
-    fromPosition: before === undefined ? END : parsePosition(before),
-    maxCount: limit,
+    fromPosition: END,
+    maxCount: count,
     direction: BACKWARDS,
-    credentials: connection.credentials,
+    credentials,
     requiresLeader: true,
   };
-  return readAll(connection, options);
+  return collect<AllStreamResolvedEvent>(node.readAll(options), deadlineMs);
 }
 
 /** Whether a node has an event at a position; with an id, that very one. */
@@ -116,32 +112,42 @@ export async function isThere(
   }
 }
 
-const readAll = (connection: Connection, options: ReadAllOptions): Promise<AllStreamResolvedEvent[]> =>
-  connection.call((node, deadline) => collect<AllStreamResolvedEvent>(node.readAll(options), deadline));
-
 /**
- * A whole answer. The client's reads wait for ever on a server that has gone silent, so whenever nothing comes for
- * `deadlineMs` the call is cancelled.
+ * A whole answer, or what comes of it up to the last that is wanted. The client's reads wait for ever on a server that has gone
+ * silent, so whenever nothing comes for `silenceMs` the call is cancelled, unless `isThere` finds that somebody is at work on it.
  */
-function collect<E>(read: StreamingRead<E>, deadlineMs: number): Promise<E[]> {
+function collect<E>(
+  read: StreamingRead<E>,
+  silenceMs: number,
+  {
+    isLast = () => false,
+    isThere = () => Promise.reject(new NoAnswer(silenceMs)),
+  }: { readonly isLast?: (event: E) => boolean; readonly isThere?: () => Promise<unknown> } = {},
+): Promise<E[]> {
   return new Promise((resolve, reject) => {
     const events: E[] = [];
+    let isOver = false;
+    const end = (settle: () => void) => {
+      isOver = true;
+      clearTimeout(silence);
+      settle();
+    };
+    const fail = (error: Error) => end(() => reject(error));
+    // Also when it is not connected yet: it is cancelled as soon as it is.
+    const cancel = () => void read.cancel().catch(() => undefined);
     const silence = setTimeout(() => {
-      reject(new NoAnswer(deadlineMs));
-      // Also when it is not connected yet: it is cancelled as soon as it is.
-      read.cancel().catch(() => undefined);
-    }, deadlineMs);
+      isThere()
+        .then(() => isOver || silence.refresh(), fail)
+        .finally(() => isOver && cancel());
+    }, silenceMs);
     read.on('data', (event: E) => {
       silence.refresh();
       events.push(event);
+      if (!isLast(event)) return;
+      end(() => resolve(events));
+      cancel();
     });
-    read.once('end', () => {
-      clearTimeout(silence);
-      resolve(events);
-    });
-    read.on('error', (error) => {
-      clearTimeout(silence);
-      reject(error);
-    });
+    read.once('end', () => end(() => resolve(events)));
+    read.on('error', fail);
   });
 }

@@ -1,3 +1,4 @@
+import { unavailable } from '#lib/platform';
 import type { AppendRequest, EventStore, NewEvent, RecordedEvent } from '../event-store.js';
 import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
 import { numbered } from '../testing/event-store.contract.js';
@@ -15,6 +16,15 @@ describe('a copied log', () => {
     schemaVersion: 7,
     data: { n, text: 'line\nbreak "quoted" \u2028 🚁', nested: { list: [1.5, null, true, -0.1] } },
   });
+  /** A store of which only the appends are other ones. */
+  const withAppend = (store: EventStore, append: EventStore['append']): EventStore =>
+    new Proxy(store, {
+      get(inner, name) {
+        if (name === 'append') return append;
+        const value = Reflect.get(inner, name) as unknown;
+        return typeof value === 'function' ? (value.bind(inner) as unknown) : value;
+      },
+    });
   /** Three streams, interleaved as in life. */
   async function aSource(rounds = 400): Promise<InMemoryEventStore> {
     const source = open();
@@ -77,6 +87,79 @@ describe('a copied log', () => {
     const there = (await all(target)).length;
     const done = await copyLog({ from: source, to: target });
     expect(done).toMatchObject({ already: there, recorded: 600 - there, identical: true, sameOrder: true });
+  });
+
+  it('writes several streams at once where only their own order counts, and each event once', async () => {
+    const source = await aSource();
+    const mostAtOnce = async (order: 'log' | 'stream') => {
+      const target = open();
+      let [atOnce, most] = [0, 0];
+      const to = withAppend(target, async (requests) => {
+        most = Math.max(most, ++atOnce);
+        await new Promise(setImmediate);
+        atOnce--;
+        return target.append(requests);
+      });
+      const copied = await copyLog({ from: source, to, order });
+      expect(copied).toMatchObject({ recorded: 2_400, differences: [], identical: true });
+      expect(copied.sameOrder).toBe(order === 'log');
+      return most;
+    };
+    expect(await mostAtOnce('stream')).toBe(3);
+    expect(await mostAtOnce('log')).toBe(1);
+  });
+
+  it('waits for logs that do not answer for a while, and says so', async () => {
+    const source = await aSource(100);
+    const target = open();
+    let [reads, appends] = [0, 0];
+    const away = () => unavailable('database.unavailable', 'No answer.');
+    const from = new Proxy(source, {
+      get(store, name) {
+        const value = Reflect.get(store, name) as unknown;
+        if (typeof value !== 'function') return value;
+        const call = value.bind(store) as (...args: unknown[]) => unknown;
+        const isRead = name === 'readAll' || name === 'head' || name === 'backlog';
+        return isRead ? (...args: unknown[]) => (++reads % 2 ? Promise.reject(away()) : call(...args)) : call;
+      },
+    });
+    const to = withAppend(target, async (requests) => {
+      const outcomes = await target.append(requests);
+      // Recorded, and the acknowledgement is lost.
+      if (++appends === 5 || appends === 6) throw away();
+      return outcomes;
+    });
+    const warnings: string[] = [];
+    const done = await copyLog({ from, to, onWarning: (message) => warnings.push(message) });
+    expect(done).toMatchObject({ recorded: 600, already: 0, identical: true, sameOrder: true });
+    expect(warnings[0]).toMatch(/does not answer .*No answer.* waited for, up to 120 s/);
+    expect(warnings[1]).toMatch(/goes on/);
+    const never = withAppend(open(), () => Promise.reject(away()));
+    await expect(copyLog({ from: source, to: never, patienceMs: 1 })).rejects.toMatchObject({
+      code: 'database.unavailable',
+    });
+  });
+
+  it('says of how many events, where that is known', async () => {
+    const source = await aSource(400);
+    const totals = new Set<number | undefined>();
+    await copyLog({ from: source, to: open(), onProgress: (_step, _events, total) => totals.add(total) });
+    expect([...totals]).toEqual([2_400]);
+    totals.clear();
+    // As EventStoreDB, which counts no further.
+    const capped = Object.assign(Object.create(source) as InMemoryEventStore, {
+      backlog: () => Promise.resolve({ events: 10, since: undefined }),
+      head: () => source.head(),
+      readAll: (options: Parameters<EventStore['readAll']>[0]) => source.readAll(options),
+      compare: (a: string, b: string) => source.compare(a, b),
+      beginning: source.beginning,
+    });
+    await copyLog({
+      from: capped,
+      to: open(),
+      onProgress: (step, _events, total) => step === 'copying' && totals.add(total),
+    });
+    expect([...totals]).toEqual([undefined]);
   });
 
   it('takes single streams, and nothing else', async () => {

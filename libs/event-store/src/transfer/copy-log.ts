@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { EventStore, Json, RecordedEvent } from '../event-store.js';
 import { mustExist } from './export-log.js';
 import { newEventOf } from './format.js';
+import { Patience } from './patience.js';
 
 export interface CopyOptions {
   /** Opened with `asRecorded`, as the target: what is copied is what was written. */
@@ -9,8 +10,17 @@ export interface CopyOptions {
   readonly to: EventStore;
   /** Only these streams; otherwise all. */
   readonly streams?: readonly string[];
-  /** Told how many events have gone through each step, and of about how many. */
-  readonly onProgress?: (step: 'copying' | 'comparing', events: number, total: number) => void;
+  /**
+   * `log`: as in the source, also of streams among each other. `stream`: each stream in its own order, and what is more than 1,000
+   * events apart in the source is so in the target; several streams are written at once.
+   */
+  readonly order?: 'log' | 'stream';
+  /** Told how many events have gone through each step, and of how many, as far as that is known. */
+  readonly onProgress?: (step: 'copying' | 'comparing', events: number, total: number | undefined) => void;
+  /** Told when one of the logs does not answer and is waited for, and when it goes on. */
+  readonly onWarning?: (message: string) => void;
+  /** How long a log is waited for that does not answer; default two minutes. */
+  readonly patienceMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -46,51 +56,57 @@ export interface CopyResult {
 }
 
 const PAGE = 1_000;
+const PATIENCE_MS = 120_000;
 /** As much goes into one append: a node of EventStoreDB takes 1 MiB. */
 const APPEND_EVENTS = 500;
 const APPEND_BYTES = 400_000;
 
 /**
  * Copies a log, event for event, through the port alone: what the source held when the copy began, in the source's order,
- * one append after another, so that the target's order is the same. Each append expects the revision that its events have,
+ * one append after another, so that the target's order is the same; or, by `order`, several streams at once. Each append expects the revision that its events have,
  * under their own ids. So copying again records nothing twice, and a copy that was cut off goes on. Then the target is read
  * back, and compared by hash.
  *
  * Writers to the source are not held up; what they add meanwhile is for the next run. A stream that has other events in
- * the target is left as it is, and told among the differences. Memory grows with the number of streams, not of events.
+ * the target is left as it is, and told among the differences. A log that does not answer, as while a cluster has no leader, is
+ * waited for. Memory grows with the number of streams, not of events.
  *
  * @throws WaylogError `log.no-such-stream`, before anything is written
  */
 export async function copyLog(options: CopyOptions): Promise<CopyResult> {
-  const { from, to, streams, signal, onProgress = () => undefined } = options;
-  const until = await from.head();
+  const { from, to, streams, signal, order = 'log', onProgress = () => undefined } = options;
+  const patience = new Patience(options.patienceMs ?? PATIENCE_MS, options.onWarning, signal);
+  const [source, there] = [new PatientReads(from, patience), new PatientReads(to, patience)];
+  const until = await source.head();
   for (const streamId of streams ?? []) await mustExist(from, streamId);
-  const about = (await from.backlog(from.beginning)).events;
+  // EventStoreDB counts only so far; whoever has come further does not know how much there is.
+  const about = await patience.with(async () => (await from.backlog(from.beginning)).events);
   const content = new LogContent();
-  const target = new TargetStreams(from, to);
-  for await (const page of pagesOf(from, until, streams)) {
+  const target = new TargetStreams(from, to, patience);
+  for await (const page of ahead(source.pages(until, streams))) {
     signal?.throwIfAborted();
     for (const event of page) content.add(event);
-    for (const run of runsOf(page)) await target.put(run, signal);
-    onProgress('copying', content.events, Math.max(about, content.events));
+    if (order === 'log') for (const run of runsOf(page)) await target.put(run);
+    else await target.putSideBySide(byStream(page));
+    onProgress('copying', content.events, streams || content.events > about ? undefined : about);
   }
   const copy = new LogContent();
   const differences = new Map<string, StreamDifference>();
   let longer = 0;
-  for await (const page of pagesOf(to, await to.head(), streams)) {
+  for await (const page of ahead(there.pages(await there.head(), streams))) {
     signal?.throwIfAborted();
     for (const event of page) {
-      const there = content.of(event.streamId);
-      if (there === undefined) continue;
-      if (event.revision < there.events) copy.add(event);
+      const copied = content.of(event.streamId);
+      if (copied === undefined) continue;
+      if (event.revision < copied.events) copy.add(event);
       else {
         longer++;
         const { streamId, revision } = event;
-        const counts = { source: there.events, target: revision + 1 };
+        const counts = { source: copied.events, target: revision + 1 };
         differences.set(streamId, { streamId, ...counts, what: 'longer' });
       }
     }
-    onProgress('comparing', copy.events + longer, Math.max(content.events, copy.events + longer));
+    onProgress('comparing', copy.events + longer, longer > 0 ? undefined : content.events);
   }
   for (const [streamId, { events, digest }] of content.streams) {
     const there = copy.of(streamId);
@@ -114,26 +130,74 @@ export async function copyLog(options: CopyOptions): Promise<CopyResult> {
   };
 }
 
-/** The events up to a position: of the whole log in its order, or of streams one after another. */
-async function* pagesOf(
-  store: EventStore,
-  until: string,
-  streams: readonly string[] | undefined,
-): AsyncGenerator<RecordedEvent[]> {
-  const within = (page: RecordedEvent[]) =>
-    page.filter(({ position }) => store.compare(position, until) <= 0);
-  if (streams) {
-    for (const streamId of streams)
-      for await (const page of store.readStream(streamId, { pageSize: PAGE })) yield within(page);
-    return;
+/** Reads of a log that wait for it where it does not answer. */
+class PatientReads {
+  constructor(
+    private readonly store: EventStore,
+    private readonly patience: Patience,
+  ) {}
+
+  head(): Promise<string> {
+    return this.patience.with(() => this.store.head());
   }
-  for (let after = store.beginning; store.compare(after, until) < 0;) {
-    const page = await store.readAll({ after, limit: PAGE });
-    const last = page.at(-1);
-    if (!last) return;
-    yield within(page);
-    after = last.position;
+
+  /** The events up to a position: of the whole log in its order, or of streams one after another. */
+  async *pages(until: string, streams: readonly string[] | undefined): AsyncGenerator<RecordedEvent[], void> {
+    const { store } = this;
+    const within = (page: RecordedEvent[]) =>
+      page.filter(({ position }) => store.compare(position, until) <= 0);
+    for (const streamId of streams ?? []) for await (const page of this.#stream(streamId)) yield within(page);
+    if (streams) return;
+    for (let after = store.beginning; store.compare(after, until) < 0;) {
+      const page = await this.patience.with(() => store.readAll({ after, limit: PAGE }));
+      const last = page.at(-1);
+      if (!last) return;
+      yield within(page);
+      after = last.position;
+    }
   }
+
+  async *#stream(streamId: string): AsyncGenerator<RecordedEvent[], void> {
+    for (let fromRevision = 0; ;) {
+      const page = await this.patience.with(() => this.#firstPage(streamId, fromRevision));
+      const last = page?.at(-1);
+      if (!page || !last) return;
+      yield page;
+      fromRevision = last.revision + 1;
+    }
+  }
+
+  async #firstPage(streamId: string, fromRevision: number): Promise<RecordedEvent[] | undefined> {
+    for await (const page of this.store.readStream(streamId, { fromRevision, pageSize: PAGE })) return page;
+    return undefined;
+  }
+}
+
+/** The same pages; each is fetched while the one before is worked on. */
+async function* ahead<T>(pages: AsyncGenerator<T, void>): AsyncGenerator<T> {
+  let next = pages.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done) return;
+      next = pages.next();
+      // Whoever does not come back for it must not leave its failure to nobody.
+      next.catch(() => undefined);
+      yield value;
+    }
+  } finally {
+    await next.catch(() => undefined);
+  }
+}
+
+function byStream(page: readonly RecordedEvent[]): Iterable<RecordedEvent[]> {
+  const streams = new Map<string, RecordedEvent[]>();
+  for (const event of page) {
+    const of = streams.get(event.streamId);
+    if (of) of.push(event);
+    else streams.set(event.streamId, [event]);
+  }
+  return streams.values();
 }
 
 /** Neighbours of one stream, as many as go into one append. */
@@ -166,35 +230,55 @@ class TargetStreams {
   constructor(
     private readonly from: EventStore,
     private readonly to: EventStore,
+    private readonly patience: Patience,
   ) {}
 
   isOther(streamId: string): boolean {
     return this.#other.has(streamId);
   }
 
+  /** Records events of several streams, of each one append after another. */
+  async putSideBySide(streams: Iterable<readonly RecordedEvent[]>): Promise<void> {
+    const inTurn = async (events: readonly RecordedEvent[]) => {
+      for (const run of runsOf(events)) await this.put(run);
+    };
+    const puts = [...streams].map(inTurn);
+    // All of them, even if one has failed: nothing goes on behind the caller's back.
+    await Promise.allSettled(puts);
+    await Promise.all(puts);
+  }
+
   /** Records events that follow each other in one stream, as far as they are not there. */
-  async put(run: readonly RecordedEvent[], signal: AbortSignal | undefined): Promise<void> {
+  async put(run: readonly RecordedEvent[]): Promise<void> {
     const streamId = (run[0] as RecordedEvent).streamId;
     // Before anything is put behind what is there: an append that repeats ids would be taken for the same events.
-    if (!this.#same.has(streamId)) await this.#meet(streamId);
+    if (!this.#same.has(streamId)) await this.patience.with(() => this.#meet(streamId));
     // A second round where somebody else writes to the target meanwhile.
     while (!this.#other.has(streamId)) {
-      signal?.throwIfAborted();
+      this.patience.signal?.throwIfAborted();
       const same = this.#same.get(streamId) ?? -1;
       const missing = run.filter(({ revision }) => revision > same);
       const last = missing.at(-1);
       if (!last) break;
-      const [outcome] = await this.to.append([
-        { streamId, expectedRevision: same < 0 ? 'no-stream' : same, events: missing.map(newEventOf) },
-      ]);
+      const request = {
+        streamId,
+        expectedRevision: same < 0 ? ('no-stream' as const) : same,
+        events: missing.map(newEventOf),
+      };
+      let attempts = 0;
+      const [outcome] = await this.patience.with(() => {
+        attempts++;
+        return this.to.append([request]);
+      });
       if (outcome?.accepted) {
         this.#same.set(streamId, last.revision);
-        const recorded = outcome.repeated ? 0 : missing.length;
+        // What is there at the second attempt was recorded by the first, whose answer was lost.
+        const recorded = outcome.repeated && attempts === 1 ? 0 : missing.length;
         this.recorded += recorded;
         this.already += run.length - recorded;
         return;
       }
-      await this.#meet(streamId);
+      await this.patience.with(() => this.#meet(streamId));
     }
     this.already += run.filter(({ revision }) => revision <= (this.#same.get(streamId) ?? -1)).length;
   }
