@@ -4,11 +4,13 @@ import pg from 'pg';
 import {
   asText,
   backendOf,
+  databaseUnavailable,
   isTransient,
   messageOf,
   Nested,
   Optional,
   prepareSession,
+  SqlState,
   sqlStateOf,
   tooMany,
   unavailable,
@@ -351,6 +353,7 @@ function readingError(error: unknown, timeout?: number): WaylogError {
   if (state === '57014') return sqlTimeout(`It was ended after ${timeout} s.`, error);
   // Before what may be gone a moment later: a READ ONLY transaction is what the statement is run in.
   if (state === '42501' || state === '25006') return refused('sql.forbidden', error as pg.DatabaseError);
+  if (state === SqlState.outOfMemory) return databaseUnavailable(error);
   if (!(error instanceof pg.DatabaseError) || (isTransient(error) && !isWrongCount(error))) {
     return sqlUnavailable(
       `the database does not answer (${messageOf(error)}). Try again in a moment.`,
