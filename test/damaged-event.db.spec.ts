@@ -8,6 +8,7 @@ import {
   TABLES_POOL,
 } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
+import { conflict } from '#lib/platform';
 import {
   adoptLog,
   CheckpointWatch,
@@ -129,6 +130,32 @@ describe('an event that was folded, and cannot be folded any more', () => {
     await verification.stop();
     expect((await found()).get('flights a')).toMatch('the FlightCreated at position');
     expect((await found()).get('flights b')).toBeUndefined();
+  });
+
+  it('nor is one that is gone with its stream: the scheduled verification names it and goes on with the others', async () => {
+    await database.pool.query(`update flight.flights set name = 'changed by hand' where id = 'c'`);
+    const log = store();
+    const whole = log.readStream.bind(log);
+    jest.spyOn(log, 'readStream').mockImplementation((id, options) => {
+      if (id === 'flight-a') throw conflict('log.stream-tombstoned', 'Stream flight-a was hard-deleted.');
+      return whole(id, id === 'flight-b' ? { ...options, fromRevision: 2 } : options);
+    });
+    const verification = new ScheduledVerification({
+      ...options(),
+      log: { info: () => undefined, warn: () => undefined },
+      share: 1,
+      roundIntervalMs: 10,
+    });
+    verification.start();
+    const found = async () => {
+      const open = await integrityFindings(database.pool, { open: true });
+      return new Map(open.map(({ projection, key, error }) => [`${projection} ${key}`, error]));
+    };
+    while (!(await found()).has('flights c')) await new Promise(setImmediate);
+    await verification.stop();
+    expect((await found()).get('flights a')).toContain('hard-deleted');
+    expect((await found()).get('flights b')).toContain('from revision 0 on');
+    expect((await found()).get('flights c')).toBeUndefined();
   });
 
   it('keeps the later events of its stream out of a rebuild, in whichever batch they come', async () => {

@@ -159,12 +159,13 @@ describe('an append to EventStoreDB', () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(0)]);
     // The answer says where the last one is.
     const events = [numbered(1), numbered(2)];
     server.faults.stall('read');
-    await expect(append(store, stream, 'no-stream', events)).rejects.toMatchObject(UNAVAILABLE);
+    await expect(append(store, stream, 0, events)).rejects.toMatchObject(UNAVAILABLE);
     server.faults.resume();
-    expect(await append(store, stream, 'no-stream', events)).toMatchObject({
+    expect(await append(store, stream, 0, events)).toMatchObject({
       accepted: true,
       repeated: true,
     });
@@ -934,13 +935,29 @@ describe.each<[string, string | undefined]>([
     expect(numbers(subscription.seen)).toEqual([1, 2]);
   });
 
-  it('goes on with the revisions of a stream that was deleted, and refuses one that was buried', async () => {
+  it('names an event of somebody else at the end of a stream, behind which nothing can be recorded', async () => {
+    const stream = newStream();
+    await append(store, stream, 'no-stream', [numbered(0)]);
+    expect(await append(store, stream, 'no-stream', [numbered(1)])).toMatchObject({ accepted: false });
+    const foreign = jsonEvent({ type: 'OrderPlaced', data: {} });
+    await client.appendToStream(stream, [foreign], { credentials });
+    await expect(append(store, stream, 0, [numbered(1)])).rejects.toMatchObject({
+      code: 'log.foreign-event',
+      kind: 'conflict',
+      data: { streamId: stream, revision: 1, type: 'OrderPlaced' },
+    });
+  });
+
+  it('does not begin a stream again that was deleted, and refuses one that was buried', async () => {
     const stream = newStream();
     await append(store, stream, 'no-stream', [numbered(0), numbered(1)]);
     await client.deleteStream(stream, { credentials });
     expect(await read(store, stream)).toEqual([]);
-    expect(await append(store, stream, 'no-stream', [numbered(2)])).toMatchObject({ firstRevision: 2 });
-    expect((await read(store, stream)).map(({ revision }) => revision)).toEqual([2]);
+    await expect(append(store, stream, 'no-stream', [numbered(2)])).rejects.toMatchObject({
+      code: 'log.stream-cut-short',
+      kind: 'conflict',
+    });
+    expect(await read(store, stream)).toEqual([]);
     await client.tombstoneStream(stream, { credentials });
     const buried = { code: 'log.stream-tombstoned' };
     await expect(read(store, stream)).rejects.toMatchObject(buried);

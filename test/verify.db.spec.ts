@@ -191,6 +191,20 @@ describe('a verification', () => {
       expect([...new Set(problems.map(({ code }) => code))].sort()).toEqual([...codes].sort());
     });
 
+    it('names a gap that only the fold meets, as in a log that nobody can look through', async () => {
+      const log = options().store;
+      const whole = log.readAll.bind(log);
+      const without = jest
+        .spyOn(log, 'readAll')
+        .mockImplementation(async (read) => (await whole(read)).filter(({ revision }) => revision !== 1));
+      const unseen = jest.spyOn(log, 'check').mockResolvedValue([]);
+      const result = await verify(options());
+      without.mockRestore();
+      unseen.mockRestore();
+      expect(result).toMatchObject({ isSound: false, tables: [] });
+      expect(result.log).toMatchObject([{ severity: 'error', code: 'stream-gap' }]);
+    });
+
     it('stops a comparison: a damaged log does not say what is right', async () => {
       await sql(
         `create table log.kept as select * from log.events where position = 5; delete from log.events where position = 5`,

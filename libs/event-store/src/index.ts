@@ -1,3 +1,4 @@
+export { cutShort } from './cut-short.js';
 export * from './decisions/decider.js';
 export * from './decisions/decision-streams.js';
 export * from './decisions/layered-map.js';

@@ -11,8 +11,9 @@ import {
   timestampFromPostgres,
   type Timestamp,
   pause,
+  WaylogError,
 } from '#lib/platform';
-import type { EventStore, RecordedEvent } from '#lib/event-store';
+import { cutShort, type EventStore, type RecordedEvent } from '#lib/event-store';
 import type { Poison } from './careful-fold.js';
 import { FoldError } from './fold-batch.js';
 import { connectForFold } from './fold-sessions.js';
@@ -166,15 +167,18 @@ export class ScheduledVerification {
     }
     const left = omissions;
     const events = async function* (): AsyncIterable<RecordedEvent[]> {
-      for await (const page of store.readStream(streamId, { toRevision: revision }))
+      for await (const page of wholeStream(store, streamId, revision))
         yield page.filter((event) => !left.has(event));
     };
     const expected = await foldInMemory(projections, events()).catch((error: unknown) => {
       if (error instanceof FoldError) return { event: error.event, error: error.message };
+      if (error instanceof WaylogError && isDamage.has(error.code))
+        return { event: undefined, error: error.message };
       throw error;
     });
-    if ('event' in expected) {
-      await this.#damaged(client, expected, key, live, revision);
+    if ('error' in expected) {
+      if (expected.event) await this.#damaged(client, expected, key, live, revision);
+      else await this.#incomplete(client, streamId, expected.error, key, live, revision);
       return true;
     }
     for (const { name, table } of projections) {
@@ -194,6 +198,28 @@ export class ScheduledVerification {
       await closeGone(client, name, differences, [key]);
     }
     return true;
+  }
+
+  /** A stream of which the log has lost something is a finding in each table that has rows of it. */
+  async #incomplete(
+    client: pg.Client,
+    streamId: string,
+    error: string,
+    key: string,
+    live: ReadonlyMap<Projection, readonly Row[]>,
+    revision: number,
+  ): Promise<void> {
+    for (const [projection, rows] of live) {
+      if (rows.length === 0) continue;
+      const difference = { key, rowsFound: rows.length, rowsExpected: 0, error };
+      await recordFindings(client, {
+        projection: projection.name,
+        differences: [difference],
+        position: `revision ${revision}`,
+        by: 'schedule',
+      });
+    }
+    this.options.log.warn(`${streamId} cannot be verified: ${error} Its rows were left as they are.`);
   }
 
   /** An event that cannot be folded is a finding in each table that is made from events like it. */
@@ -219,6 +245,23 @@ export class ScheduledVerification {
       `${poison.event.streamId} cannot be verified: ${error}. Its rows were left as they are. See \`waylog verify\`.`,
     );
   }
+}
+
+/** What the log has no longer of a stream: nobody else's rows are the worse for it. */
+const isDamage: ReadonlySet<string> = new Set(['log.stream-tombstoned', 'log.stream-cut-short']);
+
+/** The events of a stream up to a revision, all of them. @throws WaylogError `log.stream-cut-short` */
+async function* wholeStream(
+  store: EventStore,
+  streamId: string,
+  toRevision: number,
+): AsyncGenerator<RecordedEvent[]> {
+  let next = 0;
+  for await (const page of store.readStream(streamId, { toRevision })) {
+    for (const { revision } of page) if (revision !== next++) throw cutShort(streamId, next - 1);
+    yield page;
+  }
+  if (next <= toRevision) throw cutShort(streamId, next);
 }
 
 /** How long to wait after some work, so that the work is at most `share` of both. */

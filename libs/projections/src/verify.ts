@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { asText, type Timestamp } from '#lib/platform';
+import { asText, WaylogError, type Timestamp } from '#lib/platform';
 import type { EventStore, LogProblem, Position } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
@@ -76,17 +76,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const { projector, projections, store, signal, by } = options;
   const names = projections.map(({ name }) => name);
   const log = (await store.check?.()) ?? [];
-  if (log.some(({ severity }) => severity === 'error')) {
-    return {
-      events: 0,
-      position: store.beginning,
-      log,
-      records: [],
-      unfoldable: [],
-      tables: [],
-      isSound: false,
-    };
-  }
+  if (log.some(({ severity }) => severity === 'error')) return damagedLog(store, log);
   return withFoldSessions('verify', options, async (sessions) => {
     const { writer, holder } = sessions;
     await requireSameLog(holder, store);
@@ -101,6 +91,10 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
         // A parked stream was taken up meanwhile: once more, from the beginning.
         if (result) return result;
       }
+    } catch (error) {
+      const gap = gapOf(error);
+      if (!gap) throw error;
+      return damagedLog(store, [...log, gap]);
     } finally {
       if (!signal?.aborted) for (const shadow of shadows.values()) await dropShadow(writer, shadow);
     }
@@ -170,6 +164,28 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     };
   }
 }
+
+/** A log that does not say what is right: nothing was compared with it. */
+const damagedLog = (store: EventStore, log: readonly LogProblem[]): VerifyResult => ({
+  events: 0,
+  position: store.beginning,
+  log,
+  records: [],
+  unfoldable: [],
+  tables: [],
+  isSound: false,
+});
+
+/** In EventStoreDB nobody looks for what a stream has lost before the fold meets it. */
+const gapOf = (error: unknown): LogProblem | undefined =>
+  error instanceof WaylogError && error.code === 'projection.gap'
+    ? {
+        severity: 'error',
+        code: 'stream-gap',
+        streamId: error.data['streamId'] as string,
+        detail: `goes on with revision ${error.data['revision'] as number}, but ${error.data['expected'] as number} comes next`,
+      }
+    : undefined;
 
 type Damage = KeyDifference & { readonly error: string };
 

@@ -80,7 +80,12 @@ export class DoubleLog {
   delete(name: string): void {
     const stream = this.#streams.get(name);
     if (!stream) return;
+    const data = Buffer.from('{"$tb":9223372036854775807}');
+    const id = crypto.randomUUID();
+    const metadata = new Uint8Array();
+    this.#record(`$$${name}`, [{ id, type: '$metadata', contentType: 'application/json', data, metadata }]);
     stream.deleted = true;
+    // What is written later is not cut off: the server puts the metadata right then.
     stream.truncateBefore = stream.events.length;
   }
 

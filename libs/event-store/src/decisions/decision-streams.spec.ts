@@ -64,6 +64,20 @@ describe('DecisionStreams', () => {
     store = new ControlledStore();
   });
 
+  it('decides nothing on a stream of which the beginning is gone', async () => {
+    await open().change('p', add(5), as());
+    await open().change('p', add(7), as());
+    const whole = store.readStream.bind(store);
+    jest
+      .spyOn(store, 'readStream')
+      .mockImplementation((id, options) => whole(id, { ...options, fromRevision: 1 }));
+    await expect(open().change('p', add(1), as())).rejects.toMatchObject({
+      code: 'log.stream-cut-short',
+      data: { streamId: 'purse-p', revision: 0 },
+    });
+    expect(await typesOf()).toEqual(['Added 5', 'Added 7']);
+  });
+
   it('decides commands of one stream in order, each on what those before it did', async () => {
     const purses = open();
     const results = await Promise.allSettled([

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { conflict, unavailable, WaylogError, type Writable } from '#lib/platform';
+import { cutShort } from '../cut-short.js';
 import { isNewHistory } from '../history/errors.js';
 import type {
   AppendRequest,
@@ -505,6 +506,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     let ownId: string | undefined;
     for await (const page of this.#store.readStream(this.#streamId(id), { fromRevision: before + 1 })) {
       for (const event of page) {
+        if (event.revision !== entry.revision + 1) throw cutShort(event.streamId, entry.revision + 1);
         entry.state = this.#decider.evolve(entry.state, event as unknown as Event);
         entry.revision = event.revision;
         entry.position = event.position;

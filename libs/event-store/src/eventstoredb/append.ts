@@ -8,7 +8,8 @@ import {
   type AppendToStreamOptions,
   type JSONEventData,
 } from '@eventstore/db-client';
-import { unavailable } from '#lib/platform';
+import { conflict, unavailable, WaylogError } from '#lib/platform';
+import { cutShort } from '../cut-short.js';
 import type { AppendOutcome, AppendRequest, ExpectedRevision, Position } from '../event-store.js';
 import { decodeEvent, encodeEvent, type Decoded } from './codec.js';
 import type { Connection } from './connection.js';
@@ -43,6 +44,7 @@ export async function append(
   const events = request.events.map((event) => encodeEvent(event, appendId));
   // The server knows what it recorded at a revision for good, but elsewhere only as long as it runs.
   const isOpen = expectedRevision === 'any' || expectedRevision === 'stream-exists';
+  if (expectedRevision === 'no-stream') await refuseDeleted(connection, streamId, due);
   const sent = await connection.call(async (node, deadline): Promise<Sent> => {
     mayGoOn();
     const earlier = isOpen && (await findRepeat(connection, request, appendId, due));
@@ -55,7 +57,10 @@ export async function append(
       requiresLeader: true,
     });
   }, due);
-  if ('accepted' in sent) return sent;
+  if ('accepted' in sent) {
+    if (!sent.accepted) await refuseForeign(connection, streamId, due);
+    return sent;
+  }
   const { firstRevision, position } = sent;
   // The server says where the last event is, and no more: a lone one needs no second call, which would cost as much again.
   if (position === undefined || events.length > 1)
@@ -141,6 +146,41 @@ async function findRepeat(
     repeated: first.appendId !== appendId,
   };
 }
+
+/**
+ * A stream that somebody has deleted takes events again, and goes on with its revisions: what was in it is in the tables still.
+ * @throws WaylogError `log.stream-cut-short`
+ */
+async function refuseDeleted(connection: Connection, streamId: string, due: number): Promise<void> {
+  const page = { from: END, limit: 1, backwards: true } as const;
+  const [metadata] = await readStreamPage(connection, `$$${streamId}`, page, due).catch((error: unknown) => {
+    // Then it is not known, and the user need not be allowed to look.
+    if (error instanceof WaylogError && error.code === 'log.access-denied') return [];
+    throw error;
+  });
+  const { $tb: begin } = (metadata?.event?.data ?? {}) as { readonly $tb?: number };
+  if (begin !== undefined && begin > 0) throw cutShort(streamId);
+}
+
+/**
+ * Somebody's event at the end of a stream is at the revision of our next one, whatever we expect.
+ * @throws WaylogError `log.foreign-event`
+ */
+async function refuseForeign(connection: Connection, streamId: string, due: number): Promise<void> {
+  const page = { from: END, limit: 1, backwards: true } as const;
+  const [last] = await readStreamPage(connection, streamId, page, due);
+  if (!last?.event || decodeEvent(last)) return;
+  throw foreignEvent(streamId, Number(last.event.revision), last.event.type);
+}
+
+const foreignEvent = (streamId: string, revision: number, type: string) =>
+  conflict(
+    'log.foreign-event',
+    `Revision ${revision} of ${streamId} in EventStoreDB is no event of Waylog (${type}): another application has written to the ` +
+      `stream, which can no longer be appended to. Nothing was recorded. Keep that application away from Waylog's streams; ` +
+      '`waylog log copy` takes the log without its event to another store.',
+    { streamId, revision, type },
+  );
 
 const isThese = (
   found: readonly (Decoded | undefined)[],
