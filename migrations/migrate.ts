@@ -388,6 +388,9 @@ class MigrationRun {
     } catch (error) {
       throw new Error(
         `${way === 'up' ? 'Migration' : 'The way back of migration'} ${migration.name} failed: ${messageOf(error)}.` +
+          (/tuple concurrently/.test(messageOf(error))
+            ? ' Something else has changed the same at that moment, such as a job of TimescaleDB: run it again.'
+            : '') +
           (alone ? ' It runs outside a transaction, so what it had done so far is still there.' : ''),
         { cause: error },
       );

@@ -16,7 +16,7 @@ import { appendRaw } from './support/poison.js';
 import { useWaylog } from './support/waylog.js';
 
 /** A Thursday, on which chunks of a week begin. */
-const EPOCH = Date.UTC(2026, 0, 1);
+const EPOCH = Date.UTC(2020, 0, 2);
 const WEEK = 7 * 86_400;
 
 /** The most frames that one compressed batch of TimescaleDB holds. */
