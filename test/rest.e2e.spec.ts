@@ -442,6 +442,22 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
         });
     });
 
+    it('is the text that was sent, also in letters that are not ASCII', async () => {
+      const flight = aFlight('keyed-in-letters', 1);
+      const asBytes = (text: string) => Buffer.from(text).toString('latin1');
+      const { status } = await server.call('POST', '/v1/flights', flight, {
+        'idempotency-key': asBytes('Zürich 1'),
+      });
+      expect(status).toBe(201);
+      const { body } = await server.call('GET', `/v1/flights/${flight.id}/events`);
+      expect(body[0].metadata).toMatchObject({ commandId: 'Zürich 1' });
+      const noText = { 'idempotency-key': 'Z\u00fcrich' };
+      expect(await server.call('POST', '/v1/flights', aFlight('keyed-in-none', 1), noText)).toMatchObject({
+        status: 400,
+        body: { errors: [{ field: 'Idempotency-Key' }] },
+      });
+    });
+
     it('belongs to one content, whatever the order of its fields', async () => {
       const flight = await given(1);
       const key = { 'idempotency-key': 'content' };

@@ -113,6 +113,16 @@ const header = (request: FastifyRequest, name: string): string | undefined => {
   return Array.isArray(value) ? value[0] : value;
 };
 
+/** What a header says. Node reads its bytes one by one, and what is sent there is UTF-8, as everywhere else. */
+function textOf(name: string, value: string | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(value, 'latin1'));
+  } catch {
+    throw invalidInput([{ field: name, message: 'must be UTF-8, or ASCII' }]);
+  }
+}
+
 function actorOf({ principal }: FastifyRequest): string {
   if (principal) return principal.actor;
   throw new Error('A request has reached a command without passing the guard.');
@@ -125,7 +135,7 @@ export const Actor = createParamDecorator((_: unknown, context: ExecutionContext
 
 const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): CommandOptions => {
   const request = context.switchToHttp().getRequest<FastifyRequest>();
-  const commandId = header(request, 'idempotency-key');
+  const commandId = textOf('Idempotency-Key', header(request, 'idempotency-key'));
   const [error] = commandId === undefined ? [] : badFields(PathId, { id: commandId });
   if (error) throw invalidInput([{ ...error, field: 'Idempotency-Key' }]);
   return { commandId, actor: actorOf(request) };
