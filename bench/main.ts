@@ -83,7 +83,8 @@ const machine = {
 };
 const report = markdown();
 mkdirSync('bench/results', { recursive: true });
-const file = `bench/results/${wanted.length > 0 ? wanted.join('-') : options.long ? 'long' : 'all'}`;
+const which = eventStore === undefined ? (options.long ? 'long' : 'all') : 'event-store';
+const file = `bench/results/${wanted.length > 0 ? wanted.join('-') : which}`;
 writeFileSync(`${file}.json`, JSON.stringify({ ...machine, sections }, null, 2));
 writeFileSync(`${file}.md`, report);
 console.log(report);
