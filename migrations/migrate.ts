@@ -80,6 +80,8 @@ interface Plan {
   readonly up: readonly KnownMigration[];
 }
 
+const ATTEMPTS_BESIDE_JOBS = 6;
+
 /**
  * Brings the schema to a revision, forwards or back. Any number of processes may do so at once: one works, the others wait
  * and then find it done.
@@ -97,7 +99,16 @@ export async function runMigrations(
   request: MigrationRequest,
   options: MigrationOptions = {},
 ): Promise<MigrationResponse> {
-  return new MigrationRun(url, request, options).run();
+  for (let attempt = 1; ; attempt++) {
+    const response = await new MigrationRun(url, request, options).run();
+    const hasMetAJob = !response.success && /tuple concurrently/.test(response.errorMessage ?? '');
+    // What is taken back as a whole may be done once more: a job of TimescaleDB is over in a moment.
+    if (!hasMetAJob || request.autoRollback === false || attempt === ATTEMPTS_BESIDE_JOBS) return response;
+    options.progress?.(
+      'something else has changed the same at that moment, such as a job of TimescaleDB: once more',
+    );
+    await sleep(attempt * 500);
+  }
 }
 
 /** Brings the database to the newest schema; answers the names of the migrations that ran. Throws `migration.failed`. */
