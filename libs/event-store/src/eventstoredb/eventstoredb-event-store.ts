@@ -146,7 +146,7 @@ export class EventStoreDbEventStore implements EventStore {
     const { newest } = this.#seen;
     const isWhole =
       !newest || (await this.#connection.call((node) => isThere(node, newest, this.#connection)));
-    // The connection is made again for the comparison, which ends the epoch.
+    // Nobody else has found out meanwhile: the comparison ends the epoch.
     if (!isWhole && epoch === this.#epoch) await this.#connection.call((node) => this.#compareWithSeen(node));
     if (epoch !== this.#epoch) throw newHistory();
   }

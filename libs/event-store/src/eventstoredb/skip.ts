@@ -1,10 +1,11 @@
-import { ANY, BACKWARDS, binaryEvent, END } from '@eventstore/db-client';
+import { ANY, binaryEvent } from '@eventstore/db-client';
 import type { ClientBase } from 'pg';
 import type { Position } from '../event-store.js';
 import { historyOver, type History } from '../history/histories.js';
 import type { Connection } from './connection.js';
 import type { Node } from './node.js';
 import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
+import { readLast } from './read.js';
 
 /** Its events say nothing. They take the positions up which the log had come before it went back. */
 const STREAM = 'waylog.skipped';
@@ -34,16 +35,8 @@ export async function skipBeyond(
     ({ kept, resumesAfter }) => isBefore(kept, seen) && !isBefore(resumesAfter, seen),
   );
   if (known) return { ...known, isNew: false };
-  let end = BEGINNING;
-  for await (const { event } of node.readAll({
-    direction: BACKWARDS,
-    fromPosition: END,
-    maxCount: 1,
-    credentials,
-    requiresLeader: true,
-    deadline,
-  }))
-    if (event) end = positionOf(event.position);
+  const [last] = await readLast(node, 1, connection, deadline);
+  const end = last?.event ? positionOf(last.event.position) : BEGINNING;
   // It is longer again than it was, unnoticed: which of its events are new, nobody can say, and none is refused for it.
   if (!isBefore(end, seen)) {
     const kept = keptAtMost ?? BEGINNING;
