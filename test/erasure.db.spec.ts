@@ -278,7 +278,10 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     const streamId = streamOf('parked');
     await folded((await execute(new CreateFlight({ flight: flight('parked') }))).position);
     await database.pool.query(`alter table flight.flights add constraint c check (name not like 'BOOM%')`);
-    await execute(new UpdateFlight({ flightId: 'parked', changes: { name: 'BOOM' } }));
+    // Parked by the time it is erased: a projector that comes later reads nothing that it could not project.
+    await folded(
+      (await execute(new UpdateFlight({ flightId: 'parked', changes: { name: 'BOOM' } }))).position,
+    );
     const { waits } = await execute(new EraseFlight({ flightId: 'parked' }));
     expect(waits).toContain('waylog parked retry');
     expect(await nameOf('parked')).toBe('Ada at the fjord');

@@ -33,7 +33,12 @@ describe('a database that takes no writes for a while', () => {
     );
 
   it('is told as that, and commands go through right after it takes them again', async () => {
-    expect((await server.call('POST', '/v1/flights', aFlight('r', 2))).status).toBe(201);
+    const { status, body: flight } = await server.call('POST', '/v1/flights', aFlight('r', 2));
+    expect(status).toBe(201);
+    const folded = await server.call('GET', '/v1/flights/r/waypoints', undefined, {
+      'waylog-min-position': String(flight.position),
+    });
+    expect(folded.status).toBe(200);
     expect((await server.call('GET', '/health/ready')).status).toBe(200);
 
     for (let round = 0; round < 3; round++) {
