@@ -1,5 +1,4 @@
 // From a clone to a running server with a demo flight: npm start
-import { once } from 'node:events';
 import { clearInterval, setInterval } from 'node:timers';
 import { fail, prepare, root, say, stoppable } from './lib/prepare.mjs';
 
@@ -17,20 +16,8 @@ if (process.env.npm_lifecycle_event === 'start') {
 
 const databaseUrl = await stoppable(async (signal) => {
   await prepare(signal);
-  const { databaseUp } = await import('../dist/libs/timescale/src/index.js');
-  const { mayMigrate, migrate } = await import('../dist/migrations/index.js');
-  const { readSecrets } = await import('../dist/libs/platform/src/index.js');
-  const progress = (line) => say(line);
-  const { url } = await databaseUp({
-    ...{ root, instance: 'dev', progress, signal },
-    env: readSecrets(process.env).env,
-  });
-  // Who works as the application role need not migrate, and cannot. A migration that is left alone in the middle is one
-  // transaction: PostgreSQL takes it back.
-  const migrated = mayMigrate(url).then((may) => may && migrate(url, progress));
-  await Promise.race([migrated, once(signal, 'abort')]);
-  signal.throwIfAborted();
-  return url;
+  const { migratedDatabase } = await import('./lib/database.mjs');
+  return migratedDatabase(signal);
 });
 
 if (databaseUrl !== undefined) {

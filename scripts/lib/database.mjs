@@ -1,0 +1,21 @@
+// Imported after `prepare`: it needs dist/.
+import { once } from 'node:events';
+import { root, say } from './prepare.mjs';
+
+/** Brings up the database of this checkout and migrates it. Answers its URL. Throws when `signal` aborts. */
+export async function migratedDatabase(signal) {
+  const { databaseUp } = await import('../../dist/libs/timescale/src/index.js');
+  const { mayMigrate, migrate } = await import('../../dist/migrations/index.js');
+  const { readSecrets } = await import('../../dist/libs/platform/src/index.js');
+  const progress = (line) => say(line);
+  const { url } = await databaseUp({
+    ...{ root, instance: 'dev', progress, signal },
+    env: readSecrets(process.env).env,
+  });
+  // Who works as the application role need not migrate, and cannot. A migration that is left alone in the middle is one
+  // transaction: PostgreSQL takes it back.
+  const migrated = mayMigrate(url).then((may) => may && migrate(url, progress));
+  await Promise.race([migrated, once(signal, 'abort')]);
+  signal.throwIfAborted();
+  return url;
+}
