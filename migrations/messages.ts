@@ -1,8 +1,9 @@
 import { IsArray, IsBoolean, IsIn, IsNumber, IsString, MaxLength } from 'class-validator';
-import { IsText, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
+import { Example, IsText, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 import { VALIDATION_LEVELS, ValidationIssue, type ValidationLevel } from '#lib/timescale';
 
 /** Request for a migration run. */
+@Example<MigrationRequest>({ serviceName: 'flight', validationLevel: 'basic' })
 export class MigrationRequest {
   /** Who asks: the name of a context, such as `flight`. All contexts share one line of migrations. */
   @IsText() @MaxLength(63) readonly serviceName!: string;

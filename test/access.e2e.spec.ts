@@ -1,3 +1,4 @@
+import { request, type IncomingMessage } from 'node:http';
 import crypto, { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -432,6 +433,39 @@ describe('a browser', () => {
       expect(status).toBe(401);
       expect(headers.get('www-authenticate')).toMatch(/^Basic /);
     }
+  });
+
+  it('is asked for the key once: what the documents ask for, and what a person opens, takes the same', async () => {
+    const { key } = await newKey('reader');
+    // As a browser says where a request is from; fetch does not let its caller say so.
+    const ask = (path: string, headers: Record<string, string>, method = 'GET') =>
+      new Promise<IncomingMessage>((resolve, reject) => {
+        request(`${server.url}${path}`, { method, headers }, (answer) => resolve(answer.resume()))
+          .on('error', reject)
+          .end();
+      });
+    const ownPage = { 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors' };
+    const typed = { 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate' };
+    for (const from of [ownPage, typed]) {
+      expect((await ask('/v1/flights', { ...from, ...basic(key) })).statusCode).toBe(200);
+      const unknown = await ask('/v1/flights', from);
+      expect([unknown.statusCode, unknown.headers['www-authenticate']]).toEqual([
+        401,
+        expect.stringMatching(/^Basic /),
+      ]);
+    }
+    // What a browser adds to requests of pages elsewhere opens nothing, nor does it where nothing is said.
+    for (const from of [
+      { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' },
+      { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' },
+      { 'sec-fetch-site': 'same-site', 'sec-fetch-mode': 'cors' },
+      { 'sec-fetch-site': 'none', 'sec-fetch-mode': 'cors' },
+      {},
+    ] as Record<string, string>[]) {
+      const { statusCode, headers } = await ask('/v1/flights', { ...from, ...basic(ADMIN_KEY) });
+      expect([statusCode, headers['www-authenticate']]).toEqual([401, expect.stringMatching(/^Bearer /)]);
+    }
+    expect((await ask('/v1/flights', { ...typed, ...basic(ADMIN_KEY) }, 'POST')).statusCode).toBe(401);
   });
 
   it('is told to take answers for what they are, and to keep none', async () => {

@@ -29,7 +29,7 @@ try {
   if (config.demo && config.roles.includes('api')) {
     const flightId = await recordDemoFlight(app);
     console.log(
-      `A demo flight is being recorded. Look at ${url}/v1/flights/${flightId} or browse ${url}/docs`,
+      `A demo flight is being recorded: ${url}/v1/flights/${flightId} (a browser asks for a name, which may be any, and for the key as the password)`,
     );
   }
 } catch (error) {

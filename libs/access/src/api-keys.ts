@@ -1,6 +1,7 @@
 import { IsIn, IsString, MaxLength, MinLength } from 'class-validator';
 import type pg from 'pg';
 import {
+  Example,
   databaseCall,
   inTransaction,
   IsOpaqueId,
@@ -45,6 +46,7 @@ export class CreatedApiKey extends ApiKey {
   @IsString() readonly key!: string;
 }
 
+@Example<NewApiKey>({ name: 'tracker', role: 'operator' })
 export class NewApiKey {
   /** Who or what it is for; events that come with it name it as their actor. */
   @IsOpaqueId() @MinLength(1) @MaxLength(MAX_NAME) readonly name!: string;

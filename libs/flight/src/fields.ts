@@ -1,5 +1,5 @@
 import { IsBoolean, IsInt, IsNumber, Max, MaxLength, Min, MinLength } from 'class-validator';
-import { IsText } from '#lib/platform';
+import { IsText, Sample } from '#lib/platform';
 
 /** The rules of the values that all of the flight context shares. */
 const all =
@@ -11,17 +11,17 @@ const all =
 const INT4_MAX = 2_147_483_647;
 
 /** Degrees north, WGS84. */
-export const Latitude = () => all(IsNumber(), Min(-90), Max(90));
+export const Latitude = () => all(IsNumber(), Min(-90), Max(90), Sample(63.44));
 /** Degrees east, WGS84. */
-export const Longitude = () => all(IsNumber(), Min(-180), Max(180));
+export const Longitude = () => all(IsNumber(), Min(-180), Max(180), Sample(10.4));
 /** Metres above mean sea level. */
-export const Altitude = () => all(IsNumber());
+export const Altitude = () => all(IsNumber(), Sample(120));
 /** Degrees clockwise from north, 0 to 360; 360 is stored as 0. */
-export const HeadingDegrees = () => all(IsNumber(), Min(0), Max(360));
+export const HeadingDegrees = () => all(IsNumber(), Min(0), Max(360), Sample(92.5));
 /** From 0, a guess, to 1, certain. */
-export const Confidence = () => all(IsNumber(), Min(0), Max(1));
+export const Confidence = () => all(IsNumber(), Min(0), Max(1), Sample(0.9));
 /** The number of a camera frame, or a count of them. */
-export const FrameNumber = () => all(IsInt(), Min(0), Max(INT4_MAX));
+export const FrameNumber = () => all(IsInt(), Min(0), Max(INT4_MAX), Sample(0));
 export const Flag = () => IsBoolean();
 /** Text of limited length that may not be empty. */
 export const Label = (max: number) => all(IsText(), MinLength(1), MaxLength(max));

@@ -36,7 +36,7 @@ function rule(name: string, schema: Schema, message: string, test: (value: unkno
 /** An opaque id: 1 to 128 characters, none of them a control character. */
 export const IsOpaqueId = rule(
   'isOpaqueId',
-  { type: 'string', pattern: OPAQUE_ID.source },
+  { type: 'string', pattern: OPAQUE_ID.source, examples: ['a-1'] },
   'must be 1 to 128 characters without control characters',
   (value) => typeof value === 'string' && OPAQUE_ID.test(value),
 );
@@ -48,7 +48,7 @@ export const IsOpaqueId = rule(
  */
 export const IsId = rule(
   'isId',
-  { type: 'string', pattern: ID.source },
+  { type: 'string', pattern: ID.source, examples: ['a-1'] },
   'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
   (value) => typeof value === 'string' && ID.test(value),
 );
@@ -56,14 +56,14 @@ export const IsId = rule(
 /** Text that PostgreSQL can keep: no NUL character, no half of a surrogate pair. Combine with MaxLength. */
 export const IsText = rule(
   'isText',
-  { type: 'string', pattern: TEXT.source },
+  { type: 'string', pattern: TEXT.source, examples: ['text'] },
   'must be text without NUL characters or broken Unicode',
   (value) => typeof value === 'string' && TEXT.test(value),
 );
 
 export const IsTimestamp = rule(
   'isTimestamp',
-  { type: 'string', format: 'date-time' },
+  { type: 'string', format: 'date-time', examples: ['2026-05-01T12:00:00Z'] },
   TIMESTAMP_RULE,
   (value) => typeof value === 'string' && parseTimestamp(value) !== undefined,
 );
@@ -73,7 +73,7 @@ const DURATION = /^[1-9]\d{0,3} ?(s|m|h|d|w|(second|minute|hour|day|week|month|y
 /** A length of time as PostgreSQL reads it: one number and one unit. */
 export const IsDuration = rule(
   'isDuration',
-  { type: 'string', pattern: DURATION.source },
+  { type: 'string', pattern: DURATION.source, examples: ['90 days'] },
   'must be a length of time such as 90 days, 12 hours or 7d',
   (value) => typeof value === 'string' && DURATION.test(value),
 );
@@ -81,7 +81,7 @@ export const IsDuration = rule(
 /** One value of JSON that holds no others. */
 export const IsScalar = rule(
   'isScalar',
-  { type: ['string', 'number', 'boolean', 'null'] },
+  { type: ['string', 'number', 'boolean', 'null'], examples: [1] },
   'must be a text, a number, a flag or null',
   (value) => value === null || ['string', 'number', 'boolean'].includes(typeof value),
 );
@@ -92,7 +92,7 @@ export const IsScalar = rule(
  */
 export const IsJsonObject = rule(
   'isJsonObject',
-  { type: 'object', additionalProperties: true, 'x-json': true },
+  { type: 'object', additionalProperties: true, 'x-json': true, examples: [{}] },
   'must be a JSON object of at most 16 KiB, 500 values and 16 levels, without NUL characters, NaN, infinities, Dates or Maps',
   isJsonObject,
 );
@@ -115,6 +115,27 @@ export function Relation<T extends object>(
 
 /** Says what a field means where its type and its bounds do not: OpenAPI shows it. */
 export const Meaning = (description: string) => JSONSchema({ description }) as PropertyDecorator;
+
+/** A value that a field may have, for the page of the API. */
+export const Sample = (value: unknown) => JSONSchema({ examples: [value] }) as PropertyDecorator;
+
+const examples = new Map<object, object>();
+
+/** What somebody would send: OpenAPI shows it, and its page fills it in. Classes that extend the class have it too. */
+export const Example =
+  <T extends object>(example: T) =>
+  (target: Class<T>): void => {
+    examples.set(target, example);
+  };
+
+/** The example of a class, or of the one that it extends. */
+export function exampleOf(target: Class): object | undefined {
+  for (let type: object | null = target; type !== null; type = Object.getPrototypeOf(type) as object | null) {
+    const example = examples.get(type);
+    if (example) return example;
+  }
+  return undefined;
+}
 
 /** May be left out or null; both mean the same. */
 export const Optional = IsOptional;
@@ -148,7 +169,13 @@ export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Sche
   const properties = Object.entries((schema['properties'] ?? {}) as Record<string, Schema>).map(
     ([name, property]): [string, Schema] => [name, required.includes(name) ? property : nullable(property)],
   );
-  return { ...schema, properties: Object.fromEntries(properties), additionalProperties: false };
+  const example = exampleOf(target);
+  return {
+    ...schema,
+    properties: Object.fromEntries(properties),
+    additionalProperties: false,
+    ...(example && { examples: [example] }),
+  };
 }
 
 interface Nested {

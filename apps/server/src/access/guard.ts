@@ -29,6 +29,20 @@ const documentHeaders = {
 const DOCUMENTS = /^\/(docs(-yaml)?|openapi\.json)(\/|\?|$)/;
 
 /**
+ * Whether HTTP Basic is taken: for the documents, for what one of them asks for, and for an address that a person has typed.
+ * A browser remembers what it was told and adds it to every request, also to those that pages elsewhere have made; it says
+ * which these are, and no page can change that (https://www.w3.org/TR/fetch-metadata/).
+ */
+function takesBasic({ url, method, headers }: FastifyRequest): boolean {
+  const { 'sec-fetch-site': site, 'sec-fetch-mode': mode } = headers;
+  return (
+    DOCUMENTS.test(url) ||
+    site === 'same-origin' ||
+    (site === 'none' && mode === 'navigate' && method === 'GET')
+  );
+}
+
+/**
  * The one door: says who calls before anything of a request is read but its headers, and whether he may. It is a hook of
  * Fastify because guards of Nest run after the body has been parsed.
  */
@@ -44,8 +58,8 @@ export class Guard {
   }
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
-    const isDocument = DOCUMENTS.test(request.url);
-    void reply.headers(isDocument ? documentHeaders : securityHeaders);
+    void reply.headers(DOCUMENTS.test(request.url) ? documentHeaders : securityHeaders);
+    const byBasic = takesBasic(request);
     // Whoever asks for what is not there must be known all the same, and may then be told so.
     const needed = request.is404 ? 'reader' : neededRole(request.method, request.routeOptions.url ?? '');
     if (needed === 'everybody') {
@@ -55,18 +69,18 @@ export class Guard {
     const enter = (principal: Principal) => {
       const no = this.#refusal(principal, needed);
       if (no) {
-        refuse(reply, no, isDocument);
+        refuse(reply, no, byBasic);
         return;
       }
       request.principal = principal;
       done();
     };
     try {
-      const found = this.access.authenticate(credentialOf(request, isDocument), request.ip);
+      const found = this.access.authenticate(credentialOf(request, byBasic), request.ip);
       if (!(found instanceof Promise)) enter(found);
-      else found.then(enter, (error: unknown) => refuse(reply, error, isDocument));
+      else found.then(enter, (error: unknown) => refuse(reply, error, byBasic));
     } catch (error) {
-      refuse(reply, error, isDocument);
+      refuse(reply, error, byBasic);
     }
   };
 
@@ -98,28 +112,28 @@ const roleTooSmall = (actor: string, role: AccessRole, needed: AccessRole) =>
   );
 
 /** What a request says who sends it. Throws `access.missing`. */
-function credentialOf({ headers: { authorization = '' } }: FastifyRequest, isDocument: boolean): string {
+function credentialOf({ headers: { authorization = '' } }: FastifyRequest, byBasic: boolean): string {
   const [, scheme = '', value = ''] = /^(\S+) +(\S+) *$/.exec(authorization) ?? [];
   if (scheme.toLowerCase() === 'bearer') return value;
-  if (isDocument && scheme.toLowerCase() === 'basic') {
+  if (byBasic && scheme.toLowerCase() === 'basic') {
     // Any user name will do; the password is the key.
     const text = Buffer.from(value, 'base64').toString();
     const password = text.slice(text.indexOf(':') + 1);
     if (password) return password;
   }
   throw missing(
-    isDocument
+    byBasic
       ? 'Send a key: `Authorization: Bearer <key>`, or in a browser any user name with the key as password.'
       : 'Send a key: `Authorization: Bearer <key>`. `waylog keys create` makes one.',
   );
 }
 
-function refuse(reply: FastifyReply, error: unknown, isDocument: boolean): void {
+function refuse(reply: FastifyReply, error: unknown, byBasic: boolean): void {
   if (error instanceof WaylogError && error.kind === 'unauthenticated') {
     const hint = error.code === 'access.refused' ? ', error="invalid_token"' : '';
     void reply.header(
       'www-authenticate',
-      isDocument ? 'Basic realm="Waylog: any name, a key as the password"' : `Bearer realm="Waylog"${hint}`,
+      byBasic ? 'Basic realm="Waylog: any name, a key as the password"' : `Bearer realm="Waylog"${hint}`,
     );
   }
   sendProblem(reply, error);

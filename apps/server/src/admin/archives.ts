@@ -1,8 +1,8 @@
 import { Controller, Get, Inject, Post, type Provider } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ArrayMinSize, IsArray } from 'class-validator';
 import type pg from 'pg';
-import { conflict, IsOpaqueId, IsTimestamp, Optional, type Config } from '#lib/platform';
+import { Example, conflict, IsOpaqueId, IsTimestamp, Optional, type Config } from '#lib/platform';
 import { endCachedAnswers } from '#lib/projections';
 import { flightTables, TABLES_POOL } from '#lib/flight';
 import { ArchivalEvent, Archives } from '#lib/timescale';
@@ -11,6 +11,7 @@ import { Id, ValidBody } from '../http/input.js';
 import { CONFIG } from '../config.js';
 import { Job, Jobs } from './jobs.js';
 
+@Example<ArchiveRequest>({ olderThan: '2026-05-01T00:00:00Z', tables: ['flight.frame_results'] })
 class ArchiveRequest {
   /** Chunks whose end is this or earlier. */
   @IsTimestamp() readonly olderThan!: string;
@@ -31,21 +32,26 @@ export class ArchivesController {
     @Inject(CONFIG) private readonly config: Config,
   ) {}
 
-  /** The newest first. */
   @Get()
+  @ApiOperation({ summary: 'List archived chunks', description: 'The newest first.' })
   @Answers(200, [ArchivalEvent])
   list() {
     return this.archives.list();
   }
 
   @Get(':eventId')
+  @ApiOperation({ summary: 'Read the record of one archive' })
   @Answers(200, ArchivalEvent)
   get(@Id('eventId') eventId: string) {
     return this.archives.get(eventId);
   }
 
-  /** Writes chunks into files and drops them. The result of the job is `{ confirmations: [ArchivalConfirmation] }`. */
   @Post()
+  @ApiOperation({
+    summary: 'Archive chunks',
+    description:
+      'Writes chunks into files, checks them and drops the chunks. A job; its result is `{ confirmations: [ArchivalConfirmation] }`.',
+  })
   @Answers(202, Job)
   run(@ValidBody(ArchiveRequest) { olderThan, tables }: ArchiveRequest) {
     const { archiveDirectory } = this.config;
@@ -68,8 +74,11 @@ export class ArchivesController {
     });
   }
 
-  /** Brings the rows of an archive back into the table. The result of the job is a RestoredArchive. */
   @Post(':eventId/restore')
+  @ApiOperation({
+    summary: 'Restore an archive',
+    description: 'Brings the rows of an archive back into the table. A job; its result is a RestoredArchive.',
+  })
   @Answers(202, Job)
   async restore(@Id('eventId') eventId: string) {
     await this.archives.get(eventId);

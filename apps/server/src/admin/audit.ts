@@ -1,5 +1,5 @@
 import { Controller, Get, Inject, Post } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsInt, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import {
@@ -60,13 +60,18 @@ export class AuditController {
   ) {}
 
   @Get('digests')
+  @ApiOperation({ summary: 'List the signed digests' })
   @Answers(200, [DigestInfo])
   async digests(): Promise<DigestInfo[]> {
     return (await storedDigests(this.pool)).flatMap(digestInfo).reverse();
   }
 
-  /** Looks through the log and takes a digest now, beside those that the server takes by itself. */
   @Post('digests')
+  @ApiOperation({
+    summary: 'Take a digest now',
+    description:
+      'Follows the chains as far as needed and signs how far they hold, beside the digests that the server takes by itself.',
+  })
   @Answers(200, TakenDigest)
   async take(): Promise<TakenDigest> {
     refuseOtherLog(this.config);
@@ -89,8 +94,12 @@ export class AuditController {
     return { taken: digest ? 1 : 0 };
   }
 
-  /** Follows every chain and compares it with the digests. The job's result says what was found. */
   @Post('verifications')
+  @ApiOperation({
+    summary: 'Verify the chains',
+    description:
+      'Follows every chain and compares it with the digests. A job; its result says what was found.',
+  })
   @Answers(202, Job)
   verify(): Job {
     refuseOtherLog(this.config);

@@ -1,5 +1,5 @@
 import { Controller, Get, Post } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsString } from 'class-validator';
 import { backUp, BackupManifest, listBackups, type ListedBackup } from '#lib/backup';
 import { conflict, installation, Nested, Optional } from '#lib/platform';
@@ -88,14 +88,15 @@ export class Backups {
 export class BackupsController {
   constructor(private readonly backups: Backups) {}
 
-  /** Starts a backup; the job's result is the backup. */
   @Post()
+  @ApiOperation({ summary: 'Start a backup', description: 'A job; its result is the backup.' })
   @Answers(202, Job)
   start() {
     return this.backups.start();
   }
 
   @Get()
+  @ApiOperation({ summary: 'List backups' })
   @Answers(200, [BackupInfo])
   list() {
     return this.backups.list();

@@ -1,5 +1,5 @@
 import { Controller, Delete, Get, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn, IsNumber, IsObject, IsString } from 'class-validator';
 import { v7 as uuid } from 'uuid';
 import {
@@ -133,19 +133,24 @@ export class JobsController {
   constructor(private readonly jobs: Jobs) {}
 
   @Get()
+  @ApiOperation({ summary: 'List jobs of this server' })
   @Answers(200, [Job])
   list() {
     return this.jobs.list();
   }
 
   @Get(':jobId')
+  @ApiOperation({ summary: 'Read one job' })
   @Answers(200, Job)
   get(@Id('jobId') jobId: string) {
     return this.jobs.get(jobId);
   }
 
-  /** Cancels it. The answer may still say `running`: poll until it says `cancelled`. */
   @Delete(':jobId')
+  @ApiOperation({
+    summary: 'Cancel a job',
+    description: 'The answer may still say `running`: poll until it says `cancelled`.',
+  })
   @Answers(202, Job)
   cancel(@Id('jobId') jobId: string) {
     return this.jobs.cancel(jobId);

@@ -1,5 +1,5 @@
 import { Controller, Delete, Get, Inject, Logger, Post, Req } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import pg from 'pg';
 import { ApiKey, CreatedApiKey, createKey, listKeys, NewApiKey, revokeKey } from '#lib/access';
@@ -19,15 +19,18 @@ export class KeysController {
     private readonly access: Access,
   ) {}
 
-  /** All keys, the one made last first; of none the secret. */
   @Get()
+  @ApiOperation({ summary: 'List API keys', description: 'The newest first; never their secrets.' })
   @Answers(200, [ApiKey])
   list() {
     return listKeys(this.pool);
   }
 
-  /** Makes a key. The answer holds it; nothing else ever does. */
   @Post()
+  @ApiOperation({
+    summary: 'Make an API key',
+    description: 'This answer holds the key; nothing else ever does.',
+  })
   @Answers(201, CreatedApiKey)
   async create(@ValidBody(NewApiKey) request: NewApiKey, @Req() { principal }: FastifyRequest) {
     const key = await createKey(this.pool, request);
@@ -35,8 +38,11 @@ export class KeysController {
     return key;
   }
 
-  /** Ends a key for good: at once here, and in other servers within five seconds. */
   @Delete(':keyId')
+  @ApiOperation({
+    summary: 'Revoke an API key',
+    description: 'Ends it for good: at once here, and in other servers within five seconds.',
+  })
   @Answers(200, ApiKey)
   async revoke(@Id('keyId') keyId: string, @Req() { principal }: FastifyRequest) {
     const key = await revokeKey(this.pool, keyId);

@@ -1,11 +1,11 @@
 import { Controller, Get, Inject, Post, Req } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn, IsString, MaxLength, MinLength } from 'class-validator';
 import type { FastifyRequest } from 'fastify';
 import pg from 'pg';
 import { acknowledgeLoss, Loss, losses } from '#lib/event-store';
 import { LOG_POOL } from '#lib/flight';
-import { notFound, Optional } from '#lib/platform';
+import { Example, notFound, Optional } from '#lib/platform';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
 
@@ -14,6 +14,9 @@ export class LossesQuery {
   @Optional() @IsIn(['true', 'false']) readonly open?: string;
 }
 
+@Example<Acknowledgement>({
+  why: 'Fail-over to a replica that was behind; the tracker sent its commands again.',
+})
 export class Acknowledgement {
   /** What happened, and what was done about it. */
   @IsString() @MinLength(1) @MaxLength(1_000) readonly why!: string;
@@ -25,15 +28,21 @@ export class Acknowledgement {
 export class LossesController {
   constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
 
-  /** All of it, the last first. */
   @Get()
+  @ApiOperation({
+    summary: 'List what the log has lost',
+    description: 'Answered positions that a log that went back no longer holds; the newest loss first.',
+  })
   @Answers(200, [Loss])
   list(@ValidQuery(LossesQuery) { open }: LossesQuery) {
     return losses(this.pool, { open: open === 'true' });
   }
 
-  /** Ends the alert. Who it was and why is kept. */
   @Post(':lossId/acknowledgement')
+  @ApiOperation({
+    summary: 'Acknowledge a loss',
+    description: 'Ends the alert. Who acknowledged it, and why, is kept.',
+  })
   @Answers(200, Loss)
   async acknowledge(
     @Id('lossId') lossId: string,

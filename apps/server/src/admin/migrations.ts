@@ -8,7 +8,7 @@ import {
   Res,
   type BeforeApplicationShutdown,
 } from '@nestjs/common';
-import { ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
 import type { EventStore, Position } from '#lib/event-store';
@@ -177,15 +177,22 @@ export class MigrationsController {
     private readonly jobs: Jobs,
   ) {}
 
-  /** Those that this version has and those that the database has, in their order. */
   @Get()
+  @ApiOperation({
+    summary: 'List migrations',
+    description: 'Those of this version and those of the database, in their order.',
+  })
   @Answers(200, [MigrationInfo])
   list() {
     return this.migrations.status();
   }
 
-  /** 202 with a job where it runs in the background. A migration that failed is an answer too: `success` says so. */
   @Post()
+  @ApiOperation({
+    summary: 'Migrate the database',
+    description:
+      '202 with a job where it runs in the background. A migration that failed is an answer too: `success` says so.',
+  })
   @Answers(200, MigrationResponse)
   @ApiResponse({
     status: 202,

@@ -1,5 +1,5 @@
 import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
 import { DATABASE_ACCESS, flightModels, TABLES_POOL } from '#lib/flight';
@@ -32,15 +32,22 @@ export class ModelsController {
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
 
-  /** The models of every service: those of the code, and those that were registered. */
   @Get()
+  @ApiOperation({
+    summary: 'List models',
+    description: 'The models of every service: those of the code, and those that were registered.',
+  })
   @Answers(200, [ModelDiscoveryResponse])
   async discover() {
     return discovery([...models, ...(await registeredModels(queryOn(this.pool)))]);
   }
 
-  /** Registers models of a service, all or none; answers all that it has now. Only the owner of the database makes tables. */
   @Post()
+  @ApiOperation({
+    summary: 'Register models',
+    description:
+      'Models of one service, all or none. Answers all that it has now. Only the owner of the database makes tables.',
+  })
   @Answers(201, ModelDiscoveryResponse)
   async register(@ValidBody(ModelRegistrationRequest) request: ModelRegistrationRequest) {
     if (request.autoCreateTables !== true)
@@ -66,8 +73,11 @@ export class ModelsController {
     }
   }
 
-  /** Takes a registered model back. Its table stays, with all that is in it. */
   @Delete(':serviceName/:name')
+  @ApiOperation({
+    summary: 'Remove a registered model',
+    description: 'Its table stays, with all that is in it.',
+  })
   @Answers(204)
   async remove(@Id('serviceName') serviceName: string, @Id('name') name: string) {
     await removeModel(this.pool, serviceName, name, models);
@@ -83,8 +93,11 @@ class SchemaQuery {
 export class SchemaController {
   constructor(private readonly pool: pg.Pool) {}
 
-  /** How the live schema stands to migrations and models. Level `basic` when none is given. */
   @Get()
+  @ApiOperation({
+    summary: 'Compare the schema with migrations and models',
+    description: 'Level `basic` when none is given.',
+  })
   @Answers(200, SchemaValidationResult)
   validate(@ValidQuery(SchemaQuery) { level }: SchemaQuery) {
     return validateSchema(queryOn(this.pool), level ?? 'basic', models);

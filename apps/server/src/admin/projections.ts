@@ -1,5 +1,5 @@
 import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -13,7 +13,7 @@ import {
   flightTableNames,
   TABLES_POOL,
 } from '#lib/flight';
-import { IsText, notFound, Optional } from '#lib/platform';
+import { Example, IsText, notFound, Optional } from '#lib/platform';
 import {
   discardedEvents,
   DiscardedEvent,
@@ -42,11 +42,13 @@ import { Job, Jobs } from './jobs.js';
 const BY = 'http';
 const names = flightProjections.map(({ name }) => name);
 
+@Example<Reason>({ reason: 'Disk is nearly full; ticket 4711' })
 class Reason {
   /** Why, for whoever finds it so. */
   @IsText() @IsNotEmpty() @MaxLength(1_000) readonly reason!: string;
 }
 
+@Example<VerifyRequest>({ repair: false })
 class VerifyRequest {
   /** Rewrite the rows that differ, and nothing else. */
   @Optional() @IsBoolean() readonly repair?: boolean;
@@ -68,15 +70,18 @@ export class ProjectionsController {
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
 
-  /** State, lag and throughput of every table. */
   @Get('projections')
+  @ApiOperation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
   @Answers(200, [ProjectionStatus])
   list() {
     return flightProjectionStates(this.pool, this.store);
   }
 
-  /** Stops writing tables, in whichever process that happens. Commands go on being accepted. */
   @Post('projectors/:projector/pause')
+  @ApiOperation({
+    summary: 'Pause a projector',
+    description: 'Stops writing its tables, in every process. Commands are still accepted.',
+  })
   @Answers(200, [ProjectionStatus])
   async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
     refuseOtherProjector(projector);
@@ -85,6 +90,7 @@ export class ProjectionsController {
   }
 
   @Post('projectors/:projector/resume')
+  @ApiOperation({ summary: 'Resume a projector' })
   @Answers(200, [ProjectionStatus])
   async resume(@Id('projector') projector: string) {
     refuseOtherProjector(projector);
@@ -92,8 +98,12 @@ export class ProjectionsController {
     return this.list();
   }
 
-  /** Makes a table anew beside the live one and swaps them; goes on with a rebuild that was cut off. Cancel the job to stop it. */
   @Post('projections/:projection/rebuild')
+  @ApiOperation({
+    summary: 'Rebuild a table',
+    description:
+      'Makes the table beside the live one and swaps them; continues a rebuild that was cut off. A job: cancel it to stop.',
+  })
   @Answers(202, Job)
   rebuild(@Id('projection') name: string) {
     const options = { ...this.#fold(), projections: [projectionOf(name)] };
@@ -113,42 +123,52 @@ export class ProjectionsController {
     });
   }
 
-  /** Clears away what a rebuild that was cut off has made. */
   @Delete('projections/:projection/rebuild')
+  @ApiOperation({ summary: 'Discard an unfinished rebuild' })
   @Answers(204)
   async discardRebuild(@Id('projection') name: string) {
     await discardRebuild({ ...this.#fold(), projections: [projectionOf(name)] });
   }
 
-  /** Flights whose next event cannot be projected. */
   @Get('parked')
+  @ApiOperation({
+    summary: 'List parked flights',
+    description: 'Flights whose next event cannot be projected.',
+  })
   @Answers(200, [ParkedStream])
   parked() {
     return parkedStreams(this.pool, FLIGHT_PROJECTOR);
   }
 
   @Get('discarded')
+  @ApiOperation({ summary: 'List discarded events' })
   @Answers(200, [DiscardedEvent])
   discarded() {
     return discardedEvents(this.pool, FLIGHT_PROJECTOR);
   }
 
-  /** Folds the events of a parked flight again. */
   @Post('parked/:stream/retry')
+  @ApiOperation({ summary: 'Retry a parked flight', description: 'Folds its events again.' })
   @Answers(200, UnparkResult)
   retry(@Id('stream') streamId: string) {
     return unpark(this.#unpark(streamId));
   }
 
-  /** Leaves out the event that cannot be projected, for good, and goes on with the ones after it. */
   @Post('parked/:stream/discard')
+  @ApiOperation({
+    summary: 'Discard the event that parks a flight',
+    description: 'Leaves it out of the tables for good, and continues with the events after it.',
+  })
   @Answers(200, UnparkResult)
   discard(@Id('stream') streamId: string, @ValidBody(Reason) { reason }: Reason) {
     return unpark({ ...this.#unpark(streamId), discard: { reason, by: BY } });
   }
 
-  /** Checks the log, folds it beside the live tables and compares them flight by flight. */
   @Post('verifications')
+  @ApiOperation({
+    summary: 'Verify the tables',
+    description: 'Checks the log, folds it beside the live tables and compares them flight by flight. A job.',
+  })
   @Answers(202, Job)
   verify(@ValidBody(VerifyRequest) { repair }: VerifyRequest) {
     return this.jobs.start('verify', async ({ signal, report }) =>
@@ -163,8 +183,11 @@ export class ProjectionsController {
     );
   }
 
-  /** How far the scheduled verification has come; 404 before it has begun. */
   @Get('verifications/scheduled')
+  @ApiOperation({
+    summary: 'Read the progress of the scheduled verification',
+    description: '404 before it has begun.',
+  })
   @Answers(200, VerificationProgress)
   async scheduled() {
     const found = await verificationProgress(this.pool, FLIGHT_PROJECTOR);
@@ -173,8 +196,11 @@ export class ProjectionsController {
     return found;
   }
 
-  /** What verifications have found, and what was repaired; the last first. */
   @Get('integrity')
+  @ApiOperation({
+    summary: 'List integrity findings',
+    description: 'What verifications have found, and what was repaired; the newest first.',
+  })
   @Answers(200, [IntegrityFinding])
   findings(@ValidQuery(FindingsQuery) { open }: FindingsQuery) {
     return integrityFindings(this.pool, { open: open === 'true' });

@@ -1,5 +1,5 @@
 import { Controller, Get, Inject } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
@@ -83,6 +83,7 @@ export class StatusController {
   ) {}
 
   @Get('health')
+  @ApiOperation({ summary: 'Read the health of the server' })
   @Answers(200, HealthResponse)
   async health(): Promise<HealthResponse> {
     const { at, pool, database, projections, error } = await this.observer.observe({ anew: true });
@@ -118,6 +119,7 @@ export class StatusController {
   }
 
   @Get('connection')
+  @ApiOperation({ summary: 'Test the connection to the database' })
   @Answers(200, DatabaseConnection)
   connection(): DatabaseConnection {
     const { poolSize, warnings } = this.config;
@@ -138,12 +140,14 @@ export class StatusController {
   }
 
   @Get('connections')
+  @ApiOperation({ summary: 'List connections and pools' })
   @Answers(200, ConnectionPoolStatus)
   connections(): ConnectionPoolStatus {
     return this.pools.status();
   }
 
   @Get('performance')
+  @ApiOperation({ summary: 'Read performance figures' })
   @Answers(200, PerformanceStats)
   async performance(): Promise<PerformanceStats> {
     const [{ statements, unavailable }, { database }] = await Promise.all([
@@ -168,8 +172,11 @@ export class StatusController {
     };
   }
 
-  /** All alert rules and how they stand, those that fire first. */
   @Get('alerts')
+  @ApiOperation({
+    summary: 'List alerts',
+    description: 'All alert rules and their states; firing ones first.',
+  })
   @Answers(200, [Alert])
   listAlerts() {
     return this.alerts.list();

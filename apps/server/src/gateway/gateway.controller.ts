@@ -1,5 +1,5 @@
 import { Controller, Delete, Get, Header, Post } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { CommandOptions, ReadOptions } from '#lib/flight';
 import { Answers } from '../http/answer.js';
 import { Actor, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
@@ -30,6 +30,7 @@ export class GatewayController {
   ) {}
 
   @Post('commands')
+  @ApiOperation({ summary: 'Run a command by name', description: 'Or collect it in an open transaction.' })
   @Answers(200, CommandResponse)
   async command(@ValidBody(CommandRequest) request: CommandRequest, @Sender() sender: CommandOptions) {
     return request.transactionId
@@ -38,6 +39,7 @@ export class GatewayController {
   }
 
   @Post('queries')
+  @ApiOperation({ summary: 'Run a query by name, or SQL that reads' })
   @Header('content-type', 'application/json; charset=utf-8')
   @Answers(200, QueryResponse)
   query(
@@ -49,27 +51,35 @@ export class GatewayController {
     return this.queries.run(request, options, { actor, gone });
   }
 
-  /** Whether ad-hoc SQL can be had, its limits, and what it could do that it should not. */
   @Get('admin/ad-hoc-sql')
+  @ApiOperation({
+    summary: 'Read the status of ad-hoc SQL',
+    description: 'Whether it is available, its limits, and what it could do that it should not.',
+  })
   @Answers(200, ReadOnlySqlStatus)
   sqlStatus() {
     return this.sql.status();
   }
 
   @Post('transactions')
+  @ApiOperation({ summary: 'Open a transaction' })
   @Answers(201, TransactionContext)
   open(@ValidBody(TransactionRequest) request: TransactionRequest, @Actor() actor: string) {
     return this.transactions.open(request, actor);
   }
 
   @Get('transactions/:transactionId')
+  @ApiOperation({ summary: 'Read a transaction' })
   @Answers(200, TransactionContext)
   transaction(@Id('transactionId') id: string, @Actor() actor: string) {
     return this.transactions.get(id, actor);
   }
 
-  /** Records all commands of the transaction, or none. Committing again answers the same. */
   @Post('transactions/:transactionId/commit')
+  @ApiOperation({
+    summary: 'Commit a transaction',
+    description: 'Records all of its commands, or none. Committing again answers the same.',
+  })
   @Answers(200, CommandResponse)
   commit(
     @Id('transactionId') id: string,
@@ -79,8 +89,8 @@ export class GatewayController {
     return this.transactions.commit(id, actor, timeout);
   }
 
-  /** Throws the commands of the transaction away. */
   @Delete('transactions/:transactionId')
+  @ApiOperation({ summary: 'Roll back a transaction', description: 'Throws its commands away.' })
   @Answers(200, TransactionContext)
   rollback(@Id('transactionId') id: string, @Actor() actor: string) {
     return this.transactions.rollback(id, actor);

@@ -11,13 +11,30 @@ import {
   Min,
   MinLength,
 } from 'class-validator';
-import { IsId, IsOpaqueId, IsScalar, IsText, IsTimestamp, Optional, type Timestamp } from '#lib/platform';
+import {
+  Example,
+  IsId,
+  IsOpaqueId,
+  IsScalar,
+  IsText,
+  IsTimestamp,
+  Optional,
+  type Timestamp,
+} from '#lib/platform';
 import { MAX_ROWS } from './read-only-sql.js';
 
 /** The longest that a caller may have a request wait, in seconds. */
 const MAX_TIMEOUT = 300;
 
 /** A command by its name. */
+@Example<CommandRequest>({
+  command: 'SaveHeading',
+  parameters: {
+    flightId: 'fjord-1',
+    heading: { frameId: 0, heading: 92.5, timestamp: '2026-05-01T12:00:00.500Z' },
+  },
+  serviceName: 'tracker',
+})
 export class CommandRequest {
   /** The name of the command's class, such as `UpdateWaypoint`. */
   @IsText() @MinLength(1) @MaxLength(100) readonly command!: string;
@@ -55,6 +72,11 @@ export class CommandResponse {
 }
 
 /** A query by its name, or one SQL statement that reads. */
+@Example<QueryRequest>({
+  query: 'select id, name from flight.flights where altitude > $1',
+  parameters: { values: [100] },
+  serviceName: 'tracker',
+})
 export class QueryRequest {
   /** The name of a query's class, such as `GetWaypoints`; or SQL that begins with select, with or values. */
   @IsText() @MinLength(1) @MaxLength(20_000) readonly query!: string;
@@ -92,6 +114,7 @@ export class SqlParameters {
   @Optional() @IsInt() @Min(1) @Max(MAX_ROWS) readonly maxRows?: number | null;
 }
 
+@Example<TransactionRequest>({ flightId: 'fjord-1', serviceName: 'tracker', timeLimit: 30 })
 export class TransactionRequest {
   /** The one flight that the transaction changes. It need not exist yet. */
   @IsId() readonly flightId!: string;

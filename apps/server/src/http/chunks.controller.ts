@@ -1,6 +1,6 @@
 import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import {
   AsOf,
   ChunkHandle,
@@ -13,7 +13,7 @@ import {
   type ReadOptions,
   type TransactionStep,
 } from '#lib/flight';
-import { IsId, Optional } from '#lib/platform';
+import { Example, IsId, Optional } from '#lib/platform';
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
@@ -23,11 +23,18 @@ class ChunkInPath extends ChunkHandle {
   @Optional() override readonly chunkId!: string;
 }
 
+@Example<MergeTarget>({ into: 'c2' })
 class MergeTarget {
   /** The id of the route chunk that gains the frames. */
   @IsId() readonly into!: string;
 }
 
+@Example<TransactionBody>({
+  commands: [
+    { type: 'SaveHeading', heading: { frameId: 0, heading: 92.5, timestamp: '2026-05-01T12:00:00.500Z' } },
+    { type: 'SaveImageMetadata', image: { frameId: 0, filePath: '/images/fjord-1/0.jpg' } },
+  ],
+})
 class TransactionBody {
   /** Commands without their flight, such as `{ "type": "UpdateWaypoint", "waypoint": { ... } }`. */
   @IsArray() @ArrayMinSize(1) @ArrayMaxSize(1_000) readonly commands!: TransactionStep[];
@@ -43,12 +50,14 @@ export class ChunksController {
   ) {}
 
   @Get('chunks')
+  @ApiOperation({ summary: 'List route chunks' })
   @Answers(200, 'StoredChunks')
   chunks(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetChunkStates(id, { ...options, asOf }));
   }
 
   @Put('chunks/:chunkId')
+  @ApiOperation({ summary: 'Save the state of a route chunk' })
   @Answers(200, 'CommandResult')
   save(
     @Id() flightId: string,
@@ -61,12 +70,14 @@ export class ChunksController {
   }
 
   @Delete('chunks/:chunkId')
+  @ApiOperation({ summary: 'Delete a route chunk' })
   @Answers(200, 'CommandResult')
   delete(@Id() flightId: string, @Id('chunkId') chunkId: string, @Sender() sender: CommandOptions) {
     return this.commands.execute(new DeleteChunk({ ...sender, flightId, chunkId }));
   }
 
   @Post('chunks/:chunkId/merge')
+  @ApiOperation({ summary: 'Merge a route chunk into another' })
   @Answers(200, 'CommandResult')
   merge(
     @Id() flightId: string,
@@ -78,6 +89,7 @@ export class ChunksController {
   }
 
   @Post('transactions')
+  @ApiOperation({ summary: 'Run several commands of one flight', description: 'All are recorded, or none.' })
   @Answers(200, 'TransactionResult')
   transact(
     @Id() flightId: string,

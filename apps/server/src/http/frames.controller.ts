@@ -1,6 +1,6 @@
 import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import {
   AsOf,
   FrameMinute,
@@ -59,6 +59,7 @@ export class FramesController {
   ) {}
 
   @Get('frames')
+  @ApiOperation({ summary: 'List frame results' })
   @Answers(200, 'StoredFrames')
   frames(
     @Id() id: string,
@@ -68,8 +69,11 @@ export class FramesController {
     return this.queries.execute(new GetFrameResults(id, range, { ...options, asOf }));
   }
 
-  /** The frames by minute: how many, how sure, and how far they went. */
   @Get('frame-minutes')
+  @ApiOperation({
+    summary: 'Summarise frames by minute',
+    description: 'How many, how certain, and how far they went.',
+  })
   @Answers(200, [FrameMinute])
   frameMinutes(
     @Id() id: string,
@@ -80,6 +84,10 @@ export class FramesController {
   }
 
   @Put('frames/:frameId')
+  @ApiOperation({
+    summary: 'Save a frame result',
+    description: 'Saving it again refines it; the log keeps both.',
+  })
   @Answers(200, 'CommandResult')
   saveFrame(
     @Id() flightId: string,
@@ -92,6 +100,7 @@ export class FramesController {
   }
 
   @Post('frames')
+  @ApiOperation({ summary: 'Save many frame results' })
   @Answers(200, 'SavedResult')
   saveFrames(
     @Id() flightId: string,
@@ -102,6 +111,7 @@ export class FramesController {
   }
 
   @Get('headings')
+  @ApiOperation({ summary: 'List headings' })
   @Answers(200, 'StoredHeadings')
   headings(
     @Id() id: string,
@@ -112,12 +122,14 @@ export class FramesController {
   }
 
   @Get('headings/latest')
+  @ApiOperation({ summary: 'Read the latest heading' })
   @Answers(200, 'StoredHeading')
   latestHeading(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetLatestHeading(id, { ...options, asOf }));
   }
 
   @Put('headings/:frameId')
+  @ApiOperation({ summary: 'Save a heading' })
   @Answers(200, 'CommandResult')
   saveHeading(
     @Id() flightId: string,
@@ -130,6 +142,7 @@ export class FramesController {
   }
 
   @Post('headings')
+  @ApiOperation({ summary: 'Save many headings' })
   @Answers(200, 'SavedResult')
   saveHeadings(
     @Id() flightId: string,
@@ -140,6 +153,7 @@ export class FramesController {
   }
 
   @Get('images/:frameId')
+  @ApiOperation({ summary: 'Read the metadata of an image' })
   @Answers(200, 'StoredImage')
   image(
     @Id() id: string,
@@ -151,6 +165,7 @@ export class FramesController {
   }
 
   @Put('images/:frameId')
+  @ApiOperation({ summary: 'Save the metadata of an image' })
   @Answers(200, 'CommandResult')
   saveImage(
     @Id() flightId: string,
@@ -165,6 +180,7 @@ export class FramesController {
   }
 
   @Delete('images/:frameId')
+  @ApiOperation({ summary: 'Remove the metadata of an image' })
   @Answers(200, 'CommandResult')
   removeImage(@Id() flightId: string, @FrameId() frameId: number, @Sender() sender: CommandOptions) {
     return this.commands.execute(new RemoveImage({ ...sender, flightId, frameId }));

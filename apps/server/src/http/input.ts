@@ -83,6 +83,18 @@ class PathId {
   @IsOpaqueId() readonly id!: string;
 }
 
+/** The ids that the examples of bodies have, and what is there in any Waylog: the page of the API fills them in. */
+const SAMPLE_IDS: Readonly<Record<string, string>> = {
+  id: 'fjord-1',
+  waypointId: 'w1',
+  geofenceId: 'g1',
+  chunkId: 'c1',
+  projection: 'waypoints',
+  projector: 'flight',
+  stream: 'flight-fjord-1',
+  table: 'flight.frame_results',
+};
+
 /** An id in the path. */
 export const Id =
   (name = 'id'): ParameterDecorator =>
@@ -93,7 +105,9 @@ export const Id =
       return id;
     };
     Param(name, { transform: check })(target, key, index);
-    onMethod(ApiParam({ name, schema: { type: 'string', maxLength: 128 } }), target, key);
+    const sample = SAMPLE_IDS[name];
+    const schema = { type: 'string', maxLength: 128, ...(sample && { example: sample }) };
+    onMethod(ApiParam({ name, schema }), target, key);
   };
 
 /** A frame number in the path. */
@@ -105,7 +119,7 @@ export const FrameId = (): ParameterDecorator => (target, key, index) => {
     return Number(text);
   };
   Param('frameId', { transform: check })(target, key, index);
-  onMethod(ApiParam({ name: 'frameId', schema: { type: 'integer', minimum: 0 } }), target, key);
+  onMethod(ApiParam({ name: 'frameId', schema: { type: 'integer', minimum: 0, example: 0 } }), target, key);
 };
 
 const header = (request: FastifyRequest, name: string): string | undefined => {

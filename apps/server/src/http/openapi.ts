@@ -13,7 +13,8 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
         '(Waylog-Min-Position) or look back (asOf). Positions are WGS84 degrees, altitudes metres above mean sea level, ' +
         'headings degrees clockwise from north, times RFC 3339. What GET answers can be sent back as it is to the route ' +
         'that writes it: its id must be that of the path, its times are kept, and parts that the route does not write ' +
-        'must be those that are there.',
+        'must be those that are there. The key that opened this page is the one that is sent: Authorize is only for ' +
+        'another, or for a browser that does not send it.',
     )
     .setVersion('1')
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key, or a JWT.' }, 'key')

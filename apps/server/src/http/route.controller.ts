@@ -1,6 +1,6 @@
 import { Controller, Delete, Get, Patch, Post, Put } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import {
   AddGeofence,
   AddWaypoint,
@@ -32,6 +32,7 @@ export class RouteController {
   ) {}
 
   @Get('waypoints')
+  @ApiOperation({ summary: 'List waypoints' })
   @Answers(200, 'StoredWaypoints')
   waypoints(
     @Id() id: string,
@@ -42,6 +43,7 @@ export class RouteController {
   }
 
   @Post('waypoints')
+  @ApiOperation({ summary: 'Add a waypoint' })
   @Answers(201, 'WaypointAdded')
   addWaypoint(
     @Id() flightId: string,
@@ -52,6 +54,7 @@ export class RouteController {
   }
 
   @Put('waypoints/:waypointId')
+  @ApiOperation({ summary: 'Update a waypoint' })
   @Answers(200, 'CommandResult')
   updateWaypoint(
     @Id() flightId: string,
@@ -64,6 +67,10 @@ export class RouteController {
   }
 
   @Patch('waypoints')
+  @ApiOperation({
+    summary: 'Update many waypoints',
+    description: 'Answers which ids are not waypoints of the flight.',
+  })
   @Answers(200, 'BatchResult')
   updateWaypoints(
     @Id() flightId: string,
@@ -74,12 +81,14 @@ export class RouteController {
   }
 
   @Get('geofences')
+  @ApiOperation({ summary: 'List geofences' })
   @Answers(200, 'StoredGeofences')
   geofences(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetGeofences(id, { ...options, asOf }));
   }
 
   @Post('geofences')
+  @ApiOperation({ summary: 'Add a geofence' })
   @Answers(201, 'GeofenceAdded')
   addGeofence(
     @Id() flightId: string,
@@ -90,6 +99,7 @@ export class RouteController {
   }
 
   @Put('geofences/:geofenceId')
+  @ApiOperation({ summary: 'Update a geofence' })
   @Answers(200, 'CommandResult')
   updateGeofence(
     @Id() flightId: string,
@@ -102,6 +112,7 @@ export class RouteController {
   }
 
   @Delete('geofences/:geofenceId')
+  @ApiOperation({ summary: 'Remove a geofence' })
   @Answers(200, 'CommandResult')
   removeGeofence(
     @Id() flightId: string,

@@ -31,13 +31,15 @@ const object = (properties: Record<string, Schema>, required = Object.keys(prope
   additionalProperties: false,
 });
 const text: Schema = { type: 'string' };
-const time: Schema = { type: 'string', format: 'date-time' };
-const count: Schema = { type: 'integer', minimum: 0 };
+const time: Schema = { type: 'string', format: 'date-time', examples: ['2026-05-01T12:00:00.5Z'] };
+const count: Schema = { type: 'integer', minimum: 0, examples: [2] };
 const position: Schema = {
   type: 'string',
   description: 'A place in the global order. Opaque: only compare it for equality.',
+  examples: ['408'],
 };
-const recorded = { flightId: text, revision: count, position };
+const flightId: Schema = { type: 'string', examples: ['fjord-1'] };
+const recorded = { flightId, revision: count, position };
 const page = (items: Schema): Schema =>
   object({ items: list(items), total: count, limit: count, offset: count });
 
@@ -48,11 +50,11 @@ function answerOf(type: Class, more: Record<string, Schema> = {}): Schema {
 }
 
 const details = {
-  id: text,
-  name: text,
+  id: flightId,
+  name: { type: 'string', examples: ['Over the fjord'] },
   description: text,
   startGps: ref('GpsPoint'),
-  altitude: { type: 'number' },
+  altitude: { type: 'number', examples: [120] },
   cameraParams: { type: 'object', additionalProperties: true },
   createdAt: time,
   updatedAt: time,
@@ -92,7 +94,7 @@ export const answers = (): Record<string, Schema> => ({
   StoredWaypoints: list(ref('StoredWaypoint')),
   StoredGeofence: answerOf(Geofence),
   StoredGeofences: list(ref('StoredGeofence')),
-  FlightState: answerOf(FlightStateFields, { flightId: text, createdAt: time, updatedAt: time }),
+  FlightState: answerOf(FlightStateFields, { flightId, createdAt: time, updatedAt: time }),
   FlightStatePage: page(ref('FlightState')),
   StoredFrame: answerOf(FrameResult, { refined: { type: 'boolean' }, updatedAt: time }),
   StoredFrames: list(ref('StoredFrame')),
@@ -135,6 +137,15 @@ export const answers = (): Record<string, Schema> => ({
       },
       ['type', 'code', 'title', 'status', 'detail'],
     ),
+    examples: [
+      {
+        type: 'about:blank',
+        code: 'flight.not-found',
+        title: 'Not found',
+        status: 404,
+        detail: 'There is no flight fjord-1.',
+      },
+    ],
   },
 });
 

@@ -1,5 +1,5 @@
 import { Controller, Get, Inject, ServiceUnavailableException } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import {
   HealthCheck,
   HealthCheckService,
@@ -28,14 +28,21 @@ export class HealthController {
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
 
-  /** The process answers. Nothing else is asked: a database that is down is no reason to restart the server. */
   @Get('live')
+  @ApiOperation({
+    summary: 'Liveness',
+    description:
+      'The process answers. Nothing else is asked: a database that is down is no reason to restart the server.',
+  })
   live() {
     return { status: 'ok' };
   }
 
-  /** Commands and queries can be served; 503 with the reason when not. */
   @Get('ready')
+  @ApiOperation({
+    summary: 'Readiness',
+    description: 'Commands and queries can be served; 503 with the reason when not.',
+  })
   @HealthCheck()
   async ready(): Promise<HealthCheckResult> {
     try {

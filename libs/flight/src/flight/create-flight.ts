@@ -1,5 +1,14 @@
 import { ArrayMaxSize } from 'class-validator';
-import { conflict, IsId, IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import {
+  Example,
+  conflict,
+  IsId,
+  IsJsonObject,
+  IsTimestamp,
+  Nested,
+  Optional,
+  parseTimestamp,
+} from '#lib/platform';
 import { FlightCommand, idOf, newId, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { refuseErased } from '../flight.js';
@@ -29,6 +38,17 @@ export class NewFlight {
 }
 
 /** A flight that another system has kept so far may bring its times along. */
+@Example<ImportedFlight>({
+  id: 'fjord-1',
+  name: 'Over the fjord',
+  startGps: { lat: 63.43, lon: 10.39 },
+  altitude: 120,
+  cameraParams: { focalLengthMm: 24 },
+  waypoints: [
+    { id: 'w1', lat: 63.44, lon: 10.4, altitude: 120, confidence: 0.5, timestamp: '2026-05-01T12:00:00Z' },
+  ],
+  geofences: [{ id: 'g1', northWest: { lat: 63.5, lon: 10.3 }, southEast: { lat: 63.4, lon: 10.5 } }],
+})
 export class ImportedFlight extends NewFlight {
   @Optional() @IsTimestamp() readonly createdAt?: string | null | undefined;
   @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;

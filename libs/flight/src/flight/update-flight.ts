@@ -1,5 +1,6 @@
 import { ArrayMaxSize } from 'class-validator';
 import {
+  Example,
   conflict,
   invalidInput,
   IsId,
@@ -20,6 +21,7 @@ import { Waypoint, waypointOf } from '../waypoints/waypoint.js';
  * The details to change; what is left out stays. A flight as it was read is one, too: its parts are not changed by this, so
  * they must be those that it has.
  */
+@Example<FlightChanges>({ name: 'Over the fjord, again', altitude: 110 })
 export class FlightChanges {
   /** Must be the flight of the command when it is given. */
   @Optional() @IsId() readonly id?: string | null | undefined;

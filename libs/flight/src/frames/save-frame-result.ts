@@ -1,4 +1,4 @@
-import { IsTimestamp, Nested, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
+import { Example, IsTimestamp, Nested, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { Altitude, Confidence, Flag, FrameNumber, HeadingDegrees, normalHeading } from '../fields.js';
@@ -6,6 +6,14 @@ import { existing, same, type ExistingFlight } from '../flight.js';
 import { GpsPoint } from '../gps-point.js';
 
 /** What one camera frame says of where the aircraft was. */
+@Example<FrameResult>({
+  frameId: 0,
+  gpsCenter: { lat: 63.4401, lon: 10.4002 },
+  altitude: 121.5,
+  heading: 92.5,
+  confidence: 0.4,
+  timestamp: '2026-05-01T12:00:00.500Z',
+})
 export class FrameResult {
   @FrameNumber() readonly frameId!: number;
   /** The ground point in the middle of the frame. */

@@ -1,4 +1,4 @@
-import { IsId, Nested, Optional, Relation } from '#lib/platform';
+import { Example, IsId, Nested, Optional, Relation } from '#lib/platform';
 import type { GeofenceData } from '../events.js';
 import { GpsPoint } from '../gps-point.js';
 
@@ -31,6 +31,7 @@ export class Geofence extends GeofenceFields {
 }
 
 /** Gets an id when it brings none. */
+@Example<NewGeofence>({ id: 'g1', northWest: { lat: 63.5, lon: 10.3 }, southEast: { lat: 63.4, lon: 10.5 } })
 export class NewGeofence extends GeofenceFields {
   @Optional() @IsId() readonly id?: string | null | undefined;
 }

@@ -1,10 +1,11 @@
-import { IsTimestamp, Nested, parseTimestamp } from '#lib/platform';
+import { Example, IsTimestamp, Nested, parseTimestamp } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { FrameNumber, HeadingDegrees, normalHeading } from '../fields.js';
 import { existing, same, type ExistingFlight } from '../flight.js';
 
 /** Where the aircraft pointed at one frame: for smoothing, and for turning the next image. */
+@Example<HeadingRecord>({ frameId: 0, heading: 92.5, timestamp: '2026-05-01T12:00:00.500Z' })
 export class HeadingRecord {
   @FrameNumber() readonly frameId!: number;
   @HeadingDegrees() readonly heading!: number;

@@ -1,9 +1,14 @@
-import { IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import { Example, IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
 
 /** Where the image of a frame is kept, and what is known of the file. */
+@Example<ImageMetadata>({
+  frameId: 0,
+  filePath: '/images/fjord-1/0.jpg',
+  metadata: { width: 6000, height: 4000 },
+})
 export class ImageMetadata {
   @FrameNumber() readonly frameId!: number;
   @Label(500) readonly filePath!: string;

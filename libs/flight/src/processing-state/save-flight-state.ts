@@ -1,9 +1,16 @@
-import { invalidInput, IsId, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import { Example, invalidInput, IsId, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { Flag, FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
 
 /** How far the processing of a flight has come. Headings are not here: they live in the heading history alone. */
+@Example<FlightStateFields>({
+  status: 'processing',
+  framesProcessed: 1,
+  framesTotal: 1200,
+  currentFrame: 0,
+  blocked: false,
+})
 export class FlightStateFields {
   /** Must be the flight of the command when it is given. */
   @Optional() @IsId() readonly flightId?: string | null | undefined;

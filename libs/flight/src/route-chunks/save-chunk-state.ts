@@ -1,5 +1,5 @@
 import { ArrayMaxSize, IsArray, IsInt, Max, Min } from 'class-validator';
-import { conflict, IsId, Nested, Optional } from '#lib/platform';
+import { Example, conflict, IsId, Nested, Optional } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { Flag, FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
@@ -12,6 +12,14 @@ export const MAX_FRAMES_OF_CHUNK = 20_000;
  * A route chunk: consecutive frames whose relative motion is known, floating until an anchor pins it to the ground. It
  * has nothing to do with the chunks of a hypertable.
  */
+@Example<ChunkHandle>({
+  chunkId: 'c1',
+  startFrameId: 0,
+  frames: [0, 1, 2],
+  isActive: true,
+  hasAnchor: false,
+  matchingStatus: 'unanchored',
+})
 export class ChunkHandle {
   @IsId() readonly chunkId!: string;
   @FrameNumber() readonly startFrameId!: number;

@@ -1,4 +1,4 @@
-import { IsId, IsTimestamp, Optional, parseTimestamp } from '#lib/platform';
+import { Example, IsId, IsTimestamp, Optional, parseTimestamp } from '#lib/platform';
 import type { WaypointData } from '../events.js';
 import { Altitude, Confidence, Flag, Latitude, Longitude } from '../fields.js';
 
@@ -13,11 +13,27 @@ export class WaypointFields {
   @Optional() @Flag() readonly refined?: boolean | null | undefined;
 }
 
+@Example<Waypoint>({
+  id: 'w1',
+  lat: 63.44,
+  lon: 10.4,
+  altitude: 120,
+  confidence: 0.5,
+  timestamp: '2026-05-01T12:00:00Z',
+})
 export class Waypoint extends WaypointFields {
   @IsId() readonly id!: string;
 }
 
 /** Gets an id when it brings none. */
+@Example<NewWaypoint>({
+  id: 'w1',
+  lat: 63.44,
+  lon: 10.4,
+  altitude: 120,
+  confidence: 0.5,
+  timestamp: '2026-05-01T12:00:00Z',
+})
 export class NewWaypoint extends WaypointFields {
   @Optional() @IsId() readonly id?: string | null | undefined;
 }

@@ -1,5 +1,13 @@
 import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, MaxLength, Min } from 'class-validator';
-import { IsDuration, IsOpaqueId, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
+import {
+  Example,
+  IsDuration,
+  IsOpaqueId,
+  IsTimestamp,
+  Nested,
+  Optional,
+  type Timestamp,
+} from '#lib/platform';
 
 /** A table that may be operated on: the registered models are a list of these, which the caller gives. */
 export interface TableModel {
@@ -14,6 +22,11 @@ export interface TableModel {
 }
 
 /** Asks for a hypertable. */
+@Example<HypertableRequest>({
+  tableName: 'flight.frame_results',
+  timeColumn: 'timestamp',
+  chunkInterval: '7 days',
+})
 export class HypertableRequest {
   /** A registered model, with or without its schema: `flight.frame_results`. */
   @IsOpaqueId() readonly tableName!: string;
@@ -32,6 +45,7 @@ export class HypertableRequest {
 }
 
 /** What to change of a hypertable; what is left out stays. */
+@Example<HypertableChange>({ retentionPeriod: '90 days' })
 export class HypertableChange {
   /** For chunks made from now on; those that are there keep their range. */
   @Optional() @IsDuration() readonly chunkInterval?: string | null;

@@ -1,5 +1,5 @@
 import { IsArray, IsBoolean, IsObject, IsString, MaxLength } from 'class-validator';
-import { IsJsonObject, IsText, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
+import { Example, IsJsonObject, IsText, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 
 /** A table as the code that reads and writes it sees it: plain data, made by whoever owns the table. */
 export interface ModelDefinition {
@@ -66,6 +66,18 @@ export class RegisteredModel {
 }
 
 /** Registers models of a service. A model that the service has registered before is replaced. */
+@Example<ModelRegistrationRequest>({
+  serviceName: 'reports',
+  models: [
+    {
+      name: 'notes',
+      tableName: 'reports.notes',
+      fields: { id: 'text not null', body: 'text' },
+      primaryKey: ['id'],
+      sourceFile: 'src/notes.ts',
+    },
+  ],
+})
 export class ModelRegistrationRequest {
   /** Lower-case letters, digits and underscores; also the name of the schema of its tables. */
   @IsText() @MaxLength(63) readonly serviceName!: string;
