@@ -70,7 +70,7 @@ export async function startServer(
   // Nest has it run before the hooks below: a preflight carries no key, and a refusal must be readable for who may call.
   if (config.corsOrigins.length > 0) app.enableCors(corsFor(config.corsOrigins));
   const fastify = adapter.getInstance();
-  readJsonBodies(fastify);
+  readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('principal');
   fastify.addHook('onRequest', app.get(Guard).onRequest);
   fastify.addHook('onRequest', readableUrl);

@@ -9,18 +9,23 @@ import type {
 } from 'fastify';
 import { invalidInput, type FieldError } from '#lib/platform';
 import { beyondBounds } from './json-bounds.js';
+import { readWholeBody } from './whole-body.js';
 
 /** A body is JSON in UTF-8, sent as it is, or is not there: one without a byte is none, whatever its content type. */
-export function readJsonBodies(fastify: FastifyInstance): void {
+export function readJsonBodies(fastify: FastifyInstance, limit: number): void {
   const parse = fastify.getDefaultJsonParser('error', 'error');
   fastify.removeAllContentTypeParsers();
-  fastify.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    const problem = unreadable(request, body);
-    if (body.length > 0 && !problem) return parse(request, body.toString(), done);
-    done(problem ?? null, undefined);
-    return undefined;
+  fastify.addContentTypeParser('application/json', (request, _payload, done) => {
+    readWholeBody(request, limit, (error, body = NOTHING) => {
+      const problem = error ?? unreadable(request, body);
+      if (body.length > 0 && !problem) return parse(request, body.toString(), done);
+      done(problem ?? null, undefined);
+      return undefined;
+    });
   });
 }
+
+const NOTHING = Buffer.alloc(0);
 
 function unreadable({ headers }: FastifyRequest, body: Buffer): Error | undefined {
   const coding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
