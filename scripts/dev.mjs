@@ -9,6 +9,6 @@ await stoppable(async (signal) => {
   const nest = ['node_modules/@nestjs/cli/bin/nest.js', 'start', 'server', '--watch'];
   process.exitCode = await exitCodeOf(process.execPath, [...nest, ...process.argv.slice(2)], {
     signal,
-    env: process.env.DATABASE_URL_FILE ? {} : { DATABASE_URL: url },
+    env: { WAYLOG_TYPED: './waylog', ...(process.env.DATABASE_URL_FILE ? {} : { DATABASE_URL: url }) },
   });
 });

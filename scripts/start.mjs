@@ -2,6 +2,7 @@
 import { clearInterval, setInterval } from 'node:timers';
 import { fail, prepare, root, say, stoppable } from './lib/prepare.mjs';
 
+process.env.WAYLOG_TYPED = './waylog';
 // npm passes on SIGTERM and SIGINT; by any other signal it ends alone, and the server would live on and keep its port.
 if (process.env.npm_lifecycle_event === 'start') {
   const npm = process.ppid;

@@ -14,6 +14,7 @@ import {
   WaylogModule,
 } from '#lib/flight';
 import {
+  asTyped,
   createPool,
   endClient,
   isEventStoreUrl,
@@ -69,7 +70,7 @@ export function eventStoreOf(command: Command): string | undefined {
 export const operator = (): string => `cli ${userInfo().username}`;
 
 /** Progress is for people: it never mixes with a result on standard output. */
-export const progress = (line: string): void => console.error(line);
+export const progress = (line: string): void => console.error(asTyped(line));
 
 /** The projections of these names; all of them for no name. Throws UsageError. */
 export function projectionsNamed(wanted: readonly string[]): readonly Projection[] {
@@ -100,7 +101,7 @@ export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise
 
 /** The result of a command: JSON for programs, or the text made for people. */
 export function print(command: Command, result: object, text: string): void {
-  console.log(globalsOf(command).json ? JSON.stringify(result) : text);
+  console.log(globalsOf(command).json ? JSON.stringify(result) : asTyped(text));
 }
 
 export const databaseOptions = (command: Command): DatabaseOptions => {

@@ -15,6 +15,7 @@ import {
   withoutCredentials,
   type FieldError,
   type Queryable,
+  counted,
 } from '#lib/platform';
 import { compareLog, integrityFindings, lockRoom } from '#lib/projections';
 import {
@@ -231,15 +232,19 @@ async function edition(pool: pg.Pool): Promise<Finding[]> {
   const found = await capabilities(pool);
   const missing = Object.entries(found).flatMap(([name, value]: [string, unknown]) =>
     typeof value === 'object' && value !== null && 'reason' in value
-      ? [{ name, reason: String(value.reason) }]
+      ? [name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)]
       : [],
   );
+  const because =
+    found.edition === 'apache'
+      ? 'the Timescale (Community) edition has them'
+      : 'there are no background workers';
   return [
     ok(
       'edition',
-      `PostgreSQL ${found.postgresql}, TimescaleDB ${found.timescaledb}, ${found.edition} edition`,
+      `PostgreSQL ${found.postgresql}, TimescaleDB ${found.timescaledb}, ${found.edition} edition` +
+        (missing.length > 0 ? `, without ${missing.join(', ')}: ${because}` : ''),
     ),
-    ...missing.map(({ name, reason }) => ok('edition', `without ${name}: ${reason}`)),
   ];
 }
 
@@ -341,7 +346,7 @@ async function locks(pool: pg.Pool): Promise<Finding[]> {
   const found = await lockRoom(pool);
   if (!found) return [];
   const { table, chunks, needed, room, setting } = found;
-  const what = `${table} has ${chunks} chunks: making it anew takes about ${needed} locks, all transactions have ${room}`;
+  const what = `${table} has ${counted(chunks, 'chunk')}: making it anew takes about ${needed} locks, all transactions have ${room}`;
   return [
     needed > room / 2
       ? warning(
@@ -432,7 +437,7 @@ async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]>
   if (!state)
     return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
   const findings: Finding[] = [];
-  const lag = `${state.lagEvents} events behind, the oldest ${state.lagSeconds.toFixed(1)} s old`;
+  const lag = `${counted(state.lagEvents, 'event')} behind, the oldest ${state.lagSeconds.toFixed(1)} s old`;
   if (state.state === 'paused')
     findings.push(
       warning(
@@ -487,7 +492,7 @@ async function integrity(pool: pg.Pool): Promise<Finding[]> {
       ? ok('integrity', 'no open findings')
       : problem(
           'integrity',
-          `${open.length} flights of which a table is not what the log says`,
+          `${counted(open.length, 'flight')} of which a table is not what the log says`,
           'waylog integrity --open, then waylog verify --repair',
         ),
   ];

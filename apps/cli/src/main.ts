@@ -1,6 +1,14 @@
 import 'reflect-metadata';
 import type { Command } from 'commander';
-import { failureOf, invalidInput, messageOf, outliveReaders, readSecrets, FROM_FILES } from '#lib/platform';
+import {
+  asTyped,
+  failureOf,
+  invalidInput,
+  messageOf,
+  outliveReaders,
+  readSecrets,
+  FROM_FILES,
+} from '#lib/platform';
 import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
@@ -12,7 +20,7 @@ try {
   takeSecretsFromFiles();
   await program.parseAsync();
 } catch (error) {
-  console.error(`waylog: ${messageOf(failureOf(error))}`);
+  console.error(asTyped(`waylog: ${messageOf(failureOf(error))}`));
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { makeProgram } from './program.js';
+import { makeProgram, wrapped } from './program.js';
 
 const all = (command: Command): Command[] => [command, ...command.commands.flatMap(all)];
 const pathOf = (command: Command): string =>
@@ -21,5 +21,29 @@ describe('the help of the command line', () => {
         .filter(({ description }) => !description)
         .map((argument) => argument.name()),
     ).toEqual([]);
+  });
+
+  it.each(commands.map((command) => [pathOf(command), command] as const))(
+    'fits into 80 columns: %s',
+    (_, command) => {
+      let text = '';
+      command.configureOutput({
+        ...command.configureOutput(),
+        writeOut: (part) => (text += wrapped(part, 80)),
+      });
+      command.outputHelp();
+      // A command to copy stays in one line.
+      const isExample = (line: string) => /^ {2}(waylog|curl) /.test(line);
+      expect(text.split('\n').filter((line) => line.length > 80 && !isExample(line))).toEqual([]);
+    },
+  );
+});
+
+describe('a wrapped help', () => {
+  it('fills paragraphs, and leaves what is indented as it is', () => {
+    const text = 'Usage: x\n\none two three four\nfive six\n  an example that is long enough\n\nend\n';
+    expect(wrapped(text, 12)).toBe(
+      'Usage: x\n\none two\nthree four\nfive six\n  an example that is long enough\n\nend\n',
+    );
   });
 });

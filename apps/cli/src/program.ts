@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { asTyped } from '#lib/platform';
 import { archiveCommand } from './commands/archive.js';
 import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
@@ -18,7 +19,7 @@ import { simulateCommand } from './commands/simulate.js';
 import { verifyCommand } from './commands/verify.js';
 
 /** All commands. Nothing runs before it parses arguments. */
-export function makeProgram(): Command {
+export function makeProgram(width = (process.stdout.isTTY && process.stdout.columns) || 80): Command {
   const program = new Command('waylog')
     .description('Keeps flight data as a log of events, with tables folded from it.')
     .addOption(
@@ -42,7 +43,7 @@ Begin with
   waylog migrate           bring its schema up to date
   waylog import FILE.ulg   record a PX4 flight log
   waylog simulate          record a flight that never happened
-  waylog doctor            see that all is well, and what to do where it is not
+  waylog doctor            see that all is well, or what to do about it
 
 Connection strings with passwords come from the environment (DATABASE_URL, WAYLOG_PROJECTOR_URL, EVENT_STORE) or from files
 (the same names with _FILE), never from the command line, which every user of the machine can read.
@@ -73,5 +74,33 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
   for (const [heading, commands] of Object.entries(groups)) {
     for (const command of commands) program.addCommand(command.helpGroup(heading));
   }
+  const showHelp = (command: Command): void => {
+    command.configureOutput({
+      getOutHelpWidth: () => width,
+      writeOut: (text) => process.stdout.write(asTyped(wrapped(text, width))),
+    });
+    command.commands.forEach(showHelp);
+  };
+  showHelp(program);
   return program;
+}
+
+/** Help, with its paragraphs in lines of at most `width`. What is indented stays as it is. */
+export const wrapped = (text: string, width: number): string =>
+  text.replaceAll(/(?:^\S.*\n?)+/gm, (paragraph) =>
+    paragraph.split('\n').every((line) => line.length <= width)
+      ? paragraph
+      : filled(paragraph.trim().split(/\s+/), width).join('\n') + (paragraph.endsWith('\n') ? '\n' : ''),
+  );
+
+function filled(words: readonly string[], width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of words) {
+    if (line && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line += (line && ' ') + word;
+  }
+  return [...lines, line];
 }

@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress';
+import { duration } from '#lib/platform';
 
 /** Says how much is done, and of how much where that has become known or has changed. */
 export type Update = (done: number, total?: number) => void;
@@ -11,7 +12,7 @@ export async function withProgress<T>(
 ): Promise<T> {
   const bar = new cliProgress.SingleBar(
     {
-      format: `${what} {bar} {value}/{total} · {percentage} % · {eta_formatted} left`,
+      format: `${what} {bar} {value}/{total} · {percentage} %{left}`,
       stream: process.stderr,
       noTTYOutput: true,
       notTTYSchedule: 5_000,
@@ -19,16 +20,27 @@ export async function withProgress<T>(
     },
     cliProgress.Presets.shades_classic,
   );
-  bar.start(total, 0);
+  const began = performance.now();
+  let wanted = total;
+  bar.start(total, 0, { left: '' });
   try {
     return await work((done, newTotal) => {
-      if (newTotal !== undefined) bar.setTotal(newTotal);
-      bar.update(done);
+      if (newTotal !== undefined) bar.setTotal((wanted = newTotal));
+      bar.update(done, { left: timeLeft(done, wanted, (performance.now() - began) / 1_000) });
     });
   } finally {
     bar.stop();
   }
 }
+
+/** The beginning says little about the rest. */
+const TELLING_AFTER_S = 5;
+
+/** What is left at the pace so far. Nothing where that cannot be known yet. */
+export const timeLeft = (done: number, total: number, seconds: number): string =>
+  seconds < TELLING_AFTER_S || done <= 0 || done >= total
+    ? ''
+    : ` · ${duration(((total - done) / done) * seconds)} left`;
 
 /**
  * Runs work that goes through several steps, each under a bar of its own. Bytes are shown as megabytes where there are more than a
@@ -54,6 +66,7 @@ export async function withSteps<T>(
       bar = new cliProgress.SingleBar(
         {
           format: `${step.padEnd(18)} {bar} {value}{of}{unit} · {duration_formatted}`,
+          formatTime: duration,
           stream: process.stderr,
           noTTYOutput: true,
           notTTYSchedule: 5_000,

@@ -7,6 +7,7 @@ import {
   pause,
   sqlStateOf,
   WaylogError,
+  counted,
 } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
@@ -240,7 +241,9 @@ export class Projector {
         signal,
       });
       this.#isLogRecorded = true;
-      say.info(`The tables hold the ${adopted.events} events of the log up to position ${adopted.position}`);
+      say.info(
+        `The tables hold the ${counted(adopted.events, 'event')} of the log up to position ${adopted.position}`,
+      );
       return;
     }
     if (outdated.length === 0) return;

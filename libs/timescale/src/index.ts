@@ -2,6 +2,7 @@ export { type Availability, capabilities, type Capabilities, type Edition } from
 export {
   type Database,
   databaseDown,
+  databaseUsers,
   databaseKill,
   type DatabaseOptions,
   databaseReset,

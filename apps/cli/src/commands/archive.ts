@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import { endCachedAnswers } from '#lib/projections';
 import { flightTables } from '#lib/flight';
@@ -43,7 +44,7 @@ Examples
         );
         const lines = confirmations.map(
           ({ eventId, tableName, status, chunks, rows, bytes, errorMessage }) =>
-            `${eventId} ${tableName} ${status} · ${chunks} chunks · ${rows} rows · ${size(bytes)} in files` +
+            `${eventId} ${tableName} ${status} · ${counted(chunks, 'chunk')} · ${counted(rows, 'row')} · ${size(bytes)} in files` +
             (errorMessage ? `\n  ${errorMessage}` : ''),
         );
         print(sub, { confirmations }, lines.join('\n') || 'nothing is old enough');
@@ -71,7 +72,7 @@ Examples
           archives.restore(eventId, { directory: options.from, onProgress: shareOf(update) }),
         );
         const { tableName, chunks, restored, present, outdated, notes } = result;
-        const text = `${tableName}: ${chunks} chunks · ${restored} rows restored · ${present} were there · ${outdated} outdated`;
+        const text = `${tableName}: ${counted(chunks, 'chunk')} · ${counted(restored, 'row')} restored · ${present} were there · ${outdated} outdated`;
         print(sub, result, [text, ...notes].join('\n'));
       }),
     );
@@ -98,6 +99,6 @@ const eventText = ({
     ...(errorMessage ? [`  ${errorMessage}`] : []),
     ...chunks.map(
       ({ rangeStart, rangeEnd, state, rows = 0, file }) =>
-        `  ${rangeStart} to ${rangeEnd} · ${state} · ${rows} rows${file ? ` · ${file}` : ''}`,
+        `  ${rangeStart} to ${rangeEnd} · ${state} · ${counted(rows, 'row')}${file ? ` · ${file}` : ''}`,
     ),
   ].join('\n');

@@ -16,7 +16,7 @@ import {
   type SigningKey,
 } from '#lib/audit';
 import { flightSealing } from '#lib/flight';
-import { messageOf } from '#lib/platform';
+import { messageOf, counted } from '#lib/platform';
 import type pg from 'pg';
 import {
   eventStoreOf,
@@ -115,7 +115,7 @@ Examples
           sub,
           { ...(said && { digest: { ...said, keyId: key.keyId } }), filesWritten: written },
           said
-            ? `digest ${said.number}: ${said.streams} streams up to position ${said.position}, signed by the key ${key.keyId}`
+            ? `digest ${said.number}: ${counted(said.streams, 'stream')} up to position ${said.position}, signed by the key ${key.keyId}`
             : 'no digest: the log has not grown since the last one',
         );
       });
@@ -192,7 +192,7 @@ Exit codes: 0 it is recorded, 3 it was shown.`,
         said
           .map(
             ({ number, takenAt, position, streams, keyId, break: known }) =>
-              `${String(number).padStart(6)}  ${takenAt}  up to ${position} · ${streams} streams · key ${keyId}` +
+              `${String(number).padStart(6)}  ${takenAt}  up to ${position} · ${counted(streams, 'stream')} · key ${keyId}` +
               (known ? ` · known break, by ${known.by}: ${known.why}` : ''),
           )
           .join('\n') || 'no digests',
@@ -283,7 +283,7 @@ function auditLines(result: AuditResult, keys: number): string[] {
     ]),
     ...problems.map(problemLine),
     ...(problemCount > problems.length ? [`and more, ${problemCount} in all`] : []),
-    `followed ${events} events of ${streams} streams: ` +
+    `followed ${counted(events, 'event')} of ${counted(streams, 'stream')}: ` +
       (problemCount > 0
         ? `${problemCount} problems`
         : `every chain holds${breaks.length > 0 ? ', but for the known breaks' : ''}`),

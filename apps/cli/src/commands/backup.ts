@@ -10,7 +10,7 @@ import {
   type ListedBackup,
 } from '#lib/backup';
 import { flightProjector } from '#lib/flight';
-import { installation, isPostgresUrl } from '#lib/platform';
+import { installation, isPostgresUrl, counted } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
 import { databaseUp, serverTool } from '#lib/timescale';
 import { databaseOptions, print, untilInterrupted, UsageError, withStore } from '../context.js';
@@ -217,13 +217,14 @@ const about = (manifest: BackupManifest): string[] => [
   `size        ${(manifest.dump.bytes / 1e6).toFixed(1)} MB, SHA-256 ${manifest.dump.sha256}`,
   manifest.log.elsewhere
     ? 'log         NOT IN THIS BACKUP: it is in EventStoreDB. Back it up with its own means; this has the tables made from it'
-    : `log         ${manifest.log.events} events of ${manifest.log.streams} streams, up to position ${manifest.log.position}`,
+    : `log         ${counted(manifest.log.events, 'event')} of ${counted(manifest.log.streams, 'stream')}, up to position ${manifest.log.position}`,
   `tables      ${Object.keys(manifest.tables).length}`,
   `server      PostgreSQL ${manifest.postgresql}, TimescaleDB ${manifest.timescaledb} (${manifest.edition})`,
 ];
 
 const differs = ({ table, expected, restored }: Difference): string => {
-  const say = (what: Difference['expected']) => (what ? `${what.rows} rows, hash ${what.hash}` : 'not there');
+  const say = (what: Difference['expected']) =>
+    what ? `${counted(what.rows, 'row')}, hash ${what.hash}` : 'not there';
   return `${table.padEnd(28)} expected ${say(expected)} · restored ${say(restored)}`;
 };
 

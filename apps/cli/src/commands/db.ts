@@ -7,10 +7,11 @@ import {
   databaseReset,
   databaseStatus,
   databaseUp,
+  databaseUsers,
   psqlCommand,
   toolCommand,
 } from '#lib/timescale';
-import { databaseOptions, print } from '../context.js';
+import { databaseOptions, print, progress } from '../context.js';
 
 export function databaseCommand(): Command {
   const db = new Command('db')
@@ -21,7 +22,7 @@ export function databaseCommand(): Command {
 Where a database comes from, the first that applies:
   1. DATABASE_URL or --database-url names one
   2. Docker runs here: the service in docker-compose.yml
-  3. Debian or a relative: a private server from Debian's packages in .waylog/, no root needed`,
+  3. Debian or a relative: a private server from Debian's packages, without root`,
     );
   db.command('up')
     .description('start the database if it does not run, and print its URL')
@@ -32,7 +33,13 @@ Where a database comes from, the first that applies:
   db.command('down')
     .description('stop it; the data stays')
     .action(async (_options, command: Command) => {
-      const stopped = await databaseDown(databaseOptions(command));
+      const options = databaseOptions(command);
+      const users = await databaseUsers(options);
+      if (users.length > 0)
+        progress(
+          `It is in use by ${users.join(', ')}. A Waylog server answers 503 until \`waylog db up\`, and goes on by itself then.`,
+        );
+      const stopped = await databaseDown(options);
       print(command, { stopped }, stopped ? 'stopped' : 'it was not running');
     });
   db.command('status')

@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import { flightTables, verifyFrameMinutes } from '#lib/flight';
 import {
@@ -114,7 +115,7 @@ Rows that are dropped stay in the log: \`waylog rebuild\` brings them back until
           confirm: options.confirm,
         });
         const what = result.dryRun ? 'would drop' : 'dropped';
-        const text = `${what} ${result.chunks.length} chunks of ${result.tableName}, ${size(result.bytes)}`;
+        const text = `${what} ${counted(result.chunks.length, 'chunk')} of ${result.tableName}, ${size(result.bytes)}`;
         print(sub, result, [text, chunksText(result.chunks), ...result.notes].filter(Boolean).join('\n'));
       }),
     );
@@ -126,7 +127,7 @@ Rows that are dropped stay in the log: \`waylog rebuild\` brings them back until
         const runs = await applyRetention(pool);
         const text = runs.map(
           ({ tableName, dropped, restored, error }) =>
-            `${tableName}: ${error ?? (restored ? `made again: ${restored.join(', ')}` : `dropped ${dropped.length} chunks`)}`,
+            `${tableName}: ${error ?? (restored ? `made again: ${restored.join(', ')}` : `dropped ${counted(dropped.length, 'chunk')}`)}`,
         );
         print(
           sub,
@@ -208,7 +209,7 @@ const infoText = (info: HypertableInfo): string => {
       : `compression unavailable: ${compression.reason ?? ''}`;
   return [
     `${info.tableName} over ${info.timeColumn}`,
-    `  ${info.chunkCount} chunks of ${info.chunkInterval} · ${size(info.sizeBytes)}${info.rowEstimate > 0 ? ` · about ${info.rowEstimate} rows` : ''}`,
+    `  ${counted(info.chunkCount, 'chunk')} of ${info.chunkInterval} · ${size(info.sizeBytes)}${info.rowEstimate > 0 ? ` · about ${counted(info.rowEstimate, 'row')}` : ''}`,
     `  ${kept}${info.retainedSince ? ` · complete since ${info.retainedSince}` : ''}`,
     `  ${compressed}`,
   ].join('\n');

@@ -22,7 +22,7 @@ import {
   type Loss,
 } from '#lib/event-store';
 import { EVENT_STORE, flightSealing, flightUpcasters, LOG_POOL, streamOf } from '#lib/flight';
-import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials } from '#lib/platform';
+import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials, counted } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
 import { refuseOtherSchema } from '../../../../migrations/index.js';
@@ -150,7 +150,7 @@ Examples
           }),
         );
       });
-      const text = `exported ${footer.events} events of ${footer.streams} streams`;
+      const text = `exported ${counted(footer.events, 'event')} of ${counted(footer.streams, 'stream')}`;
       if (options.to !== undefined)
         print(command, { file: options.to, ...footer }, `${text} to ${options.to}`);
       // Standard output is the file.
@@ -304,15 +304,16 @@ const copied = ({ recorded, already, source, target, sameOrder, differences }: C
   [
     `recorded    ${recorded}`,
     `already     ${already} were there`,
-    `source      ${source.events} events of ${source.streams} streams, SHA-256 ${source.sha256}`,
-    `target      ${target.events} events of ${target.streams} streams, SHA-256 ${target.sha256}`,
+    `source      ${counted(source.events, 'event')} of ${counted(source.streams, 'stream')}, SHA-256 ${source.sha256}`,
+    `target      ${counted(target.events, 'event')} of ${counted(target.streams, 'stream')}, SHA-256 ${target.sha256}`,
     `order       ${sameOrder ? 'the same' : 'each stream in its own, but the streams stand otherwise among each other'}`,
     ...(differences.length === 0
       ? ['identical']
       : [
-          `DIFFERENT in ${differences.length} streams:`,
+          `DIFFERENT in ${counted(differences.length, 'stream')}:`,
           ...differences.map(
-            (d) => `  ${d.streamId}: ${d.what}; the source has ${d.source} events, the target ${d.target}`,
+            (d) =>
+              `  ${d.streamId}: ${d.what}; the source has ${counted(d.source, 'event')}, the target ${d.target}`,
           ),
         ]),
   ].join('\n');
@@ -363,11 +364,11 @@ async function write(
 const summary = ({ header, events, streams, recorded, already, skipped, conflicts }: ImportResult): string =>
   [
     `from        ${header.from}, exported ${header.exportedAt}`,
-    `file        ${events} events of ${streams} streams`,
+    `file        ${counted(events, 'event')} of ${counted(streams, 'stream')}`,
     `recorded    ${recorded}`,
     `already     ${already} were here`,
     ...(conflicts.length > 0
-      ? [`left out    ${skipped} of ${conflicts.length} streams with a conflict:`]
+      ? [`left out    ${skipped} of ${counted(conflicts.length, 'stream')} with a conflict:`]
       : []),
     ...conflicts.map(
       ({ streamId, revision, line, reason }) =>

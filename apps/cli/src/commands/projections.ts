@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -110,7 +111,7 @@ Stop the servers first, or all that have another EVENT_STORE.`,
         result,
         [
           ...parkedLines(result.parked),
-          `adopted: the tables hold ${result.events} events of ${result.streams} streams, up to position ${result.position}`,
+          `adopted: the tables hold ${counted(result.events, 'event')} of ${counted(result.streams, 'stream')}, up to position ${result.position}`,
         ].join('\n'),
       );
       if (result.parked.length > 0) process.exitCode = 1;
@@ -223,8 +224,8 @@ const unparkOptions = (store: EventStore, pool: pg.Pool, streamId: string) => ({
 function report(command: Command, results: readonly UnparkResult[]): void {
   const lines = results.map(({ streamId, folded, stillParked }) =>
     stillParked
-      ? `${streamId}: STILL PARKED at revision ${stillParked.revision} (${stillParked.type}): ${stillParked.error}; ${folded} events folded`
-      : `${streamId}: ${folded} events folded, no longer parked`,
+      ? `${streamId}: STILL PARKED at revision ${stillParked.revision} (${stillParked.type}): ${stillParked.error}; ${counted(folded, 'event')} folded`
+      : `${streamId}: ${counted(folded, 'event')} folded, no longer parked`,
   );
   print(command, { results }, lines.length > 0 ? lines.join('\n') : 'nothing is parked');
   if (results.some(({ stillParked }) => stillParked)) process.exitCode = 1;
@@ -243,7 +244,7 @@ export function integrityCommand(): Command {
       const lines = findings.map(
         (f) =>
           `${f.foundAt} ${f.projection} ${f.key}: ` +
-          `${f.error ?? `${f.rowsFound} rows found, ${f.rowsExpected} expected`} (${f.foundBy})` +
+          `${f.error ?? `${counted(f.rowsFound, 'row')} found, ${f.rowsExpected} expected`} (${f.foundBy})` +
           (f.repairedAt
             ? `; repaired ${f.repairedAt} by ${f.repairedBy ?? ''}`
             : f.goneAt
@@ -252,7 +253,7 @@ export function integrityCommand(): Command {
       );
       if (scheduled) {
         lines.push(
-          `scheduled verification: ${scheduled.streams} flights in this round, since ${scheduled.roundBeganAt}` +
+          `scheduled verification: ${counted(scheduled.streams, 'flight')} in this round, since ${scheduled.roundBeganAt}` +
             (scheduled.skipped > 0 ? `, ${scheduled.skipped} too long for it` : '') +
             (scheduled.lastRoundEndedAt
               ? `; the last round, of ${scheduled.lastRoundStreams ?? 0}, ended ${scheduled.lastRoundEndedAt}`

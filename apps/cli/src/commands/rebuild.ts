@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -64,7 +65,7 @@ Examples
           ),
         );
         if (result.resumedFrom > 0)
-          progress(`went on after the ${result.resumedFrom} events of a rebuild that was cut off`);
+          progress(`went on after the ${counted(result.resumedFrom, 'event')} of a rebuild that was cut off`);
         print(command, result, linesOf(result).join('\n'));
         if (result.parked.length > 0) process.exitCode = 1;
       });
@@ -104,12 +105,12 @@ function tableLines({ projection, rows, since, broughtBack, differences }: Rebui
       ? `identical${bound}`
       : `${differences.length} flights were DIFFERENT from the log${bound}`;
   return [
-    `${projection.padEnd(15)} replaced · ${events} events · ${rows} rows · ${verdict}`,
+    `${projection.padEnd(15)} replaced · ${counted(events, 'event')} · ${counted(rows, 'row')} · ${verdict}`,
     ...differences.slice(0, SHOWN).map((difference) => `  ${differenceText(difference)}`),
     ...(differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more (--json names all)`] : []),
     ...(broughtBack > 0
       ? [
-          `  ${broughtBack} rows from before ${since ?? ''} are back, which had been dropped on purpose. The retention drops them ` +
+          `  ${counted(broughtBack, 'row')} from before ${since ?? ''} are back, which had been dropped on purpose. The retention drops them ` +
             'again when it next runs (`waylog hypertables apply-retention`); what was dropped by hand or archived stays until you drop it again.',
         ]
       : []),
@@ -118,13 +119,14 @@ function tableLines({ projection, rows, since, broughtBack, differences }: Rebui
 
 function differenceText(difference: RebuiltTable['differences'][number]): string {
   const { key, rowsFound, rowsExpected } = difference;
-  if (!('examples' in difference)) return `${key}: ${rowsFound} rows found, ${rowsExpected} expected`;
+  if (!('examples' in difference))
+    return `${key}: ${counted(rowsFound, 'row')} found, ${rowsExpected} expected`;
   const { missing, surplus, changed, examples } = difference;
   const counts = [
     [missing, 'missing'],
     [surplus, 'too many'],
     [changed, 'with other values'],
   ] as const;
-  const what = counts.flatMap(([n, text]) => (n > 0 ? [`${n} rows ${text}`] : [])).join(', ');
+  const what = counts.flatMap(([n, text]) => (n > 0 ? [`${counted(n, 'row')} ${text}`] : [])).join(', ');
   return `${key}: ${what}${examples.length > 0 ? `, such as ${examples.join('; ')}` : ''}`;
 }

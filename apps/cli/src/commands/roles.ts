@@ -25,7 +25,7 @@ export function rolesCommand(): Command {
       'after',
       `
 The owner of the database migrates and backs up, and nothing else works as it. \`waylog migrate\` makes the others:
-  DATABASE_app        appends events and reads; cannot change or delete what has been recorded
+  DATABASE_app        appends events and reads; cannot change what is recorded
   DATABASE_projector  keeps the tables; cannot write events
   DATABASE_reader     ad-hoc SQL: reads the tables
 A server needs the first two, and not the owner.

@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
 import { playFlight, simulateFlight } from '#lib/flight';
@@ -47,7 +48,7 @@ export function simulateCommand(): Command {
       print(
         command,
         result,
-        `recorded ${flightIds.length} flights with ${commands} commands in ${seconds.toFixed(1)} s ` +
+        `recorded ${counted(flightIds.length, 'flight')} with ${counted(commands, 'command')} in ${seconds.toFixed(1)} s ` +
           `(${Math.round(commands / seconds)}/s): ${flightIds.slice(0, 5).join(', ')}${flightIds.length > 5 ? ', ...' : ''}`,
       );
     });

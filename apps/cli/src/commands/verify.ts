@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -115,7 +116,7 @@ export function linesOf(
       : []),
     ...tables.flatMap((table) => tableLines(table, repair)),
     tables.length > 0
-      ? `compared at position ${position}, ${events} events`
+      ? `compared at position ${position}, ${counted(events, 'event')}`
       : 'the tables were not compared: a damaged log does not say what is right',
   ];
 }
@@ -127,14 +128,14 @@ export const unfoldableLine = (event: FailedEvent): string =>
 function tableLines({ projection, rows, since, differences }: VerifiedTable, repair: boolean): string[] {
   const name = projection.padEnd(15);
   const bound = since ? ` since ${since}` : '';
-  if (differences.length === 0) return [`${name} ${rows} rows${bound} · as the log says`];
+  if (differences.length === 0) return [`${name} ${counted(rows, 'row')}${bound} · as the log says`];
   return [
-    `${name} ${rows} rows${bound} · ${differences.length} flights ${repair ? 'REPAIRED' : 'DIFFERENT'}`,
+    `${name} ${counted(rows, 'row')}${bound} · ${counted(differences.length, 'flight')} ${repair ? 'REPAIRED' : 'DIFFERENT'}`,
     ...differences
       .slice(0, SHOWN)
       .map(
         ({ key, rowsFound, rowsExpected, repaired }) =>
-          `  ${key}: ${rowsFound} rows found, ${rowsExpected} expected` +
+          `  ${key}: ${counted(rowsFound, 'row')} found, ${rowsExpected} expected` +
           (repaired ? `; ${repaired.rowsRemoved} removed, ${repaired.rowsWritten} written` : ''),
       ),
     ...(differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more (--json names all)`] : []),

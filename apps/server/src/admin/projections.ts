@@ -13,7 +13,7 @@ import {
   flightTableNames,
   TABLES_POOL,
 } from '#lib/flight';
-import { Example, IsText, notFound, Optional } from '#lib/platform';
+import { Example, IsText, notFound, Optional, counted } from '#lib/platform';
 import {
   discardedEvents,
   DiscardedEvent,
@@ -113,7 +113,8 @@ export class ProjectionsController {
           ...options,
           retainedSince: await retainedSince(this.pool),
           signal,
-          onProgress: (events, total) => report(`${events} of about ${total} events`, events / total),
+          onProgress: (events, total) =>
+            report(`${events} of about ${counted(total, 'event')}`, events / total),
         });
       } catch (error) {
         // A server that stops leaves what was made, for the next one to go on with; whoever cancels does not want it.
@@ -178,7 +179,8 @@ export class ProjectionsController {
         repair: repair ?? false,
         by: BY,
         signal,
-        onProgress: (events, total) => report(`${events} of about ${total} events`, events / total),
+        onProgress: (events, total) =>
+          report(`${events} of about ${counted(total, 'event')}`, events / total),
       }),
     );
   }

@@ -9,6 +9,7 @@ import {
   notFound,
   unavailable,
   WaylogError,
+  counted,
 } from '#lib/platform';
 import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
 import { JSON_BOUNDS, structureOf } from '../http/json-bounds.js';
@@ -212,7 +213,7 @@ export class OpenTransactions {
     more: { readonly bytes: number; readonly values: number; readonly names: number },
   ): string | undefined {
     if (count >= MAX_COMMANDS)
-      return `Transaction ${id} holds ${MAX_COMMANDS} commands, which is the limit. Commit it, or use commands that take many at once.`;
+      return `Transaction ${id} holds ${counted(MAX_COMMANDS, 'command')}, which is the limit. Commit it, or use commands that take many at once.`;
     if (
       holds.bytes + more.bytes > MAX_BYTES ||
       holds.values + more.values > JSON_BOUNDS.values ||

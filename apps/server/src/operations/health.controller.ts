@@ -8,7 +8,7 @@ import {
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
 import { DATABASE_ACCESS } from '#lib/flight';
-import { unavailable } from '#lib/platform';
+import { unavailable, counted } from '#lib/platform';
 import type { DatabaseAccess } from '#lib/timescale';
 import { withoutAddresses } from '../http/problem.js';
 import { Observer, type Observation } from './observation.js';
@@ -110,7 +110,7 @@ export class HealthController {
     return first.lagSeconds > STUCK_AFTER_SECONDS && first.state !== 'paused'
       ? check.down({
           ...lag,
-          reason: `The tables are ${lag.events} events behind, the oldest ${lag.seconds} s old.`,
+          reason: `The tables are ${counted(lag.events, 'event')} behind, the oldest ${lag.seconds} s old.`,
         })
       : check.up(lag);
   }

@@ -1,4 +1,4 @@
-import { conflict, WaylogError } from '#lib/platform';
+import { conflict, WaylogError, counted } from '#lib/platform';
 import type { AppendOutcome, EventStore } from '../event-store.js';
 import { schemaVersionOf, type Upcasters } from '../upcasting.js';
 import {
@@ -125,7 +125,7 @@ export async function importLog(options: ImportOptions): Promise<ImportResult> {
     if (!(error instanceof WaylogError) || error.code !== 'log-file.damaged') throw error;
     throw conflict(
       'log-file.changed',
-      `${options.file} changed while it was being imported; ${count.recorded} events had been recorded by then. Import it ` +
+      `${options.file} changed while it was being imported; ${counted(count.recorded, 'event')} had been recorded by then. Import it ` +
         `again when nobody writes to it any more: what is there already is recognised.`,
       { recorded: count.recorded },
     );
@@ -177,7 +177,7 @@ async function* eventsOf(
       if (footer.events === events && footer.streams === streams && footer.sha256 === sha256) continue;
       throw damaged(
         number,
-        `says that there are ${footer.events} events of ${footer.streams} streams before it, with SHA-256 ${footer.sha256}. ` +
+        `says that there are ${counted(footer.events, 'event')} of ${counted(footer.streams, 'stream')} before it, with SHA-256 ${footer.sha256}. ` +
           `There are ${events} of ${streams}, with SHA-256 ${sha256}: lines are missing or were changed`,
       );
     }

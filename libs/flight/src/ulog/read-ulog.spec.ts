@@ -225,7 +225,7 @@ describe('reading a flight log', () => {
     const error = await refusal(read(log.data(1, 1, 0.5).data(2, 2, 0, 0, 0, 0)));
     expect(error.code).toBe('ulog.no-position');
     expect(error.message).toContain('vehicle_global_position (not in the log)');
-    expect(error.message).toContain('sensor_gps (1 rows: 1 without a 3D fix)');
+    expect(error.message).toContain('sensor_gps (1 row: 1 without a 3D fix)');
     expect(error.message).toContain('The log has messages of: cpuload, sensor_gps.');
   });
 

@@ -1,4 +1,4 @@
-import { invalidInput, WaylogError, type FieldError, type Timestamp } from '#lib/platform';
+import { invalidInput, WaylogError, type FieldError, type Timestamp, counted } from '#lib/platform';
 import { MAX_BATCH } from '../fields.js';
 import { clockOf } from './clock.js';
 import { bestHeadings, courseHeadings, type HeadingSource } from './headings.js';
@@ -165,7 +165,8 @@ function noPosition(log: LogFile, sources: readonly PositionSource[]): WaylogErr
   const looked = POSITION_TOPICS.map((topic) => {
     const found = sources.filter((source) => source.topic === topic);
     const state = found.map(
-      (source) => `${source.rows} rows${source.rows > 0 ? `: ${reasons(source.skipped).join(', ')}` : ''}`,
+      (source) =>
+        `${counted(source.rows, 'row')}${source.rows > 0 ? `: ${reasons(source.skipped).join(', ')}` : ''}`,
     );
     return { topic, why: state.length > 0 ? state.join(' and ') : 'not in the log' };
   });

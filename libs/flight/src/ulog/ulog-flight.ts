@@ -1,3 +1,4 @@
+import { counted } from '#lib/platform';
 import type { Timestamp } from '#lib/platform';
 import type { Clock } from './clock.js';
 
@@ -111,7 +112,7 @@ export function reportLines({ report, startedAt, durationSeconds, rate, start }:
 
 /** A source in one line, with what was left out of it. */
 export const sourceLine = ({ topic, from, rows, used, skipped }: UlogSource): string =>
-  [`${topic} (${from}), ${used} of ${rows} rows`, ...reasons(skipped)].join('; ');
+  [`${topic} (${from}), ${used} of ${counted(rows, 'row')}`, ...reasons(skipped)].join('; ');
 
 /** `5 without a 3D fix`, by reason. */
 export const reasons = (skipped: Readonly<Record<string, number>>): string[] =>

@@ -7,6 +7,7 @@ import {
   parseTimestamp,
   sqlStateOf,
   validate,
+  counted,
 } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
 import { jobTroubles } from '../jobs/job-troubles.js';
@@ -178,7 +179,7 @@ export class Hypertables {
     if (!dryRun && options.confirm !== table) {
       throw conflict(
         'hypertable.unconfirmed',
-        `Dropping ${found.length} chunks of ${table} is not confirmed, so nothing was dropped. Look at them with a dry run, ` +
+        `Dropping ${counted(found.length, 'chunk')} of ${table} is not confirmed, so nothing was dropped. Look at them with a dry run, ` +
           `then confirm with the name of the table: ${table}.`,
         { tableName: table, chunks: found.length },
       );

@@ -1,5 +1,5 @@
 import type { Pool } from 'pg';
-import { Background, messageOf, pause } from '#lib/platform';
+import { Background, messageOf, pause, counted } from '#lib/platform';
 import { capabilities } from '../capabilities.js';
 import { notePolicyDrops } from './dropped-ranges.js';
 import { dropOld } from './hypertables.js';
@@ -105,5 +105,5 @@ export class RetentionSchedule {
 }
 
 const droppedText = (chunks: readonly ChunkInfo[]): string =>
-  `${chunks.length} chunks from ${chunks[0]?.rangeStart ?? ''} to ${chunks.at(-1)?.rangeEnd ?? ''} ` +
+  `${counted(chunks.length, 'chunk')} from ${chunks[0]?.rangeStart ?? ''} to ${chunks.at(-1)?.rangeEnd ?? ''} ` +
   `(${chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)} bytes); the log keeps their events`;

@@ -155,6 +155,24 @@ export async function databaseStatus(options: DatabaseOptions): Promise<Database
   };
 }
 
+/** The names of the programs that have a session on the instance's server, each once. None when it cannot be asked. */
+export async function databaseUsers(options: DatabaseOptions): Promise<string[]> {
+  const record = await readRecord(options);
+  if (!record) return [];
+  try {
+    return await connected(urlOf(record), async (client) => {
+      const { rows } = await client.query<{ name: string }>(
+        `select distinct application_name as name from pg_stat_activity
+          where backend_type = 'client backend' and pid <> pg_backend_pid() order by 1`,
+      );
+      return rows.map(({ name }) => name || 'a program without a name');
+    });
+  } catch {
+    // A server that does not answer has nobody to be warned of.
+    return [];
+  }
+}
+
 /** How to open `psql` on the instance's database. */
 export const psqlCommand = (options: DatabaseOptions, args: readonly string[] = []): Promise<Command> =>
   toolCommand(options, 'psql', args);
