@@ -54,7 +54,10 @@ describe('wrong keys', () => {
       ({ status }) => status !== 200,
     );
     expect(codes).toEqual(new Set(['access.refused', 'access.too-many-wrong']));
-    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([
+      429,
+      expect.stringMatching(/^\d+$/),
+    ]);
     expect((await read(ADMIN_KEY)).status).toBe(200);
     await until(
       () => read(right),

@@ -365,7 +365,7 @@ describe('the gateway', () => {
     });
 
     it('hold at most 1,000 commands', async () => {
-      const transactionId = await open(await given());
+      const transactionId = await open(await given(), { timeLimit: 300 });
       const add = () => command('SaveFrameResult', { frame: aFrame(1) }, { transactionId });
       for (let n = 0; n < 1_000; n++) expect((await add()).status).toBe(200);
       expect(await add()).toMatchObject({ status: 409, body: { code: 'transaction.full' } });

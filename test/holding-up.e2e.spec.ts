@@ -83,6 +83,15 @@ describe('no request holds up the others', () => {
   const object = (fields: readonly string[], value: string) =>
     `{${fields.map((field) => `${JSON.stringify(field)}:${value}`).join()}}`;
 
+  /** As many names as a body may have, none twice: an object with a thousand of them takes 8 ms for each copy. */
+  const wide = () =>
+    `[${Array.from({ length: 74 }, (_, i) =>
+      object(
+        Array.from({ length: 999 }, (__, j) => `${'k'.repeat(80)}${i}_${j}`),
+        '0',
+      ),
+    ).join()}]`;
+
   /** Bodies for a route: in what it takes, where it takes lists, and in what it does not take. */
   function bodies(schema: Schema | undefined): Record<string, string> {
     const fields = lists(schema);
@@ -117,6 +126,9 @@ describe('no request holds up the others', () => {
         Array.from({ length: 70_000 }, (_, i) => `x${i}`),
         '1',
       )}}`,
+      'wide objects, each with names of its own': `{"command":"Transact","serviceName":"x","parameters":{"flightId":"fixture","commands":${wide()}}}`,
+      'wide objects in a transaction': `{"commands":${wide()}}`,
+      'a list of wide objects': wide(),
       'a long text that is split at its commas': `{"query":"GetEvents","serviceName":"x","parameters":{"types":${JSON.stringify(','.repeat(8_000_000))}}}`,
       'a long text in place of an id': `{"command":"SaveFrameResults","serviceName":"x","transactionId":${JSON.stringify(transactionId)},"parameters":{"flightId":{"a":${JSON.stringify('x'.repeat(8_000_000))}}}}`,
       'a long name of a field': object(['x'.repeat(8_000_000)], '1'),

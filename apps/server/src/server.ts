@@ -3,7 +3,8 @@ import { isatty } from 'node:tty';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import pg from 'pg';
+import type pg from 'pg';
+import { LOG_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { Guard, securityHeaders } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
@@ -12,7 +13,7 @@ import { readableUrl, readJsonBodies, refuseUnasked } from './http/body.js';
 import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
-import { AnswersUnderWay, BodiesUnderWay } from './http/under-way.js';
+import { AnswersUnderWay, BodiesUnderWay, boundPipelining } from './http/under-way.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -60,7 +61,7 @@ export async function startServer(
     }),
   });
   app.enableShutdownHooks(['SIGTERM', 'SIGINT', 'SIGHUP'], { useProcessExit: true });
-  const pool = app.get(pg.Pool);
+  const pool = app.get<pg.Pool>(LOG_POOL);
   try {
     await refuseOpenServer(config, pool);
   } catch (error) {
@@ -72,6 +73,7 @@ export async function startServer(
   const fastify = adapter.getInstance();
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('principal');
+  fastify.addHook('onRequest', boundPipelining);
   fastify.addHook('onRequest', app.get(Guard).onRequest);
   fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);

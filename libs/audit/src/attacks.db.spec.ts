@@ -2,8 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import pg from 'pg';
 import { v7 } from 'uuid';
-import { DataKeys, PostgresEventStore, SealedEventStore, type NewEvent } from '#lib/event-store';
+import {
+  DataKeys,
+  PostgresEventStore,
+  SealedEventStore,
+  type NewEvent,
+  type RecordedEvent,
+} from '#lib/event-store';
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import {
   checkingKeys,
@@ -482,6 +489,14 @@ describe('whoever may do everything with the database', () => {
         'log.digests',
         'the column more',
       ],
+      [
+        'a cast of his own',
+        `create function public.lie(d json) returns text language sql immutable as $$ select replace(json_out(d)::text, 'note', 'lie') $$;
+         create cast (json as text) with function public.lie(json)`,
+        `drop cast (json as text); drop function public.lie(json)`,
+        'a cast from json to text',
+        'not PostgreSQL',
+      ],
     ])('%s: that is found, and nothing is signed', async (_, tampering, back, table, how) => {
       const before = (await storedDigests(database.pool)).length;
       await sql(tampering);
@@ -503,6 +518,34 @@ describe('whoever may do everything with the database', () => {
       }
       expect(await storedDigests(database.pool)).toHaveLength(before);
       expect(await audit()).toMatchObject({ isSound: true });
+    });
+
+    it('an aggregate of his own: it is not taken for that of PostgreSQL', async () => {
+      // Each in a session of its own, which has not planned the statement before.
+      const page = async () => {
+        const pool = new pg.Pool({ connectionString: database.url });
+        try {
+          const store = new PostgresEventStore({ pool, listener: database.listener });
+          const events: RecordedEvent[] = [];
+          for await (const some of store.readStream('a')) events.push(...some);
+          return events;
+        } finally {
+          await pool.end();
+        }
+      };
+      const before = await page();
+      expect(before.length).toBeGreaterThan(0);
+      await sql(`
+        create function public.ja_s(t text, d json) returns text language sql immutable as $$ select coalesce(t || ', ', '') || '{"a":"lie"}' $$;
+        create function public.ja_f(t text) returns json language sql immutable as $$ select ('[' || t || ']')::json $$;
+        create aggregate public.json_agg(json) (sfunc = public.ja_s, stype = text, finalfunc = public.ja_f)`);
+      try {
+        expect(await page()).toEqual(before);
+      } finally {
+        await sql(
+          `drop aggregate public.json_agg(json); drop function public.ja_f(text); drop function public.ja_s(text, json)`,
+        );
+      }
     });
 
     it('operators of his own: they are not taken for those of PostgreSQL', async () => {

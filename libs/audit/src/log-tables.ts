@@ -56,10 +56,29 @@ const replacedSql = `
     left join pg_catalog.pg_namespace n on n.oid = t.relnamespace
     left join pg_catalog.pg_database d on d.datname = current_database()`;
 
+/** Casts between types of PostgreSQL that PostgreSQL has not: what is read as text may be made by their functions. */
+const castsSql = `
+  select c.castsource::regtype::text || ' to ' || c.casttarget::regtype::text
+    from pg_catalog.pg_cast c
+    join pg_catalog.pg_type s on s.oid = c.castsource and s.typnamespace = 'pg_catalog'::regnamespace
+    join pg_catalog.pg_type t on t.oid = c.casttarget and t.typnamespace = 'pg_catalog'::regnamespace
+   where c.oid >= 16384 and c.castmethod = 'f'`;
+
 /** Tables of the log in whose place something else is, or that answer something else than what is stored. */
 export async function replacedTables(client: ClientBase): Promise<Finding[]> {
   const rows = (await readRows(client, undefined, replacedSql, [TABLES])) as [string, string][];
-  return rows.flatMap(([table, how]): Finding[] =>
+  const casts = ((await readRows(client, undefined, castsSql, [])) as [string][]).map(([cast]): Finding => ({
+    problem: {
+      code: 'log-replaced',
+      detail: `there is a cast from ${cast} that is not PostgreSQL's: what the log answers may be what it makes of it. Drop the cast`,
+    },
+    spoils: 1,
+  }));
+  return [...casts, ...tablesReplaced(rows)];
+}
+
+const tablesReplaced = (rows: readonly [string, string][]): Finding[] =>
+  rows.flatMap(([table, how]): Finding[] =>
     how === ''
       ? []
       : [
@@ -72,7 +91,6 @@ export async function replacedTables(client: ClientBase): Promise<Finding[]> {
           },
         ],
   );
-}
 
 /**
  * Begins to look at the log: from here to the end of the transaction nothing takes the place of its tables, and no operator or

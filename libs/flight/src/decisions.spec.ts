@@ -1,5 +1,5 @@
 import type { Decision } from '#lib/event-store';
-import { badFields } from '#lib/platform';
+import { badFields, type WaylogError } from '#lib/platform';
 import type { FlightCommand, Slice } from './command.js';
 import type { FlightEvent, RouteChunk, WaypointData } from './events.js';
 import type { Flight } from './flight.js';
@@ -468,6 +468,30 @@ describe('a transaction', () => {
     () =>
       transact.decide(new Transact({ flightId, commands }), NOW);
   const w1 = event('WaypointAdded', waypoint('w1'));
+
+  it('names a bad command, however many fields it has, and no more bad ones than an answer holds', () => {
+    const wide = Object.fromEntries(Array.from({ length: 51 }, (_, n) => [`x${n}`, 0]));
+    const refused = (commands: readonly object[]) => {
+      try {
+        transacting(...(commands as { type: string }[]))();
+      } catch (error) {
+        return (error as WaylogError).data['errors'] as { field: string; message: string }[];
+      }
+      return [];
+    };
+    expect(refused([{ type: 'DeleteFlight', ...wide }])).toEqual([
+      { field: 'commands[0]', message: 'has more than 50 fields' },
+    ]);
+    let looks = 0;
+    const bad = Array.from({ length: 200 }, () => ({
+      get type() {
+        looks++;
+        return 'Nothing';
+      },
+    }));
+    expect(refused(bad)).toHaveLength(50);
+    expect(looks).toBeLessThan(60);
+  });
 
   it('lets each command see what those before it did', () =>
     given(created)

@@ -105,10 +105,11 @@ export class WaylogModule {
       tell(observer, (error) =>
         log.warn(`An observer has failed, and what it was told of has not: ${messageOf(error)}`),
       );
-    const connect = (connectionString: string, size: number) =>
+    const connect = (connectionString: string, size: number, readOnly = false) =>
       createPool({
         connectionString,
         size,
+        readOnly,
         applicationName,
         statementTimeoutMs: 30_000,
         connectTimeoutMs: 5_000,
@@ -128,10 +129,12 @@ export class WaylogModule {
           },
         },
         {
+          // For queries. Who keeps the tables could put a policy or a view in the place of one, and its code would run as
+          // whoever reads: so that is the same role, and not the one that may append and see keys (docs/decisions/0021).
           provide: pg.Pool,
           inject: [DATABASE_ACCESS],
-          useFactory: ({ app }: DatabaseAccess) =>
-            connect(app.url, Math.max(1, poolSize - 2 * aFifth(poolSize))),
+          useFactory: ({ projector }: DatabaseAccess) =>
+            connect(projector.url, Math.max(1, poolSize - 2 * aFifth(poolSize)), true),
         },
         {
           provide: LOG_POOL,

@@ -40,4 +40,19 @@ describe('what may be gone a moment later', () => {
     await expect(databaseCall(() => Promise.reject(error))).rejects.toMatchObject(told);
     expect(failureOf(error)).toMatchObject(told);
   });
+
+  it('is told in a sentence where nobody tries again: a connection that was lost', () => {
+    const error = Object.assign(
+      new pg.DatabaseError('terminating connection due to administrator command', 0, 'error'),
+      {
+        code: '57P01',
+      },
+    );
+    expect(failureOf(error)).toMatchObject({
+      code: 'database.unavailable',
+      message: expect.stringMatching(
+        /connection to it was lost \(terminating .*\)\. Start this again\.$/,
+      ) as string,
+    });
+  });
 });

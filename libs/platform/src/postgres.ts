@@ -86,6 +86,8 @@ export interface PoolOptions {
   readonly statementTimeoutMs: number;
   /** How long to wait for a connection, be it a new one or one that is in use. */
   readonly connectTimeoutMs: number;
+  /** Every transaction is READ ONLY; default false. */
+  readonly readOnly?: boolean;
   /** Told when a connection breaks that nobody uses; the pool replaces it. */
   readonly onIdleError?: (error: Error) => void;
 }
@@ -104,7 +106,10 @@ export function createPool(options: PoolOptions): pg.Pool {
       connectionString,
       applicationName,
       connectTimeoutMs,
-      settings: { statement_timeout: String(statementTimeoutMs) },
+      settings: {
+        statement_timeout: String(statementTimeoutMs),
+        ...(options.readOnly && { default_transaction_read_only: 'on' }),
+      },
     });
   const pool = new pg.Pool({
     connectionString,
@@ -247,13 +252,20 @@ export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
 }
 
 /**
- * What work that nobody tries again has failed of, as whoever asked for it is told: a database that takes no writes, or has no
- * room, says only what it was asked.
+ * Why work failed that nobody tries again, in a sentence for the person who asked for it: a database that takes no writes, has
+ * no room, or is gone says only what it was asked, or nothing.
  */
 export const failureOf = (error: unknown): unknown => {
   const state = sqlStateOf(error);
-  return state === SqlState.readOnlyTransaction || state === SqlState.outOfMemory
-    ? databaseUnavailable(error)
+  if (state === SqlState.readOnlyTransaction || state === SqlState.outOfMemory)
+    return databaseUnavailable(error);
+  return isTransient(error)
+    ? unavailable(
+        'database.unavailable',
+        `The database did not answer, or the connection to it was lost (${messageOf(error)}). Start this again.`,
+        {},
+        error,
+      )
     : error;
 };
 

@@ -1,9 +1,14 @@
-import { counted } from '#lib/platform';
 import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
-import { playFlight, simulateFlight } from '#lib/flight';
+import type { EventStore } from '#lib/event-store';
+import { EVENT_STORE, playFlight, simulateFlight } from '#lib/flight';
+import { counted } from '#lib/platform';
+import { CheckpointWatch } from '#lib/projections';
 import { print, UsageError, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
+
+/** The longest that the tables may take to follow. */
+const TABLES_MS = 10 * 60_000;
 
 interface Options {
   readonly frames: number;
@@ -43,7 +48,11 @@ export function simulateCommand(): Command {
       if (options.speed !== undefined && !(options.speed > 0))
         throw new UsageError('--speed takes a number above 0.');
       if (!Number.isInteger(options.seed)) throw new UsageError('--seed takes a whole number.');
-      const result = await withWaylog(command, (app) => simulate(app.get(CommandBus), options));
+      const result = await withWaylog(command, async (app) => {
+        const done = await simulate(app.get(CommandBus), options);
+        await app.get(CheckpointWatch).waitFor(await app.get<EventStore>(EVENT_STORE).head(), TABLES_MS);
+        return done;
+      });
       const { flightIds, commands, seconds } = result;
       print(
         command,

@@ -13,7 +13,7 @@ import {
   writeDigestFiles,
   type Digest,
 } from '#lib/audit';
-import { flightSealing } from '#lib/flight';
+import { flightSealing, LOG_POOL } from '#lib/flight';
 import { conflict, IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
@@ -54,7 +54,7 @@ export class TakenDigest {
 @Controller('v1/admin/audit')
 export class AuditController {
   constructor(
-    private readonly pool: pg.Pool,
+    @Inject(LOG_POOL) private readonly pool: pg.Pool,
     private readonly jobs: Jobs,
     @Inject(CONFIG) private readonly config: Config,
   ) {}

@@ -2,7 +2,7 @@ import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
-import { DATABASE_ACCESS, flightModels, TABLES_POOL } from '#lib/flight';
+import { DATABASE_ACCESS, flightModels, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import { createPool, Optional } from '#lib/platform';
 import {
   type DatabaseAccess,
@@ -91,7 +91,7 @@ class SchemaQuery {
 @ApiTags('admin')
 @Controller('v1/admin/schema')
 export class SchemaController {
-  constructor(private readonly pool: pg.Pool) {}
+  constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
 
   @Get()
   @ApiOperation({

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnApplicationShutdown, type Provider, type Type } from '@nestjs/common';
 import pg from 'pg';
-import { DATABASE_ACCESS } from '#lib/flight';
+import { DATABASE_ACCESS, LOG_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import type { DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
@@ -30,7 +30,7 @@ export const gatewayProviders: Provider[] = [
   EndOfSql,
   {
     provide: ReadOnlySql,
-    inject: [CONFIG, pg.Pool, DATABASE_ACCESS],
+    inject: [CONFIG, LOG_POOL, DATABASE_ACCESS],
     useFactory: ({ readerUrl, sqlTimeout }: Config, pool: pg.Pool, { ownerUrl }: DatabaseAccess) =>
       new ReadOnlySql({ ownerUrl, readerUrl, maxTimeout: sqlTimeout, pool }),
   },

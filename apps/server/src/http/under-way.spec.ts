@@ -1,7 +1,7 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
-import { AnswersUnderWay, BodiesUnderWay } from './under-way.js';
+import { AnswersUnderWay, BodiesUnderWay, boundPipelining } from './under-way.js';
 
 const MIB = 1024 * 1024;
 /** More than what a connection on loopback holds by itself. */
@@ -24,6 +24,7 @@ describe('what is under way', () => {
     made = new EventEmitter();
     server = fastify({ forceCloseConnections: true, bodyLimit: LARGE });
     server.decorateRequest('principal');
+    server.addHook('onRequest', boundPipelining);
     server.addHook('onRequest', (request, _reply, done) => {
       request.principal = { actor: String(request.headers['x-caller']), role: 'reader' };
       done();
@@ -108,6 +109,21 @@ describe('what is under way', () => {
     for (let n = 0; n < 5; n++)
       statuses.push(await send((await connection()).socket, 'content-length: 25000'));
     expect(statuses).toEqual(['read', 'read', 'read', 'read', 429]);
+  });
+
+  it('of one connection has a bound for requests, be they sent in one go; a request that was answered makes room', async () => {
+    await serve({ notTakenMs: 100 });
+    let begun = 0;
+    made.on('request', () => begun++);
+    const { ask, socket } = await connection();
+    const statuses = await ask('/late', { times: 100 });
+    expect(statuses.filter((status) => status === 200)).toHaveLength(64);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(36);
+    expect(begun).toBe(64);
+    socket.destroy();
+    const { ask: askAgain, socket: taking } = await connection();
+    taking.resume();
+    for (let n = 0; n < 70; n++) expect(await askAgain('/small')).toEqual([200]);
   });
 
   it('of one caller has a bound for bodies, before they are there; who goes makes room', async () => {

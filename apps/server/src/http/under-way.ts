@@ -4,8 +4,11 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHand
 import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
 
 const MIB = 1024 * 1024;
-/** Shorter answers are not counted: of one connection Node makes no more of them than the socket takes. */
-const COUNTED_ANSWER = 64 * 1024;
+/** Shorter answers are not counted: those to all the requests that one connection may have under way are 256 KiB. */
+const COUNTED_ANSWER = 4 * 1024;
+
+/** Requests of one connection that are not answered yet. A client that sends the next before the last was answered has a few. */
+const MAX_PIPELINED = 64;
 
 export interface UnderWayBounds {
   /** Of one caller, and of all. */
@@ -146,3 +149,27 @@ const sizeOf = (payload: unknown): number =>
     : payload instanceof Uint8Array
       ? payload.byteLength
       : 0;
+
+const pipelined = new WeakMap<Socket, number>();
+
+/**
+ * Refuses what is sent on a connection that has too many requests without an answer. Node reads as many as fit into 64 KiB,
+ * begins all of them, and holds their answers back until those before them have gone: thousands of reads for the price of one.
+ */
+export const boundPipelining: onRequestHookHandler = ({ raw: { socket } }, reply, done) => {
+  const open = (pipelined.get(socket) ?? 0) + 1;
+  pipelined.set(socket, open);
+  reply.raw.once('close', () => pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1));
+  if (open <= MAX_PIPELINED) {
+    done();
+    return;
+  }
+  void reply.header('connection', 'close');
+  done(
+    tooMany(
+      'requests.too-many',
+      `This connection has ${MAX_PIPELINED} requests without an answer. Wait for answers, or use more connections.`,
+      1,
+    ),
+  );
+};

@@ -6,10 +6,10 @@ import {
   type OnApplicationBootstrap,
   type OnModuleDestroy,
 } from '@nestjs/common';
-import pg from 'pg';
+import type pg from 'pg';
 import { checkingKeys, DigestSchedule, signingKey } from '#lib/audit';
 import type { EventStore } from '#lib/event-store';
-import { DATABASE_ACCESS, EVENT_STORE, flightProjector, flightSealing, TABLES_POOL } from '#lib/flight';
+import { DATABASE_ACCESS, EVENT_STORE, flightProjector, flightSealing, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';
@@ -26,7 +26,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     @Inject(CONFIG) private readonly config: Config,
     @Inject(EVENT_STORE) store: EventStore,
     @Inject(TABLES_POOL) tables: pg.Pool,
-    pool: pg.Pool,
+    @Inject(LOG_POOL) pool: pg.Pool,
     @Inject(DATABASE_ACCESS) access: DatabaseAccess,
   ) {
     const { auditKey, auditPublicKeys, auditFolder, eventStore } = config;
