@@ -86,6 +86,7 @@ export class Projector {
   readonly #contiguity: Contiguity;
   readonly #batchSize: BatchSize;
   readonly #trouble: Trouble;
+  readonly #reporting: Trouble;
   readonly #background = new Background((signal) => this.#run(signal));
   #state: ProjectorState = 'stopped';
   #position: Position | undefined;
@@ -107,6 +108,7 @@ export class Projector {
     );
     this.#contiguity = new Contiguity(options.name);
     this.#trouble = new Trouble(`Projector ${options.name}`, options.log);
+    this.#reporting = new Trouble(`Recording the status of projector ${options.name}`, options.log);
     this.#batchSize = new BatchSize(this.#options.batchSize);
   }
 
@@ -140,6 +142,7 @@ export class Projector {
       }
     }
     this.#trouble.end();
+    this.#reporting.end();
   }
 
   /** Waits for the lead, then folds until told to stop or until something breaks. */
@@ -167,7 +170,7 @@ export class Projector {
         name,
         leader: client,
         status: () => this.status,
-        onFailure: (error) => log.warn(`Projector ${name} cannot say how it is: ${messageOf(error)}`),
+        trouble: this.#reporting,
       });
       try {
         await this.#prepare(signal);
