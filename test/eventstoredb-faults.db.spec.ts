@@ -21,6 +21,7 @@ import {
   type DoubleOptions,
   type EventStoreDbDouble,
 } from './support/eventstoredb-double/index.js';
+import { eventually } from './support/eventually.js';
 
 // What the adapter does when the server, the network or somebody else does not do what it should. A hang is ended by the
 // test's own limit; a call is as long as `deadlineMs` says, which is short here, and waits a third of that for an answer.
@@ -380,7 +381,7 @@ describe('a subscription to EventStoreDB', () => {
         { ...statistics, data: Buffer.from('{}'), metadata: Buffer.from('') },
       ]);
       const before = server.calls.read;
-      while (server.calls.read === before) await new Promise(setImmediate);
+      await eventually(() => server.calls.read !== before);
     }
     await subscription.end();
     expect([warnings, server.calls.subscribe]).toEqual([[], 1]);
@@ -410,7 +411,7 @@ describe('a subscription to EventStoreDB', () => {
     const before = attempts();
     server.faults.closeSubscriptions('cancelled');
     await until(1);
-    while (attempts() < before + 3) await new Promise(setImmediate);
+    await eventually(() => attempts() >= before + 3);
     server.faults.resume();
     await until(2);
     await subscription.end();
@@ -568,7 +569,7 @@ describe('beside other applications in EventStoreDB', () => {
     const looking = store.head();
     const before = server.calls.read;
     // Each is a question whether it is still there, which is asked every tenth of a second: longer than a call may take otherwise.
-    while (server.calls.read < before + 10) await new Promise(setImmediate);
+    await eventually(() => server.calls.read >= before + 10);
     release();
     const head = await looking;
     server.faults.holdLooks();
@@ -576,7 +577,7 @@ describe('beside other applications in EventStoreDB', () => {
     const vain = other.head();
     vain.catch(() => undefined);
     const asked = server.calls.read;
-    while (server.calls.read < asked + 3) await new Promise(setImmediate);
+    await eventually(() => server.calls.read >= asked + 3);
     server.faults.stall('all');
     await expect(vain).rejects.toMatchObject(UNAVAILABLE);
     server.faults.resume();
@@ -595,7 +596,7 @@ describe('beside other applications in EventStoreDB', () => {
     server.faults.muteSubscriptions();
     server.log.append('orders-1', 'any', foreign(3_000));
     const looks = server.calls.read;
-    while (server.calls.read < looks + 8) await new Promise(setImmediate);
+    await eventually(() => server.calls.read >= looks + 8);
     expect(warnings).toEqual([]);
     await append(writer, stream, 1, [numbered(2)]);
     await subscription.until(3);
@@ -726,7 +727,7 @@ describe('the connection to EventStoreDB', () => {
       const before = asked;
       node.faults.closeSubscriptions('cancelled', 1);
       // It is made again, for which a leader is looked for. What fails on the old connection meanwhile is told of no leader either.
-      while (asked < before + 2) await new Promise(setImmediate);
+      await eventually(() => asked >= before + 2);
       node.faults.closeSubscriptions('cancelled', 1);
       await expect(append(store, stream, 0, [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
       expect(stray).toEqual([]);

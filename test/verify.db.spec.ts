@@ -17,6 +17,7 @@ import {
 } from '#lib/projections';
 import { tableHashes } from './support/tables.js';
 import { useWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 describe('a verification', () => {
   const waylog = useWaylog();
@@ -231,7 +232,7 @@ describe('a verification', () => {
     const rounds = async (condition: () => Promise<boolean>) => {
       const verification = scheduled();
       verification.start();
-      while (!(await condition())) await new Promise(setImmediate);
+      await eventually(() => condition());
       await verification.stop();
     };
     const endOfRound = async () =>
