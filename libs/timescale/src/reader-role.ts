@@ -229,7 +229,7 @@ export const SHOWS_STATEMENTS = `(p.pronamespace = 'pg_catalog'::regnamespace an
 
 /** The functions that a role may call though it should not, as SQL names them. */
 const harmfulSql = (role: string) => `
-  select p.oid::regprocedure::text as name
+  select p.oid::regprocedure::text as name, ${ENDLESS_FUNCTIONS} as endless
     from pg_proc p
    where has_function_privilege(${role}, p.oid, 'execute')
      and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
@@ -252,9 +252,10 @@ async function keepFromPublic(query: Query, role: string, database: string): Pro
   );
   for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
   const [{ shows } = {}] = await query(
-    `select string_agg(p.oid::regprocedure::text, ', ') as shows from pg_proc p where ${SHOWS_STATEMENTS}`,
+    `select string_agg(p.oid::regprocedure::text, ', ') as shows
+       from pg_proc p where ${SHOWS_STATEMENTS} or ${ENDLESS_FUNCTIONS}`,
   );
-  // Whoever watches the database with a role of its own.
+  // Whoever watches the database with a role of its own, in whose queries LIKE is common.
   await query(`grant execute on routine ${String(shows)} to pg_monitor`);
 }
 
@@ -317,7 +318,12 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
                  and has_table_privilege(c.oid, 'insert, update, delete, truncate') having count(*) > 0)
            ) as too_much
       from pg_roles r where r.rolname = current_user`);
-  const harmful = (await query(harmfulSql('current_user'))).map(({ name }) => name as string);
+  const callable = await query(harmfulSql('current_user'));
+  const endless = callable.filter((row) => row['endless'] === true).length;
+  const harmful = [
+    ...callable.filter((row) => row['endless'] !== true).map(({ name }) => name as string),
+    ...(endless > 0 ? [`${endless} functions that PostgreSQL may not end in time, such as LIKE`] : []),
+  ];
   const [{ temp, outside } = {}] = await query(`
     select has_database_privilege(current_database(), 'temporary') as temp,
            (select string_agg(extname, ', ') from pg_extension
