@@ -20,9 +20,12 @@ import {
 import { compareLog, integrityFindings, lockRoom } from '#lib/projections';
 import {
   capabilities,
+  endReaderSessions,
   foreignCode,
   jobTroubles,
   queryOn,
+  READER_MAX_SECONDS,
+  readerSessions,
   rightsDeviations,
   type DatabaseAccess,
 } from '#lib/timescale';
@@ -378,21 +381,33 @@ async function clock(pool: pg.Pool): Promise<Finding[]> {
 }
 
 async function transactions(pool: pg.Pool): Promise<Finding[]> {
+  const endless = (await readerSessions(queryOn(pool))).filter(({ seconds }) => seconds > READER_MAX_SECONDS);
+  const pids = endless.map(({ pid }) => pid);
   const { rows } = await pool.query<{ pid: number; name: string; minutes: number }>(
     `select pid, coalesce(nullif(application_name, ''), usename::text) as name,
             (extract(epoch from clock_timestamp() - xact_start) / 60)::integer as minutes
        from pg_stat_activity
       where datname = current_database() and xact_start < clock_timestamp() - interval '5 minutes'
-        and backend_type = 'client backend'`,
+        and backend_type = 'client backend' and pid <> all ($1::integer[])`,
+    [pids],
   );
-  if (rows.length === 0) return [ok('transactions', 'none is older than five minutes')];
-  return rows.map(({ pid, name, minutes }) =>
-    warning(
-      'transactions',
-      `${name} (process ${pid} of the database) has had one open for ${minutes} minutes`,
-      `It holds back vacuum and swaps of rebuilt tables. End it where it came from, or: select pg_terminate_backend(${pid});`,
+  if (rows.length + endless.length === 0) return [ok('transactions', 'none is older than five minutes')];
+  return [
+    ...endless.map(({ pid, seconds }) =>
+      warning(
+        'transactions',
+        `a statement of ad-hoc SQL (process ${pid} of the database) has run for ${seconds.toFixed(0)} s, though none may for more than 60`,
+        endReaderSessions([pid]),
+      ),
     ),
-  );
+    ...rows.map(({ pid, name, minutes }) =>
+      warning(
+        'transactions',
+        `${name} (process ${pid} of the database) has had one open for ${minutes} minutes`,
+        `It holds back vacuum and swaps of rebuilt tables. End it where it came from, or: select pg_terminate_backend(${pid});`,
+      ),
+    ),
+  ];
 }
 
 async function withLog(
