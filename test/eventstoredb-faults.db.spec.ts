@@ -603,6 +603,28 @@ describe('beside other applications in EventStoreDB', () => {
     expect(warnings[0]).toContain('stands still');
   });
 
+  it('what they have done to our streams is looked for from the end, for as long as there is time', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { categories });
+    server.log.append('ours-old', 'any', foreign(1_500));
+    server.log.append('ours-new', 'any', foreign(1));
+    const of = async (withinMs?: number) => {
+      const found = await store.check(withinMs === undefined ? {} : { withinMs });
+      return found.map(({ code, streamId, severity }) => [code, streamId, severity]);
+    };
+    const foreigners = [
+      ['foreign-event', 'ours-new', 'error'],
+      ['foreign-event', 'ours-old', 'error'],
+    ];
+    expect(await of()).toEqual(foreigners);
+    expect(await of(0)).toEqual([...foreigners, ['partly-checked', undefined, 'warning']]);
+    server.log.append('ours-newest', 'any', foreign(1_500));
+    expect(await of(0)).toEqual([
+      ['foreign-event', 'ours-newest', 'error'],
+      ['partly-checked', undefined, 'warning'],
+    ]);
+  });
+
   it('what would never be found again is not recorded', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { categories });
@@ -962,6 +984,50 @@ describe.each<[string, string | undefined]>([
     const buried = { code: 'log.stream-tombstoned' };
     await expect(read(store, stream)).rejects.toMatchObject(buried);
     await expect(append(store, stream, 'any', [numbered(3)])).rejects.toMatchObject(buried);
+  });
+
+  it('finds what others have done to its streams', async () => {
+    const category = `c${uuidv7().replaceAll('-', '')}`;
+    const ours = storeAt(connectionString, { deadlineMs: 10_000, categories: [category] });
+    const streams = ['whole', 'written', 'between', 'cut', 'deleted', 'buried', 'limited', 'aged', 'allowed'];
+    const at = (name: string) => `${category}-${name}`;
+    for (const name of streams)
+      await append(ours, at(name), 'no-stream', [numbered(0), numbered(1), numbered(2)]);
+    expect(await ours.check()).toEqual([]);
+
+    const foreign = jsonEvent({ type: 'OrderPlaced', data: {} });
+    await client.appendToStream(at('written'), [foreign, foreign], { credentials });
+    await client.appendToStream(at('between'), foreign, { credentials });
+    await append(ours, at('between'), 'any', [numbered(3)]);
+    await client.appendToStream(at('theirs'), foreign, { credentials });
+    await client.setStreamMetadata(at('cut'), { truncateBefore: 2 }, { credentials });
+    await client.deleteStream(at('deleted'), { credentials });
+    await client.tombstoneStream(at('buried'), { credentials });
+    await client.setStreamMetadata(at('limited'), { maxCount: 2 }, { credentials });
+    await client.setStreamMetadata(at('limited'), { maxCount: 1_000 }, { credentials });
+    await client.setStreamMetadata(at('aged'), { maxAge: 1_000_000 }, { credentials });
+    await client.setStreamMetadata(at('allowed'), { maxAge: 1_000_000 }, { credentials });
+    await client.setStreamMetadata(at('allowed'), { acl: { readRoles: ['$all'] } }, { credentials });
+    const found = await ours.check();
+    const as = (code: string, name: string, detail: RegExp) => ({
+      severity: 'error',
+      code,
+      streamId: at(name),
+      detail: expect.stringMatching(detail) as string,
+    });
+    expect(found).toHaveLength(8);
+    expect(found).toEqual(
+      expect.arrayContaining([
+        as('foreign-event', 'written', /at revision 4 .* not of Waylog \(OrderPlaced\), and 1 before it$/),
+        as('foreign-event', 'between', /at revision 3 .*\(OrderPlaced\)$/),
+        as('foreign-event', 'theirs', /at revision 0 .*; nothing in it is$/),
+        as('stream-limit', 'cut', /^has \$tb 2 in its metadata/),
+        as('stream-limit', 'deleted', /^was deleted/),
+        as('stream-tombstoned', 'buried', /hard-deleted/),
+        as('stream-limit', 'limited', /\$maxCount 1000 /),
+        as('stream-limit', 'aged', /\$maxAge 1000000 /),
+      ]),
+    );
   });
 
   it('reads what is left of a stream that was cut off', async () => {

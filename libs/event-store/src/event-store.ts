@@ -109,7 +109,7 @@ export interface Snapshot {
 /** Something that is wrong in the log. A `warning` harms nothing, such as a stream without events. */
 export interface LogProblem {
   readonly severity: 'error' | 'warning';
-  /** Such as `stream-gap`, `position-gap`, `orphan-event`, `repeated-id`, `empty-stream`. */
+  /** Such as `stream-gap`, `position-gap`, `orphan-event`, `repeated-id`, `empty-stream`; in EventStoreDB `foreign-event`. */
   readonly code: string;
   readonly streamId?: string;
   readonly detail: string;
@@ -153,9 +153,10 @@ export interface EventStore {
   backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
   /**
    * Looks through the whole log for what its own promises rule out: gaps in streams and positions, events without a
-   * stream, repeated ids. Only adapters whose store can be damaged from outside have it.
+   * stream, repeated ids, events of others. Only adapters whose store can be damaged from outside have it. Where looking means
+   * reading (EventStoreDB) it ends after `withinMs` and says, as a warning, how far it has come.
    */
-  check?(): Promise<LogProblem[]>;
+  check?(options?: { readonly withinMs?: number }): Promise<LogProblem[]>;
   /**
    * Counts up when the log turns out to be in another place, as after a fail-over, or to have gone back, as to an older copy: what
    * was kept of it in memory before may rest on events that are gone.

@@ -90,7 +90,11 @@ export class DoubleLog {
   }
 
   tombstone(name: string): void {
+    const data = new Uint8Array();
+    const id = crypto.randomUUID();
+    this.#record(name, [{ id, type: '$streamDeleted', contentType: '', data, metadata: data }]);
     this.#of(name).tombstoned = true;
+    for (const wake of [...this.#waiting]) wake();
   }
 
   /** A copy of its files as they are now; what it answers puts them back. */

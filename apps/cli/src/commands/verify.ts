@@ -94,7 +94,7 @@ const SHOWN = 10;
 
 /** What verifying found, for people. */
 export function linesOf(
-  { events, position, log, records, unfoldable, tables }: VerifyResult,
+  { events, position, log, records, incomplete, unfoldable, tables }: VerifyResult,
   repair: boolean,
 ): string[] {
   return [
@@ -106,6 +106,7 @@ export function linesOf(
       ({ streamId, recorded, folded }) =>
         `records         DIFFERENT · ${streamId}: the projector has noted revision ${recorded}, the log says ${folded}`,
     ),
+    ...(incomplete.length > 0 ? [incompleteLine(incomplete)] : []),
     ...unfoldable.map((event) => `log             DAMAGED · ${unfoldableLine(event)}`),
     ...(unfoldable.length > 0
       ? [
@@ -116,9 +117,14 @@ export function linesOf(
     ...tables.flatMap((table) => tableLines(table, repair)),
     tables.length > 0
       ? `compared at position ${position}, ${events} events`
-      : 'the tables were not compared: a damaged log does not say what is right',
+      : 'the tables were not compared: without its first event a log cannot be told from another one',
   ];
 }
+
+const incompleteLine = (streams: readonly string[]): string =>
+  `log             DAMAGED · events are missing of ${streams.slice(0, SHOWN).join(', ')}` +
+  (streams.length > SHOWN ? ` and ${streams.length - SHOWN} more (--json names all)` : '') +
+  '. Their rows were neither compared nor changed.';
 
 /** An event that cannot be folded, for people. */
 export const unfoldableLine = (event: FailedEvent): string =>

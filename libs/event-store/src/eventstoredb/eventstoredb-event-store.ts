@@ -6,6 +6,7 @@ import type {
   AppendOutcome,
   AppendRequest,
   EventStore,
+  LogProblem,
   Position,
   ReadAllOptions,
   ReadStreamOptions,
@@ -23,6 +24,7 @@ import { append } from './append.js';
 import { Backlog } from './backlog.js';
 import { explained, isTransient } from './calls.js';
 import { decodeEvent } from './codec.js';
+import { checkLog } from './check-log.js';
 import { Connection } from './connection.js';
 import { Feed } from './feed.js';
 import { Limit } from './limit.js';
@@ -61,8 +63,7 @@ const MAX_RESUBSCRIBE_DELAY_MS = 5_000;
  *
  * Streams hold JSON events with our metadata; the server's own (`$...`) and those of other applications are passed over. Each
  * request of an append is one call, atomic by itself; a second one reads where several events were put. Repeats are recognised by
- * the server at an expected revision, and by the last 1,024 events elsewhere. There is no `check`: nothing but the server can
- * write its files, and it checks them itself.
+ * the server at an expected revision, and by the last 1,024 events elsewhere.
  */
 export class EventStoreDbEventStore implements EventStore {
   readonly beginning = BEGINNING;
@@ -310,6 +311,11 @@ export class EventStoreDbEventStore implements EventStore {
   /** Never more than 10,000, which then means "at least as many". */
   async backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
     return this.#backlog.count(after);
+  }
+
+  /** What others have done to our streams. Whether its files are whole, the server checks itself. */
+  check({ withinMs = Infinity }: { readonly withinMs?: number } = {}): Promise<LogProblem[]> {
+    return checkLog(this.#ours, withinMs);
   }
 
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {

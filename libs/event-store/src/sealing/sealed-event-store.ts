@@ -40,7 +40,7 @@ export interface Sealing {
  */
 export class SealedEventStore implements EventStore {
   readonly beginning: Position;
-  readonly check?: () => Promise<LogProblem[]>;
+  readonly check?: NonNullable<EventStore['check']>;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #sensitive: ReadonlyMap<string, Readonly<Record<string, Json>>>;
   readonly #erasedBy: ReadonlySet<string>;
@@ -59,7 +59,7 @@ export class SealedEventStore implements EventStore {
     this.#upcast = upcaster(upcasters);
     this.#sensitive = new Map(Object.entries(sealing.sensitive));
     this.#erasedBy = new Set(sealing.erasedBy);
-    if (inner.check) this.check = () => inner.check?.() ?? Promise.resolve([]);
+    if (inner.check) this.check = (options) => inner.check?.(options) ?? Promise.resolve([]);
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
