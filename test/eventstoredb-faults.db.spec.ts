@@ -923,6 +923,55 @@ describe('the connection to EventStoreDB', () => {
   });
 });
 
+describe('an event that is gone from EventStoreDB', () => {
+  /** A store that has seen an event as its last; `look` has it compare what it has seen with the log, over a new connection. */
+  async function seen() {
+    const server = await double();
+    const losses: unknown[] = [];
+    const store = storeAt(server.connectionString, { onLoss: (loss) => losses.push(loss) });
+    const [kept, gone] = [newStream(), newStream()];
+    await append(store, kept, 'no-stream', [numbered(0)]);
+    const back = server.log.copy();
+    const outcome = await append(store, gone, 'no-stream', [numbered(1), numbered(2)]);
+    const position = (outcome.accepted && outcome.positions.at(-1)) || '';
+    const at = Date.now();
+    while (Date.now() === at) await new Promise(setImmediate);
+    const look = async () => {
+      await server.restart();
+      const isThere = await store.confirm().then(
+        () => true,
+        () => false,
+      );
+      return { isThere, losses: losses.length, epoch: store.epoch };
+    };
+    return { server, store, kept, gone, position, at, back, look };
+  }
+
+  it('is no sign of a log that went back where a scavenge has taken it away', async () => {
+    const { server, store, kept, gone, position, at, look } = await seen();
+    server.log.tombstone(gone);
+    server.log.scavenge();
+    expect(await store.readAll({ limit: 10 })).toHaveLength(1);
+    expect(store.compare(await store.head(), position)).toBeLessThan(0);
+    expect(await look()).toEqual({ isThere: true, losses: 0, epoch: 0 });
+    expect(await store.reaches(position, at)).toBe(true);
+    const subscription = follow(store, position);
+    await append(store, kept, 0, [numbered(3)]);
+    await subscription.until(1);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([3]);
+  });
+
+  it('is one where the log went back and has grown beyond it', async () => {
+    const { server, store, position, at, back, look } = await seen();
+    back();
+    for (const event of foreign(20)) server.log.append('orders-1', 'any', [event]);
+    server.log.scavenge();
+    expect(await store.reaches(position, at)).toBe(false);
+    expect(await look()).toEqual({ isThere: false, losses: 1, epoch: 1 });
+  });
+});
+
 const server = process.env['ESDB_TEST_URL'];
 
 // What needs no switch in the server is asked of a real one as well.

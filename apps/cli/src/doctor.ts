@@ -434,9 +434,9 @@ const LOOK_MS = 10_000;
 const FOREIGN =
   'The flight takes no more commands. Keep that application away, and take the log to another store with `waylog log copy`, which leaves the event out.';
 const LIMIT =
-  'Write the metadata of that stream without it before the server is scavenged, and its events are there again.';
+  'Write the metadata of that stream without it before the server is scavenged, and its events are there again (docs/how-to/run-on-eventstoredb.md).';
 const LOST =
-  'Bring the log back from a backup; until then `waylog verify` leaves the rows of that flight alone.';
+  'See docs/how-to/run-on-eventstoredb.md: before a scavenge `waylog log copy` takes its events along, later only a backup has them.';
 
 const remedies: Readonly<Record<string, string>> = { 'foreign-event': FOREIGN, 'stream-limit': LIMIT };
 

@@ -144,6 +144,11 @@ export interface EventStore {
   subscribe(options: SubscribeOptions): AsyncIterable<RecordedEvent[]>;
   /** The position of the last event, or `beginning`. */
   head(): Promise<Position>;
+  /**
+   * Whether the log has come as far as a position at which somebody had seen an event, by a time in milliseconds since 1970.
+   * The event itself may be gone since, where the store lets others take events away for good (EventStoreDB).
+   */
+  reaches(position: Position, seenAt: number): Promise<boolean>;
   /** Negative when `a` is before `b`. Throws `position.invalid` for a text that is no position of this store. */
   compare(a: Position, b: Position): number;
   /**

@@ -157,7 +157,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     if (!position) return false;
     const commit = BigInt(position.getCommitPosition());
     const last = log.all.at(-1);
-    if (commit === 0n || !last || commit > last.commit) return false;
+    if (commit === 0n || !last || commit > last.commit || log.isScavenged(commit)) return false;
     return !log.all.some((event) => event.commit === commit);
   }
 

@@ -39,7 +39,9 @@ it has folded; and every row of every table, by hash. Reads and writes go on mea
 where they are parked.
 
 What differs is named by table and flight and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
-the log: restore a backup (\`waylog restore --help\`).
+the log: restore a backup (\`waylog restore --help\`). Flights of which events are missing are named, and their rows are
+neither compared nor repaired; all others are. In EventStoreDB named are also: events of other applications in flights'
+streams, streams that were deleted, and limits in their metadata.
 
 With --audit nothing of that is done. Instead the hash of every event is made anew from its row and compared, stream by
 stream, and with each signed digest: what was changed, removed, inserted or reordered, by whomever, is named. Without digests

@@ -164,7 +164,7 @@ export class EventStoreDbEventStore implements EventStore {
     this.#histories.forget();
     if (!known && !folded) return;
     const isKnownLast = known && (!folded || this.compare(known.position, folded.position) >= 0);
-    const newest: { position: Position; id?: string } = isKnownLast ? known : (folded as Folded);
+    const newest = isKnownLast ? known : (folded as Folded);
     if (newest.position === BEGINNING || (await isThere(node, newest, this.#connection))) return;
     if (folded && !(await isThere(node, folded.first, this.#connection))) {
       // At a start, whoever keeps the tables says so.
@@ -302,6 +302,11 @@ export class EventStoreDbEventStore implements EventStore {
 
   async head(): Promise<Position> {
     return (await this.#ours.end()).ours;
+  }
+
+  async reaches(position: Position, seenAt: number): Promise<boolean> {
+    if (this.compare(position, await this.head()) <= 0) return true;
+    return this.#connection.call((node) => isThere(node, { position, at: seenAt }, this.#connection));
   }
 
   compare(a: Position, b: Position): number {

@@ -74,6 +74,10 @@ export class InMemoryEventStore implements EventStore {
     return Promise.resolve(String(this.#log.length));
   }
 
+  async reaches(position: Position): Promise<boolean> {
+    return this.compare(position, await this.head()) <= 0;
+  }
+
   compare(a: Position, b: Position): number {
     return this.#number(a) - this.#number(b);
   }

@@ -130,6 +130,10 @@ export class SealedEventStore implements EventStore {
     return this.inner.head();
   }
 
+  reaches(position: Position, seenAt: number): Promise<boolean> {
+    return this.inner.reaches(position, seenAt);
+  }
+
   compare(a: Position, b: Position): number {
     return this.inner.compare(a, b);
   }
