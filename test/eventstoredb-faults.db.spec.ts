@@ -195,6 +195,64 @@ describe('an append to EventStoreDB', () => {
     expect(numbers(await read(store, stream))).toEqual([1, 2]);
   });
 
+  it.each(['refused', 'silent'] as const)(
+    'keeps its place among others of one call, also when an answer is lost in between (%s)',
+    async (how) => {
+      const server = await double();
+      const store = storeAt(server.connectionString);
+      const streams = upTo(7).map(newStream);
+      // One, two and three events in turn, of each stream several times.
+      const requests = upTo(50).map((n) => {
+        const before = upTo(Math.floor(n / 7)).reduce(
+          (sum, round) => sum + 1 + ((round * 7 + (n % 7)) % 3),
+          0,
+        );
+        return {
+          streamId: streams[n % 7] as string,
+          expectedRevision: before === 0 ? ('no-stream' as const) : before - 1,
+          events: upTo(1 + (n % 3)).map((i) => numbered(10 * n + i)),
+        };
+      });
+      let recorded = 0;
+      server.log.onAppend(() => {
+        if (++recorded === 20) server.faults.loseNextAppendAcknowledgement(how);
+      });
+      const outcomes = await store.append(requests);
+      const positions = outcomes.flatMap((outcome) => (outcome.accepted ? outcome.positions : []));
+      const events = requests.flatMap(({ events }) => events);
+      expect(positions).toHaveLength(events.length);
+      expect(positions.toSorted((a, b) => store.compare(a, b))).toEqual(positions);
+      expect((await store.readAll({ limit: 1_000 })).map(({ id }) => id)).toEqual(events.map(({ id }) => id));
+    },
+  );
+
+  it('goes over one call with all small ones, of which each fails by itself; a large one has its own', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const [lost, ...others] = upTo(30).map(newStream) as [string, ...string[]];
+    await append(store, lost, 'no-stream', [numbered(0)]);
+    server.faults.loseNextAppendAcknowledgement('silent');
+    const waiting = append(store, lost, 0, [numbered(1)]);
+    // These have their answers while the first one has none.
+    let isSettled = false;
+    const settled = waiting.finally(() => (isSettled = true));
+    const outcomes = await Promise.all(
+      others.map((stream) => append(store, stream, 'no-stream', [numbered(2)])),
+    );
+    expect(outcomes.every(({ accepted }) => accepted)).toBe(true);
+    expect(isSettled).toBe(false);
+    expect(await append(store, others[0] as string, 'no-stream', [numbered(3)])).toMatchObject({
+      accepted: false,
+      currentRevision: 0,
+    });
+    expect(await settled).toMatchObject({ accepted: true, firstRevision: 1 });
+    expect(server.calls.batched).toBe(server.calls.append);
+    const large = { ...numbered(4), data: { text: 'x'.repeat(600_000) } };
+    expect(await append(store, lost, 1, [large])).toMatchObject({ accepted: true, firstRevision: 2 });
+    expect(server.calls.batched).toBe(server.calls.append - 1);
+    expect((await read(store, lost)).at(-1)?.data).toEqual(large.data);
+  });
+
   it('is refused while the server is down, and works again with the same store afterwards', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);

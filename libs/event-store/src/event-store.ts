@@ -137,6 +137,11 @@ export interface EventStore {
    * request is more than the store takes at once.
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
+  /**
+   * Requests of one append, each of up to 400 kB and expecting a revision or no stream, are recorded in their order. The
+   * positions say whether they were: a server that changes meanwhile may be in between.
+   */
+  readonly appendsInOrder?: boolean;
   /** The events of a stream in pages; nothing for a stream that does not exist. */
   readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
   readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;

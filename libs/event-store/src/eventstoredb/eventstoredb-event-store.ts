@@ -20,7 +20,7 @@ import { recordLoss, type NewLoss } from '../history/losses.js';
 import { Seen, type Folded } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot } from '../snapshots.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
-import { append } from './append.js';
+import { appendAll } from './append.js';
 import { Backlog } from './backlog.js';
 import { explained, isTransient } from './calls.js';
 import { decodeEvent } from './codec.js';
@@ -66,6 +66,7 @@ const MAX_RESUBSCRIBE_DELAY_MS = 5_000;
  * the server at an expected revision, and by the last 1,024 events elsewhere.
  */
 export class EventStoreDbEventStore implements EventStore {
+  readonly appendsInOrder = true;
   readonly beginning = BEGINNING;
   readonly #connection: Connection;
   readonly #pool: Pool;
@@ -113,29 +114,28 @@ export class EventStoreDbEventStore implements EventStore {
     }
     // Also for those that have to wait until others are done.
     const { due } = this.#connection;
-    // Streams side by side; what is for the same stream one after another, as it was asked.
-    const last = new Map<string, Promise<unknown>>();
-    const outcomes = requests.map((request) => {
-      const before = last.get(request.streamId);
-      const outcome = before ? before.then(() => this.#append(request, due)) : this.#append(request, due);
-      last.set(request.streamId, outcome);
-      return outcome;
-    });
     // All of them, even if one has failed: nothing goes on behind the caller's back.
-    await Promise.allSettled(outcomes);
-    return Promise.all(outcomes);
+    const outcomes = await this.#appends.run(() => this.#append(requests, due));
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
   }
 
-  #append(request: AppendRequest, due: number): Promise<AppendOutcome> {
-    const mayGoOn = () => {
-      if (request.epoch !== undefined && request.epoch !== this.#epoch) throw newHistory();
+  async #append(requests: readonly AppendRequest[], due: number) {
+    const mayGoOn = ({ epoch }: AppendRequest) => {
+      if (epoch !== undefined && epoch !== this.#epoch) throw newHistory();
     };
-    return this.#appends.run(async () => {
-      const newest = this.#seen.newest?.position;
-      const outcome = await append(this.#connection, request, due, { mayGoOn, newest });
-      if (outcome.accepted) this.#seen.noteAppend(request, outcome.firstRevision, outcome.positions);
-      return outcome;
-    });
+    const newest = this.#seen.newest?.position;
+    const outcomes = await appendAll(this.#connection, requests, due, { mayGoOn, newest });
+    for (const [i, outcome] of outcomes.entries())
+      if (outcome.status === 'fulfilled' && outcome.value.accepted)
+        this.#seen.noteAppend(
+          requests[i] as AppendRequest,
+          outcome.value.firstRevision,
+          outcome.value.positions,
+        );
+    return outcomes;
   }
 
   get epoch(): number {

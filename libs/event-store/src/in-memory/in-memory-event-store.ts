@@ -15,6 +15,7 @@ import { upcaster, type Upcasters } from '../upcasting.js';
 
 /** The log in an array: for unit tests and experiments. Nothing survives the process. */
 export class InMemoryEventStore implements EventStore {
+  readonly appendsInOrder = true;
   readonly beginning = '0';
   /** It lives as long as the process, and never goes back. */
   get epoch(): number {

@@ -6,7 +6,6 @@ import type {
   EventStore,
   Json,
   JsonObject,
-  LogProblem,
   NewEvent,
   Position,
   ReadAllOptions,
@@ -128,6 +127,10 @@ export class SealedEventStore implements EventStore {
 
   head(): Promise<Position> {
     return this.inner.head();
+  }
+
+  get appendsInOrder(): boolean {
+    return this.inner.appendsInOrder ?? false;
   }
 
   reaches(position: Position, seenAt: number): Promise<boolean> {
