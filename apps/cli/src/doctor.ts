@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
 import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
-import { losses, openEventStore, type EventStore } from '#lib/event-store';
+import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
   isLoopback,
   isPooled,
@@ -444,8 +444,27 @@ async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefi
       ),
     ];
   }
-  return [ok('log', `${where}, up to position ${head}`)];
+  const found = eventStore === undefined ? [] : ((await store.check?.({ withinMs: LOOK_MS })) ?? []);
+  return [ok('log', `${where}, up to position ${head}`), ...found.map(ofLog)];
 }
+
+/** So long is the end of a log in EventStoreDB looked through; `waylog verify` looks through all of it. */
+const LOOK_MS = 10_000;
+
+const FOREIGN =
+  'The flight takes no more commands. Keep that application away, and take the log to another store with `waylog log copy`, which leaves the event out.';
+const LIMIT =
+  'Write the metadata of that stream without it before the server is scavenged, and its events are there again (docs/how-to/run-on-eventstoredb.md).';
+const LOST =
+  'See docs/how-to/run-on-eventstoredb.md: before a scavenge `waylog log copy` takes its events along, later only a backup has them.';
+
+const remedies: Readonly<Record<string, string>> = { 'foreign-event': FOREIGN, 'stream-limit': LIMIT };
+
+/** What others have done to the log, as `waylog verify` says it, too. */
+const ofLog = ({ code, severity, streamId, detail }: LogProblem): Finding =>
+  severity === 'warning'
+    ? ok('log', `${detail}; \`waylog verify\` looks through all of it`)
+    : problem('log', `${code}: ${streamId ?? ''} ${detail}`, remedies[code] ?? LOST);
 
 async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
   const [state] = await flightProjectionStates(pool, store);

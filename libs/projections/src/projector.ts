@@ -16,6 +16,7 @@ import { isPoison, writeBatch, writeCarefully, type Poison } from './careful-fol
 import {
   advanceCheckpoints,
   announceCheckpoint,
+  type Checkpoint,
   createCheckpoints,
   loadCheckpoints,
   loadStreamRevisions,
@@ -207,7 +208,8 @@ export class Projector {
       (await loadCheckpoints(pool, names)).map((checkpoint) => [checkpoint.projection, checkpoint]),
     );
     // A projection that is new among old ones joins them where they are, its table made from the whole log.
-    const at = [...known.values()][0]?.position ?? store.beginning;
+    const [first] = known.values();
+    const at = first?.position ?? store.beginning;
     const fresh = projections.filter(({ name }) => !known.has(name));
     await createCheckpoints(
       pool,
@@ -227,7 +229,7 @@ export class Projector {
       outdated.push(projection);
     }
     const { name: projector, connectionString, followsBack } = this.#options;
-    const isPast = log === 'same' && followsBack && (await isPastEnd(store, at));
+    const isPast = log === 'same' && followsBack && (await isPastEnd(store, first));
     if (log === 'other' || isPast) {
       say.info(
         isPast
@@ -354,10 +356,9 @@ export class Projector {
           '. Rebuild the ones that are behind.',
       );
     }
-    const end = await store.head();
-    if (store.compare(first.position, end) > 0) {
+    if (!(await store.reaches(first.position, Date.parse(first.updatedAt)))) {
       throw new Error(
-        `The tables hold the log up to position ${first.position}, but it ends at ${end}: it has lost events, such as by the ` +
+        `The tables hold the log up to position ${first.position}, but it ends at ${await store.head()}: it has lost events, such as by the ` +
           `restore of an old backup. Nothing was written. If the log cannot be brought back, make the tables anew from ` +
           `what is left of it: \`waylog projections adopt --yes\`.`,
       );
@@ -462,10 +463,12 @@ export class Projector {
 }
 
 /** Whether the log has lost what stands at a checkpoint. */
-async function isPastEnd(store: EventStore, checkpoint: Position): Promise<boolean> {
-  if (store.compare(checkpoint, await store.head()) > 0) return true;
+async function isPastEnd(store: EventStore, checkpoint: Checkpoint | undefined): Promise<boolean> {
+  if (!checkpoint) return false;
+  const { position, updatedAt } = checkpoint;
+  if (!(await store.reaches(position, Date.parse(updatedAt)))) return true;
   try {
-    await store.refuseLost(checkpoint, checkpoint);
+    await store.refuseLost(position, position);
     return false;
   } catch (error) {
     if (error instanceof WaylogError && error.code === 'position.lost') return true;
