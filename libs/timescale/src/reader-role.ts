@@ -84,7 +84,9 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   await query(`alter default privileges in schema flight grant select on tables to ${name}`);
   if (isSuper) {
     await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
-    await query(`alter role ${name} in database ${database} set log_error_verbosity = terse`);
+    // What a reader casts, and his statement with it, would stay in the server's log when the flight has been erased.
+    await query(`alter role ${name} in database ${database} set log_min_messages = fatal`);
+    await query(`alter role ${name} in database ${database} set log_min_error_statement = panic`);
     await keepFromPublic(query, role, String(owner['database']));
   }
   return undefined;
