@@ -1,9 +1,21 @@
 import js from '@eslint/js';
+import markdown from '@eslint/markdown';
+import markdownLinks from 'eslint-plugin-markdown-links';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
   { ignores: ['dist/', '**/node_modules/', '.waylog/', 'bench/results/'] },
-  js.configs.recommended,
+  { files: ['**/*.{js,mjs,cjs,ts}'], ...js.configs.recommended },
+  {
+    // Links between documents: the file must be there, and the heading that a # names. Nothing is asked of the network.
+    files: ['**/*.md'],
+    plugins: { markdown, 'markdown-links': markdownLinks },
+    language: 'markdown/gfm',
+    rules: {
+      'markdown-links/no-missing-path': ['error', { checkAnchor: true }],
+      'markdown-links/no-missing-fragments': 'error',
+    },
+  },
   {
     files: ['**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked],
