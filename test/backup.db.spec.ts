@@ -28,6 +28,7 @@ import { testDatabase, testServerUrl, type TestDatabase } from './support/databa
 import { aFlight, aFrame, at } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 const findTool: FindTool = (url, tool, args) =>
   serverTool(url, tool, args, { root: process.cwd(), env: process.env });
@@ -355,7 +356,7 @@ describe('a backup', () => {
             : [],
         );
         // Its process is there before it has said whose it is.
-        while ((await sql(testServerUrl(), scheduler(name))).length === 0) await new Promise(setImmediate);
+        await eventually(async () => (await sql(testServerUrl(), scheduler(name))).length !== 0);
         // Until it has roles of its own, all is whoever restored it's.
         const [{ me } = { me: '' }] = await sql(urlOf(name), 'select current_user::text as me');
         expect(new Set((await policies(urlOf(name))).map(({ owner }) => owner))).toEqual(new Set([me]));
@@ -371,7 +372,7 @@ describe('a backup', () => {
         expect(await sql(testServerUrl(), scheduler(renamed))).toEqual([]);
         expect(await neverRun(urlOf(renamed))).toContain('scheduler');
         await migrate(urlOf(renamed));
-        while ((await sql(testServerUrl(), scheduler(renamed))).length === 0) await new Promise(setImmediate);
+        await eventually(async () => (await sql(testServerUrl(), scheduler(renamed))).length !== 0);
         expect(await neverRun(urlOf(renamed))).toEqual(isNewServer ? ['nothing'] : []);
         expect(new Set((await policies(urlOf(renamed))).map(({ owner }) => owner))).toEqual(
           new Set([roleNames(renamed)[1]]),

@@ -10,6 +10,7 @@ import { testDatabase, testServerUrl, type TestDatabase } from './support/databa
 import { aFlight, aFrame } from './support/samples.js';
 import { useServer } from './support/server.js';
 import { startWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 interface Ended {
   readonly code: number;
@@ -184,7 +185,7 @@ describe('the command line', () => {
     });
     const gone = once(child, 'exit') as Promise<[number | null]>;
     // Ctrl-C as soon as the scratch database is there.
-    while ((await scratches()) === 0) await sleep(5);
+    await eventually(async () => (await scratches()) !== 0);
     child.kill('SIGINT');
     const [code] = await gone;
     expect(code).toBe(1);

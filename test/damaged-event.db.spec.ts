@@ -24,6 +24,7 @@ import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 /** The revision of a frame behind the events that create a flight. */
 const FRAME = 5;
@@ -126,7 +127,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
       const open = await integrityFindings(database.pool, { open: true });
       return new Map(open.map(({ projection, key, error }) => [`${projection} ${key}`, error]));
     };
-    while (!(await found()).has('flights b')) await new Promise(setImmediate);
+    await eventually(async () => (await found()).has('flights b'));
     await verification.stop();
     expect((await found()).get('flights a')).toMatch('the FlightCreated at position');
     expect((await found()).get('flights b')).toBeUndefined();
@@ -151,7 +152,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
       const open = await integrityFindings(database.pool, { open: true });
       return new Map(open.map(({ projection, key, error }) => [`${projection} ${key}`, error]));
     };
-    while (!(await found()).has('flights c')) await new Promise(setImmediate);
+    await eventually(async () => (await found()).has('flights c'));
     await verification.stop();
     expect((await found()).get('flights a')).toContain('hard-deleted');
     expect((await found()).get('flights b')).toContain('from revision 0 on');

@@ -39,6 +39,7 @@ import { NoStatisticsOfErasableColumns1790000020000 } from '../migrations/179000
 import { openFlightLog } from './support/flight-log.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 const SECRETS = ['Ada at the fjord', 'call +47 000 00 000', 'serial-4711', '/home/ada/', 'owner-of-camera'];
 
@@ -241,7 +242,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await waylog.execute(new CreateFlight({ flight: flight('shared') }));
     expect((await other.of([streamOf('shared')])).size).toBe(1);
     await waylog.execute(new EraseFlight({ flightId: 'shared' }));
-    while ((await other.of([streamOf('shared')])).size > 0) await new Promise(setImmediate);
+    await eventually(async () => (await other.of([streamOf('shared')])).size <= 0);
   });
 
   it('is for good: a process that learns of it too late makes no other key', async () => {
@@ -256,7 +257,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await waylog.execute(new CreateFlight({ flight: flight('raced') }));
     const [created] = await waylog.query(new GetFlightEvents('raced'));
     await waylog.execute(new EraseFlight({ flightId: 'raced' }));
-    while ((await keys.of([streamId])).size > 0) await new Promise(setImmediate);
+    await eventually(async () => (await keys.of([streamId])).size <= 0);
     const renamed = { ...(created as RecordedEvent), id: randomUUID(), type: 'FlightUpdated' };
     const change = { streamId, expectedRevision: 1, events: [renamed] };
     expect(await late.append([change])).toMatchObject([{ accepted: false, currentRevision: 2 }]);

@@ -21,6 +21,7 @@ import {
   type DoubleOptions,
   type EventStoreDbDouble,
 } from './support/eventstoredb-double/index.js';
+import { eventually } from './support/eventually.js';
 
 // What the adapter does when the server, the network or somebody else does not do what it should. A hang is ended by the
 // test's own limit; a call is as long as `deadlineMs` says, which is short here, and waits a third of that for an answer.
@@ -193,6 +194,64 @@ describe('an append to EventStoreDB', () => {
     expect(await append(store, stream, 0, [numbered(2)])).toMatchObject({ accepted: true });
     expect(leader.calls.append).toBe(2);
     expect(numbers(await read(store, stream))).toEqual([1, 2]);
+  });
+
+  it.each(['refused', 'silent'] as const)(
+    'keeps its place among others of one call, also when an answer is lost in between (%s)',
+    async (how) => {
+      const server = await double();
+      const store = storeAt(server.connectionString);
+      const streams = upTo(7).map(newStream);
+      // One, two and three events in turn, of each stream several times.
+      const requests = upTo(50).map((n) => {
+        const before = upTo(Math.floor(n / 7)).reduce(
+          (sum, round) => sum + 1 + ((round * 7 + (n % 7)) % 3),
+          0,
+        );
+        return {
+          streamId: streams[n % 7] as string,
+          expectedRevision: before === 0 ? ('no-stream' as const) : before - 1,
+          events: upTo(1 + (n % 3)).map((i) => numbered(10 * n + i)),
+        };
+      });
+      let recorded = 0;
+      server.log.onAppend(() => {
+        if (++recorded === 20) server.faults.loseNextAppendAcknowledgement(how);
+      });
+      const outcomes = await store.append(requests);
+      const positions = outcomes.flatMap((outcome) => (outcome.accepted ? outcome.positions : []));
+      const events = requests.flatMap(({ events }) => events);
+      expect(positions).toHaveLength(events.length);
+      expect(positions.toSorted((a, b) => store.compare(a, b))).toEqual(positions);
+      expect((await store.readAll({ limit: 1_000 })).map(({ id }) => id)).toEqual(events.map(({ id }) => id));
+    },
+  );
+
+  it('goes over one call with all small ones, of which each fails by itself; a large one has its own', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const [lost, ...others] = upTo(30).map(newStream) as [string, ...string[]];
+    await append(store, lost, 'no-stream', [numbered(0)]);
+    server.faults.loseNextAppendAcknowledgement('silent');
+    const waiting = append(store, lost, 0, [numbered(1)]);
+    // These have their answers while the first one has none.
+    let isSettled = false;
+    const settled = waiting.finally(() => (isSettled = true));
+    const outcomes = await Promise.all(
+      others.map((stream) => append(store, stream, 'no-stream', [numbered(2)])),
+    );
+    expect(outcomes.every(({ accepted }) => accepted)).toBe(true);
+    expect(isSettled).toBe(false);
+    expect(await append(store, others[0] as string, 'no-stream', [numbered(3)])).toMatchObject({
+      accepted: false,
+      currentRevision: 0,
+    });
+    expect(await settled).toMatchObject({ accepted: true, firstRevision: 1 });
+    expect(server.calls.batched).toBe(server.calls.append);
+    const large = { ...numbered(4), data: { text: 'x'.repeat(600_000) } };
+    expect(await append(store, lost, 1, [large])).toMatchObject({ accepted: true, firstRevision: 2 });
+    expect(server.calls.batched).toBe(server.calls.append - 1);
+    expect((await read(store, lost)).at(-1)?.data).toEqual(large.data);
   });
 
   it('is refused while the server is down, and works again with the same store afterwards', async () => {
@@ -380,7 +439,7 @@ describe('a subscription to EventStoreDB', () => {
         { ...statistics, data: Buffer.from('{}'), metadata: Buffer.from('') },
       ]);
       const before = server.calls.read;
-      while (server.calls.read === before) await new Promise(setImmediate);
+      await eventually(() => server.calls.read !== before);
     }
     await subscription.end();
     expect([warnings, server.calls.subscribe]).toEqual([[], 1]);
@@ -410,7 +469,7 @@ describe('a subscription to EventStoreDB', () => {
     const before = attempts();
     server.faults.closeSubscriptions('cancelled');
     await until(1);
-    while (attempts() < before + 3) await new Promise(setImmediate);
+    await eventually(() => attempts() >= before + 3);
     server.faults.resume();
     await until(2);
     await subscription.end();
@@ -568,7 +627,7 @@ describe('beside other applications in EventStoreDB', () => {
     const looking = store.head();
     const before = server.calls.read;
     // Each is a question whether it is still there, which is asked every tenth of a second: longer than a call may take otherwise.
-    while (server.calls.read < before + 10) await new Promise(setImmediate);
+    await eventually(() => server.calls.read >= before + 10);
     release();
     const head = await looking;
     server.faults.holdLooks();
@@ -576,7 +635,7 @@ describe('beside other applications in EventStoreDB', () => {
     const vain = other.head();
     vain.catch(() => undefined);
     const asked = server.calls.read;
-    while (server.calls.read < asked + 3) await new Promise(setImmediate);
+    await eventually(() => server.calls.read >= asked + 3);
     server.faults.stall('all');
     await expect(vain).rejects.toMatchObject(UNAVAILABLE);
     server.faults.resume();
@@ -595,12 +654,34 @@ describe('beside other applications in EventStoreDB', () => {
     server.faults.muteSubscriptions();
     server.log.append('orders-1', 'any', foreign(3_000));
     const looks = server.calls.read;
-    while (server.calls.read < looks + 8) await new Promise(setImmediate);
+    await eventually(() => server.calls.read >= looks + 8);
     expect(warnings).toEqual([]);
     await append(writer, stream, 1, [numbered(2)]);
     await subscription.until(3);
     await subscription.end();
     expect(warnings[0]).toContain('stands still');
+  });
+
+  it('what they have done to our streams is looked for from the end, for as long as there is time', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString, { categories });
+    server.log.append('ours-old', 'any', foreign(1_500));
+    server.log.append('ours-new', 'any', foreign(1));
+    const of = async (withinMs?: number) => {
+      const found = await store.check(withinMs === undefined ? {} : { withinMs });
+      return found.map(({ code, streamId, severity }) => [code, streamId, severity]);
+    };
+    const foreigners = [
+      ['foreign-event', 'ours-new', 'error'],
+      ['foreign-event', 'ours-old', 'error'],
+    ];
+    expect(await of()).toEqual(foreigners);
+    expect(await of(0)).toEqual([...foreigners, ['partly-checked', undefined, 'warning']]);
+    server.log.append('ours-newest', 'any', foreign(1_500));
+    expect(await of(0)).toEqual([
+      ['foreign-event', 'ours-newest', 'error'],
+      ['partly-checked', undefined, 'warning'],
+    ]);
   });
 
   it('what would never be found again is not recorded', async () => {
@@ -726,7 +807,7 @@ describe('the connection to EventStoreDB', () => {
       const before = asked;
       node.faults.closeSubscriptions('cancelled', 1);
       // It is made again, for which a leader is looked for. What fails on the old connection meanwhile is told of no leader either.
-      while (asked < before + 2) await new Promise(setImmediate);
+      await eventually(() => asked >= before + 2);
       node.faults.closeSubscriptions('cancelled', 1);
       await expect(append(store, stream, 0, [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
       expect(stray).toEqual([]);
@@ -901,6 +982,55 @@ describe('the connection to EventStoreDB', () => {
   });
 });
 
+describe('an event that is gone from EventStoreDB', () => {
+  /** A store that has seen an event as its last; `look` has it compare what it has seen with the log, over a new connection. */
+  async function seen() {
+    const server = await double();
+    const losses: unknown[] = [];
+    const store = storeAt(server.connectionString, { onLoss: (loss) => losses.push(loss) });
+    const [kept, gone] = [newStream(), newStream()];
+    await append(store, kept, 'no-stream', [numbered(0)]);
+    const back = server.log.copy();
+    const outcome = await append(store, gone, 'no-stream', [numbered(1), numbered(2)]);
+    const position = (outcome.accepted && outcome.positions.at(-1)) || '';
+    const at = Date.now();
+    while (Date.now() === at) await new Promise(setImmediate);
+    const look = async () => {
+      await server.restart();
+      const isThere = await store.confirm().then(
+        () => true,
+        () => false,
+      );
+      return { isThere, losses: losses.length, epoch: store.epoch };
+    };
+    return { server, store, kept, gone, position, at, back, look };
+  }
+
+  it('is no sign of a log that went back where a scavenge has taken it away', async () => {
+    const { server, store, kept, gone, position, at, look } = await seen();
+    server.log.tombstone(gone);
+    server.log.scavenge();
+    expect(await store.readAll({ limit: 10 })).toHaveLength(1);
+    expect(store.compare(await store.head(), position)).toBeLessThan(0);
+    expect(await look()).toEqual({ isThere: true, losses: 0, epoch: 0 });
+    expect(await store.reaches(position, at)).toBe(true);
+    const subscription = follow(store, position);
+    await append(store, kept, 0, [numbered(3)]);
+    await subscription.until(1);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([3]);
+  });
+
+  it('is one where the log went back and has grown beyond it', async () => {
+    const { server, store, position, at, back, look } = await seen();
+    back();
+    for (const event of foreign(20)) server.log.append('orders-1', 'any', [event]);
+    server.log.scavenge();
+    expect(await store.reaches(position, at)).toBe(false);
+    expect(await look()).toEqual({ isThere: false, losses: 1, epoch: 1 });
+  });
+});
+
 const server = process.env['ESDB_TEST_URL'];
 
 // What needs no switch in the server is asked of a real one as well.
@@ -962,6 +1092,50 @@ describe.each<[string, string | undefined]>([
     const buried = { code: 'log.stream-tombstoned' };
     await expect(read(store, stream)).rejects.toMatchObject(buried);
     await expect(append(store, stream, 'any', [numbered(3)])).rejects.toMatchObject(buried);
+  });
+
+  it('finds what others have done to its streams', async () => {
+    const category = `c${uuidv7().replaceAll('-', '')}`;
+    const ours = storeAt(connectionString, { deadlineMs: 10_000, categories: [category] });
+    const streams = ['whole', 'written', 'between', 'cut', 'deleted', 'buried', 'limited', 'aged', 'allowed'];
+    const at = (name: string) => `${category}-${name}`;
+    for (const name of streams)
+      await append(ours, at(name), 'no-stream', [numbered(0), numbered(1), numbered(2)]);
+    expect(await ours.check()).toEqual([]);
+
+    const foreign = jsonEvent({ type: 'OrderPlaced', data: {} });
+    await client.appendToStream(at('written'), [foreign, foreign], { credentials });
+    await client.appendToStream(at('between'), foreign, { credentials });
+    await append(ours, at('between'), 'any', [numbered(3)]);
+    await client.appendToStream(at('theirs'), foreign, { credentials });
+    await client.setStreamMetadata(at('cut'), { truncateBefore: 2 }, { credentials });
+    await client.deleteStream(at('deleted'), { credentials });
+    await client.tombstoneStream(at('buried'), { credentials });
+    await client.setStreamMetadata(at('limited'), { maxCount: 2 }, { credentials });
+    await client.setStreamMetadata(at('limited'), { maxCount: 1_000 }, { credentials });
+    await client.setStreamMetadata(at('aged'), { maxAge: 1_000_000 }, { credentials });
+    await client.setStreamMetadata(at('allowed'), { maxAge: 1_000_000 }, { credentials });
+    await client.setStreamMetadata(at('allowed'), { acl: { readRoles: ['$all'] } }, { credentials });
+    const found = await ours.check();
+    const as = (code: string, name: string, detail: RegExp) => ({
+      severity: 'error',
+      code,
+      streamId: at(name),
+      detail: expect.stringMatching(detail) as string,
+    });
+    expect(found).toHaveLength(8);
+    expect(found).toEqual(
+      expect.arrayContaining([
+        as('foreign-event', 'written', /at revision 4 .* not of Waylog \(OrderPlaced\), and 1 before it$/),
+        as('foreign-event', 'between', /at revision 3 .*\(OrderPlaced\)$/),
+        as('foreign-event', 'theirs', /at revision 0 .*; nothing in it is$/),
+        as('stream-limit', 'cut', /^has \$tb 2 in its metadata/),
+        as('stream-limit', 'deleted', /^was deleted/),
+        as('stream-tombstoned', 'buried', /hard-deleted/),
+        as('stream-limit', 'limited', /\$maxCount 1000 /),
+        as('stream-limit', 'aged', /\$maxAge 1000000 /),
+      ]),
+    );
   });
 
   it('reads what is left of a stream that was cut off', async () => {

@@ -6,6 +6,7 @@ import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { until, type Answer } from './support/server.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
+import { eventually } from './support/eventually.js';
 
 // A server whose log in EventStoreDB does not do what it should. The double stands in for the server of EventStoreDB.
 let database: TestDatabase;
@@ -80,7 +81,7 @@ describe('a server on EventStoreDB', () => {
       server.call('PATCH', '/v1/flights/stops', { name: `name ${n}` }),
     );
     const answers = Promise.all(waiting);
-    while (double().calls.append === sent) await new Promise(setImmediate);
+    await eventually(() => double().calls.append !== sent);
     const ended = server.end('SIGTERM');
     for (const { status, body } of await answers) {
       expect(status).toBe(503);
@@ -95,7 +96,7 @@ describe('a server on EventStoreDB', () => {
     double().faults.stall('all');
     const sent = double().calls.append;
     const cutOff = server.call('PATCH', '/v1/flights/blames', { name: 'x' }).catch(() => undefined);
-    while (double().calls.append === sent) await new Promise(setImmediate);
+    await eventually(() => double().calls.append !== sent);
     const code = await server.end('SIGTERM');
     await cutOff;
     expect(code).toBe(1);

@@ -14,6 +14,7 @@ import { snapshot } from '../migrations/schema-snapshot.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { startWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 const findTool: FindTool = (url, tool, args) =>
   serverTool(url, tool, args, { root: process.cwd(), env: process.env });
@@ -50,8 +51,9 @@ describe('code that the role of the projector has made', () => {
     const { position } = await waylog.execute(new CreateFlight({ flight: aFlight('a', 2) }));
     expect(position).toBeDefined();
     await waylog.execute(new SaveFrameResult({ flightId: 'a', frame: aFrame(1) }));
-    while ((await database.pool.query(`select from flight.frame_results`)).rowCount === 0)
-      await new Promise(setImmediate);
+    await eventually(
+      async () => (await database.pool.query(`select from flight.frame_results`)).rowCount !== 0,
+    );
     await waylog.close();
     const access = madeAccess(database.url, 'projector');
     if (!access) throw new Error('the database has no roles');

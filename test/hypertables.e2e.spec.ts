@@ -11,6 +11,7 @@ import { writingClient } from './support/load.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { serverProcess } from './support/server-process.js';
 import { useServer } from './support/server.js';
+import { eventually } from './support/eventually.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'waylog-archives-'));
 
@@ -233,7 +234,7 @@ describe('operating hypertables over HTTP', () => {
       },
       notes: [expect.stringMatching(/The log keeps every event/) as string],
     });
-    while ((await frameCount('retained')) > 1) await sleep(20);
+    await eventually(async () => (await frameCount('retained')) <= 1);
     expect(await info()).toMatchObject({ retention: { lastRunAt: expect.any(String) as string } });
     await server.call('PATCH', '/v1/admin/hypertables/frame_results', { retentionPeriod: 'none' });
   });
@@ -249,7 +250,7 @@ describe('minute rollups', () => {
     const acknowledged = () => clients.reduce((sum, client) => sum + client.acknowledged.length, 0);
     for (let kill = 0; kill < 5; kill++) {
       const before = acknowledged();
-      while (acknowledged() < before + 60) await sleep(5);
+      await eventually(() => acknowledged() >= before + 60, acknowledged);
       await sleep(random() * 1_200);
       await server.end('SIGKILL');
       server = await serverProcess(database.url);
@@ -263,7 +264,7 @@ describe('minute rollups', () => {
              from projection.checkpoints where projection in ('frame_minutes', 'frame_results')`,
         )
       ).rows[0]?.done;
-    while (!(await position())) await sleep(20);
+    await eventually(() => position());
     const verified = await verifyFrameMinutes(database.pool);
     expect({ seed, ...verified }).toMatchObject({ seed, differences: [], caughtUp: true });
     expect(verified.minutes).toBeGreaterThanOrEqual(4);

@@ -9,6 +9,7 @@ import { aFrame } from './support/samples.js';
 import { serverProcess } from './support/server-process.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 /** `waylog` as a process of its own; `child` can be killed. */
 function waylog(args: readonly string[], env: Record<string, string> = {}) {
@@ -84,7 +85,7 @@ describe('a log that moves to EventStoreDB and back', () => {
       FROM: database.url,
       TO: elsewhere,
     });
-    while ((database.double?.calls.append ?? 0) < 20) await new Promise((resolve) => setTimeout(resolve, 5));
+    await eventually(() => (database.double?.calls.append ?? 0) >= 20);
     cut.child.kill('SIGKILL');
     await cut.ended;
     const { code, result } = await copy(database.url, elsewhere);

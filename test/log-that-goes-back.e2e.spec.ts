@@ -1,7 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { appendFile, chown, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import {
   databaseDown,
@@ -16,6 +15,7 @@ import { migrate } from '../migrations/index.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 import type { Answer } from './support/server.js';
+import { eventually } from './support/eventually.js';
 
 const run = promisify(execFile);
 
@@ -101,7 +101,7 @@ onPrivate.each([
     await give(data, `${data}.broken`);
     await databaseUp(options);
     for (const server of [busy, idle])
-      while ((await server.call('GET', '/health/ready')).status !== 200) await sleep(100);
+      await eventually(async () => (await server.call('GET', '/health/ready')).status === 200);
   });
 
   afterAll(async () => {
@@ -174,7 +174,7 @@ onPrivate.each([
       ((await busy.call('GET', '/v1/admin/alerts')).body as { name: string; state: string }[]).some(
         ({ name, state }) => name === 'AnswersLost' && state === 'firing',
       );
-    while (!(await firing())) await sleep(200);
+    await eventually(() => firing());
     expect((await busy.call('GET', '/metrics')).body).toMatch(/waylog_losses_open 1/);
     const acknowledged = await busy.call(
       'POST',
@@ -185,7 +185,7 @@ onPrivate.each([
     );
     expect(acknowledged.status).toBe(200);
     expect((await busy.call('GET', '/v1/admin/log/losses?open=true')).body).toEqual([]);
-    while (await firing()) await sleep(200);
+    await eventually(async () => !(await firing()));
   });
 
   it('holds a log without gaps but that one, and tables that are what it says', async () => {

@@ -18,6 +18,7 @@ import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aFlight, aFrame, at } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 // The other log is in memory: its positions look like PostgreSQL's and mean something else, which is the harder case.
 describe('tables under a log that is not the one they were folded from', () => {
@@ -80,7 +81,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     onlyIfWhole: false,
   });
   const until = async (condition: () => boolean | Promise<boolean>) => {
-    while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+    await eventually(() => condition());
   };
   const checkpoints = async () =>
     (

@@ -12,6 +12,7 @@ import { testDatabase, type TestDatabase } from './support/database.js';
 import { writingClient } from './support/load.js';
 import { httpClient } from './support/server.js';
 import { startWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 interface Npm {
   readonly child: ChildProcess;
@@ -95,7 +96,7 @@ function descendants(pid: number): Process[] {
 
 /** Resolves when none of them is left. */
 async function gone(processes: readonly Process[]): Promise<void> {
-  while (processes.some(isThere)) await new Promise((resolve) => setImmediate(resolve));
+  await eventually(() => !processes.some(isThere));
 }
 
 const listens = (port: number): Promise<boolean> =>
@@ -140,7 +141,7 @@ describe('npm start under a supervisor', () => {
       writingClient(`stopped-${n}`, () => httpClient(() => url)),
     );
     const acknowledged = () => clients.reduce((sum, client) => sum + client.acknowledged.length, 0);
-    while (acknowledged() < 40) await new Promise((resolve) => setImmediate(resolve));
+    await eventually(() => acknowledged() >= 40, acknowledged);
     running.child.kill('SIGTERM');
     expect(await running.ended).toEqual([0, null]);
     await gone(tree);

@@ -1,7 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { appendFile, chown, mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import {
@@ -16,6 +15,7 @@ import {
 import { migrate } from '../migrations/index.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { serverProcess } from './support/server-process.js';
+import { eventually } from './support/eventually.js';
 
 const run = promisify(execFile);
 
@@ -104,7 +104,7 @@ describe('point-in-time recovery', () => {
           url,
           `select pg_walfile_name(pg_switch_wal()) as wal`,
         );
-        while (!(await readdir(archive)).includes(wal)) await sleep(50);
+        await eventually(async () => (await readdir(archive)).includes(wal));
         await databaseKill(options, 'immediate');
 
         // 4. Back to the moment before.
@@ -119,7 +119,7 @@ describe('point-in-time recovery', () => {
         const recovered = await databaseUp(options);
         const recovering = async () =>
           (await sql<{ yes: boolean }>(recovered.url, `select pg_is_in_recovery() as yes`))[0]!.yes;
-        while (await recovering()) await sleep(50);
+        await eventually(async () => !(await recovering()));
 
         // Exactly what was before, without a gap.
         const [log] = await sql<{ events: number; last: number }>(

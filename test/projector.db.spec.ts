@@ -24,6 +24,7 @@ import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, aWaypoint } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 describe.each(logs)('the projector, with the log in %s', (log) => {
   let database: TestDatabase;
@@ -42,7 +43,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
   });
   /** Resolves when a condition holds; the test's own time limit ends a wait in vain. */
   const until = async (condition: () => boolean | Promise<boolean>) => {
-    while (!(await condition())) await new Promise(setImmediate);
+    await eventually(() => condition());
   };
   const stateOf = (waylog: RunningWaylog) => waylog.app.get(Projector).status.state;
   const leaders = (all: RunningWaylog[]) => all.filter((waylog) => stateOf(waylog) === 'active');

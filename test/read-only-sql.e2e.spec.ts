@@ -5,7 +5,7 @@ import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import type { WaylogError } from '#lib/platform';
 import { CheckpointWatch, rebuild } from '#lib/projections';
-import { readerAccess, readerRoleName, roleNames } from '#lib/timescale';
+import { queryOn, readerAccess, readerRoleName, readerSessions, roleNames } from '#lib/timescale';
 import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
@@ -14,6 +14,8 @@ import { ADMIN_KEY } from './support/admin-key.js';
 import { useServer } from './support/server.js';
 
 const LIMIT_SECONDS = 30;
+/** Quotes in a name that take PostgreSQL some seconds. */
+const RUNS_ON = 500_000;
 
 const rowsOf = ({ json }: { json: Buffer }) => (JSON.parse(json.toString()) as { rows: unknown[] }).rows;
 
@@ -211,29 +213,23 @@ describe('ad-hoc SQL', () => {
     ['a replication slot', `select pg_create_physical_replication_slot('x')`, 'sql.forbidden', /replication/],
     ['a snapshot for others', 'select pg_export_snapshot()', 'sql.forbidden', /pg_export_snapshot/],
     ['a sequence', `select nextval('log.streams_stream_key_seq')`, 'sql.forbidden', /schema log/],
-    [
-      'SQL in a function',
-      `select query_to_xml('delete from flight.flights', true, true, '')`,
-      'sql.invalid',
-      /not allowed/,
-    ],
-    [
-      'SET in a function',
-      `select query_to_xml('set role waylog', true, true, '')`,
-      'sql.invalid',
-      /not allowed/,
-    ],
-    [
-      'COPY in a function',
-      `select query_to_xml('copy flight.flights to program ''id''', true, true, '')`,
-      'sql.invalid',
-      /./,
-    ],
+    ...['query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema'].map(
+      (name) =>
+        [`SQL in ${name}`, `select ${name}('select 1', true, true, '')`, 'sql.forbidden', /to_xml/] as const,
+    ),
+    ['a table as XML', `select table_to_xml('flights', true, true, '')`, 'sql.forbidden', /table_to_xml/],
     [
       'SQL of text search',
-      `select ts_stat('delete from flight.flights returning to_tsvector(id)')`,
-      'sql.invalid',
-      /not allowed/,
+      `select ts_stat('select to_tsvector(id) from flights')`,
+      'sql.forbidden',
+      /ts_stat/,
+    ],
+    ['SQL that rewrites', `select ts_rewrite('a', 'select ''a'', ''b''')`, 'sql.forbidden', /ts_rewrite/],
+    [
+      'XPath in a table',
+      `select * from xmltable('//a' passing xmlparse(document '<a/>') columns x text path '.')`,
+      'sql.forbidden',
+      /XMLTABLE/,
     ],
     [
       'dropping chunks',
@@ -276,6 +272,77 @@ describe('ad-hoc SQL', () => {
     ['the end of a job', `select delete_job(1)`, 'sql.forbidden', /delete_job/],
     ['another database', `select dblink('dbname=postgres', 'select 1')`, 'sql.invalid', /does not exist/],
   ];
+  /** PostgreSQL does not end these where it should: each ran on for seconds or hours behind a limit of 300 ms. */
+  it.each([
+    ['translate', `select translate(id, 'a', 'b') from flights`],
+    ['btrim', `select trim(both 'a' from id) from flights`],
+    ['ltrim', `select ltrim(id, 'a') from flights`],
+    ['rtrim', `select rtrim(id, 'a') from flights`],
+    ['btrim', `select trim(both 'a'::bytea from id::bytea) from flights`],
+    ['ltrim', `select ltrim(id::bytea, 'a') from flights`],
+    ['rtrim', `select rtrim(id::bytea, 'a') from flights`],
+    ['position', `select position('a' in id) from flights`],
+    ['position', `select position('a'::bytea in id::bytea) from flights`],
+    ['position', `select position(b'1' in b'0101')`],
+    ['strpos', `select strpos(id, 'a') from flights`],
+    ['replace', `select replace(id, 'a', 'b') from flights`],
+    ['split_part', `select split_part(id, 'a', 1) from flights`],
+    ['string_to_array', `select string_to_array(id, 'a') from flights`],
+    ['string_to_array', `select string_to_array(id, 'a', 'b') from flights`],
+    ['string_to_table', `select string_to_table(id, 'a') from flights`],
+    ['normalize', 'select normalize(id) from flights'],
+    ['textlike', `select id like '%a' from flights`],
+    ['textnlike', `select id not like '%a' from flights`],
+    ['texticlike', `select id ilike '%a' from flights`],
+    ['texticnlike', `select id not ilike '%a' from flights`],
+    ['bpcharlike', `select 'a'::char(9) like id from flights`],
+    ['bytealike', `select id::bytea like '%a' from flights`],
+    ['namelike', `select datname like '%a' from pg_database`],
+    ['like', `select "like"(id, '%a') from flights`],
+    ['parse_ident', 'select parse_ident(id) from flights'],
+    ['to_regclass', 'select to_regclass(id) from flights'],
+    ['regclass', 'select id::regclass from flights'],
+    ['to_timestamp', `select to_timestamp(id, 'YYYY') from flights`],
+    ['to_date', `select to_date(id, 'YYYY') from flights`],
+    ['ts_rank', `select ts_rank(to_tsvector(id), 'a') from flights`],
+    ['poly_overlap', `select '((0,0),(1,1))'::polygon && '((0,0),(1,1))'::polygon`],
+    ['poly_same', `select '((0,0),(1,1))'::polygon ~= '((0,0),(1,1))'::polygon`],
+    ['poly_distance', `select '((0,0),(1,1))'::polygon <-> '((0,0),(1,1))'::polygon`],
+    ['path_distance', `select '((0,0),(1,1))'::path <-> '((0,0),(1,1))'::path`],
+    ['xpath', `select xpath('//a', xmlparse(document '<a/>'))`],
+    ['xpath_exists', `select xpath_exists('//a', xmlparse(document '<a/>'))`],
+    ['xmlexists', `select xmlexists('//a' passing xmlparse(document '<a/>'))`],
+    ['arraycontains', 'select array[1] @> array[frame_id] from frame_results'],
+    ['arraycontained', 'select array[1] <@ array[frame_id] from frame_results'],
+    ['arrayoverlap', 'select array[1] && array[frame_id] from frame_results'],
+    ['jsonb_contains', `select to_jsonb(id) @> '"a"' from flights`],
+    ['jsonb_contained', `select to_jsonb(id) <@ '"a"' from flights`],
+    ['jsonb_exists_any', `select to_jsonb(id) ?| array['a'] from flights`],
+    ['jsonb_exists_all', `select to_jsonb(id) ?& array['a'] from flights`],
+    ['jsonb_delete', `select '["a"]'::jsonb - array['a']`],
+  ])('refuses what nobody could end: %s (%s)', async (name, sql) => {
+    const { status, body } = await run(sql);
+    expect({ sql, status, code: body.code as string }).toEqual({ sql, status: 403, code: 'sql.forbidden' });
+    expect(body.detail).toContain(`function ${name}`);
+  });
+
+  it('lets those who work with the log use what it takes from everybody', async () => {
+    const roles = roleNames(new URL(server.store.url).pathname.slice(1));
+    expect(
+      await owner(
+        `select r.rolname as role from pg_roles r
+          where r.rolname = any ($1) and has_function_privilege(r.oid, 'translate(text, text, text)', 'execute')
+            and has_function_privilege(r.oid, 'arraycontains(anyarray, anyarray)', 'execute') order by 1`,
+        [roles],
+      ),
+    ).toEqual(
+      roles
+        .filter((role) => !role.endsWith('reader'))
+        .sort()
+        .map((role) => ({ role })),
+    );
+  });
+
   it.each(breakouts)('refuses %s', async (_what, sql, code, why) => {
     const { status, body } = await run(sql);
     expect({ sql, status, code: body.code as string }).toEqual({
@@ -440,7 +507,6 @@ describe('ad-hoc SQL', () => {
       for (const sql of [
         'select pg_sleep(600)',
         'select count(*) from generate_series(1, 100000) a, generate_series(1, 100000) b',
-        `select query_to_xml('select pg_sleep(600)', true, true, '')`,
       ]) {
         expect([sql, (await run(sql, {}, { timeout: 0.3 })).body]).toMatchObject([
           sql,
@@ -543,6 +609,42 @@ describe('ad-hoc SQL', () => {
     expect(await request).toBeInstanceOf(DOMException);
     expect(await until((n) => n === 0)).toBe(true);
     expect((await run('select 1 as one')).body.data.rows).toEqual([{ one: 1 }]);
+  });
+
+  it('keeps the place of a statement that runs on: of its caller, and of the process', async () => {
+    const sql = new ReadOnlySql({ ownerUrl: server.store.url, maxTimeout: 20, pool: server.store.pool });
+    const answered = (caller: string, statement = 'select 1', timeout?: number) =>
+      sql.run(statement, { caller, timeout }).then(
+        () => ({ code: 'answered', message: '' }),
+        (error: unknown) => error as WaylogError,
+      );
+    // A name with many quotes, which no right can take away: some seconds in which PostgreSQL does not look.
+    const runsOn = `select ('"a' || repeat('""', ${RUNS_ON}) || '"')::regproc`;
+    expect(await Promise.all(['a', 'b', 'a', 'b'].map((caller) => answered(caller, runsOn, 0.2)))).toEqual(
+      Array.from({ length: 4 }, () => expect.objectContaining({ code: 'sql.timeout' }) as unknown),
+    );
+    const sessions = await readerSessions(queryOn(server.store.pool));
+    const pids = sessions.map(({ pid }) => pid);
+    expect(sessions.map(({ seconds }) => seconds > 0.2)).toEqual([true, true, true, true]);
+    const own = await answered('a');
+    expect(own.code).toBe('sql.too-many');
+    expect(pids.filter((pid) => own.message.includes(String(pid)))).toHaveLength(2);
+    const other = await answered('c');
+    expect(other.code).toBe('sql.busy');
+    expect(pids.filter((pid) => other.message.includes(String(pid)))).toHaveLength(4);
+    expect(await sql.status()).toMatchObject({ available: false, reason: other.message });
+    // Until the database has them no more.
+    for (const caller of ['c', 'a', 'b']) {
+      let code: string;
+      do {
+        await owner('select 1');
+        ({ code } = await answered(caller));
+      } while (code === 'sql.busy' || code === 'sql.too-many');
+      expect(code).toBe('answered');
+    }
+    const left = await readerSessions(queryOn(server.store.pool));
+    expect(left.filter(({ pid }) => pids.includes(pid))).toEqual([]);
+    await sql.close();
   });
 
   it('leaves nothing in a session for the next statement', async () => {

@@ -19,6 +19,7 @@ import { logs } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
 import { useWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 describe.each(logs)('a rebuild, with the log in %s', (log) => {
   const waylog = useWaylog({}, log);
@@ -210,10 +211,10 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       { table: waypointsTable, ...of },
       { table: geofencesTable, ...of },
     ]);
-    while (!(await waitersFor('geofences')));
+    await eventually(() => waitersFor('geofences'));
     const finished = new AbortController();
     const rebuilding = run('waypoints', 'replace').then(() => finished.abort());
-    while (!finished.signal.aborted && !(await waitersFor('waypoints')));
+    await eventually(async () => finished.signal.aborted || (await waitersFor('waypoints')));
     expect(finished.signal.aborted).toBe(false);
     await holder.query('commit');
     holder.release();
@@ -232,7 +233,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
           `select from pg_locks where not granted and mode = 'AccessExclusiveLock' and relation = 'flight.geofences'::regclass`,
         )
       ).rowCount;
-    while (!(await isWaiting()));
+    await eventually(() => isWaiting());
     for (let read = 0; read < 5; read++)
       expect((await waylog.query(new GetFlight('rebuild-1'))).geofences).toHaveLength(1);
     await report.query('commit');

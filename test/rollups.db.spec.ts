@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CreateFlight,
   DeleteFlight,
@@ -23,6 +22,7 @@ import { appendRaw } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { testDatabase } from './support/database.js';
 import { startWaylog, useWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 const EPOCH = Date.UTC(2026, 4, 1, 12);
 const minute = (n: number): string => new Date(EPOCH + n * 60_000).toISOString();
@@ -179,7 +179,7 @@ describe('minute rollups of frame results', () => {
       [flightId],
     );
     await rollUpAgain(pool, [flightId, flightId]);
-    while ((await minutes(flightId, position)).length > 1) await sleep(5);
+    await eventually(async () => (await minutes(flightId, position)).length <= 1);
     expect(await minutes(flightId, position)).toMatchObject([{ frames: 1, distanceMetres: 0 }]);
     const rows = JSON.stringify(saved.rows.map(({ row }) => row));
     await pool.query(
@@ -187,7 +187,7 @@ describe('minute rollups of frame results', () => {
       [rows],
     );
     await rollUpAgain(pool, [flightId]);
-    while ((await minutes(flightId, position)).length < 2) await sleep(5);
+    await eventually(async () => (await minutes(flightId, position)).length >= 2);
     expect(await minutes(flightId, position)).toEqual(before);
     expect((await pool.query(`select from flight.frame_minutes_touched`)).rows).toHaveLength(0);
   });
@@ -259,7 +259,7 @@ describe('minute rollups of frame results', () => {
           ));
       if (deletes) await waylog.execute(new CreateFlight({ flight: aFlight(flightId) }));
       if (round % 10 === 9) {
-        while (follower.status.state !== 'active') await sleep(5);
+        await eventually(() => follower.status.state === 'active');
         const { rowCount } = await pool.query(
           `select pg_terminate_backend(pid) from pg_stat_activity
             where application_name = 'waylog frame-minutes' and datname = current_database()`,
@@ -482,7 +482,9 @@ describe('minute rollups of frame results', () => {
       expect(await sound()).toMatchObject({ isSound: true });
       expect(await verified()).toMatchObject({ differences: [], identical: true });
       await rollUpAgain(pool(), [flightId]);
-      while ((await pool().query(`select from flight.frame_minutes_touched`)).rowCount) await sleep(5);
+      await eventually(
+        async () => !(await pool().query(`select from flight.frame_minutes_touched`)).rowCount,
+      );
       expect(await minutes(flightId, later)).toEqual(before);
     });
 

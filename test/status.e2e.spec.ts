@@ -7,6 +7,7 @@ import { Alerts, type AlertMessage } from '../apps/server/src/operations/alerts.
 import { alertRules } from '../apps/server/src/operations/alert-rules.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { until, useServer } from './support/server.js';
+import { eventually } from './support/eventually.js';
 
 describe('health, statistics and alerts', () => {
   const messages: AlertMessage[] = [];
@@ -47,7 +48,7 @@ describe('health, statistics and alerts', () => {
     const { body } = await server.call('POST', '/v1/flights', aFlight('h', 1));
     await server.app.get(CheckpointWatch).waitFor(String(body.position), 60_000);
     // The minute rollup follows the tables, a second behind.
-    while ((await get('/v1/admin/health')).projectionLagEvents > 0) await new Promise(setImmediate);
+    await eventually(async () => (await get('/v1/admin/health')).projectionLagEvents <= 0);
     expect(await get('/v1/admin/health')).toMatchObject({
       status: 'healthy',
       databaseConnected: true,
@@ -134,7 +135,7 @@ describe('health, statistics and alerts', () => {
     });
     await server.store.pool.query(`update projection.integrity_findings set gone_at = now()`);
     await changed([]);
-    while (messages.length < 2) await new Promise(setImmediate);
+    await eventually(() => messages.length >= 2);
     expect(messages.map(({ alerts: [alert] }) => [alert?.name, alert?.state])).toEqual([
       ['IntegrityViolation', 'firing'],
       ['IntegrityViolation', 'ok'],
@@ -179,7 +180,7 @@ describe('a server whose log is in EventStoreDB', () => {
 
     await server.store.double?.restart();
     expect(await put()).toMatchObject({ status: 200, body: { revision: body.revision + 1 } });
-    while ((await server.call('GET', '/health/ready')).status !== 200);
+    await eventually(async () => (await server.call('GET', '/health/ready')).status === 200);
     const after = { 'waylog-min-position': (await put()).body.position as string };
     expect((await server.call('GET', '/v1/flights/up/frames', undefined, after)).body).toHaveLength(1);
   });

@@ -17,6 +17,7 @@ import {
 } from '#lib/projections';
 import { tableHashes } from './support/tables.js';
 import { useWaylog } from './support/waylog.js';
+import { eventually } from './support/eventually.js';
 
 describe('a verification', () => {
   const waylog = useWaylog();
@@ -201,18 +202,58 @@ describe('a verification', () => {
       const result = await verify(options());
       without.mockRestore();
       unseen.mockRestore();
-      expect(result).toMatchObject({ isSound: false, tables: [] });
-      expect(result.log).toMatchObject([{ severity: 'error', code: 'stream-gap' }]);
+      expect(result).toMatchObject({ isSound: false });
+      expect(result.log).toEqual(
+        result.incomplete.map((streamId) => ({
+          severity: 'error',
+          code: 'stream-gap',
+          streamId,
+          detail: 'goes on with revision 2, but 1 comes next',
+        })),
+      );
+      expect(result.incomplete).toHaveLength(4);
+      expect(result.tables).toHaveLength(flightProjections.length);
+      expect(found(result)).toEqual([]);
     });
 
-    it('stops a comparison: a damaged log does not say what is right', async () => {
+    it.each([
+      ['in the middle of a flight', `revision = 3`],
+      ['from the end of a flight', `revision > 60`],
+      ['all of a flight', `true`],
+    ])('that lacks events, %s, is compared as far as it says what is right', async (_, which) => {
+      const before = await tableHashes(waylog.store.url);
+      const key = `(select stream_key from log.streams where stream_id = 'flight-v2')`;
       await sql(
-        `create table log.kept as select * from log.events where position = 5; delete from log.events where position = 5`,
+        `create table log.kept as select * from log.events where stream_key = ${key} and ${which};
+         delete from log.events where stream_key = ${key} and ${which};
+         update flight.flights set name = 'changed by hand' where id = 'v3'`,
       );
-      const result = await verify(options());
-      await sql(`insert into log.events table log.kept; drop table log.kept`);
-      expect(result).toMatchObject({ isSound: false, tables: [] });
-      expect(result.log.map(({ code }) => code)).toContain('position-gap');
+      try {
+        const result = await verify({ ...options(), repair: true });
+        expect(result).toMatchObject({ isSound: false, incomplete: ['flight-v2'] });
+        expect(result.log.map(({ code }) => code)).toContain('position-gap');
+        expect(found(result)).toEqual([['flights', 'v3', 1, 1]]);
+        const open = await integrityFindings(waylog.store.pool, { open: true });
+        expect(new Set(open.map(({ key }) => key))).toEqual(new Set(['v2']));
+        expect(open[0]?.error).toMatch(/^the log has lost its (events|revisions)/);
+      } finally {
+        await sql(`insert into log.events table log.kept; drop table log.kept`);
+      }
+      expect(await tableHashes(waylog.store.url)).toEqual(before);
+      expect((await verify(options())).isSound).toBe(true);
+    });
+
+    it('that lacks its first event is told from another one by what was found in it', async () => {
+      await sql(
+        `create table log.kept as select * from log.events where position = 1; delete from log.events where position = 1`,
+      );
+      try {
+        const result = await verify(options());
+        expect(result).toMatchObject({ isSound: false, tables: [] });
+        expect(result.log.map(({ code }) => code)).toContain('position-gap');
+      } finally {
+        await sql(`insert into log.events table log.kept; drop table log.kept`);
+      }
     });
   });
 
@@ -231,7 +272,7 @@ describe('a verification', () => {
     const rounds = async (condition: () => Promise<boolean>) => {
       const verification = scheduled();
       verification.start();
-      while (!(await condition())) await new Promise(setImmediate);
+      await eventually(() => condition());
       await verification.stop();
     };
     const endOfRound = async () =>

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { databaseDown, type DatabaseOptions } from '#lib/timescale';
 import { runScenario } from './run-scenario.js';
 import { scenarios, type Scenario } from './scenarios.js';
+import { eventually } from '../support/eventually.js';
 
 // The short form of the suite. The long one is `npm run test:faults`; docs/explanation/reliability.md has its report.
 
@@ -52,7 +53,7 @@ test('the suite notices when something is wrong after all, and keeps the history
             where position = (select max(position) from log.events where type = 'HeadingSaved') returning 1`,
         ])
           // As soon as there is such a row.
-          while ((await world.sql(forgery)).length === 0) await world.pause(20);
+          await eventually(async () => (await world.sql(forgery)).length !== 0);
       }),
   };
   const result = await runScenario({ scenario, seconds: 2, seed: 1, instance, say: () => undefined });

@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
 import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
-import { losses, openEventStore, type EventStore } from '#lib/event-store';
+import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
   isLoopback,
   isPooled,
@@ -20,9 +20,12 @@ import {
 import { compareLog, integrityFindings, lockRoom } from '#lib/projections';
 import {
   capabilities,
+  endReaderSessions,
   foreignCode,
   jobTroubles,
   queryOn,
+  READER_MAX_SECONDS,
+  readerSessions,
   rightsDeviations,
   type DatabaseAccess,
 } from '#lib/timescale';
@@ -378,21 +381,33 @@ async function clock(pool: pg.Pool): Promise<Finding[]> {
 }
 
 async function transactions(pool: pg.Pool): Promise<Finding[]> {
+  const endless = (await readerSessions(queryOn(pool))).filter(({ seconds }) => seconds > READER_MAX_SECONDS);
+  const pids = endless.map(({ pid }) => pid);
   const { rows } = await pool.query<{ pid: number; name: string; minutes: number }>(
     `select pid, coalesce(nullif(application_name, ''), usename::text) as name,
             (extract(epoch from clock_timestamp() - xact_start) / 60)::integer as minutes
        from pg_stat_activity
       where datname = current_database() and xact_start < clock_timestamp() - interval '5 minutes'
-        and backend_type = 'client backend'`,
+        and backend_type = 'client backend' and pid <> all ($1::integer[])`,
+    [pids],
   );
-  if (rows.length === 0) return [ok('transactions', 'none is older than five minutes')];
-  return rows.map(({ pid, name, minutes }) =>
-    warning(
-      'transactions',
-      `${name} (process ${pid} of the database) has had one open for ${minutes} minutes`,
-      `It holds back vacuum and swaps of rebuilt tables. End it where it came from, or: select pg_terminate_backend(${pid});`,
+  if (rows.length + endless.length === 0) return [ok('transactions', 'none is older than five minutes')];
+  return [
+    ...endless.map(({ pid, seconds }) =>
+      warning(
+        'transactions',
+        `a statement of ad-hoc SQL (process ${pid} of the database) has run for ${seconds.toFixed(0)} s, though none may for more than 60`,
+        endReaderSessions([pid]),
+      ),
     ),
-  );
+    ...rows.map(({ pid, name, minutes }) =>
+      warning(
+        'transactions',
+        `${name} (process ${pid} of the database) has had one open for ${minutes} minutes`,
+        `It holds back vacuum and swaps of rebuilt tables. End it where it came from, or: select pg_terminate_backend(${pid});`,
+      ),
+    ),
+  ];
 }
 
 async function withLog(
@@ -429,8 +444,27 @@ async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefi
       ),
     ];
   }
-  return [ok('log', `${where}, up to position ${head}`)];
+  const found = eventStore === undefined ? [] : ((await store.check?.({ withinMs: LOOK_MS })) ?? []);
+  return [ok('log', `${where}, up to position ${head}`), ...found.map(ofLog)];
 }
+
+/** So long is the end of a log in EventStoreDB looked through; `waylog verify` looks through all of it. */
+const LOOK_MS = 10_000;
+
+const FOREIGN =
+  'The flight takes no more commands. Keep that application away, and take the log to another store with `waylog log copy`, which leaves the event out.';
+const LIMIT =
+  'Write the metadata of that stream without it before the server is scavenged, and its events are there again (docs/how-to/run-on-eventstoredb.md).';
+const LOST =
+  'See docs/how-to/run-on-eventstoredb.md: before a scavenge `waylog log copy` takes its events along, later only a backup has them.';
+
+const remedies: Readonly<Record<string, string>> = { 'foreign-event': FOREIGN, 'stream-limit': LIMIT };
+
+/** What others have done to the log, as `waylog verify` says it, too. */
+const ofLog = ({ code, severity, streamId, detail }: LogProblem): Finding =>
+  severity === 'warning'
+    ? ok('log', `${detail}; \`waylog verify\` looks through all of it`)
+    : problem('log', `${code}: ${streamId ?? ''} ${detail}`, remedies[code] ?? LOST);
 
 async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
   const [state] = await flightProjectionStates(pool, store);

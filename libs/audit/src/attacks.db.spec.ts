@@ -39,6 +39,8 @@ const TABLES = [
   'log.digest_heads',
   'log.data_keys',
   'log.snapshots',
+  'log.histories',
+  'log.losses',
   'projection.stream_revisions',
   'projection.checkpoints',
   'projection.folded_log',
@@ -114,7 +116,7 @@ describe('whoever may do everything with the database', () => {
       return await look();
     } finally {
       for (const table of TABLES) {
-        const values = table === 'log.streams' ? 'overriding system value' : '';
+        const values = ['log.streams', 'log.losses'].includes(table) ? 'overriding system value' : '';
         await sql(
           `truncate ${table}; insert into ${table} ${values} table ${name(table)}; drop table ${name(table)}`,
         );
@@ -343,7 +345,7 @@ describe('whoever may do everything with the database', () => {
     expect(vouchedPosition).toBeUndefined();
     const digest = (await storedDigests(database.pool)).at(-1);
     await afterwards(gone, async () => {
-      await expect(take({ seen: { digest, position: '22' } })).rejects.toMatchObject({
+      await expect(take({ seen: { digest, position: '22', hash: undefined } })).rejects.toMatchObject({
         code: 'audit.broken',
       });
     });
@@ -376,13 +378,100 @@ describe('whoever may do everything with the database', () => {
     it('and what the tables have noted: then a server that runs knows it, or whoever has an answer', async () => {
       const tampering = `delete from log.events where position > 19; truncate projection.stream_revisions, projection.checkpoints`;
       await afterwards(tampering, async () => {
-        await expect(take({ seen: { digest: undefined, position: '22' } })).rejects.toMatchObject({
+        await expect(
+          take({ seen: { digest: undefined, position: '22', hash: undefined } }),
+        ).rejects.toMatchObject({
           code: 'audit.broken',
         });
         // That is all there is: behind the last digest, nobody else can tell.
         expect(await audit()).toMatchObject({ isSound: true });
-        const { problems } = await audit({ atLeast: '22' });
+        const { problems } = await audit({ atLeast: [{ position: '22' }] });
         expect(problems[0]?.detail).toBe('somebody was answered position 22; the log ends at position 19');
+      });
+    });
+
+    const cut = `delete from log.events where position > 19; truncate projection.stream_revisions, projection.checkpoints`;
+    /** As the next append by a process that has seen position 22 does. */
+    const goesOn = `${cut}; select log.begin_history(22, gen_random_uuid())`;
+
+    it('and lets the log go on in another history: no digest says what was before, and a position that was answered is gone', async () => {
+      const seen = (await take({ isDue: () => false })).seen;
+      expect(seen.position).toBe('22');
+      await afterwards(goesOn, async () => {
+        await append('e', 0, 1);
+        const begun = expect.objectContaining({ code: 'history-begun' }) as unknown;
+        const { problems, vouchedPosition } = await refused();
+        expect(problems).toEqual([begun]);
+        expect(problems[0]?.detail).toMatch(/^behind position 19 the log went on .* at position \d{16}, /);
+        expect(vouchedPosition).toBe('18');
+        expect((await audit({ atLeast: [{ position: '22' }, { position: '19' }] })).problems).toEqual([
+          begun,
+          expect.objectContaining({
+            code: 'event-removed',
+            detail: 'somebody was answered position 22; there is none in the log, which goes on beyond it',
+          }),
+        ]);
+        await expect(take({ seen })).rejects.toMatchObject({
+          data: {
+            problems: [
+              expect.objectContaining({
+                detail: expect.stringContaining('this process has seen an event at position 22') as string,
+              }),
+              begun,
+            ],
+          },
+        });
+        // Somebody says what it was: signed, and so that every later audit says it, too.
+        const record = { erasedBy, by: 'Ada', why: 'a fail-over' };
+        const { fingerprint } = await recordBreak(database.pool, key, record);
+        await recordBreak(database.pool, key, { ...record, findings: fingerprint });
+        await append('e', 1, 1);
+        expect((await take({ seen })).digest?.number).toBe(4);
+        const { isSound, breaks } = await audit();
+        expect([isSound, breaks.map(({ problems: known }) => known)]).toEqual([true, [[begun]]]);
+        // Another one behind it is not known.
+        await sql(
+          `select log.begin_history(22, gen_random_uuid()); update log.histories set written_by = 'x'`,
+        );
+        await sql(`select log.begin_history(null, null)`);
+        await append('e', 2, 1);
+        expect((await refused()).problems).toEqual([begun]);
+      });
+    });
+
+    it('and lets its positions be taken again: who says of which stream one was, and a server that runs, know another event', async () => {
+      const { seen } = await take({ isDue: () => false });
+      await afterwards(cut, async () => {
+        await append('e', 0, 5);
+        expect(await audit({ atLeast: [{ position: '22' }] })).toMatchObject({ isSound: true });
+        const { problems } = await audit({ atLeast: [{ position: '22', streamId: 'n' }] });
+        expect(problems.map(({ detail }) => detail)).toEqual([
+          'somebody was answered position 22; another event stands there, of the stream e',
+        ]);
+        await expect(take({ seen })).rejects.toMatchObject({
+          data: {
+            problems: [
+              expect.objectContaining({
+                detail: 'this process has seen an event at position 22; another event stands there',
+              }),
+            ],
+          },
+        });
+      });
+    });
+
+    it('which a server has noticed: nothing is signed until somebody has acknowledged it', async () => {
+      const noticed = `insert into log.losses (noticed_by, kept_position, seen_position, streams) values ('server 1', '22', '25', '[]')`;
+      await afterwards(noticed, async () => {
+        const { problems } = await refused();
+        expect(problems.map(({ detail }) => detail)).toEqual([
+          expect.stringContaining('the log went back from position 25 to 22, and nobody has acknowledged it'),
+        ]);
+        await sql(
+          `update log.losses set acknowledged_at = now(), acknowledged_by = 'Ada', acknowledgement = 'known'`,
+        );
+        expect((await take()).digest).toBeDefined();
+        expect((await audit()).isSound).toBe(true);
       });
     });
 
@@ -414,7 +503,7 @@ describe('whoever may do everything with the database', () => {
         'log.events',
         'a view',
       ],
-      ...['streams', 'digests', 'digest_heads', 'data_keys', 'histories', 'snapshots'].map(
+      ...['streams', 'digests', 'digest_heads', 'data_keys', 'histories', 'losses', 'snapshots'].map(
         (table): [string, string, string, string, string] => [
           `a view in the place of ${table}`,
           `alter table log.${table} rename to real; create view log.${table} as table log.real`,

@@ -5,6 +5,7 @@ import { v7 } from 'uuid';
 import { PostgresEventStore } from '#lib/event-store';
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { DigestSchedule, newKeyPair, signingKey, storedDigests } from './index.js';
+import { eventually } from '../../../test/support/eventually.js';
 
 const key = signingKey(newKeyPair().privateKey);
 
@@ -40,7 +41,7 @@ describe('the schedule of digests', () => {
   };
   const digests = async () => (await storedDigests(database.pool)).length;
   const until = async (is: () => boolean | Promise<boolean>) => {
-    while (!(await is())) await new Promise(setImmediate);
+    await eventually(() => is());
   };
 
   beforeEach(async () => {

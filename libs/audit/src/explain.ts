@@ -10,6 +10,7 @@ export type AuditCode =
   | 'stream-removed'
   | 'stream-unnamed'
   | 'log-replaced'
+  | 'history-begun'
   | 'key-left'
   | 'key-missing'
   | 'key-swapped'

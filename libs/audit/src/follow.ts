@@ -91,5 +91,7 @@ export async function follow(options: FollowOptions): Promise<Followed> {
   while (waiting[0]) await compare(waiting[0]);
   if (upTo !== END) walk.reach(BigInt(upTo));
   findings.push(...walk.settle());
+  // Before the first digest there is nothing that was vouched for.
+  if (after || anchors.length > 0) findings.push(...walk.begunAfterDigests(next));
   return { findings, grown: walk.grown(), walk, position };
 }

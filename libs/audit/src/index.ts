@@ -15,4 +15,4 @@ export type { AuditCode, AuditProblem } from './explain.js';
 export type { RecordedBreak } from './known-breaks.js';
 export { recordBreak, type FoundBreak } from './record-break.js';
 export { takeDigest, withOwn, type TakeDigestOptions } from './take-digest.js';
-export { verifyAudit, type AuditOptions, type AuditResult } from './verify-audit.js';
+export { verifyAudit, type Answered, type AuditOptions, type AuditResult } from './verify-audit.js';

@@ -11,6 +11,7 @@ const TABLES = [
   'digest_heads',
   'data_keys',
   'histories',
+  'losses',
 ] as const;
 
 /**

@@ -1,5 +1,5 @@
 import type { ClientBase, Pool, PoolClient } from 'pg';
-import { conflict, databaseCall, inTransaction } from '#lib/platform';
+import { conflict, databaseCall, inTransaction, readRows } from '#lib/platform';
 import type { Head } from './chain.js';
 import { makeDigest, type Digest, type DigestStatement, type Heads, type SigningKey } from './digest.js';
 import {
@@ -29,8 +29,8 @@ import { nextLap, SEGMENT } from './lap.js';
 import { holdTables, replacedTables } from './log-tables.js';
 import { endOf, endOfSegment, eventsUpTo } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
-import { problemsOf, shorterThan } from './verify-audit.js';
-import { putOutside, seenBeyond } from './witnesses.js';
+import { problemsOf } from './verify-audit.js';
+import { notThere, openLosses, putOutside, seenBeyond } from './witnesses.js';
 
 /** Held while a digest is taken: of several servers one does it. */
 const DIGEST_LOCK = 7239100408;
@@ -40,7 +40,9 @@ const DAY_MS = 86_400_000;
 /** What a process has seen of a log, and an earlier state of the database cannot take back. */
 export interface Seen {
   readonly digest: Digest | undefined;
+  /** The newest event, by its hash: another one at its position is another one. */
   readonly position: string;
+  readonly hash: string | undefined;
 }
 
 export interface TakeDigestOptions {
@@ -185,17 +187,19 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
     position,
   } = await follow({ ...common, ...start, ...from, upTo: String(upTo) });
   findings.push(...found, ...(await seenBeyond(client)), ...(await putOutside(client)));
+  findings.push(...(await openLosses(client)));
   findings.push(
     ...(await sealed.unopened(new Set(findings.flatMap(({ problem }) => problem.streamId ?? [])))),
   );
   refuseBroken(findings.filter((finding) => !breaks.covers(finding)));
 
+  const hash = await hashAt(client, position);
   const idleSince = last && now.getTime() - Date.parse(last.said.takenAt);
   const isDue =
     grown.size === 0
       ? idleSince !== undefined && idleSince >= roundMs / 4
       : (options.isDue?.(last?.said, position) ?? true);
-  if (!isDue) return { seen: { digest: last?.digest, position: String(position) }, isMore: false };
+  if (!isDue) return { seen: { digest: last?.digest, position: String(position), hash }, isMore: false };
   const changed = new Map([...grown].map((streamId) => [streamId, walk.head(streamId) as Head]));
   const digest = makeDigest(
     key,
@@ -209,7 +213,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
     last?.digest,
   );
   await storeDigest(client, digest, changed);
-  return { digest, seen: { digest, position: String(position) }, isMore: position < end };
+  return { digest, seen: { digest, position: String(position), hash }, isMore: position < end };
 }
 
 /** A folder that nothing was written to yet holds nothing. */
@@ -227,6 +231,13 @@ const removedFiles = (numbers: readonly number[], files: ReadonlySet<number>): F
       removedDigest(number, `digest ${number} is in the folder, but not in the database any more`),
     );
 };
+
+const hashAt = async (client: ClientBase, position: bigint): Promise<string | undefined> =>
+  (
+    await readRows(client, undefined, `select encode(hash, 'hex') from log.events where position = $1`, [
+      String(position),
+    ])
+  )[0]?.[0] ?? undefined;
 
 /** What a process remembers, and the database denies. */
 async function againstSeen(
@@ -246,7 +257,7 @@ async function againstSeen(
   }
   // A break that was recorded since says where the log ends.
   if (last?.said.break && last.said.number > (digest?.number ?? 0)) return findings;
-  return [...findings, ...shorterThan(seen.position, await endOf(client), 'this process has seen')];
+  return [...findings, ...(await notThere(client, [{ says: 'this process has seen an event at', ...seen }]))];
 }
 
 /** The digests whose events are walked again, and the one to begin behind. */

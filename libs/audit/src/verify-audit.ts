@@ -20,7 +20,13 @@ import { holdTables, replacedTables } from './log-tables.js';
 import { END, endOf } from './read-events.js';
 import { SealedEvents } from './sealed-events.js';
 import { ChainWalk } from './walk.js';
-import { putOutside, seenBeyond } from './witnesses.js';
+import { notThere, openLosses, putOutside, seenBeyond } from './witnesses.js';
+
+/** Every position that is answered is that of an event. */
+export interface Answered {
+  readonly position: string;
+  readonly streamId?: string | undefined;
+}
 
 export interface AuditOptions {
   readonly pool: Pool;
@@ -30,8 +36,8 @@ export interface AuditOptions {
   readonly digestFolder?: string | undefined;
   /** The types of the events after which a stream must have no data key any more. */
   readonly erasedBy: readonly string[];
-  /** A position that somebody was answered: the log must have come to it. */
-  readonly atLeast?: string | undefined;
+  /** Positions that somebody was answered, and the stream where he says it: the log must hold an event at each. */
+  readonly atLeast?: readonly Answered[] | undefined;
   readonly signal?: AbortSignal;
   readonly onProgress?: (events: number, total: number) => void;
 }
@@ -174,8 +180,9 @@ export async function wholeAudit(
   });
   const changed = new Set(followed.findings.flatMap(({ problem }) => problem.streamId ?? []));
   findings.unshift(...followed.findings);
-  findings.push(...(await putOutside(client)), ...(await seenBeyond(client)));
-  findings.push(...shorterThan(options.atLeast, followed.position));
+  findings.push(...(await putOutside(client)), ...(await seenBeyond(client)), ...(await openLosses(client)));
+  const answered = (options.atLeast ?? []).map((it) => ({ says: 'somebody was answered', ...it }));
+  findings.push(...(await notThere(client, answered)));
   findings.push(...(await sealed.unopened(changed)), ...(await sealed.left()));
   return {
     open: findings.filter((finding) => !breaks.covers(finding)),
@@ -186,23 +193,6 @@ export async function wholeAudit(
     walk: followed.walk,
     position: followed.position,
   };
-}
-
-/** That the log ends before a position which somebody was answered. */
-export function shorterThan(
-  atLeast: string | undefined,
-  end: bigint,
-  who = 'somebody was answered',
-): Finding[] {
-  if (atLeast === undefined || BigInt(atLeast) <= end) return [];
-  return [
-    {
-      problem: {
-        code: 'event-removed',
-        detail: `${who} position ${atLeast}; the log ends at position ${end}`,
-      },
-    },
-  ];
 }
 
 /** The digests of the database and of the folder; where they differ, the file counts. */

@@ -27,6 +27,7 @@ export class ChainWalk {
   readonly #streams = new Map<string, Stream>();
   readonly #gaps: Finding[] = [];
   readonly #twice: Finding[] = [];
+  readonly #begun: Finding[] = [];
   #grown = new Set<string>();
   #kept = 0;
   #position: bigint;
@@ -57,7 +58,10 @@ export class ChainWalk {
       this.#twice.push(twiceFinding(event, this.digest));
     // A row that somebody has tampered with may hold no time at all.
     const recordedAtUs = /^\d+$/.test(event.recordedAtUs) ? BigInt(event.recordedAtUs) : this.#recordedAtUs;
-    if (this.#beginsHistory(position, recordedAtUs)) this.#position = position - 1n;
+    if (this.#beginsHistory(position, recordedAtUs)) {
+      this.#begun.push(historyFinding(this.#position, position, this.digest));
+      this.#position = position - 1n;
+    }
     this.reach(position - 1n);
     this.#position = position;
     this.#recordedAtUs = recordedAtUs;
@@ -89,6 +93,14 @@ export class ChainWalk {
     if (position <= this.#position) return;
     if (this.#gaps.length < GAPS) this.#gaps.push(gapFinding(this.#position + 1n, position, this.digest));
     this.#position = position;
+  }
+
+  /**
+   * Where the log goes on in another history behind what any digest covers. Whoever cuts off its end and lets it go on makes
+   * such a gap, too, and nothing that is signed says what was before it.
+   */
+  begunAfterDigests(next: number): Finding[] {
+    return this.#begun.filter(({ spoils }) => spoils === next);
   }
 
   /** The streams that have grown since this was last asked. */
@@ -173,6 +185,17 @@ export const gapFinding = (from: bigint, to: bigint, digest: number): Finding =>
   spoils: digest,
   coveredFrom: digest,
   mark: `positions ${from} to ${to}`,
+});
+
+/** The log is another one from there on, for good reasons or bad: what was behind `kept` no digest has seen. */
+const historyFinding = (kept: bigint, position: bigint, digest: number): Finding => ({
+  problem: {
+    code: 'history-begun',
+    detail: `behind position ${kept} the log went on in another history, at position ${position}, as after a fail-over, a restore, or the loss of its end; no digest says what it held before`,
+  },
+  spoils: digest,
+  coveredFrom: digest,
+  mark: `history ${kept} ${position}`,
 });
 
 /** One of the two is not what was appended there. */

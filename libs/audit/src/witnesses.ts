@@ -1,8 +1,8 @@
 import type { ClientBase } from 'pg';
-import { readRows } from '#lib/platform';
+import { readRows, type TextRow } from '#lib/platform';
 import { asFound, genesis } from './chain.js';
 import type { Finding } from './explain.js';
-import { eventsOutside } from './read-events.js';
+import { endOf, eventsOutside } from './read-events.js';
 
 /** How many streams are named. */
 const NAMED = 10_000;
@@ -59,6 +59,64 @@ export async function seenBeyond(client: ClientBase): Promise<Finding[]> {
   if (findings.length <= NAMED) return findings;
   const detail = 'and there are more streams of which the tables have folded more than there is';
   return [...findings.slice(0, NAMED), { problem: { code: 'event-removed', detail } }];
+}
+
+/** What a position that was answered, or an event that was seen, says of the log: there is an event at it. */
+export interface Witness {
+  /** Who knows, and what: the beginning of a sentence. */
+  readonly says: string;
+  readonly position: string;
+  readonly streamId?: string | undefined;
+  readonly hash?: string | undefined;
+}
+
+/**
+ * Where the log has no such event. That it goes on beyond says nothing: positions are counted on from the time after a loss, and
+ * by a server that knows of none they are taken again.
+ */
+export async function notThere(client: ClientBase, witnesses: readonly Witness[]): Promise<Finding[]> {
+  if (witnesses.length === 0) return [];
+  const rows = await readRows(
+    client,
+    undefined,
+    `select e.position, s.stream_id, encode(e.hash, 'hex') from log.events e left join log.streams s using (stream_key)
+      where e.position = any ($1::bigint[])`,
+    [witnesses.map(({ position }) => position)],
+  );
+  const end = await endOf(client);
+  return witnesses.flatMap(({ says, position, streamId, hash }): Finding[] => {
+    // The position of an empty log.
+    if (BigInt(position) === 0n) return [];
+    const there = rows.filter(([at]) => BigInt(at as string) === BigInt(position));
+    const isIt = ([, stream, hashed]: TextRow) =>
+      (streamId === undefined || stream === streamId) && (hash === undefined || hashed === hash);
+    if (there.some(isIt)) return [];
+    const instead =
+      there.length > 0
+        ? `another event stands there${streamId === undefined ? '' : `, of the stream ${there[0]?.[1] ?? 'without a name'}`}`
+        : BigInt(position) > end
+          ? `the log ends at position ${end}`
+          : 'there is none in the log, which goes on beyond it';
+    return [{ problem: { code: 'event-removed', detail: `${says} position ${position}; ${instead}` } }];
+  });
+}
+
+/** Times that the log went back, which nobody has acknowledged: whoever noticed it has written it down. */
+export async function openLosses(client: ClientBase): Promise<Finding[]> {
+  const rows = (await readRows(
+    client,
+    undefined,
+    `select id, kept_position, seen_position from log.losses where acknowledged_at is null order by id limit ${NAMED}`,
+    [],
+  )) as [string, string, string][];
+  return rows.map(([id, kept, seen]) => ({
+    problem: {
+      code: 'event-removed',
+      detail: `a server noticed that the log went back from position ${seen} to ${kept}, and nobody has acknowledged it: \`waylog log acknowledge ${id} --why TEXT\``,
+    },
+    coveredFrom: 0,
+    mark: `loss ${id} ${kept} ${seen}`,
+  }));
 }
 
 /** Events where no walk along the positions comes by. */

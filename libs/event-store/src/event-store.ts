@@ -109,7 +109,7 @@ export interface Snapshot {
 /** Something that is wrong in the log. A `warning` harms nothing, such as a stream without events. */
 export interface LogProblem {
   readonly severity: 'error' | 'warning';
-  /** Such as `stream-gap`, `position-gap`, `orphan-event`, `repeated-id`, `empty-stream`. */
+  /** Such as `stream-gap`, `position-gap`, `orphan-event`, `repeated-id`, `empty-stream`; in EventStoreDB `foreign-event`. */
   readonly code: string;
   readonly streamId?: string;
   readonly detail: string;
@@ -137,6 +137,11 @@ export interface EventStore {
    * request is more than the store takes at once.
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
+  /**
+   * Requests of one append, each of up to 400 kB and expecting a revision or no stream, are recorded in their order. The
+   * positions say whether they were: a server that changes meanwhile may be in between.
+   */
+  readonly appendsInOrder?: boolean;
   /** The events of a stream in pages; nothing for a stream that does not exist. */
   readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
   readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;
@@ -144,6 +149,11 @@ export interface EventStore {
   subscribe(options: SubscribeOptions): AsyncIterable<RecordedEvent[]>;
   /** The position of the last event, or `beginning`. */
   head(): Promise<Position>;
+  /**
+   * Whether the log has come as far as a position at which somebody had seen an event, by a time in milliseconds since 1970.
+   * The event itself may be gone since, where the store lets others take events away for good (EventStoreDB).
+   */
+  reaches(position: Position, seenAt: number): Promise<boolean>;
   /** Negative when `a` is before `b`. Throws `position.invalid` for a text that is no position of this store. */
   compare(a: Position, b: Position): number;
   /**
@@ -153,9 +163,10 @@ export interface EventStore {
   backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
   /**
    * Looks through the whole log for what its own promises rule out: gaps in streams and positions, events without a
-   * stream, repeated ids. Only adapters whose store can be damaged from outside have it.
+   * stream, repeated ids, events of others. Only adapters whose store can be damaged from outside have it. Where looking means
+   * reading (EventStoreDB) it ends after `withinMs` and says, as a warning, how far it has come.
    */
-  check?(): Promise<LogProblem[]>;
+  check?(options?: { readonly withinMs?: number }): Promise<LogProblem[]>;
   /**
    * Counts up when the log turns out to be in another place, as after a fail-over, or to have gone back, as to an older copy: what
    * was kept of it in memory before may rest on events that are gone.

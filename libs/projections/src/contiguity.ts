@@ -1,6 +1,11 @@
 import { unavailable } from '#lib/platform';
 import type { RecordedEvent } from '#lib/event-store';
 
+export interface Gap {
+  readonly revision: number;
+  readonly expected: number;
+}
+
 /**
  * Watches that no event of a stream is skipped: each revision must follow the last one that was folded. A gap would mean
  * that tables are written from half a story, so it stops the projector instead.
@@ -50,6 +55,18 @@ export class Contiguity {
       moved.set(streamId, revision);
     }
     return moved;
+  }
+
+  /** Streams of which a batch skips a revision, each with the one that comes and the one that should. */
+  gaps(events: readonly RecordedEvent[]): Map<string, Gap> {
+    const gaps = new Map<string, Gap>();
+    const last = new Map<string, number>();
+    for (const { streamId, revision } of events) {
+      const expected = (last.get(streamId) ?? this.#last.get(streamId) ?? -1) + 1;
+      if (revision !== expected && !gaps.has(streamId)) gaps.set(streamId, { revision, expected });
+      last.set(streamId, revision);
+    }
+    return gaps;
   }
 
   /** Forgets everything, after a batch that was not written. */

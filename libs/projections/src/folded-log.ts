@@ -69,14 +69,14 @@ export async function foldedLog(pool: Pool, projections: readonly string[]): Pro
   const [row] = await readRows(
     pool,
     'projection.folded',
-    `select l.first_position, l.first_event_id, c.position
+    `select l.first_position, l.first_event_id, c.position, l.first_recorded_at, c.updated_at
        from projection.folded_log l, projection.checkpoints c where c.projection = any ($1) limit 1`,
     [projections],
   );
-  const [position, id, upTo] = (row ?? []) as string[];
-  return position !== undefined && id !== undefined && upTo !== undefined
-    ? { first: { position, id }, position: upTo }
-    : undefined;
+  if (!row) return undefined;
+  const [position, id, upTo, recordedAt, movedAt] = row as [string, string, string, string, string];
+  const at = (time: string) => Date.parse(timestampFromPostgres(time));
+  return { first: { position, id, at: at(recordedAt) }, position: upTo, at: at(movedAt) };
 }
 
 /** Notes which log the tables are folded from, in the transaction of the first batch. */

@@ -1,6 +1,7 @@
 import { openSession } from '#lib/platform';
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { reportProjector } from './projector-status.js';
+import { eventually } from '../../../test/support/eventually.js';
 
 describe('what a projector says of itself', () => {
   let database: TestDatabase;
@@ -23,7 +24,7 @@ describe('what a projector says of itself', () => {
     const { rows } = await leader.query<{ pid: number }>('select pg_backend_pid() as pid');
     await leader.end();
     const alive = `select from pg_stat_activity where pid = $1`;
-    while ((await database.pool.query(alive, [rows[0]?.pid])).rowCount !== 0);
+    await eventually(async () => (await database.pool.query(alive, [rows[0]?.pid])).rowCount === 0);
     await say(2);
     expect(await said()).toEqual([{ n: '1' }]);
   });

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, Pool } from 'pg';
 import { backendOf, type Timestamp } from '#lib/platform';
 import type { Position } from '#lib/event-store';
+import type { Trouble } from './trouble.js';
 
 /**
  * `standby`: another process leads. `catching-up`: leads, with a full batch behind it. `paused`: leads, and waits to be
@@ -69,9 +70,9 @@ export function keepReporting(options: {
   readonly name: string;
   readonly leader: Client;
   readonly status: () => ProjectorStatus;
-  readonly onFailure: (error: unknown) => void;
+  readonly trouble: Trouble;
 }): { readonly end: () => Promise<void> } {
-  const { pool, name, leader, status, onFailure } = options;
+  const { pool, name, leader, status, trouble } = options;
   const samples: { readonly at: number; readonly events: number }[] = [];
   const say = async () => {
     const now = { at: performance.now(), events: status().eventsFolded };
@@ -79,7 +80,10 @@ export function keepReporting(options: {
     while ((samples[1]?.at ?? now.at) <= now.at - RATE_WINDOW_MS) samples.shift();
     const [first = now] = samples;
     const eventsPerSecond = (now.events - first.events) / Math.max((now.at - first.at) / 1_000, 0.001);
-    await reportProjector(pool, name, leader, { ...status(), eventsPerSecond }).catch(onFailure);
+    await reportProjector(pool, name, leader, { ...status(), eventsPerSecond }).then(
+      () => trouble.succeeded(),
+      (error: unknown) => trouble.failed(error),
+    );
   };
   let last = say();
   const timer = setInterval(() => {

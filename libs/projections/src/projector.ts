@@ -16,6 +16,7 @@ import { isPoison, writeBatch, writeCarefully, type Poison } from './careful-fol
 import {
   advanceCheckpoints,
   announceCheckpoint,
+  type Checkpoint,
   createCheckpoints,
   loadCheckpoints,
   loadStreamRevisions,
@@ -86,6 +87,7 @@ export class Projector {
   readonly #contiguity: Contiguity;
   readonly #batchSize: BatchSize;
   readonly #trouble: Trouble;
+  readonly #reporting: Trouble;
   readonly #background = new Background((signal) => this.#run(signal));
   #state: ProjectorState = 'stopped';
   #position: Position | undefined;
@@ -107,6 +109,7 @@ export class Projector {
     );
     this.#contiguity = new Contiguity(options.name);
     this.#trouble = new Trouble(`Projector ${options.name}`, options.log);
+    this.#reporting = new Trouble(`Recording the status of projector ${options.name}`, options.log);
     this.#batchSize = new BatchSize(this.#options.batchSize);
   }
 
@@ -140,6 +143,7 @@ export class Projector {
       }
     }
     this.#trouble.end();
+    this.#reporting.end();
   }
 
   /** Waits for the lead, then folds until told to stop or until something breaks. */
@@ -167,7 +171,7 @@ export class Projector {
         name,
         leader: client,
         status: () => this.status,
-        onFailure: (error) => log.warn(`Projector ${name} cannot say how it is: ${messageOf(error)}`),
+        trouble: this.#reporting,
       });
       try {
         await this.#prepare(signal);
@@ -204,7 +208,8 @@ export class Projector {
       (await loadCheckpoints(pool, names)).map((checkpoint) => [checkpoint.projection, checkpoint]),
     );
     // A projection that is new among old ones joins them where they are, its table made from the whole log.
-    const at = [...known.values()][0]?.position ?? store.beginning;
+    const [first] = known.values();
+    const at = first?.position ?? store.beginning;
     const fresh = projections.filter(({ name }) => !known.has(name));
     await createCheckpoints(
       pool,
@@ -224,7 +229,7 @@ export class Projector {
       outdated.push(projection);
     }
     const { name: projector, connectionString, followsBack } = this.#options;
-    const isPast = log === 'same' && followsBack && (await isPastEnd(store, at));
+    const isPast = log === 'same' && followsBack && (await isPastEnd(store, first));
     if (log === 'other' || isPast) {
       say.info(
         isPast
@@ -351,10 +356,9 @@ export class Projector {
           '. Rebuild the ones that are behind.',
       );
     }
-    const end = await store.head();
-    if (store.compare(first.position, end) > 0) {
+    if (!(await store.reaches(first.position, Date.parse(first.updatedAt)))) {
       throw new Error(
-        `The tables hold the log up to position ${first.position}, but it ends at ${end}: it has lost events, such as by the ` +
+        `The tables hold the log up to position ${first.position}, but it ends at ${await store.head()}: it has lost events, such as by the ` +
           `restore of an old backup. Nothing was written. If the log cannot be brought back, make the tables anew from ` +
           `what is left of it: \`waylog projections adopt --yes\`.`,
       );
@@ -459,10 +463,12 @@ export class Projector {
 }
 
 /** Whether the log has lost what stands at a checkpoint. */
-async function isPastEnd(store: EventStore, checkpoint: Position): Promise<boolean> {
-  if (store.compare(checkpoint, await store.head()) > 0) return true;
+async function isPastEnd(store: EventStore, checkpoint: Checkpoint | undefined): Promise<boolean> {
+  if (!checkpoint) return false;
+  const { position, updatedAt } = checkpoint;
+  if (!(await store.reaches(position, Date.parse(updatedAt)))) return true;
   try {
-    await store.refuseLost(checkpoint, checkpoint);
+    await store.refuseLost(position, position);
     return false;
   } catch (error) {
     if (error instanceof WaylogError && error.code === 'position.lost') return true;

@@ -172,8 +172,7 @@ export class ScheduledVerification {
     };
     const expected = await foldInMemory(projections, events()).catch((error: unknown) => {
       if (error instanceof FoldError) return { event: error.event, error: error.message };
-      if (error instanceof WaylogError && isDamage.has(error.code))
-        return { event: undefined, error: error.message };
+      if (isOfStream(error)) return { event: undefined, error: error.message };
       throw error;
     });
     if ('error' in expected) {
@@ -247,8 +246,9 @@ export class ScheduledVerification {
   }
 }
 
-/** What the log has no longer of a stream: nobody else's rows are the worse for it. */
-const isDamage: ReadonlySet<string> = new Set(['log.stream-tombstoned', 'log.stream-cut-short']);
+/** What the log refuses of a stream, or has no longer. That it does not answer is no trouble of one stream: it is tried again. */
+const isOfStream = (error: unknown): error is WaylogError =>
+  error instanceof WaylogError && error.kind !== 'unavailable';
 
 /** The events of a stream up to a revision, all of them. @throws WaylogError `log.stream-cut-short` */
 async function* wholeStream(

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { conflict, isTooMuch, messageOf } from '#lib/platform';
 import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { BatchSize } from './batch-size.js';
-import { Contiguity } from './contiguity.js';
+import { Contiguity, type Gap } from './contiguity.js';
 import { isPoison, writeBatch, writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { loadOmissions, Omissions } from './omissions.js';
 import { parkStream } from './parking.js';
@@ -24,6 +24,8 @@ export interface ShadowFoldOptions {
   /** Told after each batch how many events have been folded. */
   readonly onProgress?: ((events: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Leaves out a stream that lacks an event, from there on, and names it; otherwise the fold ends there. */
+  readonly passesGaps?: boolean;
   /** Records how far the fold has come, in the transaction that writes the batch; and whether something could not be folded. */
   readonly record?: (client: pg.ClientBase, progress: FoldProgress, isWhole: boolean) => Promise<void>;
 }
@@ -43,6 +45,7 @@ export class ShadowFold {
   #events: number;
   #omissions: Omissions | undefined;
   readonly #unfoldable = new Map<string, Poison>();
+  readonly #gaps = new Map<string, Gap>();
 
   constructor(
     private readonly client: pg.Client,
@@ -74,6 +77,11 @@ export class ShadowFold {
     return [...this.#unfoldable.values()];
   }
 
+  /** Streams that lack an event, and that were left out from there on. */
+  get gaps(): ReadonlyMap<string, Gap> {
+    return this.#gaps;
+  }
+
   /**
    * Folds on, up to a checkpoint of the projector. False when what is to be left out has changed in a way that makes
    * what has been folded wrong: a parked stream was taken up again, or one of its events was discarded.
@@ -98,9 +106,14 @@ export class ShadowFold {
     return true;
   }
 
+  readonly #isWhole = ({ streamId }: RecordedEvent): boolean => !this.#gaps.has(streamId);
+
   /** One transaction; or several, where one was too much for the database. */
   async #write(batch: readonly RecordedEvent[], omissions: Omissions): Promise<void> {
-    this.#contiguity.advance(batch);
+    if (this.options.passesGaps)
+      for (const [streamId, gap] of this.#contiguity.gaps(batch.filter(this.#isWhole)))
+        this.#gaps.set(streamId, gap);
+    this.#contiguity.advance(batch.filter(this.#isWhole));
     let failuresAlone = 0;
     for (let rest = batch; rest.length > 0;) {
       const part = rest.slice(0, this.#batchSize.now);
@@ -126,7 +139,9 @@ export class ShadowFold {
     const { onProgress, record, signal } = this.options;
     signal?.throwIfAborted();
     await this.client.query('begin');
-    const kept = part.filter((event) => !omissions.has(event) && !this.#unfoldable.has(event.streamId));
+    const kept = part.filter(
+      (event) => this.#isWhole(event) && !omissions.has(event) && !this.#unfoldable.has(event.streamId),
+    );
     let found: readonly Poison[] = [];
     try {
       await writeBatch(this.client, this.#writers, kept);

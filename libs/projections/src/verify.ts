@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { asText, WaylogError, type Timestamp } from '#lib/platform';
+import { asText, type Timestamp } from '#lib/platform';
 import type { EventStore, LogProblem, Position } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
 import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
@@ -7,8 +7,9 @@ import { loadStreamRevisionsOf } from './checkpoints.js';
 import type { Poison } from './careful-fold.js';
 import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
 import { closeGone, recordFindings, recordRepair } from './findings.js';
-import { requireSameLog } from './folded-log.js';
+import { compareLog, otherLog } from './folded-log.js';
 import { endCachedAnswers } from './generation.js';
+import type { Gap } from './contiguity.js';
 import { failedEvent, unfoldableText, type FailedEvent, type OnRewritten } from './parking.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
@@ -52,7 +53,7 @@ export interface RowsRepaired {
 export interface VerifyResult {
   readonly events: number;
   readonly position: Position;
-  /** What is wrong in the log itself. Tables are compared only when it is whole: with holes, nobody knows what is right. */
+  /** What is wrong in the log itself. */
   readonly log: readonly LogProblem[];
   /** Streams whose record of what has been folded is not what the log says. */
   readonly records: readonly {
@@ -60,6 +61,8 @@ export interface VerifyResult {
     readonly recorded: number;
     readonly folded: number;
   }[];
+  /** Streams of which the log lacks events: nobody knows what is right, so their rows are neither compared nor repaired. */
+  readonly incomplete: readonly string[];
   /** Events that cannot be folded: of their streams nobody knows what is right, so their rows are neither compared nor repaired. */
   readonly unfoldable: readonly FailedEvent[];
   readonly tables: readonly VerifiedTable[];
@@ -70,16 +73,20 @@ export interface VerifyResult {
 /**
  * Folds the log into shadows of the tables and compares them with the live ones, by hash and flight by flight, as they
  * are at the projector's checkpoint. Reads and the projector go on meanwhile. What differs is written down; with
- * `repair`, exactly the rows that differ are rewritten, and that is written down too.
+ * `repair`, exactly the rows that differ are rewritten, and that is written down too. Where the log is damaged, whatever it
+ * still says all of is compared.
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const { projector, projections, store, signal, by } = options;
   const names = projections.map(({ name }) => name);
   const log = (await store.check?.()) ?? [];
-  if (log.some(({ severity }) => severity === 'error')) return damagedLog(store, log);
   return withFoldSessions('verify', options, async (sessions) => {
     const { writer, holder } = sessions;
-    await requireSameLog(holder, store);
+    // What has lost its first event is another log, too: what was found in it is the answer.
+    if ((await compareLog(holder, store)) === 'other') {
+      if (log.some(isDamage)) return withoutTables(store, log);
+      throw otherLog();
+    }
     const total = (await store.backlog(store.beginning)).events;
     const shadows = new Map(
       projections.map((projection) => [projection, shadowOf('verify', projection.table)]),
@@ -95,9 +102,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       }
     } catch (error) {
       if (!signal?.aborted) await discardShadows(writer, shadows.values());
-      const gap = gapOf(error);
-      if (!gap) throw error;
-      return damagedLog(store, [...log, gap]);
+      throw error;
     }
   });
 
@@ -109,6 +114,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const { writer, holder } = sessions;
     const fold = new ShadowFold(writer, shadows, {
       ...options,
+      passesGaps: true,
       onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
     });
     for (let round = 0; round < 2; round++)
@@ -118,6 +124,10 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const tables: VerifiedTable[] = [];
     const damaged = new Map(fold.unfoldable.map((poison) => [options.keyOf(poison.event.streamId), poison]));
     const damages = new Map<string, Damage[]>();
+    const recorded = await loadStreamRevisionsOf(writer, projector);
+    const incomplete = new Map(
+      [...incompleteStreams(fold, recorded)].map(([streamId, error]) => [options.keyOf(streamId), error]),
+    );
     for (const [projection, shadow] of shadows) {
       const since = options.retainedSince?.get(shadow.liveName);
       const { rows, differences } = await compareByKey(
@@ -131,21 +141,25 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
         projection: projection.name,
         ...(since && { since: since.toISOString() }),
         rows,
-        differences: differences.filter(({ key }) => !damaged.has(key)),
+        differences: differences.filter(({ key }) => !damaged.has(key) && !incomplete.has(key)),
       });
-      damages.set(projection.name, await damagesOf(writer, projection, shadow.liveName, damaged));
+      damages.set(projection.name, [
+        ...(await damagesOf(writer, projection, shadow.liveName, damaged)),
+        ...(await rowsOf(writer, projection, shadow.liveName, incomplete)),
+      ]);
     }
-    const recorded = await loadStreamRevisionsOf(writer, projector);
     await writer.query('commit');
+    const gaps = [...fold.gaps].filter(([streamId]) => !log.some((known) => known.streamId === streamId));
+    const found = [...log, ...gaps.map(gapProblem)];
     const records = [...new Set([...fold.revisions.keys(), ...recorded.keys()])].flatMap((streamId) => {
       const record = recorded.get(streamId) ?? -1;
       const folded = fold.revisions.get(streamId) ?? -1;
-      return record === folded ? [] : [{ streamId, recorded: record, folded }];
+      return record === folded || fold.gaps.has(streamId) ? [] : [{ streamId, recorded: record, folded }];
     });
     for (const { projection, differences } of tables) {
-      const found = [...differences, ...(damages.get(projection) ?? [])];
-      await recordFindings(holder, { projection, differences: found, position, by });
-      await closeGone(holder, projection, found);
+      const findings = [...differences, ...(damages.get(projection) ?? [])];
+      await recordFindings(holder, { projection, differences: findings, position, by });
+      await closeGone(holder, projection, findings);
     }
     const repaired = options.repair
       ? await repairTables(holder, fold, shadows, tables, { store, names, by, options })
@@ -154,11 +168,13 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     return {
       events: fold.events,
       position,
-      log,
+      log: found,
       records,
+      incomplete: [...incompleteStreams(fold, recorded).keys()],
       unfoldable: fold.unfoldable.map(failedEvent),
       tables: repaired,
       isSound:
+        !found.some(isDamage) &&
         records.length === 0 &&
         fold.unfoldable.length === 0 &&
         tables.every((table) => table.differences.length === 0),
@@ -166,27 +182,42 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   }
 }
 
-/** A log that does not say what is right: nothing was compared with it. */
-const damagedLog = (store: EventStore, log: readonly LogProblem[]): VerifyResult => ({
+const isDamage = ({ severity }: LogProblem): boolean => severity === 'error';
+
+/** Nothing was compared. */
+const withoutTables = (store: EventStore, log: readonly LogProblem[]): VerifyResult => ({
   events: 0,
   position: store.beginning,
   log,
   records: [],
+  incomplete: [],
   unfoldable: [],
   tables: [],
   isSound: false,
 });
 
-/** In EventStoreDB nobody looks for what a stream has lost before the fold meets it. */
-const gapOf = (error: unknown): LogProblem | undefined =>
-  error instanceof WaylogError && error.code === 'projection.gap'
-    ? {
-        severity: 'error',
-        code: 'stream-gap',
-        streamId: error.data['streamId'] as string,
-        detail: `goes on with revision ${error.data['revision'] as number}, but ${error.data['expected'] as number} comes next`,
-      }
-    : undefined;
+const gapProblem = ([streamId, { revision, expected }]: readonly [string, Gap]): LogProblem => ({
+  severity: 'error',
+  code: 'stream-gap',
+  streamId,
+  detail: `goes on with revision ${revision}, but ${expected} comes next`,
+});
+
+/** Streams of which the log does not have all that was folded, and what it lacks. */
+function incompleteStreams(
+  { gaps, revisions }: ShadowFold,
+  recorded: ReadonlyMap<string, number>,
+): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [streamId, { expected }] of gaps)
+    found.set(streamId, `the log has lost its events from revision ${expected} on`);
+  for (const [streamId, record] of recorded) {
+    const last = revisions.get(streamId) ?? -1;
+    if (record > last && !gaps.has(streamId))
+      found.set(streamId, `the log has lost its revisions ${last + 1} to ${record}`);
+  }
+  return found;
+}
 
 type Damage = KeyDifference & { readonly error: string };
 
@@ -209,6 +240,27 @@ async function damagesOf(
     rowsFound: rows.find((row) => row.key === key)?.rows ?? 0,
     rowsExpected: 0,
     error: `the ${unfoldableText(failedEvent(poison))}`,
+  }));
+}
+
+/** The rows of flights that the log does not say all of: each is a finding where there are any. */
+async function rowsOf(
+  client: pg.Client,
+  { table }: Projection,
+  liveName: string,
+  incomplete: ReadonlyMap<string, string>,
+): Promise<Damage[]> {
+  if (incomplete.size === 0) return [];
+  const key = quote(table.key[0] as string);
+  const { rows } = await client.query<{ key: string; rows: number }>(
+    `select ${key} as key, count(*)::integer as rows from ${liveName} where ${key} = any ($1) group by 1`,
+    [[...incomplete.keys()]],
+  );
+  return rows.map(({ key, rows }) => ({
+    key,
+    rowsFound: rows,
+    rowsExpected: 0,
+    error: incomplete.get(key) ?? '',
   }));
 }
 

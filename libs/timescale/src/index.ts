@@ -76,13 +76,19 @@ export { type Manifest } from './archive/chunk-file.js';
 export * from './archive/models.js';
 export {
   dropReaderRole,
+  endReaderSessions,
   ensureReaderRole,
+  isEndless,
+  READER_APPLICATION,
+  READER_MAX_SECONDS,
   READER_SEARCH_PATH,
   readerAccess,
   readerRights,
   readerRoleName,
+  readerSessions,
   type ReaderAccess,
   type ReaderRights,
+  type ReaderSession,
 } from './reader-role.js';
 export {
   ensureDatabaseRoles,

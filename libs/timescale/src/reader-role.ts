@@ -11,8 +11,15 @@ const { escapeIdentifier, escapeLiteral } = pg;
 /** A role of this name that does not carry this comment is somebody else's, and is left alone. */
 const MARK = 'Made by Waylog: reads the tables of one database for ad-hoc SQL.';
 
-/** Of all server processes together. */
-const CONNECTION_LIMIT = 20;
+/** How its sessions name themselves. */
+export const READER_APPLICATION = 'waylog ad-hoc SQL';
+
+/**
+ * Of all server processes together: three of them at full load, since each runs four statements at a time; where there are
+ * more, a statement that finds none is answered 503 and sent again. It is also how many cores statements can take that
+ * PostgreSQL does not end, whatever processes come and go.
+ */
+const CONNECTION_LIMIT = 12;
 
 /** The reader of a database is called `<database>_reader`; the middle of a name that is too long becomes its hash. */
 export const readerRoleName = (database: string): string => roleName(database, 'reader');
@@ -77,7 +84,9 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   await query(`alter default privileges in schema flight grant select on tables to ${name}`);
   if (isSuper) {
     await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
-    await query(`alter role ${name} in database ${database} set log_error_verbosity = terse`);
+    // What a reader casts, and his statement with it, would stay in the server's log when the flight has been erased.
+    await query(`alter role ${name} in database ${database} set log_min_messages = fatal`);
+    await query(`alter role ${name} in database ${database} set log_min_error_statement = panic`);
     await keepFromPublic(query, role, String(owner['database']));
   }
   return undefined;
@@ -130,6 +139,79 @@ const HARMFUL =
  */
 const TIMESCALE_READS = `'time_bucket', 'time_bucket_gapfill', 'locf', 'interpolate', 'first', 'last', 'histogram', 'show_chunks'`;
 
+/**
+ * Functions of PostgreSQL that run on whatever ends the session: their work is the product of the lengths of two values, or a
+ * power of one, a statement makes values of a gigabyte (`repeat`), and PostgreSQL looks whether it should end only between
+ * two of them. Each was measured (docs/decisions/0017); what is linear ends within seconds.
+ */
+const SQL_NAMES: Readonly<Record<string, string>> = { bpchar: 'character' };
+const ENDLESS: readonly string[] = [
+  // A place in one for each character of the other, or a search from each place.
+  'translate(text, text, text)',
+  ...['btrim', 'ltrim', 'rtrim'].flatMap((name) => [`${name}(text, text)`, `${name}(bytea, bytea)`]),
+  ...['text', 'bytea', 'bit'].map((type) => `position(${type}, ${type})`),
+  'strpos(text, text)',
+  'replace(text, text, text)',
+  'split_part(text, text, integer)',
+  ...['string_to_array', 'string_to_table'].flatMap((name) => [
+    `${name}(text, text)`,
+    `${name}(text, text, text)`,
+  ]),
+  // LIKE and ILIKE: after each % the rest of the pattern, at each place of the text.
+  ...['text', 'name', 'bpchar'].flatMap((type) =>
+    ['like', 'nlike', 'iclike', 'icnlike'].map((how) => `${type}${how}(${SQL_NAMES[type] ?? type}, text)`),
+  ),
+  ...['like', 'notlike'].flatMap((name) =>
+    ['text', 'name', 'bytea'].map((type) => `${name}(${type}, ${type === 'bytea' ? type : 'text'})`),
+  ),
+  'bytealike(bytea, bytea)',
+  'byteanlike(bytea, bytea)',
+  // Joins pairs of quotes in a name by moving all that is behind them.
+  'parse_ident(text, boolean)',
+  'to_regclass(text)',
+  'regclass(text)',
+  // Measures all that is left of a text for each part of the format.
+  'to_timestamp(text, text)',
+  'to_date(text, text)',
+  // Compares each position of each word with those of all others.
+  ...['', 'real[], '].flatMap((weights) => [
+    `ts_rank(${weights}tsvector, tsquery)`,
+    `ts_rank(${weights}tsvector, tsquery, integer)`,
+  ]),
+  // Compare each edge of one with each of the other.
+  ...['overlap', 'same', 'distance'].map((what) => `poly_${what}(polygon, polygon)`),
+  'path_inter(path, path)',
+  'path_distance(path, path)',
+  // XPath may count all nodes at each node. XMLTABLE is no function: the server looks for it in the text.
+  'xpath(text, xml)',
+  'xpath(text, xml, text[])',
+  'xpath_exists(text, xml)',
+  'xpath_exists(text, xml, text[])',
+  'xmlexists(text, xml)',
+  // Puts accents in order by exchanging neighbours.
+  'normalize(text, text)',
+  // Looks for each element of one among those of the other: @>, <@, &&, ?|, ?& and -.
+  ...['contains', 'contained', 'overlap'].map((what) => `array${what}(anyarray, anyarray)`),
+  'jsonb_contains(jsonb, jsonb)',
+  'jsonb_contained(jsonb, jsonb)',
+  'jsonb_exists_any(jsonb, text[])',
+  'jsonb_exists_all(jsonb, text[])',
+  'jsonb_delete(jsonb, text[])',
+];
+
+const ENDLESS_NAMES = new Set(ENDLESS.map((signature) => signature.slice(0, signature.indexOf('('))));
+
+/** Whether a function has this name that the reader may not call because nobody could end it. */
+export const isEndless = (name: string): boolean => ENDLESS_NAMES.has(name);
+
+/** Functions that run SQL which they are given as text, so that nobody can look into it before. */
+const RUNS_SQL = '^((query|cursor|table|schema|database)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite)$';
+
+/** Those, as a condition on pg_proc p. A name that a version of PostgreSQL does not have is none of its functions. */
+export const ENDLESS_FUNCTIONS = `(p.pronamespace = 'pg_catalog'::regnamespace
+             and (p.proname || '(' || oidvectortypes(p.proargtypes) || ')' in (${ENDLESS.map(escapeLiteral).join(', ')})
+                  or p.proname ~ '${RUNS_SQL}'))`;
+
 /** As a condition on pg_proc p. */
 export const HARMFUL_OF_TIMESCALE = `(p.provolatile = 'v' and p.prokind in ('f', 'p') and p.proname not in (${TIMESCALE_READS})
              and p.pronamespace <> 'pg_catalog'::regnamespace
@@ -149,11 +231,11 @@ export const SHOWS_STATEMENTS = `(p.pronamespace = 'pg_catalog'::regnamespace an
 
 /** The functions that a role may call though it should not, as SQL names them. */
 const harmfulSql = (role: string) => `
-  select p.oid::regprocedure::text as name
+  select p.oid::regprocedure::text as name, ${ENDLESS_FUNCTIONS} as endless
     from pg_proc p
    where has_function_privilege(${role}, p.oid, 'execute')
      and (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '${HARMFUL}'
-          or ${HARMFUL_OF_TIMESCALE} or ${SHOWS_STATEMENTS})
+          or ${ENDLESS_FUNCTIONS} or ${HARMFUL_OF_TIMESCALE} or ${SHOWS_STATEMENTS})
    order by 1`;
 
 /**
@@ -172,11 +254,39 @@ async function keepFromPublic(query: Query, role: string, database: string): Pro
   );
   for (const { name } of workers) await query(`grant ${all} to ${escapeIdentifier(name as string)}`);
   const [{ shows } = {}] = await query(
-    `select string_agg(p.oid::regprocedure::text, ', ') as shows from pg_proc p where ${SHOWS_STATEMENTS}`,
+    `select string_agg(p.oid::regprocedure::text, ', ') as shows
+       from pg_proc p where ${SHOWS_STATEMENTS} or ${ENDLESS_FUNCTIONS}`,
   );
-  // Whoever watches the database with a role of its own.
+  // Whoever watches the database with a role of its own, in whose queries LIKE is common.
   await query(`grant execute on routine ${String(shows)} to pg_monitor`);
 }
+
+/** No statement of ad-hoc SQL may run for longer (WAYLOG_SQL_TIMEOUT), and this much more until it was ended. */
+export const READER_MAX_SECONDS = 75;
+
+/** A session of ad-hoc SQL, and for how long its statement has run. */
+export interface ReaderSession {
+  readonly pid: number;
+  readonly seconds: number;
+}
+
+/** Those of all processes, the oldest first; asked by a role that sees other sessions. */
+export async function readerSessions(query: Query): Promise<ReaderSession[]> {
+  const rows = await query(
+    `select pid, extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
+       from pg_stat_activity
+      where datname = current_database() and application_name = $1 and xact_start is not null
+      order by xact_start`,
+    [READER_APPLICATION],
+  );
+  return rows.map(({ pid, seconds }) => ({ pid: pid as number, seconds: seconds as number }));
+}
+
+/** What an operator does about statements that nothing has ended. */
+export const endReaderSessions = (pids: readonly number[] = []): string =>
+  `PostgreSQL was told to end ${pids.length > 0 ? `process ${pids.join(' and ')}` : 'it'}, which it does only where it looks for that. ` +
+  `What is left is to wait, or, on the machine of the database, \`kill -9 ${pids.join(' ') || 'PID'}\`: that ends all sessions, and PostgreSQL recovers within seconds from its WAL; nothing that was answered is lost. ` +
+  'Until then rebuilds, migrations, a shutdown of the database and vacuum wait for it. See docs/how-to/query-with-sql.md.';
 
 export interface ReaderRights {
   readonly role: string;
@@ -210,7 +320,12 @@ export async function readerRights(query: Query): Promise<ReaderRights> {
                  and has_table_privilege(c.oid, 'insert, update, delete, truncate') having count(*) > 0)
            ) as too_much
       from pg_roles r where r.rolname = current_user`);
-  const harmful = (await query(harmfulSql('current_user'))).map(({ name }) => name as string);
+  const callable = await query(harmfulSql('current_user'));
+  const endless = callable.filter((row) => row['endless'] === true).length;
+  const harmful = [
+    ...callable.filter((row) => row['endless'] !== true).map(({ name }) => name as string),
+    ...(endless > 0 ? [`${endless} functions that PostgreSQL may not end in time, such as LIKE`] : []),
+  ];
   const [{ temp, outside } = {}] = await query(`
     select has_database_privilege(current_database(), 'temporary') as temp,
            (select string_agg(extname, ', ') from pg_extension

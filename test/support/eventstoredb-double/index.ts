@@ -40,7 +40,7 @@ export interface EventStoreDbDouble {
   readonly log: DoubleLog;
   /** How often each kind of call has come, how many events reads got, and how many and what checkpoints subscriptions. */
   readonly calls: Readonly<
-    Record<'append' | 'read' | 'subscribe' | 'events' | 'sent' | 'checkpoints', number>
+    Record<'append' | 'batched' | 'read' | 'subscribe' | 'events' | 'sent' | 'checkpoints', number>
   >;
   /** Breaks all connections. */
   stop(): Promise<void>;
@@ -60,7 +60,7 @@ export async function startDouble(options: DoubleOptions = {}): Promise<EventSto
     throw new Error(`Application initialization error: MaxAppendSize exceeded ${LARGEST_APPEND} bytes.`);
   const log = options.log ?? new DoubleLog();
   const faults = new Faults();
-  const calls = { append: 0, read: 0, subscribe: 0, events: 0, sent: 0, checkpoints: 0 };
+  const calls = { append: 0, batched: 0, read: 0, subscribe: 0, events: 0, sent: 0, checkpoints: 0 };
   const members = options.members ?? (() => [{ host: '127.0.0.1', port, isAlive: true, state: 'leader' }]);
   let server: Server | undefined;
 

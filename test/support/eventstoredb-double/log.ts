@@ -40,6 +40,7 @@ export class DoubleLog {
   readonly #streams = new Map<string, Stream>();
   readonly #waiting = new Set<() => void>();
   #end = 1_000n;
+  #scavengedUpTo = 0n;
   #appends = 0;
   /** What the server knows of recent appends to any revision; lost when it restarts. */
   #recent = new Map<string, StoredEvent>();
@@ -90,7 +91,29 @@ export class DoubleLog {
   }
 
   tombstone(name: string): void {
+    const data = new Uint8Array();
+    const id = crypto.randomUUID();
+    this.#record(name, [{ id, type: '$streamDeleted', contentType: '', data, metadata: data }]);
     this.#of(name).tombstoned = true;
+    for (const wake of [...this.#waiting]) wake();
+  }
+
+  /** Takes away for good what nobody can read any more, but the last event of each stream. */
+  scavenge(): void {
+    const isKept = ({ stream: name, revision, type }: StoredEvent) => {
+      const stream = this.#streams.get(name);
+      if (!stream || type === '$streamDeleted') return true;
+      const count = stream.events.length;
+      const from = Math.min(count - 1, Math.max(stream.truncateBefore, count - stream.maxCount));
+      return !stream.tombstoned && revision >= from;
+    };
+    this.all.splice(0, this.all.length, ...this.all.filter(isKept));
+    this.#scavengedUpTo = this.#end;
+  }
+
+  /** Files that were scavenged can be read from any place. */
+  isScavenged(commit: bigint): boolean {
+    return commit <= this.#scavengedUpTo;
   }
 
   /** A copy of its files as they are now; what it answers puts them back. */

@@ -1,6 +1,13 @@
 import shared from '@eventstore/db-client/generated/shared_pb.js';
+import status from '@eventstore/db-client/generated/status_pb.js';
 import pb from '@eventstore/db-client/generated/streams_pb.js';
-import type { AppendReq, AppendResp, ReadResp } from '@eventstore/db-client/generated/streams_pb.js';
+import type {
+  AppendReq,
+  AppendResp,
+  BatchAppendReq,
+  BatchAppendResp,
+  ReadResp,
+} from '@eventstore/db-client/generated/streams_pb.js';
 import type { Expected, Proposed, StoredEvent } from './log.js';
 
 /** A stream's name from bytes, as the protocol carries it. */
@@ -14,7 +21,14 @@ export function expectedOf(options: AppendReq.Options): Expected {
   return BigInt(options.getRevision());
 }
 
-export function proposedOf(message: AppendReq.ProposedMessage): Proposed {
+export function batchExpectedOf(options: BatchAppendReq.Options): Expected {
+  if (options.hasNoStream()) return 'no-stream';
+  if (options.hasStreamExists()) return 'stream-exists';
+  if (options.hasAny()) return 'any';
+  return BigInt(options.getStreamPosition());
+}
+
+export function proposedOf(message: AppendReq.ProposedMessage | BatchAppendReq.ProposedMessage): Proposed {
   return {
     id: message.getId()?.getString() ?? '',
     type: message.getMetadataMap().get('type') ?? '',
@@ -42,6 +56,52 @@ export function wrongVersion(current: number, expected: Expected): AppendResp {
   else if (expected === 'stream-exists') wrong.setExpectedStreamExists(new shared.Empty());
   else wrong.setExpectedRevision(String(expected));
   return new pb.AppendResp().setWrongExpectedVersion(wrong);
+}
+
+export function batchRecorded({ revision, commit, prepare }: StoredEvent): BatchAppendResp {
+  const position = new shared.AllStreamPosition()
+    .setCommitPosition(String(commit))
+    .setPreparePosition(String(prepare));
+  return new pb.BatchAppendResp().setSuccess(
+    new pb.BatchAppendResp.Success().setCurrentRevision(String(revision)).setPosition(position),
+  );
+}
+
+/** A field of a message: its number, and its bytes. */
+const field = (number: number, bytes: Uint8Array): Buffer =>
+  Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes]);
+
+/** A refusal is a status, with what it is about packed into it: what the stubs have no type for is written by hand. */
+function batchError(text: string, name: string, details: { serializeBinary(): Uint8Array }): BatchAppendResp {
+  const any = Buffer.concat([
+    field(1, Buffer.from(`type.googleapis.com/${name}`)),
+    field(2, details.serializeBinary()),
+  ]);
+  const error = Buffer.concat([field(2, Buffer.from(text)), field(3, any)]);
+  return new pb.BatchAppendResp().setError(status.Status.deserializeBinary(error));
+}
+
+export const batchBusy = () => batchError('Server Is Busy', 'google.protobuf.Empty', new shared.Empty());
+
+export function batchTooLarge(limit: number): BatchAppendResp {
+  const details = new shared.MaximumAppendSizeExceeded().setMaxappendsize(limit);
+  return batchError('too large', 'event_store.client.MaximumAppendSizeExceeded', details);
+}
+
+export const batchDeleted = (stream: string) =>
+  batchError(
+    'deleted',
+    'event_store.client.StreamDeleted',
+    new shared.StreamDeleted().setStreamIdentifier(
+      new shared.StreamIdentifier().setStreamName(Buffer.from(stream)),
+    ),
+  );
+
+export function batchWrongVersion(current: number): BatchAppendResp {
+  const wrong = new shared.WrongExpectedVersion();
+  if (current < 0) wrong.setCurrentNoStream(new shared.Empty());
+  else wrong.setCurrentStreamRevision(String(current));
+  return batchError('WrongExpectedVersion', 'event_store.client.WrongExpectedVersion', wrong);
 }
 
 export function eventMessage(event: StoredEvent): ReadResp {

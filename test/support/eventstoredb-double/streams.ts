@@ -1,5 +1,6 @@
 import type {
   sendUnaryData,
+  ServerDuplexStream,
   ServerReadableStream,
   ServerUnaryCall,
   ServerWritableStream,
@@ -9,6 +10,8 @@ import pb from '@eventstore/db-client/generated/streams_pb.js';
 import type {
   AppendReq,
   AppendResp,
+  BatchAppendReq,
+  BatchAppendResp,
   DeleteReq,
   DeleteResp,
   ReadReq,
@@ -44,12 +47,15 @@ export interface StreamsOptions {
   readonly maxAppendSize: number;
   /** As before version 22.6: an event that is read from its stream has no position. */
   readonly hidesPositions: boolean;
-  readonly calls: Record<'append' | 'read' | 'subscribe' | 'sent' | 'checkpoints' | 'events', number>;
+  readonly calls: Record<
+    'append' | 'batched' | 'read' | 'subscribe' | 'sent' | 'checkpoints' | 'events',
+    number
+  >;
 }
 
 const NO_POSITION = 2n ** 64n - 1n;
 
-/** The service `Streams` of the protocol but BatchAppend, which is answered "unimplemented": Waylog must not use it. */
+/** The service `Streams` of the protocol, as far as Waylog and its tests use it. */
 export function streamsService(options: StreamsOptions): UntypedServiceImplementation {
   const { log, faults, users, guardsAll, maxAppendSize, hidesPositions, calls } = options;
 
@@ -106,6 +112,36 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     });
   }
 
+  /** Many appends over one call, each with an answer of its own; a failure of the call is that of all that have none. */
+  function batchAppend(call: ServerDuplexStream<BatchAppendReq, BatchAppendResp>) {
+    const refused = users && refusal(call);
+    if (refused) return void call.emit('error', refused);
+    call.on('data', (request: BatchAppendReq) => {
+      calls.append++;
+      calls.batched++;
+      if (faults.isStalled('append')) return;
+      const options = request.getOptions();
+      const answer = (response: BatchAppendResp) =>
+        call.write(response.setCorrelationId(request.getCorrelationId()));
+      if (!options || !request.getIsFinal()) return;
+      if (faults.takeBusy()) return void answer(messages.batchBusy());
+      // The server ends the whole call over it.
+      if (faults.leader) return void call.emit('error', notLeader(faults.leader));
+      const stream = messages.nameOf(options.getStreamIdentifier());
+      const proposed = request.getProposedMessagesList().map(messages.proposedOf);
+      const size = proposed.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
+      if (size > maxAppendSize) return void answer(messages.batchTooLarge(maxAppendSize));
+      const outcome = log.append(stream, messages.batchExpectedOf(options), proposed);
+      const lost = faults.takeLost();
+      if (lost === 'silent') return;
+      if (lost === 'refused') call.emit('error', goneAway());
+      else if (outcome.kind === 'tombstoned') answer(messages.batchDeleted(stream));
+      else if (outcome.kind === 'recorded') answer(messages.batchRecorded(outcome.last));
+      else answer(messages.batchWrongVersion(outcome.current));
+    });
+    call.on('end', () => call.end());
+  }
+
   async function read(call: ServerWritableStream<ReadReq, ReadResp>): Promise<void> {
     const request = call.request.getOptions() as ReadReq.Options;
     calls[request.hasSubscription() ? 'subscribe' : 'read']++;
@@ -157,7 +193,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     if (!position) return false;
     const commit = BigInt(position.getCommitPosition());
     const last = log.all.at(-1);
-    if (commit === 0n || !last || commit > last.commit) return false;
+    if (commit === 0n || !last || commit > last.commit || log.isScavenged(commit)) return false;
     return !log.all.some((event) => event.commit === commit);
   }
 
@@ -229,6 +265,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
 
   return {
     append,
+    batchAppend,
     read: (call: ServerWritableStream<ReadReq, ReadResp>) => {
       read(call).catch((error: unknown) => call.emit('error', error));
     },

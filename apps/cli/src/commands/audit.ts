@@ -11,6 +11,7 @@ import {
   verifyAudit,
   withOwn,
   writeDigestFiles,
+  type Answered,
   type AuditProblem,
   type AuditResult,
   type SigningKey,
@@ -216,7 +217,7 @@ interface BreakFlags extends SigningFlags {
 export interface AuditFlags {
   readonly publicKey?: readonly string[];
   readonly digests?: string;
-  readonly atLeast?: string;
+  readonly atLeast?: readonly string[];
 }
 
 /** The options of `waylog verify --audit`. */
@@ -231,18 +232,17 @@ export const auditOptions = (): Option[] => [
   ),
   folderOption(),
   new Option(
-    '--at-least <position>',
-    'with --audit: a position that somebody was answered, which the log must have come to',
+    '--at-least <position...>',
+    'with --audit: positions that somebody was answered, at each of which the log must hold an event; 4711:flight-f1 says of which stream',
   ),
 ];
 
 /** `waylog verify --audit`: exit code 3 when something is not as it was recorded. */
 export async function runAudit(
-  { publicKey = [], digests: digestFolder, atLeast }: AuditFlags,
+  { publicKey = [], digests: digestFolder, atLeast = [] }: AuditFlags,
   command: Command,
 ): Promise<void> {
-  if (atLeast !== undefined && !/^\d{1,18}$/.test(atLeast))
-    throw new UsageError(`--at-least takes a position of this log, such as 4711, not ${atLeast}.`);
+  const answered = atLeast.map(answeredPosition);
   const own = [process.env['WAYLOG_AUDIT_KEY'], process.env['WAYLOG_AUDIT_PUBLIC_KEYS']].filter(
     (pem): pem is string => Boolean(pem),
   );
@@ -254,7 +254,7 @@ export async function runAudit(
           pool,
           keys,
           digestFolder: digestFolder || undefined,
-          atLeast,
+          atLeast: answered,
           erasedBy: flightSealing.erasedBy,
           signal,
           onProgress,
@@ -264,6 +264,15 @@ export async function runAudit(
   );
   print(command, result, auditLines(result, keys.size).join('\n'));
   if (!result.isSound) process.exitCode = 3;
+}
+
+function answeredPosition(text: string): Answered {
+  const [, position, streamId] = /^(\d{1,18})(?::(.+))?$/.exec(text) ?? [];
+  if (position === undefined)
+    throw new UsageError(
+      `--at-least takes a position of this log, such as 4711, or 4711:flight-f1, not ${text}.`,
+    );
+  return { position, streamId };
 }
 
 const problemLine = ({ code, streamId, revision, detail }: AuditProblem): string =>

@@ -40,7 +40,9 @@ it has folded; and every row of every table, by hash. Reads and writes go on mea
 where they are parked.
 
 What differs is named by table and flight and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
-the log: restore a backup (\`waylog restore --help\`).
+the log: restore a backup (\`waylog restore --help\`). Flights of which events are missing are named, and their rows are
+neither compared nor repaired; all others are. In EventStoreDB named are also: events of other applications in flights'
+streams, streams that were deleted, and limits in their metadata.
 
 With --audit nothing of that is done. Instead the hash of every event is made anew from its row and compared, stream by
 stream, and with each signed digest: what was changed, removed, inserted or reordered, by whomever, is named. Without digests
@@ -95,7 +97,7 @@ const SHOWN = 10;
 
 /** What verifying found, for people. */
 export function linesOf(
-  { events, position, log, records, unfoldable, tables }: VerifyResult,
+  { events, position, log, records, incomplete, unfoldable, tables }: VerifyResult,
   repair: boolean,
 ): string[] {
   return [
@@ -107,6 +109,7 @@ export function linesOf(
       ({ streamId, recorded, folded }) =>
         `records         DIFFERENT · ${streamId}: the projector has noted revision ${recorded}, the log says ${folded}`,
     ),
+    ...(incomplete.length > 0 ? [incompleteLine(incomplete)] : []),
     ...unfoldable.map((event) => `log             DAMAGED · ${unfoldableLine(event)}`),
     ...(unfoldable.length > 0
       ? [
@@ -117,9 +120,14 @@ export function linesOf(
     ...tables.flatMap((table) => tableLines(table, repair)),
     tables.length > 0
       ? `compared at position ${position}, ${counted(events, 'event')}`
-      : 'the tables were not compared: a damaged log does not say what is right',
+      : 'the tables were not compared: without its first event a log cannot be told from another one',
   ];
 }
+
+const incompleteLine = (streams: readonly string[]): string =>
+  `log             DAMAGED · events are missing of ${streams.slice(0, SHOWN).join(', ')}` +
+  (streams.length > SHOWN ? ` and ${streams.length - SHOWN} more (--json names all)` : '') +
+  '. Their rows were neither compared nor changed.';
 
 /** An event that cannot be folded, for people. */
 export const unfoldableLine = (event: FailedEvent): string =>

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
 import { IsArray, IsBoolean, IsInt, IsNumber, IsString } from 'class-validator';
 import pLimit, { type LimitFunction } from 'p-limit';
 import pg from 'pg';
@@ -16,8 +18,16 @@ import {
   unavailable,
   WaylogError,
 } from '#lib/platform';
+import { CutSessions } from './cut-sessions.js';
 import { SqlAnswer, tooLarge, type JsonAnswer } from './sql-answer.js';
-import { READER_SEARCH_PATH, readerAccess, readerRights, type ReaderRights } from '#lib/timescale';
+import {
+  isEndless,
+  READER_APPLICATION,
+  READER_SEARCH_PATH,
+  readerAccess,
+  readerRights,
+  type ReaderRights,
+} from '#lib/timescale';
 
 export const DEFAULT_ROWS = 1_000;
 export const MAX_ROWS = 10_000;
@@ -30,6 +40,8 @@ const MAX_OF_ONE = 2;
 const MAX_WAITING_OF_ONE = 20;
 /** How much longer than the server's own limit this process waits before it ends the session. */
 const GRACE_MS = 500;
+/** How long the answer waits for a statement that was cut to end; most do at once. */
+const GONE_WITHIN_MS = 1_000;
 
 export class SqlLimits {
   /** The longest that a statement may run, in seconds. */
@@ -80,10 +92,21 @@ export class ReadOnlySql {
   readonly #pool: pg.Pool | undefined;
   readonly #noRole: string | undefined;
   readonly #turns = new Map<string, LimitFunction>();
+  readonly #log = new Logger('ReadOnlySql');
+  readonly #cut: CutSessions;
+  /** Statements that were ended here and run on in the database: the backend, and who has sent it. */
+  readonly #runningOn = new Map<number, string>();
   #checked: Promise<void> | undefined;
   #running = 0;
 
   constructor(private readonly options: ReadOnlySqlOptions) {
+    this.#cut = new CutSessions(async (pids) => {
+      const { rows } = await options.pool.query<{ pid: number }>(
+        `select pid from pg_stat_activity where pid = any ($1::integer[]) and application_name = $2`,
+        [pids, READER_APPLICATION],
+      );
+      return rows.map(({ pid }) => pid);
+    });
     const access = options.readerUrl
       ? { url: options.readerUrl }
       : options.ownerUrl !== undefined
@@ -98,12 +121,12 @@ export class ReadOnlySql {
       max: MAX_AT_ONCE,
       // Nothing that a statement leaves in its session reaches the next one.
       maxUses: 1,
-      application_name: 'waylog ad-hoc SQL',
+      application_name: READER_APPLICATION,
       // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool awaits it, which its type does not say
       onConnect: (client) =>
         prepareSession(client, {
           connectionString: access.url,
-          applicationName: 'waylog ad-hoc SQL',
+          applicationName: READER_APPLICATION,
           settings: { search_path: READER_SEARCH_PATH },
         }),
       connectionTimeoutMillis: options.maxTimeout * 1_000,
@@ -124,6 +147,8 @@ export class ReadOnlySql {
   async status(): Promise<ReadOnlySqlStatus> {
     const { limits } = this;
     if (!this.#pool) return { available: false, reason: this.#noRole ?? '', weaknesses: [], limits };
+    if (this.#runningOn.size >= MAX_AT_ONCE)
+      return { available: false, reason: allRunOn(this.#pids()).message, weaknesses: [], limits };
     try {
       const rights = await this.#rights();
       const { role, weaknesses } = rights;
@@ -143,7 +168,9 @@ export class ReadOnlySql {
     if (!pool) throw sqlUnavailable(this.#noRole ?? '');
     await this.#check();
     const { caller = '' } = statement;
-    const turns = this.#turns.get(caller) ?? pLimit(MAX_OF_ONE);
+    refuseXmlTable(sql);
+    this.#refuseRunningOn(caller);
+    const turns = this.#turns.get(caller) ?? pLimit(this.#placesOf(caller));
     if (turns.pendingCount >= MAX_WAITING_OF_ONE) throw tooManyStatements(caller);
     this.#turns.set(caller, turns);
     try {
@@ -155,6 +182,8 @@ export class ReadOnlySql {
 
   async #run(pool: pg.Pool, sql: string, statement: StatementOptions): Promise<JsonAnswer> {
     if (statement.signal?.aborted) throw sqlTimeout(GONE);
+    const { caller = '' } = statement;
+    this.#refuseRunningOn(caller);
     const maxRows = Math.min(statement.maxRows ?? DEFAULT_ROWS, MAX_ROWS);
     const timeout = Math.min(statement.timeout ?? this.options.maxTimeout, this.options.maxTimeout);
     const client = await pool.connect().catch((error: unknown) => {
@@ -187,13 +216,58 @@ export class ReadOnlySql {
       throw guard.reason() ?? readingError(error, timeout);
     } finally {
       guard.end();
-      this.#running--;
-      client.release(true);
+      const gone = guard.reason() ? this.#gone(client) : Promise.resolve();
+      const leave = () => {
+        this.#running--;
+        client.release(true);
+      };
+      // Whoever sends the next one has his place, but where it runs on.
+      if (await within(GONE_WITHIN_MS, gone)) leave();
+      else void this.#keepPlace(backendOf(client) as number, caller, gone).then(leave, leave);
     }
   }
 
   async close(): Promise<void> {
+    this.#cut.close();
     await this.#pool?.end();
+  }
+
+  #gone(client: pg.PoolClient): Promise<void> {
+    const pid = backendOf(client);
+    return pid === undefined ? Promise.resolve() : this.#cut.gone(pid);
+  }
+
+  /** It counts as one that runs for as long as the database has it: of its caller, and of this process. */
+  async #keepPlace(pid: number, caller: string, gone: Promise<void>): Promise<void> {
+    this.#log.warn(
+      `A statement of ad-hoc SQL of ${caller || 'this process'} was ended, and runs on in process ${pid} of the database, which has not looked whether it should end. It keeps its place until it has.`,
+    );
+    this.#runningOn.set(pid, caller);
+    this.#setPlaces(caller);
+    await gone;
+    this.#runningOn.delete(pid);
+    this.#setPlaces(caller);
+  }
+
+  #pids(caller?: string): number[] {
+    return [...this.#runningOn].filter(([, by]) => caller === undefined || by === caller).map(([pid]) => pid);
+  }
+
+  #placesOf(caller: string): number {
+    return Math.max(1, MAX_OF_ONE - this.#pids(caller).length);
+  }
+
+  #setPlaces(caller: string): void {
+    const turns = this.#turns.get(caller);
+    if (turns) turns.concurrency = this.#placesOf(caller);
+  }
+
+  /** Nobody knows when these end, so nobody waits for them. */
+  #refuseRunningOn(caller: string): void {
+    const own = this.#pids(caller);
+    if (own.length >= MAX_OF_ONE) throw runOn(caller, own);
+    const all = this.#pids();
+    if (all.length >= MAX_AT_ONCE) throw allRunOn(all);
   }
 
   /** Once in the life of a process, or until it went well: a role that may write is not used. */
@@ -240,10 +314,10 @@ export class ReadOnlySql {
       // A session whose client is gone works on until it wants to send something.
       this.options.pool
         .query(
-          `select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = 'waylog ad-hoc SQL'`,
-          [backendOf(client)],
+          `select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = $2`,
+          [backendOf(client), READER_APPLICATION],
         )
-        .catch(() => undefined); // The limit of the server itself ends it.
+        .catch(() => undefined); // The limit of the server itself ends it, if anything does.
     };
     const onData = (data: Buffer) => {
       bytes += data.length;
@@ -270,6 +344,15 @@ export class ReadOnlySql {
 }
 
 const ignore = () => undefined;
+
+/** Whether it has come by then. */
+const within = async (ms: number, coming: Promise<void>): Promise<boolean> => {
+  const done = new AbortController();
+  const late = sleep(ms, false, { signal: done.signal }).catch(() => false);
+  const isThere = await Promise.race([coming.then(() => true), late]);
+  done.abort();
+  return isThere;
+};
 
 const sqlUnavailable = (reason: string, cause?: unknown) =>
   unavailable(
@@ -318,22 +401,69 @@ const tooManyStatements = (caller: string) =>
     1,
   );
 
+/**
+ * XPath can be made to run for hours, and PostgreSQL does not end it. The functions that take it are not the reader's;
+ * XMLTABLE is part of the grammar, so that it stands in the text as such, and no right can be taken.
+ */
+const refuseXmlTable = (sql: string): void => {
+  if (!/xmltable/i.test(sql)) return;
+  const message = 'XMLTABLE is refused, also as part of a name or a text: PostgreSQL could not end it';
+  throw new WaylogError('sql.forbidden', 'forbidden', `The statement was refused: ${message}.`, {
+    errors: [{ field: 'query', message }],
+  });
+};
+
+const processes = (pids: readonly number[]): string =>
+  `${pids.length === 1 ? 'process' : 'processes'} ${pids.join(', ')} of the database`;
+
+const runOn = (caller: string, pids: readonly number[]) =>
+  tooMany(
+    'sql.too-many',
+    `${caller || 'This process'} has ${pids.length} statements of ad-hoc SQL that were ended and run on (${processes(pids)}): PostgreSQL ends one only where it looks whether it should. Until it has, no other is taken of this caller. An operator can end them: see docs/how-to/query-with-sql.md.`,
+    60,
+  );
+
+const allRunOn = (pids: readonly number[]) =>
+  unavailable(
+    'sql.busy',
+    `${pids.length} statements of ad-hoc SQL were ended and run on (${processes(pids)}): PostgreSQL ends one only where it looks whether it should. Until it has, this server takes no other. An operator can end them: see docs/how-to/query-with-sql.md. The queries by name are not concerned.`,
+    { retryAfterSeconds: 60 },
+  );
+
 const refused = (code: string, error: Error, cause = error) => {
   const { position } = error as pg.DatabaseError;
   const where = position ? ` (at character ${Number(position) - PREFIX_LENGTH})` : '';
+  const message = error.message.slice(0, 500) + where + insteadOf(error.message);
   return new WaylogError(
     code,
     code === 'sql.forbidden' ? 'forbidden' : 'invalid',
-    `The statement was refused: ${error.message.slice(0, 500)}${where}`,
-    { errors: [{ field: 'query', message: error.message.slice(0, 500) + where }] },
+    `The statement was refused: ${message}`,
+    { errors: [{ field: 'query', message }] },
     { cause },
   );
 };
 
+/** An operator such as LIKE is refused by the name of its function, which nobody has written. */
+const insteadOf = (message: string): string => {
+  const name = /^permission denied for function "?(\w+)"?$/.exec(message)?.[1];
+  return name !== undefined && isEndless(name)
+    ? `. With long values PostgreSQL could not end it: docs/how-to/query-with-sql.md says what to use in place of it, such as ~ in place of LIKE`
+    : '';
+};
+
 const PREFIX_LENGTH = 'declare answer no scroll cursor for '.length;
+
+const TOO_MANY_CONNECTIONS = '53300';
 
 /** What it means that there is no session. */
 function loginError(error: unknown): WaylogError {
+  if (sqlStateOf(error) === TOO_MANY_CONNECTIONS)
+    return unavailable(
+      'sql.busy',
+      `The reading role has no connection left: those of all servers together are taken (${messageOf(error)}). Send it again. The queries by name are not concerned.`,
+      { retryAfterSeconds: 5 },
+      error,
+    );
   return /^(28|3D)/.test(sqlStateOf(error) ?? '')
     ? sqlUnavailable(
         `the reading role cannot log in (${messageOf(error)}). Run \`waylog migrate\`, which makes it.`,

@@ -28,6 +28,7 @@ const database: DatabaseFacts = {
   openLosses: 0,
   lockShare: 0.1,
   jobTroubles: [],
+  readerSessions: [{ pid: 7, seconds: 59 }],
   readOnly: undefined,
 };
 const projection: ProjectionStatus = {
@@ -89,6 +90,7 @@ describe('alerts', () => {
     ['PoolUsage', { pool: poolUsing(9) }],
     ['DiskUsage', { database: { ...database, diskUsedShare: 0.86 } }],
     ['LocksShort', { database: { ...database, lockShare: 0.51 } }],
+    ['SqlRunsOn', { database: { ...database, readerSessions: [{ pid: 4711, seconds: 76 }] } }],
     [
       'JobsFailing',
       {

@@ -1,3 +1,4 @@
+import { endReaderSessions, READER_MAX_SECONDS } from '#lib/timescale';
 import type { Observation } from './observation.js';
 import type { Statistics } from './statistics.js';
 
@@ -11,7 +12,7 @@ export interface AlertRule {
   /** What is looked at, in words and with its unit. */
   readonly what: string;
   /** What an operator does about it. */
-  readonly remedy: string | ((statistics: Statistics) => string);
+  readonly remedy: string | ((statistics: Statistics, observation: Observation) => string);
   /** What it is now; nothing when that cannot be known. It fires when this is above the threshold. */
   readonly value: (observation: Observation, statistics: Statistics) => number | undefined;
 }
@@ -172,6 +173,17 @@ export const alertRules: readonly AlertRule[] = [
     remedy:
       '`waylog doctor` says how many chunks there are, and what to set max_locks_per_transaction to; or have fewer: `waylog archive run --help`. Backups, rebuilds and reads of all flights fail when they run out (`database.too-few-locks`).',
     value: ({ database }) => database?.lockShare,
+  },
+  {
+    name: 'SqlRunsOn',
+    severity: 'warning',
+    threshold: READER_MAX_SECONDS,
+    what: 'seconds for which the oldest statement of ad-hoc SQL has run, though none may for more than 60',
+    remedy: (_, { database }) =>
+      endReaderSessions(
+        database?.readerSessions.filter(({ seconds }) => seconds > READER_MAX_SECONDS).map(({ pid }) => pid),
+      ),
+    value: ({ database }) => database && (database.readerSessions[0]?.seconds ?? 0),
   },
   {
     name: 'JobsFailing',

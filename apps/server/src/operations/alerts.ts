@@ -55,7 +55,7 @@ export function stateOf(
     ...(value !== undefined && { value }),
     threshold: rule.threshold,
     what: rule.what,
-    remedy: typeof rule.remedy === 'string' ? rule.remedy : rule.remedy(statistics),
+    remedy: typeof rule.remedy === 'string' ? rule.remedy : rule.remedy(statistics, observation),
   };
 }
 

@@ -203,6 +203,11 @@ export class Metrics {
       ({ database }) => database?.lockShare,
     );
     gauge(
+      'waylog_sql_oldest_seconds',
+      'For how long the oldest statement of ad-hoc SQL has run, of all servers; 0 where none does.',
+      ({ database }) => database && (database.readerSessions[0]?.seconds ?? 0),
+    );
+    gauge(
       'waylog_jobs_failing',
       'Jobs of TimescaleDB, such as its policies, that fail or do not run.',
       ({ database }) => database?.jobTroubles.length,

@@ -7,7 +7,15 @@ import { losses, type EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, lockRoom, type ProjectionStatus } from '#lib/projections';
-import { capabilities, jobTroubles, queryOn, type Capabilities, type JobTrouble } from '#lib/timescale';
+import {
+  capabilities,
+  jobTroubles,
+  queryOn,
+  readerSessions,
+  type Capabilities,
+  type JobTrouble,
+  type ReaderSession,
+} from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Pools, type ConnectionPoolStatus } from './pools.js';
 import { ScheduledWork } from './scheduled-work.js';
@@ -38,6 +46,8 @@ export interface DatabaseFacts {
   readonly lockShare: number | undefined;
   /** Jobs of TimescaleDB that fail or do not run, such as policies. */
   readonly jobTroubles: readonly JobTrouble[];
+  /** Sessions of ad-hoc SQL, of all servers, the oldest first. */
+  readonly readerSessions: readonly ReaderSession[];
   /** Why it takes no writes; undefined where it does take them. */
   readonly readOnly: string | undefined;
 }
@@ -137,7 +147,7 @@ export class Observer {
   }
 
   async #facts(): Promise<DatabaseFacts> {
-    const [found, counts, replicas, findings, lost, troubles, locks, readOnly] = await Promise.all([
+    const [found, counts, replicas, findings, lost, troubles, locks, sessions, readOnly] = await Promise.all([
       capabilities(this.pool),
       this.tables.query<{ active: number; total: number; max: number; bytes: string; folder: string | null }>(
         `select count(*) filter (where state <> 'idle')::integer as active, count(*)::integer as total,
@@ -157,6 +167,8 @@ export class Observer {
       losses(this.pool, { open: true }),
       jobTroubles(queryOn(this.tables)),
       lockRoom(this.tables),
+      // The application role is a member of the reader.
+      readerSessions(queryOn(this.pool)),
       whyReadOnly(this.pool),
     ]);
     const row = counts.rows[0];
@@ -177,6 +189,7 @@ export class Observer {
       openLosses: lost.length,
       lockShare: locks && locks.needed / locks.room,
       jobTroubles: troubles,
+      readerSessions: sessions,
       readOnly,
     };
   }

@@ -4,6 +4,7 @@ import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
 import type { AppendOutcome, AppendRequest } from '../event-store.js';
 import type { CommandContext, Decider } from './decider.js';
 import { DecisionStreams, type DecisionStreamsOptions } from './decision-streams.js';
+import { eventually } from '../../../../test/support/eventually.js';
 
 // A purse: coins go in and out, and it never holds fewer than none.
 type Coins = { type: 'Added' | 'Taken'; data: { coins: number } };
@@ -103,7 +104,7 @@ describe('DecisionStreams', () => {
     let release: () => void = () => undefined;
     store.before = () => new Promise((resolve) => (release = resolve));
     const first = purses.change('p', add(1), as());
-    while (store.appends.length === 0) await new Promise(setImmediate);
+    await eventually(() => store.appends.length !== 0);
     const rest = Array.from({ length: 50 }, () => purses.change('p', add(1), as()));
     store.before = undefined;
     release();
@@ -255,7 +256,7 @@ describe('DecisionStreams', () => {
       kind: 'unavailable',
       data: { retryAfterSeconds: 1 },
     });
-    while (store.appends.length === 0) await new Promise(setImmediate);
+    await eventually(() => store.appends.length !== 0);
     store.before = undefined;
     release();
     await Promise.all(accepted);

@@ -6,12 +6,13 @@ import {
   WrongExpectedVersionError,
   type AppendExpectedRevision,
   type AppendToStreamOptions,
-  type JSONEventData,
 } from '@eventstore/db-client';
 import { conflict, unavailable, WaylogError } from '#lib/platform';
 import { cutShort } from '../cut-short.js';
 import type { AppendOutcome, AppendRequest, ExpectedRevision, Position } from '../event-store.js';
-import { decodeEvent, encodeEvent, type Decoded } from './codec.js';
+import type { Placed } from './append-call.js';
+import { explained, isTransient } from './calls.js';
+import { decodeEvent, encodeEvent, forClient, type Decoded, type EncodedEvent } from './codec.js';
 import type { Connection } from './connection.js';
 import type { Node } from './node.js';
 import { comparePositions, parsePosition, positionOf } from './position.js';
@@ -20,54 +21,132 @@ import { readStreamPage } from './read.js';
 /** How far back a repeat is looked for where no revision is expected. */
 const LOOK_BACK = 1_024;
 
+/** An append of up to so many bytes goes over the call that all small ones share; a larger one would hold them up. */
+const SMALL_BYTES = 512 * 1024;
+
+interface Hooks {
+  /** Asked before each attempt; throws where nothing is to be recorded any more. */
+  readonly mayGoOn: (request: AppendRequest) => void;
+  /** The newest event that was seen before: what is not behind it was recorded earlier. */
+  readonly newest: Position | undefined;
+}
+
+/** A request on its way. */
+interface Sending {
+  readonly request: AppendRequest;
+  readonly appendId: string;
+  readonly events: readonly EncodedEvent[];
+  readonly isSmall: boolean;
+  outcome?: Sent | { readonly failed: unknown };
+}
+
 /**
- * Records one request, whole or not at all, and has an answer when it is due. After a failure that leaves it open whether the
- * events were recorded they are sent again with the same ids and the same expectation, which the server answers as the first
- * time.
+ * Records requests, each whole or not at all, and has an answer when it is due. Where all of them are small and expect a
+ * revision, or no stream, they are recorded in their order; otherwise those of each stream are. After a failure that leaves it open whether events were recorded, what has no
+ * answer is sent again, in the same order, with the same ids and the same expectation, which the server answers as the first time.
  */
-export async function append(
+export async function appendAll(
   connection: Connection,
-  request: AppendRequest,
+  requests: readonly AppendRequest[],
   due: number,
-  {
-    mayGoOn,
-    newest,
-  }: {
-    /** Asked before each attempt; throws where nothing is to be recorded any more. */
-    readonly mayGoOn: () => void;
-    /** The newest event that was seen before: what is not behind it was recorded earlier. */
-    readonly newest: Position | undefined;
-  },
-): Promise<AppendOutcome> {
-  const { streamId, expectedRevision } = request;
+  hooks: Hooks,
+): Promise<PromiseSettledResult<AppendOutcome>[]> {
+  const all = requests.map(prepare);
+  const outcomes = new Map<Sending, PromiseSettledResult<AppendOutcome>>();
+  for (const round of all.every(keepsPlace) ? [all] : rounds(all)) {
+    const settled = await appendRound(connection, round, due, hooks);
+    for (const [i, sending] of round.entries())
+      outcomes.set(sending, settled[i] as PromiseSettledResult<AppendOutcome>);
+  }
+  return all.map((sending) => outcomes.get(sending) as PromiseSettledResult<AppendOutcome>);
+}
+
+/** Whether it goes over the shared call, and nothing is looked up before. */
+const keepsPlace = ({ isSmall, request: { expectedRevision } }: Sending): boolean =>
+  isSmall && (typeof expectedRevision === 'number' || expectedRevision === 'no-stream');
+
+/** Each stream once in a round. */
+function rounds(all: readonly Sending[]): Sending[][] {
+  const rounds: Sending[][] = [];
+  const asked = new Map<string, number>();
+  for (const sending of all) {
+    const { streamId } = sending.request;
+    const round = asked.get(streamId) ?? 0;
+    asked.set(streamId, round + 1);
+    (rounds[round] ??= []).push(sending);
+  }
+  return rounds;
+}
+
+async function appendRound(
+  connection: Connection,
+  all: readonly Sending[],
+  due: number,
+  hooks: Hooks,
+): Promise<PromiseSettledResult<AppendOutcome>[]> {
+  // Before anything is sent: what is looked up for one must not hold it up behind others.
+  const fresh = all.filter(({ request }) => request.expectedRevision === 'no-stream');
+  await Promise.all(
+    fresh.map(async (sending) => {
+      try {
+        await refuseDeleted(connection, sending.request.streamId, due);
+      } catch (error) {
+        sending.outcome = { failed: error };
+      }
+    }),
+  );
+  const failed = await connection
+    .call((node, deadline) => attempt(connection, node, deadline, all, due, hooks), due)
+    .catch((error: unknown) => error);
+  return Promise.allSettled(
+    all.map(async (sending) => {
+      const { outcome = { failed } } = sending;
+      if ('failed' in outcome) throw explained(outcome.failed, connection.deadlineMs);
+      return settle(connection, sending, outcome, due, hooks.newest);
+    }),
+  );
+}
+
+function prepare(request: AppendRequest): Sending {
   const appendId = crypto.randomUUID();
   const events = request.events.map((event) => encodeEvent(event, appendId));
-  // The server knows what it recorded at a revision for good, but elsewhere only as long as it runs.
-  const isOpen = expectedRevision === 'any' || expectedRevision === 'stream-exists';
-  if (expectedRevision === 'no-stream') await refuseDeleted(connection, streamId, due);
-  const sent = await connection.call(async (node, deadline): Promise<Sent> => {
-    mayGoOn();
-    const earlier = isOpen && (await findRepeat(connection, request, appendId, due));
-    if (earlier) return earlier;
-    return await send(node, streamId, events, {
-      expectedRevision: expectationOf(expectedRevision),
-      // Without them the client would put it into a stream that all appends of the process share.
-      credentials: connection.credentials,
-      deadline,
-      requiresLeader: true,
-    });
-  }, due);
-  if ('accepted' in sent) {
-    if (!sent.accepted) await refuseForeign(connection, streamId, due);
-    return sent;
+  // UTF-16 units, of which one is up to three bytes: near enough.
+  const size = events.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
+  return { request, appendId, events, isSmall: size <= SMALL_BYTES };
+}
+
+/** Sends what has no answer yet. @throws the first failure that may be gone a moment later, when all others have their answers */
+async function attempt(
+  connection: Connection,
+  node: Node,
+  deadline: number,
+  all: readonly Sending[],
+  due: number,
+  { mayGoOn }: Hooks,
+): Promise<void> {
+  const failures = new Map<Sending, unknown>();
+  const open = all.filter(({ outcome }) => outcome === undefined);
+  await Promise.all(
+    open.map(async (sending) => {
+      try {
+        mayGoOn(sending.request);
+        sending.outcome = await sendOnce(connection, node, deadline, sending, due);
+      } catch (error) {
+        if (isTransient(error)) failures.set(sending, error);
+        else sending.outcome = { failed: error };
+      }
+    }),
+  );
+  const [failure] = failures.values();
+  if (failures.size === 0) return;
+  // What came behind one that failed, in the same stream, may have been refused for that alone.
+  const streams = new Set([...failures.keys()].map(({ request }) => request.streamId));
+  for (const sending of open) {
+    const { outcome, request } = sending;
+    if (outcome && 'accepted' in outcome && !outcome.accepted && streams.has(request.streamId))
+      delete sending.outcome;
   }
-  const { firstRevision, position } = sent;
-  // The server says where the last event is, and no more: a lone one needs no second call, which would cost as much again.
-  if (position === undefined || events.length > 1)
-    return readBack(connection, request, firstRevision, appendId, due);
-  const repeated =
-    newest !== undefined && comparePositions(parsePosition(position), parsePosition(newest)) <= 0;
-  return { accepted: true, firstRevision, positions: [position], repeated };
+  throw failure;
 }
 
 type Sent =
@@ -78,23 +157,68 @@ type Sent =
       readonly position: Position | undefined;
     };
 
-async function send(
+async function sendOnce(
+  connection: Connection,
   node: Node,
-  streamId: string,
-  events: JSONEventData[],
-  options: AppendToStreamOptions,
+  deadline: number,
+  sending: Sending,
+  due: number,
 ): Promise<Sent> {
+  const { streamId, expectedRevision } = sending.request;
+  // The server knows what it recorded at a revision for good, but elsewhere only as long as it runs.
+  const isOpen = expectedRevision === 'any' || expectedRevision === 'stream-exists';
+  const earlier = isOpen && (await findRepeat(connection, sending.request, sending.appendId, due));
+  if (earlier) return earlier;
+  const { events } = sending;
   try {
-    const { nextExpectedRevision, position } = await node.appendToStream(streamId, events, options);
+    const placed = sending.isSmall
+      ? await node.append({ streamId, expectedRevision, events, deadlineMs: deadline })
+      : await sendLarge(node, sending, {
+          expectedRevision: expectationOf(expectedRevision),
+          // Without them the client would put it into a stream that all appends of the process share.
+          credentials: connection.credentials,
+          deadline,
+          requiresLeader: true,
+        });
     return {
-      firstRevision: Number(nextExpectedRevision) - events.length + 1,
-      position: position && positionOf(position),
+      firstRevision: placed.revision - events.length + 1,
+      position: placed.position && positionOf(placed.position),
     };
   } catch (error) {
     if (!(error instanceof WrongExpectedVersionError)) throw error;
     const current = error.actualVersion;
     return { accepted: false, currentRevision: typeof current === 'bigint' ? Number(current) : -1 };
   }
+}
+
+async function sendLarge(
+  node: Node,
+  { request, events }: Sending,
+  options: AppendToStreamOptions,
+): Promise<Placed> {
+  const answer = await node.appendToStream(request.streamId, events.map(forClient), options);
+  return { revision: Number(answer.nextExpectedRevision), position: answer.position };
+}
+
+/** What there is to be read for the answer. */
+async function settle(
+  connection: Connection,
+  { request, appendId }: Sending,
+  sent: Sent,
+  due: number,
+  newest: Position | undefined,
+): Promise<AppendOutcome> {
+  if ('accepted' in sent) {
+    if (!sent.accepted) await refuseForeign(connection, request.streamId, due);
+    return sent;
+  }
+  const { firstRevision, position } = sent;
+  // The server says where the last event is, and no more: a lone one needs no second call, which would cost as much again.
+  if (position === undefined || request.events.length > 1)
+    return readBack(connection, request, firstRevision, appendId, due);
+  const repeated =
+    newest !== undefined && comparePositions(parsePosition(position), parsePosition(newest)) <= 0;
+  return { accepted: true, firstRevision, positions: [position], repeated };
 }
 
 /**

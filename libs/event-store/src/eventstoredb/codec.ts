@@ -15,21 +15,17 @@ export interface Decoded {
   readonly appendId: string;
 }
 
-/**
- * @throws WaylogError `append.invalid` for what is no JSON: the client would wait for ever for an event that it cannot write
- */
-export function encodeEvent(event: NewEvent, appendId: string): JSONEventData {
-  const { id, type, schemaVersion, data, metadata } = event;
-  try {
-    JSON.stringify(data);
-    JSON.stringify(metadata);
-  } catch (error) {
-    throw new WaylogError(
-      'append.invalid',
-      'invalid',
-      `Event ${id} (${type}) is no JSON: ${messageOf(error)}.`,
-    );
-  }
+/** An event as the server keeps it: data and metadata are JSON. */
+export interface EncodedEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly data: string;
+  readonly metadata: string;
+}
+
+/** @throws WaylogError `append.invalid` for what is no JSON */
+export function encodeEvent(event: NewEvent, appendId: string): EncodedEvent {
+  const { id, type, schemaVersion, metadata } = event;
   for (const reserved of ['schemaVersion', 'appendId']) {
     if (metadata[reserved] !== undefined) {
       throw new WaylogError(
@@ -39,8 +35,21 @@ export function encodeEvent(event: NewEvent, appendId: string): JSONEventData {
       );
     }
   }
-  return jsonEvent({ id, type, data, metadata: { ...metadata, schemaVersion, appendId } });
+  try {
+    const data = JSON.stringify(event.data);
+    return { id, type, data, metadata: JSON.stringify({ ...metadata, schemaVersion, appendId }) };
+  } catch (error) {
+    throw new WaylogError(
+      'append.invalid',
+      'invalid',
+      `Event ${id} (${type}) is no JSON: ${messageOf(error)}.`,
+    );
+  }
 }
+
+/** The same for the client, which encodes by itself. */
+export const forClient = ({ id, type, data, metadata }: EncodedEvent): JSONEventData =>
+  jsonEvent({ id, type, data: JSON.parse(data) as JsonObject, metadata: JSON.parse(metadata) as JsonObject });
 
 /** The event as the port knows it; undefined for the server's own events and those of other applications. */
 export function decodeEvent({ event }: ResolvedEvent): Decoded | undefined {

@@ -6,6 +6,7 @@ import type {
   AppendOutcome,
   AppendRequest,
   EventStore,
+  LogProblem,
   Position,
   ReadAllOptions,
   ReadStreamOptions,
@@ -19,10 +20,11 @@ import { recordLoss, type NewLoss } from '../history/losses.js';
 import { Seen, type Folded } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot } from '../snapshots.js';
 import { upcaster, type Upcasters } from '../upcasting.js';
-import { append } from './append.js';
+import { appendAll } from './append.js';
 import { Backlog } from './backlog.js';
 import { explained, isTransient } from './calls.js';
 import { decodeEvent } from './codec.js';
+import { checkLog } from './check-log.js';
 import { Connection } from './connection.js';
 import { Feed } from './feed.js';
 import { Limit } from './limit.js';
@@ -61,10 +63,10 @@ const MAX_RESUBSCRIBE_DELAY_MS = 5_000;
  *
  * Streams hold JSON events with our metadata; the server's own (`$...`) and those of other applications are passed over. Each
  * request of an append is one call, atomic by itself; a second one reads where several events were put. Repeats are recognised by
- * the server at an expected revision, and by the last 1,024 events elsewhere. There is no `check`: nothing but the server can
- * write its files, and it checks them itself.
+ * the server at an expected revision, and by the last 1,024 events elsewhere.
  */
 export class EventStoreDbEventStore implements EventStore {
+  readonly appendsInOrder = true;
   readonly beginning = BEGINNING;
   readonly #connection: Connection;
   readonly #pool: Pool;
@@ -112,29 +114,28 @@ export class EventStoreDbEventStore implements EventStore {
     }
     // Also for those that have to wait until others are done.
     const { due } = this.#connection;
-    // Streams side by side; what is for the same stream one after another, as it was asked.
-    const last = new Map<string, Promise<unknown>>();
-    const outcomes = requests.map((request) => {
-      const before = last.get(request.streamId);
-      const outcome = before ? before.then(() => this.#append(request, due)) : this.#append(request, due);
-      last.set(request.streamId, outcome);
-      return outcome;
-    });
     // All of them, even if one has failed: nothing goes on behind the caller's back.
-    await Promise.allSettled(outcomes);
-    return Promise.all(outcomes);
+    const outcomes = await this.#appends.run(() => this.#append(requests, due));
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
   }
 
-  #append(request: AppendRequest, due: number): Promise<AppendOutcome> {
-    const mayGoOn = () => {
-      if (request.epoch !== undefined && request.epoch !== this.#epoch) throw newHistory();
+  async #append(requests: readonly AppendRequest[], due: number) {
+    const mayGoOn = ({ epoch }: AppendRequest) => {
+      if (epoch !== undefined && epoch !== this.#epoch) throw newHistory();
     };
-    return this.#appends.run(async () => {
-      const newest = this.#seen.newest?.position;
-      const outcome = await append(this.#connection, request, due, { mayGoOn, newest });
-      if (outcome.accepted) this.#seen.noteAppend(request, outcome.firstRevision, outcome.positions);
-      return outcome;
-    });
+    const newest = this.#seen.newest?.position;
+    const outcomes = await appendAll(this.#connection, requests, due, { mayGoOn, newest });
+    for (const [i, outcome] of outcomes.entries())
+      if (outcome.status === 'fulfilled' && outcome.value.accepted)
+        this.#seen.noteAppend(
+          requests[i] as AppendRequest,
+          outcome.value.firstRevision,
+          outcome.value.positions,
+        );
+    return outcomes;
   }
 
   get epoch(): number {
@@ -163,7 +164,7 @@ export class EventStoreDbEventStore implements EventStore {
     this.#histories.forget();
     if (!known && !folded) return;
     const isKnownLast = known && (!folded || this.compare(known.position, folded.position) >= 0);
-    const newest: { position: Position; id?: string } = isKnownLast ? known : (folded as Folded);
+    const newest = isKnownLast ? known : (folded as Folded);
     if (newest.position === BEGINNING || (await isThere(node, newest, this.#connection))) return;
     if (folded && !(await isThere(node, folded.first, this.#connection))) {
       // At a start, whoever keeps the tables says so.
@@ -303,6 +304,11 @@ export class EventStoreDbEventStore implements EventStore {
     return (await this.#ours.end()).ours;
   }
 
+  async reaches(position: Position, seenAt: number): Promise<boolean> {
+    if (this.compare(position, await this.head()) <= 0) return true;
+    return this.#connection.call((node) => isThere(node, { position, at: seenAt }, this.#connection));
+  }
+
   compare(a: Position, b: Position): number {
     return comparePositions(parsePosition(a), parsePosition(b));
   }
@@ -310,6 +316,11 @@ export class EventStoreDbEventStore implements EventStore {
   /** Never more than 10,000, which then means "at least as many". */
   async backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
     return this.#backlog.count(after);
+  }
+
+  /** What others have done to our streams. Whether its files are whole, the server checks itself. */
+  check({ withinMs = Infinity }: { readonly withinMs?: number } = {}): Promise<LogProblem[]> {
+    return checkLog(this.#ours, withinMs);
   }
 
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {

@@ -30,6 +30,15 @@ export const filterFor = (
     : excludeSystemEvents(options);
 };
 
+/** Lets through what is in streams of these categories, and their metadata. */
+export const filterWithMetadata = (categories: readonly string[] | undefined): Filter =>
+  categories
+    ? streamNameFilter({
+        maxSearchWindow: SEARCH_WINDOW,
+        prefixes: categories.flatMap((category) => [`${category}-`, `$$${category}-`]),
+      })
+    : filterFor(undefined);
+
 export interface FilteredPage {
   readonly filter: Filter;
   /** Forwards it is inclusive, backwards exclusive. */

@@ -13,6 +13,7 @@ import type { MemberInfo } from '@eventstore/db-client/generated/gossip_pb.js';
 import shared from '@eventstore/db-client/generated/shared_pb.js';
 import { StreamsClient } from '@eventstore/db-client/generated/streams_grpc_pb.js';
 import type { ConnectionSettings, Endpoint } from './connection-string.js';
+import { AppendCall, type OneAppend, type Placed } from './append-call.js';
 import { filteredRequest, type FilteredPage } from './filter.js';
 
 /** A node as another one knows it. */
@@ -32,6 +33,7 @@ const MAX_MESSAGE_BYTES = 17 * 1024 * 1024;
  */
 export class Node extends EventStoreDBClient {
   readonly #channel: Channel;
+  readonly #appends: AppendCall;
   readonly #gone = new AbortController();
   #isLost = false;
 
@@ -55,6 +57,16 @@ export class Node extends EventStoreDBClient {
       },
     );
     this.#watch(connectivityState.IDLE, false);
+    const client = new StreamsClient(nameOf(endpoint), null as never, { channelOverride: this.#channel });
+    this.#appends = new AppendCall(() => {
+      const options = { credentials: settings.credentials, requiresLeader: true };
+      return client.batchAppend(...this.callArguments(options, { deadline: Infinity }));
+    });
+  }
+
+  /** Records a small append. Those that are sent one after another are recorded one after another. */
+  append(append: OneAppend): Promise<Placed> {
+    return this.#appends.send(append);
   }
 
   protected override getChannel = (): Promise<Channel> => Promise.resolve(this.#channel);
@@ -112,6 +124,7 @@ export class Node extends EventStoreDBClient {
   /** Ends what is under way. */
   async close(): Promise<void> {
     this.leave();
+    this.#appends.close();
     await this.dispose();
     this.#channel.close();
   }

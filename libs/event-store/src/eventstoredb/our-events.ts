@@ -9,7 +9,7 @@ import type { Position } from '../event-store.js';
 import { isNoPosition } from './calls.js';
 import { decodeEvent } from './codec.js';
 import type { Connection } from './connection.js';
-import { filterFor } from './filter.js';
+import { filterFor, filterWithMetadata } from './filter.js';
 import type { Node } from './node.js';
 import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
 import { readFiltered, readLast } from './read.js';
@@ -68,6 +68,12 @@ export class OurEvents {
   async page(after: Position, limit: number, until: Position): Promise<AllStreamResolvedEvent[]> {
     if (isUpTo(until, after)) return [];
     return this.#connection.call((node, deadline) => this.#forwards(node, deadline, after, limit, until));
+  }
+
+  /** All that is in our streams, others' events and metadata too, the last first; `before` is exclusive. */
+  all(before: ReadPosition, limit: number): Promise<AllStreamResolvedEvent[]> {
+    const page = { filter: filterWithMetadata(this.categories), from: before, limit, backwards: true };
+    return this.#connection.call((node, deadline) => readFiltered(node, page, this.#connection, deadline));
   }
 
   async #forwards(

@@ -83,28 +83,36 @@ export function readLast(
   return collect<AllStreamResolvedEvent>(node.readAll(options), deadlineMs);
 }
 
-/** Whether a node has an event at a position; with an id, that very one. */
+interface Seen {
+  readonly position: Position;
+  readonly id?: string;
+  /** When it was seen, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+/**
+ * Whether a node has the event that was seen at a position; with an id, that very one. An event that a scavenge has taken away
+ * counts as there: the log that had it is this one. Then others are behind its place, and what is before it was recorded before
+ * it was seen. In a log that went back and has grown beyond the place, what is before it was recorded since.
+ */
 export async function isThere(
   node: Node,
-  { position, id }: { readonly position: Position; readonly id?: string | undefined },
-  { credentials, attemptMs }: Pick<Connection, 'credentials' | 'attemptMs'>,
+  { position, id, at }: Seen,
+  connection: Pick<Connection, 'credentials' | 'attemptMs'>,
 ): Promise<boolean> {
   const wanted = parsePosition(position);
-  const read = node.readAll({
-    fromPosition: wanted,
-    maxCount: 1,
-    direction: FORWARDS,
-    credentials,
-    requiresLeader: true,
-  });
+  const neighbour = async (direction: typeof FORWARDS | typeof BACKWARDS) => {
+    const { credentials, attemptMs } = connection;
+    const options = { fromPosition: wanted, maxCount: 1, direction, credentials, requiresLeader: true };
+    return (await collect<AllStreamResolvedEvent>(node.readAll(options), attemptMs))[0]?.event;
+  };
   try {
-    const [found] = await collect<AllStreamResolvedEvent>(read, attemptMs);
-    const there = found?.event;
-    return (
-      there !== undefined &&
-      comparePositions(there.position, wanted) === 0 &&
-      (id === undefined || there.id.toLowerCase() === id.toLowerCase())
-    );
+    const there = await neighbour(FORWARDS);
+    if (!there) return false;
+    if (comparePositions(there.position, wanted) === 0)
+      return id === undefined || there.id.toLowerCase() === id.toLowerCase();
+    const before = await neighbour(BACKWARDS);
+    return before !== undefined && before.created.getTime() <= at;
   } catch (error) {
     // Where another event's bytes are, or none.
     if (isNoPosition(error)) return false;

@@ -6,10 +6,15 @@ export interface Landmark {
   readonly id: string;
 }
 
+/** An event that was seen, and when, in milliseconds since 1970: it was recorded no later. */
+export type Sighting = Landmark & { readonly at: number };
+
 /** Which log tables are folded from, by its first event, and how far. */
 export interface Folded {
-  readonly first: Landmark;
+  readonly first: Sighting;
   readonly position: Position;
+  /** When they had come so far, in milliseconds since 1970. */
+  readonly at: number;
 }
 
 interface Answered extends Landmark {
@@ -42,13 +47,13 @@ const REMEMBERED = 10_000;
  * which it says what is gone.
  */
 export class Seen {
-  #newest: (Landmark & { readonly at: number }) | undefined;
+  #newest: Sighting | undefined;
   #answered: Answered[] = [];
   #isComplete = true;
 
   constructor(private readonly compare: (a: Position, b: Position) => number) {}
 
-  get newest(): Landmark | undefined {
+  get newest(): Sighting | undefined {
     return this.#newest;
   }
 
@@ -80,7 +85,7 @@ export class Seen {
   }
 
   /** What of it is gone; undefined where nothing is. `isThere` is asked a few times: what is gone is the end of what was seen. */
-  async gone(isThere: (event: Landmark) => Promise<boolean>): Promise<Gone | undefined> {
+  async gone(isThere: (event: Sighting) => Promise<boolean>): Promise<Gone | undefined> {
     const newest = this.#newest;
     if (!newest || (await isThere(newest))) return undefined;
     const answered = this.#answered.toSorted((a, b) => this.compare(a.position, b.position));

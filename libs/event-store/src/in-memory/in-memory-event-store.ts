@@ -15,6 +15,7 @@ import { upcaster, type Upcasters } from '../upcasting.js';
 
 /** The log in an array: for unit tests and experiments. Nothing survives the process. */
 export class InMemoryEventStore implements EventStore {
+  readonly appendsInOrder = true;
   readonly beginning = '0';
   /** It lives as long as the process, and never goes back. */
   get epoch(): number {
@@ -72,6 +73,10 @@ export class InMemoryEventStore implements EventStore {
 
   head(): Promise<Position> {
     return Promise.resolve(String(this.#log.length));
+  }
+
+  async reaches(position: Position): Promise<boolean> {
+    return this.compare(position, await this.head()) <= 0;
   }
 
   compare(a: Position, b: Position): number {

@@ -1,4 +1,5 @@
 import { Announcer } from './announcer.js';
+import { eventually } from '../../../../test/support/eventually.js';
 
 describe('Announcer', () => {
   it('announces at once, and what comes meanwhile with one more announcement', async () => {
@@ -9,7 +10,7 @@ describe('Announcer', () => {
     for (let n = 0; n < 10; n++) announcer.announce();
     expect(sent).toHaveLength(1);
     sent[0]?.();
-    while (sent.length < 2) await new Promise(setImmediate);
+    await eventually(() => sent.length >= 2);
     sent[1]?.();
     await announcer.settled();
     expect(sent).toHaveLength(2);

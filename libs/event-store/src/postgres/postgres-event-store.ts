@@ -152,6 +152,10 @@ export class PostgresEventStore implements EventStore {
     return readHead(this.#pool);
   }
 
+  async reaches(position: Position): Promise<boolean> {
+    return this.compare(position, await this.head()) <= 0;
+  }
+
   compare(a: Position, b: Position): number {
     const difference = this.#check(a) - this.#check(b);
     return difference < 0n ? -1 : difference > 0n ? 1 : 0;

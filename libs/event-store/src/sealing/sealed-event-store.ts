@@ -6,7 +6,6 @@ import type {
   EventStore,
   Json,
   JsonObject,
-  LogProblem,
   NewEvent,
   Position,
   ReadAllOptions,
@@ -40,7 +39,7 @@ export interface Sealing {
  */
 export class SealedEventStore implements EventStore {
   readonly beginning: Position;
-  readonly check?: () => Promise<LogProblem[]>;
+  readonly check?: NonNullable<EventStore['check']>;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #sensitive: ReadonlyMap<string, Readonly<Record<string, Json>>>;
   readonly #erasedBy: ReadonlySet<string>;
@@ -59,7 +58,7 @@ export class SealedEventStore implements EventStore {
     this.#upcast = upcaster(upcasters);
     this.#sensitive = new Map(Object.entries(sealing.sensitive));
     this.#erasedBy = new Set(sealing.erasedBy);
-    if (inner.check) this.check = () => inner.check?.() ?? Promise.resolve([]);
+    if (inner.check) this.check = (options) => inner.check?.(options) ?? Promise.resolve([]);
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
@@ -128,6 +127,14 @@ export class SealedEventStore implements EventStore {
 
   head(): Promise<Position> {
     return this.inner.head();
+  }
+
+  get appendsInOrder(): boolean {
+    return this.inner.appendsInOrder ?? false;
+  }
+
+  reaches(position: Position, seenAt: number): Promise<boolean> {
+    return this.inner.reaches(position, seenAt);
   }
 
   compare(a: Position, b: Position): number {

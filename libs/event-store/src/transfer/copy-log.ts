@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { EventStore, Json, RecordedEvent } from '../event-store.js';
+import { unavailable } from '#lib/platform';
+import type { AppendRequest, EventStore, Json, Position, RecordedEvent } from '../event-store.js';
 import { mustExist } from './export-log.js';
 import { newEventOf } from './format.js';
 import { Patience } from './patience.js';
@@ -30,7 +31,8 @@ export interface StreamDifference {
   /** Events up to where the source ended when the copy began. */
   readonly source: number;
   readonly target: number;
-  readonly what: 'missing' | 'shorter' | 'longer' | 'other events';
+  /** `gap`: the source lacks the event behind those; what comes later was not copied. */
+  readonly what: 'missing' | 'shorter' | 'longer' | 'other events' | 'gap';
 }
 
 export interface LogDigest {
@@ -60,18 +62,20 @@ const PATIENCE_MS = 120_000;
 /** As much goes into one append: a node of EventStoreDB takes 1 MiB. */
 const APPEND_EVENTS = 500;
 const APPEND_BYTES = 400_000;
+/** As many appends are on their way at once where the target keeps their order. */
+const APPENDS_AT_ONCE = 64;
 
 /**
- * Copies a log, event for event, through the port alone: what the source held when the copy began, in the source's order,
- * one append after another, so that the target's order is the same; or, by `order`, several streams at once. Each append expects the revision that its events have,
- * under their own ids. So copying again records nothing twice, and a copy that was cut off goes on. Then the target is read
+ * Copies a log, event for event, through the port alone: what the source held when the copy began, in the source's order, so
+ * that the target's order is the same; or, by `order`, several streams at once. Each append expects the revision that its events
+ * have, under their own ids. So copying again records nothing twice, and a copy that was cut off goes on. Then the target is read
  * back, and compared by hash.
  *
  * Writers to the source are not held up; what they add meanwhile is for the next run. A stream that has other events in
  * the target is left as it is, and told among the differences. A log that does not answer, as while a cluster has no leader, is
  * waited for. Memory grows with the number of streams, not of events.
  *
- * @throws WaylogError `log.no-such-stream`, before anything is written
+ * @throws WaylogError `log.no-such-stream`, before anything is written; `log.order-lost` where the target has changed the order
  */
 export async function copyLog(options: CopyOptions): Promise<CopyResult> {
   const { from, to, streams, signal, order = 'log', onProgress = () => undefined } = options;
@@ -82,12 +86,13 @@ export async function copyLog(options: CopyOptions): Promise<CopyResult> {
   // EventStoreDB counts only so far; whoever has come further does not know how much there is.
   const about = await patience.with(async () => (await from.backlog(from.beginning)).events);
   const content = new LogContent();
-  const target = new TargetStreams(from, to, patience);
+  const target = new TargetStreams(from, to, patience, order);
   for await (const page of ahead(source.pages(until, streams))) {
     signal?.throwIfAborted();
-    for (const event of page) content.add(event);
-    if (order === 'log') for (const run of runsOf(page)) await target.put(run);
-    else await target.putSideBySide(byStream(page));
+    const whole = page.filter((event) => content.addNext(event));
+    if (order === 'stream') await target.putSideBySide(byStream(whole));
+    else if (to.appendsInOrder) for (const runs of windowsOf(whole)) await target.put(runs);
+    else for (const run of runsOf(whole)) await target.put([run]);
     onProgress('copying', content.events, streams || content.events > about ? undefined : about);
   }
   const copy = new LogContent();
@@ -118,6 +123,15 @@ export async function copyLog(options: CopyOptions): Promise<CopyResult> {
         ? 'shorter'
         : 'other events';
     differences.set(streamId, { streamId, source: events, target: there?.events ?? 0, what });
+  }
+  for (const streamId of content.gaps) {
+    const events = content.of(streamId)?.events ?? 0;
+    differences.set(streamId, {
+      streamId,
+      source: events,
+      target: copy.of(streamId)?.events ?? 0,
+      what: 'gap',
+    });
   }
   return {
     recorded: target.recorded,
@@ -200,12 +214,15 @@ function byStream(page: readonly RecordedEvent[]): Iterable<RecordedEvent[]> {
   return streams.values();
 }
 
+const bytesOf = ({ data, metadata }: RecordedEvent): number =>
+  Buffer.byteLength(JSON.stringify([data, metadata]));
+
 /** Neighbours of one stream, as many as go into one append. */
 function* runsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[]> {
   let run: RecordedEvent[] = [];
   let bytes = 0;
   for (const event of page) {
-    const length = Buffer.byteLength(JSON.stringify([event.data, event.metadata]));
+    const length = bytesOf(event);
     const isFull = run.length >= APPEND_EVENTS || bytes + length > APPEND_BYTES;
     if (run.length > 0 && (run[0]?.streamId !== event.streamId || isFull)) {
       yield run;
@@ -218,6 +235,31 @@ function* runsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[]> {
   if (run.length > 0) yield run;
 }
 
+/** Runs that can be on their way at once; a large event alone. */
+function* windowsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[][]> {
+  let runs: RecordedEvent[][] = [];
+  for (const run of runsOf(page)) {
+    const isLarge = bytesOf(run[0] as RecordedEvent) > APPEND_BYTES;
+    if (runs.length > 0 && (isLarge || runs.length === APPENDS_AT_ONCE)) {
+      yield runs;
+      runs = [];
+    }
+    if (isLarge) yield [run];
+    else runs.push(run);
+  }
+  if (runs.length > 0) yield runs;
+}
+
+const streamOf = (run: readonly RecordedEvent[]): string => (run[0] as RecordedEvent).streamId;
+
+const orderLost = (streamId: string, position: Position, reached: Position) =>
+  unavailable(
+    'log.order-lost',
+    `The target has put an event of ${streamId} at position ${position}, before position ${reached} of what was sent earlier, as ` +
+      `when its leader changes. The order of the log can no longer be kept there: copy to an empty store, or with --order flights.`,
+    { streamId, position, reached },
+  );
+
 /** What the target has of each stream that the copy has come across. */
 class TargetStreams {
   recorded = 0;
@@ -226,11 +268,14 @@ class TargetStreams {
   readonly #same = new Map<string, number>();
   /** Streams in which the target has something else. */
   readonly #other = new Set<string>();
+  /** The last event that was recorded. */
+  #reached: Position | undefined;
 
   constructor(
     private readonly from: EventStore,
     private readonly to: EventStore,
     private readonly patience: Patience,
+    private readonly order: 'log' | 'stream',
   ) {}
 
   isOther(streamId: string): boolean {
@@ -240,7 +285,7 @@ class TargetStreams {
   /** Records events of several streams, of each one append after another. */
   async putSideBySide(streams: Iterable<readonly RecordedEvent[]>): Promise<void> {
     const inTurn = async (events: readonly RecordedEvent[]) => {
-      for (const run of runsOf(events)) await this.put(run);
+      for (const run of runsOf(events)) await this.put([run]);
     };
     const puts = [...streams].map(inTurn);
     // All of them, even if one has failed: nothing goes on behind the caller's back.
@@ -248,43 +293,73 @@ class TargetStreams {
     await Promise.all(puts);
   }
 
-  /** Records events that follow each other in one stream, as far as they are not there. */
-  async put(run: readonly RecordedEvent[]): Promise<void> {
-    const streamId = (run[0] as RecordedEvent).streamId;
+  /** Records runs, in this order, as far as they are not there. */
+  async put(runs: readonly (readonly RecordedEvent[])[]): Promise<void> {
     // Before anything is put behind what is there: an append that repeats ids would be taken for the same events.
-    if (!this.#same.has(streamId)) await this.patience.with(() => this.#meet(streamId));
+    const unmet = new Set(runs.map(streamOf).filter((streamId) => !this.#same.has(streamId)));
+    await Promise.all([...unmet].map((streamId) => this.#meet(streamId)));
+    let recorded = 0;
     // A second round where somebody else writes to the target meanwhile.
-    while (!this.#other.has(streamId)) {
+    for (let open = this.#missing(runs); open.length > 0; open = this.#missing(runs)) {
       this.patience.signal?.throwIfAborted();
-      const same = this.#same.get(streamId) ?? -1;
-      const missing = run.filter(({ revision }) => revision > same);
-      const last = missing.at(-1);
-      if (!last) break;
-      const request = {
-        streamId,
-        expectedRevision: same < 0 ? ('no-stream' as const) : same,
-        events: missing.map(newEventOf),
-      };
-      let attempts = 0;
-      const [outcome] = await this.patience.with(() => {
-        attempts++;
-        return this.to.append([request]);
-      });
-      if (outcome?.accepted) {
-        this.#same.set(streamId, last.revision);
-        // What is there at the second attempt was recorded by the first, whose answer was lost.
-        const recorded = outcome.repeated && attempts === 1 ? 0 : missing.length;
-        this.recorded += recorded;
-        this.already += run.length - recorded;
-        return;
-      }
-      await this.patience.with(() => this.#meet(streamId));
+      recorded += await this.#append(open);
     }
-    this.already += run.filter(({ revision }) => revision <= (this.#same.get(streamId) ?? -1)).length;
+    const there = runs.map((run) => run.filter((event) => !this.#isMissing(event)).length);
+    this.recorded += recorded;
+    this.already += there.reduce((sum, events) => sum + events, -recorded);
+  }
+
+  /** How many events it has recorded. */
+  async #append(runs: readonly (readonly RecordedEvent[])[]): Promise<number> {
+    const requests = runs.map((run): AppendRequest => {
+      const { streamId, revision } = run[0] as RecordedEvent;
+      const expectedRevision = revision === 0 ? 'no-stream' : revision - 1;
+      return { streamId, expectedRevision, events: run.map(newEventOf) };
+    });
+    let attempts = 0;
+    const outcomes = await this.patience.with(() => {
+      attempts++;
+      return this.to.append(requests);
+    });
+    let recorded = 0;
+    for (const [i, run] of runs.entries()) {
+      const outcome = outcomes[i];
+      if (!outcome?.accepted) {
+        await this.#meet(streamOf(run));
+        continue;
+      }
+      this.#same.set(streamOf(run), (run.at(-1) as RecordedEvent).revision);
+      // What is there at the second attempt was recorded by the first, whose answer was lost.
+      if (outcome.repeated && attempts === 1) continue;
+      recorded += run.length;
+      this.#mustFollow(streamOf(run), outcome.positions);
+    }
+    return recorded;
+  }
+
+  /** In the order of the log each event stands behind those that were recorded before it. */
+  #mustFollow(streamId: string, positions: readonly Position[]): void {
+    const [first, last] = [positions[0], positions.at(-1)];
+    if (this.order === 'stream' || first === undefined || last === undefined) return;
+    if (this.#reached !== undefined && this.to.compare(first, this.#reached) <= 0)
+      throw orderLost(streamId, first, this.#reached);
+    this.#reached = last;
+  }
+
+  #missing(runs: readonly (readonly RecordedEvent[])[]): RecordedEvent[][] {
+    const open = runs.filter((run) => !this.#other.has(streamOf(run)));
+    return open.map((run) => run.filter(this.#isMissing)).filter((run) => run.length > 0);
+  }
+
+  readonly #isMissing = ({ streamId, revision }: RecordedEvent): boolean =>
+    revision > (this.#same.get(streamId) ?? -1);
+
+  #meet(streamId: string): Promise<void> {
+    return this.patience.with(() => this.#compare(streamId));
   }
 
   /** Compares what the target has of a stream with the source's, from the beginning. */
-  async #meet(streamId: string): Promise<void> {
+  async #compare(streamId: string): Promise<void> {
     let same = -1;
     for await (const there of this.to.readStream(streamId, { pageSize: PAGE })) {
       const [first, last] = [there[0], there.at(-1)] as [RecordedEvent, RecordedEvent];
@@ -308,10 +383,21 @@ class TargetStreams {
 class LogContent {
   events = 0;
   readonly streams = new Map<string, { events: number; digest: Buffer }>();
+  /** Streams that lack an event. */
+  readonly gaps = new Set<string>();
   readonly #order = createHash('sha256');
 
   of(streamId: string) {
     return this.streams.get(streamId);
+  }
+
+  /** Adds the next event of its stream; false, and from then on, where the stream lacks one before it. */
+  addNext(event: RecordedEvent): boolean {
+    const { streamId, revision } = event;
+    if (revision !== (this.of(streamId)?.events ?? 0)) this.gaps.add(streamId);
+    if (this.gaps.has(streamId)) return false;
+    this.add(event);
+    return true;
   }
 
   add(event: RecordedEvent): void {

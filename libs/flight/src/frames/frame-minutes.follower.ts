@@ -84,6 +84,7 @@ export class FrameMinutes {
   readonly #watch: CheckpointWatch;
   readonly #batchSize: BatchSize;
   readonly #trouble: Trouble;
+  readonly #reporting: Trouble;
   /** How often a single event, or a single flight, was too much in a row, and since when. */
   #alone: { failures: number; readonly since: number } | undefined;
   readonly #background = new Background((signal) => this.#run(signal));
@@ -98,6 +99,7 @@ export class FrameMinutes {
     const { pool, listener, store, batchSize } = this.#options;
     this.#batchSize = new BatchSize(batchSize);
     this.#trouble = new Trouble('Keeping minute rollups', options.log);
+    this.#reporting = new Trouble('Recording the status of the minute rollups', options.log);
     this.#watch = new CheckpointWatch(pool, listener, store, NAME, [ROLLUP.name]);
   }
 
@@ -142,6 +144,7 @@ export class FrameMinutes {
       }
     }
     this.#trouble.end();
+    this.#reporting.end();
   }
 
   #fail(error: unknown): void {
@@ -151,7 +154,7 @@ export class FrameMinutes {
 
   /** Waits for the lead, then follows until told to stop or until something breaks. */
   #lead(signal: AbortSignal): Promise<void> {
-    const { pool, connectionString, standbyIntervalMs, log } = this.#options;
+    const { pool, connectionString, standbyIntervalMs } = this.#options;
     const options = {
       name: NAME,
       applicationName: `waylog ${NAME}`,
@@ -168,7 +171,7 @@ export class FrameMinutes {
         name: NAME,
         leader: client,
         status: () => this.status,
-        onFailure: (error) => log.warn(`Minute rollups cannot say how they are: ${messageOf(error)}`),
+        trouble: this.#reporting,
       });
       try {
         await this.#follow(client, going);

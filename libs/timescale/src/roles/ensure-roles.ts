@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { HARMFUL_OF_TIMESCALE, SHOWS_STATEMENTS } from '../reader-role.js';
+import { ENDLESS_FUNCTIONS, HARMFUL_OF_TIMESCALE, SHOWS_STATEMENTS } from '../reader-role.js';
 import { givePolicies, policiesSql } from '../jobs/job-owners.js';
 import type { Query } from '../schema/catalog.js';
 import {
@@ -350,7 +350,12 @@ async function functionGrants(query: Query, roles: Roles): Promise<string[]> {
       where (p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^(pg_(try_)?advisory_.*|pg_notify|set_config)$'
              or ${HARMFUL_OF_TIMESCALE} or ${SHOWS_STATEMENTS})
         and not has_function_privilege($2::name, p.oid, 'execute')
-     having count(*) > 0`,
+     having count(*) > 0
+     union all
+     select w.role, string_agg(p.oid::regprocedure::text, ', ')
+       from pg_proc p, (values ('app', $1::name), ('projector', $2::name)) as w (role, name)
+      where ${ENDLESS_FUNCTIONS} and not has_function_privilege(w.name, p.oid, 'execute')
+      group by w.role`,
     [roles.app.name, roles.projector.name, appFunctions],
   );
   return rows.map(
