@@ -15,7 +15,7 @@ import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
 import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
-import { AnswersUnderWay, BodiesUnderWay, boundPipelining } from './http/under-way.js';
+import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './http/under-way.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -88,6 +88,7 @@ export async function startServer(
   if (config.logLevel === 'debug') fastify.addHook('onResponse', logRequest);
   fastify.addHook('onRequest', boundPipelining);
   fastify.addHook('onRequest', app.get(Guard).onRequest);
+  fastify.addHook('onRequest', new RequestsUnderWay().onRequest);
   fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);

@@ -1,5 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import pLimit, { type LimitFunction } from 'p-limit';
 import { KEY_PREFIX } from '#lib/access';
 import { inTime, messageOf, tooMany, WaylogError } from '#lib/platform';
 import { networkOf } from './address.js';
@@ -22,9 +23,13 @@ const RECHECK_PAUSE_MS = 1_000;
 /** For how long nobody waits for a check after one came to nothing; those in the background go on. */
 const AWAY_MS = 5_000;
 
-/** Wrong credentials a second and address; whoever sends more at once pays for at most so long. */
+/** Wrong credentials a second and address. */
 export const WRONG_PER_SECOND = 10;
-const MAX_WAIT_SECONDS = 60;
+
+/** Unknown credentials that are looked up at a time, of all addresses and of one, and how many more of one wait. */
+const UNKNOWN_AT_ONCE = 4;
+const UNKNOWN_OF_ONE = 2;
+const UNKNOWN_WAITING_OF_ONE = 200;
 
 const WARNED_EVERY_MS = 60_000;
 
@@ -57,7 +62,9 @@ export interface AccessOptions {
 export class Access {
   readonly #known = new LRUCache<string, Known>({ max: MAX_KNOWN });
   readonly #checking = new Map<string, Promise<Principal>>();
-  readonly #wrong = new TokenBuckets(WRONG_PER_SECOND, WRONG_PER_SECOND * MAX_WAIT_SECONDS);
+  readonly #wrong = new TokenBuckets(WRONG_PER_SECOND, UNKNOWN_OF_ONE);
+  readonly #lookUps = pLimit(UNKNOWN_AT_ONCE);
+  readonly #lookUpsOf = new Map<string, LimitFunction>();
   readonly #adminHash: Buffer | undefined;
   /** Counts what was forgotten: a check that began before must not be remembered. */
   #forgotten = 0;
@@ -119,9 +126,13 @@ export class Access {
     // Guesses are slowed down, right or wrong. Who has shown a good one before is not held up by a neighbour who guesses.
     if (!known && !this.#wrong.has(network)) throw this.#tooManyWrong(network);
     try {
-      return await withinLimit(this.#lookUp(credential, digest, network));
+      return await withinLimit(
+        known
+          ? this.#lookUp(credential, digest, network)
+          : this.#inTurn(network, () => this.#lookUp(credential, digest, network)),
+      );
     } catch (error) {
-      if (isRefusal(error)) throw error;
+      if (isRefusal(error) || isTooMany(error)) throw error;
       if (known && !hasExpired(known) && performance.now() < known.graceUntil) {
         known.staleAt = performance.now() + AWAY_MS;
         return known.principal;
@@ -130,6 +141,29 @@ export class Access {
       if (error instanceof WaylogError && error.code === 'access.unavailable') throw error;
       this.options.warn(`A credential could not be checked: ${messageOf(error)}`);
       throw cannotBeChecked('the log of the server says why', error);
+    }
+  }
+
+  /**
+   * Looks unknown credentials up a few at a time: a guess is charged when it was found wrong, and thousands that came together
+   * would all have been looked up by then. Those that are right only wait for their turn, as many are after a restart.
+   */
+  async #inTurn(network: string, lookUp: () => Promise<Principal>): Promise<Principal> {
+    const turns = this.#lookUpsOf.get(network) ?? pLimit(UNKNOWN_OF_ONE);
+    if (turns.pendingCount >= UNKNOWN_WAITING_OF_ONE) throw this.#tooManyWrong(network);
+    this.#lookUpsOf.set(network, turns);
+    const asked = performance.now();
+    try {
+      return await turns(() =>
+        this.#lookUps(() => {
+          if (!this.#wrong.has(network)) throw this.#tooManyWrong(network);
+          // Nobody waits for it any more.
+          if (performance.now() - asked > CHECK_LIMIT_MS) throw cannotBeChecked('too many are looked at');
+          return lookUp();
+        }),
+      );
+    } finally {
+      if (turns.activeCount + turns.pendingCount === 0) this.#lookUpsOf.delete(network);
     }
   }
 
@@ -176,6 +210,8 @@ export class Access {
     );
   }
 }
+
+const isTooMany = (error: unknown): boolean => error instanceof WaylogError && error.kind === 'too-many';
 
 const isRefusal = (error: unknown): boolean =>
   error instanceof WaylogError && error.kind === 'unauthenticated';

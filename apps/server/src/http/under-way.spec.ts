@@ -1,9 +1,10 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
-import { AnswersUnderWay, BodiesUnderWay, boundPipelining } from './under-way.js';
+import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './under-way.js';
 
 const MIB = 1024 * 1024;
+const GET_NEVER = 'GET /never HTTP/1.1\r\nhost: x\r\nx-caller: a\r\n\r\n';
 /** More than what a connection on loopback holds by itself. */
 const LARGE = 24 * MIB;
 
@@ -29,6 +30,7 @@ describe('what is under way', () => {
       request.principal = { actor: String(request.headers['x-caller']), role: 'reader' };
       done();
     });
+    server.addHook('onRequest', new RequestsUnderWay().onRequest);
     server.addHook('onRequest', new BodiesUnderWay(LARGE, bounds).onRequest);
     server.addHook('onRequest', (_request, _reply, done) => {
       made.emit('request');
@@ -42,6 +44,7 @@ describe('what is under way', () => {
     server.get('/large', () => Buffer.alloc(LARGE, 'x'));
     server.get('/small', () => 'small');
     server.post('/body', () => 'read');
+    server.get('/never', () => new Promise(() => undefined));
     server.get('/late', async () => {
       await new Promise((resolve) => setTimeout(resolve, 5 * notTakenMs));
       return 'late';
@@ -124,6 +127,25 @@ describe('what is under way', () => {
     const { ask: askAgain, socket: taking } = await connection();
     taking.resume();
     for (let n = 0; n < 70; n++) expect(await askAgain('/small')).toEqual([200]);
+  });
+
+  it('of one caller has a bound for requests, over all its connections', async () => {
+    await serve({});
+    const statuses: number[] = [];
+    for (let n = 0; n < 9; n++) statuses.push(...(await (await connection()).ask('/small', { times: 60 })));
+    expect(statuses).toEqual(Array(540).fill(200));
+    let begun = 0;
+    made.on('request', () => begun++);
+    const refused = new Promise<void>((resolve) => {
+      let count = 0;
+      made.on('answer', (status: number) => {
+        if (status === 429 && ++count === 40) resolve();
+      });
+    });
+    for (let n = 0; n < 9; n++) (await connection()).socket.write(GET_NEVER.repeat(60));
+    await refused;
+    expect(begun).toBe(500);
+    expect(await (await connection()).ask('/small', { caller: 'b' })).toEqual([200]);
   });
 
   it('of one caller has a bound for bodies, before they are there; who goes makes room', async () => {

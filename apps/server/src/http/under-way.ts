@@ -150,6 +150,40 @@ const sizeOf = (payload: unknown): number =>
       ? payload.byteLength
       : 0;
 
+/** Requests of one caller without an answer: what he sends at once, others wait behind. */
+const MAX_OF_CALLER = 500;
+
+/** Refuses what a caller sends beyond that, over all of his connections. It comes behind who has found out who calls. */
+export class RequestsUnderWay {
+  readonly #open = new Map<string, number>();
+
+  readonly onRequest: onRequestHookHandler = ({ principal }, reply, done) => {
+    if (!principal) {
+      done();
+      return;
+    }
+    const { actor } = principal;
+    const open = this.#open.get(actor) ?? 0;
+    if (open >= MAX_OF_CALLER) {
+      done(
+        tooMany(
+          'requests.too-many',
+          `${actor} has ${MAX_OF_CALLER} requests without an answer. Wait for answers before you send more.`,
+          1,
+        ),
+      );
+      return;
+    }
+    this.#open.set(actor, open + 1);
+    reply.raw.once('close', () => {
+      const left = (this.#open.get(actor) ?? 1) - 1;
+      if (left > 0) this.#open.set(actor, left);
+      else this.#open.delete(actor);
+    });
+    done();
+  };
+}
+
 const pipelined = new WeakMap<Socket, number>();
 
 /**
