@@ -17,6 +17,7 @@ import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-s
 import { ErasedForGood1790000021000 } from './1790000021000-erased-for-good.js';
 import { UnfoldableEvents1790000022000 } from './1790000022000-unfoldable-events.js';
 import { LogHistories1790000023000 } from './1790000023000-log-histories.js';
+import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
 
 /** In the order in which they run; each has its way back. */
 export const migrations = [
@@ -39,6 +40,7 @@ export const migrations = [
   ErasedForGood1790000021000,
   UnfoldableEvents1790000022000,
   LogHistories1790000023000,
+  ReferenceIndexes1790000024000,
 ];
 
 /**

@@ -466,5 +466,12 @@ export const snapshot: Snapshot = {
       "table log.histories": "",
       "table log.losses": ""
     }
+  },
+  "1790000024000": {
+    "makes": {
+      "index flight.chunks.chunks_active": "CREATE INDEX chunks_active ON flight.chunks USING btree (flight_id, is_active)",
+      "index flight.chunks.chunks_matching": "CREATE INDEX chunks_matching ON flight.chunks USING btree (flight_id, matching_status)",
+      "index flight.flight_state.flight_state_updated": "CREATE INDEX flight_state_updated ON flight.flight_state USING btree (updated_at, flight_id)"
+    }
   }
 };

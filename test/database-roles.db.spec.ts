@@ -219,12 +219,14 @@ describe('the roles of a database', () => {
   });
 
   it('leave no row that PostgreSQL refuses in its log, which no erasure reaches', async () => {
-    for (const role of ['app', 'projector', 'reader'] as const) {
-      const { rows } = await as(made(database.url, role), (client) =>
-        client.query<{ verbosity: string }>(`select current_setting('log_error_verbosity') as verbosity`),
-      );
-      expect(rows[0]?.verbosity).toBe('terse');
-    }
+    const setting = async (role: 'app' | 'projector' | 'reader', name: string) =>
+      (await as(made(database.url, role), (client) => client.query<Record<string, string>>(`show ${name}`)))
+        .rows[0]?.[name];
+    for (const role of ['app', 'projector'] as const)
+      expect(await setting(role, 'log_error_verbosity')).toBe('terse');
+    // A reader chooses what his errors quote.
+    expect(await setting('reader', 'log_min_messages')).toBe('fatal');
+    expect(await setting('reader', 'log_min_error_statement')).toBe('panic');
   });
 
   it('give ad-hoc SQL nothing new', async () => {

@@ -3,7 +3,8 @@ import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import { CreateFlight, FlightDatabase, GetFlight, UpdateWaypoint, WaylogModule } from '#lib/flight';
-import { testDatabase, type TestDatabase } from './support/database.js';
+import pg from 'pg';
+import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aWaypoint } from './support/samples.js';
 
 /** Somebody else's module: it knows Waylog's buses and FlightDatabase, nothing more. */
@@ -73,5 +74,43 @@ describe('Waylog in a foreign NestJS application', () => {
     ).rejects.toMatchObject({
       code: 'input.invalid',
     });
+  });
+});
+
+describe('an application that is started with a wrong database', () => {
+  const start = (databaseUrl: string) =>
+    Test.createTestingModule({ imports: [WaylogModule.forRoot({ databaseUrl })] })
+      .compile()
+      .then((app) => app.close());
+
+  it('hears that none is named', async () => {
+    await expect(start('')).rejects.toMatchObject({
+      code: 'config.invalid',
+      message: expect.stringMatching(/databaseUrl is missing: give the URL of a migrated database/) as string,
+    });
+  });
+
+  it('hears that it does not answer', async () => {
+    await expect(start('postgres://waylog:waylog@127.0.0.1:1/waylog')).rejects.toMatchObject({
+      code: 'database.unavailable',
+      message: expect.stringMatching(/^The database did not answer/) as string,
+    });
+  });
+
+  it('hears that it is not migrated', async () => {
+    const name = `waylog_test_empty_${process.pid}`;
+    const admin = new pg.Client({ connectionString: testServerUrl() });
+    await admin.connect();
+    try {
+      await admin.query(`create database ${name}`);
+      const url = Object.assign(new URL(testServerUrl()), { pathname: `/${name}` }).href;
+      await expect(start(url)).rejects.toMatchObject({
+        code: 'schema.missing',
+        message: expect.stringMatching(/Run `waylog migrate`/) as string,
+      });
+    } finally {
+      await admin.query(`drop database if exists ${name} with (force)`);
+      await admin.end();
+    }
   });
 });

@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { isatty } from 'node:tty';
+import type { LogLevel } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -12,6 +13,7 @@ import { positionHeader } from './http/answer.js';
 import { readableUrl, readJsonBodies, refuseUnasked } from './http/body.js';
 import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
+import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
 import { AnswersUnderWay, BodiesUnderWay, boundPipelining } from './http/under-way.js';
 import { ServerLogger } from './logger.js';
@@ -21,6 +23,14 @@ import { ServerModule } from './server.module.js';
 
 /** 5,000 waypoints or frames, the most that one command takes, are about 1.5 MiB. */
 const BODY_LIMIT = 8 * 1024 * 1024;
+
+/** The levels of Nest's logger. */
+const logLevels = {
+  error: ['error'],
+  warn: ['error', 'warn'],
+  info: ['error', 'warn', 'log'],
+  debug: ['error', 'warn', 'log', 'debug', 'verbose'],
+} satisfies Record<Config['logLevel'], LogLevel[]>;
 
 /**
  * A server that listens; `await app.getUrl()` says where. `say` is told so, too, and how to call it, which may be a key:
@@ -36,6 +46,7 @@ export async function startServer(
     routerOptions: { maxParamLength: 2_000 },
     // `OPTIONS *` is about no path, and Nest would answer it before the guard has asked for a key.
     rewriteUrl: ({ url = '/' }) => (/^(\/|https?:)/i.test(url) ? url : `/${url}`),
+    genReqId: requestIdOf,
     requestTimeout: REQUEST_TIMEOUT_MS,
     // By itself Node gives headers a minute, takes the larger of both for the body, and looks only every 30 s.
     http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 },
@@ -57,7 +68,7 @@ export async function startServer(
     logger: new ServerLogger({
       json: config.logFormat === 'json',
       colors: config.logFormat === 'pretty' && isatty(1),
-      logLevels: ['error', 'warn', 'log'],
+      logLevels: logLevels[config.logLevel],
     }),
   });
   app.enableShutdownHooks(['SIGTERM', 'SIGINT', 'SIGHUP'], { useProcessExit: true });
@@ -73,6 +84,8 @@ export async function startServer(
   const fastify = adapter.getInstance();
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('principal');
+  fastify.addHook('onRequest', sayRequestId);
+  if (config.logLevel === 'debug') fastify.addHook('onResponse', logRequest);
   fastify.addHook('onRequest', boundPipelining);
   fastify.addHook('onRequest', app.get(Guard).onRequest);
   fastify.addHook('onRequest', readableUrl);
@@ -115,7 +128,7 @@ const corsFor = (origins: readonly string[]) => ({
     use(null, origin !== undefined && origins.includes(origin) ? origin : false),
   strictPreflight: false,
   methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
-  allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'waylog-min-position'],
-  exposedHeaders: ['retry-after', 'waylog-position', 'www-authenticate'],
+  allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'waylog-min-position', 'x-request-id'],
+  exposedHeaders: ['retry-after', 'waylog-position', 'www-authenticate', 'x-request-id'],
   maxAge: 600,
 });

@@ -8,7 +8,16 @@ import {
 } from '@nestjs/common';
 import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
-import { createPool, Listener, messageOf, pause, WaylogError } from '#lib/platform';
+import {
+  conflict,
+  createPool,
+  failureOf,
+  invalidInput,
+  Listener,
+  messageOf,
+  pause,
+  WaylogError,
+} from '#lib/platform';
 import { DataKeys, DecisionStreams, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
 import {
   CheckpointWatch,
@@ -123,7 +132,7 @@ export class WaylogModule {
         {
           provide: DATABASE_ACCESS,
           useFactory: async () => {
-            const access = await stepDown({ databaseUrl, projectorUrl });
+            const access = await migratedDatabase({ databaseUrl, projectorUrl });
             for (const warning of access.warnings) log.warn(warning);
             return access;
           },
@@ -294,6 +303,32 @@ export class WaylogModule {
       ],
     };
   }
+}
+
+/** As `stepDown`. Throws `config.invalid`, `database.unavailable` and `schema.missing` for a database that cannot be worked on. */
+async function migratedDatabase(urls: {
+  readonly databaseUrl: string;
+  readonly projectorUrl?: string | undefined;
+}): Promise<DatabaseAccess> {
+  if (!urls.databaseUrl)
+    throw invalidInput(
+      [
+        {
+          field: 'databaseUrl',
+          message:
+            'is missing: give the URL of a migrated database, such as postgres://user:password@host:5432/waylog',
+        },
+      ],
+      'config.invalid',
+    );
+  const access = await stepDown(urls).catch((error: unknown) => {
+    throw failureOf(error);
+  });
+  if (access.isMigrated) return access;
+  throw conflict(
+    'schema.missing',
+    'The database has no schema of Waylog yet. Run `waylog migrate` with its URL in DATABASE_URL, then start again.',
+  );
 }
 
 const projectionNames = flightProjections.map(({ name }) => name);

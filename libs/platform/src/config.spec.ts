@@ -20,6 +20,7 @@ describe('readConfig', () => {
       daysAhead: 366,
       sqlTimeout: 5,
       logFormat: 'pretty',
+      logLevel: 'info',
       verifyShare: 0.02,
       alertWebhook: '',
       alertIntervalMs: 10_000,
@@ -128,7 +129,13 @@ describe('readConfig', () => {
 
   it('names every bad variable together', () => {
     expect(() =>
-      readConfig({ PORT: '70000', DATABASE_POOL_SIZE: 'many', WAYLOG_ROLES: 'cook', LOG_FORMAT: 'xml' }),
-    ).toThrow(/DATABASE_URL.*WAYLOG_ROLES.*DATABASE_POOL_SIZE.*PORT.*LOG_FORMAT/s);
+      readConfig({
+        PORT: '70000',
+        DATABASE_POOL_SIZE: 'many',
+        WAYLOG_ROLES: 'cook',
+        LOG_FORMAT: 'xml',
+        LOG_LEVEL: 'loud',
+      }),
+    ).toThrow(/DATABASE_URL.*WAYLOG_ROLES.*DATABASE_POOL_SIZE.*PORT.*LOG_FORMAT.*LOG_LEVEL/s);
   });
 });

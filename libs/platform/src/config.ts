@@ -13,6 +13,9 @@ export interface JwtConfig {
   readonly roleClaim: string;
 }
 
+/** What is written to the log: each level, and those that are worse. */
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
+
 export interface Config {
   /** Of the application role, or of the owner: then the process steps down (docs/how-to/database-roles.md). */
   readonly databaseUrl: string;
@@ -40,6 +43,7 @@ export interface Config {
   /** And until so many days ahead of the server's clock. */
   readonly daysAhead: number;
   readonly logFormat: 'pretty' | 'json';
+  readonly logLevel: LogLevel;
   /** Where backups go that are asked for by HTTP; without it they are refused. */
   readonly backupDir?: string;
   /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
@@ -137,6 +141,7 @@ export const variables = {
   WAYLOG_AUDIT_ROUND: 'days in which every event of the log is walked again, 1 to 365 (7)',
   WAYLOG_AUDIT_DIR: 'the folder that digests are written to as files, too (none)',
   LOG_FORMAT: 'pretty or json (pretty)',
+  LOG_LEVEL: 'error, warn, info, or debug: info and a line a request (info)',
 } as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -239,6 +244,7 @@ export function readConfig(environment: Environment): Config {
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,
     databaseLimitBytes: number('WAYLOG_DATABASE_LIMIT_GB', 0, 0, 1_000_000) * 1_000_000_000,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
+    logLevel: oneOf<LogLevel>('LOG_LEVEL', 'info', 'error', 'warn', 'info', 'debug'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
     ...(adminKey && { adminKey }),
     ...(jwt && { jwt }),

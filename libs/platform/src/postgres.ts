@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import { isNativeError } from 'node:util/types';
 import pg from 'pg';
 import { messageOf, unavailable, WaylogError } from './errors.js';
 import { retry } from './retry.js';
@@ -56,7 +57,8 @@ const lostConnection =
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isTransient);
-  if (!(error instanceof Error)) return false;
+  // Also one of another realm, as those of Node are in a test.
+  if (!isNativeError(error)) return false;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (transientStates.has(code) || transientClasses.test(code) || transientSystemCodes.has(code)) return true;
   return lostConnection.test(error.message);

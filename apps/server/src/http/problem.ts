@@ -89,10 +89,13 @@ export class ProblemFilter implements ExceptionFilter {
     }
     const problem = problemOf(error);
     if (problem.status === 500 || problem.code === 'database.not-allowed') {
-      const { method, url } = http.getRequest<FastifyRequest>();
+      const { method, url, id } = http.getRequest<FastifyRequest>();
       // Somebody may have put a key there, where it does not belong.
       const address = url.replaceAll(/wlk_[\w-]+/g, 'wlk_...');
-      this.#log.error(`${method} ${address} failed`, error instanceof Error ? error.stack : String(error));
+      this.#log.error(
+        `${method} ${address} failed, request ${id}`,
+        error instanceof Error ? error.stack : String(error),
+      );
     }
     sendProblem(reply, error);
   }

@@ -9,7 +9,14 @@ import {
 import type pg from 'pg';
 import { checkingKeys, DigestSchedule, signingKey } from '#lib/audit';
 import type { EventStore } from '#lib/event-store';
-import { DATABASE_ACCESS, EVENT_STORE, flightProjector, flightSealing, LOG_POOL, TABLES_POOL } from '#lib/flight';
+import {
+  DATABASE_ACCESS,
+  EVENT_STORE,
+  flightProjector,
+  flightSealing,
+  LOG_POOL,
+  TABLES_POOL,
+} from '#lib/flight';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';

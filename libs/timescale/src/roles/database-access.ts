@@ -11,6 +11,8 @@ export interface DatabaseAccess {
   readonly projector: RoleAccess;
   /** Who migrates and backs up. undefined in a process that does not know the owner, as in production none should. */
   readonly ownerUrl: string | undefined;
+  /** Whether the database has a log. */
+  readonly isMigrated: boolean;
   /** What is less safe than it could be, in sentences; empty where all is as it should be. */
   readonly warnings: readonly string[];
 }
@@ -49,6 +51,7 @@ export async function stepDown(urls: {
       app: { role: login.name, url: databaseUrl },
       projector: projector ?? { role: login.name, url: databaseUrl },
       ownerUrl: undefined,
+      isMigrated: login.migrated,
       warnings: [
         ...(projector?.warnings ?? []),
         ...(projectorUrl === undefined && login.migrated && !login.projects
@@ -67,6 +70,7 @@ export async function stepDown(urls: {
       app: asOwner,
       projector: projectorUrl === undefined ? asOwner : await projectorOf(projectorUrl),
       ownerUrl: databaseUrl,
+      isMigrated: login.migrated,
       warnings: [
         ...(login.migrated
           ? [
@@ -99,6 +103,7 @@ export async function stepDown(urls: {
     app,
     projector: { role: other.role, url: other.url },
     ownerUrl: databaseUrl,
+    isMigrated: login.migrated,
     warnings: [...other.warnings, ...transportWarnings(databaseUrl, projectorUrl)],
   };
 }
