@@ -84,7 +84,7 @@ function configuration(env: NodeJS.ProcessEnv): Finding {
     return problem(
       'configuration',
       errors.map(({ field, message }) => `${field} ${message}`).join('; ') || messageOf(error),
-      'Put the named variables right; README.md, "Configuration", lists them.',
+      'Put the named variables right; docs/reference/configuration.md, lists them.',
     );
   }
 }
