@@ -36,7 +36,7 @@ export function expectedAt(
     const by = `migration ${revision} (${description})`;
     const remake = migration.holdsTheLog
       ? 'This is where the log is: stop the servers, and restore it from a backup.'
-      : `Stop the servers, then \`waylog migrate --to ${previous} --yes\` and \`waylog migrate\`: what is folded from the log is made and filled anew.`;
+      : `Stop the servers, then \`waylog migrate --to ${previous} --yes\` and \`waylog migrate\`: what is folded from the log is made and filled again.`;
     previous = revision;
     const { makes = {}, drops = [] } = snapshot[revision] ?? {};
     for (const key of drops) expected.delete(key);

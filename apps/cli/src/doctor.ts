@@ -76,7 +76,7 @@ function configuration(env: NodeJS.ProcessEnv): Finding {
       ? ok('configuration', 'every variable is valid')
       : warning(
           'configuration',
-          `HOST is ${config.host}: the server listens beyond this machine, and speaks HTTP, which whoever is on the way can read, keys too`,
+          `HOST is ${config.host}: the server listens beyond this machine, and speaks HTTP, which anyone on the network path can read, keys included`,
           'Put something that speaks TLS in front of it, or leave HOST out.',
         );
   } catch (error) {
@@ -200,7 +200,7 @@ async function deviationsOf(url: string): Promise<Finding[]> {
     const foreign = (await foreignCode(queryOn(client))).map((what) =>
       problem(
         'roles',
-        `no migration makes ${what}, which would run with the rights of whoever works with the tables`,
+        `no migration makes ${what}, which would run with the rights of the role that uses the tables`,
         'Find out who has made it; drop it, or move it into a schema of your own. Until then nothing is migrated, backed up or restored.',
       ),
     );
@@ -349,7 +349,7 @@ async function locks(pool: pg.Pool): Promise<Finding[]> {
   const found = await lockRoom(pool);
   if (!found) return [];
   const { table, chunks, needed, room, setting } = found;
-  const what = `${table} has ${counted(chunks, 'chunk')}: making it anew takes about ${needed} locks, all transactions have ${room}`;
+  const what = `${table} has ${counted(chunks, 'chunk')}: rebuilding it takes about ${needed} locks, all transactions have ${room}`;
   return [
     needed > room / 2
       ? warning(

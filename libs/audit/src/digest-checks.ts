@@ -211,6 +211,6 @@ function againstHead(
     code: 'stream-rewritten',
     streamId,
     revision,
-    detail: `${of} has noted another hash at revision ${revision}: an event up to there was changed, and the hashes after it made anew`,
+    detail: `${of} has noted another hash at revision ${revision}: an event up to there was changed, and the hashes after it were recomputed`,
   };
 }

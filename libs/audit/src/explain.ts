@@ -85,7 +85,7 @@ export function explain(streamId: string, good: Head, rows: readonly ChainedEven
       if (follows(first.hash, placed(second, second.revision + n))) {
         return problem(
           'event-removed',
-          `${n === 1 ? 'an event' : `${n} events`} that stood at revision ${at} ${n === 1 ? 'is' : 'are'} gone, and what follows is numbered anew`,
+          `${n === 1 ? 'an event' : `${n} events`} that stood at revision ${at} ${n === 1 ? 'is' : 'are'} gone, and what follows was renumbered`,
         );
       }
     }

@@ -119,7 +119,7 @@ export const variables = {
   WAYLOG_READER_URL: 'a database URL with a role of your own for ad-hoc SQL (the role that Waylog makes)',
   WAYLOG_SQL_TIMEOUT: 'the longest that ad-hoc SQL may run, 1 to 60 seconds (5)',
   WAYLOG_ADMIN_KEY:
-    'a key that may everything, besides those of `waylog keys`, for automation; 32 characters or more (none)',
+    'a key with every right, besides those of `waylog keys`, for automation; 32 characters or more (none)',
   WAYLOG_JWT_ISSUER:
     'the OpenID provider whose tokens are taken, as their iss claim names it, such as https://login.example/realm (none)',
   WAYLOG_JWT_AUDIENCE: 'what the aud claim of a token must name; required with WAYLOG_JWT_ISSUER',

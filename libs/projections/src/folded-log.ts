@@ -60,7 +60,7 @@ export const otherLog = (why = '') =>
     'projection.other-log',
     `The tables are folded from another log than this one${why}. Nothing was written to them. If EVENT_STORE is not what ` +
       `it should be, put it right. If the log is to move here, copy it (\`waylog log copy --from OLD --to NEW\`) and start ` +
-      `again. If the tables shall be made from this log as it is, and what only the other one says shall be gone from ` +
+      `again. To rebuild the tables from this log as it is, and to remove what only the other log has from ` +
       `them: \`waylog projections adopt --yes\`.`,
   );
 

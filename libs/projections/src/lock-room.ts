@@ -54,7 +54,7 @@ export async function withRoomForLocks<T>(connectionString: string, work: () => 
     const { table, chunks, needed, setting } = room;
     throw conflict(
       'database.too-few-locks',
-      `The server ran out of locks: ${table} has ${chunks} TimescaleDB chunks, and making a table anew takes about ${needed} locks ` +
+      `The server ran out of locks: ${table} has ${chunks} TimescaleDB chunks, and rebuilding a table takes about ${needed} locks ` +
         `at once, where all transactions have ${room.room} together. Set max_locks_per_transaction to ${setting * 2} or more and ` +
         `restart PostgreSQL, or have fewer chunks (\`waylog archive run --help\`). Nothing has changed; a rebuild goes on from where it is.`,
       { ...room },

@@ -234,7 +234,7 @@ export class Projector {
       say.info(
         isPast
           ? `The log went back, and ends before position ${at}, up to which the tables hold it: they are made again from what is there`
-          : 'The log has moved: the tables are made anew from where it is now',
+          : 'The log has moved: the tables are rebuilt from where it is now',
       );
       this.#state = 'catching-up';
       const adopted = await adoptLog({
@@ -359,7 +359,7 @@ export class Projector {
     if (!(await store.reaches(first.position, Date.parse(first.updatedAt)))) {
       throw new Error(
         `The tables hold the log up to position ${first.position}, but it ends at ${await store.head()}: it has lost events, such as by the ` +
-          `restore of an old backup. Nothing was written. If the log cannot be brought back, make the tables anew from ` +
+          `restore of an old backup. Nothing was written. If the log cannot be brought back, rebuild the tables from ` +
           `what is left of it: \`waylog projections adopt --yes\`.`,
       );
     }

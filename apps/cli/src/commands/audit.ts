@@ -66,7 +66,7 @@ export function auditCommand(): Command {
       'after',
       `
 The events of each stream are chained by SHA-256. Whoever may do everything with the database can change an event and
-make all hashes after it anew; a digest notes where the chains stood, signed with a key that the database has not. A server
+recompute all hashes after it; a digest notes where the chains stood, signed with a key that the database has not. A server
 takes one a day (WAYLOG_AUDIT_INTERVAL) when WAYLOG_AUDIT_KEY_FILE names a key. Keep the files of WAYLOG_AUDIT_DIR, or a copy of them,
 where nobody who administers the database can write.
 
@@ -297,7 +297,7 @@ function auditLines(result: AuditResult, keys: number): string[] {
         ? `${problemCount} problems`
         : `every chain holds${breaks.length > 0 ? ', but for the known breaks' : ''}`),
     digests === 0
-      ? 'there are no digests: whoever made all hashes of a stream anew, or cut off its end, would not be found (`waylog audit --help`)'
+      ? 'there are no digests: someone who recomputed all hashes of a stream, or cut off its end, would not be found (`waylog audit --help`)'
       : keys === 0
         ? `${digests} digests agree with it as far as named above; their signatures were NOT checked, as no key was given (--public-key)`
         : `${signed} of ${digests} digests carry a good signature; ` +

@@ -60,7 +60,10 @@ Examples
     .command('verify')
     .description('Restore a backup into a scratch database, compare every table by hash, and drop it again.')
     .argument('<file>', 'the dump; its manifest must lie beside it')
-    .option('--fold', 'also fold its log anew and compare that with its tables, as `waylog verify` does')
+    .option(
+      '--fold',
+      'also fold its log again and compare the result with its tables, as `waylog verify` does',
+    )
     .addHelpText(
       'after',
       `

@@ -202,7 +202,7 @@ function copyCommand(): Command {
       '--from <url>',
       'where it is: postgres://..., esdb://..., esdb+discover://..., or env:NAME or file:PATH for one with a password',
     )
-    .requiredOption('--to <url>', 'where it shall be as well')
+    .requiredOption('--to <url>', 'the log to copy into')
     .addOption(
       new Option(
         '--order <what>',

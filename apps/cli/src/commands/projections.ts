@@ -51,7 +51,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
   projections
     .command('pause')
     .description('stop writing tables, in whichever process that happens; commands go on being accepted')
-    .requiredOption('--reason <text>', 'why, for whoever finds it paused')
+    .requiredOption('--reason <text>', 'why, for the person who finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
         pauseProjections(app.get<pg.Pool>(TABLES_POOL), flightTableNames, { reason, by: operator() }),
@@ -73,14 +73,14 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     });
   projections
     .command('adopt')
-    .description('make all tables anew from the log as it is now, also when they were made from another one')
-    .option('--yes', 'yes: what only the other log says shall be gone from the tables')
+    .description('rebuild all tables from the log as it is now, even if they were made from another log')
+    .option('--yes', 'yes: rows that only the other log has disappear from the tables')
     .addHelpText(
       'after',
       `
 Tables know the log that they are folded from. When EVENT_STORE names another one, a server takes it for theirs by itself
 if it holds all that they hold, as after \`waylog log copy\`; otherwise its projector stops and says so, and this command
-is for whoever means it. The tables can be read meanwhile and change in one transaction. The logs are only read.
+is for when you mean it. The tables can be read meanwhile and change in one transaction. The logs are only read.
 
 Stop the servers first, or all that have another EVENT_STORE.`,
     )
@@ -201,7 +201,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
     .command('discard')
     .description('leave out the event that cannot be projected, for good, and go on with the ones after it')
     .argument('<stream>', 'such as flight-fjord-1')
-    .requiredOption('--reason <text>', 'why, for whoever looks for the event')
+    .requiredOption('--reason <text>', 'why, for the person who looks for the event')
     .action(async (streamId: string, { reason }: { reason: string }, command: Command) => {
       const result = await withOperations(command, (app) =>
         unpark({

@@ -18,7 +18,7 @@ import { unfoldableLine } from './verify.js';
 export function rebuildCommand(): Command {
   return new Command('rebuild')
     .description(
-      'Make tables anew from the log, beside the live ones, and put them in their place. Reads and writes go on meanwhile.',
+      'Rebuild tables from the log beside the live ones, then swap them in. Reads and writes go on meanwhile.',
     )
     .argument(
       '[projections...]',

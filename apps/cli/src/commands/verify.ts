@@ -44,9 +44,9 @@ the log: restore a backup (\`waylog restore --help\`). Flights of which events a
 neither compared nor repaired; all others are. In EventStoreDB named are also: events of other applications in flights'
 streams, streams that were deleted, and limits in their metadata.
 
-With --audit nothing of that is done. Instead the hash of every event is made anew from its row and compared, stream by
+With --audit none of that is done. Instead the hash of every event is computed again from its row and compared, stream by
 stream, and with each signed digest: what was changed, removed, inserted or reordered, by whomever, is named. Without digests
-(\`waylog audit --help\`) it finds only who did not make the hashes anew.
+(\`waylog audit --help\`) it finds only changes whose hashes were not recomputed.
 
 Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, or the log is damaged.`,
     )

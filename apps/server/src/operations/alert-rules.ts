@@ -169,7 +169,7 @@ export const alertRules: readonly AlertRule[] = [
     name: 'LocksShort',
     severity: 'warning',
     threshold: 0.5,
-    what: 'locks that it takes to make the table with the most TimescaleDB chunks anew, as a share of all that the database has',
+    what: 'locks that rebuilding the table with the most TimescaleDB chunks takes, as a share of all that the database has',
     remedy:
       '`waylog doctor` says how many chunks there are, and what to set max_locks_per_transaction to; or have fewer: `waylog archive run --help`. Backups, rebuilds and reads of all flights fail when they run out (`database.too-few-locks`).',
     value: ({ database }) => database?.lockShare,

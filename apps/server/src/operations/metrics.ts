@@ -199,7 +199,7 @@ export class Metrics {
     );
     gauge(
       'waylog_locks_share',
-      'Locks that it takes to make the table with the most TimescaleDB chunks anew, as a share of all that the database has.',
+      'Locks that rebuilding the table with the most TimescaleDB chunks takes, as a share of all that the database has.',
       ({ database }) => database?.lockShare,
     );
     gauge(

@@ -108,13 +108,13 @@ const factsOf = (row: JobRow): Omit<JobTrouble, 'what' | 'remedy'> => ({
   ...(row.last_error !== null && { lastError: row.last_error }),
 });
 
-const HAND_OVER = '`waylog migrate` as a superuser makes it the job of whoever owns the table.';
+const HAND_OVER = '`waylog migrate` as a superuser hands the job to the owner of the table.';
 
 /** What is wrong with a job; what makes all its runs fail comes first. */
 function troubleOf(row: JobRow): Pick<JobTrouble, 'what' | 'remedy'> | undefined {
   const id = row.job_id;
   const handOver =
-    row.table_name === null ? `Make it anew as a role that is there: select delete_job(${id});` : HAND_OVER;
+    row.table_name === null ? `Create it again as a role that exists: select delete_job(${id});` : HAND_OVER;
   if (!row.owner_exists)
     return { what: `it works as a role that was dropped (${row.owner})`, remedy: handOver };
   if (!row.may_log_in) return { what: `it works as ${row.owner}, who may not log in`, remedy: handOver };

@@ -67,7 +67,7 @@ export async function makeCluster(record: PrivateRecord, user: ServerUser, tree:
     );
     const conf = await open(join(fresh, 'postgresql.conf'), 'a');
     await conf.appendFile(
-      "\n# Waylog's settings, written anew at each start. Yours go below this line and win.\ninclude 'waylog.conf'\n",
+      "\n# Waylog's settings, rewritten at each start. Yours go below this line and win.\ninclude 'waylog.conf'\n",
     );
     await conf.close();
     await rename(fresh, data);

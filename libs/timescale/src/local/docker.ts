@@ -201,7 +201,7 @@ const notStarted = (of: Instance, error: unknown): DatabaseError =>
     {
       what: `TimescaleDB did not start in Docker (${projectOf(of)}).`,
       why: reasonOf(error),
-      todo: `See \`${dockerLog(of)}\`. If the data are of no use any more, \`waylog db reset --yes\` begins anew.`,
+      todo: `See \`${dockerLog(of)}\`. If the data are of no use any more, \`waylog db reset --yes\` starts from scratch.`,
     },
     { cause: error },
   );

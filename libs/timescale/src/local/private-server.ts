@@ -136,7 +136,7 @@ async function start(
         {
           what: `PostgreSQL did not start (${of.instance}, ${dataOf(record)}).`,
           why: said || reasonOf(error),
-          todo: `See ${log}. If the data are of no use any more, \`waylog db reset --yes\` begins anew.`,
+          todo: `See ${log}. If the data are of no use any more, \`waylog db reset --yes\` starts from scratch.`,
         },
         { cause: error },
       );
@@ -177,7 +177,7 @@ async function ready(record: PrivateRecord, signal?: AbortSignal): Promise<void>
       {
         what: `PostgreSQL runs at 127.0.0.1:${record.port}, but does not let us in.`,
         why: reasonOf(error),
-        todo: `See ${logOf(record)}. If the data are of no use any more, \`waylog db reset --yes\` begins anew.`,
+        todo: `See ${logOf(record)}. If the data are of no use any more, \`waylog db reset --yes\` starts from scratch.`,
       },
       { cause: error },
     );

@@ -274,7 +274,7 @@ function compareModel(
             wanted ? 'changed-hypertable' : 'extra-hypertable',
             table,
             `The table ${table} is a hypertable ${hypertable}; ${source} says ${wanted ?? 'that it is a plain table'}.`,
-            `A hypertable cannot be changed into this: make the table anew.`,
+            `A hypertable cannot be changed into this: rebuild the table.`,
           ),
     );
   }
