@@ -202,7 +202,22 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
     const history = await read(
       '/v1/processing-history?status=rest-history&from=2020-01-01T00:00:00Z&limit=1',
     );
-    expect(history.body).toMatchObject({ total: 1, items: [{ flightId }] });
+    expect(history.body).toMatchObject({ total: 1, items: [{ flightId }], next: null });
+  });
+
+  it('serves a list page after page, and counts it only where that is wanted', async () => {
+    for (const _ of [1, 2, 3]) await given();
+    const first = await read('/v1/flights?limit=1&status=created');
+    expect(first.body).toMatchObject({ total: expect.any(Number), next: expect.any(String) });
+    const second = await read(`/v1/flights?limit=1&status=created&total=false&after=${first.body.next}`);
+    expect(second).toMatchObject({ status: 200, body: { total: null, items: [{ id: expect.any(String) }] } });
+    expect(second.body.items[0].id).not.toBe(first.body.items[0].id);
+    const both = await read(`/v1/flights?offset=1&after=${first.body.next}`);
+    expect(both).toMatchObject({ status: 400, body: { errors: [{ field: 'after' }] } });
+    expect(await read('/v1/flights?after=nothing')).toMatchObject({
+      status: 400,
+      body: { errors: [{ field: 'after' }] },
+    });
   });
 
   it('serves frames, one and many', async () => {

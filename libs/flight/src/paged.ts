@@ -1,56 +1,125 @@
+import { IsBoolean, IsInt, Max, Min } from 'class-validator';
 import type pg from 'pg';
 import {
   answerTooLarge,
   databaseCall,
   inTransaction,
+  invalidInput,
   mapInTurns,
   MAX_ANSWER_BYTES,
+  Meaning,
+  Optional,
+  parseTimestamp,
   readRows,
+  Relation,
   type TextRow,
 } from '#lib/platform';
 import { rowFromText, type Row, type TableDefinition } from '#lib/projections';
+import { FreeText } from './fields.js';
 
 export interface Page<T> {
   readonly items: readonly T[];
-  /** How many there are in all. */
-  readonly total: number;
+  /** How many there are in all; null when `total: false` asked not to count them. */
+  readonly total: number | null;
   readonly limit: number;
   readonly offset: number;
+  /** What to give as `after` for the next page; null on the last one. */
+  readonly next: string | null;
 }
 
-/** A list over a table `t`: what it is joined with, which rows, and in which order. Filters are `$1`, `$2`, ... */
+/** Which page of a list. */
+export class PageOf {
+  @Optional() @IsInt() @Min(0) @Max(1_000_000_000) readonly offset?: number | null | undefined;
+  @Meaning(
+    '`next` of the page before. A page costs the same however far down the list it is; a page by offset does not.',
+  )
+  @Optional()
+  @FreeText(1_000)
+  @Relation<PageOf>(
+    'afterOrOffset',
+    'must not be given together with offset',
+    ({ after, offset }) => !after || !offset,
+  )
+  readonly after?: string | null | undefined;
+  @Meaning('false leaves `total` null: counting reads every row that fits.')
+  @Optional()
+  @IsBoolean()
+  readonly total?: boolean | null | undefined;
+}
+
+/** A list over a table `t`: what it is joined with, and the columns of `t` that sort it: a time, and an id for equal ones. */
 export interface PagedList {
   readonly table: TableDefinition;
   readonly from: string;
-  readonly where: string;
-  readonly orderBy: string;
+  readonly orderBy: readonly [time: string, id: string];
 }
+
+/** The left side of a comparison with its operator, and the right side. Null asks for nothing. */
+export type Condition = readonly [is: string, value: string | null | undefined];
 
 const DEFAULT_LIMIT = 100;
 /** Rows that are fetched at a time: each may hold some 60 KB. */
 const SLICE = 100;
 
-/** One page of a list, and how long the list is. */
+/** One page of a list. Throws `input.invalid` for an `after` that no page gave. */
 export async function readPage<T>(
   pool: pg.Pool,
-  { table, from, where, orderBy }: PagedList,
-  filters: readonly (string | null)[],
-  page: { readonly limit?: number | null | undefined; readonly offset?: number | null | undefined },
+  { table, from, orderBy }: PagedList,
+  conditions: readonly Condition[],
+  page: PageOf & { readonly limit?: number | null | undefined },
   view: (row: Row) => T,
 ): Promise<Page<T>> {
   const limit = page.limit ?? DEFAULT_LIMIT;
   const offset = page.offset ?? 0;
   const columns = Object.keys(table.columns);
-  const listSql = `
-    select ${columns.map((column) => `t."${column}"`).join(', ')} from ${from} where ${where}
-     order by ${orderBy} limit $${filters.length + 1} offset $${filters.length + 2}`;
-  const ask = { text: listSql, values: [...filters, limit, offset] };
+  const given = conditions.filter((condition): condition is [string, string] => condition[1] != null);
+  const filters = given.map(([, value]) => value);
+  const fits = ['true', ...given.map(([is], index) => `${is} $${index + 1}`)];
+  const n = filters.length;
+  const after = page.after == null ? [] : placeIn(page.after);
+  const order = orderBy.map((column) => `t."${column}"`).join(', ');
+  const beyond = after.length > 0 ? [`(${order}) > ($${n + 3}::timestamptz, $${n + 4})`] : [];
+  const list = {
+    text: `
+    select ${columns.map((column) => `t."${column}"`).join(', ')}
+      from ${from} where ${[...fits, ...beyond].join(' and ')}
+     order by ${order} limit $${n + 1} offset $${n + 2}`,
+    // One more than asked for tells whether there is a next page.
+    values: [...filters, limit + 1, offset, ...after],
+  };
   const [rows, counted] = await Promise.all([
-    limit <= SLICE ? readRows(pool, undefined, ask.text, ask.values) : readInSlices(pool, ask),
-    readRows(pool, undefined, `select count(*) from ${from} where ${where}`, [...filters]),
+    limit <= SLICE ? readRows(pool, undefined, list.text, list.values) : readInSlices(pool, list),
+    page.total === false
+      ? undefined
+      : readRows(pool, undefined, `select count(*) from ${from} where ${fits.join(' and ')}`, filters),
   ]);
-  const items = await mapInTurns(rows, (row) => view(rowFromText(table, columns, row)));
-  return { items, total: Number(counted[0]?.[0]), limit, offset };
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  const items = await mapInTurns(shown, (row) => view(rowFromText(table, columns, row)));
+  return {
+    items,
+    total: counted ? Number(counted[0]?.[0]) : null,
+    limit,
+    offset,
+    next: last && rows.length > limit ? placeOf(rowFromText(table, columns, last), orderBy) : null,
+  };
+}
+
+/** The place of a row in the order of its list, opaque to clients. */
+const placeOf = (row: Row, orderBy: PagedList['orderBy']): string =>
+  Buffer.from(JSON.stringify(orderBy.map((column) => row[column]))).toString('base64url');
+
+/** The time and the id at a place. Throws `input.invalid` where no page gave it. */
+function placeIn(after: string): readonly string[] {
+  try {
+    const [time, id, ...rest] = JSON.parse(Buffer.from(after, 'base64url').toString()) as unknown[];
+    const from = typeof time === 'string' ? parseTimestamp(time) : undefined;
+    if (from !== undefined && typeof id === 'string' && !id.includes('\0') && rest.length === 0)
+      return [from, id];
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
+  }
+  throw invalidInput([{ field: 'after', message: 'is not what a page of this list gave as `next`' }]);
 }
 
 /** Rows that come a few at a time, so that too many of them are noticed before all are here. Throws `answer.too-large`. */

@@ -1,6 +1,16 @@
 import { ArrayMaxSize, IsArray, IsInt, IsNumber, Max, Min } from 'class-validator';
 import { invalidInput, MAX_BAD_FIELDS } from './errors.js';
-import { badFields, IsId, IsJsonObject, Nested, Optional } from './validation.js';
+import {
+  badFields,
+  IsId,
+  IsJsonObject,
+  Meaning,
+  Nested,
+  Optional,
+  Relation,
+  Sample,
+  schemaOf,
+} from './validation.js';
 
 class Point {
   @IsNumber() @Min(-90) @Max(90) readonly lat!: number;
@@ -84,6 +94,26 @@ describe('free-form JSON', () => {
 
   it('is counted before it is looked at', () => {
     expect(bad({ a: [...Array<number>(500).fill(1), untouchable] })).toEqual(refused);
+  });
+});
+
+describe('a field with a meaning, a sample and a relation', () => {
+  class Pair {
+    @Relation<Pair>('aboveOther', 'must be above other', ({ value, other }) => value! > other!)
+    @Meaning('What it is.')
+    @Sample(2)
+    @IsInt()
+    readonly value!: number;
+    @IsInt() readonly other!: number;
+  }
+
+  it('has all three', () => {
+    const { properties } = schemaOf(Pair) as { properties: { value: object } };
+    expect(properties.value).toMatchObject({ description: 'What it is.', examples: [2] });
+    expect(badFields(Pair, { value: 1, other: 1 })).toEqual([
+      { field: 'value', message: 'must be above other' },
+    ]);
+    expect(badFields(Pair, { value: 2, other: 1 })).toEqual([]);
   });
 });
 

@@ -97,6 +97,18 @@ export const IsJsonObject = rule(
   isJsonObject,
 );
 
+const additions = new Map<unknown, Map<string | symbol, Schema>>();
+
+/** Adds to what the schema of a field says. JSONSchema by itself replaces what another decorator of the field said. */
+const addToSchema =
+  (schema: Schema): PropertyDecorator =>
+  (target, property) => {
+    const ofClass = additions.get(target.constructor) ?? new Map<string | symbol, Schema>();
+    const all = { ...ofClass.get(property), ...schema };
+    additions.set(target.constructor, ofClass.set(property, all));
+    (JSONSchema(all) as PropertyDecorator)(target, property);
+  };
+
 /** By its name, how a field must stand to the others of its object. */
 const relations = new Map<string, (whole: never) => boolean>();
 
@@ -110,14 +122,14 @@ export function Relation<T extends object>(
   test: (whole: Partial<T>) => boolean,
 ): PropertyDecorator {
   relations.set(name, test);
-  return JSONSchema({ 'x-relation': name, 'x-relation-rule': message }) as PropertyDecorator;
+  return addToSchema({ 'x-relation': name, 'x-relation-rule': message });
 }
 
 /** Says what a field means where its type and its bounds do not: OpenAPI shows it. */
-export const Meaning = (description: string) => JSONSchema({ description }) as PropertyDecorator;
+export const Meaning = (description: string) => addToSchema({ description });
 
 /** A value that a field may have, for the page of the API. */
-export const Sample = (value: unknown) => JSONSchema({ examples: [value] }) as PropertyDecorator;
+export const Sample = (value: unknown) => addToSchema({ examples: [value] });
 
 const examples = new Map<object, object>();
 

@@ -41,7 +41,16 @@ const position: Schema = {
 const flightId: Schema = { type: 'string', examples: ['fjord-1'] };
 const recorded = { flightId, revision: count, position };
 const page = (items: Schema): Schema =>
-  object({ items: list(items), total: count, limit: count, offset: count });
+  object({
+    items: list(items),
+    total: { type: ['integer', 'null'], minimum: 0, examples: [2], description: 'Null with `total=false`.' },
+    limit: count,
+    offset: count,
+    next: {
+      type: ['string', 'null'],
+      description: 'What to give as `after` for the next page; null on the last.',
+    },
+  });
 
 /** A stored object: every optional field of its input is there, null where nothing was given. */
 function answerOf(type: Class, more: Record<string, Schema> = {}): Schema {

@@ -3,7 +3,7 @@ import { IsInt, Max, Min } from 'class-validator';
 import { IsTimestamp, Meaning, Optional, parseTimestamp } from '#lib/platform';
 import type { JsonObject } from '#lib/event-store';
 import type { Row } from '#lib/projections';
-import { readPage, type Page, type PagedList } from '../paged.js';
+import { PageOf, readPage, type Condition, type Page, type PagedList } from '../paged.js';
 import { checked, OfFlight } from '../query-rules.js';
 import pg from 'pg';
 import { FreeText } from '../fields.js';
@@ -63,7 +63,7 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
   }
 }
 
-export class FlightFilter {
+export class FlightFilter extends PageOf {
   @Meaning(
     'The whole name, in its case. % stands for any text, and everything else for itself; \\% is a percent sign and \\\\ a ' +
       'backslash, which is itself before anything else.',
@@ -76,7 +76,6 @@ export class FlightFilter {
   @Optional() @IsTimestamp() readonly createdFrom?: string | null | undefined;
   @Optional() @IsTimestamp() readonly createdTo?: string | null | undefined;
   @Optional() @IsInt() @Min(1) @Max(10_000) readonly limit?: number | null | undefined;
-  @Optional() @IsInt() @Min(0) @Max(1_000_000_000) readonly offset?: number | null | undefined;
 }
 
 /** Oldest first. */
@@ -91,13 +90,12 @@ export class ListFlights extends Query<Page<FlightSummary>> {
 
 const flightList: PagedList = {
   table: flightsTable,
-  from: 'flight.flights t left join flight.flight_state s on s.flight_id = t.id',
-  where: `($1::text is null or t.name like $1)
-      and ($2::text is null or s.status = $2)
-      and ($3::timestamptz is null or t.created_at >= $3)
-      and ($4::timestamptz is null or t.created_at <= $4)`,
-  orderBy: 't.created_at, t.id',
+  from: 'flight.flights t',
+  orderBy: ['created_at', 'id'],
 };
+
+/** Only where it is asked for, and from the state's side, so that its index can be used. */
+const withState = 'flight.flight_state s join flight.flights t on t.id = s.flight_id';
 
 @QueryHandler(ListFlights)
 export class ListFlightsHandler implements IQueryHandler<ListFlights> {
@@ -109,13 +107,14 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
   async execute({ filter, options }: ListFlights): Promise<Page<FlightSummary>> {
     checked(FlightFilter, filter);
     await this.reads.live(options);
-    const filters = [
-      (filter.name && likePattern(filter.name)) ?? null,
-      filter.status ?? null,
-      (filter.createdFrom && parseTimestamp(filter.createdFrom)) ?? null,
-      (filter.createdTo && parseTimestamp(filter.createdTo)) ?? null,
+    const list = filter.status == null ? flightList : { ...flightList, from: withState };
+    const conditions: Condition[] = [
+      ['t.name like', filter.name && likePattern(filter.name)],
+      ['s.status =', filter.status],
+      ['t.created_at >=', filter.createdFrom && parseTimestamp(filter.createdFrom)],
+      ['t.created_at <=', filter.createdTo && parseTimestamp(filter.createdTo)],
     ];
-    return this.reads.list(() => readPage(this.pool, flightList, filters, filter, flightSummary));
+    return this.reads.list(() => readPage(this.pool, list, conditions, filter, flightSummary));
   }
 }
 

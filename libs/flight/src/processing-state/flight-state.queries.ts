@@ -6,7 +6,7 @@ import type { Row } from '#lib/projections';
 import { FreeText } from '../fields.js';
 import type { ProcessingState } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
-import { readPage, type Page, type PagedList } from '../paged.js';
+import { PageOf, readPage, type Condition, type Page, type PagedList } from '../paged.js';
 import { checked, OfFlight } from '../query-rules.js';
 import { flightStateTable } from './flight-state.projection.js';
 
@@ -40,13 +40,12 @@ export class GetFlightStateHandler implements IQueryHandler<GetFlightState> {
   }
 }
 
-export class HistoryFilter {
+export class HistoryFilter extends PageOf {
   @Optional() @FreeText(50) readonly status?: string | null | undefined;
   /** Bounds on when the state changed last, both inclusive. */
   @Optional() @IsTimestamp() readonly from?: string | null | undefined;
   @Optional() @IsTimestamp() readonly to?: string | null | undefined;
   @Optional() @IsInt() @Min(1) @Max(1_000) readonly limit?: number | null | undefined;
-  @Optional() @IsInt() @Min(0) @Max(1_000_000_000) readonly offset?: number | null | undefined;
 }
 
 /** The processing states of all flights, the one that changed first, first. */
@@ -62,10 +61,7 @@ export class GetProcessingHistory extends Query<Page<FlightStateView>> {
 const historyList: PagedList = {
   table: flightStateTable,
   from: 'flight.flight_state t',
-  where: `($1::text is null or t.status = $1)
-      and ($2::timestamptz is null or t.updated_at >= $2)
-      and ($3::timestamptz is null or t.updated_at <= $3)`,
-  orderBy: 't.updated_at, t.flight_id',
+  orderBy: ['updated_at', 'flight_id'],
 };
 
 @QueryHandler(GetProcessingHistory)
@@ -78,12 +74,12 @@ export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingH
   async execute({ filter, options }: GetProcessingHistory): Promise<Page<FlightStateView>> {
     checked(HistoryFilter, filter);
     await this.reads.live(options);
-    const filters = [
-      filter.status ?? null,
-      (filter.from && parseTimestamp(filter.from)) ?? null,
-      (filter.to && parseTimestamp(filter.to)) ?? null,
+    const conditions: Condition[] = [
+      ['t.status =', filter.status],
+      ['t.updated_at >=', filter.from && parseTimestamp(filter.from)],
+      ['t.updated_at <=', filter.to && parseTimestamp(filter.to)],
     ];
-    return this.reads.list(() => readPage(this.pool, historyList, filters, filter, flightStateView));
+    return this.reads.list(() => readPage(this.pool, historyList, conditions, filter, flightStateView));
   }
 }
 
