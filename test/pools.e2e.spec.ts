@@ -2,7 +2,12 @@ import { aFlight, aWaypoint } from './support/samples.js';
 import { bearer, until, useServer } from './support/server.js';
 
 describe('while every query waits for a lock on its table', () => {
-  const server = useServer({ DATABASE_POOL_SIZE: '5', WAYLOG_VERIFY_SHARE: '0' });
+  const server = useServer({
+    DATABASE_POOL_SIZE: '5',
+    DATABASE_POOL_OVERFLOW: '2',
+    DATABASE_POOL_TIMEOUT: '60',
+    WAYLOG_VERIFY_SHARE: '0',
+  });
 
   it('commands are recorded, whoever has a new key is let in, and the server is ready', async () => {
     const created = await server.call('POST', '/v1/flights', aFlight('locked', 3));
@@ -29,13 +34,50 @@ describe('while every query waits for a lock on its table', () => {
       expect((await server.call('POST', '/v1/flights', aFlight('another'))).status).toBe(201);
       expect(await server.call('GET', '/health/ready')).toMatchObject({ status: 200 });
       expect(await server.call('GET', '/v1/admin/connections')).toMatchObject({
-        body: { size: 5, overflow: expect.any(Number) as number },
+        body: {
+          size: 5,
+          overflow: 2,
+          pools: [{}, { name: 'queries', size: 3, maxOverflow: 2, checkedOut: 5, waiting: 15 }, {}],
+        },
       });
       const events = await server.call('GET', '/v1/flights/locked/events?fromRevision=0');
       expect(events.body.at(-1)).toMatchObject({ type: 'WaypointUpdated' });
 
       await blocker.query('rollback');
       for (const answer of await Promise.all(queries)) expect(answer.status).toBe(200);
+    } finally {
+      await blocker.query('rollback');
+      blocker.release();
+    }
+  });
+
+  it('says the settings of its pools', async () => {
+    expect(await server.call('GET', '/v1/admin/connection')).toMatchObject({
+      body: { poolSize: 5, maxOverflow: 2, poolTimeout: 60, poolRecycle: 3_600 },
+    });
+  });
+});
+
+describe('with a short time to wait for a connection', () => {
+  const server = useServer({ DATABASE_POOL_SIZE: '3', DATABASE_POOL_TIMEOUT: '1', WAYLOG_VERIFY_SHARE: '0' });
+
+  it('a query that gets none is answered 503, and those that have one go on', async () => {
+    await server.call('POST', '/v1/flights', aFlight('waits'));
+    const blocker = await server.store.pool.connect();
+    try {
+      await blocker.query('begin');
+      await blocker.query('lock table flight.waypoints in access exclusive mode');
+      const first = server.call('GET', '/v1/flights/waits/waypoints');
+      await until(
+        () => server.call('GET', '/v1/admin/connections'),
+        ({ body }) => body.pools[1].checkedOut === 1,
+      );
+      expect(await server.call('GET', '/v1/flights/waits/waypoints')).toMatchObject({
+        status: 503,
+        body: { code: 'database.unavailable' },
+      });
+      await blocker.query('rollback');
+      expect((await first).status).toBe(200);
     } finally {
       await blocker.query('rollback');
       blocker.release();

@@ -59,6 +59,12 @@ export interface WaylogOptions {
    * for the log, as many are for keeping the tables, and the others are for queries.
    */
   readonly poolSize?: number;
+  /** Connections for queries beyond those, while all are in use; default 0. Each is closed after a minute without use. */
+  readonly poolOverflow?: number;
+  /** How long a caller waits for a connection before it gets `database.unavailable`, in milliseconds; default 5,000. */
+  readonly poolTimeoutMs?: number;
+  /** The age at which a connection is replaced by a new one, in seconds; default 3,600. */
+  readonly poolRecycleSeconds?: number;
   /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
   readonly maxPendingCommands?: number;
   /** The memory for the states that commands are decided on. */
@@ -108,7 +114,13 @@ const aFifth = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor
 @Module({})
 export class WaylogModule {
   static forRoot(options: WaylogOptions): DynamicModule {
-    const { databaseUrl, projectorUrl, applicationName = 'waylog', poolSize = 50 } = options;
+    const {
+      databaseUrl,
+      projectorUrl,
+      applicationName = 'waylog',
+      poolSize = 50,
+      poolOverflow = 0,
+    } = options;
     const log = new Logger('Waylog');
     const told = (observer: CommandObserver) =>
       tell(observer, (error) =>
@@ -121,7 +133,8 @@ export class WaylogModule {
         readOnly,
         applicationName,
         statementTimeoutMs: 30_000,
-        connectTimeoutMs: 5_000,
+        connectTimeoutMs: options.poolTimeoutMs ?? 5_000,
+        ...(options.poolRecycleSeconds !== undefined && { maxAgeSeconds: options.poolRecycleSeconds }),
         onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
       });
     return {
@@ -143,7 +156,7 @@ export class WaylogModule {
           provide: pg.Pool,
           inject: [DATABASE_ACCESS],
           useFactory: ({ projector }: DatabaseAccess) =>
-            connect(projector.url, Math.max(1, poolSize - 2 * aFifth(poolSize)), true),
+            connect(projector.url, Math.max(1, poolSize - 2 * aFifth(poolSize)) + poolOverflow, true),
         },
         {
           provide: LOG_POOL,

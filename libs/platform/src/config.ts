@@ -29,6 +29,12 @@ export interface Config {
   readonly sqlTimeout: number;
   /** Connections to the database in pools, of both roles together. */
   readonly poolSize: number;
+  /** Connections for queries beyond those, while all are in use. */
+  readonly poolOverflow: number;
+  /** How long a caller waits for a connection, in seconds. */
+  readonly poolTimeout: number;
+  /** The age at which a connection is replaced, in seconds. */
+  readonly poolRecycle: number;
   readonly host: string;
   readonly port: number;
   /** What this process does: answer HTTP, fold events into tables, or both. */
@@ -97,6 +103,9 @@ export const variables = {
     'where the log is, such as esdb://user:password@127.0.0.1:2113 or esdb+discover://nodes.example (in the database)',
   DATABASE_POOL_SIZE:
     'connections to the database in pools, 3 to 1000: a fifth, 10 at most, for the log, as many for keeping the tables, the others for queries (50)',
+  DATABASE_POOL_OVERFLOW: 'connections for queries beyond those while all are in use, 0 to 1000 (0)',
+  DATABASE_POOL_TIMEOUT: 'seconds that a caller waits for a connection, 1 to 60; then it is answered 503 (5)',
+  DATABASE_POOL_RECYCLE: 'seconds after which a connection is replaced by a new one, 60 to 86400 (3600)',
   HOST: 'the address to listen on (127.0.0.1)',
   PORT: 'the port to listen on, 0 for any free one (3000)',
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
@@ -231,6 +240,9 @@ export function readConfig(environment: Environment): Config {
     ...(readerUrl && { readerUrl }),
     sqlTimeout: number('WAYLOG_SQL_TIMEOUT', 5, 1, 60),
     poolSize: number('DATABASE_POOL_SIZE', 50, 3, 1_000),
+    poolOverflow: number('DATABASE_POOL_OVERFLOW', 0, 0, 1_000),
+    poolTimeout: number('DATABASE_POOL_TIMEOUT', 5, 1, 60),
+    poolRecycle: number('DATABASE_POOL_RECYCLE', 3_600, 60, 86_400),
     host: text('HOST', '127.0.0.1'),
     port: number('PORT', 3_000, 0, 65_535),
     roles: roles as Role[],

@@ -88,21 +88,26 @@ export interface PoolOptions {
   readonly statementTimeoutMs: number;
   /** How long to wait for a connection, be it a new one or one that is in use. */
   readonly connectTimeoutMs: number;
+  /** Connections are replaced after this long, so that none outlives a fail-over or a change of its role's rights; default an hour. */
+  readonly maxAgeSeconds?: number;
   /** Every transaction is READ ONLY; default false. */
   readonly readOnly?: boolean;
   /** Told when a connection breaks that nobody uses; the pool replaces it. */
   readonly onIdleError?: (error: Error) => void;
 }
 
-/** Connections are made anew after this long, so that none outlives a fail-over or a change of its role's rights. */
-const MAX_CONNECTION_AGE_SECONDS = 3_600;
-
 /** Values stay the text that PostgreSQL sent: whoever reads a column knows its type, and nothing is lost on the way. */
 export const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
 
 /** Sessions are as `openSession` makes them. */
 export function createPool(options: PoolOptions): pg.Pool {
-  const { connectionString, applicationName, statementTimeoutMs, connectTimeoutMs } = options;
+  const {
+    connectionString,
+    applicationName,
+    statementTimeoutMs,
+    connectTimeoutMs,
+    maxAgeSeconds = 3_600,
+  } = options;
   const prepare = (client: pg.ClientBase) =>
     prepareSession(client, {
       connectionString,
@@ -123,7 +128,7 @@ export function createPool(options: PoolOptions): pg.Pool {
     ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + 5_000 }),
     connectionTimeoutMillis: connectTimeoutMs,
     idleTimeoutMillis: 60_000,
-    maxLifetimeSeconds: MAX_CONNECTION_AGE_SECONDS,
+    maxLifetimeSeconds: maxAgeSeconds,
     ...keepAlive,
   });
   const since = new WeakMap<pg.ClientBase, number>();

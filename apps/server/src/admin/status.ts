@@ -59,11 +59,11 @@ export class DatabaseConnection {
   @IsArray() @IsString({ each: true }) readonly warnings!: readonly string[];
   /** The most connections there may be in pools, for commands, queries and tables together. */
   @IsInt() readonly poolSize!: number;
-  /** Always 0: whoever finds all connections in use waits. */
+  /** Connections for queries beyond `poolSize`, while all are in use. */
   @IsInt() readonly maxOverflow!: number;
   /** Seconds that a caller waits for a connection. */
   @IsInt() readonly poolTimeout!: number;
-  /** Seconds after which a connection is made anew. */
+  /** Seconds after which a connection is replaced by a new one. */
   @IsInt() readonly poolRecycle!: number;
 }
 
@@ -76,7 +76,6 @@ export class StatusController {
     private readonly pools: Pools,
     private readonly statistics: Statistics,
     private readonly alerts: Alerts,
-    private readonly pool: pg.Pool,
     @Inject(TABLES_POOL) private readonly tables: pg.Pool,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
     @Inject(CONFIG) private readonly config: Config,
@@ -122,9 +121,8 @@ export class StatusController {
   @ApiOperation({ summary: 'Test the connection to the database' })
   @Answers(200, DatabaseConnection)
   connection(): DatabaseConnection {
-    const { poolSize, warnings } = this.config;
+    const { poolSize, poolOverflow, poolTimeout, poolRecycle, warnings } = this.config;
     const { app, projector, ownerUrl, warnings: ofRoles } = this.access;
-    const { connectionTimeoutMillis = 0, maxLifetimeSeconds } = this.pool.options;
     return {
       serviceName: 'waylog',
       databaseUrl: withoutPassword(app.url),
@@ -133,9 +131,9 @@ export class StatusController {
       knowsOwner: ownerUrl !== undefined,
       warnings: [...warnings, ...ofRoles],
       poolSize,
-      maxOverflow: 0,
-      poolTimeout: connectionTimeoutMillis / 1_000,
-      poolRecycle: maxLifetimeSeconds,
+      maxOverflow: poolOverflow,
+      poolTimeout,
+      poolRecycle,
     };
   }
 

@@ -4,7 +4,7 @@ import { stateOf } from './alerts.js';
 import type { DatabaseFacts, Observation } from './observation.js';
 import { Statistics } from './statistics.js';
 
-const rest = { size: 10, checkedIn: 5, overflow: 0, invalid: 0, totalCreated: 6 };
+const rest = { size: 10, checkedIn: 5, maxOverflow: 0, overflow: 0, waiting: 0, invalid: 0, totalCreated: 6 };
 /** Of three pools, of which the one for queries uses so many of its ten connections. */
 const poolUsing = (checkedOut: number): Observation['pool'] => ({
   ...rest,

@@ -154,7 +154,8 @@ export const alertRules: readonly AlertRule[] = [
     threshold: 0.8,
     what: 'share of the connections that are in use, of the pool that is used most',
     remedy: 'Raise DATABASE_POOL_SIZE (and max_connections), or find what holds them: pg_stat_activity.',
-    value: ({ pool: { pools } }) => Math.max(...pools.map(({ checkedOut, size }) => checkedOut / size)),
+    value: ({ pool: { pools } }) =>
+      Math.max(...pools.map(({ checkedOut, size, maxOverflow }) => checkedOut / (size + maxOverflow))),
   },
   {
     name: 'DiskUsage',

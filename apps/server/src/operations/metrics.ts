@@ -77,9 +77,13 @@ export class Metrics {
       'Open connections to the database, for the log, for queries of tables and for keeping tables.',
       ({ checkedIn, checkedOut }) => checkedIn + checkedOut,
     );
-    ofPools('waylog_pool_max', 'The most connections that this process may open.', ({ size }) => size);
+    ofPools(
+      'waylog_pool_max',
+      'The most connections that this process may open.',
+      ({ size, maxOverflow }) => size + maxOverflow,
+    );
     ofPools('waylog_pool_idle', 'Open connections that nobody uses.', ({ checkedIn }) => checkedIn);
-    ofPools('waylog_pool_waiting', 'Callers that wait for a connection.', ({ overflow }) => overflow);
+    ofPools('waylog_pool_waiting', 'Callers that wait for a connection.', ({ waiting }) => waiting);
     new Counter({
       name: 'waylog_projector_events_total',
       help: 'Events folded into tables by this process.',

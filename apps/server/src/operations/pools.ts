@@ -2,18 +2,23 @@ import { Inject, Injectable } from '@nestjs/common';
 import { IsIn, IsInt, Min } from 'class-validator';
 import pg from 'pg';
 import { LOG_POOL, TABLES_POOL } from '#lib/flight';
-import { Nested } from '#lib/platform';
+import { Nested, type Config } from '#lib/platform';
+import { CONFIG } from '../config.js';
 
 const POOLS = ['log', 'queries', 'tables'] as const;
 
 class Connections {
-  /** The most there may be. */
+  /** The most there may be, without the overflow. */
   @IsInt() @Min(0) readonly size!: number;
   /** Open, and used by nobody. */
   @IsInt() @Min(0) readonly checkedIn!: number;
   @IsInt() @Min(0) readonly checkedOut!: number;
-  /** Callers that wait for a connection: they wait, instead of there being more than `size`. */
+  /** How many more there may be while all of those are in use: DATABASE_POOL_OVERFLOW. */
+  @IsInt() @Min(0) readonly maxOverflow!: number;
+  /** Connections beyond `size` that are open. */
   @IsInt() @Min(0) readonly overflow!: number;
+  /** Callers that wait for a connection. */
+  @IsInt() @Min(0) readonly waiting!: number;
   /** Connections that were lost since the start; each was replaced. */
   @IsInt() @Min(0) readonly invalid!: number;
   @IsInt() @Min(0) readonly totalCreated!: number;
@@ -34,8 +39,13 @@ export class ConnectionPoolStatus extends Connections {
 export class Pools {
   readonly #pools: readonly { readonly status: () => ConnectionPool }[];
 
-  constructor(@Inject(LOG_POOL) log: pg.Pool, queries: pg.Pool, @Inject(TABLES_POOL) tables: pg.Pool) {
-    this.#pools = [watched('log', log), watched('queries', queries), watched('tables', tables)];
+  constructor(
+    @Inject(LOG_POOL) log: pg.Pool,
+    queries: pg.Pool,
+    @Inject(TABLES_POOL) tables: pg.Pool,
+    @Inject(CONFIG) { poolOverflow }: Config,
+  ) {
+    this.#pools = [watched('log', log), watched('queries', queries, poolOverflow), watched('tables', tables)];
   }
 
   status(): ConnectionPoolStatus {
@@ -45,7 +55,9 @@ export class Pools {
       size: sum('size'),
       checkedIn: sum('checkedIn'),
       checkedOut: sum('checkedOut'),
+      maxOverflow: sum('maxOverflow'),
       overflow: sum('overflow'),
+      waiting: sum('waiting'),
       invalid: sum('invalid'),
       totalCreated: sum('totalCreated'),
       pools,
@@ -53,7 +65,8 @@ export class Pools {
   }
 }
 
-function watched(name: ConnectionPool['name'], pool: pg.Pool) {
+function watched(name: ConnectionPool['name'], pool: pg.Pool, maxOverflow = 0) {
+  const size = pool.options.max - maxOverflow;
   let [created, lost] = [0, 0];
   pool.on('connect', () => created++);
   pool.on('error', () => lost++);
@@ -62,10 +75,12 @@ function watched(name: ConnectionPool['name'], pool: pg.Pool) {
       const { totalCount, idleCount, waitingCount } = pool;
       return {
         name,
-        size: pool.options.max,
+        size,
         checkedIn: idleCount,
         checkedOut: totalCount - idleCount,
-        overflow: waitingCount,
+        maxOverflow,
+        overflow: Math.max(0, totalCount - size),
+        waiting: waitingCount,
         invalid: lost,
         totalCreated: created,
       };
