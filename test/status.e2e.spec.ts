@@ -51,6 +51,9 @@ describe('health, statistics and alerts', () => {
     await eventually(async () => (await get('/v1/admin/health')).projectionLagEvents <= 0);
     expect(await get('/v1/admin/health')).toMatchObject({
       status: 'healthy',
+      healthScore: 100,
+      detailedStatus: 'excellent',
+      monitoring: { running: true, intervalSeconds: 3_600 },
       databaseConnected: true,
       timescaledbAvailable: true,
       connectionPoolStatus: { size: 50 },
@@ -131,6 +134,8 @@ describe('health, statistics and alerts', () => {
     await changed(['IntegrityViolation']);
     expect(await get('/v1/admin/health')).toMatchObject({
       status: 'unhealthy',
+      healthScore: 60,
+      detailedStatus: 'fair',
       firing: ['IntegrityViolation'],
     });
     await server.store.pool.query(`update projection.integrity_findings set gone_at = now()`);
@@ -141,6 +146,32 @@ describe('health, statistics and alerts', () => {
       ['IntegrityViolation', 'ok'],
     ]);
     expect(messages[0]?.alerts[0]?.remedy).toContain('waylog verify --repair');
+  });
+});
+
+describe('a server whose alert rules are looked at once an hour', () => {
+  const server = useServer({ WAYLOG_ALERT_INTERVAL: '3600', WAYLOG_VERIFY_SHARE: '0' });
+  const put = (change: object) => server.call('PUT', '/v1/admin/monitoring', change);
+
+  it('looks as often as an administrator says, and not at all when told so', async () => {
+    expect(await put({ intervalSeconds: 0 })).toMatchObject({ status: 400 });
+    expect(await put({ intervalSeconds: 1 })).toMatchObject({
+      status: 200,
+      body: {
+        running: true,
+        intervalSeconds: 1,
+        changedBy: 'admin-key',
+        changedAt: expect.any(String) as string,
+      },
+    });
+    const evaluate = jest.spyOn(server.app.get(Alerts), 'evaluate');
+    await eventually(() => evaluate.mock.calls.length >= 2);
+    expect(await put({ running: false })).toMatchObject({ body: { running: false, intervalSeconds: 1 } });
+    const { body } = await server.call('GET', '/v1/admin/health');
+    expect(body).toMatchObject({ monitoring: { running: false } });
+    expect(await put({ running: true })).toMatchObject({ body: { running: true, intervalSeconds: 1 } });
+    const calls = evaluate.mock.calls.length;
+    await eventually(() => evaluate.mock.calls.length > calls);
   });
 });
 

@@ -83,6 +83,7 @@ export const routeRoles = {
     'GET /v1/admin/log/losses',
     'GET /v1/admin/migrations',
     'GET /v1/admin/models',
+    'GET /v1/admin/monitoring',
     'GET /v1/admin/parked',
     'GET /v1/admin/performance',
     'GET /v1/admin/projections',

@@ -1,24 +1,48 @@
-import { Controller, Get, Inject } from '@nestjs/common';
+import { Controller, Get, Inject, Put } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
-import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
+import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Max, Min } from 'class-validator';
 import pg from 'pg';
 import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { DATABASE_ACCESS, TABLES_POOL } from '#lib/flight';
 import { JobTrouble, withoutPassword, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
-import { Alert, Alerts } from '../operations/alerts.js';
+import { Actor, ValidBody } from '../http/input.js';
+import type { Severity } from '../operations/alert-rules.js';
+import { Alert, Alerts, Monitoring, MonitoringChange } from '../operations/alerts.js';
 import { Observer, Replica } from '../operations/observation.js';
 import { ConnectionPoolStatus, Pools } from '../operations/pools.js';
 import { slowStatements } from '../operations/slow-statements.js';
 import { PerformanceStats, Statistics } from '../operations/statistics.js';
 
 const HEALTH = ['healthy', 'degraded', 'unhealthy'] as const;
+const DETAILED = ['excellent', 'good', 'fair', 'poor'] as const;
+
+/** What a firing alert takes from a score of 100. */
+const COSTS = { critical: 40, warning: 10 } as const satisfies Record<Severity, number>;
+
+/** From 100, all is well, to 0, and the word for it. */
+export function scoreOf(firing: readonly { readonly severity: Severity }[]): {
+  readonly healthScore: number;
+  readonly detailedStatus: (typeof DETAILED)[number];
+} {
+  const healthScore = Math.max(
+    0,
+    firing.reduce((score, { severity }) => score - COSTS[severity], 100),
+  );
+  const word =
+    healthScore === 100 ? 'excellent' : healthScore >= 80 ? 'good' : healthScore >= 50 ? 'fair' : 'poor';
+  return { healthScore, detailedStatus: word };
+}
 
 /** How the system stands. For probes there are /health/live and /health/ready; this is for people and dashboards. */
 export class HealthResponse {
   /** `unhealthy`: a critical alert fires; `degraded`: a warning does. */
   @IsIn(HEALTH) readonly status!: (typeof HEALTH)[number];
+  /** 100 where no alert fires; each critical one takes 40, each warning 10. */
+  @IsInt() @Min(0) @Max(100) readonly healthScore!: number;
+  /** The score in a word: excellent is 100, good 80 and more, fair 50 and more. */
+  @IsIn(DETAILED) readonly detailedStatus!: (typeof DETAILED)[number];
   @IsBoolean() readonly databaseConnected!: boolean;
   @IsBoolean() readonly timescaledbAvailable!: boolean;
   /** `apache` or `timescale`: what each can do is in the documentation. */
@@ -39,6 +63,8 @@ export class HealthResponse {
   @Nested(() => JobTrouble, { each: true }) readonly failingJobs!: readonly JobTrouble[];
   /** Names of the alerts that fire. */
   @IsArray() @IsString({ each: true }) readonly firing!: readonly string[];
+  /** Whether this process looks at its alert rules by itself. */
+  @Nested(() => Monitoring) readonly monitoring!: Monitoring;
   /** Why the database cannot be asked. */
   @Optional() @IsString() readonly errorMessage?: string;
   @IsTimestamp() readonly timestamp!: Timestamp;
@@ -96,6 +122,7 @@ export class StatusController {
         : firing.length > 0
           ? 'degraded'
           : 'healthy',
+      ...scoreOf(firing),
       databaseConnected: database !== undefined,
       timescaledbAvailable: database !== undefined,
       ...(database && {
@@ -112,6 +139,7 @@ export class StatusController {
       stuckSeconds: worst('stuckSeconds'),
       failingJobs: database?.jobTroubles ?? [],
       firing: firing.map(({ name }) => name),
+      monitoring: this.alerts.monitoring,
       ...(error !== undefined && { errorMessage: error }),
       timestamp: new Date(at).toISOString(),
     };
@@ -178,5 +206,25 @@ export class StatusController {
   @Answers(200, [Alert])
   listAlerts() {
     return this.alerts.list();
+  }
+
+  @Get('monitoring')
+  @ApiOperation({ summary: 'Read whether alert rules are looked at' })
+  @Answers(200, Monitoring)
+  monitoring(): Monitoring {
+    return this.alerts.monitoring;
+  }
+
+  @Put('monitoring')
+  @ApiOperation({
+    summary: 'Start, stop or pace the looks at alert rules',
+    description: 'Of the process that answers, until it ends. The rules of Prometheus do not depend on it.',
+  })
+  @Answers(200, Monitoring)
+  changeMonitoring(
+    @ValidBody(MonitoringChange) change: MonitoringChange,
+    @Actor() actor: string,
+  ): Monitoring {
+    return this.alerts.change(change, actor);
   }
 }

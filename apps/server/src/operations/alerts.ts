@@ -6,8 +6,8 @@ import {
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { IsIn, IsNumber, IsString } from 'class-validator';
-import { IsTimestamp, messageOf, Optional, retry, type Config, type Timestamp } from '#lib/platform';
+import { IsBoolean, IsIn, IsInt, IsNumber, IsString, Max, Min } from 'class-validator';
+import { IsTimestamp, messageOf, Optional, Sample, retry, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { alertRules, type AlertRule, type Severity } from './alert-rules.js';
 import { Observer, type Observation } from './observation.js';
@@ -36,6 +36,22 @@ export interface AlertMessage {
   readonly server: string;
   readonly at: Timestamp;
   readonly alerts: readonly Alert[];
+}
+
+/** How an administrator wants the rules looked at. What is left out stays as it is. */
+export class MonitoringChange {
+  @Optional() @IsBoolean() @Sample(true) readonly running?: boolean | null;
+  /** Seconds between two looks. */
+  @Optional() @IsInt() @Min(1) @Max(3_600) @Sample(10) readonly intervalSeconds?: number | null;
+}
+
+/** Whether this process looks at the rules by itself, and how often. */
+export class Monitoring {
+  @IsBoolean() readonly running!: boolean;
+  @IsInt() readonly intervalSeconds!: number;
+  /** Who changed it, and when; without both it is as this process was configured. */
+  @Optional() @IsString() readonly changedBy?: string;
+  @Optional() @IsTimestamp() readonly changedAt?: Timestamp;
 }
 
 /** How a rule stands after another look; the same object where nothing has changed but the value. */
@@ -69,24 +85,58 @@ export class Alerts implements OnApplicationBootstrap, OnApplicationShutdown {
   /** Messages go out one after another, so that the last word is the last to arrive. */
   #sending: Promise<void> = Promise.resolve();
   failedMessages = 0;
+  #monitoring: Monitoring;
 
   constructor(
     private readonly observer: Observer,
     private readonly statistics: Statistics,
     @Inject(CONFIG) private readonly config: Config,
-  ) {}
+  ) {
+    this.#monitoring = { running: true, intervalSeconds: config.alertIntervalMs / 1_000 };
+  }
 
   onApplicationBootstrap(): void {
+    this.#pace();
+  }
+
+  get monitoring(): Monitoring {
+    return this.#monitoring;
+  }
+
+  /** Starts, stops or paces the looks of this process, until it ends: the next one begins as it is configured. */
+  change({ running, intervalSeconds }: MonitoringChange, by: string): Monitoring {
+    const before = this.#monitoring;
+    this.#monitoring = {
+      running: running ?? before.running,
+      intervalSeconds: intervalSeconds ?? before.intervalSeconds,
+      changedBy: by,
+      changedAt: new Date().toISOString(),
+    };
+    this.#pace();
+    const now = this.#monitoring;
+    if (now.running) this.#log.log(`${by} has alert rules looked at every ${now.intervalSeconds} s.`);
+    else
+      this.#log.warn(
+        `${by} has stopped the looks at alert rules: this process logs no alerts and tells no webhook, until somebody starts ` +
+          `them again or the process does.`,
+      );
+    return now;
+  }
+
+  #pace(): void {
+    clearInterval(this.#timer);
+    const { running, intervalSeconds } = this.#monitoring;
+    if (!running || this.#stop.signal.aborted) return;
     const look = () =>
       void this.evaluate().catch((error: unknown) =>
         this.#log.error(`Alerts cannot be evaluated: ${messageOf(error)}`),
       );
-    this.#timer = setInterval(look, this.config.alertIntervalMs);
+    this.#timer = setInterval(look, intervalSeconds * 1_000);
   }
 
   async onApplicationShutdown(): Promise<void> {
-    clearInterval(this.#timer);
     this.#stop.abort();
+    clearInterval(this.#timer);
     await this.#sending;
   }
 
