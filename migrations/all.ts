@@ -17,6 +17,7 @@ import { NoStatisticsOfErasableColumns1790000020000 } from './1790000020000-no-s
 import { ErasedForGood1790000021000 } from './1790000021000-erased-for-good.js';
 import { UnfoldableEvents1790000022000 } from './1790000022000-unfoldable-events.js';
 import { LogHistories1790000023000 } from './1790000023000-log-histories.js';
+import { OriginOfKeys1790000025000 } from './1790000025000-origin-of-keys.js';
 import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
 
 /** In the order in which they run; each has its way back. */
@@ -41,6 +42,7 @@ export const migrations = [
   UnfoldableEvents1790000022000,
   LogHistories1790000023000,
   ReferenceIndexes1790000024000,
+  OriginOfKeys1790000025000,
 ];
 
 /**

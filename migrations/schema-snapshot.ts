@@ -473,5 +473,11 @@ export const snapshot: Snapshot = {
       "index flight.chunks.chunks_matching": "CREATE INDEX chunks_matching ON flight.chunks USING btree (flight_id, matching_status)",
       "index flight.flight_state.flight_state_updated": "CREATE INDEX flight_state_updated ON flight.flight_state USING btree (updated_at, flight_id)"
     }
+  },
+  "1790000025000": {
+    "makes": {
+      "column access.api_keys.created": "jsonb",
+      "column access.api_keys.revoked": "jsonb"
+    }
   }
 };

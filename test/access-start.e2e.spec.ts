@@ -86,11 +86,11 @@ describe('the start of a server', () => {
     ).toBeUndefined();
     for (const HOST of ['127.0.0.1', 'localhost', '::1', '127.1.2.3'])
       expect(await refusal({ HOST })).toBeUndefined();
-    const { id } = await createKey(database.pool, { name: 'a', role: 'reader' });
+    const { id } = await createKey(database.pool, { name: 'a', role: 'reader' }, { by: 'a test' });
     expect(await refusal({})).toBeUndefined();
-    await revokeKey(database.pool, id);
+    await revokeKey(database.pool, id, { by: 'a test' });
     expect(await refusal({})).toBe('access.none');
-    await createKey(database.pool, { name: 'a', role: 'reader' });
+    await createKey(database.pool, { name: 'a', role: 'reader' }, { by: 'a test' });
     await database.pool.query(`update access.api_keys set expires_at = now() - interval '1 second'`);
     expect(await refusal({})).toBe('access.none');
   });

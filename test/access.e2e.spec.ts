@@ -174,7 +174,9 @@ describe('an API key', () => {
     expect(rows[0]?.hash).toEqual(createHash('sha256').update(secret).digest());
     expect(rows[0]?.all).not.toContain(secret);
     const list = await server.call('GET', '/v1/admin/keys');
-    expect(list.body[0]).toMatchObject({ id, role: 'reader', state: 'valid' });
+    const origin = { by: 'admin-key', address: '127.0.0.1', agent: expect.any(String) as string };
+    expect(list.body[0]).toMatchObject({ id, role: 'reader', state: 'valid', created: origin });
+    expect(list.body[0]).not.toHaveProperty('revoked');
     expect(JSON.stringify(list.body)).not.toContain(secret);
     expect((await read(key)).status).toBe(200);
   });
@@ -236,6 +238,7 @@ describe('an API key', () => {
     expect((await server.call('DELETE', `/v1/admin/keys/${id}`)).body).toMatchObject({
       id,
       state: 'revoked',
+      revoked: { by: 'admin-key', address: '127.0.0.1' },
     });
     expect(await read(key)).toMatchObject({ status: 401, body: { code: 'access.refused' } });
     const again = await server.call('DELETE', `/v1/admin/keys/${id}`);
@@ -331,6 +334,44 @@ describe('the actor of an event', () => {
     }
   });
 
+  it('has beside it where the request came from, and no other can be said', async () => {
+    const { key } = await newKey('operator');
+    const from = {
+      ...bearer(key),
+      'user-agent': `tracker/1.0 ${'x'.repeat(300)}`,
+      'x-forwarded-for': '10.1.1.1',
+    };
+    expect((await anonymous.call('POST', '/v1/flights', aFlight('origin', 1), from)).status).toBe(201);
+    const origin = { address: '127.0.0.1', agent: `tracker/1.0 ${'x'.repeat(244)}` };
+    for (const metadata of await actorsOf('origin')) expect(metadata).toMatchObject({ origin });
+
+    const command = (parameters: object) =>
+      anonymous.call(
+        'POST',
+        '/v1/commands',
+        {
+          command: 'SaveFrameResult',
+          parameters: { flightId: 'origin', ...parameters },
+          serviceName: 'planner',
+        },
+        bearer(key),
+      );
+    expect(
+      (await command({ frame: aFrame(1), origin: { address: '10.1.1.1' } })).body.errors[0],
+    ).toMatchObject({
+      field: 'parameters.origin',
+    });
+    expect((await command({ frame: aFrame(1) })).status).toBe(200);
+    // Sent again from elsewhere it is the same command.
+    const again = { ...bearer(key), 'idempotency-key': 'from two places' };
+    const put = (agent: string) =>
+      anonymous.call('PUT', '/v1/flights/origin/frames/2', aFrame(2), { ...again, 'user-agent': agent });
+    expect((await put('one')).body).toEqual((await put('two')).body);
+    expect((await actorsOf('origin')).at(-1)).toMatchObject({
+      origin: { address: '127.0.0.1', agent: 'one' },
+    });
+  });
+
   it('is apart from whom a service says that it acts for', async () => {
     const { key, id } = await newKey('operator');
     const flight = aFlight('on-behalf', 1);
@@ -362,7 +403,11 @@ describe('the actor of an event', () => {
     const all = await actorsOf('on-behalf');
     expect(all.length).toBeGreaterThan(2);
     for (const metadata of all)
-      expect(metadata).toMatchObject({ actor: `key:operator of a test#${id}`, onBehalfOf: 'planner' });
+      expect(metadata).toMatchObject({
+        actor: `key:operator of a test#${id}`,
+        onBehalfOf: 'planner',
+        origin: { address: '127.0.0.1' },
+      });
   });
 
   it('stays the first one, and so does the answer, when another repeats the command', async () => {

@@ -84,6 +84,7 @@ export async function startServer(
   const fastify = adapter.getInstance();
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('principal');
+  fastify.decorateRequest('origin');
   fastify.addHook('onRequest', sayRequestId);
   if (config.logLevel === 'debug') fastify.addHook('onResponse', logRequest);
   fastify.addHook('onRequest', boundPipelining);

@@ -8,6 +8,7 @@ import {
   IsTimestamp,
   invalidInput,
   millisecondsOf,
+  Nested,
   notFound,
   Optional,
   readRows,
@@ -25,6 +26,15 @@ const MAX_NAME = 64;
 
 const STATES = ['valid', 'expired', 'revoked'] as const;
 
+/** Who made or revoked a key, and from where as far as that is known. */
+export class KeyChange {
+  /** An actor, as events name it, or `cli <user>`. */
+  @IsString() readonly by!: string;
+  @Optional() @IsString() readonly address?: string;
+  @Optional() @IsString() readonly agent?: string;
+  @Optional() @IsString() readonly session?: string;
+}
+
 /** What may be known of a key. Its secret is not kept anywhere. */
 export class ApiKey {
   @IsString() readonly id!: string;
@@ -38,6 +48,9 @@ export class ApiKey {
   /** To the minute; not there: never. */
   @Optional() @IsTimestamp() readonly lastUsedAt?: Timestamp;
   @Optional() @IsTimestamp() readonly revokedAt?: Timestamp;
+  /** Not there for keys that were made before this was recorded. */
+  @Optional() @Nested(() => KeyChange) readonly created?: KeyChange;
+  @Optional() @Nested(() => KeyChange) readonly revoked?: KeyChange;
 }
 
 /** A key that has just been made. */
@@ -55,13 +68,17 @@ export class NewApiKey {
   @Optional() @IsTimestamp() readonly expiresAt?: Timestamp | null;
 }
 
-const COLUMNS = `id, name, role, created_at, expires_at, last_used_at, revoked_at`;
+const COLUMNS = `id, name, role, created_at, expires_at, last_used_at, revoked_at, created, revoked`;
 
-const CREATE = `insert into access.api_keys (id, name, role, hash, expires_at) values ($1, $2, $3, $4, $5)
+const CREATE = `insert into access.api_keys (id, name, role, hash, expires_at, created) values ($1, $2, $3, $4, $5, $6)
   returning ${COLUMNS}`;
 
 /** Makes a key. Throws `input.invalid`, also for an expiry that has passed already. */
-export async function createKey(db: Queryable, request: NewApiKey): Promise<CreatedApiKey> {
+export async function createKey(
+  db: Queryable,
+  request: NewApiKey,
+  change: KeyChange,
+): Promise<CreatedApiKey> {
   validate(NewApiKey, request);
   const { name, role, expiresAt } = request;
   if (expiresAt && millisecondsOf(expiresAt) <= Date.now())
@@ -73,6 +90,7 @@ export async function createKey(db: Queryable, request: NewApiKey): Promise<Crea
     role,
     hashOfSecret(parts.secret),
     expiresAt ?? null,
+    JSON.stringify(change),
   ]);
   return { ...keyOf(row as TextRow), key: keyText(parts) };
 }
@@ -83,12 +101,14 @@ export async function listKeys(db: Queryable): Promise<ApiKey[]> {
   return (await readRows(db, undefined, sql, [])).map(keyOf);
 }
 
-const REVOKE = `update access.api_keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where id = $1
+const REVOKE = `update access.api_keys set revoked_at = coalesce(revoked_at, clock_timestamp()),
+         revoked = case when revoked_at is null then $2::jsonb else revoked end
+   where id = $1
   returning ${COLUMNS}`;
 
 /** Ends a key for good; once more is no change. Throws `key.not-found`. */
-export async function revokeKey(db: Queryable, id: string): Promise<ApiKey> {
-  const [row] = await readRows(db, undefined, REVOKE, [id]);
+export async function revokeKey(db: Queryable, id: string, change: KeyChange): Promise<ApiKey> {
+  const [row] = await readRows(db, undefined, REVOKE, [id, JSON.stringify(change)]);
   if (row) return keyOf(row);
   throw notFound('key.not-found', `There is no key ${id}. \`waylog keys list\` lists them all.`, { id });
 }
@@ -102,7 +122,7 @@ export interface StoredKey extends ApiKey {
 export async function findKey(db: Queryable, id: string): Promise<StoredKey | undefined> {
   const sql = `select ${COLUMNS}, encode(hash, 'hex') from access.api_keys where id = $1`;
   const [row] = await readRows(db, 'find api key', sql, [id]);
-  return row && { ...keyOf(row), hash: Buffer.from(String(row[7]), 'hex') };
+  return row && { ...keyOf(row), hash: Buffer.from(String(row.at(-1)), 'hex') };
 }
 
 const NOTE_USE = `update access.api_keys set last_used_at = $2
@@ -122,19 +142,23 @@ export async function countKeys(db: Queryable): Promise<{ readonly all: number; 
 }
 
 /** Makes a key if there has never been one. Of many processes that ask at once, one gets it. */
-export async function createFirstKey(pool: pg.Pool, request: NewApiKey): Promise<CreatedApiKey | undefined> {
+export async function createFirstKey(
+  pool: pg.Pool,
+  request: NewApiKey,
+  change: KeyChange,
+): Promise<CreatedApiKey | undefined> {
   const client = await databaseCall(() => pool.connect());
   try {
     return await inTransaction(client, async () => {
       await client.query('lock table access.api_keys in exclusive mode');
-      return (await countKeys(client)).all === 0 ? await createKey(client, request) : undefined;
+      return (await countKeys(client)).all === 0 ? await createKey(client, request, change) : undefined;
     });
   } finally {
     client.release();
   }
 }
 
-function keyOf([id, name, role, createdAt, expiresAt, lastUsedAt, revokedAt]: TextRow): ApiKey {
+function keyOf([id, name, role, createdAt, expiresAt, lastUsedAt, revokedAt, made, ended]: TextRow): ApiKey {
   const time = (text: string | null | undefined) => (text ? timestampFromPostgres(text) : undefined);
   const expires = time(expiresAt);
   const used = time(lastUsedAt);
@@ -148,5 +172,7 @@ function keyOf([id, name, role, createdAt, expiresAt, lastUsedAt, revokedAt]: Te
     ...(expires && { expiresAt: expires }),
     ...(used && { lastUsedAt: used }),
     ...(revoked && { revokedAt: revoked }),
+    ...(made && { created: JSON.parse(made) as KeyChange }),
+    ...(ended && { revoked: JSON.parse(ended) as KeyChange }),
   };
 }

@@ -10,6 +10,16 @@ export type JsonObject = { readonly [key: string]: Json | undefined };
  */
 export type Position = string;
 
+/** Where a command came from, as its connection and its caller say. Only what came from outside has one. */
+export interface Origin extends JsonObject {
+  /** The address of the caller, or of the last proxy before the server. */
+  readonly address?: string;
+  /** What the caller's program calls itself; its word alone. */
+  readonly agent?: string;
+  /** The session at the provider that the caller has logged in with. */
+  readonly session?: string;
+}
+
 /** Who caused an event, and in answer to what. */
 export interface EventMetadata extends JsonObject {
   /** The command that the event comes from; a command without an id of its own is known by its first event's id. */
@@ -21,6 +31,7 @@ export interface EventMetadata extends JsonObject {
   readonly actor: string;
   /** Whom the actor says that it acts for; its word alone. */
   readonly onBehalfOf?: string;
+  readonly origin?: Origin;
   /** What the content of the command hashes to, when it has an id of its own. */
   readonly fingerprint?: string;
 }

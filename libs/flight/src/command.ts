@@ -1,13 +1,25 @@
 import { Command } from '@nestjs/cqrs';
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
-import { IsId, IsOpaqueId, Optional, type Class, type Timestamp } from '#lib/platform';
-import type { Appended, Decision } from '#lib/event-store';
+import { IsId, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
+import type { Appended, Decision, Origin } from '#lib/event-store';
+import { FreeText } from './fields.js';
 import type { FlightEvent } from './events.js';
 import type { Flight } from './flight.js';
 
 /** What every command answers: where it left the flight. */
 export interface CommandResult extends Appended {
   readonly flightId: string;
+}
+
+/** Where a command came from: recorded with its events, for the audit trail. */
+export class CommandOrigin implements Origin {
+  [name: string]: string | undefined;
+  /** The address of the caller, or of the last proxy before the server. */
+  @Optional() @FreeText(100) readonly address?: string;
+  /** What the caller's program calls itself. */
+  @Optional() @FreeText(256) readonly agent?: string;
+  /** The session at the provider that the caller has logged in with. */
+  @Optional() @FreeText(256) readonly session?: string;
 }
 
 /** What every command may carry besides its own fields. */
@@ -22,6 +34,7 @@ export interface CommandOptions {
   readonly actor?: string | undefined;
   /** Whom the sender says that it sends it for. Nobody checks that. */
   readonly onBehalfOf?: string | undefined;
+  readonly origin?: CommandOrigin | undefined;
 }
 
 /** A change that somebody wants of one flight. `Answer` is what its result says beyond flight, revision and position. */
@@ -35,6 +48,7 @@ export abstract class FlightCommand<Answer extends object = object>
   @Optional() @IsOpaqueId() readonly causationId?: string | undefined;
   @Optional() @IsOpaqueId() readonly actor?: string | undefined;
   @Optional() @IsOpaqueId() readonly onBehalfOf?: string | undefined;
+  @Optional() @Nested(() => CommandOrigin) readonly origin?: CommandOrigin | undefined;
 
   constructor(fields: { readonly flightId: string } & CommandOptions) {
     super();

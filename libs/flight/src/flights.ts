@@ -44,7 +44,7 @@ export class Flights {
       this.observe(slice.command.name, outcome, (performance.now() - began) / 1_000);
     try {
       validate(slice.command, command);
-      const { flightId, commandId, correlationId, causationId, actor, onBehalfOf } = command;
+      const { flightId, commandId, correlationId, causationId, actor, onBehalfOf, origin } = command;
       const context: Writable<CommandContext> = { command: slice.command.name };
       if (commandId) {
         context.commandId = commandId;
@@ -54,6 +54,7 @@ export class Flights {
       if (causationId) context.causationId = causationId;
       if (actor) context.actor = actor;
       if (onBehalfOf) context.onBehalfOf = onBehalfOf;
+      if (origin) context.origin = origin;
       const now = this.now();
       const decide = slice.decide(command, now);
       const decideAtTheDoor: typeof decide = (flight) => {
@@ -81,6 +82,7 @@ function fingerprintOf(command: FlightCommand): string {
     causationId: _causation,
     actor: _actor,
     onBehalfOf: _onBehalfOf,
+    origin: _origin,
     ...content
   } = command;
   const sorted = JSON.stringify(content, (_key, value: unknown) =>

@@ -128,6 +128,7 @@ function decisionsOf(
       'causationId',
       'actor',
       'onBehalfOf',
+      'origin',
       'waypointId',
       'geofenceId',
     ]) {

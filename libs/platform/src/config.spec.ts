@@ -32,6 +32,7 @@ describe('readConfig', () => {
       corsOrigins: [],
       stopTimeout: 20,
       demo: false,
+      recordsOrigin: true,
       retentionIntervalSeconds: 3_600,
       archiveDirectory: undefined,
       warnings: [],

@@ -65,6 +65,8 @@ export interface Config {
   readonly jwt?: JwtConfig;
   /** Requests a second that one caller may send; in a burst, as many at once. */
   readonly rateLimit: number;
+  /** Whether events and keys say from which address, program and session they came. */
+  readonly recordsOrigin: boolean;
   /** Origins whose pages may call from a browser. */
   readonly corsOrigins: readonly string[];
   /** The longest that a stop may take, in seconds; then the server ends at once. */
@@ -136,6 +138,8 @@ export const variables = {
   WAYLOG_JWT_ROLE_CLAIM:
     'the claim that says reader, operator or admin, or the way to it with dots between (waylog_role)',
   WAYLOG_RATE_LIMIT: 'requests a second that one key may send before it is answered 429 (20000)',
+  WAYLOG_RECORD_ORIGIN:
+    '1 records the address, the user agent and the session of a caller with what it changes, for the audit trail; 0 does not (1)',
   WAYLOG_CORS_ORIGINS: 'origins whose pages may call from a browser, with commas between (none)',
   WAYLOG_STOP_TIMEOUT:
     'the longest that a stop may take, 1 to 600 seconds; what has no answer by then is cut off (20)',
@@ -261,6 +265,7 @@ export function readConfig(environment: Environment): Config {
     ...(adminKey && { adminKey }),
     ...(jwt && { jwt }),
     rateLimit: number('WAYLOG_RATE_LIMIT', 20_000, 1, 10_000_000),
+    recordsOrigin: oneOf('WAYLOG_RECORD_ORIGIN', '1', '0', '1') === '1',
     corsOrigins,
     stopTimeout: number('WAYLOG_STOP_TIMEOUT', 20, 1, 600),
     demo: oneOf('WAYLOG_DEMO', '0', '0', '1') === '1',

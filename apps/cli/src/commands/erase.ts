@@ -1,9 +1,8 @@
-import { userInfo } from 'node:os';
 import { Command } from 'commander';
 import { CommandBus } from '@nestjs/cqrs';
 import { EraseFlight, streamOf } from '#lib/flight';
 import { CheckpointWatch } from '#lib/projections';
-import { print, UsageError, withWaylog } from '../context.js';
+import { operator, print, UsageError, withWaylog } from '../context.js';
 
 /** How long the tables may take to follow. */
 const PATIENCE_MS = 60_000;
@@ -32,9 +31,7 @@ Example
       if (!yes)
         throw new UsageError(`Nothing brings back what is erased of ${flightId}. Say --yes to do it.`);
       const result = await withWaylog(command, async (app) => {
-        const erased = await app
-          .get(CommandBus)
-          .execute(new EraseFlight({ flightId, actor: `cli ${userInfo().username}` }));
+        const erased = await app.get(CommandBus).execute(new EraseFlight({ flightId, actor: operator() }));
         const watch = app.get(CheckpointWatch);
         await watch.waitFor(erased.position, PATIENCE_MS);
         // A parked flight's rows stay what they were: whoever erases it must know.

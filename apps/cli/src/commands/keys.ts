@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { ACCESS_ROLES, createKey, listKeys, revokeKey, type AccessRole, type ApiKey } from '#lib/access';
-import { print, withApplicationRole } from '../context.js';
+import { operator, print, withApplicationRole } from '../context.js';
 import { table } from '../table.js';
 import { timeAfter } from '../times.js';
 
@@ -37,7 +37,7 @@ Make a new one before the old one expires, and revoke the old one when nobody us
       ) => {
         const expiresAt = expires === undefined ? undefined : timeAfter(expires);
         const made = await withApplicationRole(command, (pool) =>
-          createKey(pool, { name, role, ...(expiresAt !== undefined && { expiresAt }) }),
+          createKey(pool, { name, role, ...(expiresAt !== undefined && { expiresAt }) }, { by: operator() }),
         );
         console.error(
           `key ${made.id} for ${made.name}, ${made.role}, ${made.expiresAt ? `until ${made.expiresAt}` : 'which does not expire'}. It is shown now and never again:`,
@@ -63,7 +63,7 @@ Make a new one before the old one expires, and revoke the old one when nobody us
     .argument('<id>', 'the 12 digits after wlk_; `waylog keys list` shows them')
     .description('end a key for good; servers refuse it within five seconds')
     .action(async (id: string, _options, command: Command) => {
-      const key = await withApplicationRole(command, (pool) => revokeKey(pool, id));
+      const key = await withApplicationRole(command, (pool) => revokeKey(pool, id, { by: operator() }));
       print(command, key, `revoked: key ${key.id} (${key.name}, ${key.role})`);
     });
   return keys;

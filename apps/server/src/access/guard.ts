@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { includesRole, type AccessRole } from '#lib/access';
+import type { CommandOrigin } from '#lib/flight';
 import { forbidden, tooMany, WaylogError } from '#lib/platform';
 import { sendProblem } from '../http/problem.js';
 import type { Access } from './access.js';
@@ -53,6 +54,8 @@ export class Guard {
     private readonly access: Access,
     /** Requests a second and caller. */
     rateLimit: number,
+    /** Whether events are to say where a request came from. */
+    private readonly recordsOrigin: boolean,
   ) {
     this.#requests = new TokenBuckets(rateLimit);
   }
@@ -73,6 +76,7 @@ export class Guard {
         return;
       }
       request.principal = principal;
+      if (this.recordsOrigin) request.origin = originOf(request, principal);
       done();
     };
     try {
@@ -99,6 +103,15 @@ export class Guard {
     if (!includesRole(role, needed)) return roleTooSmall(actor, role, needed);
     return undefined;
   }
+}
+
+/** What is longer than these says nothing that anybody would look for. */
+const MAX_AGENT = 256;
+
+/** Headers are read byte by byte, so that a cut at any place leaves whole characters. */
+function originOf({ ip, headers }: FastifyRequest, { session }: Principal): CommandOrigin {
+  const agent = headers['user-agent']?.slice(0, MAX_AGENT);
+  return { address: ip, ...(agent && { agent }), ...(session !== undefined && { session }) };
 }
 
 const roleTooSmall = (actor: string, role: AccessRole, needed: AccessRole) =>

@@ -28,6 +28,7 @@ export const accessProviders: Provider[] = [
   {
     provide: Guard,
     inject: [Access, CONFIG],
-    useFactory: (access: Access, { rateLimit }: Config) => new Guard(access, rateLimit),
+    useFactory: (access: Access, { rateLimit, recordsOrigin }: Config) =>
+      new Guard(access, rateLimit, recordsOrigin),
   },
 ];

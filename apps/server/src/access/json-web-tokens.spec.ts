@@ -67,6 +67,14 @@ describe('JsonWebTokens', () => {
     expect(await actorOf('a\nb')).toMatch(/^jwt:sha256-/);
   });
 
+  it('say the session of the provider, where they have one', async () => {
+    const sessionOf = async (sid: unknown) =>
+      (await tokens().check(await provider.token({ sub: 'bob', sid }))).principal.session;
+    expect(await sessionOf('08a5019c-17e1')).toBe('08a5019c-17e1');
+    for (const none of [undefined, '', 7, { a: 1 }, 'a\nb', 'x'.repeat(257)])
+      expect(await sessionOf(none)).toBeUndefined();
+  });
+
   it('are not blamed for a provider in trouble', async () => {
     provider.status = 500;
     const checked = tokens();

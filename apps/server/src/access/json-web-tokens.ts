@@ -63,7 +63,11 @@ export class JsonWebTokens {
       if (typeof payload.sub !== 'string' || payload.sub.trim() === '')
         throw new errors.JWTClaimValidationFailed('it is no text, or a blank one', payload, 'sub', 'invalid');
       return {
-        principal: { actor: actorOf(payload), role: roleOf(payload, roleClaim) },
+        principal: {
+          actor: actorOf(payload),
+          role: roleOf(payload, roleClaim),
+          ...(isSession(payload['sid']) && { session: payload['sid'] }),
+        },
         expiresAt: (Number(payload.exp) + CLOCK_TOLERANCE_SECONDS) * 1_000,
         validMs: VALID_MS,
       };
@@ -99,6 +103,9 @@ export class JsonWebTokens {
     });
   }
 }
+
+/** OpenID Connect Front-Channel Logout 1.0, section 3: a session of a user at a provider. */
+const isSession = (sid: unknown): sid is string => typeof sid === 'string' && /^[ -~]{1,256}$/.test(sid);
 
 /** The keys could not be had at all, as against the one that a token names. */
 const isOfProvider = (error: unknown): boolean =>

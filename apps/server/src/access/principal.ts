@@ -1,4 +1,5 @@
 import type { AccessRole } from '#lib/access';
+import type { CommandOrigin } from '#lib/flight';
 
 /** Who calls. */
 export interface Principal {
@@ -6,6 +7,8 @@ export interface Principal {
   readonly actor: string;
   /** Undefined for somebody who is known and may nothing. */
   readonly role: AccessRole | undefined;
+  /** The session at the provider of a token (its claim `sid`). */
+  readonly session?: string;
 }
 
 /** What checking a credential found. */
@@ -23,5 +26,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set before any route is reached, but on those that are open to everybody. */
     principal: Principal | undefined;
+    /** Where the request comes from, as events record it; undefined where WAYLOG_RECORD_ORIGIN is 0. */
+    origin: CommandOrigin | undefined;
   }
 }

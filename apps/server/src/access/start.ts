@@ -25,7 +25,7 @@ export async function accessBanner(config: Config, pool: pg.Pool, url: string): 
   // What other machines reach has a way in already; its output is likely to be collected, and is no place for a key.
   const isConfigured = config.adminKey !== undefined || config.jwt !== undefined || !isLoopback(config.host);
   if (isConfigured || !isForCalls) return known;
-  const first = await createFirstKey(pool, { name: 'first', role: 'admin' });
+  const first = await createFirstKey(pool, { name: 'first', role: 'admin' }, { by: 'the first start' });
   if (!first) return known;
   return [
     'Every call needs a key. There was none yet, so here is one that may do everything.',

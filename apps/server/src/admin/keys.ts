@@ -1,12 +1,19 @@
-import { Controller, Delete, Get, Inject, Logger, Post, Req } from '@nestjs/common';
+import { Controller, Delete, Get, Inject, Logger, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
-import type { FastifyRequest } from 'fastify';
 import pg from 'pg';
-import { ApiKey, CreatedApiKey, createKey, listKeys, NewApiKey, revokeKey } from '#lib/access';
-import { LOG_POOL } from '#lib/flight';
+import {
+  ApiKey,
+  CreatedApiKey,
+  createKey,
+  listKeys,
+  NewApiKey,
+  revokeKey,
+  type KeyChange,
+} from '#lib/access';
+import { LOG_POOL, type CommandOptions } from '#lib/flight';
 import { Access } from '../access/access.js';
 import { Answers } from '../http/answer.js';
-import { Id, ValidBody } from '../http/input.js';
+import { Id, Sender, ValidBody } from '../http/input.js';
 
 /** The keys of this API. */
 @ApiTags('admin')
@@ -32,9 +39,10 @@ export class KeysController {
     description: 'This answer holds the key; nothing else ever does.',
   })
   @Answers(201, CreatedApiKey)
-  async create(@ValidBody(NewApiKey) request: NewApiKey, @Req() { principal }: FastifyRequest) {
-    const key = await createKey(this.pool, request);
-    this.#log.log(`${principal?.actor ?? 'nobody'} made key ${key.id} (${key.name}, ${key.role})`);
+  async create(@ValidBody(NewApiKey) request: NewApiKey, @Sender() sender: CommandOptions) {
+    const change = changeBy(sender);
+    const key = await createKey(this.pool, request, change);
+    this.#log.log(`${change.by} made key ${key.id} (${key.name}, ${key.role})`);
     return key;
   }
 
@@ -44,10 +52,13 @@ export class KeysController {
     description: 'Ends it for good: at once here, and in other servers within five seconds.',
   })
   @Answers(200, ApiKey)
-  async revoke(@Id('keyId') keyId: string, @Req() { principal }: FastifyRequest) {
-    const key = await revokeKey(this.pool, keyId);
+  async revoke(@Id('keyId') keyId: string, @Sender() sender: CommandOptions) {
+    const change = changeBy(sender);
+    const key = await revokeKey(this.pool, keyId, change);
     this.access.forgetKey(keyId);
-    this.#log.log(`${principal?.actor ?? 'nobody'} revoked key ${key.id} (${key.name}, ${key.role})`);
+    this.#log.log(`${change.by} revoked key ${key.id} (${key.name}, ${key.role})`);
     return key;
   }
 }
+
+const changeBy = ({ actor = 'unknown', origin }: CommandOptions): KeyChange => ({ by: actor, ...origin });

@@ -23,7 +23,7 @@ export const commandClasses: ReadonlyMap<string, CommandClass> = new Map(
 );
 
 /** What the gateway says itself, so that the parameters may not. */
-const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf'] as const;
+const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf', 'origin'] as const;
 
 /** Runs commands by their names on the command bus. */
 @Injectable()
@@ -86,7 +86,7 @@ export class NamedCommands {
 /** The command that a request names. */
 function commandOf(
   { command: name, parameters, serviceName }: CommandRequest,
-  { commandId, actor }: CommandOptions,
+  { commandId, actor, origin }: CommandOptions,
 ) {
   const Command = commandClasses.get(name);
   if (!Command) throw unknownCommand(name);
@@ -95,7 +95,7 @@ function commandOf(
   // Only what the class knows gets into it: no parameter may be called like something that every object has.
   const names = fieldsOf(Command);
   const fields = Object.fromEntries(Object.entries(all).filter(([field]) => names.has(field)));
-  const command = new Command({ ...fields, commandId, actor, onBehalfOf: serviceName });
+  const command = new Command({ ...fields, commandId, actor, onBehalfOf: serviceName, origin });
   const made = command as unknown as Record<string, unknown>;
   const errors = [
     ...Object.keys(all)
@@ -131,6 +131,7 @@ export function refuseFields(fields: object): void {
     message: {
       commandId: 'is not a parameter: send it as Idempotency-Key',
       actor: 'is not a parameter: the actor is whose key the request carries',
+      origin: 'is not a parameter: it is where the request comes from',
       onBehalfOf: 'is not a parameter: send it as serviceName',
     }[field],
   }));

@@ -2,7 +2,7 @@ import { Controller, Delete, Get, Header, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { CommandOptions, ReadOptions } from '#lib/flight';
 import { Answers } from '../http/answer.js';
-import { Actor, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
+import { Actor, From, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
 import { NamedCommands } from './commands.js';
 import { CallerGone } from './deadline.js';
 import {
@@ -85,8 +85,9 @@ export class GatewayController {
     @Id('transactionId') id: string,
     @ValidQuery(CommitQuery) { timeout }: CommitQuery,
     @Actor() actor: string,
+    @From() origin: CommandOptions['origin'],
   ) {
-    return this.transactions.commit(id, actor, timeout);
+    return this.transactions.commit(id, { actor, origin }, timeout);
   }
 
   @Delete('transactions/:transactionId')

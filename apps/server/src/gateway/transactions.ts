@@ -150,12 +150,16 @@ export class OpenTransactions {
    * Records all that was collected, or nothing. The same commit again gets the same answer, for ten minutes. Throws what
    * the flight refuses it with, `transaction.not-found`, `transaction.ended` and `command.timeout`.
    */
-  async commit(id: string, actor: string, timeout?: number | null): Promise<CommandResponse> {
+  async commit(
+    id: string,
+    { actor, origin }: { readonly actor: string; readonly origin?: CommandOptions['origin'] },
+    timeout?: number | null,
+  ): Promise<CommandResponse> {
     const transaction = this.#findOf(id, actor);
     if (!transaction.commit) {
       if (transaction.state !== 'open' && transaction.state !== 'uncertain') throw ended(transaction);
       transaction.state = 'committing';
-      transaction.commit = this.#commit(transaction);
+      transaction.commit = this.#commit(transaction, origin);
       transaction.commit.catch(() => undefined);
     }
     return within(timeout, transaction.commit, (seconds) => commitTimeout(id, seconds));
@@ -169,7 +173,7 @@ export class OpenTransactions {
     return contextOf(transaction);
   }
 
-  async #commit(transaction: Transaction): Promise<CommandResponse> {
+  async #commit(transaction: Transaction, origin: CommandOptions['origin']): Promise<CommandResponse> {
     const { id, flightId, serviceName, actor, steps } = transaction;
     const began = performance.now();
     try {
@@ -177,7 +181,14 @@ export class OpenTransactions {
         steps.length === 0
           ? { success: true, affectedRows: 0, executionTime: secondsSince(began), flightId }
           : await this.commands.execute(
-              new Transact({ flightId, commands: steps, commandId: id, actor, onBehalfOf: serviceName }),
+              new Transact({
+                flightId,
+                commands: steps,
+                commandId: id,
+                actor,
+                onBehalfOf: serviceName,
+                origin,
+              }),
               id,
               undefined,
             );

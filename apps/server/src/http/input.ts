@@ -147,12 +147,18 @@ export const Actor = createParamDecorator((_: unknown, context: ExecutionContext
   actorOf(context.switchToHttp().getRequest<FastifyRequest>()),
 );
 
+/** Where a request comes from, as events record it; undefined where they do not. */
+export const From = createParamDecorator(
+  (_: unknown, context: ExecutionContext): CommandOptions['origin'] =>
+    context.switchToHttp().getRequest<FastifyRequest>().origin,
+);
+
 const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): CommandOptions => {
   const request = context.switchToHttp().getRequest<FastifyRequest>();
   const commandId = textOf('Idempotency-Key', header(request, 'idempotency-key'));
   const [error] = commandId === undefined ? [] : badFields(PathId, { id: commandId });
   if (error) throw invalidInput([{ ...error, field: 'Idempotency-Key' }]);
-  return { commandId, actor: actorOf(request) };
+  return { commandId, actor: actorOf(request), origin: request.origin };
 });
 
 /** Who sends a command: whom the guard let in, whatever the request says. Its id is from Idempotency-Key. */

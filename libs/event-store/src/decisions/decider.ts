@@ -1,4 +1,4 @@
-import type { JsonObject } from '../event-store.js';
+import type { JsonObject, Origin } from '../event-store.js';
 
 /** A fact of the domain, before the log has given it a place. */
 export interface DomainEvent {
@@ -45,6 +45,7 @@ export interface CommandContext {
   readonly causationId?: string;
   readonly actor?: string;
   readonly onBehalfOf?: string;
+  readonly origin?: Origin;
   /** The type of the command, for the audit trail. */
   readonly command: string;
   /** Tells the content of a command with an id from that of another: the same id with another content is refused. */

@@ -391,6 +391,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       const { correlationId = commandId, causationId = commandId } = context;
       const metadata: Writable<EventMetadata> = { commandId, command, correlationId, causationId, actor };
       if (context.onBehalfOf) metadata.onBehalfOf = context.onBehalfOf;
+      if (context.origin) metadata.origin = context.origin;
       if (context.commandId !== undefined) {
         if (context.fingerprint) metadata.fingerprint = context.fingerprint;
         // Kept for the repeat of the command, which must answer the same.
