@@ -16,6 +16,8 @@ import type { Figure } from './measure.js';
 
 /** One of the programs behind `npm run bench -- NAME`. */
 export interface Benchmark {
+  /** Its targets are promised: a run that misses one ends with 1. */
+  readonly isPromised?: boolean;
   /** What it measures, in a line, for --help and the report. */
   readonly about: string;
   /** Takes many minutes: runs only by name, or with --long. */

@@ -4,6 +4,7 @@ import { latencies, percentile, rate, type Figure, type Target } from './measure
 import { flight, frame, time, waypoint } from './samples.js';
 
 export const referenceFigures: Benchmark = {
+  isPromised: true,
   about:
     'The figures of the flight database contract, through FlightDatabase, one call after another, projector in the same process',
   run: async (bench) => {
