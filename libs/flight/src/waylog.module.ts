@@ -14,6 +14,7 @@ import {
   failureOf,
   invalidInput,
   Listener,
+  MAX_ANSWER_BYTES,
   messageOf,
   pause,
   WaylogError,
@@ -250,7 +251,9 @@ export class WaylogModule {
           provide: FlightReads,
           inject: [EVENT_STORE, CheckpointWatch, pg.Pool],
           useFactory: (store: EventStore, watch: CheckpointWatch, pool: pg.Pool) =>
-            new FlightReads(store, watch, new LiveRows(pool), () => loadOmissions(pool, FLIGHT_PROJECTOR)),
+            new FlightReads(store, watch, new LiveRows(pool, MAX_ANSWER_BYTES), () =>
+              loadOmissions(pool, FLIGHT_PROJECTOR),
+            ),
         },
         {
           provide: FlightDatabase,

@@ -1,5 +1,5 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import type { Timestamp } from '#lib/platform';
+import { mapInTurns, type Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { FrameData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
@@ -39,7 +39,7 @@ export class GetFrameResultsHandler implements IQueryHandler<GetFrameResults> {
       orderBy: ['frame_id'],
       limit,
     });
-    return rows.map(frameResultView);
+    return mapInTurns(rows, frameResultView);
   }
 }
 

@@ -1,5 +1,5 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { notFound, type Timestamp } from '#lib/platform';
+import { notFound, type Timestamp, mapInTurns } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { HeadingData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
@@ -38,7 +38,7 @@ export class GetHeadingHistoryHandler implements IQueryHandler<GetHeadingHistory
       descending: true,
       limit: last,
     });
-    return newestFirst.reverse().map(view);
+    return mapInTurns(newestFirst.reverse(), view);
   }
 }
 

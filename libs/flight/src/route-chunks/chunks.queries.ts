@@ -1,4 +1,5 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { mapInTurns } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { checked, OfFlight } from '../query-rules.js';
@@ -32,14 +33,17 @@ export class GetChunkStatesHandler implements IQueryHandler<GetChunkStates> {
 
   async execute({ flightId, options }: GetChunkStates): Promise<ChunkView[]> {
     checked(OfFlight, { flightId, asOf: options.asOf });
-    const rows = await this.reads.ofFlight(flightId, options, (source) =>
-      source.select({
-        table: chunksTable,
-        where: { flight_id: flightId },
-        orderBy: ['start_frame_id', 'chunk_id'],
-      }),
+    // A flight may have any number of chunks, of up to 20,000 frames each: that is no more than some lists are.
+    const rows = await this.reads.list(() =>
+      this.reads.ofFlight(flightId, options, (source) =>
+        source.select({
+          table: chunksTable,
+          where: { flight_id: flightId },
+          orderBy: ['start_frame_id', 'chunk_id'],
+        }),
+      ),
     );
-    return rows.map(chunkView);
+    return mapInTurns(rows, chunkView);
   }
 }
 

@@ -1,5 +1,5 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import type { Timestamp } from '#lib/platform';
+import { mapInTurns, type Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { WaypointData } from '../events.js';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
@@ -44,6 +44,6 @@ export class GetWaypointsHandler implements IQueryHandler<GetWaypoints> {
         limit,
       }),
     );
-    return rows.map(waypointView);
+    return mapInTurns(rows, waypointView);
   }
 }
