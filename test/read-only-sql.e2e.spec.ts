@@ -19,6 +19,23 @@ const RUNS_ON = 500_000;
 
 const rowsOf = ({ json }: { json: Buffer }) => (JSON.parse(json.toString()) as { rows: unknown[] }).rows;
 
+const nestedIn = (times: number, around: (inner: string) => string, inmost = '1'): string => {
+  let e = inmost;
+  for (let i = 0; i < times; i++) e = around(e);
+  return `select ${e}`;
+};
+const nestedSelects = (times: number, distinct = ''): string => {
+  let from = 'flight.waypoints';
+  for (let i = 0; i < times; i++) from = `(select ${distinct}${i ? 'x + x' : 'lat'} as x from ${from} q)`;
+  return `select x from ${from} q where x > 3`;
+};
+const nestedCtes = (times: number): string => {
+  const cte = (i: number) =>
+    i === 0 ? 'select 1 as x' : `select a.x + b.x as x from c${i - 1} a, c${i - 1} b`;
+  const all = Array.from({ length: times }, (_, i) => `c${i} as not materialized (${cte(i)})`);
+  return `with ${all.join(', ')} select * from c${times - 1}`;
+};
+
 describe('ad-hoc SQL', () => {
   const server = useServer({ WAYLOG_SQL_TIMEOUT: String(LIMIT_SECONDS), WAYLOG_VERIFY_SHARE: '0' });
   const run = (sql: string, parameters: object = {}, more: object = {}) =>
@@ -522,6 +539,21 @@ describe('ad-hoc SQL', () => {
         code: 'sql.timeout',
       });
       await strict.close();
+    });
+
+    it.each([
+      ['a sub-select in a sub-select', nestedSelects(30)],
+      ['DISTINCT in DISTINCT, with a condition outside', nestedSelects(30, 'distinct ')],
+      ['a CTE in a CTE', nestedCtes(25)],
+      ['BETWEEN in BETWEEN', nestedIn(60, (e) => `(${e} between 0 and 2)::int`)],
+      ['BETWEEN SYMMETRIC in it', nestedIn(30, (e) => `(${e} between symmetric 0 and 2)::int`)],
+      ['a row of all that a row has', nestedIn(60, (e) => `row((${e}).*, 1)`, 'row(1, 2)')],
+      [
+        'a scalar sub-select in a sub-select',
+        nestedIn(30, (e) => `(select x + x from (select ${e} as x) q)`),
+      ],
+    ])('of what PostgreSQL makes of it before it runs: %s', async (_, sql) => {
+      expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.too-expensive' } });
     });
 
     it('of rows', async () => {

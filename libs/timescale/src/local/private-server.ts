@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, rm, stat } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -155,17 +156,35 @@ async function openedLog(log: string, user: ServerUser): Promise<void> {
   await give(log, user);
 }
 
-/** pg_ctl makes the server a session of its own, so it outlives us and our terminal. */
+/**
+ * pg_ctl makes the server a session of its own, so it outlives us and our terminal. Each process of the server gets a limit of
+ * data, which no setting of PostgreSQL is: a statement that needs more fails by itself ("out of memory"), where it would
+ * otherwise have the operating system end a process, and PostgreSQL then all sessions. Shared buffers do not count.
+ */
 const pgCtl = (
   args: readonly string[],
   record: PrivateRecord,
   user: ServerUser,
   tree: Tree,
 ): Promise<string> =>
-  run(join(tree.bin, 'pg_ctl'), [...args, '-D', dataOf(record), '-w', '-s'], {
-    as: user.as,
-    env: serverEnv(tree),
-  });
+  run(
+    '/bin/sh',
+    // Where the system has no such limit, or a lower one, the server starts all the same.
+    [
+      '-c',
+      `ulimit -d ${MAX_DATA_KB} 2> /dev/null; exec "$0" "$@"`,
+      join(tree.bin, 'pg_ctl'),
+      ...args,
+      '-D',
+      dataOf(record),
+      '-w',
+      '-s',
+    ],
+    { as: user.as, env: serverEnv(tree) },
+  );
+
+/** A sixteenth of the machine's memory for one process, and at least half a gigabyte. */
+const MAX_DATA_KB = Math.max(512 * 1024, Math.floor(totalmem() / 16 / 1024));
 
 async function ready(record: PrivateRecord, signal?: AbortSignal): Promise<void> {
   try {
