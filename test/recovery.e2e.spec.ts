@@ -1,5 +1,6 @@
-import { chmodSync, existsSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { execFile } from 'node:child_process';
+import { totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -305,6 +306,12 @@ describe('recovery of the database server', () => {
     const admin = new pg.Client({ connectionString: serverUrl });
     await admin.connect();
     await admin.query(`create database ${name}`);
+    if (isPrivate && process.platform === 'linux') {
+      const { rows } = await admin.query<{ pid: number }>('select pg_backend_pid() as pid');
+      // So that a statement that needs more fails alone.
+      const limit = /^Max data size +(\d+)/m.exec(readFileSync(`/proc/${rows[0]?.pid}/limits`, 'utf8'))?.[1];
+      expect(Number(limit)).toBeLessThanOrEqual(Math.max(2 ** 29, totalmem() / 16));
+    }
     await admin.end();
     const url = new URL(serverUrl);
     url.pathname = `/${name}`;
