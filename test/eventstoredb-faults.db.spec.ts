@@ -172,6 +172,38 @@ describe('an append to EventStoreDB', () => {
     });
   });
 
+  it.each([
+    ['over the call that all small ones share', 2_000],
+    ['over a call of its own', 600_000],
+  ])('of an event that is larger than the server takes is refused at once, %s', async (_way, length) => {
+    const server = await double({ maxAppendEventSize: 1_500 });
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    const large = { ...numbered(1), data: { text: 'x'.repeat(length) } };
+    await expect(append(store, stream, 'no-stream', [numbered(0), large])).rejects.toMatchObject({
+      code: 'append.too-large',
+      kind: 'invalid',
+      message: expect.stringMatching(/MaxAppendEventSize/) as string,
+    });
+    expect(server.calls.append).toBe(1);
+    expect(await read(store, stream)).toEqual([]);
+    expect(await append(store, stream, 'no-stream', [numbered(0)])).toMatchObject({ accepted: true });
+  });
+
+  it('that the server cannot make anything of is refused at once, with its reason', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    await expect(
+      append(store, stream, 'no-stream', [{ ...numbered(0), id: 'no uuid' }]),
+    ).rejects.toMatchObject({
+      code: 'log.bad-request',
+      kind: 'invalid',
+      message: expect.stringMatching(/Unrecognized Guid format/) as string,
+    });
+    expect(server.calls.append).toBe(1);
+  });
+
   it('waits out a busy server, and gives up on one that stays busy', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);

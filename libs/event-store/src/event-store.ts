@@ -133,8 +133,8 @@ export interface EventStore {
   readonly beginning: Position;
   /**
    * Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome,
-   * `log.new-history` when the epoch has ended or turns out to have, and `append.too-large`, with nothing recorded, when a
-   * request is more than the store takes at once.
+   * `log.new-history` when the epoch has ended or turns out to have, and with nothing recorded `append.too-large`, when a
+   * request is more than the store takes at once, and `log.bad-request`, when it is nothing that the store can take.
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
   /**

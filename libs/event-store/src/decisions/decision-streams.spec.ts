@@ -329,19 +329,22 @@ describe('DecisionStreams', () => {
     expect(await typesOf()).toEqual([]);
   });
 
-  it('halves a batch that is too large for the store, and refuses only what is too large alone', async () => {
+  it.each([
+    ['too large for', 'append.too-large'],
+    ['refused by', 'log.bad-request'],
+  ])('halves a batch that is %s the store, and refuses only what is so alone', async (_how, code) => {
     store.before = async () => {
       const coins = store.appends
         .at(-1)?.[0]
         ?.events.reduce((sum, { data }) => sum + Number(data['coins']), 0);
-      if (Number(coins) > 8) throw new WaylogError('append.too-large', 'invalid', `${coins} coins`);
+      if (Number(coins) > 8) throw new WaylogError(code, 'invalid', `${coins} coins`);
       return Promise.resolve();
     };
     const purses = open();
     const amounts = [3, 3, 3, 9, 3, 3, 3];
     const results = await Promise.allSettled(amounts.map((coins) => purses.change('p', add(coins), as())));
     expect(results.map(({ status }) => status === 'fulfilled')).toEqual(amounts.map((coins) => coins < 9));
-    expect(results[3]).toMatchObject({ reason: { code: 'append.too-large' } });
+    expect(results[3]).toMatchObject({ reason: { code } });
     expect(await typesOf()).toEqual(Array(6).fill('Added 3'));
     expect(store.appends.length).toBeLessThan(12);
   });

@@ -225,7 +225,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       } catch (error) {
         // Nobody knows what the log holds now: the next command reads it.
         this.#cache.delete(id);
-        if (batch.length > 1 && isTooLarge(error)) {
+        if (batch.length > 1 && isOfWhatWasSent(error)) {
           // What is too large together may fit in parts: nothing was recorded, and no command pays for its neighbours.
           most = batch.length >> 1;
           mailbox.waiting.unshift(...batch);
@@ -566,8 +566,9 @@ const isDecided = <Event>(
   decided: readonly Event[] | Decided<Event, object>,
 ): decided is Decided<Event, object> => !Array.isArray(decided);
 
-const isTooLarge = (error: unknown): boolean =>
-  error instanceof WaylogError && error.code === 'append.too-large';
+/** A store that was sent less, or something else, would have recorded it. */
+const isOfWhatWasSent = (error: unknown): boolean =>
+  error instanceof WaylogError && (error.code === 'append.too-large' || error.code === 'log.bad-request');
 
 const isSameCommand = (
   first: Pick<CommandContext, 'command' | 'fingerprint'>,
