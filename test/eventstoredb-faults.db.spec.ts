@@ -994,6 +994,10 @@ describe('the connection to EventStoreDB', () => {
     ['has no port number', 'esdb://user:s3cret@127.0.0.1:http'],
     ['has a password that is not encoded', 'esdb://user:s3cret@home@127.0.0.1:2113'],
     ['has a broken escape in the password', 'esdb://user:s3cret%zz@127.0.0.1:2113'],
+    ['leaves calls no time', 'esdb://user:s3cret@127.0.0.1:2113?defaultDeadline=0'],
+    ['leaves calls next to no time', 'esdb://user:s3cret@127.0.0.1:2113?defaultDeadline=99'],
+    ['leaves a ping no time', 'esdb://user:s3cret@127.0.0.1:2113?keepAliveTimeout=0'],
+    ['leaves calls all time', 'esdb://user:s3cret@127.0.0.1:2113?default-deadline=-1'],
   ])('is not begun with a string that %s, which no message repeats', (_, connectionString) => {
     const open = () => new EventStoreDbEventStore({ connectionString, pool: database.pool });
     expect(open).toThrow(expect.objectContaining({ code: 'log.connection-string' }) as Error);
