@@ -142,6 +142,11 @@ export interface EventStore {
    * positions say whether they were: a server that changes meanwhile may be in between.
    */
   readonly appendsInOrder?: boolean;
+  /**
+   * How long a call may take in all, in milliseconds, before it fails with `database.unavailable`; undefined where that depends. Whoever
+   * makes several calls for one answer, or waits for those of others, gives it within the same time.
+   */
+  readonly answersWithinMs?: number | undefined;
   /** The events of a stream in pages; nothing for a stream that does not exist. */
   readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
   readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;
