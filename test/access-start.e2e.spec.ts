@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process';
+import { execFile, type ChildProcess } from 'node:child_process';
 import { countKeys, createKey, revokeKey } from '#lib/access';
 import { readConfig } from '#lib/platform';
 import { refuseOpenServer } from '../apps/server/src/access/start.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { ADMIN_KEY } from './support/admin-key.js';
+import { eventually } from './support/eventually.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 
 const KEY = /wlk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}/g;
@@ -21,6 +22,38 @@ describe('the start of a server', () => {
   afterEach(() => database.drop());
   const start = (env: Record<string, string>) =>
     serverProcess(database, { ...NONE, WAYLOG_VERIFY_SHARE: '0', ...env });
+
+  it.each([
+    ['before it has begun anything', 'projection.folded_log', / leads|Waylog listens/],
+    ['before it has said how to call it', 'access.api_keys', /Called end/],
+  ])(
+    'that is stopped %s, while the database holds it up, ends in good order',
+    async (_when, table, unsaid) => {
+      const client = await database.pool.connect();
+      await client.query(`begin; lock table ${table}`);
+      let child: ChildProcess | undefined;
+      let output = '';
+      const started = serverProcess(
+        database,
+        NONE,
+        (text) => (output = text),
+        (spawned) => (child = spawned),
+      );
+      started.catch(() => undefined);
+      await eventually(async () => {
+        const waiting = `select from pg_locks where relation = $1::regclass and not granted`;
+        return (await database.pool.query(waiting, [table])).rows.length > 0;
+      });
+      child?.kill('SIGTERM');
+      await eventually(() => output.includes('Stopping after SIGTERM'));
+      await client.query('rollback');
+      client.release();
+      await eventually(() => child?.exitCode !== null);
+      expect(child?.exitCode).toBe(0);
+      expect(output).not.toMatch(/did not start| ERROR /);
+      expect(output).not.toMatch(unsaid);
+    },
+  );
 
   it('on a database without keys makes one, and shows it once', async () => {
     const first = await start({});

@@ -172,6 +172,38 @@ describe('an append to EventStoreDB', () => {
     });
   });
 
+  it.each([
+    ['over the call that all small ones share', 2_000],
+    ['over a call of its own', 600_000],
+  ])('of an event that is larger than the server takes is refused at once, %s', async (_way, length) => {
+    const server = await double({ maxAppendEventSize: 1_500 });
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    const large = { ...numbered(1), data: { text: 'x'.repeat(length) } };
+    await expect(append(store, stream, 'no-stream', [numbered(0), large])).rejects.toMatchObject({
+      code: 'append.too-large',
+      kind: 'invalid',
+      message: expect.stringMatching(/MaxAppendEventSize/) as string,
+    });
+    expect(server.calls.append).toBe(1);
+    expect(await read(store, stream)).toEqual([]);
+    expect(await append(store, stream, 'no-stream', [numbered(0)])).toMatchObject({ accepted: true });
+  });
+
+  it('that the server cannot make anything of is refused at once, with its reason', async () => {
+    const server = await double();
+    const store = storeAt(server.connectionString);
+    const stream = newStream();
+    await expect(
+      append(store, stream, 'no-stream', [{ ...numbered(0), id: 'no uuid' }]),
+    ).rejects.toMatchObject({
+      code: 'log.bad-request',
+      kind: 'invalid',
+      message: expect.stringMatching(/Unrecognized Guid format/) as string,
+    });
+    expect(server.calls.append).toBe(1);
+  });
+
   it('waits out a busy server, and gives up on one that stays busy', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
@@ -962,6 +994,10 @@ describe('the connection to EventStoreDB', () => {
     ['has no port number', 'esdb://user:s3cret@127.0.0.1:http'],
     ['has a password that is not encoded', 'esdb://user:s3cret@home@127.0.0.1:2113'],
     ['has a broken escape in the password', 'esdb://user:s3cret%zz@127.0.0.1:2113'],
+    ['leaves calls no time', 'esdb://user:s3cret@127.0.0.1:2113?defaultDeadline=0'],
+    ['leaves calls next to no time', 'esdb://user:s3cret@127.0.0.1:2113?defaultDeadline=99'],
+    ['leaves a ping no time', 'esdb://user:s3cret@127.0.0.1:2113?keepAliveTimeout=0'],
+    ['leaves calls all time', 'esdb://user:s3cret@127.0.0.1:2113?default-deadline=-1'],
   ])('is not begun with a string that %s, which no message repeats', (_, connectionString) => {
     const open = () => new EventStoreDbEventStore({ connectionString, pool: database.pool });
     expect(open).toThrow(expect.objectContaining({ code: 'log.connection-string' }) as Error);

@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -46,6 +47,28 @@ describe('a server on EventStoreDB', () => {
     expect(restarted).toBeDefined();
     expect((await server.call('POST', '/v1/flights', aFlight('waits', 1))).status).toBe(201);
   });
+
+  it.each(['gone', 'silent'] as const)(
+    'that is stopped while its start waits for a log that is %s ends in good order',
+    async (how) => {
+      server = await serverProcess(log(3_000));
+      const { body } = await server.call('POST', '/v1/flights', aFlight('before', 1));
+      const fresh = { 'waylog-min-position': String(body.position) };
+      expect((await server.call('GET', '/v1/flights/before', undefined, fresh)).status).toBe(200);
+      await server.end('SIGTERM');
+      if (how === 'gone') await double().stop();
+      else double().faults.stall('all');
+      let child: ChildProcess | undefined;
+      const start = serverProcess(log(600), {}, (output, started) => {
+        if (child || !output.includes('The start waits until the log answers')) return;
+        child = started;
+        child.kill('SIGTERM');
+      });
+      await expect(start).rejects.toThrow(/Stopping after SIGTERM[\s\S]*Stopped/);
+      await expect(start).rejects.not.toThrow(/did not start|Called end| ERROR /);
+      expect(child?.exitCode).toBe(0);
+    },
+  );
 
   it('outlives a failure that nobody has waited for, and says so', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'waylog-stray-'));

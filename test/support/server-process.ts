@@ -21,6 +21,7 @@ export async function serverProcess(
   database: string | Pick<TestDatabase, 'url' | 'eventStore'>,
   env: Record<string, string> = {},
   onOutput: (output: string, child: ChildProcess) => void = () => undefined,
+  onSpawn: (child: ChildProcess) => void = () => undefined,
 ): Promise<ServerProcess> {
   const { url: databaseUrl, eventStore = '' } = typeof database === 'string' ? { url: database } : database;
   const child: ChildProcess = spawn(process.execPath, ['dist/apps/server/src/main.js'], {
@@ -35,6 +36,7 @@ export async function serverProcess(
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  onSpawn(child);
   let output = '';
   const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
   const url = await new Promise<string>((resolve, reject) => {

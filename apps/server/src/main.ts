@@ -13,6 +13,9 @@ setFlagsFromString('--heap-growing-percent=50');
 /** A look at what is silent takes three seconds at most, and one more to be sure. */
 const LAST_LOOK_S = 4;
 
+/** Whoever stops a server that has not started yet has not failed, and what the stop makes fail is no reason to say so. */
+const stop = { isUnderWay: false };
+
 outliveReaders();
 outliveStrayRejections();
 
@@ -20,21 +23,27 @@ try {
   const config = readConfig(process.env);
   for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
-  const app = await startServer(config, console.log);
-  const observer = app.get(Observer);
-  // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
-    process.once(signal, () => endWithin(config.stopTimeout, observer));
-  const url = await app.getUrl();
-  if (config.demo && config.roles.includes('api')) {
+  const app = await startServer(config, console.log, (app) => {
+    // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
+    const observer = app.get(Observer);
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+      process.once(signal, () => {
+        stop.isUnderWay = true;
+        endWithin(config.stopTimeout, observer);
+      });
+  });
+  if (config.demo && config.roles.includes('api') && !stop.isUnderWay) {
+    const url = await app.getUrl();
     const flightId = await recordDemoFlight(app);
     console.log(
       `A demo flight is being recorded: ${url}/v1/flights/${flightId} (a browser asks for a name, which may be any, and for the key as the password)`,
     );
   }
 } catch (error) {
-  console.error(`Waylog did not start. ${whyNot(error)}`);
-  process.exit(1);
+  if (!stop.isUnderWay) {
+    console.error(`Waylog did not start. ${whyNot(error)}`);
+    process.exit(1);
+  }
 }
 
 /**

@@ -34,11 +34,13 @@ const logLevels = {
 
 /**
  * A server that listens; `await app.getUrl()` says where. `say` is told so, too, and how to call it, which may be a key:
- * it is for whoever has started the server, and for no log. Throws `access.none`.
+ * it is for whoever has started the server, and for no log. `onStoppable` is told as soon as a signal stops it in good order, which
+ * is before it listens. Throws `access.none`, and something where it is stopped before it listens.
  */
 export async function startServer(
   config: Config,
   say: (text: string) => void = () => undefined,
+  onStoppable: (app: NestFastifyApplication) => void = () => undefined,
 ): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_LIMIT,
@@ -72,6 +74,7 @@ export async function startServer(
     }),
   });
   app.enableShutdownHooks(['SIGTERM', 'SIGINT', 'SIGHUP'], { useProcessExit: true });
+  onStoppable(app);
   const pool = app.get<pg.Pool>(LOG_POOL);
   try {
     await refuseOpenServer(config, pool);

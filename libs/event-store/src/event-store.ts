@@ -144,8 +144,8 @@ export interface EventStore {
   readonly beginning: Position;
   /**
    * Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome,
-   * `log.new-history` when the epoch has ended or turns out to have, and `append.too-large`, with nothing recorded, when a
-   * request is more than the store takes at once.
+   * `log.new-history` when the epoch has ended or turns out to have, and with nothing recorded `append.too-large`, when a
+   * request is more than the store takes at once, and `log.bad-request`, when it is nothing that the store can take.
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
   /**
@@ -153,6 +153,11 @@ export interface EventStore {
    * positions say whether they were: a server that changes meanwhile may be in between.
    */
   readonly appendsInOrder?: boolean;
+  /**
+   * How long a call may take in all, in milliseconds, before it fails with `database.unavailable`; undefined where that depends. Whoever
+   * makes several calls for one answer, or waits for those of others, gives it within the same time.
+   */
+  readonly answersWithinMs?: number | undefined;
   /** The events of a stream in pages; nothing for a stream that does not exist. */
   readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
   readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;

@@ -17,6 +17,7 @@ import {
   MAX_ANSWER_BYTES,
   messageOf,
   pause,
+  unavailable,
   WaylogError,
 } from '#lib/platform';
 import { DataKeys, DecisionStreams, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
@@ -355,10 +356,14 @@ const lossText = ({ keptPosition, seenPosition, events, commands, streams }: New
   `${commands === undefined ? 'commands' : `${commands} commands`} that this process had answered, of ${streams.length} streams. ` +
   `Clients that repeat them with their command ids bring them back. See \`waylog log losses\`.`;
 
+const stopped = () =>
+  unavailable('start.stopped', 'Waylog was told to stop before it had started. Nothing was begun.');
+
 /** Starts the projector and the rollups with the application, and on a stop finishes what has been accepted before it lets go. */
 export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown {
   readonly #stopping = new AbortController();
   #givingUp: NodeJS.Timeout | undefined;
+  #ended: Promise<void> | undefined;
 
   constructor(
     private readonly pools: Readonly<Record<'log' | 'queries' | 'tables', pg.Pool>>,
@@ -382,6 +387,8 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
       await this.onApplicationShutdown();
       throw error;
     }
+    // Whoever was told to stop meanwhile begins nothing: it would go on behind the stop.
+    if (this.#stopping.signal.aborted) throw stopped();
     if (isOther)
       new Logger('Waylog').log(
         'The log is not the one that the tables are folded from; snapshots are let go',
@@ -418,8 +425,15 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     }, this.stopTimeoutMs / 2).unref();
   }
 
-  /** Runs after the HTTP server, if there is one, has answered its last request. */
-  async onApplicationShutdown(signal?: string): Promise<void> {
+  /**
+   * Runs after the HTTP server, if there is one, has answered its last request. A start that fails calls it, and so does the stop that
+   * may have made it fail: both wait for the same end.
+   */
+  onApplicationShutdown(signal?: string): Promise<void> {
+    return (this.#ended ??= this.#end(signal));
+  }
+
+  async #end(signal?: string): Promise<void> {
     const log = new Logger('Waylog');
     log.log(
       `Stopping${signal ? ` after ${signal}` : ''}: ${this.flights.streams.pending} commands are still to be answered`,

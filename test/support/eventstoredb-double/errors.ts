@@ -49,3 +49,15 @@ export const appendTooLarge = (limit: number) =>
     exception: 'maximum-append-size-exceeded',
     'maximum-append-size': String(limit),
   });
+
+export const eventTooLarge = (id: string, size: number, limit: number) =>
+  failure(
+    status.INVALID_ARGUMENT,
+    `Event with Id: ${id}, Size: ${size}, exceeds Maximum Append Event Size of ${limit}.`,
+    {
+      exception: 'maximum-append-event-size-exceeded',
+      'maximum-append-event-size': String(limit),
+      'event-id': id,
+      'proposed-append-event-size': String(size),
+    },
+  );

@@ -24,6 +24,8 @@ export interface DoubleOptions {
   readonly log?: DoubleLog;
   /** Default 1 MiB, as the server's. */
   readonly maxAppendSize?: number;
+  /** The largest event of an append, in bytes; by default none is too large, as for the server. */
+  readonly maxAppendEventSize?: number;
   /** As before version 22.6: an event that is read from its stream has no position. */
   readonly hidesPositions?: boolean;
 }
@@ -55,7 +57,7 @@ export const TLS_CERTIFICATE = join(import.meta.dirname, 'tls', 'test-fixture.cr
 
 export async function startDouble(options: DoubleOptions = {}): Promise<EventStoreDbDouble> {
   const { tls = false, users, guardsAll = false, hidesPositions = false } = options;
-  const { maxAppendSize = 1_048_576 } = options;
+  const { maxAppendSize = 1_048_576, maxAppendEventSize = Infinity } = options;
   if (maxAppendSize > LARGEST_APPEND)
     throw new Error(`Application initialization error: MaxAppendSize exceeded ${LARGEST_APPEND} bytes.`);
   const log = options.log ?? new DoubleLog();
@@ -73,6 +75,7 @@ export async function startDouble(options: DoubleOptions = {}): Promise<EventSto
         faults,
         guardsAll,
         maxAppendSize,
+        maxAppendEventSize,
         hidesPositions,
         calls,
         ...(users && { users }),

@@ -71,6 +71,14 @@ export function batchRecorded({ revision, commit, prepare }: StoredEvent): Batch
 const field = (number: number, bytes: Uint8Array): Buffer =>
   Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes]);
 
+/** A field that is a whole number. */
+function varint(number: number, value: number): Buffer {
+  const bytes = [number << 3];
+  let rest = value;
+  for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+  return Buffer.from([...bytes, rest]);
+}
+
 /** A refusal is a status, with what it is about packed into it: what the stubs have no type for is written by hand. */
 function batchError(text: string, name: string, details: { serializeBinary(): Uint8Array }): BatchAppendResp {
   const any = Buffer.concat([
@@ -87,6 +95,15 @@ export function batchTooLarge(limit: number): BatchAppendResp {
   const details = new shared.MaximumAppendSizeExceeded().setMaxappendsize(limit);
   return batchError('too large', 'event_store.client.MaximumAppendSizeExceeded', details);
 }
+
+/** The client has no stub for the details, which say what the unary append says in words. */
+export const batchEventTooLarge = (id: string, size: number, limit: number) =>
+  batchError('MaximumAppendEventSizeExceeded', 'event_store.client.MaximumAppendEventSizeExceeded', {
+    serializeBinary: () => Buffer.concat([field(1, Buffer.from(id)), varint(2, size), varint(3, limit)]),
+  });
+
+export const batchBadRequest = (message: string) =>
+  batchError('BadRequest', 'event_store.client.BadRequest', new shared.BadRequest().setMessage(message));
 
 export const batchDeleted = (stream: string) =>
   batchError(

@@ -21,6 +21,7 @@ import type {
 } from '@eventstore/db-client/generated/streams_pb.js';
 import {
   appendTooLarge,
+  eventTooLarge,
   goneAway,
   invalidPosition,
   invalidSubscription,
@@ -45,6 +46,8 @@ export interface StreamsOptions {
   readonly guardsAll: boolean;
   /** In bytes, as the server's MaxAppendSize. */
   readonly maxAppendSize: number;
+  /** In bytes, as the server's MaxAppendEventSize. */
+  readonly maxAppendEventSize: number;
   /** As before version 22.6: an event that is read from its stream has no position. */
   readonly hidesPositions: boolean;
   readonly calls: Record<
@@ -55,9 +58,14 @@ export interface StreamsOptions {
 
 const NO_POSITION = 2n ** 64n - 1n;
 
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+const sizeOf = ({ data, metadata, type }: Proposed): number =>
+  data.length + metadata.length + Buffer.byteLength(type);
+
 /** The service `Streams` of the protocol, as far as Waylog and its tests use it. */
 export function streamsService(options: StreamsOptions): UntypedServiceImplementation {
-  const { log, faults, users, guardsAll, maxAppendSize, hidesPositions, calls } = options;
+  const { log, faults, users, guardsAll, maxAppendSize, maxAppendEventSize, hidesPositions, calls } = options;
 
   /** Why the call is refused before anything is looked at. */
   function refusal(call: AnyCall) {
@@ -95,7 +103,12 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
         answer(goneAway());
         return;
       }
-      const size = proposed.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
+      const large = proposed.find((event) => sizeOf(event) > maxAppendEventSize);
+      if (large) {
+        answer(eventTooLarge(large.id, sizeOf(large), maxAppendEventSize));
+        return;
+      }
+      const size = proposed.reduce((sum, event) => sum + sizeOf(event), 0);
       if (size > maxAppendSize) {
         answer(appendTooLarge(maxAppendSize));
         return;
@@ -129,7 +142,11 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       if (faults.leader) return void call.emit('error', notLeader(faults.leader));
       const stream = messages.nameOf(options.getStreamIdentifier());
       const proposed = request.getProposedMessagesList().map(messages.proposedOf);
-      const size = proposed.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0);
+      if (!proposed.every(({ id }) => UUID.test(id)))
+        return void answer(messages.batchBadRequest('Unrecognized Guid format.'));
+      const large = proposed.find((event) => sizeOf(event) > maxAppendEventSize);
+      if (large) return void answer(messages.batchEventTooLarge(large.id, sizeOf(large), maxAppendEventSize));
+      const size = proposed.reduce((sum, event) => sum + sizeOf(event), 0);
       if (size > maxAppendSize) return void answer(messages.batchTooLarge(maxAppendSize));
       const outcome = log.append(stream, messages.batchExpectedOf(options), proposed);
       const lost = faults.takeLost();

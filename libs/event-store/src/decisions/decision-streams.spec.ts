@@ -43,6 +43,7 @@ const as = (commandId?: string, command = 'Add'): CommandContext => ({
 class ControlledStore extends InMemoryEventStore {
   appends: (readonly AppendRequest[])[] = [];
   reads = 0;
+  answersWithinMs: number | undefined;
   before: (() => Promise<void>) | undefined;
   override async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
     this.appends.push(requests);
@@ -329,21 +330,47 @@ describe('DecisionStreams', () => {
     expect(await typesOf()).toEqual([]);
   });
 
-  it('halves a batch that is too large for the store, and refuses only what is too large alone', async () => {
+  it.each([
+    ['too large for', 'append.too-large'],
+    ['refused by', 'log.bad-request'],
+  ])('halves a batch that is %s the store, and refuses only what is so alone', async (_how, code) => {
     store.before = async () => {
       const coins = store.appends
         .at(-1)?.[0]
         ?.events.reduce((sum, { data }) => sum + Number(data['coins']), 0);
-      if (Number(coins) > 8) throw new WaylogError('append.too-large', 'invalid', `${coins} coins`);
+      if (Number(coins) > 8) throw new WaylogError(code, 'invalid', `${coins} coins`);
       return Promise.resolve();
     };
     const purses = open();
     const amounts = [3, 3, 3, 9, 3, 3, 3];
     const results = await Promise.allSettled(amounts.map((coins) => purses.change('p', add(coins), as())));
     expect(results.map(({ status }) => status === 'fulfilled')).toEqual(amounts.map((coins) => coins < 9));
-    expect(results[3]).toMatchObject({ reason: { code: 'append.too-large' } });
+    expect(results[3]).toMatchObject({ reason: { code } });
     expect(await typesOf()).toEqual(Array(6).fill('Added 3'));
     expect(store.appends.length).toBeLessThan(12);
+  });
+
+  it('refuses commands within the time of one call to the log, also those that wait for others, and records none later', async () => {
+    const purses = open();
+    await purses.change('p', add(1), as());
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    store.before = () => held;
+    store.answersWithinMs = 50;
+    const sent = store.appends.length;
+    const first = purses.change('p', add(2), as());
+    const refused = { code: 'database.unavailable', kind: 'unavailable' };
+    first.catch(() => undefined);
+    await eventually(() => store.appends.length > sent);
+    await expect(purses.change('p', add(3), as())).rejects.toMatchObject(refused);
+    await expect(first).rejects.toMatchObject(refused);
+    expect(purses.pending).toBe(0);
+    release();
+    store.answersWithinMs = undefined;
+    await purses.change('p', add(4), as());
+    // What had been sent has been recorded; what had not been has not.
+    expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Added 4']);
+    expect(purses.pending).toBe(0);
   });
 
   it('answers commands also when a snapshot cannot be saved, and tells of it', async () => {

@@ -62,6 +62,8 @@ interface Pending<State, Event> {
   readonly context: CommandContext;
   readonly resolve: (result: Appended & object) => void;
   readonly reject: (error: unknown) => void;
+  isAnswered: boolean;
+  timer?: NodeJS.Timeout;
 }
 
 interface Mailbox<State, Event> {
@@ -147,7 +149,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
    * nothing and resolves with where the stream stands.
    *
    * Throws what the decision throws, `commands.overloaded`, `commands.stopping`, `command.id-reused`, and
-   * `database.unavailable` when it is not known whether the events were recorded: send it again with the same command id.
+   * `database.unavailable` when it is not known whether the events were recorded: send it again with the same command id. Where a call to
+   * the log has a bound, so has the command, however many calls it needs and whatever it waits for.
    */
   change<Answer extends object = object>(
     id: string,
@@ -173,7 +176,16 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
     this.#pending++;
     return new Promise<Appended & Answer>((resolve, reject) => {
-      const pending = { decide, context, resolve: resolve as Pending<State, Event>['resolve'], reject };
+      const pending: Pending<State, Event> = {
+        decide,
+        context,
+        resolve: resolve as Pending<State, Event>['resolve'],
+        reject,
+        isAnswered: false,
+      };
+      const { answersWithinMs } = this.#store;
+      if (answersWithinMs !== undefined)
+        pending.timer = setTimeout(() => this.#refuse(pending, noAnswer(answersWithinMs)), answersWithinMs);
       const mailbox = this.#mailboxes.get(id);
       if (mailbox) {
         mailbox.waiting.push(pending);
@@ -186,17 +198,21 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     });
   }
 
-  #answer({ resolve }: Pending<State, Event>, result: Appended & object): void {
-    resolve(result);
-    this.#answered();
+  #answer(pending: Pending<State, Event>, result: Appended & object): void {
+    if (pending.isAnswered) return;
+    pending.resolve(result);
+    this.#answered(pending);
   }
 
-  #refuse({ reject }: Pending<State, Event>, error: unknown): void {
-    reject(error);
-    this.#answered();
+  #refuse(pending: Pending<State, Event>, error: unknown): void {
+    if (pending.isAnswered) return;
+    pending.reject(error);
+    this.#answered(pending);
   }
 
-  #answered(): void {
+  #answered(pending: Pending<State, Event>): void {
+    pending.isAnswered = true;
+    clearTimeout(pending.timer);
     this.#pending--;
     if (this.#pending === 0) for (const drained of this.#drained.splice(0)) drained();
   }
@@ -217,7 +233,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     // Commands that are sent in the same turn of the event loop share the first batch already.
     await Promise.resolve();
     for (let most = MAX_BATCH_COMMANDS; mailbox.waiting.length > 0;) {
-      const batch = mailbox.waiting.splice(0, most);
+      // Whose time was over before their turn came have their answer: nothing of them is to be recorded.
+      const batch = mailbox.waiting.splice(0, most).filter(({ isAnswered }) => !isAnswered);
+      if (batch.length === 0) continue;
       try {
         const left = await this.#decideBatch(id, batch);
         mailbox.waiting.unshift(...left);
@@ -225,7 +243,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       } catch (error) {
         // Nobody knows what the log holds now: the next command reads it.
         this.#cache.delete(id);
-        if (batch.length > 1 && isTooLarge(error)) {
+        if (batch.length > 1 && isOfWhatWasSent(error)) {
           // What is too large together may fit in parts: nothing was recorded, and no command pays for its neighbours.
           most = batch.length >> 1;
           mailbox.waiting.unshift(...batch);
@@ -567,8 +585,16 @@ const isDecided = <Event>(
   decided: readonly Event[] | Decided<Event, object>,
 ): decided is Decided<Event, object> => !Array.isArray(decided);
 
-const isTooLarge = (error: unknown): boolean =>
-  error instanceof WaylogError && error.code === 'append.too-large';
+/** A store that was sent less, or something else, would have recorded it. */
+const isOfWhatWasSent = (error: unknown): boolean =>
+  error instanceof WaylogError && (error.code === 'append.too-large' || error.code === 'log.bad-request');
+
+const noAnswer = (milliseconds: number): WaylogError =>
+  unavailable(
+    'database.unavailable',
+    `The log has not answered within ${milliseconds / 1_000} s, to this command or to those of the same flight before it. Try again in a ` +
+      `moment; a command that may have been recorded is safe to send again with the same command id.`,
+  );
 
 const isSameCommand = (
   first: Pick<CommandContext, 'command' | 'fingerprint'>,

@@ -6,11 +6,11 @@ import type { Status } from '@eventstore/db-client/generated/status_pb.js';
 import streams from '@eventstore/db-client/generated/streams_pb.js';
 import type { BatchAppendReq, BatchAppendResp } from '@eventstore/db-client/generated/streams_pb.js';
 import type { ExpectedRevision } from '../event-store.js';
-import { NoAnswer } from './calls.js';
+import { BadRequest, EventTooLarge, NoAnswer } from './calls.js';
 import type { EncodedEvent } from './codec.js';
 
 const { BatchAppendReq: Request } = streams;
-const { Empty, StreamIdentifier, UUID } = shared;
+const { BadRequest: Details, Empty, StreamIdentifier, UUID } = shared;
 
 export type AppendStream = ClientDuplexStream<BatchAppendReq, BatchAppendResp>;
 
@@ -49,8 +49,8 @@ export class AppendCall {
   constructor(private readonly open: () => AppendStream) {}
 
   /**
-   * @throws WrongExpectedVersionError; StreamDeletedError; AccessDeniedError; and what may be gone a moment later, with which it is
-   * not known whether the events were recorded
+   * @throws WrongExpectedVersionError; StreamDeletedError; AccessDeniedError; MaxAppendSizeExceededError; EventTooLarge; BadRequest;
+   * and what may be gone a moment later, with which it is not known whether the events were recorded
    */
   send({ streamId, expectedRevision, events, deadlineMs }: OneAppend): Promise<Placed> {
     const stream = (this.#stream ??= this.#begin());
@@ -144,14 +144,28 @@ const UNKNOWN = 2;
 
 const failure = (code: number, message: string): Error => Object.assign(new Error(message), { code });
 
-/** The server has understood and says no. All else that it says - too busy, no leader, its own time is over - is for a moment. */
-const refusals: ReadonlySet<string> = new Set(
-  ['WrongExpectedVersion', 'StreamDeleted', 'AccessDenied', 'MaximumAppendSizeExceeded'].map(
-    (name) => `event_store.client.${name}`,
-  ),
-);
-
-const failureOf = (status: Status, streamId: string): Error =>
-  refusals.has(status.getDetails()?.getTypeName() ?? '')
-    ? unpackToCommandError(status, streamId)
-    : failure(UNKNOWN, status.getMessage());
+/**
+ * What the server answers to one append. A refusal is what it has understood and says no to, as often as it is asked. All else - too
+ * busy, not ready, no leader, its own time is over, a fault of its own - is for a moment.
+ */
+function failureOf(status: Status, streamId: string): Error {
+  const details = status.getDetails();
+  const name = details?.getTypeName();
+  switch (name) {
+    case 'event_store.client.WrongExpectedVersion':
+    case 'event_store.client.StreamDeleted':
+    case 'event_store.client.AccessDenied':
+    case 'event_store.client.MaximumAppendSizeExceeded':
+      return unpackToCommandError(status, streamId);
+    // The client knows neither of these two.
+    case 'event_store.client.MaximumAppendEventSizeExceeded':
+      return new EventTooLarge(status.getMessage());
+    case 'event_store.client.BadRequest':
+      return new BadRequest(
+        details?.unpack((bytes) => Details.deserializeBinary(bytes), name)?.getMessage() ||
+          status.getMessage(),
+      );
+    default:
+      return failure(UNKNOWN, status.getMessage());
+  }
+}

@@ -12,7 +12,9 @@ const transientCodes: ReadonlySet<unknown> = new Set([
   14, // UNAVAILABLE
 ]);
 
+const INVALID_ARGUMENT = 3;
 const PERMISSION_DENIED = 7;
+const RESOURCE_EXHAUSTED = 8;
 
 // The client throws these as plain errors.
 const transientText = /Channel has been shut down|Channel closed|Connection dropped/;
@@ -44,6 +46,16 @@ export class Standstill extends Error {
   }
 }
 
+/** One event of an append is larger than the server takes (its MaxAppendEventSize), however few they are. */
+export class EventTooLarge extends Error {
+  override readonly name = 'EventTooLarge';
+}
+
+/** The server cannot make anything of a request, and recorded nothing. */
+export class BadRequest extends Error {
+  override readonly name = 'BadRequest';
+}
+
 /** What the server says where no event begins at a position: a read the one, a subscription the other. */
 export const isNoPosition = (error: unknown): boolean =>
   /InvalidPosition|read from an invalid position/.test(messageOf(error));
@@ -53,7 +65,7 @@ export function isTransient(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof WaylogError || refusalOf(error)) return false;
   if (error instanceof NoAnswer || error instanceof NoLeader || error instanceof Standstill) return true;
   if ('type' in error && error.type === 'not-leader') return true;
-  if ('type' in error && typeof error.type === 'string' && meaningful.has(error.type)) return false;
+  if (isMeaningful(error)) return false;
   return ('code' in error && transientCodes.has(error.code)) || transientText.test(error.message);
 }
 
@@ -67,6 +79,9 @@ const meaningful: ReadonlySet<string> = new Set([
   'maximum-append-size-exceeded',
   'stream-not-found',
 ]);
+
+const isMeaningful = (error: Error): boolean =>
+  'type' in error && typeof error.type === 'string' && meaningful.has(error.type);
 
 /** What the server, or the way to it, will say no to as often as it is asked; and what Waylog says then. */
 function refusalOf(error: Error): WaylogError | undefined {
@@ -100,6 +115,16 @@ function refusalOf(error: Error): WaylogError | undefined {
       error,
     );
   }
+  if (isEventTooLarge(error, code)) {
+    return new WaylogError(
+      'append.too-large',
+      'invalid',
+      `One event of the append is larger than EventStoreDB takes (${text}). Nothing was recorded. Send a smaller one, or raise the ` +
+        `server's MaxAppendEventSize.`,
+      {},
+      { cause: error },
+    );
+  }
   if (isNoPosition(error)) {
     return new WaylogError(
       'position.invalid',
@@ -109,8 +134,25 @@ function refusalOf(error: Error): WaylogError | undefined {
       { cause: error },
     );
   }
+  // Last: a position that is none has the same code.
+  if (error instanceof BadRequest || (code === INVALID_ARGUMENT && !isMeaningful(error))) {
+    return new WaylogError(
+      'log.bad-request',
+      'invalid',
+      `EventStoreDB cannot make anything of the request (${text}). Nothing was recorded, and sending it again does not help.`,
+      {},
+      { cause: error },
+    );
+  }
   return undefined;
 }
+
+/** Over a call of its own, an append that the server's limit for a message refuses has the code of a server without memory. */
+const isEventTooLarge = (error: Error, code: unknown): boolean =>
+  error instanceof EventTooLarge ||
+  (code === INVALID_ARGUMENT && /Maximum Append Event Size/i.test(error.message)) ||
+  (code === RESOURCE_EXHAUSTED &&
+    /exceeds the maximum configured message size|message larger than max/i.test(error.message));
 
 /** What Waylog says for an error of the client, after a call that might take `deadlineMs` in all. */
 export function explained(error: unknown, deadlineMs: number): unknown {

@@ -30,6 +30,9 @@ export interface ConnectionSettings {
 
 const DEFAULT_PORT = 2113;
 
+/** In a third of it a node must answer, and before the first call be connected to. */
+const LEAST_DEADLINE_MS = 100;
+
 /**
  * Reads a connection string ourselves: the client, which quotes the whole of it in its warnings and errors, never gets to see
  * its password.
@@ -69,8 +72,8 @@ export function parseConnectionString(connectionString: string): ConnectionSetti
       tls: isSecure ? { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) } : undefined,
       ...(connectionName !== undefined && { connectionName }),
       keepAliveInterval: whole(options, 'keepaliveinterval') ?? 10_000,
-      keepAliveTimeout: whole(options, 'keepalivetimeout') ?? 10_000,
-      deadlineMs: whole(options, 'defaultdeadline'),
+      keepAliveTimeout: keepAliveTimeout(options),
+      deadlineMs: deadline(options),
       withoutEffect: [...options.values()].map(({ name }) => name),
     };
   } catch (error) {
@@ -110,6 +113,26 @@ function whole(options: Options, key: string): number | undefined {
   const value = take(options, key);
   if (value !== undefined && !/^(-1|\d{1,9})$/.test(value)) throw new Error(`${key} is no whole number`);
   return value === undefined ? undefined : Number(value);
+}
+
+/** Without a limit nothing would ever be refused; within none nothing would ever be answered. */
+function deadline(options: Options): number | undefined {
+  const milliseconds = whole(options, 'defaultdeadline');
+  if (milliseconds !== undefined && milliseconds < LEAST_DEADLINE_MS)
+    throw new Error(
+      `defaultDeadline, the milliseconds that a call may take in all, is ${milliseconds}: it must be at least ${LEAST_DEADLINE_MS}`,
+    );
+  return milliseconds;
+}
+
+/** With none at all every connection would break with its first ping. */
+function keepAliveTimeout(options: Options): number {
+  const milliseconds = whole(options, 'keepalivetimeout') ?? 10_000;
+  if (milliseconds === 0)
+    throw new Error(
+      'keepAliveTimeout, the milliseconds that a ping may take, is 0: leave it out, or -1 for no limit',
+    );
+  return milliseconds;
 }
 
 function endpointOf(text: string): Endpoint {

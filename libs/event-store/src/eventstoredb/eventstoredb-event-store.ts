@@ -138,6 +138,10 @@ export class EventStoreDbEventStore implements EventStore {
     return outcomes;
   }
 
+  get answersWithinMs(): number {
+    return this.#connection.deadlineMs;
+  }
+
   get epoch(): number {
     return this.#epoch;
   }

@@ -54,6 +54,12 @@ export interface NewLoss {
   readonly streams: readonly LostRevisions[];
 }
 
+/** What two processes name, each stream once: they may both have answered commands of it. */
+const bothSql = `
+  select coalesce(jsonb_agg(jsonb_build_object('streamId', id, 'from', first, 'to', last) order by place), '[]')
+    from (select s ->> 'streamId' as id, min((s -> 'from')::bigint) as first, max((s -> 'to')::bigint) as last, min(i) as place
+            from jsonb_array_elements(l.streams || n.streams) with ordinality as t (s, i) group by 1) both_of_them`;
+
 /** Writes it down, or adds it to what others have noticed of the same loss; while no other process does (`whileOthersWait`). */
 export async function recordLoss(client: ClientBase, loss: NewLoss): Promise<void> {
   const values = [
@@ -76,7 +82,7 @@ export async function recordLoss(client: ClientBase, loss: NewLoss): Promise<voi
             seen_position = case when n.seen_at > l.seen_at or l.seen_at is null then n.seen else l.seen_position end,
             kept_at = greatest(l.kept_at, n.kept_at), seen_at = greatest(l.seen_at, n.seen_at),
             events = greatest(l.events, n.events), commands = l.commands + n.commands,
-            streams = case when jsonb_array_length(l.streams) < ${NAMED} then l.streams || n.streams else l.streams end
+            streams = case when jsonb_array_length(l.streams) < ${NAMED} then (${bothSql}) else l.streams end
        from loss n
       where l.kept_position = n.kept and l.acknowledged_at is null`,
     values,

@@ -133,6 +133,10 @@ export class SealedEventStore implements EventStore {
     return this.inner.appendsInOrder ?? false;
   }
 
+  get answersWithinMs(): number | undefined {
+    return this.inner.answersWithinMs;
+  }
+
   reaches(position: Position, seenAt: number): Promise<boolean> {
     return this.inner.reaches(position, seenAt);
   }
