@@ -1,24 +1,35 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from 'jose';
+import { CompactSign, exportJWK, generateKeyPair, type CryptoKey, type JWK } from 'jose';
 
 /** Stands for an OpenID provider: its discovery document, its public keys, and tokens signed with the private ones. */
 export class OpenIdProvider {
   /** What the discovery document and the keys are answered with; anything else than 200 is a provider in trouble. */
   status = 200;
+  /** Takes requests and answers none. */
+  hangs = false;
   /** Published beside the key that it signs with, whatever it is. */
   others: object[] = [];
   /** How often the keys were fetched. */
   keysServed = 0;
+  /** How many requests came, answered or not. */
+  asked = 0;
   readonly #server = createServer((request, response) => {
+    this.asked++;
+    if (this.hangs) return;
     const answer = (body: object) =>
       response.writeHead(this.status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-    if (request.url === '/realm/.well-known/openid-configuration')
-      return answer({ issuer: this.issuer, jwks_uri: `${this.issuer}/keys` });
-    if (request.url !== '/realm/keys') return response.writeHead(404).end();
+    if (request.url === '/realm/.well-known/openid-configuration') {
+      answer({ issuer: this.issuer, jwks_uri: `${this.issuer}/keys` });
+      return;
+    }
+    if (request.url !== '/realm/keys') {
+      response.writeHead(404).end();
+      return;
+    }
     this.keysServed++;
-    return answer({ keys: [...this.#published, ...this.others] });
+    answer({ keys: [...this.#published, ...this.others] });
   });
   #published: JWK[] = [];
   #private: CryptoKey | undefined;
@@ -49,19 +60,37 @@ export class OpenIdProvider {
 
   /** A token of `alice` for `waylog` that is good for five minutes, unless `claims` say something else. */
   token(claims: Record<string, unknown> = {}): Promise<string> {
+    return this.signed(JSON.stringify({ ...this.#claims(), ...claims }));
+  }
+
+  /** The claims of a token as JSON. */
+  claims(): string {
+    return JSON.stringify(this.#claims());
+  }
+
+  /** A token with claims as they are, also such as no library would sign. */
+  signed(claims: string): Promise<string> {
     if (!this.#private) throw new Error('The provider has not been started.');
+    return new CompactSign(Buffer.from(claims))
+      .setProtectedHeader({ alg: 'ES256', kid: this.#kid })
+      .sign(this.#private);
+  }
+
+  #claims(): object {
     const now = Math.floor(Date.now() / 1_000);
-    return new SignJWT({
+    return {
       iss: this.issuer,
       aud: 'waylog',
       sub: 'alice',
       iat: now,
       exp: now + 300,
       waylog_role: 'operator',
-      ...claims,
-    })
-      .setProtectedHeader({ alg: 'ES256', kid: this.#kid })
-      .sign(this.#private);
+    };
+  }
+
+  /** Cuts off whoever waits for an answer. */
+  closeConnections(): void {
+    this.#server.closeAllConnections();
   }
 
   async stop(): Promise<void> {

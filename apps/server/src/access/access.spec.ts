@@ -246,6 +246,36 @@ describe('Access', () => {
     expect(used).toEqual([]);
   });
 
+  it('lets in whoever does not need the provider while it hangs and forged tokens wait for it', async () => {
+    const access = make({
+      adminKey: ADMIN_KEY,
+      checkToken: (text) => (text === 'at.hand.' ? Promise.resolve(good) : new Promise(() => undefined)),
+      waitsForProvider: (text) => text !== 'at.hand.',
+    });
+    for (const address of ['203.0.113.1', '203.0.113.2', '203.0.113.3'])
+      for (let n = 0; n < 3; n++)
+        Promise.resolve(access.authenticate(`forged.${address.replaceAll('.', '')}.${n}`, address)).catch(
+          () => undefined,
+        );
+    const letIn: string[] = [];
+    const waiting = [KEY, ADMIN_KEY, 'at.hand.'].map(async (credential) => {
+      letIn.push((await access.authenticate(credential, '203.0.113.1')).actor);
+    });
+    await settle();
+    expect(letIn.sort()).toEqual(['admin-key', 'key:a#0123456789ab', 'key:a#0123456789ab']);
+    await Promise.all(waiting);
+  });
+
+  it('lets in tokens while the database hangs and keys wait for it', async () => {
+    const access = make({ checkToken: () => Promise.resolve(good), waitsForProvider: () => true });
+    answers = () => new Promise(() => undefined);
+    for (let n = 0; n < 9; n++)
+      Promise.resolve(access.authenticate(`wlk_0123456789ab_${n}`, 'a')).catch(() => undefined);
+    const token = access.authenticate('a.b.c', 'a');
+    await settle();
+    await expect(Promise.race([token, Promise.resolve('waits')])).resolves.toBe(good.principal);
+  });
+
   it('says of a JWT that none is taken where no provider is configured', async () => {
     await expect(make().authenticate('a.b.c', 'a')).rejects.toThrow(/WAYLOG_JWT_ISSUER is not set/);
   });

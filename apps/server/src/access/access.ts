@@ -26,12 +26,21 @@ const AWAY_MS = 5_000;
 /** Wrong credentials a second and address. */
 export const WRONG_PER_SECOND = 10;
 
-/** Unknown credentials that are looked up at a time, of all addresses and of one, and how many more of one wait. */
+/** Unknown credentials that are looked up at a time in one source, of all addresses and of one, and how many more of one wait. */
 const UNKNOWN_AT_ONCE = 4;
 const UNKNOWN_OF_ONE = 2;
 const UNKNOWN_WAITING_OF_ONE = 200;
 
 const WARNED_EVERY_MS = 60_000;
+
+/** What has to answer before a credential is known: what one waits for must not hold up those that do not need it. */
+type Source = 'memory' | 'database' | 'provider';
+
+/** The turns at one source. */
+class LookUps {
+  readonly all = pLimit(UNKNOWN_AT_ONCE);
+  readonly ofNetwork = new Map<string, LimitFunction>();
+}
 
 /** The key of the configuration: it never expires, and nobody has to be asked. */
 const ADMIN: Checked = { principal: { actor: 'admin-key', role: 'admin' }, validMs: Infinity };
@@ -50,6 +59,8 @@ export interface AccessOptions {
   readonly checkKey: (text: string) => Promise<Checked>;
   /** Not there where no provider is configured. */
   readonly checkToken?: ((text: string) => Promise<Checked>) | undefined;
+  /** Whether `checkToken` waits for the provider; if not, what it needs is at hand. */
+  readonly waitsForProvider?: ((text: string) => boolean) | undefined;
   /** Told of every use of a key. */
   readonly onKeyUse: (keyId: string) => void;
   readonly warn: (message: string) => void;
@@ -63,8 +74,7 @@ export class Access {
   readonly #known = new LRUCache<string, Known>({ max: MAX_KNOWN });
   readonly #checking = new Map<string, Promise<Principal>>();
   readonly #wrong = new TokenBuckets(WRONG_PER_SECOND, UNKNOWN_OF_ONE);
-  readonly #lookUps = pLimit(UNKNOWN_AT_ONCE);
-  readonly #lookUpsOf = new Map<string, LimitFunction>();
+  readonly #lookUps = { memory: new LookUps(), database: new LookUps(), provider: new LookUps() };
   readonly #adminHash: Buffer | undefined;
   /** Counts what was forgotten: a check that began before must not be remembered. */
   #forgotten = 0;
@@ -129,7 +139,9 @@ export class Access {
       return await withinLimit(
         known
           ? this.#lookUp(credential, digest, network)
-          : this.#inTurn(network, () => this.#lookUp(credential, digest, network)),
+          : this.#inTurn(this.#sourceOf(credential), network, () =>
+              this.#lookUp(credential, digest, network),
+            ),
       );
     } catch (error) {
       if (isRefusal(error) || isTooMany(error)) throw error;
@@ -146,16 +158,19 @@ export class Access {
 
   /**
    * Looks unknown credentials up a few at a time: a guess is charged when it was found wrong, and thousands that came together
-   * would all have been looked up by then. Those that are right only wait for their turn, as many are after a restart.
+   * would all have been looked up by then. Those that are right only wait for their turn, as many are after a restart. Each
+   * source has turns of its own: while the provider hangs, anybody can have it asked with forged tokens, and keys do not
+   * need it, nor tokens whose key is at hand.
    */
-  async #inTurn(network: string, lookUp: () => Promise<Principal>): Promise<Principal> {
-    const turns = this.#lookUpsOf.get(network) ?? pLimit(UNKNOWN_OF_ONE);
+  async #inTurn(source: Source, network: string, lookUp: () => Promise<Principal>): Promise<Principal> {
+    const { all, ofNetwork } = this.#lookUps[source];
+    const turns = ofNetwork.get(network) ?? pLimit(UNKNOWN_OF_ONE);
     if (turns.pendingCount >= UNKNOWN_WAITING_OF_ONE) throw this.#tooManyWrong(network);
-    this.#lookUpsOf.set(network, turns);
+    ofNetwork.set(network, turns);
     const asked = performance.now();
     try {
       return await turns(() =>
-        this.#lookUps(() => {
+        all(() => {
           if (!this.#wrong.has(network)) throw this.#tooManyWrong(network);
           // Nobody waits for it any more.
           if (performance.now() - asked > CHECK_LIMIT_MS) throw cannotBeChecked('too many are looked at');
@@ -163,7 +178,7 @@ export class Access {
         }),
       );
     } finally {
-      if (turns.activeCount + turns.pendingCount === 0) this.#lookUpsOf.delete(network);
+      if (turns.activeCount + turns.pendingCount === 0) ofNetwork.delete(network);
     }
   }
 
@@ -185,12 +200,23 @@ export class Access {
     }
   }
 
+  #isAdminKey(credential: string): boolean {
+    return (
+      this.#adminHash !== undefined && timingSafeEqual(hash('sha256', credential, 'buffer'), this.#adminHash)
+    );
+  }
+
+  #sourceOf(credential: string): Source {
+    if (this.#isAdminKey(credential)) return 'memory';
+    if (credential.startsWith(KEY_PREFIX)) return 'database';
+    return isToken(credential) && this.options.waitsForProvider?.(credential) ? 'provider' : 'memory';
+  }
+
   async #find(credential: string): Promise<Checked> {
     const { checkKey, checkToken } = this.options;
-    if (this.#adminHash && timingSafeEqual(hash('sha256', credential, 'buffer'), this.#adminHash))
-      return ADMIN;
+    if (this.#isAdminKey(credential)) return ADMIN;
     if (credential.startsWith(KEY_PREFIX)) return checkKey(credential);
-    if (credential.split('.').length === 3) {
+    if (isToken(credential)) {
       if (!checkToken)
         throw refused('It looks like a JWT, and this server takes none: WAYLOG_JWT_ISSUER is not set.');
       return checkToken(credential);
@@ -210,6 +236,8 @@ export class Access {
     );
   }
 }
+
+const isToken = (credential: string): boolean => credential.split('.').length === 3;
 
 const isTooMany = (error: unknown): boolean => error instanceof WaylogError && error.kind === 'too-many';
 

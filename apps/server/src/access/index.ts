@@ -20,6 +20,7 @@ export const accessProviders: Provider[] = [
         adminKey,
         checkKey: (text) => keys.check(text),
         checkToken: tokens && ((text) => tokens.check(text)),
+        waitsForProvider: tokens && ((text) => tokens.waitsForProvider(text)),
         onKeyUse: (keyId) => keys.noteUse(keyId),
         warn: (message) => log.warn(message),
       });

@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { eventually } from '../../../../test/support/eventually.js';
 import { OpenIdProvider } from '../../../../test/support/openid-provider.js';
 import { JsonWebTokens } from './json-web-tokens.js';
 
@@ -150,6 +151,87 @@ describe('JsonWebTokens', () => {
     for (let n = 0; n < 5; n++)
       await expect(checked.check(await provider.token())).rejects.toMatchObject({ code: 'access.refused' });
     expect(provider.keysServed).toBe(1);
+  });
+
+  describe('while the provider is away', () => {
+    const stranger = async () => {
+      const [, body, signature] = (await provider.token()).split('.');
+      const head = Buffer.from(JSON.stringify({ alg: 'ES256', kid: 'unknown' })).toString('base64url');
+      return [head, body, signature].join('.');
+    };
+    let ahead: jest.SpyInstance;
+    let by = 0;
+    beforeEach(() => {
+      const now = performance.now.bind(performance);
+      by = 0;
+      ahead = jest.spyOn(performance, 'now').mockImplementation(() => now() + by);
+    });
+    afterEach(() => ahead.mockRestore());
+
+    it('are checked with the keys that were known, whatever forged ones have the provider asked for', async () => {
+      const checked = tokens();
+      await checked.check(await provider.token());
+      provider.status = 500;
+      by = 31_000;
+      await expect(checked.check(await stranger())).rejects.toMatchObject(unavailable);
+      expect((await checked.check(await provider.token({ sub: 'bob' }))).principal.actor).toBe('jwt:bob');
+      provider.hangs = true;
+      const { asked } = provider;
+      by = 40_000;
+      const waiting = checked.check(await stranger()).catch((error: unknown) => error);
+      await eventually(() => provider.asked > asked);
+      expect(checked.waitsForProvider(await stranger())).toBe(true);
+      expect(checked.waitsForProvider(await provider.token())).toBe(false);
+      expect((await checked.check(await provider.token({ sub: 'eve' }))).principal.actor).toBe('jwt:eve');
+      provider.closeConnections();
+      expect(await waiting).toMatchObject(unavailable);
+    });
+
+    it('are not checked with keys that are older than four minutes', async () => {
+      const checked = tokens();
+      await checked.check(await provider.token());
+      provider.status = 500;
+      by = 4 * 60_000 - 1_000;
+      await checked.check(await provider.token());
+      by = 4 * 60_000 + 5_000;
+      await expect(checked.check(await provider.token())).rejects.toMatchObject(unavailable);
+      provider.status = 200;
+      by += 2_001;
+      await checked.check(await provider.token());
+    });
+  });
+
+  it('are refused after four minutes when their key has been withdrawn, and after one where others come', async () => {
+    const now = performance.now.bind(performance);
+    let by = 0;
+    const ahead = jest.spyOn(performance, 'now').mockImplementation(() => now() + by);
+    const refused = { code: 'access.refused' };
+    const [idle, busy] = [tokens(), tokens()];
+    const token = await provider.token();
+    await Promise.all([idle.check(token), busy.check(token)]);
+    await provider.rotate();
+    by = 61_000;
+    // Nobody waits for the new keys where there are old ones.
+    await busy.check(token);
+    await eventually(async () => {
+      const outcome = await busy.check(token).catch((error: unknown) => error);
+      return (outcome as { code?: string }).code === refused.code;
+    });
+    expect(provider.keysServed).toBe(3);
+    by = 4 * 60_000;
+    await expect(idle.check(token)).rejects.toMatchObject(refused);
+    ahead.mockRestore();
+  });
+
+  it.each(['exp', 'nbf', 'iat'])('are refused when %s is no time', async (claim) => {
+    // JSON has no infinity, but a number that is too large is read as one.
+    const token = await provider.signed(
+      provider.claims().replace(/}$/, `,"${claim}":${claim === 'nbf' ? '-' : ''}1e999}`),
+    );
+    await expect(tokens().check(token)).rejects.toMatchObject({
+      code: 'access.refused',
+      message: expect.stringContaining(`its claim ${claim}`) as string,
+    });
   });
 
   it('are not verified with keys that came over the open network', async () => {

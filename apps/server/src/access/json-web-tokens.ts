@@ -1,16 +1,9 @@
 import { createHash } from 'node:crypto';
-import {
-  createRemoteJWKSet,
-  customFetch,
-  errors,
-  jwtVerify,
-  type FetchImplementation,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-} from 'jose';
+import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose';
 import { ACCESS_ROLES, isAccessRole, type AccessRole } from '#lib/access';
-import { isSafeUrl, messageOf, type JwtConfig } from '#lib/platform';
+import type { JwtConfig } from '#lib/platform';
 import type { Checked } from './principal.js';
+import { ProviderAway, ProviderKeys } from './provider-keys.js';
 import { cannotBeChecked, refused } from './refusals.js';
 
 /** Signatures with a public key alone: with a shared secret, whoever can check a token could make one. */
@@ -22,44 +15,47 @@ const ALGORITHMS = [
 /** How far the provider's clock may be from ours. */
 const CLOCK_TOLERANCE_SECONDS = 30;
 
-/** A token is not verified twice within this time: what is new of its provider's keys shows after it at the latest. */
+/** A token is not verified twice within this time: for so long it goes on when the provider has withdrawn its key. */
 const VALID_MS = 60_000;
-
-const TIMEOUT_MS = 5_000;
-
-/** After a provider did not answer, it is asked again no sooner. */
-const PAUSE_MS = 2_000;
-
-/** The most that a provider's documents may have; sets of keys have some kilobytes. */
-const MAX_DOCUMENT_BYTES = 256 * 1024;
 
 /** `actor` takes 128 characters, a subject may have 255. */
 const MAX_SUBJECT = 120;
 
-/** The provider does not give its keys: no fault of the token's. */
-class ProviderAway extends Error {}
-
 /** Verifies the tokens of one OpenID provider. */
 export class JsonWebTokens {
-  #keySet: Promise<JWTVerifyGetKey> | undefined;
-  #failed: { readonly at: number; readonly error: ProviderAway } | undefined;
+  readonly #keys: ProviderKeys;
 
   constructor(
     private readonly config: JwtConfig,
-    private readonly warn: (message: string) => void,
-  ) {}
+    warn: (message: string) => void,
+  ) {
+    this.#keys = new ProviderKeys(config, warn);
+  }
+
+  /** Whether `check` has to wait for the provider's answer. */
+  waitsForProvider(token: string): boolean {
+    try {
+      return !this.#keys.has(decodeProtectedHeader(token));
+    } catch {
+      // It is refused for what it is.
+      return false;
+    }
+  }
 
   /** Throws `access.refused`, and `access.unavailable` when the provider's keys cannot be had. */
   async check(token: string): Promise<Checked> {
     const { issuer, audience, roleClaim } = this.config;
     try {
-      const { payload } = await jwtVerify(token, this.#keyOf, {
+      const { payload } = await jwtVerify(token, this.#keys.find, {
         issuer,
         audience,
         algorithms: ALGORITHMS,
         clockTolerance: CLOCK_TOLERANCE_SECONDS,
         requiredClaims: ['exp', 'sub'],
       });
+      for (const claim of ['exp', 'nbf', 'iat'] as const)
+        if (payload[claim] !== undefined && !Number.isFinite(payload[claim]))
+          throw new errors.JWTClaimValidationFailed('it is no time', payload, claim, 'invalid');
       if (typeof payload.sub !== 'string' || payload.sub.trim() === '')
         throw new errors.JWTClaimValidationFailed('it is no text, or a blank one', payload, 'sub', 'invalid');
       return {
@@ -76,87 +72,10 @@ export class JsonWebTokens {
       throw cannotBeChecked('the OpenID provider does not give its keys', error);
     }
   }
-
-  readonly #keyOf: JWTVerifyGetKey = async (header, token) => {
-    if (this.#failed && performance.now() < this.#failed.at + PAUSE_MS) throw this.#failed.error;
-    try {
-      this.#keySet ??= this.#findKeySet();
-      const key = await (await this.#keySet)(header, token);
-      this.#failed = undefined;
-      return key;
-    } catch (error) {
-      // A token names its key. One that is not there, or that is broken, is no reason to let nobody else in.
-      if (!isOfProvider(error)) throw error;
-      this.#keySet = undefined;
-      this.#failed = { at: performance.now(), error: new ProviderAway(messageOf(error), { cause: error }) };
-      // Whoever calls is told no more than that: addresses and networks are the operator's.
-      this.warn(`The OpenID provider ${this.config.issuer} does not give its keys: ${messageOf(error)}`);
-      throw this.#failed.error;
-    }
-  };
-
-  async #findKeySet(): Promise<JWTVerifyGetKey> {
-    const { issuer, jwksUrl } = this.config;
-    return createRemoteJWKSet(new URL(jwksUrl ?? (await discover(issuer))), {
-      timeoutDuration: TIMEOUT_MS,
-      [customFetch]: fetchDocument,
-    });
-  }
 }
 
 /** OpenID Connect Front-Channel Logout 1.0, section 3: a session of a user at a provider. */
 const isSession = (sid: unknown): sid is string => typeof sid === 'string' && /^[ -~]{1,256}$/.test(sid);
-
-/** The keys could not be had at all, as against the one that a token names. */
-const isOfProvider = (error: unknown): boolean =>
-  error instanceof NoDocument ||
-  error instanceof errors.JWKSTimeout ||
-  (error instanceof errors.JWKSInvalid && !error.message.includes('must be public keys')) ||
-  // What was answered is not 200, or no JSON; the errors of a key and of a token are of their own classes.
-  (error instanceof errors.JOSEError && error.code === errors.JOSEError.code);
-
-/** A document of the provider did not come. */
-class NoDocument extends Error {}
-
-/** As `fetch`, without redirects, and reads no more than a document of a provider may have. */
-const fetchDocument: FetchImplementation = async (url, options) => {
-  try {
-    const answer = await fetch(url, { ...options, redirect: 'error' });
-    const parts: Uint8Array[] = [];
-    let bytes = 0;
-    for await (const part of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
-      parts.push(part);
-      bytes += part.byteLength;
-      if (bytes > MAX_DOCUMENT_BYTES) throw new Error(`it has more than ${MAX_DOCUMENT_BYTES / 1024} KiB`);
-    }
-    return new Response(Buffer.concat(parts), { status: answer.status });
-  } catch (error) {
-    throw new NoDocument(`${url}: ${messageOf(error)}`, { cause: error });
-  }
-};
-
-/** Where the keys of a provider are, from its discovery document (OpenID Connect Discovery 1.0). */
-async function discover(issuer: string): Promise<string> {
-  const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
-  const answer = await fetchDocument(url, {
-    method: 'GET',
-    headers: new Headers(),
-    redirect: 'manual',
-    signal: AbortSignal.timeout(TIMEOUT_MS),
-  });
-  if (!answer.ok) throw new NoDocument(`${url} answered ${answer.status}`);
-  const { issuer: named, jwks_uri: keys } = await answer.json().then(
-    (document) => (document ?? {}) as { issuer?: unknown; jwks_uri?: unknown },
-    (error: unknown) => {
-      throw new NoDocument(`${url} is no JSON: ${messageOf(error)}`);
-    },
-  );
-  if (named !== issuer)
-    throw new NoDocument(`${url} is of ${JSON.stringify(named)}; WAYLOG_JWT_ISSUER must be exactly that`);
-  if (typeof keys !== 'string' || !isSafeUrl(keys))
-    throw new NoDocument(`${url} names no keys under https://`);
-  return keys;
-}
 
 /** No more than what whoever made the token needs to know. */
 function whyRefused(error: unknown): string {
