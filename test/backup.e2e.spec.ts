@@ -4,12 +4,16 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import type { BackupManifest } from '#lib/backup';
 import { SaveFrameResult } from '#lib/flight';
 import { allEvents, openFlightLog } from './support/flight-log.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { useServer } from './support/server.js';
 import { startWaylog } from './support/waylog.js';
+import { readConfig } from '#lib/platform';
+import { startServer } from '../apps/server/src/server.js';
 import { eventually } from './support/eventually.js';
 
 interface Ended {
@@ -20,11 +24,14 @@ interface Ended {
 
 /** The command line, as `npm test` has built it. */
 const waylog = (databaseUrl: string, ...args: string[]): Promise<Ended> =>
+  waylogWith({}, databaseUrl, ...args);
+
+const waylogWith = (env: Record<string, string>, databaseUrl: string, ...args: string[]): Promise<Ended> =>
   new Promise((resolve) => {
     execFile(
       process.execPath,
       ['dist/apps/cli/src/main.js', ...args],
-      { env: { ...process.env, DATABASE_URL: databaseUrl } },
+      { env: { ...process.env, ...env, DATABASE_URL: databaseUrl } },
       (error, stdout, stderr) => {
         resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
       },
@@ -72,6 +79,26 @@ describe('backups over HTTP', () => {
     expect(status).toBe(200);
     expect(body).toEqual([job.result]);
     expect(body[0].manifest.log).toMatchObject({ streams: 1, events: 6 });
+  });
+});
+
+describe('backups over HTTP, encrypted', () => {
+  const folder = join(tmpdir(), `waylog-backups-encrypted-${process.pid}`);
+  const recipient = 'age1mcqymtfr2xfawwxtp370pxj09lj3z3m0x47vn7aaz04vah4v74ts4htslx';
+  const server = useServer({ WAYLOG_BACKUP_DIR: folder, WAYLOG_BACKUP_RECIPIENTS: recipient });
+  beforeAll(() => mkdir(folder));
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  it('say for whom', async () => {
+    await server.call('POST', '/v1/admin/backups');
+    await eventually(async () => (await server.call('GET', '/v1/admin/backups')).body[0]?.manifest);
+    const { body } = await server.call('GET', '/v1/admin/backups');
+    expect(body[0].manifest.dump.encryption).toEqual({ format: 'age', recipients: [recipient] });
+  });
+
+  it('do not begin with a key that is none', async () => {
+    const config = readConfig({ DATABASE_URL: server.store.url, WAYLOG_BACKUP_RECIPIENTS: 'age1wrong' });
+    await expect(startServer(config)).rejects.toMatchObject({ code: 'backup.recipient-invalid' });
   });
 });
 
@@ -157,6 +184,55 @@ describe('the command line', () => {
       stdout: expect.stringContaining('log.events'),
     });
     expect(await scratches()).toBe(0);
+  });
+
+  it('encrypts for the keys that are named, and says which key it wants', async () => {
+    const keys = await Promise.all([generateIdentity(), generateIdentity()]);
+    const [mine = '', theirs = ''] = await Promise.all(keys.map(identityToRecipient));
+    const [keyFile, otherFile] = [join(folder, 'key.txt'), join(folder, 'other.txt')];
+    await writeFile(keyFile, `# mine\n${keys[0]}\n`);
+    await writeFile(otherFile, `${await generateIdentity()}\n`);
+    const fileOf = ({ stdout }: Ended) =>
+      (JSON.parse(stdout) as { file: string; manifest: BackupManifest }).file;
+
+    const env = { WAYLOG_BACKUP_RECIPIENTS: `${mine},${theirs}` };
+    const made = await waylogWith(env, database.url, '--json', 'backup', '--to', folder);
+    const file = fileOf(made);
+    expect(made.stdout).toContain(`"recipients":["${mine}","${theirs}"]`);
+    expect((await waylog(database.url, 'backup', 'list', folder)).stdout).toContain(`${file}  encrypted`);
+    for (const args of [
+      ['backup', 'verify', file],
+      ['restore', file, '--database', 'waylog_nowhere'],
+    ])
+      expect(await waylog(database.url, ...args)).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining(
+          `--identity FILE, or WAYLOG_BACKUP_IDENTITY_FILE. It opens with the key of ${mine}`,
+        ),
+      });
+    expect(await waylog(database.url, 'backup', 'verify', file, '--identity', otherFile)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('The key does not open'),
+    });
+    expect(
+      await waylog(database.url, 'backup', 'verify', '--fold', file, '--identity', keyFile),
+    ).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`encrypted   for ${mine}, ${theirs}`),
+    });
+    const byEnv = { WAYLOG_BACKUP_IDENTITY_FILE: keyFile };
+    expect((await waylogWith(byEnv, database.url, 'backup', 'verify', file)).code).toBe(0);
+
+    // The option instead of the variable.
+    const other = fileOf(
+      await waylogWith(env, database.url, '--json', 'backup', '--to', folder, '--recipient', theirs),
+    );
+    expect((await waylogWith(byEnv, database.url, 'backup', 'verify', other)).code).toBe(1);
+    for (const wrong of ['age1wrong', keys[0]]) {
+      const refused = await waylog(database.url, 'backup', '--to', folder, '--recipient', wrong);
+      expect(refused.code).toBe(2);
+      expect(refused.stderr).not.toContain(keys[0]);
+    }
   });
 
   it('finds by --fold that a table was wrong already when it was backed up', async () => {

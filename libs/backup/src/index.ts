@@ -1,7 +1,15 @@
-export { backUp, type Backup, type BackupOptions } from './back-up.js';
+export {
+  backUp,
+  type Backup,
+  type BackupOptions,
+  databaseIdentity,
+  type DatabaseIdentity,
+} from './back-up.js';
+export { readIdentities, recipientsOf } from './encryption.js';
 export {
   BackedUpLog,
   BackupManifest,
+  DumpEncryption,
   DumpFile,
   listBackups,
   type ListedBackup,

@@ -21,6 +21,7 @@ describe('readConfig', () => {
       sqlTimeout: 5,
       logFormat: 'pretty',
       logLevel: 'info',
+      backupRecipients: '',
       verifyShare: 0.02,
       alertWebhook: '',
       alertIntervalMs: 10_000,

@@ -46,6 +46,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Where backups go that are asked for by HTTP; without it they are refused. */
   readonly backupDir?: string;
+  /** Whom backups are encrypted for, public keys of age with commas between; empty for nobody: then they are not. */
+  readonly backupRecipients: string;
   /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
   readonly verifyShare: number;
   /** Where alerts are sent as they begin and cease to fire; empty for nowhere. */
@@ -109,6 +111,8 @@ export const variables = {
   WAYLOG_DAYS_AHEAD:
     'how many days ahead of the clock frames and headings may be, 1 to 99999; each week may open a chunk of two hypertables (366)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
+  WAYLOG_BACKUP_RECIPIENTS:
+    'public keys of age (age1...) that backups are encrypted for, with commas between; none: they are not encrypted (none)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
   WAYLOG_ALERT_WEBHOOK:
@@ -246,6 +250,7 @@ export function readConfig(environment: Environment): Config {
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     logLevel: oneOf<LogLevel>('LOG_LEVEL', 'info', 'error', 'warn', 'info', 'debug'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
+    backupRecipients: text('WAYLOG_BACKUP_RECIPIENTS', ''),
     ...(adminKey && { adminKey }),
     ...(jwt && { jwt }),
     rateLimit: number('WAYLOG_RATE_LIMIT', 20_000, 1, 10_000_000),

@@ -26,6 +26,8 @@ export class Backups {
     /** Who may read everything; undefined where the process does not know the owner. */
     private readonly ownerUrl: string | undefined,
     private readonly backupDir: string | undefined,
+    /** Whom they are encrypted for. */
+    private readonly recipients: readonly string[],
   ) {}
 
   /** Throws `backup.no-folder-configured`, `database.no-owner`, and `backup.running` while another one runs. */
@@ -51,6 +53,7 @@ export class Backups {
         const { file, manifest } = await backUp({
           url,
           to,
+          recipients: this.recipients,
           waylog: version,
           findTool: (url, tool, args) => serverTool(url, tool, args, { root, env: process.env }),
           signal: control.signal,
