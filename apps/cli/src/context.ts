@@ -21,10 +21,12 @@ import {
   isPostgresUrl,
   Listener,
   installation,
+  messageOf,
   openSession,
 } from '#lib/platform';
 import type { Projection } from '#lib/projections';
-import { databaseUp, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
+import { recipientsOf, type FindTool } from '#lib/backup';
+import { databaseUp, serverTool, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
 import { mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
 import { connectionString } from './connection-strings.js';
 import { UsageError } from './usage-error.js';
@@ -113,6 +115,18 @@ export const databaseOptions = (command: Command): DatabaseOptions => {
     progress,
   };
 };
+
+/** Whom backups are encrypted for: what an option says, or else the variable. Throws UsageError. */
+export function recipientsFor(given?: readonly string[]): string[] {
+  try {
+    return recipientsOf(given?.join(',') ?? process.env['WAYLOG_BACKUP_RECIPIENTS'] ?? '');
+  } catch (error) {
+    throw new UsageError(`${given ? '--recipient' : 'WAYLOG_BACKUP_RECIPIENTS'}: ${messageOf(error)}`);
+  }
+}
+
+export const findTool: FindTool = (url, tool, args) =>
+  serverTool(url, tool, args, { root: installation().root, env: process.env });
 
 /** The URL of a running database at the newest schema: brought there by its owner, asked of it by others. */
 async function readyDatabase(command: Command): Promise<string> {

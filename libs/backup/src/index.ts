@@ -5,6 +5,7 @@ export {
   databaseIdentity,
   type DatabaseIdentity,
 } from './back-up.js';
+export { BackupSchedule, type BackupScheduleOptions, type BackupStanding } from './backup-schedule.js';
 export { readIdentities, recipientsOf } from './encryption.js';
 export {
   BackedUpLog,
@@ -23,4 +24,5 @@ export {
   verifyBackup,
   type VerifyOptions,
 } from './restore.js';
+export { prune, type Pruned, type PruneOptions, scheduledBackups } from './rotation.js';
 export type { FindTool } from './tool.js';

@@ -22,6 +22,8 @@ describe('readConfig', () => {
       logFormat: 'pretty',
       logLevel: 'info',
       backupRecipients: '',
+      backupIntervalHours: 0,
+      backupKeep: 7,
       verifyShare: 0.02,
       alertWebhook: '',
       alertIntervalMs: 10_000,
@@ -39,6 +41,9 @@ describe('readConfig', () => {
   it('knows a folder for backups only where one is named', () => {
     expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '/backups' }).backupDir).toBe('/backups');
     expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '' })).not.toHaveProperty('backupDir');
+    expect(() => readConfig({ DATABASE_URL, WAYLOG_BACKUP_INTERVAL: '24' })).toThrow(
+      /WAYLOG_BACKUP_INTERVAL means nothing without WAYLOG_BACKUP_DIR/,
+    );
   });
 
   it('takes the log from the database, or from an EventStoreDB that it names', () => {

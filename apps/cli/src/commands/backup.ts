@@ -3,21 +3,29 @@ import { Command } from 'commander';
 import {
   backUp,
   listBackups,
+  prune,
   readIdentities,
   readManifest,
-  recipientsOf,
   restore,
   verifyBackup,
   type BackupManifest,
   type Difference,
-  type FindTool,
   type ListedBackup,
 } from '#lib/backup';
 import { flightProjector } from '#lib/flight';
-import { installation, isPostgresUrl, counted, messageOf } from '#lib/platform';
+import { installation, isPostgresUrl, counted } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
-import { databaseUp, serverTool } from '#lib/timescale';
-import { databaseOptions, print, progress, untilInterrupted, UsageError, withStore } from '../context.js';
+import { databaseUp } from '#lib/timescale';
+import {
+  databaseOptions,
+  findTool,
+  print,
+  progress,
+  recipientsFor,
+  untilInterrupted,
+  UsageError,
+  withStore,
+} from '../context.js';
 import { connectionString } from '../connection-strings.js';
 import { withSteps } from '../progress-bar.js';
 import { linesOf } from './verify.js';
@@ -26,6 +34,11 @@ interface BackupOptions {
   readonly to?: string;
   readonly recipient?: readonly string[];
   readonly scheduled?: boolean;
+}
+
+interface PruneOptions {
+  readonly keep: number;
+  readonly dryRun?: boolean;
 }
 
 interface RestoreOptions {
@@ -66,6 +79,7 @@ Examples
   waylog backup --to /backups/                        back up into a folder
   waylog backup --to /backups/ --recipient age1...    encrypt it; age-keygen (of the package age) makes keys
   waylog backup list /backups                         what is there
+  waylog backup prune /backups --keep 28 --dry-run    which of a series would go
   waylog backup verify /backups/NAME.dump             restore it into a scratch database and compare every table
   waylog restore /backups/NAME.dump --database NEW    restore it into a database that does not exist yet`,
     )
@@ -77,7 +91,7 @@ Examples
           backUp({
             url,
             to: to ?? (process.env['WAYLOG_BACKUP_DIR'] || '.'),
-            findTool: findTool(),
+            findTool,
             recipients,
             scheduled,
             waylog: installation().version,
@@ -116,7 +130,7 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
             verifyBackup({
               file,
               url,
-              findTool: findTool(),
+              findTool,
               identities,
               signal,
               onProgress,
@@ -145,6 +159,40 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
         if (bad.length > 0) process.exitCode = 3;
       },
     );
+
+  backup
+    .command('prune')
+    .description(
+      'Remove old backups of a series (those of servers, and of `backup --scheduled`), so that of each database so many complete ones stay.',
+    )
+    .argument('[folder]', 'without it WAYLOG_BACKUP_DIR, or else the current folder')
+    .requiredOption('--keep <count>', 'how many stay, at least 1', Number)
+    .option('--dry-run', 'only list them')
+    .addHelpText(
+      'after',
+      `
+What stays is read to its end first: a backup that is not what was written does not count, and where too few are whole,
+none is removed. Other backups, and other files, are left alone; only what a killed backup of the same database has left
+(.partial) goes, too, once a day has passed.
+
+Exit codes: 0 done, 1 failed, 3 some of those that should stay are damaged.`,
+    )
+    .action(async (folder: string | undefined, { keep, dryRun = false }: PruneOptions, command: Command) => {
+      if (!Number.isInteger(keep) || keep < 1) throw new UsageError('--keep takes a whole number from 1.');
+      const place = folder ?? (process.env['WAYLOG_BACKUP_DIR'] || '.');
+      const pruned = await untilInterrupted((signal) => prune({ folder: place, keep, dryRun, signal }));
+      const { kept, removed, damaged } = pruned;
+      print(
+        command,
+        { dryRun, ...pruned },
+        [
+          ...damaged.map((file) => `DAMAGED, not counted  ${file}`),
+          ...removed.map((file) => `${dryRun ? 'would remove' : 'removed'}  ${file}`),
+          `${counted(kept.length, 'backup')} of the series ${kept.length === 1 ? 'stays' : 'stay'}`,
+        ].join('\n'),
+      );
+      if (damaged.length > 0) process.exitCode = 3;
+    });
 
   backup
     .command('list')
@@ -187,9 +235,7 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
       const identities = await identitiesFor(file, options.identity);
       const into = await target(options, command);
       const result = await untilInterrupted((signal) =>
-        withSteps('bytes', (onProgress) =>
-          restore({ file, into, findTool: findTool(), identities, signal, onProgress }),
-        ),
+        withSteps('bytes', (onProgress) => restore({ file, into, findTool, identities, signal, onProgress })),
       );
       print(
         command,
@@ -208,15 +254,6 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
       );
       if (result.differences.length > 0) process.exitCode = 3;
     });
-}
-
-/** What the option says, or else the variable; none where neither says any. Throws UsageError. */
-export function recipientsFor(given: readonly string[] | undefined): string[] {
-  try {
-    return recipientsOf(given?.join(',') ?? process.env['WAYLOG_BACKUP_RECIPIENTS'] ?? '');
-  } catch (error) {
-    throw new UsageError(`${given ? '--recipient' : 'WAYLOG_BACKUP_RECIPIENTS'}: ${messageOf(error)}`);
-  }
 }
 
 /** The keys that an encrypted backup is opened with. Throws UsageError where it needs some and none are named. */
@@ -272,11 +309,6 @@ function foldOf(
       onProgress: (done, total) => onProgress('folding the log', done, total),
     }),
   );
-}
-
-function findTool(): FindTool {
-  const places = { root: installation().root, env: process.env };
-  return (url, tool, args) => serverTool(url, tool, args, places);
 }
 
 const NOTHING_TO_FOLD =
