@@ -1,7 +1,10 @@
 const { readFileSync } = require('node:fs');
 
 // Jest cannot require() ES modules before Node 24.9, so swc down-levels the packages that ship ESM only.
-const esmOnly = ['@nestjs', 'content-disposition', 'cookie', 'jose', 'p-limit', 'uuid', 'yocto-queue'];
+const esmOnly = [
+  ...['@nestjs', '@noble', '@scure', 'age-encryption', 'content-disposition'],
+  ...['cookie', 'jose', 'p-limit', 'uuid', 'yocto-queue'],
+];
 
 const swcrc = JSON.parse(readFileSync(`${__dirname}/.swcrc`, 'utf8'));
 const base = {

@@ -12,6 +12,8 @@ import { APPEND_LOCK, appendExpectedFunction, appendFunction } from './179000000
  */
 export class AuditChain1790000012000 implements Migration {
   name = 'AuditChain1790000012000';
+  /** Every event is written into a table anew. */
+  rewrites = 'the log';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(chainFunctions);

@@ -1,11 +1,14 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import type { Migration } from './migration.js';
 
 /**
  * A stream that was erased keeps its row without a key. The row is what a process that does not know of the erasure yet
  * meets when it would make the stream a key: where there is none, nobody can tell a new stream from an erased one in time.
  */
-export class ErasedForGood1790000021000 implements MigrationInterface {
+export class ErasedForGood1790000021000 implements Migration {
   name = 'ErasedForGood1790000021000';
+  /** Takes away keys that were made since an erasure, and should open nothing. */
+  rewrites = 'keys of erased flights';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`alter table log.data_keys alter column key drop not null`);

@@ -1,6 +1,7 @@
 export { migrations } from './all.js';
 export { MigrationInfo, MigrationRequest, MigrationResponse, PHASES, type Phase } from './messages.js';
 export {
+  backupFirst,
   mayMigrate,
   migrate,
   migrationStatus,

@@ -17,6 +17,8 @@ export class MigrationRequest {
   @Optional() @IsBoolean() readonly runInBackground?: boolean | null;
   /** Must be true for a run that takes migrations back: the tables that they made go, with what is in them. */
   @Optional() @IsBoolean() readonly confirmDataLoss?: boolean | null;
+  /** Take no backup before migrations that rewrite what nothing else brings back, such as the log. Default false. */
+  @Optional() @IsBoolean() readonly withoutBackup?: boolean | null;
 }
 
 /** In this order. `hypertables` says which ones are new; migrations make them. */
@@ -46,6 +48,8 @@ export class MigrationResponse {
   @Optional() @IsString() readonly message?: string;
   /** The migrations that ran and stayed, in the order in which they ran. */
   @IsArray() @IsString({ each: true }) readonly applied!: readonly string[];
+  /** The backup that was taken first, because the run was to rewrite something; it stays, whatever became of the run. */
+  @Optional() @IsString() readonly backup?: string;
   /** The migrations that were taken back by way of their `down`, because the target lies before them. */
   @IsArray() @IsString({ each: true }) readonly reverted!: readonly string[];
 }
@@ -57,6 +61,8 @@ export class MigrationInfo {
   @IsString() readonly serviceName!: string;
   @IsString() readonly description!: string;
   @IsBoolean() readonly isApplied!: boolean;
+  /** What it writes anew or over that nothing else brings back: a backup is taken first. */
+  @Optional() @IsString() readonly rewrites?: string;
   /** Not known of migrations that ran before this was recorded. */
   @Optional() @IsTimestamp() readonly appliedAt?: Timestamp;
   /** The last one that the database has. */

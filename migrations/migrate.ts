@@ -66,6 +66,11 @@ export interface MigrationOptions {
   readonly ownSessions?: string;
   /** Called before a run that takes tables away looks who else uses them: let go of what holds them. */
   readonly onGoingBack?: () => Promise<void>;
+  /**
+   * Called before a run that rewrites what nothing else brings back, in a database that holds events: takes a backup, and answers
+   * where it is, or throws. Without it the run goes on.
+   */
+  readonly onRewriting?: (what: string) => Promise<string>;
   /** Called when the tables of these migrations are about to go. */
   readonly onTakingAway?: (names: readonly string[]) => void;
   /** Other migrations than those of this code, for tests. */
@@ -92,15 +97,21 @@ const ATTEMPTS_BESIDE_JOBS = 6;
  *
  * @returns what became of it, also when a migration failed: then `success` is false
  * @throws WaylogError when the run was not begun: `service.unknown`, `migration.unknown-revision`, `schema.newer-than-code`,
- *   `migration.not-confirmed`, `migration.log-not-empty`, `migration.schema-in-use`, `migration.not-owner`, `database.foreign-code`
+ *   `migration.not-confirmed`, `migration.log-not-empty`, what `onRewriting` throws, `migration.schema-in-use`, `migration.not-owner`, `database.foreign-code`
  */
 export async function runMigrations(
   url: string,
   request: MigrationRequest,
   options: MigrationOptions = {},
 ): Promise<MigrationResponse> {
+  let backup: Promise<string> | undefined;
+  const { onRewriting } = options;
+  const once = {
+    ...options,
+    ...(onRewriting && { onRewriting: (what: string) => (backup ??= onRewriting(what)) }),
+  };
   for (let attempt = 1; ; attempt++) {
-    const response = await new MigrationRun(url, request, options).run();
+    const response = await new MigrationRun(url, request, once).run();
     const hasMetAJob = !response.success && /tuple concurrently/.test(response.errorMessage ?? '');
     // What is taken back as a whole may be done once more: a job of TimescaleDB is over in a moment.
     if (!hasMetAJob || request.autoRollback === false || attempt === ATTEMPTS_BESIDE_JOBS) return response;
@@ -116,8 +127,10 @@ export async function migrate(
   url: string,
   progress: Progress = () => undefined,
   models: readonly ModelDefinition[] = [],
+  onRewriting?: MigrationOptions['onRewriting'],
 ): Promise<string[]> {
-  return [...orThrow(await runMigrations(url, { serviceName: WAYLOG }, { progress, models })).applied];
+  const options = { progress, models, ...(onRewriting && { onRewriting }) };
+  return [...orThrow(await runMigrations(url, { serviceName: WAYLOG }, options)).applied];
 }
 
 /** Takes back the last `steps` migrations, newest first. The tables they made go, with what is in them. */
@@ -149,6 +162,7 @@ class MigrationRun {
   #hasBegun = false;
   #issues: readonly ValidationIssue[] = [];
   #hypertables: readonly string[] = [];
+  #backup: string | undefined;
 
   constructor(
     private readonly url: string,
@@ -193,6 +207,7 @@ class MigrationRun {
     const plan = this.#plan(applied);
     this.#phases.push('inspect');
     if (plan.down.length > 0) await this.#refuseUnsafeLoss(query, plan.down);
+    await this.#beforeRewriting(query, plan.up);
     try {
       // The moment that the log is looked at must be the moment that it goes.
       if (this.#atomic) await runner.startTransaction();
@@ -297,6 +312,21 @@ class MigrationRun {
       `There is no migration ${targetRevision}. There are ${this.#code.map(({ revision }) => revision).join(', ')}, and 0 for none.`,
       { targetRevision },
     );
+  }
+
+  /** The lock is held, so nobody else migrates while the backup is taken; commands go on. */
+  async #beforeRewriting(query: Query, up: readonly KnownMigration[]): Promise<void> {
+    const rewriting = up.filter(({ migration }) => migration.rewrites !== undefined);
+    if (rewriting.length === 0 || !(await holdsEvents(query))) return;
+    const what = rewriting
+      .map(({ name, migration }) => `${name} rewrites ${migration.rewrites ?? ''}`)
+      .join(', ');
+    if (this.request.withoutBackup) this.#progress(`${what}; no backup is taken first, as was asked for`);
+    else if (this.options.onRewriting) {
+      this.#progress(`${what}: a backup comes first`);
+      this.#backup = await this.options.onRewriting(what);
+      this.#progress(`backed up to ${this.#backup}`);
+    }
   }
 
   async #refuseUnsafeLoss(query: Query, down: readonly KnownMigration[]): Promise<void> {
@@ -460,6 +490,7 @@ class MigrationRun {
       hypertablesCreated: this.#hypertables,
       validationIssues: this.#issues,
       rollbackPerformed: false,
+      ...(this.#backup !== undefined && { backup: this.#backup }),
       executionTime: Math.round(performance.now() - this.#began) / 1_000,
       applied: stayed('up'),
       reverted: stayed('down'),
@@ -484,6 +515,21 @@ const names = (migrations: readonly KnownMigration[]): string =>
   migrations.map(({ name }) => name).join(', ');
 
 const keyOf = ({ category, location }: ValidationIssue): string => `${category} ${location}`;
+
+/** A database without a log has none, and nor has one whose log is elsewhere: of that nothing is rewritten here. */
+async function holdsEvents(query: Query): Promise<boolean> {
+  const [log] = await query<{ there: boolean }>(`select to_regclass('log.events') is not null as there`);
+  if (!log?.there) return false;
+  const [has] = await query<{ events: boolean }>(`select exists (select from log.events) as events`);
+  return has?.events ?? false;
+}
+
+/** That a run is to rewrite something, and there is no backup, nor a place for one. `instead` is how to say otherwise. */
+export const backupFirst = (what: string, instead: string): WaylogError =>
+  conflict(
+    'migration.backup-first',
+    `${what}, and nothing else brings that back if it goes wrong. Nothing has been migrated. ${instead}`,
+  );
 
 async function hypertableNames(query: Query): Promise<string[]> {
   const catalog = await readCatalog(query, await userSchemas(query));

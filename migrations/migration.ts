@@ -6,6 +6,11 @@ export interface Migration extends MigrationInterface {
   readonly serviceName?: string;
   /** The table whose rows nothing brings back once `down` has dropped it. */
   readonly holdsTheLog?: string;
+  /**
+   * What `up` writes anew or over that nothing else brings back, in words, such as `the log`; nothing for tables that are folded
+   * from it. On a database that holds events a backup is then taken first.
+   */
+  readonly rewrites?: string;
 }
 
 export type MigrationClass = new () => Migration;

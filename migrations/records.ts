@@ -59,13 +59,16 @@ export function migrationInfos(
     .map(({ name, revision }) => ({ ...parseName(name), name, revision, serviceName: 'unknown' }));
   return [...code, ...unknown]
     .sort((a, b) => Number(a.revision) - Number(b.revision))
-    .map(({ name, revision, serviceName, description }) => {
+    .map((each) => {
+      const { name, revision, serviceName, description } = each;
+      const rewrites = 'migration' in each ? each.migration.rewrites : undefined;
       const appliedAt = has.get(name)?.appliedAt;
       return {
         revision,
         serviceName,
         description,
         isApplied: has.has(name),
+        ...(rewrites !== undefined && { rewrites }),
         ...(appliedAt && { appliedAt }),
         isCurrent: name === current,
       };

@@ -2,14 +2,24 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { listBackups, type BackupManifest } from '#lib/backup';
 import { SaveFrameResult } from '#lib/flight';
 import { allEvents, openFlightLog } from './support/flight-log.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
-import { useServer } from './support/server.js';
+import { httpClient, useServer } from './support/server.js';
+import { ADMIN_KEY } from './support/admin-key.js';
 import { startWaylog } from './support/waylog.js';
+import { readConfig } from '#lib/platform';
+import { madeAccess } from '#lib/timescale';
+import { checkDatabase } from '../apps/cli/src/doctor.js';
+import type { HealthResponse } from '../apps/server/src/admin/status.js';
+import type { Alert } from '../apps/server/src/operations/alerts.js';
+import { ScheduledWork } from '../apps/server/src/operations/scheduled-work.js';
+import { startServer } from '../apps/server/src/server.js';
 import { eventually } from './support/eventually.js';
 
 interface Ended {
@@ -20,11 +30,14 @@ interface Ended {
 
 /** The command line, as `npm test` has built it. */
 const waylog = (databaseUrl: string, ...args: string[]): Promise<Ended> =>
+  waylogWith({}, databaseUrl, ...args);
+
+const waylogWith = (env: Record<string, string>, databaseUrl: string, ...args: string[]): Promise<Ended> =>
   new Promise((resolve) => {
     execFile(
       process.execPath,
       ['dist/apps/cli/src/main.js', ...args],
-      { env: { ...process.env, DATABASE_URL: databaseUrl } },
+      { env: { ...process.env, ...env, DATABASE_URL: databaseUrl } },
       (error, stdout, stderr) => {
         resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr });
       },
@@ -72,6 +85,114 @@ describe('backups over HTTP', () => {
     expect(status).toBe(200);
     expect(body).toEqual([job.result]);
     expect(body[0].manifest.log).toMatchObject({ streams: 1, events: 6 });
+  });
+});
+
+describe('backups over HTTP, encrypted', () => {
+  const folder = join(tmpdir(), `waylog-backups-encrypted-${process.pid}`);
+  const recipient = 'age1mcqymtfr2xfawwxtp370pxj09lj3z3m0x47vn7aaz04vah4v74ts4htslx';
+  const server = useServer({ WAYLOG_BACKUP_DIR: folder, WAYLOG_BACKUP_RECIPIENTS: recipient });
+  beforeAll(() => mkdir(folder));
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  it('say for whom', async () => {
+    await server.call('POST', '/v1/admin/backups');
+    await eventually(async () => (await server.call('GET', '/v1/admin/backups')).body[0]?.manifest);
+    const { body } = await server.call('GET', '/v1/admin/backups');
+    expect(body[0].manifest.dump.encryption).toEqual({ format: 'age', recipients: [recipient] });
+  });
+
+  it('do not begin with a key that is none', async () => {
+    const config = readConfig({ DATABASE_URL: server.store.url, WAYLOG_BACKUP_RECIPIENTS: 'age1wrong' });
+    await expect(startServer(config)).rejects.toMatchObject({ code: 'backup.recipient-invalid' });
+  });
+});
+
+describe('a server that takes backups by itself', () => {
+  const folder = join(tmpdir(), `waylog-backups-scheduled-${process.pid}`);
+  const env = { WAYLOG_BACKUP_DIR: folder, WAYLOG_BACKUP_INTERVAL: '24', WAYLOG_BACKUP_KEEP: '2' };
+  const server = useServer(env);
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+  const alert = async () =>
+    ((await server.call('GET', '/v1/admin/alerts')).body as Alert[]).find(
+      ({ name }) => name === 'BackupFailed',
+    );
+  const health = async () => (await server.call('GET', '/v1/admin/health')).body as HealthResponse;
+  const metrics = async () => String((await server.call('GET', '/metrics')).body);
+  const doctor = async () =>
+    (
+      await checkDatabase({ pool: server.store.pool, url: server.store.url, eventStore: undefined }, env)
+    ).filter(({ check }) => check === 'backups');
+
+  it('says in every place that it could not, and why', async () => {
+    await eventually(async () => (await health()).backupProblem !== undefined);
+    expect(await health()).toMatchObject({
+      status: 'degraded',
+      firing: ['BackupFailed'],
+      backupProblem: expect.stringMatching(/^The last scheduled backup failed: .*waylog-backups-scheduled/),
+    });
+    expect(await alert()).toMatchObject({
+      state: 'firing',
+      severity: 'warning',
+      remedy: expect.stringContaining('waylog-backups-scheduled'),
+    });
+    expect(await metrics()).toMatch(/^waylog_backup_failed 1$/m);
+    expect(await metrics()).toMatch(/^waylog_backup_age_seconds Nan$/m);
+    expect(await doctor()).toMatchObject([{ level: 'problem', what: expect.stringContaining('cannot be') }]);
+  });
+
+  it('takes one when it starts and none is there, and says of when the newest is', async () => {
+    await mkdir(folder);
+    expect(await doctor()).toMatchObject([
+      { level: 'problem', what: expect.stringContaining('no complete one') },
+    ]);
+    // The first server tries again only later, and another that starts tries at once, when that one is gone.
+    server.app.get(ScheduledWork).onModuleDestroy();
+    const other = await startServer(
+      readConfig({ DATABASE_URL: server.store.url, PORT: '0', WAYLOG_ADMIN_KEY: ADMIN_KEY, ...env }),
+    );
+    try {
+      const url = await other.getUrl();
+      const ask = async (path: string) => (await httpClient(() => url).call('GET', path)).body;
+      await eventually(async () => (await ask('/v1/admin/health')).lastBackupAt);
+      const [backup] = await listBackups(folder);
+      expect(await ask('/v1/admin/health')).toMatchObject({
+        firing: [],
+        lastBackupAt: backup?.manifest?.createdAt,
+      });
+      expect(await ask('/metrics')).toMatch(/^waylog_backup_failed 0$/m);
+      expect(await ask('/metrics')).toMatch(/^waylog_backup_age_seconds \d+\.?\d*$/m);
+      expect(await doctor()).toMatchObject([{ level: 'ok', what: expect.stringContaining('24 h') }]);
+    } finally {
+      await other.close();
+    }
+  });
+});
+
+describe('a server that is asked for backups, and does not know the owner', () => {
+  it('says so when it starts, and goes on saying it', async () => {
+    const database = await testDatabase();
+    const app = await startServer(
+      readConfig({
+        DATABASE_URL: madeAccess(database.url, 'app')!.url,
+        WAYLOG_PROJECTOR_URL: madeAccess(database.url, 'projector')!.url,
+        PORT: '0',
+        WAYLOG_ADMIN_KEY: ADMIN_KEY,
+        WAYLOG_BACKUP_DIR: '/backups',
+        WAYLOG_BACKUP_INTERVAL: '24',
+      }),
+    );
+    try {
+      const url = await app.getUrl();
+      const { body } = await httpClient(() => url).call('GET', '/v1/admin/health');
+      expect(body).toMatchObject({
+        firing: ['BackupFailed'],
+        backupProblem: expect.stringContaining('leave WAYLOG_BACKUP_INTERVAL out here'),
+      });
+    } finally {
+      await app.close();
+      await database.drop();
+    }
   });
 });
 
@@ -157,6 +278,90 @@ describe('the command line', () => {
       stdout: expect.stringContaining('log.events'),
     });
     expect(await scratches()).toBe(0);
+  });
+
+  it('encrypts for the keys that are named, and says which key it wants', async () => {
+    const keys = await Promise.all([generateIdentity(), generateIdentity()]);
+    const [mine = '', theirs = ''] = await Promise.all(keys.map(identityToRecipient));
+    const [keyFile, otherFile] = [join(folder, 'key.txt'), join(folder, 'other.txt')];
+    await writeFile(keyFile, `# mine\n${keys[0]}\n`);
+    await writeFile(otherFile, `${await generateIdentity()}\n`);
+    const fileOf = ({ stdout }: Ended) =>
+      (JSON.parse(stdout) as { file: string; manifest: BackupManifest }).file;
+
+    const env = { WAYLOG_BACKUP_RECIPIENTS: `${mine},${theirs}` };
+    const made = await waylogWith(env, database.url, '--json', 'backup', '--to', folder);
+    const file = fileOf(made);
+    expect(made.stdout).toContain(`"recipients":["${mine}","${theirs}"]`);
+    expect((await waylog(database.url, 'backup', 'list', folder)).stdout).toContain(`${file}  encrypted`);
+    for (const args of [
+      ['backup', 'verify', file],
+      ['restore', file, '--database', 'waylog_nowhere'],
+    ])
+      expect(await waylog(database.url, ...args)).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining(
+          `--identity FILE, or WAYLOG_BACKUP_IDENTITY_FILE. It opens with the key of ${mine}`,
+        ),
+      });
+    expect(await waylog(database.url, 'backup', 'verify', file, '--identity', otherFile)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('The key does not open'),
+    });
+    expect(
+      await waylog(database.url, 'backup', 'verify', '--fold', file, '--identity', keyFile),
+    ).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`encrypted   for ${mine}, ${theirs}`),
+    });
+    const byEnv = { WAYLOG_BACKUP_IDENTITY_FILE: keyFile };
+    expect((await waylogWith(byEnv, database.url, 'backup', 'verify', file)).code).toBe(0);
+
+    // The option instead of the variable.
+    const other = fileOf(
+      await waylogWith(env, database.url, '--json', 'backup', '--to', folder, '--recipient', theirs),
+    );
+    expect((await waylogWith(byEnv, database.url, 'backup', 'verify', other)).code).toBe(1);
+    for (const wrong of ['age1wrong', keys[0]]) {
+      const refused = await waylog(database.url, 'backup', '--to', folder, '--recipient', wrong);
+      expect(refused.code).toBe(2);
+      expect(refused.stderr).not.toContain(keys[0]);
+    }
+  });
+
+  it('removes old ones of a series, and no others', async () => {
+    const series = join(folder, 'series');
+    await mkdir(series);
+    const make = async (...more: string[]) =>
+      (
+        JSON.parse((await waylog(database.url, '--json', 'backup', '--to', series, ...more)).stdout) as {
+          file: string;
+        }
+      ).file;
+    const single = await make();
+    const [first, second] = [await make('--scheduled'), await make('--scheduled')];
+    const prune = (...more: string[]) => waylog(database.url, 'backup', 'prune', series, ...more);
+    expect((await prune()).code).toBe(2);
+    expect((await prune('--keep', '0')).code).toBe(2);
+    expect(await prune('--keep', '1', '--dry-run')).toMatchObject({
+      code: 0,
+      stdout: `would remove  ${first}\n1 backup of the series stays\n`,
+    });
+    const bytes = await readFile(second);
+    bytes[bytes.length - 9]! ^= 1;
+    await writeFile(second, bytes);
+    expect(await prune('--keep', '1')).toMatchObject({
+      code: 3,
+      stdout: `DAMAGED, not counted  ${second}\n1 backup of the series stays\n`,
+    });
+    const third = await make('--scheduled');
+    expect(await prune('--keep', '1')).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining(`removed  ${first}`),
+    });
+    expect((await readdir(series)).filter((name) => name.endsWith('.dump')).sort()).toEqual(
+      [single, second, third].map((file) => basename(file)).sort(),
+    );
   });
 
   it('finds by --fold that a table was wrong already when it was backed up', async () => {

@@ -5,6 +5,7 @@ import { EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
 import type { EventStore } from '#lib/event-store';
 import { CheckpointWatch, loadCheckpoints } from '#lib/projections';
 import {
+  backupFirst,
   migrate,
   migrations,
   migrationStatus,
@@ -172,6 +173,69 @@ describe('migrations', () => {
       expect(up.applied).toEqual(names.slice(revisions.indexOf(targetRevision) + 1));
       expect(await filledTables()).toEqual(before);
     }
+  });
+
+  it('that rewrite what nothing else brings back are begun behind a backup, where there are events', async () => {
+    const before = revisions[names.findIndex((name) => name.startsWith('AuditChain')) - 1] ?? '';
+    const back = () =>
+      runMigrations(database.url, request({ targetRevision: before, confirmDataLoss: true }));
+    const told: string[] = [];
+    const hashes = async () =>
+      (
+        await database.pool.query(
+          `select from information_schema.columns where table_schema = 'log' and table_name = 'events' and column_name = 'hash'`,
+        )
+      ).rowCount;
+    const onRewriting = async (what: string) => {
+      told.push(what);
+      // Nothing has been rewritten yet.
+      expect(await hashes()).toBe(0);
+      return '/backups/first.dump';
+    };
+
+    await back();
+    const empty = await runMigrations(database.url, request(), { onRewriting });
+    expect(empty).toMatchObject({
+      success: true,
+      applied: expect.arrayContaining(['AuditChain1790000012000']),
+    });
+    expect(empty).not.toHaveProperty('backup');
+    expect(told).toEqual([]);
+
+    await recordFlights();
+    // One that rewrites nothing asks for nothing.
+    await runMigrations(database.url, request({ targetRevision: revisions.at(-2)!, confirmDataLoss: true }));
+    await runMigrations(database.url, request(), { onRewriting });
+    expect(told).toEqual([]);
+
+    await back();
+    const refusing = () => Promise.reject(backupFirst('It rewrites', 'Say where to.'));
+    await expect(runMigrations(database.url, request(), { onRewriting: refusing })).rejects.toMatchObject({
+      code: 'migration.backup-first',
+    });
+    expect((await schemaState(database.url)).missing).toContain('AuditChain1790000012000');
+    const lines: string[] = [];
+    const response = await runMigrations(database.url, request(), {
+      onRewriting,
+      progress: (line) => lines.push(line),
+    });
+    expect(response).toMatchObject({ success: true, backup: '/backups/first.dump' });
+    expect(told).toEqual([
+      'AuditChain1790000012000 rewrites the log, ErasedForGood1790000021000 rewrites keys of erased flights',
+    ]);
+    expect(lines.slice(0, 2)).toEqual([
+      `${told[0]!}: a backup comes first`,
+      'backed up to /backups/first.dump',
+    ]);
+
+    await back();
+    const without = await runMigrations(database.url, request({ withoutBackup: true }), {
+      onRewriting,
+      progress: (line) => lines.push(line),
+    });
+    expect(without).toMatchObject({ success: true });
+    expect(told).toHaveLength(1);
+    expect(lines).toContain(`${told[0]!}; no backup is taken first, as was asked for`);
   });
 
   it('do not delete a log that has events unless that is said', async () => {

@@ -1,5 +1,9 @@
 import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import pg from 'pg';
+import { listBackups } from '#lib/backup';
 import {
   migrations,
   revert,
@@ -93,6 +97,49 @@ describe('the command line', () => {
     });
     const { output } = await waylog(database.url, 'schema', 'models');
     expect(output).toMatch(/flight\.frame_results +10 columns {2}hypertable by timestamp/);
+  });
+});
+
+describe('the command line, before the log is rewritten', () => {
+  let database: TestDatabase;
+  let folder: string;
+  beforeAll(async () => {
+    database = await testDatabase();
+    folder = await mkdtemp(join(tmpdir(), 'waylog-before-'));
+    expect((await waylog(database.url, 'simulate', '--frames', '10')).code).toBe(0);
+  });
+  afterAll(async () => {
+    await database.drop();
+    await rm(folder, { recursive: true });
+  });
+  const back = () => revert(database.url, names.length - 1);
+  const missing = async () => (await schemaState(database.url)).missing.length;
+
+  it('asks for a folder or a word, takes a backup that can be restored, and goes on', async () => {
+    await back();
+    expect((await waylog(database.url, 'migrate', 'status')).output).toMatch(
+      /audit chain +pending, rewrites the log/,
+    );
+    // Also where it is not asked to migrate, but does.
+    for (const args of [['migrate'], ['simulate', '--frames', '1']]) {
+      expect(await waylog(database.url, ...args)).toMatchObject({
+        code: 1,
+        errors: expect.stringMatching(
+          /AuditChain\d+ rewrites the log.*Nothing has been migrated.*migrate --backup FOLDER.*migrate --no-backup/s,
+        ),
+      });
+      expect(await missing()).toBe(names.length - 1);
+    }
+    const { code, output } = await waylog(database.url, 'migrate', '--json', '--backup', folder);
+    expect(code).toBe(0);
+    const { backup = '' } = JSON.parse(output) as MigrationResponse;
+    expect(await listBackups(folder)).toMatchObject([{ file: backup, manifest: { log: { streams: 1 } } }]);
+    expect(await missing()).toBe(0);
+    expect(await waylog(database.url, 'backup', 'verify', backup)).toMatchObject({ code: 0 });
+
+    await back();
+    expect((await waylog(database.url, 'migrate', '--no-backup')).code).toBe(0);
+    expect(await listBackups(folder)).toHaveLength(1);
   });
 });
 
@@ -197,7 +244,12 @@ describe('migrations over HTTP', () => {
     expect(await server.call('GET', '/health/live')).toMatchObject({ status: 200 });
     expect((await schemaState(server.store.url)).missing).toEqual(names.slice(1));
 
+    // There are events, and the way forwards rewrites the log.
     expect(await post({ serviceName: 'flight' })).toMatchObject({
+      status: 409,
+      body: { code: 'migration.backup-first', detail: expect.stringContaining('"withoutBackup": true') },
+    });
+    expect(await post({ serviceName: 'flight', withoutBackup: true })).toMatchObject({
       status: 200,
       body: { success: true, applied: names.slice(1), validationIssues: [] },
     });
@@ -205,6 +257,29 @@ describe('migrations over HTTP', () => {
     expect(flight.body).toMatchObject({ id: 'f1' });
     expect(await tableHashes(server.store.url)).toEqual(before);
     expect(await server.call('PUT', '/v1/flights/f1/frames/1', aFrame(1))).toMatchObject({ status: 200 });
+  });
+});
+
+describe('migrations over HTTP with a folder for backups', () => {
+  const folder = join(tmpdir(), `waylog-migration-backups-${process.pid}`);
+  const server = useServer({ WAYLOG_BACKUP_DIR: folder });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  it('take one before the log is rewritten, or do not run', async () => {
+    await server.call('POST', '/v1/flights', aFlight('f1', 3));
+    const post = (body: object) =>
+      server.call('POST', '/v1/admin/migrations', { serviceName: 'flight', ...body });
+    const targetRevision = revisions[0];
+    expect((await post({ targetRevision, confirmDataLoss: true })).status).toBe(200);
+    expect(await post({})).toMatchObject({ status: 503, body: { code: 'backup.not-written' } });
+    expect((await schemaState(server.store.url)).missing).toEqual(names.slice(1));
+    await mkdir(folder);
+    const { status, body } = await post({});
+    expect({ status, body }).toMatchObject({ status: 200, body: { success: true, applied: names.slice(1) } });
+    const [backup] = await listBackups(folder);
+    expect(body.backup).toBe(backup?.file);
+    expect(backup?.manifest).toMatchObject({ migrations: names.slice(0, 1), log: { events: 6 } });
+    expect(backup?.manifest).not.toHaveProperty('scheduled');
   });
 });
 

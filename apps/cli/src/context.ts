@@ -21,12 +21,15 @@ import {
   isPostgresUrl,
   Listener,
   installation,
+  messageOf,
   openSession,
 } from '#lib/platform';
 import type { Projection } from '#lib/projections';
-import { databaseUp, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
-import { mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
+import { backUp, recipientsOf, type FindTool } from '#lib/backup';
+import { databaseUp, serverTool, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
+import { backupFirst, mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
 import { connectionString } from './connection-strings.js';
+import { withSteps } from './progress-bar.js';
 import { UsageError } from './usage-error.js';
 
 export { UsageError };
@@ -114,10 +117,50 @@ export const databaseOptions = (command: Command): DatabaseOptions => {
   };
 };
 
+/** Whom backups are encrypted for: what an option says, or else the variable. Throws UsageError. */
+export function recipientsFor(given?: readonly string[]): string[] {
+  try {
+    return recipientsOf(given?.join(',') ?? process.env['WAYLOG_BACKUP_RECIPIENTS'] ?? '');
+  } catch (error) {
+    throw new UsageError(`${given ? '--recipient' : 'WAYLOG_BACKUP_RECIPIENTS'}: ${messageOf(error)}`);
+  }
+}
+
+export const findTool: FindTool = (url, tool, args) =>
+  serverTool(url, tool, args, { root: installation().root, env: process.env });
+
+/**
+ * What is done before migrations that rewrite something: a backup into that folder, or else into WAYLOG_BACKUP_DIR. Throws
+ * `migration.backup-first` where neither is named.
+ */
+export const backUpBefore =
+  (url: string, folder = process.env['WAYLOG_BACKUP_DIR']) =>
+  async (what: string): Promise<string> => {
+    if (!folder)
+      throw backupFirst(
+        what,
+        'Name a folder for a backup first: `waylog migrate --backup FOLDER`, or WAYLOG_BACKUP_DIR. If you have one (`waylog backup --to FOLDER`, `waylog backup verify FILE`), or want none: `waylog migrate --no-backup`.',
+      );
+    const { file } = await untilInterrupted((signal) =>
+      withSteps('bytes', (onProgress) =>
+        backUp({
+          url,
+          to: `${folder.replace(/\/+$/, '')}/`,
+          findTool,
+          recipients: recipientsFor(),
+          waylog: installation().version,
+          signal,
+          onProgress,
+        }),
+      ),
+    );
+    return file;
+  };
+
 /** The URL of a running database at the newest schema: brought there by its owner, asked of it by others. */
 async function readyDatabase(command: Command): Promise<string> {
   const { url } = await databaseUp(databaseOptions(command));
-  if (await mayMigrate(url)) await migrate(url, progress);
+  if (await mayMigrate(url)) await migrate(url, progress, [], backUpBefore(url));
   else await refuseOtherSchema(url);
   return url;
 }

@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
+import { databaseIdentity, scheduledBackups } from '#lib/backup';
 import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
 import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
@@ -121,6 +122,7 @@ export async function checkDatabase(
     ['pooler', () => withClient(url, (client) => Promise.resolve(pooler(client)))],
     ['clock', () => clock(pool)],
     ['transactions', () => transactions(pool)],
+    ['backups', () => backups(url, env)],
   ];
   // These look at what the migrations make.
   const ofSchema: typeof checks = [
@@ -135,6 +137,27 @@ export async function checkDatabase(
   const findings = await run(checks);
   const isMigrated = findings.every(({ check, level }) => check !== 'schema' || level === 'ok');
   return isMigrated ? [...findings, ...(await run(ofSchema))] : findings;
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Of the backups that servers take by themselves; nothing to tell where none are asked for. */
+async function backups(url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const hours = Number(env['WAYLOG_BACKUP_INTERVAL'] || 0);
+  const folder = env['WAYLOG_BACKUP_DIR'];
+  // What is no number has been told of as a bad variable.
+  if (!folder || !(hours > 0)) return [];
+  const remedy = 'The log of the server that takes them says why; waylog backup --scheduled takes one now.';
+  const of = await withClient(url, databaseIdentity);
+  const [newest] = await scheduledBackups(folder, of);
+  if (!newest) return [problem('backups', `no complete one of ${of.database} in ${folder}`, remedy)];
+  const { createdAt, dump } = newest.manifest;
+  const what = `the newest of ${of.database} is of ${createdAt}${dump.encryption ? ', encrypted' : ''}; there should be one every ${hours} h`;
+  return [
+    Date.now() - Date.parse(createdAt) > 2 * hours * HOUR_MS
+      ? problem('backups', what, remedy)
+      : ok('backups', what),
+  ];
 }
 
 /** As whom Waylog works on this database, and whether those roles may what they should, and no more. */

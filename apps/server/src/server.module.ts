@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
+import { recipientsOf } from '#lib/backup';
 import type { Config } from '#lib/platform';
 import { DATABASE_ACCESS, WaylogModule } from '#lib/flight';
 import type { DatabaseAccess } from '#lib/timescale';
@@ -31,6 +32,7 @@ import { SchemaGate } from './operations/schema-gate.js';
 @Module({})
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {
+    const recipients = recipientsOf(config.backupRecipients);
     const statistics = new Statistics();
     const sessions = new ServerSessions(config, `waylog server ${randomBytes(4).toString('hex')}`);
     const operations = [HealthController, MetricsController];
@@ -72,7 +74,7 @@ export class ServerModule {
           provide: Backups,
           inject: [Jobs, DATABASE_ACCESS],
           useFactory: (jobs: Jobs, { ownerUrl }: DatabaseAccess) =>
-            new Backups(jobs, ownerUrl, config.backupDir),
+            new Backups(jobs, ownerUrl, config.backupDir, recipients),
         },
         ScheduledWork,
         { provide: CONFIG, useValue: config },

@@ -6,7 +6,8 @@ import { conflict, messageOf, unavailable, WaylogError } from '#lib/platform';
 import { hashTable } from '#lib/projections';
 import { capabilities, FIRST_JOB, queryOn, refuseForeignCode } from '#lib/timescale';
 import { Meter, sync } from './files.js';
-import { MANIFEST_FORMAT, manifestOf, type BackupManifest } from './manifest.js';
+import { encrypting } from './encryption.js';
+import { dumpEnding, manifestFormat, manifestOf, type BackupManifest } from './manifest.js';
 import { tablesOf, withSession } from './session.js';
 import { isFileError, runTool, type FindTool } from './tool.js';
 
@@ -16,6 +17,10 @@ export interface BackupOptions {
   /** A folder that exists, for a name made of database and time; or the path of the dump. */
   readonly to: string;
   readonly findTool: FindTool;
+  /** Whom to encrypt it for: public keys of age, as `recipientsOf` takes them apart. None: it is not encrypted. */
+  readonly recipients?: readonly string[] | undefined;
+  /** One of a series, of which old ones are removed when there are newer ones. */
+  readonly scheduled?: boolean;
   /** The version of Waylog, for the manifest. */
   readonly waylog: string;
   readonly signal?: AbortSignal;
@@ -37,8 +42,8 @@ export interface Backup {
  * @throws WaylogError `backup.exists`, `backup.not-waylog`, `database.foreign-code`, `backup.tool-failed`, `backup.not-written`
  */
 export async function backUp(options: BackupOptions): Promise<Backup> {
-  const { url, findTool, signal, onProgress = () => undefined } = options;
-  const file = await dumpPath(options.to, url);
+  const { url, findTool, recipients = [], signal, onProgress = () => undefined } = options;
+  const file = await dumpPath(options.to, url, dumpEnding(recipients.length > 0));
   const partial = `${file}.partial`;
   try {
     return await withSession(url, signal, async (client) => {
@@ -52,7 +57,9 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
       const stopDump = new AbortController();
       const either = signal ? AbortSignal.any([signal, stopDump.signal]) : stopDump.signal;
       const target = createWriteStream(partial, { flags: 'w', mode: 0o600 });
-      const dumped = runTool(command, { output: [meter, target] }, either);
+      // Encrypted on its way to the file, and counted and hashed as it is there.
+      const output = [...(recipients.length > 0 ? [encrypting(recipients)] : []), meter, target];
+      const dumped = runTool(command, { output }, either);
       const hashed = hashAll(client, tables).catch((error: unknown) => {
         stopDump.abort(error);
         throw error;
@@ -63,10 +70,11 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
       if (dump.status === 'rejected') throw dump.reason as Error;
       await client.query('commit');
       const manifest = {
-        format: MANIFEST_FORMAT,
+        format: manifestFormat(recipients.length > 0),
         createdAt,
         waylog: options.waylog,
         ...database.facts,
+        ...(options.scheduled && { scheduled: true }),
         log: {
           position: database.position,
           events: hashes.value['log.events']?.rows ?? 0,
@@ -75,7 +83,12 @@ export async function backUp(options: BackupOptions): Promise<Backup> {
           ...(database.isLogElsewhere && { elsewhere: true }),
         },
         tables: hashes.value,
-        dump: { file: basename(file), bytes: meter.bytes, sha256: meter.sha256() },
+        dump: {
+          file: basename(file),
+          bytes: meter.bytes,
+          sha256: meter.sha256(),
+          ...(recipients.length > 0 && { encryption: { format: 'age' as const, recipients } }),
+        },
       } satisfies BackupManifest;
       signal?.throwIfAborted();
       await put(partial, file);
@@ -105,17 +118,16 @@ async function put(from: string, to: string): Promise<void> {
   await sync(to);
 }
 
-async function dumpPath(to: string, url: string): Promise<string> {
+async function dumpPath(to: string, url: string, ending: string): Promise<string> {
   const found = await stat(to).catch(() => undefined);
   const isFolder = found?.isDirectory() ?? to.endsWith('/');
   const time = new Date().toISOString().replaceAll(/[-:]/g, '').replace('.', '-');
-  const database = decodeURIComponent(new URL(url).pathname.slice(1)).replaceAll(/[^\w-]/g, '_');
-  const file = resolve(isFolder ? join(to, `${database}-${time}.dump`) : to);
-  if (!file.endsWith('.dump')) {
+  const file = resolve(isFolder ? join(to, `${nameOf(url)}-${time}${ending}`) : to);
+  if (!file.endsWith(ending)) {
     throw new WaylogError(
       'backup.bad-name',
       'invalid',
-      `${to} is no folder that exists, and as the name of a backup it must end with .dump.`,
+      `${to} is no folder that exists, and as the name of ${ending === '.dump' ? 'a' : 'an encrypted'} backup it must end with ${ending}.`,
     );
   }
   for (const path of [file, manifestOf(file)]) {
@@ -128,6 +140,10 @@ async function dumpPath(to: string, url: string): Promise<string> {
   }
   return file;
 }
+
+/** A database's name as it is in the names of its backups. */
+const nameOf = (url: string): string =>
+  decodeURIComponent(new URL(url).pathname.slice(1)).replaceAll(/[^\w-]/g, '_');
 
 /**
  * The tables are locked against changes of their form before the snapshot is taken, so that no rebuilt table takes the
@@ -154,14 +170,12 @@ async function takeSnapshot(client: pg.Client) {
 async function describe(client: pg.Client, tables: readonly string[]) {
   const { edition, timescaledb, postgresql } = await capabilities(client);
   const { rows } = await client.query<{
-    database: string;
     bytes: string;
     position: string;
     roles: string[];
     owners: string[];
   }>(`
-    select current_database() as database,
-           pg_database_size(current_database())::text as bytes,
+    select pg_database_size(current_database())::text as bytes,
            (select coalesce(max(position), 0) from log.events)::text as position,
            array(select distinct r.rolname::text
                    from (select relacl as acl, relnamespace as schema, relowner as owner from pg_class
@@ -196,12 +210,31 @@ async function describe(client: pg.Client, tables: readonly string[]) {
       postgresql,
       timescaledb,
       edition,
-      database: row.database,
+      ...(await databaseIdentity(client)),
       migrations: migrations.map(({ name }) => name),
       roles: row.roles,
       jobOwners: row.owners,
     },
   };
+}
+
+/** Which database something is of, across servers that have databases of the same name. */
+export interface DatabaseIdentity {
+  readonly database: string;
+  /** Unknown where somebody has taken the right to ask from everybody. */
+  readonly server?: string;
+}
+
+export async function databaseIdentity(client: pg.ClientBase): Promise<DatabaseIdentity> {
+  const { rows } = await client.query<{ database: string; may: boolean }>(
+    `select current_database() as database, has_function_privilege('pg_control_system()', 'execute') as may`,
+  );
+  const { database = '', may = false } = rows[0] ?? {};
+  if (!may) return { database };
+  const { rows: systems } = await client.query<{ server: string }>(
+    `select system_identifier::text as server from pg_control_system()`,
+  );
+  return { database, ...(systems[0] && { server: systems[0].server }) };
 }
 
 /** Rows and hash of each table. */

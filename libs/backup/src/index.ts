@@ -1,7 +1,16 @@
-export { backUp, type Backup, type BackupOptions } from './back-up.js';
+export {
+  backUp,
+  type Backup,
+  type BackupOptions,
+  databaseIdentity,
+  type DatabaseIdentity,
+} from './back-up.js';
+export { BackupSchedule, type BackupScheduleOptions, type BackupStanding } from './backup-schedule.js';
+export { readIdentities, recipientsOf } from './encryption.js';
 export {
   BackedUpLog,
   BackupManifest,
+  DumpEncryption,
   DumpFile,
   listBackups,
   type ListedBackup,
@@ -15,4 +24,5 @@ export {
   verifyBackup,
   type VerifyOptions,
 } from './restore.js';
+export { prune, type Pruned, type PruneOptions, scheduledBackups } from './rotation.js';
 export type { FindTool } from './tool.js';

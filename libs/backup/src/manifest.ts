@@ -12,8 +12,8 @@ import {
 } from '#lib/platform';
 import { IsArray, IsBoolean, IsIn, IsInt, IsObject, IsString, Matches, Min } from 'class-validator';
 
-/** Counts up when a manifest says things that an older Waylog would misread. */
-const FORMAT = 1;
+/** Counts up when a manifest says things that an older Waylog would misread: 2 is an encrypted dump. */
+const FORMATS = [1, 2] as const;
 
 /** Where the log of the database stood at the moment of the backup. */
 export class BackedUpLog {
@@ -27,17 +27,30 @@ export class BackedUpLog {
   @Optional() @IsBoolean() readonly elsewhere?: boolean;
 }
 
-/** The file that pg_dump wrote, in its custom format. */
+/** How a dump is encrypted. */
+export class DumpEncryption {
+  /** The format of age, https://age-encryption.org/v1. */
+  @IsIn(['age']) readonly format!: 'age';
+  /** The public keys: who has the private one of any of them can decrypt it. */
+  @IsString({ each: true }) @IsArray() readonly recipients!: readonly string[];
+}
+
+/** The file that pg_dump wrote, in its custom format; encrypted where it says so. */
 export class DumpFile {
   /** Its name; it lies beside the manifest. */
   @IsString() readonly file!: string;
+  /** Of the file as it is on the disk, and so is its hash: both are seen without any key. */
   @IsInt() @Min(0) readonly bytes!: number;
   @Matches(/^[0-9a-f]{64}$/) readonly sha256!: string;
+  @Optional() @Nested(() => DumpEncryption) readonly encryption?: DumpEncryption;
 }
 
-/** What is known of a backup without restoring it: `NAME.dump.json` beside `NAME.dump`. */
+/**
+ * What is known of a backup without restoring it: `NAME.dump.json` beside `NAME.dump`, or `NAME.dump.age.json` beside
+ * `NAME.dump.age`. It is never encrypted.
+ */
 export class BackupManifest {
-  @IsInt() @IsIn([FORMAT]) readonly format!: number;
+  @IsInt() @IsIn(FORMATS) readonly format!: number;
   /** When its snapshot was taken: all that was committed before it is in the backup, and nothing later. */
   @IsTimestamp() readonly createdAt!: string;
   /** The version of Waylog that made it. */
@@ -48,6 +61,10 @@ export class BackupManifest {
   @IsString() readonly timescaledb!: string;
   @IsIn(['apache', 'timescale']) readonly edition!: 'apache' | 'timescale';
   @IsString() readonly database!: string;
+  /** The system identifier of the database server: other servers have databases of the same name. An older Waylog did not say. */
+  @Optional() @IsString() readonly server?: string;
+  /** True for one of a series, of which old ones are removed when there are newer ones. */
+  @Optional() @IsBoolean() readonly scheduled?: boolean;
   /** The migrations that had run, oldest first. */
   @IsString({ each: true }) @IsArray() readonly migrations!: string[];
   /** Roles that have been granted something in it. They belong to the server and are not in the dump. */
@@ -60,7 +77,11 @@ export class BackupManifest {
   @Nested(() => DumpFile) readonly dump!: DumpFile;
 }
 
-export const MANIFEST_FORMAT = FORMAT;
+/** As old as it can be, so that an older Waylog restores what it can. */
+export const manifestFormat = (isEncrypted: boolean): number => (isEncrypted ? 2 : 1);
+
+/** How the name of a dump ends. */
+export const dumpEnding = (isEncrypted: boolean): string => (isEncrypted ? '.dump.age' : '.dump');
 
 /** Where the manifest of a dump is. */
 export const manifestOf = (dump: string): string => `${dump}.json`;
@@ -72,7 +93,7 @@ export const manifestOf = (dump: string): string => `${dump}.json`;
  * @throws WaylogError `backup.not-found`, `backup.unfinished`, `backup.manifest-invalid`
  */
 export async function readManifest(dump: string): Promise<{ manifest: BackupManifest; dump: string }> {
-  const path = dump.endsWith('.dump.json') ? dump.slice(0, -'.json'.length) : dump;
+  const path = /\.dump(\.age)?\.json$/.test(dump) ? dump.slice(0, -'.json'.length) : dump;
   const text = await readFile(manifestOf(path), 'utf8').catch(async (error: unknown) => {
     const hasDump = await stat(path).then(
       () => true,
@@ -94,8 +115,9 @@ export async function readManifest(dump: string): Promise<{ manifest: BackupMani
     manifest = JSON.parse(text);
     if (typeof manifest !== 'object' || manifest === null) throw invalidInput([]);
     const { format } = manifest as BackupManifest;
-    if (typeof format === 'number' && format > FORMAT) {
-      throw new Error(`it has format ${format}, and this Waylog knows formats up to ${FORMAT}`);
+    const newest = FORMATS[FORMATS.length - 1];
+    if (typeof format === 'number' && format > Number(newest)) {
+      throw new Error(`it has format ${format}, and this Waylog knows formats up to ${newest}`);
     }
     validate(BackupManifest, manifest);
   } catch (error) {
@@ -129,7 +151,7 @@ export async function listBackups(folder: string): Promise<ListedBackup[]> {
     throw notFound('backup.no-folder', `The folder ${folder} cannot be read: ${messageOf(error)}.`);
   });
   const dumps = new Set(
-    names.filter((name) => /\.dump(\.json)?$/.test(name)).map((name) => name.replace(/\.json$/, '')),
+    names.filter((name) => /\.dump(\.age)?(\.json)?$/.test(name)).map((name) => name.replace(/\.json$/, '')),
   );
   const backups = await Promise.all([...dumps].map((name) => listed(join(folder, name))));
   const time = ({ manifest }: ListedBackup) => manifest?.createdAt ?? '';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { Writable } from 'node:stream';
+import { Writable, type Readable } from 'node:stream';
 import pg from 'pg';
 import { conflict, messageOf, WaylogError } from '#lib/platform';
 import {
@@ -14,6 +14,7 @@ import {
   stopJobsOf,
 } from '#lib/timescale';
 import { hashAll } from './back-up.js';
+import { decrypted } from './encryption.js';
 import { measure, Meter } from './files.js';
 import { entriesOf, foreignEntries, functionsOf } from './foreign-entries.js';
 import { readManifest, type BackupManifest } from './manifest.js';
@@ -24,6 +25,8 @@ interface Options {
   /** The dump; its manifest lies beside it. */
   readonly file: string;
   readonly findTool: FindTool;
+  /** Private keys, for an encrypted dump: see `readIdentities`. */
+  readonly identities?: readonly string[] | undefined;
   readonly signal?: AbortSignal;
   /** Told what is going on. */
   readonly onProgress?: (step: string, bytes: number, total: number) => void;
@@ -123,8 +126,9 @@ export async function verifyBackup(options: VerifyOptions): Promise<RestoreResul
 }
 
 /** The manifest of a backup whose dump has been read to its end and is the very file that was written. */
-async function wholeBackup({ file, signal, onProgress }: Options) {
+async function wholeBackup({ file, identities, signal, onProgress }: Options) {
   const { manifest, dump } = await readManifest(file);
+  if (manifest.dump.encryption && !identities) throw encrypted(dump, manifest.dump.encryption.recipients);
   const { bytes, sha256 } = manifest.dump;
   const found = await measure(dump, signal, (done) => onProgress?.('checking the file', done, bytes));
   if (found.bytes !== bytes || found.sha256 !== sha256) {
@@ -139,8 +143,18 @@ async function wholeBackup({ file, signal, onProgress }: Options) {
       { expected: { bytes, sha256 }, found },
     );
   }
+  // Before there is a database to put it in.
+  if (manifest.dump.encryption) (await decrypted(dump, identities ?? [])).destroy();
   return { manifest, dump };
 }
+
+const encrypted = (dump: string, recipients: readonly string[]) =>
+  new WaylogError(
+    'backup.encrypted',
+    'invalid',
+    `${dump} is encrypted, and restoring it takes the private key of ${recipients.join(' or ')}.`,
+    { recipients },
+  );
 
 /** Throws when the server cannot hold what is in the backup as it was. */
 async function suits(url: string, manifest: BackupManifest, signal?: AbortSignal): Promise<void> {
@@ -258,7 +272,7 @@ const maintenance = (url: string): string => withDatabaseName(url, 'postgres');
  * the name that it has by then). In every other case it is dropped.
  */
 async function inScratch(
-  { findTool, signal, onProgress }: Options,
+  { findTool, identities, signal, onProgress }: Options,
   server: string,
   purpose: 'restoring' | 'scratch',
   { manifest, dump }: { manifest: BackupManifest; dump: string },
@@ -320,7 +334,7 @@ async function inScratch(
       },
     });
     const command = await findTool(url, 'pg_restore', ['--list']);
-    await runTool(command, { input: read(), output: [list] }, signal);
+    await runTool(command, { input: await read(), output: [list] }, signal);
     return Buffer.concat(parts).toString('utf8');
   }
 
@@ -347,12 +361,14 @@ async function inScratch(
     // Not --jobs: a parallel restore does not bring back TimescaleDB's catalog correctly. Not --single-transaction: with
     // many chunks it runs out of locks, and there is nothing to roll back that is not dropped anyway.
     const args = ['--exit-on-error', '--no-owner', '--no-password', `--dbname=${scratch}`, ...which];
-    await runTool(await findTool(url, 'pg_restore', args), { input: read() }, signal);
+    await runTool(await findTool(url, 'pg_restore', args), { input: await read() }, signal);
   }
 
-  function read(): Meter {
+  async function read(): Promise<Meter> {
     const meter = new Meter((bytes) => onProgress?.('restoring', bytes, manifest.dump.bytes));
-    const input = createReadStream(dump, { highWaterMark: 1 << 20 });
+    const input: Readable = manifest.dump.encryption
+      ? await decrypted(dump, identities ?? [])
+      : createReadStream(dump, { highWaterMark: 1 << 20 });
     input.on('error', (error) => meter.destroy(error));
     // What has been read enough leaves the rest.
     meter.on('close', () => input.destroy());

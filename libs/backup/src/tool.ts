@@ -9,6 +9,9 @@ import type { Command } from '#lib/timescale';
 /** How to run one of PostgreSQL's programs against a database; `serverTool` of `#lib/timescale` in the main. */
 export type FindTool = (url: string, tool: string, args: readonly string[]) => Promise<Command>;
 
+/** A step of a pipeline between two others. */
+export type Through = (source: AsyncIterable<Buffer>) => AsyncIterable<Uint8Array>;
+
 /**
  * Runs one of PostgreSQL's programs between streams and waits for its end. An abort ends it.
  *
@@ -16,7 +19,7 @@ export type FindTool = (url: string, tool: string, args: readonly string[]) => P
  */
 export async function runTool(
   { program, args, env }: Command,
-  streams: { readonly input?: Readable; readonly output?: Writable[] },
+  streams: { readonly input?: Readable; readonly output?: readonly (Writable | Through)[] },
   signal?: AbortSignal,
 ): Promise<void> {
   signal?.throwIfAborted();
@@ -55,8 +58,8 @@ export async function runTool(
       work.push(fed);
     }
     if (streams.output && child.stdout) {
-      const [first, ...rest] = streams.output;
-      const written = pipeline([child.stdout, ...(first ? [first] : []), ...rest]).catch((error: unknown) => {
+      // The types know pipelines of streams alone, where any of them may be a function.
+      const written = pipeline([child.stdout, ...(streams.output as Writable[])]).catch((error: unknown) => {
         child.kill('SIGTERM');
         throw error;
       });

@@ -24,6 +24,9 @@ describe('readConfig', () => {
       sqlTimeout: 5,
       logFormat: 'pretty',
       logLevel: 'info',
+      backupRecipients: '',
+      backupIntervalHours: 0,
+      backupKeep: 7,
       verifyShare: 0.02,
       alertWebhook: '',
       alertIntervalMs: 10_000,
@@ -42,6 +45,9 @@ describe('readConfig', () => {
   it('knows a folder for backups only where one is named', () => {
     expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '/backups' }).backupDir).toBe('/backups');
     expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '' })).not.toHaveProperty('backupDir');
+    expect(() => readConfig({ DATABASE_URL, WAYLOG_BACKUP_INTERVAL: '24' })).toThrow(
+      /WAYLOG_BACKUP_INTERVAL means nothing without WAYLOG_BACKUP_DIR/,
+    );
   });
 
   it('takes the log from the database, or from an EventStoreDB that it names', () => {

@@ -52,6 +52,12 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Where backups go that are asked for by HTTP; without it they are refused. */
   readonly backupDir?: string;
+  /** Whom backups are encrypted for, public keys of age with commas between; empty for nobody: then they are not. */
+  readonly backupRecipients: string;
+  /** Hours between two scheduled backups; 0 for never. */
+  readonly backupIntervalHours: number;
+  /** How many complete scheduled backups stay. */
+  readonly backupKeep: number;
   /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
   readonly verifyShare: number;
   /** Where alerts are sent as they begin and cease to fire; empty for nowhere. */
@@ -120,6 +126,11 @@ export const variables = {
   WAYLOG_DAYS_AHEAD:
     'how many days ahead of the clock frames and headings may be, 1 to 99999; each week may open a chunk of two hypertables (366)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
+  WAYLOG_BACKUP_RECIPIENTS:
+    'public keys of age (age1...) that backups are encrypted for, with commas between; none: they are not encrypted (none)',
+  WAYLOG_BACKUP_INTERVAL:
+    'hours between two backups into WAYLOG_BACKUP_DIR that a server with the role projector takes by itself, 1 to 8760; 0 for never (0)',
+  WAYLOG_BACKUP_KEEP: 'how many complete ones of those stay, 1 to 10000 (7)',
   WAYLOG_VERIFY_SHARE:
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
   WAYLOG_ALERT_WEBHOOK:
@@ -237,6 +248,11 @@ export function readConfig(environment: Environment): Config {
   if (!roles.every((role) => role === 'api' || role === 'projector')) {
     errors.push({ field: 'WAYLOG_ROLES', message: 'must be api, projector, or both with a comma between' });
   }
+  if (Number(env['WAYLOG_BACKUP_INTERVAL']) > 0 && !env['WAYLOG_BACKUP_DIR'])
+    errors.push({
+      field: 'WAYLOG_BACKUP_INTERVAL',
+      message: 'means nothing without WAYLOG_BACKUP_DIR: name the folder, too',
+    });
   const config: Config = {
     databaseUrl,
     ...(projectorUrl && { projectorUrl }),
@@ -262,6 +278,9 @@ export function readConfig(environment: Environment): Config {
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),
     logLevel: oneOf<LogLevel>('LOG_LEVEL', 'info', 'error', 'warn', 'info', 'debug'),
     ...(env['WAYLOG_BACKUP_DIR'] && { backupDir: env['WAYLOG_BACKUP_DIR'] }),
+    backupRecipients: text('WAYLOG_BACKUP_RECIPIENTS', ''),
+    backupIntervalHours: number('WAYLOG_BACKUP_INTERVAL', 0, 0, 8_760),
+    backupKeep: number('WAYLOG_BACKUP_KEEP', 7, 1, 10_000),
     ...(adminKey && { adminKey }),
     ...(jwt && { jwt }),
     rateLimit: number('WAYLOG_RATE_LIMIT', 20_000, 1, 10_000_000),

@@ -1,22 +1,56 @@
+import { stat } from 'node:fs/promises';
 import { Command } from 'commander';
 import {
   backUp,
   listBackups,
+  prune,
+  readIdentities,
+  readManifest,
   restore,
   verifyBackup,
   type BackupManifest,
   type Difference,
-  type FindTool,
   type ListedBackup,
 } from '#lib/backup';
 import { flightProjector } from '#lib/flight';
 import { installation, isPostgresUrl, counted } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
-import { databaseUp, serverTool } from '#lib/timescale';
-import { databaseOptions, print, untilInterrupted, UsageError, withStore } from '../context.js';
+import { databaseUp } from '#lib/timescale';
+import {
+  databaseOptions,
+  findTool,
+  print,
+  progress,
+  recipientsFor,
+  untilInterrupted,
+  UsageError,
+  withStore,
+} from '../context.js';
 import { connectionString } from '../connection-strings.js';
 import { withSteps } from '../progress-bar.js';
 import { linesOf } from './verify.js';
+
+interface BackupOptions {
+  readonly to?: string;
+  readonly recipient?: readonly string[];
+  readonly scheduled?: boolean;
+}
+
+interface PruneOptions {
+  readonly keep: number;
+  readonly dryRun?: boolean;
+}
+
+interface RestoreOptions {
+  readonly database?: string;
+  readonly into?: string;
+  readonly identity?: string;
+}
+
+const IDENTITY = [
+  '--identity <file>',
+  'the private key of age that opens an encrypted backup; without it WAYLOG_BACKUP_IDENTITY_FILE',
+] as const;
 
 export function backupCommand(): Command {
   const backup = new Command('backup')
@@ -27,26 +61,39 @@ export function backupCommand(): Command {
       '--to <path>',
       'a folder, for a name made of database and time, or a file ending with .dump; without it WAYLOG_BACKUP_DIR, or else the current folder',
     )
+    .option(
+      '--recipient <age1...>',
+      'encrypt it for this public key of age; may be given again, for more keys, each of which opens it; without it WAYLOG_BACKUP_RECIPIENTS',
+      (value: string, before?: string[]) => [...(before ?? []), value],
+    )
+    .option('--scheduled', 'one of a series: `backup prune` may remove it when there are newer ones')
     .addHelpText(
       'after',
       `
 Two files come of it: NAME.dump (pg_dump, custom format, compressed) and NAME.dump.json (the manifest). They belong
-together; the manifest is written last, so a dump that has one is whole. Both hold all data: keep them from others.
+together; the manifest is written last, so a dump that has one is whole. Keep both from others: they hold all data. With
+recipients the dump is NAME.dump.age, encrypted while it is written, and only the private keys open it. The manifest is not
+encrypted: it says for whom the dump is, and counts and hashes of every table.
 
 Examples
   waylog backup --to /backups/                        back up into a folder
+  waylog backup --to /backups/ --recipient age1...    encrypt it; age-keygen (of the package age) makes keys
   waylog backup list /backups                         what is there
+  waylog backup prune /backups --keep 28 --dry-run    which of a series would go
   waylog backup verify /backups/NAME.dump             restore it into a scratch database and compare every table
   waylog restore /backups/NAME.dump --database NEW    restore it into a database that does not exist yet`,
     )
-    .action(async ({ to }: { to?: string }, command: Command) => {
+    .action(async ({ to, recipient, scheduled = false }: BackupOptions, command: Command) => {
+      const recipients = recipientsFor(recipient);
       const { url } = await databaseUp(databaseOptions(command));
       const done = await untilInterrupted((signal) =>
         withSteps('bytes', (onProgress) =>
           backUp({
             url,
             to: to ?? (process.env['WAYLOG_BACKUP_DIR'] || '.'),
-            findTool: findTool(),
+            findTool,
+            recipients,
+            scheduled,
             waylog: installation().version,
             signal,
             onProgress,
@@ -64,6 +111,7 @@ Examples
       '--fold',
       'also fold its log again and compare the result with its tables, as `waylog verify` does',
     )
+    .option(...IDENTITY)
     .addHelpText(
       'after',
       `
@@ -72,40 +120,78 @@ much space as the data. It is dropped afterwards, also after a failure or Ctrl-C
 
 Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs from the manifest or from the fold.`,
     )
-    .action(async (file: string, { fold }: { fold?: true }, command: Command) => {
-      const { url } = await databaseUp(databaseOptions(command));
-      let folded: VerifyResult | undefined;
-      const result = await untilInterrupted((signal) =>
-        withSteps('bytes', (onProgress) =>
-          verifyBackup({
-            file,
-            url,
-            findTool: findTool(),
-            signal,
-            onProgress,
-            ...(fold && {
-              look: async (scratch: string, { log }: BackupManifest) => {
-                if (log.elsewhere) throw new UsageError(NOTHING_TO_FOLD);
-                folded = await foldOf(scratch, onProgress, signal);
-              },
+    .action(
+      async (file: string, { fold, identity }: { fold?: true; identity?: string }, command: Command) => {
+        const identities = await identitiesFor(file, identity);
+        const { url } = await databaseUp(databaseOptions(command));
+        let folded: VerifyResult | undefined;
+        const result = await untilInterrupted((signal) =>
+          withSteps('bytes', (onProgress) =>
+            verifyBackup({
+              file,
+              url,
+              findTool,
+              identities,
+              signal,
+              onProgress,
+              ...(fold && {
+                look: async (scratch: string, { log }: BackupManifest) => {
+                  if (log.elsewhere) throw new UsageError(NOTHING_TO_FOLD);
+                  folded = await foldOf(scratch, onProgress, signal);
+                },
+              }),
             }),
-          }),
-        ),
+          ),
+        );
+        const bad = [
+          ...(result.differences.length > 0 ? ['NOT AS THE MANIFEST SAYS'] : []),
+          ...result.differences.map(differs),
+          ...(folded && !folded.isSound
+            ? ['NOT AS THE LOG SAYS, and it was so when it was backed up', ...linesOf(folded, false)]
+            : []),
+        ];
+        const good = [
+          `good: ${result.tables} tables are as the manifest says`,
+          ...(folded ? [`good: ${folded.tables.length} projections are what their log makes`] : []),
+          ...about(result.manifest),
+        ];
+        print(command, folded ? { ...result, folded } : result, (bad.length > 0 ? bad : good).join('\n'));
+        if (bad.length > 0) process.exitCode = 3;
+      },
+    );
+
+  backup
+    .command('prune')
+    .description(
+      'Remove old backups of a series (those of servers, and of `backup --scheduled`), so that of each database so many complete ones stay.',
+    )
+    .argument('[folder]', 'without it WAYLOG_BACKUP_DIR, or else the current folder')
+    .requiredOption('--keep <count>', 'how many stay, at least 1', Number)
+    .option('--dry-run', 'only list them')
+    .addHelpText(
+      'after',
+      `
+What stays is read to its end first: a backup that is not what was written does not count, and where too few are whole,
+none is removed. Other backups, and other files, are left alone; only what a killed backup of the same database has left
+(.partial) goes, too, once a day has passed.
+
+Exit codes: 0 done, 1 failed, 3 some of those that should stay are damaged.`,
+    )
+    .action(async (folder: string | undefined, { keep, dryRun = false }: PruneOptions, command: Command) => {
+      if (!Number.isInteger(keep) || keep < 1) throw new UsageError('--keep takes a whole number from 1.');
+      const place = folder ?? (process.env['WAYLOG_BACKUP_DIR'] || '.');
+      const pruned = await untilInterrupted((signal) => prune({ folder: place, keep, dryRun, signal }));
+      const { kept, removed, damaged } = pruned;
+      print(
+        command,
+        { dryRun, ...pruned },
+        [
+          ...damaged.map((file) => `DAMAGED, not counted  ${file}`),
+          ...removed.map((file) => `${dryRun ? 'would remove' : 'removed'}  ${file}`),
+          `${counted(kept.length, 'backup')} of the series ${kept.length === 1 ? 'stays' : 'stay'}`,
+        ].join('\n'),
       );
-      const bad = [
-        ...(result.differences.length > 0 ? ['NOT AS THE MANIFEST SAYS'] : []),
-        ...result.differences.map(differs),
-        ...(folded && !folded.isSound
-          ? ['NOT AS THE LOG SAYS, and it was so when it was backed up', ...linesOf(folded, false)]
-          : []),
-      ];
-      const good = [
-        `good: ${result.tables} tables are as the manifest says`,
-        ...(folded ? [`good: ${folded.tables.length} projections are what their log makes`] : []),
-        ...about(result.manifest),
-      ];
-      print(command, folded ? { ...result, folded } : result, (bad.length > 0 ? bad : good).join('\n'));
-      if (bad.length > 0) process.exitCode = 3;
+      if (damaged.length > 0) process.exitCode = 3;
     });
 
   backup
@@ -125,6 +211,7 @@ export function restoreCommand(): Command {
   return new Command('restore')
     .description('Restore a backup into an empty database, and compare every table with its manifest.')
     .argument('<file>', 'the dump; its manifest must lie beside it')
+    .option(...IDENTITY)
     .option('--database <name>', 'the database to be, on the server of --database-url or of this checkout')
     .option(
       '--into <url>',
@@ -144,10 +231,11 @@ Examples
 
 Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back differs from the manifest.`,
     )
-    .action(async (file: string, options: { database?: string; into?: string }, command: Command) => {
+    .action(async (file: string, options: RestoreOptions, command: Command) => {
+      const identities = await identitiesFor(file, options.identity);
       const into = await target(options, command);
       const result = await untilInterrupted((signal) =>
-        withSteps('bytes', (onProgress) => restore({ file, into, findTool: findTool(), signal, onProgress })),
+        withSteps('bytes', (onProgress) => restore({ file, into, findTool, identities, signal, onProgress })),
       );
       print(
         command,
@@ -166,6 +254,23 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
       );
       if (result.differences.length > 0) process.exitCode = 3;
     });
+}
+
+/** The keys that an encrypted backup is opened with. Throws UsageError where it needs some and none are named. */
+async function identitiesFor(file: string, given: string | undefined): Promise<string[] | undefined> {
+  const { manifest } = await readManifest(file);
+  const { encryption } = manifest.dump;
+  if (!encryption) return undefined;
+  const keys = given ?? process.env['WAYLOG_BACKUP_IDENTITY_FILE'];
+  if (!keys)
+    throw new UsageError(
+      `${file} is encrypted. Name the file with the private key: --identity FILE, or WAYLOG_BACKUP_IDENTITY_FILE. It opens ` +
+        `with the key of ${encryption.recipients.join(' or ')}; \`age-keygen -y FILE\` says which a key file is for.`,
+    );
+  const identities = await readIdentities(keys);
+  if (((await stat(keys)).mode & 0o007) !== 0)
+    progress(`waylog: ${keys} can be read by everybody on this machine. Do: chmod o-rwx ${keys}`);
+  return identities;
 }
 
 async function target(
@@ -206,11 +311,6 @@ function foldOf(
   );
 }
 
-function findTool(): FindTool {
-  const places = { root: installation().root, env: process.env };
-  return (url, tool, args) => serverTool(url, tool, args, places);
-}
-
 const NOTHING_TO_FOLD =
   'The tables of this backup are as its manifest says. --fold has nothing to fold: their log is not in the backup, but in ' +
   'EventStoreDB. Leave --fold out, and run `waylog verify` on the database itself.';
@@ -218,6 +318,7 @@ const NOTHING_TO_FOLD =
 const about = (manifest: BackupManifest): string[] => [
   `taken       ${manifest.createdAt} of ${manifest.database}, by Waylog ${manifest.waylog}`,
   `size        ${(manifest.dump.bytes / 1e6).toFixed(1)} MB, SHA-256 ${manifest.dump.sha256}`,
+  ...(manifest.dump.encryption ? [`encrypted   for ${manifest.dump.encryption.recipients.join(', ')}`] : []),
   manifest.log.elsewhere
     ? 'log         NOT IN THIS BACKUP: it is in EventStoreDB. Back it up with its own means; this has the tables made from it'
     : `log         ${counted(manifest.log.events, 'event')} of ${counted(manifest.log.streams, 'stream')}, up to position ${manifest.log.position}`,
@@ -233,5 +334,5 @@ const differs = ({ table, expected, restored }: Difference): string => {
 
 const line = ({ file, manifest, problem }: ListedBackup): string =>
   manifest
-    ? `${manifest.createdAt}  ${(manifest.dump.bytes / 1e6).toFixed(1).padStart(9)} MB  ${String(manifest.log.events).padStart(9)} events  ${file}`
+    ? `${manifest.createdAt}  ${(manifest.dump.bytes / 1e6).toFixed(1).padStart(9)} MB  ${String(manifest.log.events).padStart(9)} events  ${file}${manifest.dump.encryption ? '  encrypted' : ''}`
     : `UNUSABLE  ${file}: ${problem ?? ''}`;

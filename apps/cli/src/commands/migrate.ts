@@ -8,7 +8,7 @@ import {
   type MigrationInfo,
   type MigrationResponse,
 } from '../../../../migrations/index.js';
-import { databaseOptions, print, progress, UsageError } from '../context.js';
+import { backUpBefore, databaseOptions, print, progress, UsageError } from '../context.js';
 
 interface MigrateOptions {
   readonly to?: string;
@@ -17,6 +17,8 @@ interface MigrateOptions {
   readonly yesDeleteTheLog?: boolean;
   readonly rollback: boolean;
   readonly level: string;
+  /** A folder; false: none is wanted. */
+  readonly backup?: string | false;
 }
 
 export function migrateCommand(): Command {
@@ -27,6 +29,11 @@ export function migrateCommand(): Command {
     .option('--yes', 'with --to: yes, take tables away where that revision lies before the present one')
     .option('--yes-delete-the-log', 'yes, delete the log too; nothing brings it back')
     .option('--no-rollback', 'keep what ran before a migration that fails')
+    .option(
+      '--backup <folder>',
+      'where to back up to before a migration that rewrites the log or the like; without it WAYLOG_BACKUP_DIR',
+    )
+    .option('--no-backup', 'take no backup before such a migration')
     .option('--level <level>', `how strictly to validate: ${VALIDATION_LEVELS.join(', ')}`, 'basic')
     .addHelpText(
       'after',
@@ -34,6 +41,8 @@ export function migrateCommand(): Command {
 A run is all or nothing: when a migration fails, or the validation after it, the database is where it was.
 Tables that are folded from the log come back from it after the next migration forwards.
 Going back is refused while servers run on the database, and below the log while there are events in it.
+Before a migration that rewrites what nothing else brings back (migrate status says which), a database that holds events is
+backed up, encrypted for WAYLOG_BACKUP_RECIPIENTS. Where there is no folder for that, nothing runs without --no-backup.
 
 Examples
   waylog migrate                          to the newest revision
@@ -43,7 +52,7 @@ Examples
   waylog migrate --json                   phases, new hypertables, issues, seconds`,
     )
     .action(async (options: MigrateOptions, command: Command) => {
-      const { to, down, yes, yesDeleteTheLog, rollback, level } = options;
+      const { to, down, yes, yesDeleteTheLog, rollback, level, backup } = options;
       if (down !== undefined && (!Number.isInteger(down) || down < 1))
         throw new UsageError('--down takes a whole number from 1.');
       if (down !== undefined && to !== undefined) throw new UsageError('Take --down or --to, not both.');
@@ -57,9 +66,11 @@ Examples
           validationLevel: level,
           confirmDataLoss: down !== undefined || yes === true,
           ...(to !== undefined && { targetRevision: to }),
+          ...(backup === false && { withoutBackup: true }),
         },
         {
           progress,
+          onRewriting: backUpBefore(url, backup === false ? undefined : backup),
           models: withWaylogModels(flightModels),
           deleteTheLog: yesDeleteTheLog === true,
           ...(down !== undefined && { stepsBack: down }),
@@ -88,12 +99,14 @@ const textOf = ({
   executionTime,
   validationIssues,
   hypertablesCreated,
+  backup,
 }: MigrationResponse) =>
   [
     ...(errorMessage ? [`FAILED: ${errorMessage}`] : []),
     ...(message ? [message] : []),
     ...(hypertablesCreated.length > 0 ? [`hypertables created: ${hypertablesCreated.join(', ')}`] : []),
     ...validationIssues.map(({ severity, description }) => `${severity}: ${description}`),
+    ...(backup ? [`backup taken first: ${backup}`] : []),
     `${executionTime} s`,
   ].join('\n');
 
@@ -104,11 +117,12 @@ const lineOf = ({
   isApplied,
   appliedAt,
   isCurrent,
+  rewrites,
 }: MigrationInfo): string =>
   [
     isCurrent ? '*' : ' ',
     revision,
     serviceName.padEnd(8),
     description.padEnd(22),
-    isApplied ? (appliedAt ?? 'applied') : 'pending',
+    isApplied ? (appliedAt ?? 'applied') : `pending${rewrites ? `, rewrites ${rewrites}` : ''}`,
   ].join('  ');

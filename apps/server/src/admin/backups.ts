@@ -1,8 +1,17 @@
 import { Controller, Get, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsString } from 'class-validator';
-import { backUp, BackupManifest, listBackups, type ListedBackup } from '#lib/backup';
-import { conflict, installation, Nested, Optional } from '#lib/platform';
+import {
+  backUp,
+  BackupManifest,
+  BackupSchedule,
+  listBackups,
+  recipientsOf,
+  type BackupScheduleOptions,
+  type FindTool,
+  type ListedBackup,
+} from '#lib/backup';
+import { conflict, installation, Nested, Optional, type Config } from '#lib/platform';
 import { noOwner, serverTool } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Job, type Jobs } from './jobs.js';
@@ -17,6 +26,28 @@ export class BackupInfo implements ListedBackup {
   @Optional() @IsString() readonly problem?: string;
 }
 
+const findTool: FindTool = (url, tool, args) =>
+  serverTool(url, tool, args, { root: installation().root, env: process.env });
+
+/** Backups by schedule; undefined where none are asked for. */
+export function backupSchedule(
+  { backupDir, backupIntervalHours, backupKeep, backupRecipients }: Config,
+  ownerUrl: string | undefined,
+  log: BackupScheduleOptions['log'],
+): BackupSchedule | undefined {
+  if (backupIntervalHours === 0 || backupDir === undefined) return undefined;
+  return new BackupSchedule({
+    url: ownerUrl,
+    folder: backupDir,
+    everyMs: backupIntervalHours * 3_600_000,
+    keep: backupKeep,
+    recipients: recipientsOf(backupRecipients),
+    findTool,
+    waylog: installation().version,
+    log,
+  });
+}
+
 /** Backups into the folder WAYLOG_BACKUP_DIR, one at a time. */
 export class Backups {
   #running: string | undefined;
@@ -26,6 +57,8 @@ export class Backups {
     /** Who may read everything; undefined where the process does not know the owner. */
     private readonly ownerUrl: string | undefined,
     private readonly backupDir: string | undefined,
+    /** Whom they are encrypted for. */
+    private readonly recipients: readonly string[],
   ) {}
 
   /** Throws `backup.no-folder-configured`, `database.no-owner`, and `backup.running` while another one runs. */
@@ -45,14 +78,15 @@ export class Backups {
         { jobId: this.#running },
       );
     }
-    const { root, version } = installation();
+    const { version } = installation();
     const job = this.jobs.start('backup', async (control) => {
       try {
         const { file, manifest } = await backUp({
           url,
           to,
+          recipients: this.recipients,
           waylog: version,
-          findTool: (url, tool, args) => serverTool(url, tool, args, { root, env: process.env }),
+          findTool,
           signal: control.signal,
           // The dump is compressed and the total is not: more than this is not known before the end.
           onProgress: (step, bytes, total) => control.report(step, Math.min(bytes / total, 1)),
@@ -64,6 +98,14 @@ export class Backups {
     });
     this.#running = job.jobId;
     return job;
+  }
+
+  /** One that is waited for, before something is done that may go wrong; undefined where there is no folder for it. */
+  async take(url: string, signal: AbortSignal): Promise<string | undefined> {
+    if (this.backupDir === undefined) return undefined;
+    const { recipients } = this;
+    const waylog = installation().version;
+    return (await backUp({ url, to: this.#folder(), recipients, waylog, findTool, signal })).file;
   }
 
   /** The newest first. Throws `backup.no-folder-configured`, and `backup.no-folder` when it cannot be read. */

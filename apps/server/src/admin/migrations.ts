@@ -17,6 +17,7 @@ import { messageOf, pause, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
 import {
+  backupFirst,
   MigrationInfo,
   MigrationRequest,
   MigrationResponse,
@@ -30,6 +31,7 @@ import { ValidBody } from '../http/input.js';
 import { referenceTo } from '../http/schemas.js';
 import { SchemaGate } from '../operations/schema-gate.js';
 import { ServerSessions } from '../operations/server-sessions.js';
+import { Backups } from './backups.js';
 import { Job, Jobs, type JobControl } from './jobs.js';
 
 const POLL_MS = 200;
@@ -54,6 +56,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     private readonly pool: pg.Pool,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
     @Inject(EVENT_STORE) private readonly store: EventStore,
+    private readonly backups: Backups,
   ) {}
 
   /** Asks as the application role; as the owner only while that one cannot log in, because its migration is taken back. */
@@ -86,11 +89,20 @@ export class ServerMigrations implements BeforeApplicationShutdown {
   }
 
   async #run(ownerUrl: string, request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
+    const signal = control ? AbortSignal.any([control.signal, this.#stop.signal]) : this.#stop.signal;
     try {
       return await runMigrations(ownerUrl, request, {
         models: withWaylogModels(flightModels),
         ownSessions: this.sessions.name,
-        signal: control ? AbortSignal.any([control.signal, this.#stop.signal]) : this.#stop.signal,
+        signal,
+        onRewriting: async (what) => {
+          const file = await this.backups.take(ownerUrl, signal);
+          if (file !== undefined) return file;
+          throw backupFirst(
+            what,
+            'Start this server with WAYLOG_BACKUP_DIR, and a backup is taken there first; if you have one, or want none, send "withoutBackup": true.',
+          );
+        },
         progress: (line) => {
           this.#log.log(line);
           control?.report(line);

@@ -61,6 +61,10 @@ export class HealthResponse {
   @IsNumber() @Min(0) readonly stuckSeconds!: number;
   /** Jobs of TimescaleDB, such as its policies, that fail or do not run. */
   @Nested(() => JobTrouble, { each: true }) readonly failingJobs!: readonly JobTrouble[];
+  /** When the newest complete scheduled backup was taken, where this server makes them. */
+  @Optional() @IsTimestamp() readonly lastBackupAt?: Timestamp;
+  /** Why there is not the scheduled backup that there should be. */
+  @Optional() @IsString() readonly backupProblem?: string;
   /** Names of the alerts that fire. */
   @IsArray() @IsString({ each: true }) readonly firing!: readonly string[];
   /** Whether this process looks at its alert rules by itself. */
@@ -111,7 +115,7 @@ export class StatusController {
   @ApiOperation({ summary: 'Read the health of the server' })
   @Answers(200, HealthResponse)
   async health(): Promise<HealthResponse> {
-    const { at, pool, database, projections, error } = await this.observer.observe({ anew: true });
+    const { at, pool, database, projections, backups, error } = await this.observer.observe({ anew: true });
     await this.alerts.evaluate();
     const firing = (await this.alerts.list()).filter(({ state }) => state === 'firing');
     const worst = (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds') =>
@@ -138,6 +142,8 @@ export class StatusController {
       projectionLagSeconds: worst('lagSeconds'),
       stuckSeconds: worst('stuckSeconds'),
       failingJobs: database?.jobTroubles ?? [],
+      ...(backups?.newestAt !== undefined && { lastBackupAt: backups.newestAt }),
+      ...(backups?.problem !== undefined && { backupProblem: backups.problem }),
       firing: firing.map(({ name }) => name),
       monitoring: this.alerts.monitoring,
       ...(error !== undefined && { errorMessage: error }),

@@ -52,6 +52,7 @@ const well: Observation = {
   auditProblems: 0,
   auditLookedSecondsAgo: 60,
   auditStalledSeconds: 0,
+  backups: { newestAt: '2026-11-30T02:15:00.000Z' },
   error: undefined,
   logDownSeconds: 0,
 };
@@ -77,6 +78,7 @@ describe('alerts', () => {
     ['IntegrityViolation', { database: { ...database, openFindings: 1 } }],
     ['AuditBroken', { auditProblems: 1 }],
     ['AuditStalled', { auditStalledSeconds: 1_201 }],
+    ['BackupFailed', { backups: { problem: 'The last scheduled backup failed: no space left' } }],
     ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
     [
       'ProjectionPaused',

@@ -195,6 +195,15 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ database }) => database?.jobTroubles.length,
   },
   {
+    name: 'BackupFailed',
+    severity: 'warning',
+    threshold: 0,
+    what: '1 when the last scheduled backup failed, or the newest complete one is older than twice WAYLOG_BACKUP_INTERVAL',
+    remedy: (_, { backups }) =>
+      `${backups?.problem ?? 'The log of the server says why.'} \`waylog backup --scheduled\` takes one now; see docs/how-to/at-three-in-the-morning.md.`,
+    value: ({ backups }) => backups && (backups.problem === undefined ? 0 : 1),
+  },
+  {
     name: 'ReplicationLag',
     severity: 'warning',
     threshold: 60,

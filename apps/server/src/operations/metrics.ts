@@ -192,6 +192,17 @@ export class Metrics {
       ({ auditStalledSeconds }) => auditStalledSeconds,
     );
     gauge(
+      'waylog_backup_failed',
+      '1 when the last scheduled backup failed, or the newest complete one is too old; NaN where this server makes none.',
+      ({ backups }) => backups && (backups.problem === undefined ? 0 : 1),
+    );
+    gauge(
+      'waylog_backup_age_seconds',
+      'Age of the newest complete scheduled backup; NaN where this server makes none, or there is none.',
+      ({ at, backups }) =>
+        backups?.newestAt === undefined ? undefined : (at - Date.parse(backups.newestAt)) / 1_000,
+    );
+    gauge(
       'waylog_integrity_findings_open',
       'Flights of which a table is not what the log says.',
       ({ database }) => database?.openFindings,

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
+import type { BackupStanding } from '#lib/backup';
 import { losses, type EventStore } from '#lib/event-store';
 import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
@@ -63,6 +64,8 @@ export interface Observation {
   /** How long ago it has looked, and for how long it has tried in vain. */
   readonly auditLookedSecondsAgo: number | undefined;
   readonly auditStalledSeconds: number | undefined;
+  /** How scheduled backups stand; undefined where this server makes none. */
+  readonly backups: BackupStanding | undefined;
   /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
   readonly error: string | undefined;
   /** For how many seconds it has been so of the log while the database did answer; 0 where all is well. */
@@ -132,6 +135,7 @@ export class Observer {
       auditProblems: this.work.auditProblems,
       auditLookedSecondsAgo: this.work.auditLookedSecondsAgo,
       auditStalledSeconds: this.work.auditStalledSeconds,
+      backups: this.work.backups,
       error: failed && messageOf(failed.reason),
       logDownSeconds: this.#logDownSince === undefined ? 0 : (performance.now() - this.#logDownSince) / 1_000,
     };

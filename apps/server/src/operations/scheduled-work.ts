@@ -8,6 +8,7 @@ import {
 } from '@nestjs/common';
 import type pg from 'pg';
 import { checkingKeys, DigestSchedule, signingKey } from '#lib/audit';
+import type { BackupSchedule, BackupStanding } from '#lib/backup';
 import type { EventStore } from '#lib/event-store';
 import {
   DATABASE_ACCESS,
@@ -20,12 +21,14 @@ import {
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';
+import { backupSchedule } from '../admin/backups.js';
 import { CONFIG } from '../config.js';
 
-/** What a server with the role projector does beside its work, again and again: verify, apply the retention, sign digests. */
+/** What a server with the role projector does beside its work, again and again: verify, apply the retention, sign digests, back up. */
 @Injectable()
 export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
   readonly #digests: DigestSchedule | undefined;
+  readonly #backups: BackupSchedule | undefined;
   readonly #schedules: readonly { start(): void; stop(): Promise<void> }[];
   #stopped: Promise<unknown> | undefined;
 
@@ -56,6 +59,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
         log: logOf('Audit'),
       });
     }
+    this.#backups = backupSchedule(config, access.ownerUrl, logOf('Backups'));
     this.#schedules = [
       new ScheduledVerification({
         ...flightProjector,
@@ -67,6 +71,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
       }),
       new RetentionSchedule(tables, config.retentionIntervalSeconds * 1_000, logOf('Retention')),
       ...(this.#digests ? [this.#digests] : []),
+      ...(this.#backups ? [this.#backups] : []),
     ];
   }
 
@@ -84,6 +89,11 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
   /** For how long it has tried to, in vain; undefined where this server signs no digests. */
   get auditStalledSeconds(): number | undefined {
     return this.#digests && this.#digests.stalledMs / 1_000;
+  }
+
+  /** How scheduled backups stand; undefined where none are asked for, and where another server makes them. */
+  get backups(): BackupStanding | undefined {
+    return this.config.roles.includes('projector') ? this.#backups?.standing : undefined;
   }
 
   onApplicationBootstrap(): void {
