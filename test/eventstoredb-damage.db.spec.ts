@@ -1,8 +1,23 @@
 import type pg from 'pg';
 import { checkDatabase } from '../apps/cli/src/doctor.js';
-import { copyLog, InMemoryEventStore, type EventStore } from '#lib/event-store';
-import { CreateFlight, EVENT_STORE, flightProjector, SaveFrameResult, TABLES_POOL } from '#lib/flight';
-import { integrityFindings, ScheduledVerification, verify } from '#lib/projections';
+import { copyLog, DataKeys, InMemoryEventStore, type EventStore } from '#lib/event-store';
+import {
+  CreateFlight,
+  EVENT_STORE,
+  FLIGHT_PROJECTOR,
+  flightProjector,
+  SaveFrameResult,
+  TABLES_POOL,
+} from '#lib/flight';
+import {
+  adoptLog,
+  integrityFindings,
+  parkedStreams,
+  Projector,
+  ScheduledVerification,
+  unpark,
+  verify,
+} from '#lib/projections';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
@@ -139,5 +154,140 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     while (!(await found()).includes('whole')) await new Promise(setImmediate);
     await verification.stop();
     expect(new Set(await found())).toEqual(new Set(['buried', 'deleted', 'limited', 'whole']));
+  });
+});
+
+// The same, seen by whoever makes tables from the beginning of the log.
+describe('tables that are made from the beginning of a log in EventStoreDB that has lost events of some flights', () => {
+  const lost = ['buried', 'deleted', 'limited'];
+  let database: TestDatabase;
+  let waylog: RunningWaylog;
+  const running = () => waylog.app.get<EventStore>(EVENT_STORE);
+  const log = () => {
+    if (!database.double) throw new Error('There is no double.');
+    return database.double.log;
+  };
+  const save = (flightId: string, n: number) =>
+    waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(n) }));
+  const limit = (flightId: string, metadata: object) =>
+    log().append(`$$flight-${flightId}`, 'any', [
+      {
+        id: crypto.randomUUID(),
+        type: '$metadata',
+        contentType: 'application/json',
+        data: Buffer.from(JSON.stringify(metadata)),
+        metadata: Buffer.from('{}'),
+      },
+    ]);
+  const framesOf = async (pool: pg.Pool) => {
+    const { rows } = await pool.query<{ flight_id: string; frames: string }>(
+      `select flight_id, count(*) as frames from flight.frame_results group by 1 order by 1`,
+    );
+    return rows.map(({ flight_id, frames }) => `${flight_id} ${frames}`);
+  };
+  const parked = async (pool: pg.Pool) =>
+    (await parkedStreams(pool, FLIGHT_PROJECTOR))
+      .map(({ streamId, revision, error }) => [streamId, revision, error])
+      .toSorted();
+  const expected = [
+    // Its events are still in the log, and sealed with a key that is gone; whether it was erased it says no more.
+    ['flight-buried', 0, expect.stringMatching(/key of its stream is gone/)],
+    ['flight-deleted', 0, expect.stringMatching(/lost revisions 0 to \d+ of the stream/)],
+    ['flight-limited', 0, expect.stringMatching(/lost revisions 0 to \d+ of the stream/)],
+  ];
+
+  beforeEach(async () => {
+    database = await testDatabase('EventStoreDB');
+    waylog = await startWaylog(database);
+    for (const id of ['first', ...lost, 'whole']) {
+      await waylog.execute(new CreateFlight({ flight: aFlight(id, 2) }));
+      for (const n of [1, 2, 3]) await save(id, n);
+    }
+    await waylog.settled();
+    limit('limited', { $maxCount: 2 });
+    log().delete('flight-deleted');
+    log().scavenge();
+    log().tombstone('flight-buried');
+    await database.pool.query(`delete from log.data_keys where stream_id = 'flight-buried'`);
+    waylog.app.get(DataKeys).forgetAll();
+  });
+  afterEach(async () => {
+    await waylog.close();
+    await database.drop();
+  });
+
+  it('are made by a projector, which parks those flights and goes on with all others', async () => {
+    const fresh = await testDatabase();
+    const { rows: keys } = await database.pool.query<{ stream_id: string; key: Buffer }>(
+      `select stream_id, key from log.data_keys`,
+    );
+    for (const { stream_id, key } of keys)
+      await fresh.pool.query(`insert into log.data_keys values ($1, $2)`, [stream_id, key]);
+    const other = await startWaylog({ ...fresh, eventStore: database.eventStore });
+    try {
+      await save('limited', 4);
+      await save('whole', 4);
+      await other.settled();
+      expect(await framesOf(fresh.pool)).toEqual(['first 3', 'whole 4']);
+      expect(await parked(fresh.pool)).toEqual(expected);
+    } finally {
+      await other.close();
+      await fresh.drop();
+    }
+  });
+
+  it('are made by an adoption, which parks those flights, and a verification names them and ends', async () => {
+    const projector = waylog.app.get(Projector);
+    await projector.stop();
+    const options = { ...flightProjector, store: running(), connectionString: database.url };
+    await adoptLog({ ...options, onlyIfWhole: false });
+    expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 3']);
+    expect(await parked(database.pool)).toEqual(expected);
+    projector.start();
+    await save('whole', 4);
+    await waylog.settled();
+    expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 4']);
+    const result = await verify({ ...options, by: 'test' });
+    expect(result).toMatchObject({ isSound: false, records: [], unfoldable: [] });
+    expect(result.log.filter(({ severity }) => severity === 'error').map(({ streamId }) => streamId)).toEqual(
+      expect.arrayContaining(lost.map((id) => `flight-${id}`)),
+    );
+    expect(result.tables.flatMap(({ differences }) => differences)).toEqual([]);
+    // Nobody can take them up, and nobody leaves out what is not there.
+    for (const id of lost) {
+      const unparking = { ...options, pool: database.pool, streamId: `flight-${id}` };
+      expect(await unpark(unparking)).toMatchObject({ folded: 0, stillParked: { revision: 0 } });
+      await expect(unpark({ ...unparking, discard: { reason: 'gone', by: 'test' } })).rejects.toMatchObject({
+        code: 'projection.not-discardable',
+      });
+    }
+    expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 4']);
+  });
+
+  it('are verified where they hold those flights still, which ends with what was found', async () => {
+    const result = await verify({
+      ...flightProjector,
+      store: running(),
+      connectionString: database.url,
+      by: 'test',
+    });
+    expect(result).toMatchObject({
+      isSound: false,
+      unfoldable: [{ streamId: 'flight-buried', revision: 0 }],
+    });
+    expect(result.tables.flatMap(({ differences }) => differences)).toEqual([]);
+    expect((await framesOf(database.pool)).length).toBe(5);
+  });
+
+  it('are not made where the log skips an event of a flight that nobody has taken away', async () => {
+    const at = log().all.findIndex(({ stream, revision }) => stream === 'flight-whole' && revision === 1);
+    log().all.splice(at, 1);
+    await waylog.app.get(Projector).stop();
+    const options = { ...flightProjector, store: running(), connectionString: database.url };
+    await expect(adoptLog({ ...options, onlyIfWhole: false })).rejects.toMatchObject({
+      code: 'projection.gap',
+      data: { streamId: 'flight-whole', revision: 2, expected: 1 },
+    });
+    expect((await framesOf(database.pool)).length).toBe(5);
   });
 });

@@ -163,6 +163,11 @@ export interface EventStore {
   readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;
   /** First all events after a position, then each new one as it comes, in batches and in global order. */
   subscribe(options: SubscribeOptions): AsyncIterable<RecordedEvent[]>;
+  /**
+   * The first revision of a stream that can still be read, infinite where none can. Only where somebody else may take events away, as by
+   * a deletion or a limit in EventStoreDB: what is missing before it was taken, and is no damage of the log.
+   */
+  beginningOf?(streamId: string): Promise<number>;
   /** The position of the last event, or `beginning`. */
   head(): Promise<Position>;
   /**

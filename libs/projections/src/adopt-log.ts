@@ -5,6 +5,7 @@ import { withFoldSessions } from './fold-sessions.js';
 import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
 import type { Projection } from './projection.js';
 import { failedEvent, type FailedEvent } from './parking.js';
+import { isOfStream } from './lost-events.js';
 import { parkUnfoldable, ShadowFold } from './shadow-fold.js';
 import { createShadow, discardShadows, shadowOf, swapping, swapShadow } from './shadow-table.js';
 
@@ -171,7 +172,12 @@ async function eventAt(
   streamId: string,
   revision: number,
 ): Promise<RecordedEvent | undefined> {
-  for await (const [event] of store.readStream(streamId, { fromRevision: revision, toRevision: revision }))
-    return event;
+  try {
+    for await (const [event] of store.readStream(streamId, { fromRevision: revision, toRevision: revision }))
+      if (event?.revision === revision) return event;
+  } catch (error) {
+    // Of a stream that others have deleted nothing can be read.
+    if (!isOfStream(error)) throw error;
+  }
   return undefined;
 }

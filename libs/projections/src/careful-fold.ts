@@ -9,6 +9,8 @@ import type { TableWriter } from './table-writer.js';
 export interface Poison {
   readonly event: RecordedEvent;
   readonly error: string;
+  /** It is not at fault itself: the log has lost the events before it, from this revision on. */
+  readonly lostFrom?: number;
 }
 
 /** Whether an event is at fault, and not the connection, the server or the schema: trying again will not help. */

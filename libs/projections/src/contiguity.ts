@@ -37,12 +37,15 @@ export class Contiguity {
     return this.#last;
   }
 
-  /** Checks a batch and answers the last revision of each of its streams. Throws `projection.gap`. */
-  advance(events: readonly RecordedEvent[]): Map<string, number> {
+  /**
+   * Checks a batch and answers the last revision of each of its streams; those that are `lost` may skip some: that
+   * was looked into, and they are not written any more. Throws `projection.gap`.
+   */
+  advance(events: readonly RecordedEvent[], lost?: ReadonlySet<string>): Map<string, number> {
     const moved = new Map<string, number>();
     for (const { streamId, revision, position } of events) {
       const last = this.#last.get(streamId) ?? -1;
-      if (revision !== last + 1) {
+      if (revision !== last + 1 && !(revision > last && lost?.has(streamId))) {
         throw unavailable(
           'projection.gap',
           `Projector ${this.projector} read revision ${revision} of ${streamId} at position ${position}, but revision ` +

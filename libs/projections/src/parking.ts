@@ -1,6 +1,7 @@
 import { IsInt, IsString, Min } from 'class-validator';
 import type { ClientBase, Pool, PoolClient } from 'pg';
 import {
+  conflict,
   inTransaction,
   isTooMuch,
   IsTimestamp,
@@ -17,6 +18,7 @@ import { BatchSize } from './batch-size.js';
 import { writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
 import { announceCheckpoint } from './checkpoints.js';
 import { requireSameLog } from './folded-log.js';
+import { isOfStream, lostText } from './lost-events.js';
 import type { Projection } from './projection.js';
 import { TableWriter } from './table-writer.js';
 
@@ -50,9 +52,9 @@ export class DiscardedEvent extends FailedEvent {
 export const unfoldableText = ({ type, position, revision, eventId, error }: FailedEvent): string =>
   `${type} at position ${position} (revision ${revision}, event ${eventId}) cannot be folded: ${error}`;
 
-export const failedEvent = ({ event, error }: Poison): FailedEvent => ({
+export const failedEvent = ({ event, error, lostFrom }: Poison): FailedEvent => ({
   streamId: event.streamId,
-  revision: event.revision,
+  revision: lostFrom ?? event.revision,
   position: event.position,
   eventId: event.id,
   type: event.type,
@@ -63,7 +65,7 @@ export const failedEvent = ({ event, error }: Poison): FailedEvent => ({
  * Parks a stream from an event on, in a transaction that holds the checkpoints. One that is parked from a later event on,
  * as when an earlier one has been damaged since, is parked from this one.
  */
-export const parkStream = (client: ClientBase, projector: string, { event, error }: Poison) =>
+export const parkStream = (client: ClientBase, projector: string, { event, error, lostFrom }: Poison) =>
   client.query(
     `insert into projection.parked_streams (projector, stream_id, revision, position, event_id, type, error)
      values ($1, $2, $3, $4, $5, $6, $7)
@@ -71,7 +73,7 @@ export const parkStream = (client: ClientBase, projector: string, { event, error
         set revision = excluded.revision, position = excluded.position, event_id = excluded.event_id,
             type = excluded.type, error = excluded.error
       where parked_streams.revision > excluded.revision`,
-    [projector, event.streamId, event.revision, event.position, event.id, event.type, error],
+    [projector, event.streamId, lostFrom ?? event.revision, event.position, event.id, event.type, error],
   );
 
 const failedEventOf = ([streamId, revision, position, eventId, type, error]: string[]): FailedEvent => ({
@@ -176,10 +178,7 @@ export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
     for (let first = true; ; first = false) {
       const step = await asMuchAsGoes(size, () => oneBatch(client, options, writers, first, size.now));
       folded += step.folded;
-      if (step.poison) {
-        const { event, error } = step.poison;
-        return { streamId, folded, stillParked: { revision: event.revision, type: event.type, error } };
-      }
+      if (step.stillParked) return { streamId, folded, stillParked: step.stillParked };
       if (step.isDone) return { streamId, folded };
     }
   } catch (error) {
@@ -204,7 +203,7 @@ async function asMuchAsGoes<T>(size: BatchSize, work: () => Promise<T>): Promise
 
 interface Step {
   readonly folded: number;
-  readonly poison?: Poison;
+  readonly stillParked?: StillParked;
   readonly isDone: boolean;
 }
 
@@ -256,9 +255,11 @@ function oneBatch(
     } else {
       to = from + size - 1;
     }
-    const events: RecordedEvent[] = [];
-    for await (const page of store.readStream(streamId, { fromRevision: from, toRevision: to }))
-      events.push(...page);
+    const { events, lack } = await eventsOf(store, streamId, from, to);
+    if (lack !== undefined) {
+      if (discard && isFirst) throw notDiscardable(streamId, lack);
+      return await stillLacking(client, key, lack);
+    }
     const [poison] = await writeCarefully(client, writers, events);
     await onRewritten?.(client, [keyOf(streamId)]);
     if (poison) {
@@ -285,10 +286,52 @@ function oneBatch(
     return {
       folded: poison ? poison.event.revision - from : events.length,
       isDone: isLast,
-      ...(poison && { poison }),
+      ...(poison && {
+        stillParked: { revision: poison.event.revision, type: poison.event.type, error: poison.error },
+      }),
     };
   });
 }
+
+/** All events of a stream between two revisions; or what is in the way of them, where the log has lost some or others have deleted it. */
+async function eventsOf(
+  store: EventStore,
+  streamId: string,
+  from: number,
+  to: number,
+): Promise<{ readonly events: readonly RecordedEvent[]; readonly lack?: string }> {
+  const events: RecordedEvent[] = [];
+  try {
+    for await (const page of store.readStream(streamId, { fromRevision: from, toRevision: to }))
+      events.push(...page);
+  } catch (error) {
+    if (!isOfStream(error)) throw error;
+    return { events: [], lack: error.message };
+  }
+  const at = events.findIndex(({ revision }, i) => revision !== from + i);
+  const next = from + (at < 0 ? events.length : at);
+  if (at < 0 && next > to) return { events };
+  return { events: [], lack: lostText(next, (events[at]?.revision ?? to + 1) - 1) };
+}
+
+/** Nothing is folded: the rows behind what is lacking would tell half of what happened. */
+async function stillLacking(client: PoolClient, key: readonly string[], lack: string): Promise<Step> {
+  const { rows } = await client.query<{ revision: number; type: string }>(
+    `update projection.parked_streams set error = $3, attempts = attempts + 1, last_attempt_at = clock_timestamp()
+      where projector = $1 and stream_id = $2 returning revision, type`,
+    [...key, lack],
+  );
+  const [parked] = rows as [{ revision: number; type: string }];
+  return { folded: 0, stillParked: { ...parked, error: lack }, isDone: false };
+}
+
+const notDiscardable = (streamId: string, lack: string) =>
+  conflict(
+    'projection.not-discardable',
+    `${streamId} lacks more than one event that could be left out: ${lack}. Nothing was changed. It stays parked, with its rows as they ` +
+      `are, and all others go on; once the log has its events again, retry it.`,
+    { streamId },
+  );
 
 const notParked = (streamId: string) =>
   notFound(

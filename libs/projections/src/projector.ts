@@ -26,7 +26,8 @@ import { Contiguity } from './contiguity.js';
 import { connectionLost, lead } from './lead.js';
 import { loadOmissions } from './omissions.js';
 import { compareLog, identityOf, recordFoldedLog } from './folded-log.js';
-import { parkStream } from './parking.js';
+import { lostBeginnings } from './lost-events.js';
+import { failedEvent, parkStream } from './parking.js';
 import { pausedSince } from './pausing.js';
 import type { Projection } from './projection.js';
 import { keepReporting, type ProjectorState, type ProjectorStatus } from './projector-status.js';
@@ -378,9 +379,11 @@ export class Projector {
       const recorded = await loadStreamRevisions(client, name, unknown);
       for (const streamId of unknown) this.#contiguity.know(streamId, recorded.get(streamId) ?? -1);
     }
-    const revisions = this.#contiguity.advance(batch);
+    const lost = await lostBeginnings(store, this.#contiguity.gaps(batch), batch);
+    const revisions = this.#contiguity.advance(batch, new Set(lost.map(({ event }) => event.streamId)));
     const move = { projector: name, projections, from, to, revisions };
-    let isCareful = poison !== undefined;
+    const toPark = poison ? [poison, ...lost] : lost;
+    let isCareful = toPark.length > 0;
     if (!isCareful) {
       try {
         await client.query(begin);
@@ -400,7 +403,7 @@ export class Projector {
       const parkings = await advanceCheckpoints(client, move);
       if (parkings === undefined) return await this.#refused(client, from);
       await this.#learnParked(client, parkings);
-      if (poison) await this.#park(client, poison);
+      for (const one of toPark) await this.#park(client, one);
       await this.#writeAround(client, await this.#notParked(client, batch));
       await announceCheckpoint(client, name, to);
     }
@@ -442,7 +445,7 @@ export class Projector {
     if (this.#parked.size === 0 || !batch.some(({ streamId }) => this.#parked.has(streamId))) return batch;
     // Whoever unparks a stream holds the checkpoints for it, as this transaction does now: what it reads is settled.
     this.#parked = await loadParked(client, this.#options.name);
-    return batch.filter(({ streamId }) => !this.#parked.has(streamId));
+    return batch.filter(({ streamId, revision }) => revision < (this.#parked.get(streamId) ?? Infinity));
   }
 
   /** Writes what can be written of a batch, and parks the streams of the rest. */
@@ -452,9 +455,9 @@ export class Projector {
 
   async #park(client: pg.Client, poison: Poison): Promise<void> {
     const { name, log } = this.#options;
-    const { streamId, revision, type, position } = poison.event;
+    const { streamId, revision, type, position } = failedEvent(poison);
     await parkStream(client, name, poison);
-    this.#parked.set(streamId, revision);
+    this.#parked.set(streamId, Math.min(revision, this.#parked.get(streamId) ?? Infinity));
     log.warn(
       `Projector ${name} has parked ${streamId} from revision ${revision} on: its ${type} at position ${position} ` +
         `cannot be projected (${poison.error}). Other streams go on. See \`waylog parked list\`.`,

@@ -11,7 +11,6 @@ import {
   timestampFromPostgres,
   type Timestamp,
   pause,
-  WaylogError,
 } from '#lib/platform';
 import { cutShort, type EventStore, type RecordedEvent } from '#lib/event-store';
 import type { Poison } from './careful-fold.js';
@@ -19,6 +18,7 @@ import { FoldError } from './fold-batch.js';
 import { connectForFold } from './fold-sessions.js';
 import { compareLog } from './folded-log.js';
 import { closeGone, recordFindings } from './findings.js';
+import { isOfStream } from './lost-events.js';
 import { loadOmissions } from './omissions.js';
 import { failedEvent, unfoldableText } from './parking.js';
 import { textOf, type Projection, type Row, type TableDefinition } from './projection.js';
@@ -245,10 +245,6 @@ export class ScheduledVerification {
     );
   }
 }
-
-/** What the log refuses of a stream, or has no longer. That it does not answer is no trouble of one stream: it is tried again. */
-const isOfStream = (error: unknown): error is WaylogError =>
-  error instanceof WaylogError && error.kind !== 'unavailable';
 
 /** The events of a stream up to a revision, all of them. @throws WaylogError `log.stream-cut-short` */
 async function* wholeStream(

@@ -4,6 +4,7 @@ import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
 import { BatchSize } from './batch-size.js';
 import { Contiguity, type Gap } from './contiguity.js';
 import { isPoison, writeBatch, writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
+import { lostBeginnings } from './lost-events.js';
 import { loadOmissions, Omissions } from './omissions.js';
 import { parkStream } from './parking.js';
 import type { Projection } from './projection.js';
@@ -106,14 +107,30 @@ export class ShadowFold {
     return true;
   }
 
-  readonly #isWhole = ({ streamId }: RecordedEvent): boolean => !this.#gaps.has(streamId);
+  readonly #isWhole = ({ streamId, revision }: RecordedEvent): boolean =>
+    revision < (this.#gaps.get(streamId)?.expected ?? Infinity);
+
+  /** Leaves out streams of which others have taken the beginning away, from there on, and answers which skip events in this batch. */
+  async #passLost(batch: readonly RecordedEvent[]): Promise<ReadonlySet<string>> {
+    const lost = await lostBeginnings(this.options.store, this.#contiguity.gaps(batch), batch);
+    for (const poison of lost)
+      if (!this.#unfoldable.has(poison.event.streamId)) this.#unfoldable.set(poison.event.streamId, poison);
+    return new Set(lost.map(({ event }) => event.streamId));
+  }
+
+  /** Whether an event is behind one that cannot be folded, in its stream. */
+  readonly #isBehind = ({ streamId, revision }: RecordedEvent): boolean => {
+    const poison = this.#unfoldable.get(streamId);
+    return poison !== undefined && revision >= (poison.lostFrom ?? poison.event.revision);
+  };
 
   /** One transaction; or several, where one was too much for the database. */
   async #write(batch: readonly RecordedEvent[], omissions: Omissions): Promise<void> {
     if (this.options.passesGaps)
       for (const [streamId, gap] of this.#contiguity.gaps(batch.filter(this.#isWhole)))
         this.#gaps.set(streamId, gap);
-    this.#contiguity.advance(batch.filter(this.#isWhole));
+    const lost = this.options.passesGaps ? undefined : await this.#passLost(batch);
+    this.#contiguity.advance(batch.filter(this.#isWhole), lost);
     let failuresAlone = 0;
     for (let rest = batch; rest.length > 0;) {
       const part = rest.slice(0, this.#batchSize.now);
@@ -140,7 +157,7 @@ export class ShadowFold {
     signal?.throwIfAborted();
     await this.client.query('begin');
     const kept = part.filter(
-      (event) => this.#isWhole(event) && !omissions.has(event) && !this.#unfoldable.has(event.streamId),
+      (event) => this.#isWhole(event) && !omissions.has(event) && !this.#isBehind(event),
     );
     let found: readonly Poison[] = [];
     try {
@@ -173,7 +190,8 @@ export async function parkUnfoldable(
   projector: string,
   found: readonly Poison[],
 ): Promise<void> {
-  if (found.length > MAX_PARKED_AT_ONCE) throw unfoldable(found);
+  const poisonous = found.filter(({ lostFrom }) => lostFrom === undefined);
+  if (poisonous.length > MAX_PARKED_AT_ONCE) throw unfoldable(poisonous);
   for (const poison of found) await parkStream(client, projector, poison);
 }
 

@@ -304,6 +304,16 @@ export class EventStoreDbEventStore implements EventStore {
     }
   }
 
+  async beginningOf(streamId: string): Promise<number> {
+    try {
+      const [first] = await readStreamPage(this.#connection, streamId, { from: 0n, limit: 1 });
+      return first?.event ? Number(first.event.revision) : Infinity;
+    } catch (error) {
+      if (error instanceof WaylogError && error.code === 'log.stream-tombstoned') return Infinity;
+      throw error;
+    }
+  }
+
   async head(): Promise<Position> {
     return (await this.#ours.end()).ours;
   }

@@ -40,6 +40,7 @@ export interface Sealing {
 export class SealedEventStore implements EventStore {
   readonly beginning: Position;
   readonly check?: NonNullable<EventStore['check']>;
+  readonly beginningOf?: NonNullable<EventStore['beginningOf']>;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
   readonly #sensitive: ReadonlyMap<string, Readonly<Record<string, Json>>>;
   readonly #erasedBy: ReadonlySet<string>;
@@ -58,6 +59,8 @@ export class SealedEventStore implements EventStore {
     this.#upcast = upcaster(upcasters);
     this.#sensitive = new Map(Object.entries(sealing.sensitive));
     this.#erasedBy = new Set(sealing.erasedBy);
+    if (inner.beginningOf)
+      this.beginningOf = (streamId) => inner.beginningOf?.(streamId) ?? Promise.resolve(0);
     if (inner.check) this.check = (options) => inner.check?.(options) ?? Promise.resolve([]);
   }
 
@@ -197,7 +200,7 @@ export class SealedEventStore implements EventStore {
       sealed.filter((event) => opened.get(event) instanceof WaylogError).map(({ streamId }) => streamId),
     );
     if (shut.size > 0) {
-      for (const streamId of shut) await this.#saysErased(streamId);
+      for (const streamId of shut) await this.#lookIfErased(streamId);
       // Before a key is called lost: it may have come meanwhile.
       const anew = await this.sealing.keys.anew(shut);
       for (const event of sealed)
@@ -217,6 +220,15 @@ export class SealedEventStore implements EventStore {
     if (!(await this.#has(streamId, this.#isErasing))) return false;
     this.#erased.set(streamId, true);
     return true;
+  }
+
+  /** One that others have deleted says nothing any more. That is trouble of its events, and not of the page they are read with. */
+  async #lookIfErased(streamId: string): Promise<void> {
+    try {
+      await this.#saysErased(streamId);
+    } catch (error) {
+      if (!(error instanceof WaylogError) || error.kind === 'unavailable') throw error;
+    }
   }
 
   async #has(streamId: string, is: (event: RecordedEvent) => boolean): Promise<boolean> {
