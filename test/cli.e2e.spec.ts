@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import pg from 'pg';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -49,6 +50,30 @@ describe('the command line', () => {
     });
     expect((await run('verify', '--no-such-option')).code).toBe(2);
     expect((await run('parked', 'discard', 'flight-a')).err).toMatch(/--reason/);
+  });
+
+  it('shows what is not seen in what it prints, in text, JSON and errors', async () => {
+    const name = 'k\u009b31m\u202e\u200b';
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    // As from before such names were refused.
+    await client.query(
+      `insert into access.api_keys (id, name, role, hash) values ('0123456789ab', $1, 'reader', sha256('x'))`,
+      [name],
+    );
+    await client.end();
+    const list = await run('keys', 'list');
+    expect(list).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('k\\u009b31m\\u202e\\u200b') as string,
+    });
+    const listed = await run('--json', 'keys', 'list');
+    expect(listed.out).toContain('k\\u009b31m\\u202e\\u200b');
+    expect(JSON.parse(listed.out)).toMatchObject({ keys: [{ name }] });
+    const wrong = [await run(`x\u009b`), await run('keys', 'create', '--name', name, '--role', 'reader')];
+    for (const { code, err } of wrong) expect({ code, err }).not.toMatchObject({ code: 0 });
+    for (const { out, err } of [list, listed, ...wrong])
+      expect(out + err).not.toMatch(/[\u0080-\u009f\u202e\u200b]/);
   });
 
   it('takes a registered model back', async () => {

@@ -23,6 +23,7 @@ import {
   installation,
   messageOf,
   openSession,
+  visible,
 } from '#lib/platform';
 import type { Projection } from '#lib/projections';
 import { backUp, recipientsOf, type FindTool } from '#lib/backup';
@@ -36,6 +37,11 @@ export { UsageError };
 
 /** Warnings are for people: standard output is for results alone. */
 class StderrLogger extends ConsoleLogger {
+  protected override resolveMessage(message: unknown): unknown {
+    const said: unknown = super.resolveMessage(message);
+    return typeof said === 'string' ? visible(said) : said;
+  }
+
   protected override printMessages(messages: unknown[], context?: string, level?: LogLevel): void {
     super.printMessages(messages, context, level, 'stderr');
   }
@@ -72,8 +78,11 @@ export function eventStoreOf(command: Command): string | undefined {
 /** Who works with the command line, for what remembers who did it. */
 export const operator = (): string => `cli ${userInfo().username}`;
 
+/** A text for people: ids, names and errors in it may come from anywhere, and a terminal obeys some of it. */
+export const forPeople = (text: string): string => asTyped(visible(text));
+
 /** Progress is for people: it never mixes with a result on standard output. */
-export const progress = (line: string): void => console.error(asTyped(line));
+export const progress = (line: string): void => console.error(forPeople(line));
 
 /** The projections of these names; all of them for no name. Throws UsageError. */
 export function projectionsNamed(wanted: readonly string[]): readonly Projection[] {
@@ -104,7 +113,7 @@ export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise
 
 /** The result of a command: JSON for programs, or the text made for people. */
 export function print(command: Command, result: object, text: string): void {
-  console.log(globalsOf(command).json ? JSON.stringify(result) : asTyped(text));
+  console.log(globalsOf(command).json ? visible(JSON.stringify(result)) : forPeople(text));
 }
 
 export const databaseOptions = (command: Command): DatabaseOptions => {

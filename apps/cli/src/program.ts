@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { asTyped } from '#lib/platform';
+import { forPeople } from './context.js';
 import { archiveCommand } from './commands/archive.js';
 import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
@@ -78,6 +79,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     command.configureOutput({
       getOutHelpWidth: () => width,
       writeOut: (text) => process.stdout.write(asTyped(wrapped(text, width))),
+      // What was typed stands in it.
+      writeErr: (text) => process.stderr.write(forPeople(text)),
     });
     command.commands.forEach(showHelp);
   };

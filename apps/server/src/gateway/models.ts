@@ -13,7 +13,8 @@ import {
 } from 'class-validator';
 import {
   Example,
-  IsId,
+  IsKnownId,
+  IsName,
   IsOpaqueId,
   IsScalar,
   IsText,
@@ -41,7 +42,7 @@ export class CommandRequest {
   /** The fields of the command, `flightId` among them. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
   /** Whom it is sent for; the audit trail has it as `onBehalfOf`, beside the actor, which is whose key the request carries. */
-  @IsOpaqueId() readonly serviceName!: string;
+  @IsName() readonly serviceName!: string;
   /** Collects the command in this transaction instead of recording it now. */
   @Optional() @IsOpaqueId() readonly transactionId?: string | null;
   /** How long to wait for the answer, in seconds. The command is not undone when it takes longer. */
@@ -117,9 +118,9 @@ export class SqlParameters {
 @Example<TransactionRequest>({ flightId: 'fjord-1', serviceName: 'tracker', timeLimit: 30 })
 export class TransactionRequest {
   /** The one flight that the transaction changes. It need not exist yet. */
-  @IsId() readonly flightId!: string;
+  @IsKnownId() readonly flightId!: string;
   /** Whom it is opened for; the audit trail has it as `onBehalfOf`. */
-  @IsOpaqueId() readonly serviceName!: string;
+  @IsName() readonly serviceName!: string;
   /** Seconds after which the transaction ends by itself; default 30. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeLimit?: number | null;
 }
