@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
+import { newestDigest, statementOf } from '#lib/audit';
 import { databaseIdentity, scheduledBackups } from '#lib/backup';
 import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
 import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
@@ -133,6 +134,7 @@ export async function checkDatabase(
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
     ['losses', () => lost(pool)],
     ['integrity', () => integrity(pool)],
+    ...(eventStore === undefined ? [['digests', () => digests(pool, env)] as const] : []),
   ];
   const findings = await run(checks);
   const isMigrated = findings.every(({ check, level }) => check !== 'schema' || level === 'ok');
@@ -540,6 +542,36 @@ async function lost(pool: pg.Pool): Promise<Finding[]> {
           'waylog log losses, then waylog log acknowledge ID --why TEXT',
         ),
   ];
+}
+
+/** Of the signed digests of the log; nothing to tell where none are asked for. */
+async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const newest = await newestDigest(pool);
+  const hasKey = Boolean(env['WAYLOG_AUDIT_KEY'] || env['WAYLOG_AUDIT_KEY_FILE']);
+  if (!newest) {
+    return hasKey
+      ? [warning('digests', 'no digest of the log has been signed yet', 'waylog audit digest signs one now')]
+      : [];
+  }
+  const said = statementOf(newest.document);
+  if (!said)
+    return [problem('digests', `digest ${newest.number} cannot be read`, 'waylog verify --audit says more')];
+  const { rows } = await pool.query<{ events: number }>(
+    `select count(*)::integer as events from log.events where position > $1`,
+    [said.position],
+  );
+  const events = rows[0]?.events ?? 0;
+  const minutes = Number(env['WAYLOG_AUDIT_INTERVAL'] || 0) || 1_440;
+  const isLate = Date.now() - millisecondsOf(said.takenAt) > 2 * minutes * 60_000;
+  return events > 0 && isLate
+    ? [
+        problem(
+          'digests',
+          `the newest digest is of ${said.takenAt}, and ${counted(events, 'event')} came since`,
+          'Where a server signs digests, something is not as it was recorded, or it does not run: `waylog verify --audit` names what, and docs/how-to/audit.md says what to do',
+        ),
+      ]
+    : [ok('digests', `the newest is of ${said.takenAt}; ${counted(events, 'event')} came since`)];
 }
 
 async function integrity(pool: pg.Pool): Promise<Finding[]> {
