@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
@@ -40,6 +41,8 @@ describe('the command line', () => {
   };
 
   it('ends with 2 on wrong usage, and with 0 after help', async () => {
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    expect(await run('--version')).toMatchObject({ code: 0, out: `${version}\n` });
     expect(await run('--help')).toMatchObject({
       code: 0,
       out: expect.stringContaining('Begin with') as string,

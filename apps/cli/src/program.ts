@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { asTyped } from '#lib/platform';
+import { asTyped, installation } from '#lib/platform';
 import { forPeople } from './context.js';
 import { archiveCommand } from './commands/archive.js';
 import { auditCommand } from './commands/audit.js';
@@ -23,6 +23,7 @@ import { verifyCommand } from './commands/verify.js';
 export function makeProgram(width = (process.stdout.isTTY && process.stdout.columns) || 80): Command {
   const program = new Command('waylog')
     .description('Keeps flight data as a log of events, with tables folded from it.')
+    .version(installation().version, '--version', 'print the version')
     .addOption(
       new Option(
         '--database-url <url>',
