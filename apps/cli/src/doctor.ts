@@ -576,13 +576,24 @@ async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]
 
 async function integrity(pool: pg.Pool): Promise<Finding[]> {
   const open = await integrityFindings(pool, { open: true });
-  return [
-    open.length === 0
-      ? ok('integrity', 'no open findings')
-      : problem(
-          'integrity',
-          `${counted(open.length, 'flight')} of which a table is not what the log says`,
-          'waylog integrity --open, then waylog verify --repair',
-        ),
-  ];
+  const flights = (found: typeof open) => counted(new Set(found.map(({ key }) => key)).size, 'flight');
+  const [untold, different] = [open.filter(({ error }) => error), open.filter(({ error }) => !error)];
+  const findings: Finding[] = [];
+  if (different.length > 0)
+    findings.push(
+      problem(
+        'integrity',
+        `${flights(different)} of which a table is not what the log says`,
+        'waylog integrity --open, then waylog verify --repair',
+      ),
+    );
+  if (untold.length > 0)
+    findings.push(
+      problem(
+        'integrity',
+        `${flights(untold)} of which the log no longer says what is right: it has lost events, or cannot open them`,
+        'waylog integrity --open says why. No repair can help: see docs/how-to/at-three-in-the-morning.md#integrityviolation.',
+      ),
+    );
+  return findings.length > 0 ? findings : [ok('integrity', 'no open findings')];
 }
