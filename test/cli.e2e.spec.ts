@@ -79,6 +79,30 @@ describe('the command line', () => {
       expect(out + err).not.toMatch(/[\u0080-\u009f\u202e\u200b]/);
   });
 
+  it("runs PostgreSQL's programs in the version of the server that a URL names", async () => {
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const { rows } = await client.query<{ major: string }>(
+      `select (current_setting('server_version_num')::int / 10000)::text as major`,
+    );
+    await client.end();
+    const { code, out, err } = await run('db', 'run', 'pg_dump', '--', '--version');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain(`pg_dump (PostgreSQL) ${rows[0]?.major}.`);
+    expect(await run('db', 'run', 'pg_nothing')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/pg_nothing/) as string,
+    });
+  });
+
+  it('refuses a URL that can be read in two ways', async () => {
+    const { code, err } = await waylog(`${database.url}?sslmode=verify-full&sslmode=disable`, 'keys', 'list');
+    expect({ code, err }).toEqual({
+      code: 2,
+      err: expect.stringContaining('says sslmode more than once') as string,
+    });
+  });
+
   it('takes a registered model back', async () => {
     const definition = JSON.stringify({
       ...{

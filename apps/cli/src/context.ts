@@ -23,6 +23,7 @@ import {
   installation,
   messageOf,
   openSession,
+  repeatedParameter,
   visible,
 } from '#lib/platform';
 import type { Projection } from '#lib/projections';
@@ -53,7 +54,7 @@ export interface GlobalOptions {
   readonly json?: boolean;
 }
 
-/** The options of every command. Throws UsageError for a password on the command line. */
+/** The options of every command. Throws UsageError for a password on the command line, and a URL that can be read in two ways. */
 export function globalsOf(command: Command): GlobalOptions {
   const { databaseUrl, eventStore, json } = command.optsWithGlobals<GlobalOptions>();
   const given = (name: string, option: string, value: string | undefined) =>
@@ -61,6 +62,8 @@ export function globalsOf(command: Command): GlobalOptions {
       ? connectionString(option, value)
       : value;
   const url = given('databaseUrl', '--database-url', databaseUrl);
+  const repeated = url === undefined ? undefined : repeatedParameter(url);
+  if (repeated !== undefined) throw new UsageError(`DATABASE_URL (or --database-url) ${repeated}.`);
   const log = given('eventStore', '--event-store', eventStore);
   return { ...(url && { databaseUrl: url }), ...(log && { eventStore: log }), ...(json && { json }) };
 }

@@ -11,7 +11,6 @@ export const UNSEEN =
     .map((code, i) => (i % 2 === 0 ? '' : '-') + String.fromCodePoint(code))
     .join('');
 
-// eslint-disable-next-line no-misleading-character-class -- the astral range has two ends of its own
 const IN_TEXT = new RegExp(`(?![\\t\\n])[${UNSEEN}\\ud800-\\udfff]`, 'gu');
 
 const escaped = (character: string): string =>
