@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
 import { newestDigest, statementOf } from '#lib/audit';
-import { databaseIdentity, scheduledBackups } from '#lib/backup';
+import { databaseIdentity, isAhead, scheduledBackups } from '#lib/backup';
 import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
 import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
@@ -151,7 +151,7 @@ async function backups(url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> 
   if (!folder || !(hours > 0)) return [];
   const remedy = 'The log of the server that takes them says why; waylog backup --scheduled takes one now.';
   const of = await withClient(url, databaseIdentity);
-  const [newest] = await scheduledBackups(folder, of);
+  const newest = (await scheduledBackups(folder, of)).find((backup) => !isAhead(backup));
   if (!newest) return [problem('backups', `no complete one of ${of.database} in ${folder}`, remedy)];
   const { createdAt, dump } = newest.manifest;
   const what = `the newest of ${of.database} is of ${createdAt}${dump.encryption ? ', encrypted' : ''}; there should be one every ${hours} h`;
