@@ -205,6 +205,28 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
     expect(history.body).toMatchObject({ total: 1, items: [{ flightId }], next: null });
   });
 
+  it('refuses route chunks that are more than an answer may be, before it has read them all', async () => {
+    const flight = await given();
+    const id = flight.split('/').at(-1);
+    await read(flight);
+    await server.store.pool.query(
+      `insert into flight.chunks (flight_id, chunk_id, start_frame_id, frames, is_active, has_anchor, matching_status, created_at, updated_at)
+       select $1, 'c' || c, c, frames, true, false, 'x', now(), now()
+         from generate_series(1, 200) c, (select jsonb_agg(n) as frames from generate_series(1000000, 1019999) n) f`,
+      [id],
+    );
+    expect(await server.call('GET', `${flight}/chunks`)).toMatchObject({
+      status: 400,
+      body: { code: 'answer.too-large' },
+    });
+    await server.store.pool.query(`delete from flight.chunks where flight_id = $1 and start_frame_id > 3`, [
+      id,
+    ]);
+    const few = await server.call('GET', `${flight}/chunks`);
+    expect(few.body.map(({ chunkId }: { chunkId: string }) => chunkId)).toEqual(['c1', 'c2', 'c3']);
+    expect(few.body[0].frames).toHaveLength(20_000);
+  });
+
   it('serves a list page after page, and counts it only where that is wanted', async () => {
     for (const _ of [1, 2, 3]) await given();
     const first = await read('/v1/flights?limit=1&status=created');

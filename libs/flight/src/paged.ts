@@ -1,9 +1,6 @@
 import { IsBoolean, IsInt, Max, Min } from 'class-validator';
 import type pg from 'pg';
 import {
-  answerTooLarge,
-  databaseCall,
-  inTransaction,
   invalidInput,
   mapInTurns,
   MAX_ANSWER_BYTES,
@@ -12,9 +9,8 @@ import {
   parseTimestamp,
   readRows,
   Relation,
-  type TextRow,
 } from '#lib/platform';
-import { rowFromText, type Row, type TableDefinition } from '#lib/projections';
+import { readInSlices, rowFromText, type Row, type TableDefinition } from '#lib/projections';
 import { FreeText } from './fields.js';
 
 export interface Page<T> {
@@ -88,7 +84,9 @@ export async function readPage<T>(
     values: [...filters, limit + 1, offset, ...after],
   };
   const [rows, counted] = await Promise.all([
-    limit <= SLICE ? readRows(pool, undefined, list.text, list.values) : readInSlices(pool, list),
+    limit <= SLICE
+      ? readRows(pool, undefined, list.text, list.values)
+      : readInSlices(pool, list, { rows: SLICE, maxBytes: MAX_ANSWER_BYTES }),
     page.total === false
       ? undefined
       : readRows(pool, undefined, `select count(*) from ${from} where ${fits.join(' and ')}`, filters),
@@ -120,27 +118,4 @@ function placeIn(after: string): readonly string[] {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }
   throw invalidInput([{ field: 'after', message: 'is not what a page of this list gave as `next`' }]);
-}
-
-/** Rows that come a few at a time, so that too many of them are noticed before all are here. Throws `answer.too-large`. */
-function readInSlices(pool: pg.Pool, ask: { text: string; values: unknown[] }): Promise<TextRow[]> {
-  return databaseCall(async () => {
-    const client = await pool.connect();
-    try {
-      return await inTransaction(client, async () => {
-        await client.query(`declare list no scroll cursor for ${ask.text}`, ask.values);
-        const rows: TextRow[] = [];
-        let length = 0;
-        for (;;) {
-          const slice = await readRows(client, undefined, `fetch ${SLICE} from list`, []);
-          rows.push(...slice);
-          length += slice.flat().reduce((sum, cell) => sum + (cell?.length ?? 0), 0);
-          if (length > MAX_ANSWER_BYTES) throw answerTooLarge();
-          if (slice.length < SLICE) return rows;
-        }
-      });
-    } finally {
-      client.release();
-    }
-  });
 }

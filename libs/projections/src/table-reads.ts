@@ -1,9 +1,14 @@
+import type pg from 'pg';
 import {
   answerTooLarge,
+  databaseCall,
+  inTransaction,
+  mapInTurns,
   readRows,
   timestampFromPostgres,
   Turns,
   type Queryable,
+  type TextRow,
   type Timestamp,
 } from '#lib/platform';
 import { textOf, type ColumnType, type Row, type TableDefinition, type Value } from './projection.js';
@@ -20,6 +25,8 @@ export interface TableRead {
   readonly orderBy: readonly string[];
   readonly descending?: boolean;
   readonly limit?: number | undefined;
+  /** A row may be large: so many are read at a time, until there is more text than an answer may have. */
+  readonly slice?: number;
 }
 
 export interface Range {
@@ -50,7 +57,13 @@ export class LiveRows implements RowSource {
   ) {}
 
   async select(read: TableRead): Promise<Row[]> {
-    return (await this.selectTogether([read]))[0] as Row[];
+    if (read.slice === undefined) return (await this.selectTogether([read]))[0] as Row[];
+    const values: Value[] = [];
+    const columns = Object.keys(read.table.columns);
+    const sql = rowsSql(read, columns, values);
+    const slices = { rows: read.slice, maxBytes: this.maxBytes };
+    const rows = await readInSlices(this.pool as pg.Pool, { text: sql, values }, slices);
+    return mapInTurns(rows, (row) => rowFromText(read.table, columns, row));
   }
 
   async selectTogether(reads: readonly TableRead[]): Promise<Row[][]> {
@@ -78,6 +91,14 @@ const columnsToRead = ({ table, where }: TableRead): string[] =>
   Object.keys(table.columns).filter((column) => !(column in where));
 
 function columnArraysSql(read: TableRead, values: Value[]): string {
+  const columns = columnsToRead(read);
+  return (
+    `select ${columns.map((column) => `json_agg(${quote(column)})`).join(', ')} from (` +
+    `${rowsSql(read, columns, values)}) ordered`
+  );
+}
+
+function rowsSql(read: TableRead, columns: readonly string[], values: Value[]): string {
   const { table, where, ranges = [], orderBy, descending, limit } = read;
   const bind = (value: Value) => `$${values.push(value)}`;
   const conditions = Object.entries(where).map(([column, value]) => `${quote(column)} = ${bind(value)}`);
@@ -85,15 +106,42 @@ function columnArraysSql(read: TableRead, values: Value[]): string {
     if (from !== undefined) conditions.push(`${quote(column)} >= ${bind(from)}`);
     if (to !== undefined) conditions.push(`${quote(column)} <= ${bind(to)}`);
   }
-  const columns = columnsToRead(read);
   return (
-    `select ${columns.map((column) => `json_agg(${quote(column)})`).join(', ')} from (` +
     `select ${columns.map(quote).join(', ')} from ${table.schema}.${table.name}` +
     ` where ${conditions.join(' and ') || 'true'}` +
     ` order by ${orderBy.map((column) => quote(column) + (descending ? ' desc' : '')).join(', ')}` +
-    (limit === undefined ? '' : ` limit ${bind(limit)}`) +
-    `) ordered`
+    (limit === undefined ? '' : ` limit ${bind(limit)}`)
   );
+}
+
+/**
+ * Rows that come a few at a time, so that too much text is noticed before all of it is here, and the database has not read it all
+ * either. Throws `answer.too-large`.
+ */
+export function readInSlices(
+  pool: pg.Pool,
+  ask: { readonly text: string; readonly values: unknown[] },
+  { rows: sliceRows, maxBytes }: { readonly rows: number; readonly maxBytes: number },
+): Promise<TextRow[]> {
+  return databaseCall(async () => {
+    const client = await pool.connect();
+    try {
+      return await inTransaction(client, async () => {
+        await client.query(`declare list no scroll cursor for ${ask.text}`, ask.values);
+        const rows: TextRow[] = [];
+        let length = 0;
+        for (;;) {
+          const slice = await readRows(client, undefined, `fetch ${sliceRows} from list`, []);
+          rows.push(...slice);
+          length += slice.flat().reduce((sum, cell) => sum + (cell?.length ?? 0), 0);
+          if (length > maxBytes) throw answerTooLarge();
+          if (slice.length < sliceRows) return rows;
+        }
+      });
+    } finally {
+      client.release();
+    }
+  });
 }
 
 /** Rows that are made before anybody looks at the clock. */
