@@ -1,6 +1,6 @@
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController, ApiOperation } from '@nestjs/swagger';
-import type { onResponseHookHandler } from 'fastify';
+import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Flights } from '#lib/flight';
 import { Projector } from '#lib/projections';
@@ -259,18 +259,26 @@ export class Metrics {
 
   /** Times a request under the pattern of its route, so that ids do not become labels. */
   readonly onResponse: onResponseHookHandler = (request, reply, done) => {
-    const route = request.routeOptions.url ?? 'unknown';
+    // Whoever could not be checked was not let in: anybody can be answered so, and nothing of the service has failed.
+    const isTurnedAway = reply.statusCode === 503 && request.principal === undefined;
+    const route = (isTurnedAway && !isProbe(request) ? TURNED_AWAY : request.routeOptions.url) ?? 'unknown';
     this.#requests.observe(
       { method: request.method, route, status: reply.statusCode },
       reply.elapsedTime / 1_000,
     );
     // A probe that is told "not ready" has its answer.
-    if (!route.startsWith('/health')) {
+    if (!isProbe(request) && !isTurnedAway) {
       this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
     }
     done();
   };
 }
+
+const isProbe = ({ routeOptions }: FastifyRequest): boolean =>
+  routeOptions.url?.startsWith('/health') === true;
+
+/** In place of a route. */
+const TURNED_AWAY = 'turned away';
 
 @ApiExcludeController()
 @Controller('metrics')

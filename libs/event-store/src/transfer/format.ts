@@ -41,7 +41,7 @@ const CHECKSUM = /,"crc32":"([0-9a-f]{8})"\}$/;
 const CHECKSUM_LENGTH = ',"crc32":"00000000"}'.length;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-const checksum = (text: string): string => crc32(text).toString(16).padStart(8, '0');
+export const checksum = (text: string): string => crc32(text).toString(16).padStart(8, '0');
 
 /** The line of an event, without its newline. */
 export function eventLine(event: RecordedEvent): string {
@@ -119,6 +119,26 @@ export function parseFooter(text: string, line: number): LogFileFooter | undefin
   return text.startsWith('{"end":true,') ? (parse(text, line) as unknown as LogFileFooter) : undefined;
 }
 
+/** No command makes data of more than some twenty. Far deeper ones end what writes them with an overflow of its stack. */
+const MAX_LEVELS = 1_000;
+
+function isTooDeep(text: string): boolean {
+  if (text.length < 2 * MAX_LEVELS) return false;
+  let levels = 0;
+  let isInText = false;
+  for (let i = 0; i < text.length; i++) {
+    const sign = text[i];
+    if (isInText) {
+      if (sign === '\\') i++;
+      else if (sign === '"') isInText = false;
+    } else if (sign === '"') isInText = true;
+    else if (sign === '[' || sign === '{') {
+      if (++levels > MAX_LEVELS) return true;
+    } else if (sign === ']' || sign === '}') levels--;
+  }
+  return false;
+}
+
 /** Throws `log-file.damaged` for whatever no store would record. */
 export function parseEvent(text: string, line: number): FileEvent {
   const [, expected] = CHECKSUM.exec(text) ?? [];
@@ -127,6 +147,7 @@ export function parseEvent(text: string, line: number): FileEvent {
   if (checksum(text.slice(0, -CHECKSUM_LENGTH)) !== expected) {
     throw damaged(line, 'is not what was written: its checksum is another one');
   }
+  if (isTooDeep(text)) throw damaged(line, `is nested in more than ${MAX_LEVELS} levels`);
   const { crc32: _, ...event } = parse(text, line);
   const bad = badField(event);
   if (bad !== undefined) throw damaged(line, `has a bad ${bad}`);

@@ -7,7 +7,7 @@ import type { AppendRequest, EventStore, NewEvent, RecordedEvent } from '../even
 import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
 import { collect, numbered } from '../testing/event-store.contract.js';
 import { exportLog, type ExportOptions } from './export-log.js';
-import { eventLine } from './format.js';
+import { checksum, eventLine } from './format.js';
 import { importLog } from './import-log.js';
 import { compressLines, linesOf } from './lines.js';
 
@@ -235,6 +235,20 @@ describe('a log as a file', () => {
     });
     const newer = lines.with(0, lines[0]!.replace('"waylogLog":1', '"waylogLog":2'));
     expect(await refused(await fileOf(newer))).toMatchObject({ code: 'log-file.unknown-format' });
+  });
+
+  it('of data that is nested deeper than any program writes is refused with the line', async () => {
+    const lines = await linesFrom();
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    const open = (lines[3] ?? '')
+      .replace(/,"crc32":"[^"]*"}$/, '')
+      .replace(/"data":\{/, `"data":{"deep":${deep},`);
+    lines[3] = `${open},"crc32":"${checksum(open)}"}`;
+    expect(await refused(await fileOf(lines))).toMatchObject({
+      code: 'log-file.damaged',
+      line: 4,
+      message: expect.stringContaining('Line 4 of the file is nested in more than 1000 levels') as string,
+    });
   });
 
   it('is refused without being unpacked, where little stands for gigabytes without an end of line', async () => {
