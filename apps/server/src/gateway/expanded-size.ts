@@ -2,21 +2,21 @@ import { loadModule, parseSync } from 'libpg-query';
 import { messageOf } from '#lib/platform';
 
 /**
- * PostgreSQL copies parts of a statement before it runs it: what a sub-select computes goes to each place that names it, the left
- * side of BETWEEN stands twice in what becomes of it. Nested, copies are copied: a statement of 400 characters needs gigabytes,
- * in places where PostgreSQL does not look whether it should end, and no setting of it bounds them. So the size that a statement
- * may grow to is found here first, from the tree that PostgreSQL's own parser makes of it (libpg_query), and never too small:
- * not everything that is counted as copied is.
+ * PostgreSQL copies parts of a statement before it runs it: the columns of a sub-select are copied to each place that
+ * names them, the left side of BETWEEN is used twice. Nested copies multiply: a statement of 400 characters can need
+ * gigabytes, in places where PostgreSQL does not check for interrupts, and no setting limits it. So the size that a
+ * statement can grow to is computed here first, from the tree of PostgreSQL's own parser (libpg_query). The result is
+ * never too small: not everything that is counted as copied is.
  */
 export const MAX_EXPANDED_SIZE = 200_000;
 
-/** A part of the tree: a node under its name, or what stands in one. */
+/** A part of the tree: a node under its name, or the content of one. */
 type Part = { readonly [name: string]: unknown };
 
-/** What something grows to, in nodes. */
+/** The expanded size of something, in nodes. */
 interface Size {
   readonly total: number;
-  /** The largest thing that it gives to whoever names it. */
+  /** The largest column that it provides. */
   readonly column: number;
   /** How many sub-selects UNION ALL makes of it, each of which gets the conditions on it. */
   readonly arms: number;
@@ -24,16 +24,16 @@ interface Size {
 
 const TABLE: Size = { total: 0, column: 1, arms: 1 };
 
-/** What names mean at a place. */
+/** The meaning of names at a place. */
 interface Scope {
   readonly ctes: ReadonlyMap<string, Size>;
-  /** What the largest thing that can be named there grows to. */
+  /** The expanded size of the largest thing that can be named there. */
   readonly column: number;
-  /** In how many WITHs it is. */
+  /** The number of WITHs around it. */
   readonly withs: number;
 }
 
-/** How often the left side and the bounds of a BETWEEN stand in what becomes of it. */
+/** How often the left side and the bounds of a BETWEEN occur in its expansion. */
 const BETWEEN: Readonly<Record<string, number>> = {
   AEXPR_BETWEEN: 2,
   AEXPR_NOT_BETWEEN: 2,
@@ -41,22 +41,22 @@ const BETWEEN: Readonly<Record<string, number>> = {
   AEXPR_NOT_BETWEEN_SYM: 4,
 };
 
-/** `(value).*` has the value once for each of its columns; more than these have few. */
+/** `(value).*` has the value once for each of its columns; few have more than this. */
 const COLUMNS_OF_A_VALUE = 50;
 
-/** In one another; more are refused. */
+/** The deepest nesting; more is refused. */
 const MAX_WITHS = 16;
 
 let loading: Promise<void> | undefined;
 
-/** Makes `expandedSize` ready. */
+/** Prepares `expandedSize`. */
 export const loadParser = (): Promise<void> => (loading ??= loadModule());
 
 /** An error of the parser, as PostgreSQL would say it. */
 export class SyntaxFault extends Error {
   constructor(
     message: string,
-    /** Of the character, from 1; undefined where it is none in particular. */
+    /** The position of the character, from 1; undefined if the error has none. */
     readonly position?: number,
   ) {
     super(message);
@@ -64,8 +64,8 @@ export class SyntaxFault extends Error {
 }
 
 /**
- * How many nodes PostgreSQL may make of a statement; Infinity where it is nested too deep to tell. Throws `SyntaxFault` for what is
- * no statement, or more than one.
+ * How many nodes PostgreSQL can make of a statement; Infinity if it is nested too deep to tell. Throws `SyntaxFault`
+ * for a text that is not exactly one statement.
  */
 export function expandedSize(sql: string): number {
   let statements: readonly Part[];
@@ -91,7 +91,10 @@ const isTooDeep = (error: unknown): boolean =>
 
 const isPart = (value: unknown): value is Part => typeof value === 'object' && value !== null;
 
-/** What an expression, or anything else but a SELECT, grows to. One frame a level: a sum of a thousand terms is as deep. */
+/**
+ * The expanded size of an expression, or of anything except a SELECT. One frame per level: a sum of a thousand terms is
+ * as deep.
+ */
 function sizeOf(part: unknown, scope: Scope): number {
   if (!isPart(part)) return 0;
   let size = Array.isArray(part) ? 0 : 1;
@@ -136,7 +139,7 @@ function sizeOfSelect(select: Part, outer: Scope): Size {
   }
   const from = sizeOfFrom(fromClause, { ...outer, ctes });
   const scope: Scope = { ...outer, ctes, column: Math.max(outer.column, from.column) };
-  // VALUES has no targets, and all that it has is in the rest.
+  // VALUES has no targets; everything it has is in the rest.
   const others = sizeOf(rest, scope);
   let [total, column] = [ofCtes + from.total + others, 'valuesLists' in select ? others : 1];
   for (const target of (targetList ?? []) as unknown[]) {
@@ -147,7 +150,7 @@ function sizeOfSelect(select: Part, outer: Scope): Size {
   return { total: total + from.arms * sizeOf(whereClause, scope), column, arms: from.arms };
 }
 
-/** All that stands behind FROM. Conditions of joins go to every arm, too. */
+/** Everything after FROM. Conditions of joins go to every arm, too. */
 function sizeOfFrom(part: unknown, scope: Scope): Size {
   if (Array.isArray(part)) {
     return part.reduce<Size>((all, item) => together(all, sizeOfFrom(item, scope)), TABLE);
@@ -186,8 +189,8 @@ const together = (a: Size, b: Size): Size => ({
 });
 
 /**
- * What the names of a WITH mean. Those that are named once, or are NOT MATERIALIZED, stand in place of each name; the others are
- * computed once, and count once.
+ * The meaning of the names of a WITH. Those that are named once, or are NOT MATERIALIZED, replace each name; the others
+ * are computed once and count once.
  */
 function withCtes(
   select: Part,
