@@ -1,6 +1,6 @@
 import { ConsoleLogger } from '@nestjs/common';
 
-/** What Nest tells about its own start (a line a route) hides what an operator looks for. */
+/** Nest's messages about its start (a line per route) hide what an operator looks for. */
 const startUpChatter = new Set([
   'InstanceLoader',
   'RouterExplorer',

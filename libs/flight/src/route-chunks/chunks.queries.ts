@@ -17,7 +17,7 @@ export interface ChunkView {
   readonly matchingStatus: string;
 }
 
-/** The route chunks of a flight, in the order of their first frames: what a restarted module resumes from. */
+/** The route chunks of a flight, in the order of their first frames. A restarted module continues from these. */
 export class GetChunkStates extends Query<ChunkView[]> {
   constructor(
     readonly flightId: string,
@@ -33,7 +33,8 @@ export class GetChunkStatesHandler implements IQueryHandler<GetChunkStates> {
 
   async execute({ flightId, options }: GetChunkStates): Promise<ChunkView[]> {
     checked(OfFlight, { flightId, asOf: options.asOf });
-    // A flight may have any number of chunks, of up to 20,000 frames each: that is no more than some lists are.
+    // A flight can have any number of chunks, of up to 20,000 frames each: the answer can be as large as a list over
+    // all flights.
     const rows = await this.reads.list(() =>
       this.reads.ofFlight(flightId, options, (source) =>
         source.select({
