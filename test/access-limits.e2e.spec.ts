@@ -95,6 +95,16 @@ describe('other origins', () => {
     expect(refusal.headers.get('access-control-allow-origin')).toBe(named);
   });
 
+  it('are asked for a key by what is no preflight', async () => {
+    for (const origin of [{ origin: named }, undefined]) {
+      const { status } = await server.call('OPTIONS', '/v1/flights', undefined, {
+        authorization: '',
+        ...origin,
+      });
+      expect(status).toBe(401);
+    }
+  });
+
   it('may not when they are not', async () => {
     for (const origin of [
       'https://evil.example',

@@ -140,6 +140,52 @@ describe('every route', () => {
     expect((await anonymous.call('PUT', '/v1/flights', {}, bearer(keys.get('reader')!))).status).toBe(404);
   });
 
+  it.each([
+    ['a percent-encoding that is none', 'GET /v1/%zz HTTP/1.1\r\nhost: x\r\n', '400'],
+    ['a parameter that is too long', `GET /v1/flights/${'a'.repeat(2_500)} HTTP/1.1\r\nhost: x\r\n`, '414'],
+    ['an expectation that nobody knows', 'GET /v1/flights HTTP/1.1\r\nhost: x\r\nexpect: foo\r\n', '200'],
+    [
+      'a body that waits to be asked for',
+      'POST /v1/nothing HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 2\r\n',
+      '404',
+    ],
+    [
+      'a broken body for no route',
+      'POST /v1/nothing HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n',
+      '404',
+    ],
+    ['OPTIONS of no page', 'OPTIONS /v1/flights HTTP/1.1\r\nhost: x\r\n', '404'],
+  ])('wants a key before it says anything of %s', async (_, head, status) => {
+    const { hostname, port } = new URL(server.url);
+    const answer = async (more: string) => {
+      const socket = connect(Number(port), hostname);
+      socket.write(
+        `${head}connection: close\r\n${more}\r\n${head.includes('content-length') && !head.includes('expect') ? '{]' : ''}`,
+      );
+      let all = '';
+      for await (const data of socket) all += String(data);
+      return all;
+    };
+    expect(await answer('')).toMatch(/^HTTP\/1\.1 401 /);
+    expect(await answer(`authorization: Bearer ${keys.get('reader')!}\r\n`)).toMatch(
+      new RegExp(`^HTTP/1\\.1 ${status} `),
+    );
+  });
+
+  it('invites a body that waits to be asked for only when its sender may send it', async () => {
+    const { hostname, port } = new URL(server.url);
+    const socket = connect(Number(port), hostname);
+    const body = JSON.stringify({ query: 'ListFlights', serviceName: 'test' });
+    const head = `POST /v1/queries HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n`;
+    socket.write(`${head}authorization: Bearer ${keys.get('reader')!}\r\nconnection: close\r\n\r\n`);
+    const [data] = (await once(socket, 'data')) as [Buffer];
+    expect(data.toString()).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    socket.write(body);
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1\.1 200 /);
+    socket.destroy();
+  });
+
   it('refuses before it reads the body', async () => {
     const { hostname, port } = new URL(server.url);
     const socket = connect(Number(port), hostname);

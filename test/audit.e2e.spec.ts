@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { newKeyPair } from '#lib/audit';
+import { checkDatabase } from '../apps/cli/src/doctor.js';
 import { useServer } from './support/server.js';
 
 const run = promisify(execFile);
@@ -58,6 +59,28 @@ describe('the audit over HTTP and the CLI', () => {
     await server.store.pool.query(
       `update log.events set data = (replace(data::text, '"altitude":4', '"altitude":3'))::json where type = 'FlightCreated'`,
     );
+  });
+
+  it('is looked after by the doctor: a newest digest that is too old says that none was signed since', async () => {
+    const doctor = async () =>
+      (
+        await checkDatabase(
+          { pool: server.store.pool, url: server.store.url, eventStore: undefined },
+          { DATABASE_URL: server.store.url },
+        )
+      ).filter(({ check }) => check === 'digests');
+    await server.call('POST', '/v1/flights', flight);
+    await server.call('POST', '/v1/admin/audit/digests');
+    expect(await doctor()).toMatchObject([
+      { level: 'ok', what: expect.stringContaining('0 events came since') },
+    ]);
+    await server.call('POST', '/v1/flights', flight);
+    expect(await doctor()).toMatchObject([{ level: 'ok' }]);
+    const late = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 3 * 86_400_000);
+    expect(await doctor()).toMatchObject([
+      { level: 'problem', what: expect.stringMatching(/events? came since$/) },
+    ]);
+    late.mockRestore();
   });
 
   it('works from the command line with keys in files, and digests kept elsewhere', async () => {

@@ -1,5 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import pg from 'pg';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -39,6 +41,8 @@ describe('the command line', () => {
   };
 
   it('ends with 2 on wrong usage, and with 0 after help', async () => {
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    expect(await run('--version')).toMatchObject({ code: 0, out: `${version}\n` });
     expect(await run('--help')).toMatchObject({
       code: 0,
       out: expect.stringContaining('Begin with') as string,
@@ -49,6 +53,54 @@ describe('the command line', () => {
     });
     expect((await run('verify', '--no-such-option')).code).toBe(2);
     expect((await run('parked', 'discard', 'flight-a')).err).toMatch(/--reason/);
+  });
+
+  it('shows what is not seen in what it prints, in text, JSON and errors', async () => {
+    const name = 'k\u009b31m\u202e\u200b';
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    // As from before such names were refused.
+    await client.query(
+      `insert into access.api_keys (id, name, role, hash) values ('0123456789ab', $1, 'reader', sha256('x'))`,
+      [name],
+    );
+    await client.end();
+    const list = await run('keys', 'list');
+    expect(list).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('k\\u009b31m\\u202e\\u200b') as string,
+    });
+    const listed = await run('--json', 'keys', 'list');
+    expect(listed.out).toContain('k\\u009b31m\\u202e\\u200b');
+    expect(JSON.parse(listed.out)).toMatchObject({ keys: [{ name }] });
+    const wrong = [await run(`x\u009b`), await run('keys', 'create', '--name', name, '--role', 'reader')];
+    for (const { code, err } of wrong) expect({ code, err }).not.toMatchObject({ code: 0 });
+    for (const { out, err } of [list, listed, ...wrong])
+      expect(out + err).not.toMatch(/[\u0080-\u009f\u202e\u200b]/);
+  });
+
+  it("runs PostgreSQL's programs in the version of the server that a URL names", async () => {
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const { rows } = await client.query<{ major: string }>(
+      `select (current_setting('server_version_num')::int / 10000)::text as major`,
+    );
+    await client.end();
+    const { code, out, err } = await run('db', 'run', 'pg_dump', '--', '--version');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain(`pg_dump (PostgreSQL) ${rows[0]?.major}.`);
+    expect(await run('db', 'run', 'pg_nothing')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/pg_nothing/) as string,
+    });
+  });
+
+  it('refuses a URL that can be read in two ways', async () => {
+    const { code, err } = await waylog(`${database.url}?sslmode=verify-full&sslmode=disable`, 'keys', 'list');
+    expect({ code, err }).toEqual({
+      code: 2,
+      err: expect.stringContaining('says sslmode more than once') as string,
+    });
   });
 
   it('takes a registered model back', async () => {

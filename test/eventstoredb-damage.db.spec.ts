@@ -139,6 +139,17 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     expect(await rows()).toEqual(before);
     const open = await integrityFindings(database.pool, { open: true });
     expect([...new Set(open.map(({ key }) => `flight-${key}`))].toSorted()).toEqual(incomplete);
+    // No repair can help, and nobody is told that one does.
+    const doctor = await checkDatabase(
+      { pool: waylog.app.get<pg.Pool>(TABLES_POOL), url: database.url, eventStore: database.eventStore },
+      {},
+    );
+    expect(doctor.filter(({ check, level }) => check === 'integrity' && level === 'problem')).toMatchObject([
+      {
+        what: expect.stringMatching(/^3 flights of which the log no longer says what is right/) as string,
+        remedy: expect.not.stringContaining('--repair') as string,
+      },
+    ]);
   });
 
   it('do not end a scheduled verification, which goes on with those behind them', async () => {

@@ -234,6 +234,62 @@ describe('ids', () => {
     expect((await server.call('GET', '/v1/flights/dots', undefined, fresh)).body.waypoints).toHaveLength(1);
   });
 
+  it.each([
+    ['a control character of C1', 'c1\u009b31mRED'],
+    ['what turns the direction of text', 'ok\u202egpj'],
+    ['a space of no width', 'demo\u200b'],
+    ['an invisible tag', 'demo\u{e0041}'],
+  ])('with %s are refused where something is made, by what is true of them', async (_, id) => {
+    const fence = { northWest: { lat: 64, lon: 10 }, southEast: { lat: 63, lon: 11 } };
+    const flightId = `seen ${id.length}${id.charCodeAt(4)}`;
+    await created(flightId, 0);
+    const path = `/v1/flights/${encodeURIComponent(flightId)}`;
+    const head = await store().head();
+    const create = { type: 'CreateFlight', flight: aFlight('x') };
+    const answers = [
+      await server.call('POST', '/v1/flights', { ...aFlight('x'), id }),
+      await server.call('POST', `${path}/waypoints`, { ...aWaypoint(1), id }),
+      await server.call('POST', `${path}/geofences`, { ...fence, id }),
+      await server.call('POST', `/v1/flights/${encodeURIComponent(id)}/transactions`, { commands: [create] }),
+      await server.call('POST', '/v1/admin/keys', { name: id, role: 'reader' }),
+      await server.call('POST', '/v1/transactions', { flightId, serviceName: id }),
+    ];
+    for (const [i, { status, body }] of answers.entries()) {
+      expect({ i, status, body }).toMatchObject({ i, status: 400, body: { code: 'input.invalid' } });
+      expect(JSON.stringify(body)).toContain(
+        'without control characters, invisible ones, and ones that turn the direction of text',
+      );
+    }
+    expect(await store().head()).toBe(head);
+  });
+
+  it('that cannot be seen and are in a log already can be read, changed and taken away', async () => {
+    const template = await created('seen', 1);
+    const { body: events } = await server.call('GET', '/v1/flights/seen/events', undefined, template);
+    const id = 'c1\u009b31m \u202e';
+    const copied = (events as { type: string; data: object }[]).map(({ type, data }, n) => ({
+      id: `00000000-0000-7000-8000-00000000100${n}`,
+      type,
+      schemaVersion: 1,
+      data: type === 'WaypointAdded' ? { ...data, id: 'w\u200b' } : data,
+      metadata: {},
+    }));
+    const [outcome] = await store().append([
+      { streamId: `flight-${id}`, expectedRevision: 'no-stream', events: copied as never },
+    ]);
+    expect(outcome).toMatchObject({ accepted: true });
+    const fresh = { 'waylog-min-position': await store().head() };
+    const path = `/v1/flights/${encodeURIComponent(id)}`;
+    expect(await server.call('GET', path, undefined, fresh)).toMatchObject({ status: 200, body: { id } });
+    const moved = aWaypoint(1, { id: 'w\u200b', altitude: 7 });
+    for (const [method, at, body] of [
+      ['PUT', `${path}/waypoints/${encodeURIComponent('w\u200b')}`, moved],
+      ['POST', `${path}/erase`, {}],
+    ] as const)
+      expect({ method, ...(await server.call(method, at, body)) }).toMatchObject({ method, status: 200 });
+    expect((await server.call('DELETE', path)).status).toBe(204);
+  });
+
   it('of that kind that a log has already can be read, and taken away', async () => {
     const template = await created('template', 1);
     const { body: events } = await server.call('GET', '/v1/flights/template/events', undefined, template);

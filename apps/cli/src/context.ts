@@ -23,6 +23,8 @@ import {
   installation,
   messageOf,
   openSession,
+  repeatedParameter,
+  visible,
 } from '#lib/platform';
 import type { Projection } from '#lib/projections';
 import { backUp, recipientsOf, type FindTool } from '#lib/backup';
@@ -36,6 +38,11 @@ export { UsageError };
 
 /** Warnings are for people: standard output is for results alone. */
 class StderrLogger extends ConsoleLogger {
+  protected override resolveMessage(message: unknown): unknown {
+    const said: unknown = super.resolveMessage(message);
+    return typeof said === 'string' ? visible(said) : said;
+  }
+
   protected override printMessages(messages: unknown[], context?: string, level?: LogLevel): void {
     super.printMessages(messages, context, level, 'stderr');
   }
@@ -47,7 +54,7 @@ export interface GlobalOptions {
   readonly json?: boolean;
 }
 
-/** The options of every command. Throws UsageError for a password on the command line. */
+/** The options of every command. Throws UsageError for a password on the command line, and a URL that can be read in two ways. */
 export function globalsOf(command: Command): GlobalOptions {
   const { databaseUrl, eventStore, json } = command.optsWithGlobals<GlobalOptions>();
   const given = (name: string, option: string, value: string | undefined) =>
@@ -55,6 +62,8 @@ export function globalsOf(command: Command): GlobalOptions {
       ? connectionString(option, value)
       : value;
   const url = given('databaseUrl', '--database-url', databaseUrl);
+  const repeated = url === undefined ? undefined : repeatedParameter(url);
+  if (repeated !== undefined) throw new UsageError(`DATABASE_URL (or --database-url) ${repeated}.`);
   const log = given('eventStore', '--event-store', eventStore);
   return { ...(url && { databaseUrl: url }), ...(log && { eventStore: log }), ...(json && { json }) };
 }
@@ -72,8 +81,11 @@ export function eventStoreOf(command: Command): string | undefined {
 /** Who works with the command line, for what remembers who did it. */
 export const operator = (): string => `cli ${userInfo().username}`;
 
+/** A text for people: ids, names and errors in it may come from anywhere, and a terminal obeys some of it. */
+export const forPeople = (text: string): string => asTyped(visible(text));
+
 /** Progress is for people: it never mixes with a result on standard output. */
-export const progress = (line: string): void => console.error(asTyped(line));
+export const progress = (line: string): void => console.error(forPeople(line));
 
 /** The projections of these names; all of them for no name. Throws UsageError. */
 export function projectionsNamed(wanted: readonly string[]): readonly Projection[] {
@@ -104,7 +116,7 @@ export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise
 
 /** The result of a command: JSON for programs, or the text made for people. */
 export function print(command: Command, result: object, text: string): void {
-  console.log(globalsOf(command).json ? JSON.stringify(result) : asTyped(text));
+  console.log(globalsOf(command).json ? visible(JSON.stringify(result)) : forPeople(text));
 }
 
 export const databaseOptions = (command: Command): DatabaseOptions => {

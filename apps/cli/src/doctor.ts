@@ -1,7 +1,8 @@
 import { statfs } from 'node:fs/promises';
 import type pg from 'pg';
 import { listKeys } from '#lib/access';
-import { databaseIdentity, scheduledBackups } from '#lib/backup';
+import { newestDigest, statementOf } from '#lib/audit';
+import { databaseIdentity, isAhead, scheduledBackups } from '#lib/backup';
 import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
 import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
@@ -133,6 +134,7 @@ export async function checkDatabase(
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
     ['losses', () => lost(pool)],
     ['integrity', () => integrity(pool)],
+    ...(eventStore === undefined ? [['digests', () => digests(pool, env)] as const] : []),
   ];
   const findings = await run(checks);
   const isMigrated = findings.every(({ check, level }) => check !== 'schema' || level === 'ok');
@@ -149,7 +151,7 @@ async function backups(url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> 
   if (!folder || !(hours > 0)) return [];
   const remedy = 'The log of the server that takes them says why; waylog backup --scheduled takes one now.';
   const of = await withClient(url, databaseIdentity);
-  const [newest] = await scheduledBackups(folder, of);
+  const newest = (await scheduledBackups(folder, of)).find((backup) => !isAhead(backup));
   if (!newest) return [problem('backups', `no complete one of ${of.database} in ${folder}`, remedy)];
   const { createdAt, dump } = newest.manifest;
   const what = `the newest of ${of.database} is of ${createdAt}${dump.encryption ? ', encrypted' : ''}; there should be one every ${hours} h`;
@@ -542,15 +544,56 @@ async function lost(pool: pg.Pool): Promise<Finding[]> {
   ];
 }
 
+/** Of the signed digests of the log; nothing to tell where none are asked for. */
+async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const newest = await newestDigest(pool);
+  const hasKey = Boolean(env['WAYLOG_AUDIT_KEY'] || env['WAYLOG_AUDIT_KEY_FILE']);
+  if (!newest) {
+    return hasKey
+      ? [warning('digests', 'no digest of the log has been signed yet', 'waylog audit digest signs one now')]
+      : [];
+  }
+  const said = statementOf(newest.document);
+  if (!said)
+    return [problem('digests', `digest ${newest.number} cannot be read`, 'waylog verify --audit says more')];
+  const { rows } = await pool.query<{ events: number }>(
+    `select count(*)::integer as events from log.events where position > $1`,
+    [said.position],
+  );
+  const events = rows[0]?.events ?? 0;
+  const minutes = Number(env['WAYLOG_AUDIT_INTERVAL'] || 0) || 1_440;
+  const isLate = Date.now() - millisecondsOf(said.takenAt) > 2 * minutes * 60_000;
+  return events > 0 && isLate
+    ? [
+        problem(
+          'digests',
+          `the newest digest is of ${said.takenAt}, and ${counted(events, 'event')} came since`,
+          'Where a server signs digests, something is not as it was recorded, or it does not run: `waylog verify --audit` names what, and docs/how-to/audit.md says what to do',
+        ),
+      ]
+    : [ok('digests', `the newest is of ${said.takenAt}; ${counted(events, 'event')} came since`)];
+}
+
 async function integrity(pool: pg.Pool): Promise<Finding[]> {
   const open = await integrityFindings(pool, { open: true });
-  return [
-    open.length === 0
-      ? ok('integrity', 'no open findings')
-      : problem(
-          'integrity',
-          `${counted(open.length, 'flight')} of which a table is not what the log says`,
-          'waylog integrity --open, then waylog verify --repair',
-        ),
-  ];
+  const flights = (found: typeof open) => counted(new Set(found.map(({ key }) => key)).size, 'flight');
+  const [untold, different] = [open.filter(({ error }) => error), open.filter(({ error }) => !error)];
+  const findings: Finding[] = [];
+  if (different.length > 0)
+    findings.push(
+      problem(
+        'integrity',
+        `${flights(different)} of which a table is not what the log says`,
+        'waylog integrity --open, then waylog verify --repair',
+      ),
+    );
+  if (untold.length > 0)
+    findings.push(
+      problem(
+        'integrity',
+        `${flights(untold)} of which the log no longer says what is right: it has lost events, or cannot open them`,
+        'waylog integrity --open says why. No repair can help: see docs/how-to/at-three-in-the-morning.md#integrityviolation.',
+      ),
+    );
+  return findings.length > 0 ? findings : [ok('integrity', 'no open findings')];
 }

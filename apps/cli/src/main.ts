@@ -1,14 +1,6 @@
 import 'reflect-metadata';
 import type { Command } from 'commander';
-import {
-  asTyped,
-  failureOf,
-  invalidInput,
-  messageOf,
-  outliveReaders,
-  readSecrets,
-  FROM_FILES,
-} from '#lib/platform';
+import { failureOf, invalidInput, messageOf, outliveReaders, readSecrets, FROM_FILES } from '#lib/platform';
 import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
@@ -20,7 +12,7 @@ try {
   takeSecretsFromFiles();
   await program.parseAsync();
 } catch (error) {
-  console.error(asTyped(`waylog: ${messageOf(failureOf(error))}`));
+  progress(`waylog: ${messageOf(failureOf(error))}`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }
 

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
-import { asTyped } from '#lib/platform';
+import { asTyped, installation } from '#lib/platform';
+import { forPeople } from './context.js';
 import { archiveCommand } from './commands/archive.js';
 import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
@@ -22,6 +23,7 @@ import { verifyCommand } from './commands/verify.js';
 export function makeProgram(width = (process.stdout.isTTY && process.stdout.columns) || 80): Command {
   const program = new Command('waylog')
     .description('Keeps flight data as a log of events, with tables folded from it.')
+    .version(installation().version, '--version', 'print the version')
     .addOption(
       new Option(
         '--database-url <url>',
@@ -78,6 +80,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     command.configureOutput({
       getOutHelpWidth: () => width,
       writeOut: (text) => process.stdout.write(asTyped(wrapped(text, width))),
+      // What was typed stands in it.
+      writeErr: (text) => process.stderr.write(forPeople(text)),
     });
     command.commands.forEach(showHelp);
   };

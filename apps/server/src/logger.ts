@@ -1,4 +1,5 @@
 import { ConsoleLogger } from '@nestjs/common';
+import { visible } from '#lib/platform';
 
 /** Nest's messages about its start (a line per route) hide what an operator looks for. */
 const startUpChatter = new Set([
@@ -10,6 +11,12 @@ const startUpChatter = new Set([
 ]);
 
 export class ServerLogger extends ConsoleLogger {
+  /** Ids and names come from anywhere, and whoever reads the log may do so on a terminal. */
+  protected override resolveMessage(message: unknown): unknown {
+    const said: unknown = super.resolveMessage(message);
+    return typeof said === 'string' ? visible(said) : said;
+  }
+
   override log(message: unknown, ...rest: unknown[]): void {
     if (!startUpChatter.has(String(rest.at(-1)))) super.log(message, ...(rest as [string]));
   }

@@ -7,10 +7,10 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import type pg from 'pg';
 import { LOG_POOL } from '#lib/flight';
 import type { Config } from '#lib/platform';
-import { Guard, securityHeaders } from './access/guard.js';
+import { Guard } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
 import { positionHeader } from './http/answer.js';
-import { readableUrl, readJsonBodies, refuseUnasked } from './http/body.js';
+import { inviteBody, readableUrl, readJsonBodies, refuseUnasked, refuseUnknownRoute } from './http/body.js';
 import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
 import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
@@ -58,11 +58,12 @@ export async function startServer(
     return503OnClosing: false,
     exposeHeadRoutes: true,
     clientErrorHandler: refuseConnection,
-    // What Fastify refuses before any route is reached, such as bad percent-encoding.
-    frameworkErrors: (error: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
-      sendProblem(reply.headers(securityHeaders), error);
+    // What Fastify refuses before any route and any hook is reached, such as a broken percent-encoding.
+    frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+      app.get(Guard).onRequest.call(fastify, request, reply, () => sendProblem(reply, error));
     },
   });
+  const fastify = adapter.getInstance();
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
     // The caller reports why it did not start.
     abortOnError: false,
@@ -85,8 +86,7 @@ export async function startServer(
   }
   // Nest must run it before the hooks below: a preflight carries no key, and allowed origins must be able to read a
   // refusal.
-  if (config.corsOrigins.length > 0) app.enableCors(corsFor(config.corsOrigins));
-  const fastify = adapter.getInstance();
+  if (config.corsOrigins.length > 0) app.enableCors({ delegator: corsFor(config.corsOrigins) });
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('principal');
   fastify.decorateRequest('origin');
@@ -94,20 +94,32 @@ export async function startServer(
   if (config.logLevel === 'debug') fastify.addHook('onResponse', logRequest);
   fastify.addHook('onRequest', boundPipelining);
   fastify.addHook('onRequest', app.get(Guard).onRequest);
+  fastify.addHook('onRequest', refuseUnknownRoute);
   fastify.addHook('onRequest', new RequestsUnderWay().onRequest);
   fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
+  fastify.addHook('onRequest', inviteBody);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('preSerialization', longLists);
   fastify.addHook('onSend', new AnswersUnderWay().onSend);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
+  askBeforeExpectations(fastify);
   closeBehindLastAnswers(fastify);
   if (config.roles.includes('api')) fastify.addHook('preValidation', refuseUnasked(serveOpenApi(app)));
   await app.listen({ port: config.port, host: config.host });
   const url = await app.getUrl();
   say(`Waylog listens on ${url}\n${await accessBanner(config, pool, url)}`);
   return app;
+}
+
+/**
+ * Node answers `Expect` before anybody has been asked for a key: it invites the body, or refuses an expectation that it does not
+ * know. The guard comes first, then `inviteBody`; other expectations may be ignored (RFC 9110, section 10.1.1).
+ */
+function askBeforeExpectations({ server }: FastifyInstance): void {
+  for (const event of ['checkContinue', 'checkExpectation'])
+    server.on(event, (request, response) => server.emit('request', request, response));
 }
 
 /**
@@ -127,10 +139,18 @@ function closeBehindLastAnswers(fastify: FastifyInstance): void {
 }
 
 /**
- * Pages of these origins can call, with the headers that they need. A request of any other origin, preflights included,
- * is treated as one without an origin.
+ * Pages of these origins may call, with what they have to send and to see. A request of any other origin, a preflight too,
+ * is treated as one without. What is no preflight is asked for a key.
  */
-const corsFor = (origins: readonly string[]) => ({
+const corsFor =
+  (origins: readonly string[]) =>
+  ({ headers }: FastifyRequest, use: (error: null, options: object) => void) =>
+    use(null, {
+      ...corsOptions(origins),
+      preflight: headers.origin !== undefined && headers['access-control-request-method'] !== undefined,
+    });
+
+const corsOptions = (origins: readonly string[]) => ({
   origin: (origin: string | undefined, use: (error: null, allowed: string | false) => void) =>
     use(null, origin !== undefined && origins.includes(origin) ? origin : false),
   strictPreflight: false,

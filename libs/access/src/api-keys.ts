@@ -4,7 +4,7 @@ import {
   Example,
   databaseCall,
   inTransaction,
-  IsOpaqueId,
+  IsName,
   IsTimestamp,
   invalidInput,
   millisecondsOf,
@@ -62,7 +62,7 @@ export class CreatedApiKey extends ApiKey {
 @Example<NewApiKey>({ name: 'tracker', role: 'operator' })
 export class NewApiKey {
   /** Who or what it is for; its events name it as their actor. */
-  @IsOpaqueId() @MinLength(1) @MaxLength(MAX_NAME) readonly name!: string;
+  @IsName() @MinLength(1) @MaxLength(MAX_NAME) readonly name!: string;
   @IsIn(ACCESS_ROLES) readonly role!: AccessRole;
   /** When it expires; default never. */
   @Optional() @IsTimestamp() readonly expiresAt?: Timestamp | null;

@@ -10,6 +10,10 @@ export const storedDigests = (client: Queryable): Promise<Digest[]> => readDiges
 export const digestsBefore = (client: Queryable, number: number, limit: number): Promise<Digest[]> =>
   readDigests(client, 'where number < $1::bigint order by number desc limit $2', [number, limit]);
 
+/** The digest that was stored last; undefined where there is none. */
+export const newestDigest = async (client: Queryable): Promise<Digest | undefined> =>
+  (await readDigests(client, 'order by number desc limit 1'))[0];
+
 /** Some digests, in their order. */
 export const digestsOf = (client: Queryable, numbers: readonly number[]): Promise<Digest[]> =>
   readDigests(client, 'where number = any ($1) order by number', [numbers]);

@@ -10,7 +10,7 @@ export {
 } from './digest.js';
 export { DigestSchedule } from './digest-schedule.js';
 export { writeDigestFiles } from './digest-files.js';
-export { storedDigests } from './digests.js';
+export { newestDigest, storedDigests } from './digests.js';
 export type { AuditCode, AuditProblem } from './explain.js';
 export type { RecordedBreak } from './known-breaks.js';
 export { recordBreak, type FoundBreak } from './record-break.js';

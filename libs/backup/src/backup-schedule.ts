@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { Background, endClient, messageOf, openSession, pause, type Timestamp } from '#lib/platform';
 import { backUp, databaseIdentity, type DatabaseIdentity } from './back-up.js';
-import { prune, scheduledBackups } from './rotation.js';
+import { isAhead, prune, scheduledBackups } from './rotation.js';
 import type { FindTool } from './tool.js';
 
 export interface BackupScheduleOptions {
@@ -51,8 +51,10 @@ export class BackupSchedule {
   #newestAt: Timestamp | undefined;
   #failure: string | undefined;
   #damaged: readonly string[] = [];
+  #ahead: readonly string[] = [];
   /** One has been taken, and old ones have not been removed since. */
   #mustPrune = false;
+  #taken: string | undefined;
   #tryAt = 0;
 
   constructor(options: BackupScheduleOptions) {
@@ -81,9 +83,11 @@ export class BackupSchedule {
   }
 
   #damage(): string | undefined {
-    return this.#damaged.length === 0
-      ? undefined
-      : `These backups are not what was written, and do not count: ${this.#damaged.join(', ')}. See to the disk, and move them away.`;
+    if (this.#damaged.length > 0)
+      return `These backups are not what was written, and do not count: ${this.#damaged.join(', ')}. See to the disk, and move them away.`;
+    if (this.#ahead.length > 0)
+      return `These backups say that they were taken in the future, and do not count: ${this.#ahead.join(', ')}. See to the clock of the database, and move them away.`;
+    return undefined;
   }
 
   #late(): string | undefined {
@@ -132,10 +136,11 @@ export class BackupSchedule {
     const { url = '', everyMs, folder, keep, recipients, findTool, waylog, log } = this.#options;
     try {
       const there = await scheduledBackups(folder, identity);
-      const [newest] = there;
+      this.#ahead = there.filter(isAhead).map(({ file }) => file);
+      const newest = there.find((backup) => !isAhead(backup));
       this.#damaged = this.#damaged.filter((damaged) => there.some(({ file }) => file === damaged));
       this.#newestAt = newest?.manifest.createdAt;
-      // Its time may lie in the future, for whatever reason.
+      // Its time may lie in the future, by less than an hour.
       const isDue =
         newest === undefined || Math.abs(Date.now() - Date.parse(newest.manifest.createdAt)) >= everyMs;
       if (isDue) {
@@ -150,13 +155,21 @@ export class BackupSchedule {
           signal,
         });
         this.#newestAt = manifest.createdAt;
+        this.#taken = file;
         log.info(`Backed up to ${file}: ${(manifest.dump.bytes / 1e6).toFixed(1)} MB`);
         this.#mustPrune = true;
       }
       if (this.#mustPrune) {
-        const { removed, damaged } = await prune({ folder, keep, of: identity, signal });
+        const { removed, damaged, ahead } = await prune({
+          folder,
+          keep,
+          of: identity,
+          ...(this.#taken !== undefined && { taken: this.#taken }),
+          signal,
+        });
         if (removed.length > 0) log.info(`Removed ${removed.join(', ')}: ${keep} newer ones are whole`);
         this.#damaged = damaged;
+        this.#ahead = ahead;
         const damage = this.#damage();
         if (damage !== undefined) log.warn(damage);
         this.#mustPrune = false;

@@ -24,5 +24,5 @@ export {
   verifyBackup,
   type VerifyOptions,
 } from './restore.js';
-export { prune, type Pruned, type PruneOptions, scheduledBackups } from './rotation.js';
+export { isAhead, prune, type Pruned, type PruneOptions, scheduledBackups } from './rotation.js';
 export type { FindTool } from './tool.js';

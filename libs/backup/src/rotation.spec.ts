@@ -56,6 +56,7 @@ describe('old backups', () => {
       kept: [third, second, first],
       removed: [],
       damaged: [],
+      ahead: [],
     });
     expect(await prune({ folder, keep: 1, dryRun: true })).toMatchObject({ removed: [second, first] });
     expect(await readdir(folder)).toHaveLength(6);
@@ -63,6 +64,7 @@ describe('old backups', () => {
       kept: [third, second],
       removed: [first],
       damaged: [],
+      ahead: [],
     });
     expect(await readdir(folder)).toHaveLength(4);
     await expect(prune({ folder, keep: 0 })).rejects.toThrow('At least one');
@@ -78,6 +80,7 @@ describe('old backups', () => {
       kept: [await second],
       removed: [await first],
       damaged: [await third],
+      ahead: [],
     });
     expect(await names()).toEqual([await second, await third, await fifth].map((file) => basename(file!)));
     // Not even the last one that is whole goes.
@@ -120,7 +123,12 @@ describe('old backups', () => {
     const [old, linked] = [await backup(1), await backup(2)];
     await rename(linked, join(folder, 'elsewhere'));
     await symlink(join(folder, 'elsewhere'), linked);
-    expect(await prune({ folder, keep: 1 })).toEqual({ kept: [old], removed: [], damaged: [linked] });
+    expect(await prune({ folder, keep: 1 })).toEqual({
+      kept: [old],
+      removed: [],
+      damaged: [linked],
+      ahead: [],
+    });
   });
 
   it('of which a kill has left half go after a day', async () => {
@@ -140,5 +148,17 @@ describe('old backups', () => {
       await leave(name, name.startsWith('waylog-2026') ? 1 : 25);
     expect(await prune({ folder, keep: 7 })).toMatchObject({ removed: [left] });
     expect((await names()).filter((name) => name.endsWith('.partial'))).toHaveLength(3);
+  });
+
+  it('do not count when they were taken in the future, and the one just taken stays whatever its time', async () => {
+    const wrong = await backup(9, { createdAt: '2099-01-01T00:00:00.000Z' });
+    const [first, second, third] = [await backup(1), await backup(2), await backup(3)];
+    expect(await prune({ folder, keep: 1, taken: first })).toEqual({
+      kept: [third],
+      removed: [second],
+      damaged: [],
+      ahead: [wrong],
+    });
+    expect(await names()).toEqual([first, third, wrong].map((file) => basename(file)));
   });
 });

@@ -16,6 +16,8 @@ export interface PruneOptions {
   readonly keep: number;
   /** Only those of this database. Without it, of each database as many stay. */
   readonly of?: DatabaseIdentity;
+  /** One that was taken just now: it stays, whatever its time. */
+  readonly taken?: string;
   /** Say what would go, and remove nothing. */
   readonly dryRun?: boolean;
   readonly signal?: AbortSignal;
@@ -27,6 +29,8 @@ export interface Pruned {
   readonly removed: readonly string[];
   /** Not counted, and left where they are: their dump is not the one that was written. */
   readonly damaged: readonly string[];
+  /** Not counted, and left where they are: they were taken in the future, as when a clock was wrong, and would stay the newest for long. */
+  readonly ahead: readonly string[];
 }
 
 /** The complete backups of a series, the newest first. Throws `backup.no-folder`. */
@@ -36,6 +40,13 @@ export async function scheduledBackups(folder: string, of?: DatabaseIdentity): P
       isOfSeries(backup) && (of === undefined || isOf(backup.manifest, of)),
   );
 }
+
+/** The clocks of a database and of this machine differ. */
+const AHEAD_MS = 3_600_000;
+
+/** Whether a backup says that it was taken in the future. Such a time says nothing of which is the newest. */
+export const isAhead = ({ manifest }: CompleteBackup): boolean =>
+  Date.parse(manifest.createdAt) > Date.now() + AHEAD_MS;
 
 /** One that carries the name of another is a copy that somebody has made, and theirs. */
 const isOfSeries = (backup: ListedBackup): backup is CompleteBackup =>
@@ -52,13 +63,18 @@ const isOf = (manifest: DatabaseIdentity, { database, server }: DatabaseIdentity
  * Also removes what a killed one of the same database has left (`.partial`) and nobody has written to for a day.
  */
 export async function prune(options: PruneOptions): Promise<Pruned> {
-  const { folder, keep, of, dryRun = false, signal } = options;
+  const { folder, keep, of, taken, dryRun = false, signal } = options;
   if (!Number.isInteger(keep) || keep < 1) throw new Error('At least one backup stays.');
   const kept: string[] = [];
   const damaged: string[] = [];
   const old: string[] = [];
+  const ahead: string[] = [];
   const series = new Map<string, CompleteBackup[]>();
   for (const backup of await scheduledBackups(folder, of)) {
+    if (isAhead(backup)) {
+      ahead.push(backup.file);
+      continue;
+    }
     const { database, server = '' } = backup.manifest;
     const key = `${server}/${database}`;
     series.set(key, [...(series.get(key) ?? []), backup]);
@@ -68,8 +84,9 @@ export async function prune(options: PruneOptions): Promise<Pruned> {
     // Where nothing is to go, nothing need be read.
     const mustRead = backups.length > keep;
     for (const { file, manifest } of backups) {
-      if (whole.length >= keep) old.push(file);
-      else if (!mustRead || (await isWhole(file, manifest, signal))) whole.push(file);
+      if (whole.length >= keep) {
+        if (file !== taken) old.push(file);
+      } else if (!mustRead || (await isWhole(file, manifest, signal))) whole.push(file);
       else damaged.push(file);
     }
     kept.push(...whole);
@@ -82,7 +99,7 @@ export async function prune(options: PruneOptions): Promise<Pruned> {
   for (const file of dryRun ? [] : old)
     for (const path of [file, manifestOf(file)]) await rm(path, { force: true });
   for (const path of dryRun ? [] : left) await rm(path, { force: true });
-  return { kept, removed: [...old, ...left], damaged };
+  return { kept, removed: [...old, ...left], damaged, ahead };
 }
 
 async function isWhole(file: string, { dump }: BackupManifest, signal?: AbortSignal): Promise<boolean> {

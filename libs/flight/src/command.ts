@@ -1,6 +1,6 @@
 import { Command } from '@nestjs/cqrs';
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
-import { IsId, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
+import { IsKnownId, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
 import type { Appended, Decision, Origin } from '#lib/event-store';
 import { FreeText } from './fields.js';
 import type { FlightEvent } from './events.js';
@@ -42,7 +42,7 @@ export abstract class FlightCommand<Answer extends object = object>
   extends Command<CommandResult & Answer>
   implements CommandOptions
 {
-  @IsId() readonly flightId!: string;
+  @IsKnownId() readonly flightId!: string;
   @Optional() @IsOpaqueId() readonly commandId?: string | undefined;
   @Optional() @IsOpaqueId() readonly correlationId?: string | undefined;
   @Optional() @IsOpaqueId() readonly causationId?: string | undefined;

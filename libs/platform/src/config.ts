@@ -1,5 +1,6 @@
 import { invalidInput, type FieldError } from './errors.js';
 import { readSecrets } from './secrets.js';
+import { repeatedParameter } from './tls.js';
 
 export type Role = 'api' | 'projector';
 
@@ -207,6 +208,8 @@ export function readConfig(environment: Environment): Config {
           'is no PostgreSQL URL: it must be like postgres://user:password@host:5432/database, with %-escapes for what is special in a URL',
       });
     }
+    const repeated = repeatedParameter(url);
+    if (repeated !== undefined) errors.push({ field: name, message: repeated });
     return url;
   };
   const databaseUrl = postgresUrl('DATABASE_URL');

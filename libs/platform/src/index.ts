@@ -16,5 +16,6 @@ export * from './turns.js';
 export * from './waker.js';
 export * from './validation.js';
 export * from './seeded-random.js';
+export * from './visible.js';
 export * from './wording.js';
 export * from './writable.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readConfig } from './config.js';
 import { readSecrets, FROM_FILES, withoutSecrets } from './secrets.js';
-import { tlsWeakness } from './tls.js';
+import { repeatedParameter, tlsWeakness } from './tls.js';
 
 describe('secrets from files', () => {
   const folder = mkdtempSync(join(tmpdir(), 'waylog-secrets-'));
@@ -110,5 +110,15 @@ describe('the way to the database', () => {
   ])('is warned of, without what logs in: %s', (url, why) => {
     expect(tlsWeakness(url)).toMatch(why);
     expect(tlsWeakness(url)).not.toMatch(/s3cret/);
+  });
+
+  it('is not guessed where a parameter of TLS is said twice', () => {
+    const url = 'postgres://u:s3cret@db.example/db?sslmode=verify-full';
+    expect(repeatedParameter(url)).toBeUndefined();
+    expect(repeatedParameter(`${url}&sslmode=disable`)).toMatch(/says sslmode more than once/);
+    expect(repeatedParameter(`${url}&host=127.0.0.1&host=db.example`)).toMatch(/says host more than once/);
+    expect(() => readConfig({ DATABASE_URL: `${url}&sslmode=disable` })).toThrow(
+      /DATABASE_URL says sslmode more than once/,
+    );
   });
 });

@@ -19,4 +19,17 @@ export function tlsWeakness(url: string): string | undefined {
     : `The connection to the database at ${name} has sslmode=${mode}, which not everything takes for a check of its certificate. Make it sslmode=verify-full (docs/how-to/tls.md).`;
 }
 
+/**
+ * What is wrong with a URL of PostgreSQL that says a parameter more than once; undefined where it does not. node-postgres takes
+ * the last one, others take the first: with two sslmodes, what was checked is not what the connection does.
+ */
+export function repeatedParameter(url: string): string | undefined {
+  const names = URL.canParse(url) ? [...new URL(url).searchParams.keys()] : [];
+  const repeated = names.find((name, i) => names.indexOf(name) !== i);
+  return (
+    repeated &&
+    `says ${repeated} more than once, and not everything takes the same one. Leave one of them in the URL`
+  );
+}
+
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/i;

@@ -43,7 +43,7 @@ describe('an input', () => {
         {
           field: 'marks[1].id',
           message:
-            'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
+            'must be 1 to 128 characters without control characters, invisible ones, and ones that turn the direction of text, and not . or .., which no URL can address',
         },
         { field: 'marks[1].at.lat', message: 'must be at most 90' },
         { field: 'marks[1].at.lon', message: 'must be number' },

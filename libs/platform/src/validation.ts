@@ -5,6 +5,7 @@ import { IsOptional, ValidateBy, ValidateNested, type ValidationOptions } from '
 import { JSONSchema, targetConstructorToSchema } from 'class-validator-jsonschema';
 import { invalidInput, MAX_BAD_FIELDS, type FieldError } from './errors.js';
 import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
+import { UNSEEN } from './visible.js';
 
 /**
  * The rules of an input are written once, as class-validator decorators on its class. They give the JSON schema that
@@ -14,7 +15,9 @@ export type Class<T extends object = object> = abstract new (...args: never[]) =
 export type Schema = { [key: string]: unknown };
 
 const OPAQUE_ID = /^[^\u0000-\u001f\u007f\ud800-\udfff]{1,128}$/u; // eslint-disable-line no-control-regex -- refused
-const ID = new RegExp(`^(?!\\.{1,2}$)${OPAQUE_ID.source.slice(1)}`, 'u');
+const KNOWN_ID = new RegExp(`^(?!\\.{1,2}$)${OPAQUE_ID.source.slice(1)}`, 'u');
+const NAME = new RegExp(`^[^${UNSEEN}\\ud800-\\udfff]{1,128}$`, 'u');
+const ID = new RegExp(`^(?!\\.{1,2}$)${NAME.source.slice(1)}`, 'u');
 const TEXT = /^[^\u0000\ud800-\udfff]*$/u; // eslint-disable-line no-control-regex -- refused
 const MAX_JSON_BYTES = 16 * 1024;
 const MAX_JSON_DEPTH = 16;
@@ -36,23 +39,40 @@ function rule(name: string, schema: Schema, message: string, test: (value: unkno
     );
 }
 
-/** An opaque id: 1 to 128 characters, none of them a control character. */
+/** An opaque id: 1 to 128 characters, none of them one of ASCII's control characters. */
 export const IsOpaqueId = rule(
   'isOpaqueId',
   { type: 'string', pattern: OPAQUE_ID.source, examples: ['a-1'] },
-  'must be 1 to 128 characters without control characters',
+  'must be 1 to 128 characters, none of them U+0000 to U+001F, U+007F or half of a surrogate pair',
   (value) => typeof value === 'string' && OPAQUE_ID.test(value),
 );
 
+/** A new name of something: what people tell it by, on a terminal too. */
+export const IsName = rule(
+  'isName',
+  { type: 'string', pattern: NAME.source, examples: ['a-1'] },
+  'must be 1 to 128 characters without control characters, invisible ones, and ones that turn the direction of text',
+  (value) => typeof value === 'string' && NAME.test(value),
+);
+
 /**
- * The id of something that has an address: any but `.` and `..`. URLs resolve those as steps of a path, even
- * percent-encoded, so a client never sends them. Reads and removals accept an opaque id: older logs can hold such ids.
+ * The id of something that is made: a name that has an address, which is any but `.` and `..`. As a step of a path a URL is
+ * resolved by them, also where they are percent-encoded, so that a client never sends them. What is read or removed takes an
+ * opaque id: logs of before these rules may have such things.
  */
 export const IsId = rule(
   'isId',
   { type: 'string', pattern: ID.source, examples: ['a-1'] },
-  'must be 1 to 128 characters without control characters, and not . or .., which no URL can address',
+  'must be 1 to 128 characters without control characters, invisible ones, and ones that turn the direction of text, and not . or .., which no URL can address',
   (value) => typeof value === 'string' && ID.test(value),
+);
+
+/** The id of something that is changed, and may be older than the rule against what is not seen. */
+export const IsKnownId = rule(
+  'isKnownId',
+  { type: 'string', pattern: KNOWN_ID.source, examples: ['a-1'] },
+  'must be 1 to 128 characters, none of them U+0000 to U+001F, U+007F or half of a surrogate pair, and not . or .., which no URL can address',
+  (value) => typeof value === 'string' && KNOWN_ID.test(value),
 );
 
 /** Text that PostgreSQL can store: no NUL character, no unpaired surrogate. Combine with MaxLength. */

@@ -175,23 +175,24 @@ What stays is read to its end first: a backup that is not what was written does 
 none is removed. Other backups, and other files, are left alone; only what a killed backup of the same database has left
 (.partial) goes, too, once a day has passed.
 
-Exit codes: 0 done, 1 failed, 3 some of those that should stay are damaged.`,
+Exit codes: 0 done, 1 failed, 3 some of those that should stay are damaged, or say that they were taken in the future.`,
     )
     .action(async (folder: string | undefined, { keep, dryRun = false }: PruneOptions, command: Command) => {
       if (!Number.isInteger(keep) || keep < 1) throw new UsageError('--keep takes a whole number from 1.');
       const place = folder ?? (process.env['WAYLOG_BACKUP_DIR'] || '.');
       const pruned = await untilInterrupted((signal) => prune({ folder: place, keep, dryRun, signal }));
-      const { kept, removed, damaged } = pruned;
+      const { kept, removed, damaged, ahead } = pruned;
       print(
         command,
         { dryRun, ...pruned },
         [
           ...damaged.map((file) => `DAMAGED, not counted  ${file}`),
+          ...ahead.map((file) => `TAKEN IN THE FUTURE, not counted  ${file}`),
           ...removed.map((file) => `${dryRun ? 'would remove' : 'removed'}  ${file}`),
           `${counted(kept.length, 'backup')} of the series ${kept.length === 1 ? 'stays' : 'stay'}`,
         ].join('\n'),
       );
-      if (damaged.length > 0) process.exitCode = 3;
+      if (damaged.length + ahead.length > 0) process.exitCode = 3;
     });
 
   backup

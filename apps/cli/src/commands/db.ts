@@ -9,6 +9,7 @@ import {
   databaseUp,
   databaseUsers,
   psqlCommand,
+  serverTool,
   toolCommand,
 } from '#lib/timescale';
 import { databaseOptions, print, progress } from '../context.js';
@@ -73,7 +74,10 @@ Example: a base backup, to recover to a point in time (docs/how-to/recover-to-a-
   waylog db run pg_basebackup -- --pgdata /backups/base --wal-method=stream --checkpoint=fast`,
     )
     .action(async (tool: string, args: string[], _options, command: Command) => {
-      await run(await toolCommand(databaseOptions(command), tool, args));
+      const options = databaseOptions(command);
+      const { DATABASE_URL: url } = options.env;
+      // A program that is merely in the PATH may be of another version, and refuse the server.
+      await run(url ? await serverTool(url, tool, args, options) : await toolCommand(options, tool, args));
     });
   db.command('reset')
     .description('delete ALL data of the private or Docker database and start an empty one')

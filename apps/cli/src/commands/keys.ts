@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { ACCESS_ROLES, createKey, listKeys, revokeKey, type AccessRole, type ApiKey } from '#lib/access';
-import { operator, print, withApplicationRole } from '../context.js';
+import { operator, print, progress, withApplicationRole } from '../context.js';
 import { table } from '../table.js';
 import { timeAfter } from '../times.js';
 
@@ -39,7 +39,7 @@ Make a new one before the old one expires, and revoke the old one when nobody us
         const made = await withApplicationRole(command, (pool) =>
           createKey(pool, { name, role, ...(expiresAt !== undefined && { expiresAt }) }, { by: operator() }),
         );
-        console.error(
+        progress(
           `key ${made.id} for ${made.name}, ${made.role}, ${made.expiresAt ? `until ${made.expiresAt}` : 'which does not expire'}. It is shown now and never again:`,
         );
         print(command, made, made.key);

@@ -361,9 +361,12 @@ async function write(
   return footer;
 }
 
+/** What a file says of itself may be anything. */
+const oneLine = (text: string): string => text.replaceAll(/\s+/g, ' ');
+
 const summary = ({ header, events, streams, recorded, already, skipped, conflicts }: ImportResult): string =>
   [
-    `from        ${header.from}, exported ${header.exportedAt}`,
+    `from        ${oneLine(header.from)}, exported ${oneLine(header.exportedAt)}`,
     `file        ${counted(events, 'event')} of ${counted(streams, 'stream')}`,
     `recorded    ${recorded}`,
     `already     ${already} were here`,

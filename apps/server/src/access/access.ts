@@ -200,21 +200,16 @@ export class Access {
     }
   }
 
-  #isAdminKey(credential: string): boolean {
-    return (
-      this.#adminHash !== undefined && timingSafeEqual(hash('sha256', credential, 'buffer'), this.#adminHash)
-    );
-  }
-
+  /** By its form alone. The admin key has none of these, and is compared once. */
   #sourceOf(credential: string): Source {
-    if (this.#isAdminKey(credential)) return 'memory';
     if (credential.startsWith(KEY_PREFIX)) return 'database';
     return isToken(credential) && this.options.waitsForProvider?.(credential) ? 'provider' : 'memory';
   }
 
   async #find(credential: string): Promise<Checked> {
     const { checkKey, checkToken } = this.options;
-    if (this.#isAdminKey(credential)) return ADMIN;
+    if (this.#adminHash && timingSafeEqual(hash('sha256', credential, 'buffer'), this.#adminHash))
+      return ADMIN;
     if (credential.startsWith(KEY_PREFIX)) return checkKey(credential);
     if (isToken(credential)) {
       if (!checkToken)

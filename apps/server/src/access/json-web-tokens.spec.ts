@@ -65,7 +65,8 @@ describe('JsonWebTokens', () => {
     const long = await actorOf('x'.repeat(200));
     expect(long).toMatch(/^jwt:sha256-[0-9a-f]{64}$/);
     expect(await actorOf('x'.repeat(201))).not.toBe(long);
-    expect(await actorOf('a\nb')).toMatch(/^jwt:sha256-/);
+    for (const odd of ['a\nb', 'a\tb', '\u009b31m', '\u202eadmin-key', 'alice\u200b'])
+      expect(await actorOf(odd)).toMatch(/^jwt:sha256-/);
   });
 
   it('say the session of the provider, where they have one', async () => {

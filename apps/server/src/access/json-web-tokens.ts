@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from 'jose';
 import { ACCESS_ROLES, isAccessRole, type AccessRole } from '#lib/access';
-import type { JwtConfig } from '#lib/platform';
+import { visible, type JwtConfig } from '#lib/platform';
 import type { Checked } from './principal.js';
 import { ProviderAway, ProviderKeys } from './provider-keys.js';
 import { cannotBeChecked, refused } from './refusals.js';
@@ -86,8 +86,7 @@ function whyRefused(error: unknown): string {
 }
 
 function actorOf({ sub: subject = '' }: JWTPayload): string {
-  // eslint-disable-next-line no-control-regex -- an actor has none
-  const isPlain = subject.length <= MAX_SUBJECT && !/[\u0000-\u001f\u007f-\u009f\ud800-\udfff]/.test(subject);
+  const isPlain = subject.length <= MAX_SUBJECT && visible(subject) === subject && !/[\t\n]/.test(subject);
   return `jwt:${isPlain ? subject : `sha256-${createHash('sha256').update(subject).digest('hex')}`}`;
 }
 

@@ -13,7 +13,8 @@ import {
 } from 'class-validator';
 import {
   Example,
-  IsId,
+  IsKnownId,
+  IsName,
   IsOpaqueId,
   IsScalar,
   IsText,
@@ -44,7 +45,7 @@ export class CommandRequest {
    * On whose behalf it is sent. The audit trail has it as `onBehalfOf`, beside the actor, which is the owner of the
    * key.
    */
-  @IsOpaqueId() readonly serviceName!: string;
+  @IsName() readonly serviceName!: string;
   /** Collects the command in this transaction instead of recording it now. */
   @Optional() @IsOpaqueId() readonly transactionId?: string | null;
   /** How long to wait for the answer, in seconds. The command is not undone when it takes longer. */
@@ -123,9 +124,9 @@ export class SqlParameters {
 @Example<TransactionRequest>({ flightId: 'fjord-1', serviceName: 'tracker', timeLimit: 30 })
 export class TransactionRequest {
   /** The one flight that the transaction changes. It need not exist yet. */
-  @IsId() readonly flightId!: string;
+  @IsKnownId() readonly flightId!: string;
   /** On whose behalf it is opened. The audit trail has it as `onBehalfOf`. */
-  @IsOpaqueId() readonly serviceName!: string;
+  @IsName() readonly serviceName!: string;
   /** Seconds after which the transaction ends by itself; default 30. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeLimit?: number | null;
 }

@@ -19,7 +19,8 @@ import {
   WaylogError,
 } from '#lib/platform';
 import { CutSessions } from './cut-sessions.js';
-import { expandedSize, loadParser, MAX_EXPANDED_SIZE, SyntaxFault } from './expanded-size.js';
+import { MAX_EXPANDED_SIZE, SyntaxFault } from './expanded-size.js';
+import { StatementSizes } from './statement-sizes.js';
 import { SqlAnswer, tooLarge, type JsonAnswer } from './sql-answer.js';
 import {
   isEndless,
@@ -95,7 +96,7 @@ export class ReadOnlySql {
   readonly #turns = new Map<string, LimitFunction>();
   readonly #log = new Logger('ReadOnlySql');
   readonly #cut: CutSessions;
-  readonly #parsing = withPauses();
+  readonly #sizes = new StatementSizes();
   /** Statements that were ended here and run on in the database: the backend, and who has sent it. */
   readonly #runningOn = new Map<number, string>();
   #checked: Promise<void> | undefined;
@@ -185,7 +186,7 @@ export class ReadOnlySql {
   async #run(pool: pg.Pool, sql: string, statement: StatementOptions): Promise<JsonAnswer> {
     if (statement.signal?.aborted) throw sqlTimeout(GONE);
     const { caller = '' } = statement;
-    await this.#parsing(() => refuseTooLarge(sql));
+    await this.#refuseTooLarge(sql, statement.signal);
     this.#refuseRunningOn(caller);
     const maxRows = Math.min(statement.maxRows ?? DEFAULT_ROWS, MAX_ROWS);
     const timeout = Math.min(statement.timeout ?? this.options.maxTimeout, this.options.maxTimeout);
@@ -232,7 +233,23 @@ export class ReadOnlySql {
 
   async close(): Promise<void> {
     this.#cut.close();
+    await this.#sizes.close();
     await this.#pool?.end();
+  }
+
+  /** Of what PostgreSQL would make too much, before it looks whether it should end. Throws `sql.too-expensive` and `sql.invalid`. */
+  async #refuseTooLarge(sql: string, signal?: AbortSignal): Promise<void> {
+    try {
+      const size = await this.#sizes.of(sql, signal);
+      if (!(size <= MAX_EXPANDED_SIZE)) throw tooLargeForPostgres();
+    } catch (error) {
+      if (signal?.aborted) throw sqlTimeout(GONE, error);
+      if (!(error instanceof SyntaxFault)) throw error;
+      throw refused(
+        'sql.invalid',
+        Object.assign(error, { position: error.position && PREFIX_LENGTH + error.position }),
+      );
+    }
   }
 
   #gone(client: pg.PoolClient): Promise<void> {
@@ -416,52 +433,16 @@ const refuseXmlTable = (sql: string): void => {
   });
 };
 
-/** Statements that PostgreSQL would make too much of, before it looks whether it should end. Throws `sql.too-expensive` and `sql.invalid`. */
-async function refuseTooLarge(sql: string): Promise<void> {
-  await loadParser();
-  try {
-    if (expandedSize(sql) <= MAX_EXPANDED_SIZE) return;
-  } catch (error) {
-    if (!(error instanceof SyntaxFault)) throw error;
-    throw refused(
-      'sql.invalid',
-      Object.assign(error, { position: error.position && PREFIX_LENGTH + error.position }),
-    );
-  }
-  throw refused(
+const tooLargeForPostgres = () =>
+  refused(
     'sql.too-expensive',
     new Error(
       `PostgreSQL might make more than ${MAX_EXPANDED_SIZE.toLocaleString('en')} parts of it, in memory that nothing bounds: it ` +
-        'copies what a sub-select computes to each place that names it, the left side of BETWEEN to both comparisons, and a value ' +
-        'with .* to each of its columns. Nested, copies are copied. Nest less of these, or compute once in a CTE that is ' +
+        'copies what a sub-select computes to each place that names it, the left side of BETWEEN and IN to each comparison, and a ' +
+        'value with .* to each of its columns. Nested, copies are copied. Nest less of these, or compute once in a CTE that is ' +
         'AS MATERIALIZED',
     ),
   );
-}
-
-/** Of its time this process parses at most a fifth: what takes long, others wait for four times as long. */
-const PAUSE_TIMES = 4;
-
-/** Runs works one after another, each with a pause behind it that is in proportion to how long it took. */
-function withPauses(): (work: () => Promise<void>) => Promise<void> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (work) => {
-    let took = 0;
-    const done = last.then(async () => {
-      const began = performance.now();
-      try {
-        await work();
-      } finally {
-        took = performance.now() - began;
-      }
-    });
-    last = done.catch(ignore).then(() => (took < LONG_MS ? undefined : sleep(PAUSE_TIMES * took)));
-    return done;
-  };
-}
-
-/** Nobody notices less. */
-const LONG_MS = 4;
 
 const processes = (pids: readonly number[]): string =>
   `${pids.length === 1 ? 'process' : 'processes'} ${pids.join(', ')} of the database`;

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { BadRequestException, UnsupportedMediaTypeException } from '@nestjs/common';
+import { BadRequestException, NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
 import type {
   FastifyInstance,
@@ -9,6 +9,7 @@ import type {
 } from 'fastify';
 import { invalidInput, type FieldError } from '#lib/platform';
 import { beyondBounds } from './json-bounds.js';
+import { sendProblem } from './problem.js';
 import { readWholeBody } from './whole-body.js';
 
 /** A body is uncompressed JSON in UTF-8, or absent: an empty one counts as absent, whatever its content type. */
@@ -48,6 +49,18 @@ function unreadable({ headers }: FastifyRequest, body: Buffer): Error | undefine
   const beyond = beyondBounds(body);
   return beyond === undefined ? undefined : invalidInput([{ field: '', message: beyond }], 'body.too-much');
 }
+
+/** Before anything of a body is read: Fastify would parse it first. */
+export const refuseUnknownRoute: onRequestHookHandler = ({ is404, method, url }, reply, done) => {
+  if (is404) sendProblem(reply, new NotFoundException(`Cannot ${method} ${url}`));
+  else done();
+};
+
+/** Whoever waits with a body until it is asked for has been let in by now. */
+export const inviteBody: onRequestHookHandler = ({ headers }, reply, done) => {
+  if (headers.expect?.toLowerCase() === '100-continue') reply.raw.writeContinue();
+  done();
+};
 
 /** Other than ASCII would be read byte by byte, and a percent-encoding that is not UTF-8 as something else. */
 export const readableUrl: onRequestHookHandler = (request, _reply, done) => {

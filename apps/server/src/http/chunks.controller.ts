@@ -13,7 +13,7 @@ import {
   type ReadOptions,
   type TransactionStep,
 } from '#lib/flight';
-import { Example, IsId, Optional } from '#lib/platform';
+import { Example, IsKnownId, Optional } from '#lib/platform';
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
@@ -26,7 +26,7 @@ class ChunkInPath extends ChunkHandle {
 @Example<MergeTarget>({ into: 'c2' })
 class MergeTarget {
   /** The id of the route chunk that gains the frames. */
-  @IsId() readonly into!: string;
+  @IsKnownId() readonly into!: string;
 }
 
 @Example<TransactionBody>({

@@ -19,8 +19,17 @@ import {
   type CommandOptions,
   type ReadOptions,
 } from '#lib/flight';
+import { IsKnownId, Optional } from '#lib/platform';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
+
+// The id stands in the path, and may be older than the rule for new ones.
+class WaypointInPath extends NewWaypoint {
+  @Optional() @IsKnownId() override readonly id?: string | null | undefined;
+}
+class GeofenceInPath extends NewGeofence {
+  @Optional() @IsKnownId() override readonly id?: string | null | undefined;
+}
 
 /** Waypoints and geofences. */
 @ApiTags('route')
@@ -59,7 +68,7 @@ export class RouteController {
   updateWaypoint(
     @Id() flightId: string,
     @Id('waypointId') id: string,
-    @ValidBody(NewWaypoint) waypoint: NewWaypoint,
+    @ValidBody(WaypointInPath) waypoint: WaypointInPath,
     @Sender() sender: CommandOptions,
   ) {
     refuseOtherId('id', waypoint.id, id);
@@ -104,7 +113,7 @@ export class RouteController {
   updateGeofence(
     @Id() flightId: string,
     @Id('geofenceId') id: string,
-    @ValidBody(NewGeofence) geofence: NewGeofence,
+    @ValidBody(GeofenceInPath) geofence: GeofenceInPath,
     @Sender() sender: CommandOptions,
   ) {
     refuseOtherId('id', geofence.id, id);

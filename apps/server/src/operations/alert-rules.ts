@@ -68,8 +68,10 @@ export const alertRules: readonly AlertRule[] = [
     name: 'IntegrityViolation',
     severity: 'critical',
     threshold: 0,
-    what: 'flights of which a table is not what the log says',
-    remedy: '`waylog integrity --open` names them, `waylog verify --repair` rewrites exactly those rows.',
+    what: 'flights of which a table is not what the log says, or of which the log no longer says what is right',
+    remedy:
+      '`waylog integrity --open` names them. Where it counts rows, `waylog verify --repair` rewrites exactly those; where it says that the log ' +
+      'has lost events or cannot open them, no repair can help: docs/how-to/at-three-in-the-morning.md#integrityviolation.',
     value: ({ database }) => database?.openFindings,
   },
   {

@@ -56,6 +56,7 @@ export class ImportedFlight extends NewFlight {
 
 /** Creates a flight with its rough route, its geofences and its first processing state. */
 export class CreateFlight extends FlightCommand {
+  @IsId() override readonly flightId!: string;
   @Nested(() => ImportedFlight) readonly flight!: ImportedFlight;
 
   constructor(fields: { readonly flight: ImportedFlight } & CommandOptions) {

@@ -3,8 +3,8 @@ import {
   Example,
   conflict,
   invalidInput,
-  IsId,
   IsJsonObject,
+  IsKnownId,
   IsTimestamp,
   Nested,
   Optional,
@@ -24,7 +24,7 @@ import { Waypoint, waypointOf } from '../waypoints/waypoint.js';
 @Example<FlightChanges>({ name: 'Over the fjord, again', altitude: 110 })
 export class FlightChanges {
   /** If given, it must be the flight of the command. */
-  @Optional() @IsId() readonly id?: string | null | undefined;
+  @Optional() @IsKnownId() readonly id?: string | null | undefined;
   @Optional() @Label(255) readonly name?: string | null | undefined;
   @Optional() @FreeText(10_000) readonly description?: string | null | undefined;
   @Optional() @Nested(() => GpsPoint) readonly startGps?: GpsPoint | null | undefined;

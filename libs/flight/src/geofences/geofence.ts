@@ -1,4 +1,4 @@
-import { Example, IsId, Nested, Optional, Relation } from '#lib/platform';
+import { Example, IsId, IsKnownId, Nested, Optional, Relation } from '#lib/platform';
 import type { GeofenceData } from '../events.js';
 import { GpsPoint } from '../gps-point.js';
 
@@ -27,7 +27,7 @@ function isRectangle(northWest?: Partial<GpsPoint>, southEast?: Partial<GpsPoint
 }
 
 export class Geofence extends GeofenceFields {
-  @IsId() readonly id!: string;
+  @IsKnownId() readonly id!: string;
 }
 
 /** Gets an id if it has none. */

@@ -1,4 +1,12 @@
-import { Example, invalidInput, IsId, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import {
+  Example,
+  invalidInput,
+  IsKnownId,
+  IsTimestamp,
+  Nested,
+  Optional,
+  parseTimestamp,
+} from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
 import { Flag, FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
@@ -13,7 +21,7 @@ import { existing, same } from '../flight.js';
 })
 export class FlightStateFields {
   /** Must be the flight of the command when it is given. */
-  @Optional() @IsId() readonly flightId?: string | null | undefined;
+  @Optional() @IsKnownId() readonly flightId?: string | null | undefined;
   @Label(50) readonly status!: string;
   @FrameNumber() readonly framesProcessed!: number;
   @FrameNumber() readonly framesTotal!: number;

@@ -4,7 +4,7 @@ import {
   parseMessageDefinition,
   type MessageDefinition,
 } from '@foxglove/ulog';
-import { WaylogError } from '#lib/platform';
+import { UNSEEN, WaylogError } from '#lib/platform';
 import { numberAt, placeOf, sizeOf, type FieldPlace } from './layout.js';
 import { Rows } from './rows.js';
 import type { WantedTopic } from './topics.js';
@@ -55,6 +55,10 @@ const MAX_MESSAGE = HEAD + 0xffff;
 /** Numbers kept of one log at most, 256 MB: about nine hours of a log with attitude at 100 Hz. */
 const MAX_NUMBERS = 32_000_000;
 const MAX_DEFINITIONS = 10_000;
+/** Fields of all definitions together: one message may define thousands. PX4 defines some thousands in all. */
+const MAX_FIELDS = 100_000;
+/** Instances of topics: PX4 has some hundreds. */
+const MAX_INSTANCES = 10_000;
 const MAX_CONSOLE = 64 * 1024;
 const MAX_INFO = 1_000;
 /** A message this long whose end meets no other message has a damaged length. */
@@ -66,7 +70,8 @@ const SYNC = [0x2f, 0x73, 0x13, 0x20, 0x25, 0x0c, 0xbb, 0x12];
 /**
  * Takes the bytes of a ULog window by window and keeps the wanted fields. A message whose type or length cannot be is
  * skipped byte by byte up to the next place where two messages follow each other, so that damage costs what it hit.
- * Every byte is looked at a bounded number of times, and memory is bounded by MAX_NUMBERS.
+ * Every byte is looked at a bounded number of times, and memory is bounded by MAX_NUMBERS and the other limits above: what is
+ * beyond them is left out.
  */
 export class LogScanner {
   readonly #definitions = new Map<string, MessageDefinition>();
@@ -81,7 +86,9 @@ export class LogScanner {
   #console = '';
   #cutOff = 0;
   #numbers = 0;
+  #fields = 0;
   #lost = false;
+  #overflowed = false;
   #begun = false;
 
   #bytes: Uint8Array = new Uint8Array();
@@ -137,7 +144,11 @@ export class LogScanner {
       startTime,
       info: this.#info,
       console: this.#console,
-      topics: instances.map(({ topic, instance, tally }) => ({ topic, instance, messages: tally.messages })),
+      topics: instances.map(({ topic, instance, tally }) => ({
+        topic: readable(topic),
+        instance,
+        messages: tally.messages,
+      })),
       rows: instances.flatMap(({ rows }) => rows ?? []),
       dropouts: this.#dropouts,
       damage: this.#damage,
@@ -302,8 +313,9 @@ export class LogScanner {
 
   #definition(format: string): void {
     const definition = parseMessageDefinition(format);
-    if (definition && this.#definitions.size < MAX_DEFINITIONS)
-      this.#definitions.set(definition.name, definition);
+    if (!definition || this.#definitions.size >= MAX_DEFINITIONS) return;
+    this.#fields += definition.fields.length;
+    if (this.#fields <= MAX_FIELDS) this.#definitions.set(definition.name, definition);
   }
 
   #subscribe(start: number, size: number): void {
@@ -311,6 +323,16 @@ export class LogScanner {
     const id = this.#view.getUint16(start + 1, true);
     const topic = this.#text(start + 3, size - 3);
     const known = this.#instances.get(`${topic} ${instance}`);
+    if (!known && this.#instances.size >= MAX_INSTANCES) {
+      if (!this.#overflowed)
+        this.#notes.push(
+          `more than ${MAX_INSTANCES} instances of topics: those that come later were left out.`,
+        );
+      this.#overflowed = true;
+      // What has that id from here on is of another topic.
+      this.#subscriptions.delete(id);
+      return;
+    }
     const subscription = known ?? this.#newSubscription(topic, instance);
     if (!known) this.#instances.set(`${topic} ${instance}`, subscription);
     this.#subscriptions.set(id, subscription);
@@ -318,7 +340,7 @@ export class LogScanner {
 
   #newSubscription(topic: string, instance: number): Subscription {
     const wanted = Object.hasOwn(this.wanted, topic) ? this.wanted[topic] : undefined;
-    const timestamp = placeOf('timestamp', topic, this.#definitions);
+    const timestamp = wanted && placeOf('timestamp', topic, this.#definitions);
     const places = new Map<string, FieldPlace>();
     for (const field of wanted?.fields ?? []) {
       const place = placeOf(`${wanted?.prefix ?? ''}${field}`, topic, this.#definitions);
@@ -393,9 +415,7 @@ export class LogScanner {
 /** Letters that this version of the format does not use. */
 const OTHER_TYPE = /[EGHJKNT-Z]/;
 
-/** Text of the log as it may stand in a description: no control characters, 200 characters at most. */
-export const readable = (text: string): string =>
-  text
-    .replaceAll(/[\p{Cc}\p{Cs}\ufffd]+/gu, ' ')
-    .trim()
-    .slice(0, 200);
+const UNREADABLE = new RegExp(`[${UNSEEN}\\ud800-\\udfff\\ufffd]+`, 'gu');
+
+/** Text of the log as it may stand in a description: nothing that is not seen, 200 characters at most. */
+export const readable = (text: string): string => text.replaceAll(UNREADABLE, ' ').trim().slice(0, 200);

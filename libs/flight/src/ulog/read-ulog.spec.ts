@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WaylogError } from '#lib/platform';
 import { flightIdOfFile } from './flight-id.js';
+import { readLogFile } from './log-file.js';
 import { readUlog, type ReadUlogOptions } from './read-ulog.js';
+import { WANTED } from './topics.js';
 import { reportLines } from './ulog-flight.js';
 import { UlogWriter } from './testing/ulog-writer.js';
 
@@ -326,6 +328,29 @@ describe('a damaged flight log', () => {
       .message('A', Buffer.concat([Buffer.from([0, 2, 0]), Buffer.from('vehicle_gps_position')]))
       .message('D', Buffer.alloc(60_000, 1));
     expect(await refusal(read(log))).toMatchObject({ code: 'ulog.no-position' });
+  });
+
+  it('keeps no more of a log than its limits say, whatever it subscribes to and defines', async () => {
+    const log = northward();
+    for (let n = 0; n < 12_000; n++)
+      log.message('A', Buffer.from([0, n & 0xff, 4 + (n >> 8), ...Buffer.from(`topic${n}`)]));
+    const fields = Array.from({ length: 4_000 }, (_, i) => `float f${i}`).join(';');
+    for (let n = 0; n < 40; n++) log.message('F', Buffer.from(`many${n}:uint64_t timestamp;${fields};`));
+    // The definitions of the topic come too late to be kept.
+    log.topic(9, 'vehicle_local_position', 'float x;float y;double ref_lat;double ref_lon');
+    const path = await fileOf(log.bytes());
+    const { topics, notes } = await readLogFile(path, { wanted: WANTED, spacing: 0 });
+    expect(topics).toHaveLength(10_000);
+    expect(notes.join()).toMatch(/more than 10000 instances of topics/);
+    expect((await readUlog(path)).report.positions.used).toBe(51);
+  });
+
+  it('shows nothing of a topic that a terminal would obey', async () => {
+    const name = 'abcd\u001b]0;x\u0007\u001b[31m\u009b2J\u202e';
+    const log = new UlogWriter().topic(1, name, 'float x').data(1, 1, 1);
+    const error = await refusal(read(log));
+    expect(error.message).toContain('The log has messages of: abcd ]0;x [31m 2J.');
+    expect(JSON.stringify(error)).not.toMatch(/[\u0080-\u009f\u202e]|u001b/);
   });
 
   it('ends quickly in megabytes of noise', async () => {

@@ -1,4 +1,4 @@
-import { Example, IsId, IsTimestamp, Optional, parseTimestamp } from '#lib/platform';
+import { Example, IsId, IsKnownId, IsTimestamp, Optional, parseTimestamp } from '#lib/platform';
 import type { WaypointData } from '../events.js';
 import { Altitude, Confidence, Flag, Latitude, Longitude } from '../fields.js';
 
@@ -22,7 +22,7 @@ export class WaypointFields {
   timestamp: '2026-05-01T12:00:00Z',
 })
 export class Waypoint extends WaypointFields {
-  @IsId() readonly id!: string;
+  @IsKnownId() readonly id!: string;
 }
 
 /** Gets an id if it has none. */

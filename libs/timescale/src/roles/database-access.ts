@@ -1,4 +1,13 @@
-import { conflict, endClient, messageOf, openSession, tlsWeakness, unavailable } from '#lib/platform';
+import {
+  conflict,
+  endClient,
+  invalidInput,
+  messageOf,
+  openSession,
+  repeatedParameter,
+  tlsWeakness,
+  unavailable,
+} from '#lib/platform';
 import { queryOn, type Query } from '../schema/catalog.js';
 import { knownRoles, type KnownRole } from './ensure-roles.js';
 import { madeAccess, type RoleAccess } from './role-names.js';
@@ -30,19 +39,26 @@ interface Login {
 }
 
 /**
- * Determines the roles to work as. A user that can change recorded events steps down: with the owner's URL the process
- * works as the two roles that `waylog migrate` created, whose passwords derive from the owner's. If those roles cannot
- * be created it works as the owner, and says so. If they exist it never does.
+ * Finds out as whom to work. Whoever may change recorded events steps down: with the owner's URL the process works as the
+ * two roles that `waylog migrate` has made, whose passwords follow from the owner's. Where those roles cannot be had it
+ * works as the owner, and says so; where they are there it never does.
  *
- * @param projectorUrl the login that keeps the tables, if `databaseUrl` is the application role's
- * @throws WaylogError `database.owner-at-work` if there are roles that this URL does not lead to;
- * `database.role-refused` if one of them cannot log in
+ * @param projectorUrl who keeps the tables, where `databaseUrl` is the application role's
+ * @throws WaylogError `config.invalid` for a URL that can be read in two ways; `database.owner-at-work` when there are roles that this URL does not lead to; `database.role-refused`
+ *   when one of them cannot log in
  */
 export async function stepDown(urls: {
   readonly databaseUrl: string;
   readonly projectorUrl?: string | undefined;
 }): Promise<DatabaseAccess> {
   const { databaseUrl, projectorUrl } = urls;
+  for (const [field, url] of Object.entries({
+    DATABASE_URL: databaseUrl,
+    WAYLOG_PROJECTOR_URL: projectorUrl,
+  })) {
+    const repeated = url === undefined ? undefined : repeatedParameter(url);
+    if (repeated !== undefined) throw invalidInput([{ field, message: repeated }], 'config.invalid');
+  }
   const { login, roles } = await asking(databaseUrl, async (query) => ({
     login: await loginOf(query),
     roles: await knownRoles(query),

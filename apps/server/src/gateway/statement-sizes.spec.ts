@@ -1,0 +1,63 @@
+import { eventually } from '../../../../test/support/eventually.js';
+import { SyntaxFault } from './expanded-size.js';
+import { StatementSizes } from './statement-sizes.js';
+
+// The thread runs what `npm test` has built.
+describe('sizes of statements', () => {
+  const sizes = new StatementSizes();
+  afterAll(() => sizes.close());
+
+  it('are computed in the order in which they are asked for', async () => {
+    const done: number[] = [];
+    const all = [3, 1, 2].map((terms) =>
+      sizes
+        .of(
+          `select ${Array(terms * 100)
+            .fill('x')
+            .join(' + ')}`,
+        )
+        .then((size) => done.push(size)),
+    );
+    await Promise.all(all);
+    expect(done[0]).toBeGreaterThan(done[2] ?? Infinity);
+    expect(done[2]).toBeGreaterThan(done[1] ?? Infinity);
+  });
+
+  it('say what is wrong with a statement, and where', async () => {
+    await expect(sizes.of('select from where')).rejects.toThrow(SyntaxFault);
+    await expect(sizes.of('select from where')).rejects.toMatchObject({ position: 13 });
+  });
+
+  it('are infinite for what takes too long to parse, while this process does other things', async () => {
+    // The scanner of PostgreSQL takes back all but one of these signs, each time.
+    const quadratic = `select ${'+'.repeat(19_900)}`;
+    const short = new StatementSizes(20);
+    let turns = 0;
+    let isDone = false;
+    const others = () => {
+      turns++;
+      if (!isDone) setImmediate(others);
+    };
+    setImmediate(others);
+    expect(await short.of(quadratic)).toBe(Infinity);
+    isDone = true;
+    expect(turns).toBeGreaterThan(3);
+    await short.close();
+  });
+
+  it('are computed again after one that took too long', async () => {
+    const short = new StatementSizes(200);
+    expect(await short.of(`select ${'+'.repeat(19_900)}`)).toBe(Infinity);
+    await eventually(async () => (await short.of('select 1')) < 10);
+    await short.close();
+  });
+
+  it('are not computed for a caller that has gone meanwhile', async () => {
+    const gone = new AbortController();
+    const first = sizes.of('select 1');
+    const second = sizes.of('select 2', gone.signal);
+    gone.abort(new Error('gone'));
+    expect(await first).toBeLessThan(10);
+    await expect(second).rejects.toThrow('gone');
+  });
+});

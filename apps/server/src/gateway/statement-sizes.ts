@@ -1,0 +1,81 @@
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { installation } from '#lib/platform';
+import { SyntaxFault } from './expanded-size.js';
+import type { Sized } from './expanded-size-worker.js';
+
+/** The longest that a statement may take to be parsed; 20,000 characters of usual SQL take some 50 ms. */
+const MAX_MS = 500;
+/** Of the heap of the thread. A statement of 20,000 characters takes some ten. */
+const MAX_HEAP_MB = 256;
+
+/**
+ * Computes sizes of statements in a thread of its own, one after another: the parser's time can grow with the square of
+ * the length, and the server must answer others meanwhile.
+ */
+export class StatementSizes {
+  #worker: Promise<Worker> | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(private readonly maxMs: number = MAX_MS) {}
+
+  /** As `expandedSize`. Infinity also for what takes too long to parse. Rejects with the reason of `signal`. */
+  of(sql: string, signal?: AbortSignal): Promise<number> {
+    const size = this.#last.then(() => {
+      signal?.throwIfAborted();
+      return this.#sizeOf(sql);
+    });
+    this.#last = size.catch(() => undefined);
+    return size;
+  }
+
+  async close(): Promise<void> {
+    await this.#last;
+    await this.#end();
+  }
+
+  async #sizeOf(sql: string): Promise<number> {
+    const worker = await (this.#worker ??= start());
+    const late = new AbortController();
+    try {
+      const answered = once(worker, 'message', { signal: late.signal }) as Promise<[Sized]>;
+      const ended = once(worker, 'exit', { signal: late.signal });
+      worker.postMessage(sql);
+      const [sized] = (await Promise.race([
+        answered,
+        ended,
+        sleep(this.maxMs, [], { signal: late.signal }),
+      ])) as [Sized | number | undefined];
+      if (typeof sized !== 'object') {
+        await this.#end();
+        return Infinity;
+      }
+      if ('size' in sized) return sized.size;
+      throw new SyntaxFault(sized.fault, sized.position);
+    } catch (error) {
+      // Also where the thread has run out of memory.
+      if (error instanceof SyntaxFault) throw error;
+      await this.#end();
+      return Infinity;
+    } finally {
+      late.abort();
+    }
+  }
+
+  async #end(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await (await worker)?.terminate();
+  }
+}
+
+async function start(): Promise<Worker> {
+  const file = join(installation().root, 'dist/apps/server/src/gateway/expanded-size-worker.js');
+  const worker = new Worker(file, { resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
+  await once(worker, 'message');
+  // It keeps no process that has nothing else to do.
+  worker.unref();
+  return worker;
+}
