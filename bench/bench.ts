@@ -16,7 +16,7 @@ import type { Figure } from './measure.js';
 
 /** One of the programs behind `npm run bench -- NAME`. */
 export interface Benchmark {
-  /** Its targets are promised: a run that misses one ends with 1. */
+  /** Its targets are promises: a run that misses one ends with 1. */
   readonly isPromised?: boolean;
   /** What it measures, in a line, for --help and the report. */
   readonly about: string;
@@ -25,15 +25,15 @@ export interface Benchmark {
   run(bench: Bench): Promise<Figure[]>;
 }
 
-/** What a benchmark is given. */
+/** What a benchmark gets. */
 export interface Bench {
-  /** An empty database on the server of the benchmarks, migrated unless told otherwise. Dropped at the end. */
+  /** An empty database on the server of the benchmarks, migrated by default. Dropped at the end. */
   readonly database: (options?: { migrated?: boolean }) => Promise<string>;
   /** The server's address, with a database that stays from run to run. */
   readonly serverUrl: string;
   /** Waylog in this process. Closed at the end. */
   readonly waylog: (url: string, options?: Omit<WaylogOptions, 'databaseUrl'>) => Promise<InProcess>;
-  /** To be called when the benchmark is over, the last first. */
+  /** Called when the benchmark is over, the last first. */
   readonly atEnd: (work: () => Promise<unknown>) => void;
   /** How often each measurement is repeated, the systems in turn. */
   readonly rounds: number;
@@ -51,7 +51,7 @@ export interface InProcess {
   readonly close: () => Promise<void>;
 }
 
-/** Runs one benchmark and tidies up behind it, also when it fails. */
+/** Runs one benchmark and cleans up after it, also when it fails. */
 export async function runBenchmark(
   benchmark: Benchmark,
   options: Pick<Bench, 'serverUrl' | 'rounds' | 'seconds' | 'say'>,
@@ -90,7 +90,7 @@ async function inProcess(url: string, settings: Omit<WaylogOptions, 'databaseUrl
     { logger: ['error', 'warn'] },
   );
   const commands = app.get(CommandBus);
-  // Of the owner: benchmarks empty tables.
+  // The owner's: benchmarks empty tables.
   const pool = new pg.Pool({ connectionString: url, max: 4 });
   let closing: Promise<void> | undefined;
   return {
@@ -110,7 +110,7 @@ export function urlOf(serverUrl: string, database: string): string {
   return url.href;
 }
 
-/** Runs one statement on a connection of its own. */
+/** Runs one statement on a separate connection. */
 export async function sql<Row extends pg.QueryResultRow>(url: string, text: string): Promise<Row[]> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

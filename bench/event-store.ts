@@ -23,11 +23,13 @@ const HERE = 'Waylog on EventStoreDB';
 const ON_POSTGRES = 'Waylog on PostgreSQL';
 const CLIENT = 'the client alone';
 
-/** What P1, P3 and P6 measure, and `waylog log copy`, with the log on a server of EventStoreDB. Nothing of it is taken away there. */
+/**
+ * The same as P1, P3 and P6, and `waylog log copy`, with the log on a server of EventStoreDB. It deletes nothing there.
+ */
 export const eventStoreBenchmark = (eventStore: string): Benchmark => ({
   about: 'P1, P3, P6 and the copy on a server of EventStoreDB, beside its client alone and beside PostgreSQL',
   run: async (bench) => {
-    // A server that stands for more than one run keeps the streams of all of them.
+    // A server that serves more than one run keeps the streams of all of them.
     const run = `b${Date.now().toString(36)}`;
     const flights = Array.from({ length: CALLERS }, (_, n) => `${run}-${n}`);
     const ours = await waylog(bench, HERE, flights, eventStore);
@@ -68,7 +70,7 @@ export const eventStoreBenchmark = (eventStore: string): Benchmark => ({
         rounds: ratios(rates[HERE] ?? [], rates[CLIENT] ?? []),
         ...(callers === CALLERS && { target: { atLeast: 0.8 } }),
       });
-      // A caller counts on from where the one before it in this flight stood.
+      // A caller continues with the number where the previous caller of this flight ended.
       flights.push(flights.shift() as string);
     }
     return [...figures, ...(await replays(bench, run, { eventStore, keysAt: ours.url }))];
@@ -125,7 +127,7 @@ async function replays(
     bench.say,
   );
   const tables = await bench.database();
-  // What is sealed in the log opens with keys that are beside the tables: a flight without its key would be parked, and cost nothing.
+  // Sealed fields need keys that are beside the tables: a flight without its key would be parked, and take no time.
   const target = new pg.Pool({ connectionString: tables });
   const writers = new pg.Pool({ connectionString: keysAt });
   for (const from of [pool, writers]) await copyDataKeys(from, target, undefined);

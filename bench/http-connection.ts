@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
 /**
- * One keep-alive connection that sends a request at a time. Written by hand on a socket: Node's own client costs several
- * times as much, and its processor time would be taken from the server and the database on the same machine.
+ * One keep-alive connection that sends one request at a time. It uses a plain socket: Node's own client costs several
+ * times as much, and that processor time would be taken from the server and the database on the same machine.
  */
 export class HttpConnection {
   #received: Buffer = Buffer.alloc(0);
@@ -30,9 +30,9 @@ export class HttpConnection {
     return new HttpConnection(socket, host, key);
   }
 
-  /** Resolves when the whole answer has come. Rejects when it is no success. */
+  /** Resolves when the whole answer has arrived. Rejects if the status is not a success. */
   send(method: string, path: string, body?: unknown): Promise<void> {
-    // A write to it would be swallowed, and its answer awaited for ever.
+    // A write to it would be lost, and its answer awaited forever.
     if (this.socket.destroyed)
       return Promise.reject(new Error(`${method} ${path}: the server has closed the connection.`));
     const json = body === undefined ? '' : JSON.stringify(body);

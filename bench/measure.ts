@@ -3,7 +3,7 @@ export interface Figure {
   readonly name: string;
   readonly unit: '/s' | 'ms' | 'MiB' | 'x' | '%' | 'bytes' | 'events';
   readonly rounds: readonly number[];
-  /** What is asked of it, where something is. */
+  /** The target, if there is one. */
   readonly target?: Target;
 }
 
@@ -19,7 +19,7 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
 }
 
-/** Runs `callers` loops side by side for `seconds`; answers operations a second. A failed operation fails the run. */
+/** Runs `callers` loops side by side for `seconds`; returns operations per second. A failed operation fails the run. */
 export async function rate(
   callers: number,
   seconds: number,
@@ -53,7 +53,7 @@ export async function latencies(
   return times;
 }
 
-/** What `work` took, in seconds. */
+/** The duration of `work`, in seconds. */
 export async function secondsOf(work: () => Promise<unknown>): Promise<number> {
   const began = performance.now();
   await work();
@@ -61,8 +61,8 @@ export async function secondsOf(work: () => Promise<unknown>): Promise<number> {
 }
 
 /**
- * Measures several systems in turn, round after round, so that a machine that drifts drifts for all of them. Answers
- * each one's figures by its name.
+ * Measures several systems in turn, round after round, so that drift of the machine affects all of them. Returns the
+ * figures of each by its name.
  */
 export async function inTurn(
   rounds: number,

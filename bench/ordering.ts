@@ -6,14 +6,15 @@ import { inTurn, type Figure } from './measure.js';
 
 /**
  * Ways of numbering events so that readers who go by the number miss none. Each has a table like log.events and a
- * function that inserts one event in each of some streams:
+ * function that inserts one event into each of some streams:
  *
- * - `advisory_lock`: what Waylog does. A lock until the end of the transaction, then the largest number plus one.
+ * - `advisory_lock`: Waylog's way. A lock until the end of the transaction, then the largest number plus one.
  * - `counter_row`: a row that holds the last number; its row lock does the same, and every append leaves a dead row.
  * - `table_lock`: the same with a lock on the table.
- * - `transaction_id`: numbers from a sequence without any lock; each event also keeps its transaction's id, and readers
- *   stop before the oldest transaction that is still open, which any long transaction of the server holds back.
- * - `sequence`: numbers from a sequence and nothing else. Readers can miss events; here only to see what order costs.
+ * - `transaction_id`: numbers from a sequence without any lock; each event also stores its transaction's id, and
+ *   readers stop before the oldest transaction that is still open, which any long transaction of the server delays.
+ * - `sequence`: numbers from a sequence and nothing else. Readers can miss events; included only to show the cost of
+ *   the order.
  */
 const strategies = {
   advisory_lock: `perform pg_advisory_xact_lock(1); select coalesce(max(position), 0) into head from TABLE;`,
@@ -26,7 +27,7 @@ const strategies = {
 type Strategy = keyof typeof strategies;
 
 const PROCESSES = [1, 2, 4, 8];
-/** Appends that a process has on their way, as Waylog's group commit, and streams that one of them appends to. */
+/** Concurrent appends of a process, as with Waylog's group commit, and the number of streams in each. */
 const IN_FLIGHT = 2;
 const STREAMS = 32;
 

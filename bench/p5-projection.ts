@@ -11,7 +11,7 @@ import { flightIds } from './writers.js';
 const FLIGHTS = 100;
 const FRAMES_EACH = 480;
 const CALLERS = 64;
-/** One command in so many is watched until the tables hold it. */
+/** One command in this many is watched until the tables hold it. */
 const SAMPLED = 20;
 const MAX_LAG_MS = 60_000;
 
@@ -47,11 +47,11 @@ async function backlog(bench: Bench): Promise<Figure[]> {
 async function emptyTables({ pool }: InProcess): Promise<void> {
   const tables = flightProjections.map(({ table: { schema, name } }) => `${schema}.${name}`);
   await pool.query(`truncate ${tables.join(', ')}, projection.checkpoints, projection.stream_revisions`);
-  // What the round before has left to write is not this one's.
+  // Work left over from the round before must not count in this one.
   await pool.query('checkpoint');
 }
 
-/** Until the tables hold the whole log; the last commit is in the time. */
+/** Until the tables hold the whole log; the time includes the last commit. */
 async function projectAll({ app }: InProcess, events: number): Promise<void> {
   const projector = app.get(Projector);
   const end = projector.status.eventsFolded + events;
@@ -85,7 +85,7 @@ async function lag(bench: Bench): Promise<Figure[]> {
     await Promise.all(watched);
     return { perSecond, lags };
   };
-  // Until both processes are compiled.
+  // Until both processes have compiled their hot code.
   await underLoad(bench.seconds);
   const rounds = [];
   for (let round = 0; round < bench.rounds; round++) {

@@ -17,7 +17,7 @@ export const p7: Benchmark = {
   run: async (bench) => {
     const server = await serverProcess(bench, await bench.database());
     const load = await restLoad(bench, server);
-    // Until V8 has compiled what is hot: a server that is up for a quarter of a minute takes half as long again.
+    // Until V8 has compiled the hot code: a server that has run for a quarter of a minute takes half as long again.
     await load.saturated(2);
     await load.paced(8);
 
@@ -32,7 +32,7 @@ export const p7: Benchmark = {
           `${readable(generatorCpu)}, which was ${readable(generatorLag)} ms late (p99)`,
       );
     for (let round = 0; round < bench.rounds; round++) {
-      // The projector comes from behind after a saturated load.
+      // The projector has to catch up after a saturated load.
       await load.paced(2);
       const paced = await load.paced(bench.seconds * 2);
       tell(`round ${round + 1}, paced`, paced);

@@ -26,7 +26,7 @@ export const p8: Benchmark = {
       const { flights, eventsEach } = sizes[size];
       urls[size] = await grownDatabase(bench, flights, eventsEach);
     }
-    // The databases stay: every run has flights of its own.
+    // The databases stay: every run has its own flights.
     const ids = `run-${Date.now().toString(36)}-`;
     const both = (measure: (size: Size) => Promise<() => Promise<number>>) =>
       Promise.all([small, large].map(async (size) => [size, await measure(size)] as const)).then((measures) =>
@@ -67,7 +67,7 @@ export const p8: Benchmark = {
     });
 
     for (const size of [small, large]) {
-      // What the commands above have added, also in earlier runs.
+      // The events of the commands above, also from earlier runs.
       const { app, store, close } = await bench.waylog(urls[size]);
       await app.get(CheckpointWatch).waitFor(await store.head(), 600_000);
       await close();

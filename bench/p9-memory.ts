@@ -5,7 +5,10 @@ import { restLoad } from './rest-load.js';
 import { flight } from './samples.js';
 import { BENCH_KEY, serverProcess, type ServerProcess } from './server-process.js';
 
-/** The server keeps 96 MB of what decisions need, 220 bytes a waypoint; these fill it, so that it grows no more. */
+/**
+ * The server caches 96 MB of states for decisions, 220 bytes a waypoint; these flights fill the cache, so that it stops
+ * growing.
+ */
 const FLIGHTS = 120;
 const WAYPOINTS = 4_000;
 
@@ -13,7 +16,7 @@ const WAYPOINTS = 4_000;
 const WARM_UP = 0.25;
 const SAMPLE_EVERY_MS = 250;
 
-/** Has the server keep as much as it ever will. */
+/** Fills the server's cache. */
 export async function fillCache(bench: Bench, server: ServerProcess): Promise<void> {
   const connection = await HttpConnection.open(server.url, BENCH_KEY);
   for (let i = 0; i < FLIGHTS; i++)

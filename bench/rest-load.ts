@@ -12,10 +12,10 @@ const LARGE_FLIGHTS = 10;
 const LARGE = 2_000;
 
 type Send = (method: string, path: string, body?: unknown) => Promise<void>;
-/** The `n`th operation of a flight. Every write is news, so every one is recorded. */
+/** The `n`th operation of a flight. Every write changes something, so every one is recorded. */
 type Operation = (send: Send, path: string, n: number) => Promise<void>;
 
-/** The operations of a flight that is flown, by name. */
+/** The operations of a flight in the air, by name. */
 const operations = {
   'save frame': (send, path, n) => {
     const { frameId: _, ...inPath } = frame(n);
@@ -48,8 +48,8 @@ const operations = {
 type Name = keyof typeof operations;
 
 /**
- * What a flight does, over and over: a new frame is saved with its heading and moves a waypoint; from time to time the
- * processing state and an image are saved, and somebody looks. 17 writes, 3 reads.
+ * What a flight does, over and over: it saves a new frame with its heading and moves a waypoint; from time to time it
+ * saves the processing state and an image, and a client reads. 17 writes, 3 reads.
  */
 const cycle: readonly Name[] = [
   ...(['save frame', 'save heading', 'update waypoint', 'save state'] as const),
@@ -59,16 +59,19 @@ const cycle: readonly Name[] = [
   ...(['save frame', 'save heading', 'last frames', 'get flight, 100 waypoints'] as const),
 ];
 
-/** How often something is done in a second. */
+/** How often each operation runs per second. */
 export interface Pace {
   /** By each of the 100 flights. */
   readonly operations: number;
-  /** On top of them: what people who plan flights and look at them do. */
+  /** In addition: what people do who plan flights and look at them. */
   readonly largeReads: number;
   readonly creations: number;
 }
 
-/** 2.5 frames a second and flight; the reference takes 2 or fewer. 100 flights of ten minutes are created at 0.2 a second. */
+/**
+ * 2.5 frames per second and flight; the reference expects 2 or fewer. 100 flights of ten minutes are created at 0.2 per
+ * second.
+ */
 const fullPace: Pace = { operations: 10, largeReads: 5, creations: 4 };
 
 export const GET_LARGE = 'get flight, 2,000 waypoints';
@@ -80,7 +83,7 @@ export interface Measured {
   readonly times: ReadonlyMap<string, number[]>;
   /** How late the load generator's own event loop was, 99th percentile, milliseconds. */
   readonly generatorLag: number;
-  /** Share of one core that the server and the load generator took. */
+  /** Share of one core that the server and the load generator used. */
   readonly serverCpu: number;
   readonly generatorCpu: number;
 }
@@ -88,7 +91,7 @@ export interface Measured {
 export interface RestLoad {
   /** Every flight sends its next request as soon as the last one is answered. */
   saturated(seconds: number): Promise<Measured>;
-  /** Every flight, and those who read and create others, at their own pace. */
+  /** Every flight, and the clients that read and create others, at their own pace. */
   paced(seconds: number, pace?: Pace): Promise<Measured>;
 }
 
@@ -108,7 +111,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
   const flights = (await open(FLIGHTS)).map((connection, i) => ({
     connection,
     path: `/v1/flights/${ids}flight-${i}`,
-    // Not in step with the others.
+    // Spread out, so that the flights are not in step.
     n: i,
   }));
   const planners = await open(20);
@@ -149,7 +152,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
     return {
       perSecond: count / elapsed,
       times,
-      // Its timer fires every millisecond when nothing holds it up.
+      // Its timer fires every millisecond if nothing delays it.
       generatorLag: Math.max(0, lag.percentile(99) / 1e6 - 1),
       serverCpu: (server.cpuSeconds() - serverBefore) / elapsed,
       generatorCpu: (user + system) / 1e6 / elapsed,
@@ -163,7 +166,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
     return name;
   };
 
-  /** Starts `work` at a steady pace, wherever the one before is. */
+  /** Starts `work` at a steady pace, whether or not the one before has ended. */
   const steadily = async (perSecond: number, end: number, work: () => Promise<unknown>) => {
     const under: Promise<unknown>[] = [];
     const interval = 1_000 / perSecond;
@@ -189,7 +192,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
     paced: (seconds, pace = fullPace) =>
       measure(async (end, note) => {
         const planner = async (name: string, method: string, path: string, body?: unknown) => {
-          // In turn: the server closes a connection that nobody uses for a minute.
+          // In turn: the server closes a connection that is idle for a minute.
           const connection = idle.shift();
           if (!connection)
             throw new Error(`All ${planners.length} connections wait: the server is too slow.`);
@@ -202,7 +205,7 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
           ...flights.map(async (of) => {
             const interval = 1_000 / pace.operations;
             for (let due = performance.now() + Math.random() * interval; due < end; due += interval) {
-              // A request that has to wait for the one before is late from when it was due, not from when it left.
+              // A request that waits for the one before counts as late from when it was due, not from when it was sent.
               const isLate = performance.now() > due;
               if (!isLate) await until(due);
               const began = isLate ? due : performance.now();
@@ -221,8 +224,8 @@ export async function restLoad(bench: Bench, server: ServerProcess, ids = ''): P
 }
 
 /**
- * The load stands for clients on machines of their own: how long it waits for a processor of this one is not the
- * server's time. Where the system does not allow it, the lag of the load generator says how much there is of that.
+ * The load stands for clients on other machines: the time that it waits for a processor of this one is not the
+ * server's. If the system does not allow it, the lag of the load generator shows how much of that there is.
  */
 function goFirst(): void {
   try {
@@ -234,7 +237,7 @@ function goFirst(): void {
 
 const until = (due: number) => sleep(Math.max(0, due - performance.now()));
 
-/** Until the tables hold all that has been written. */
+/** Waits until the tables hold everything that was written. */
 async function waitForTables(flightUrl: string): Promise<void> {
   const answer = await fetch(`${flightUrl}/headings/0`, {
     method: 'PUT',

@@ -5,30 +5,30 @@ import type { Bench } from './bench.js';
 
 export interface ServerProcess {
   readonly url: string;
-  /** What it holds of the machine's memory, in MiB. */
+  /** Its resident memory, in MiB. */
   readonly residentMiB: () => number;
-  /** Files, sockets and the like that it holds open. */
+  /** Its open files, sockets and the like. */
   readonly handles: () => number;
-  /** What it says of itself at /metrics, by name; what has labels is left out. */
+  /** Its values at /metrics, by name, without those that have labels. */
   readonly metrics: () => Promise<ReadonlyMap<string, number>>;
-  /** MiB that are in use once everything that is not has been collected, which holds the server up for a moment. */
+  /** The live memory in MiB after a garbage collection, which blocks the server for a moment. */
   readonly aliveMiB: () => Promise<number>;
   /** Seconds of processor time that it has used. */
   readonly cpuSeconds: () => number;
 }
 
-/** Every request carries it, so that what it costs to know who calls is in the figures. */
+/** Sent with every request, so that the figures include authentication. */
 export const BENCH_KEY = 'the-key-of-benchmarks-which-is-no-secret';
 
 export const benchHeaders = { authorization: `Bearer ${BENCH_KEY}` };
 
-/** What lets the process be told to collect. */
+/** Lets the process be told to collect. */
 const COLLECT_ON_SIGNAL = ['--expose-gc', '--import', 'data:text/javascript,process.on("SIGWINCH",()=>gc())'];
 
 /** Clock ticks a second in /proc, on every Linux that Node runs on. */
 const TICKS = 100;
 
-/** The HTTP server with its projector, as it is deployed: a process of its own. Ended with the benchmark. */
+/** The HTTP server with its projector, as it is deployed: a separate process. Ended with the benchmark. */
 export async function serverProcess(bench: Bench, databaseUrl: string): Promise<ServerProcess> {
   const child = spawn(process.execPath, [...COLLECT_ON_SIGNAL, 'dist/apps/server/src/main.js'], {
     env: {
@@ -69,7 +69,7 @@ export async function serverProcess(bench: Bench, databaseUrl: string): Promise<
     metrics,
     aliveMiB: async () => {
       child.kill('SIGWINCH');
-      // The signal and the first request may be taken up in either order; the second comes after both.
+      // The signal and the first request can be handled in either order; the second comes after both.
       await metrics();
       const after = await metrics();
       const bytes = ['nodejs_heap_size_used_bytes', 'nodejs_external_memory_bytes'];

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { runBenchmark } from './bench.js';
 import { PACE, soak, type SoakResult } from './soak.js';
 
-// `npm run soak`: whether a server goes on growing under a steady load.
+// `npm run soak`: whether a server keeps growing under a steady load.
 
 const { values: options } = parseArgs({
   options: { help: { type: 'boolean', short: 'h' }, minutes: { type: 'string', default: '5' } },

@@ -11,19 +11,25 @@ import { growthOf, lastShare, mean, type Point } from './trend.js';
 export const PACE: Pace = { operations: 2.4, largeReads: 1, creations: 0.2 };
 const SAMPLE_EVERY_MS = 2_000;
 
-/** What may not be exceeded in the second half of a run. */
+/** Limits for the second half of a run. */
 export const bounds = {
-  /** Growth of the resident memory from the middle to the end of the run, by the line that fits best, of its mean. */
+  /**
+   * Growth of the resident memory from the middle to the end of the run, by the best-fitting line, relative to its
+   * mean.
+   */
   memory: 0.1,
-  /** Growth of what is alive after a collection, from the beginning (the cache is full) to the end, of the beginning. */
+  /**
+   * Growth of the live memory after a collection, from the beginning (the cache is full) to the end, relative to the
+   * beginning.
+   */
   alive: 0.1,
-  /** Growth of the number of open handles, in the same way as the resident memory. */
+  /** Growth of the number of open handles, measured like the resident memory. */
   handles: 10,
   /** Growth of the number of sessions on the database. */
   sessions: 10,
   /** From the answer to a command until a read has it: the 99th percentile of the last fifth, over that of the first. */
   lag: 2,
-  /** Below this many milliseconds a lag is no lag, whatever it was before. */
+  /** A lag below this many milliseconds does not count, whatever it was before. */
   lagMs: 250,
 } as const;
 
@@ -51,12 +57,12 @@ export interface SoakLine {
   readonly isMet: boolean | undefined;
 }
 
-/** Loads a server at a steady pace, looks at it every few seconds, and says whether anything goes on growing. */
+/** Loads a server at a steady pace, measures it every few seconds, and reports whether anything keeps growing. */
 export async function soak(bench: Bench, minutes: number): Promise<SoakResult> {
   const server = await serverProcess(bench, await bench.database());
   const load = await restLoad(bench, server);
   await fillCache(bench, server);
-  // V8 compiles what is hot, and the projector catches up with the flights that have filled the cache.
+  // V8 compiles the hot code, and the projector catches up with the flights that have filled the cache.
   bench.say('warming up for 30 s');
   await load.paced(30, PACE);
   bench.say(`${minutes} minutes of load`);
@@ -107,7 +113,7 @@ async function sample(
   }
 }
 
-/** Milliseconds from the answer to a command until a reader who asks for it has it. */
+/** Milliseconds from the answer to a command until a reader that asks for it has it. */
 async function lagOf(server: ServerProcess, n: number): Promise<number> {
   const headings = `${server.url}/v1/flights/flight-0/headings`;
   const saved = await fetch(`${headings}/${2_000_000_000 + (n % 1_000)}`, {

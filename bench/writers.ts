@@ -8,7 +8,7 @@ import { plainInsert } from './peers/plain-insert.js';
 import { typeormUpdate } from './peers/typeorm.js';
 import { flight, frame } from './samples.js';
 
-/** Frames of one caller do not meet those of another, nor those of an earlier round. */
+/** Keeps the frames of one caller apart from those of other callers and earlier rounds. */
 const FRAMES_OF_A_CALLER = 1_000_000;
 
 /** Waylog's own way of writing a frame: a command. */
@@ -29,7 +29,7 @@ export async function waylogWriter(
 
 export const flightIds = (count: number): string[] => Array.from({ length: count }, (_, n) => `flight-${n}`);
 
-/** Waylog and its peers, each on tables of its own in one database. */
+/** Waylog and its peers, each on its own tables in one database. */
 export async function everyWriter(bench: Bench, flights: readonly string[]): Promise<Writer[]> {
   const url = await bench.database();
   const peers = [];
@@ -41,7 +41,7 @@ export async function everyWriter(bench: Bench, flights: readonly string[]): Pro
   return [await waylogWriter(bench, url, flights), ...peers];
 }
 
-/** Small writes a second of Waylog and its peers, `callers` at a time, spread over `flights`. */
+/** Small writes per second of Waylog and its peers, by `callers` concurrent callers, spread over `flights`. */
 export async function compareWriters(
   bench: Bench,
   callers: number,
@@ -55,7 +55,7 @@ export async function compareWriters(
   );
 }
 
-/** Measures one system, round after round; it counts on through them, so that no frame is written twice. */
+/** Measures one system, round after round, with continuous numbers, so that no frame is written twice. */
 export function writing(
   { seconds }: Bench,
   writer: Writer,

@@ -4,9 +4,10 @@ import type { Migration } from './migration.js';
 /**
  * The log: streams, events and snapshots, and the one function that writes events.
  *
- * Streams and events are only ever inserted, never updated: no row is hot, nothing bloats while a long backup holds
- * back vacuum, and the application role needs neither UPDATE nor DELETE on them. So a stream's revision is not kept in a
- * column; it is the largest one in the index on (stream_key, revision), and the head of the log is the largest position.
+ * Streams and events are only inserted, never updated. So no row is hot, nothing bloats while a long backup holds back
+ * vacuum, and the application role needs neither UPDATE nor DELETE on them. A stream's revision is not stored in a
+ * column: it is the largest one in the index on (stream_key, revision), and the head of the log is the largest
+ * position.
  */
 export class EventLog1790000001000 implements Migration {
   name = 'EventLog1790000001000';
@@ -54,19 +55,19 @@ export class EventLog1790000001000 implements Migration {
   }
 }
 
-/** Whoever numbers events holds this lock until the end of the transaction. */
+/** The lock for numbering events, held until the end of the transaction. */
 export const APPEND_LOCK = 7239100402;
 
 /**
  * log.append records the events of several streams in one call and one transaction.
  *
- * Request i is p_streams[i] (names separated by newlines) with p_expected[i]: a revision, or -1 no stream, -2 any,
- * -3 stream exists. Event n belongs to request p_requests[n] (from 1) and is the p_ordinals[n]-th of it (from 0). Text
- * lists are separated by newlines, which neither a name nor JSON as JavaScript writes it can contain: splitting
- * them is several times cheaper than array literals with escaped JSON.
+ * Request i is p_streams[i] (names separated by newlines) with p_expected[i]: a revision, or -1 no stream, -2 any, -3
+ * stream exists. Event n belongs to request p_requests[n] (from 1) and is the p_ordinals[n]-th of it (from 0). Text
+ * lists are separated by newlines, which neither a name nor JSON as JavaScript writes it can contain: splitting them is
+ * several times cheaper than array literals with escaped JSON.
  *
- * Returns a row a request: whether it was accepted, whether it had been recorded before (repeated), the first
- * revision and position of its events, and the current revision of the stream where it was refused.
+ * Returns one row per request: whether it was accepted, whether it had been recorded before (repeated), the first
+ * revision and position of its events, and the current revision of the stream if it was refused.
  */
 export const appendFunction = `
   create or replace function log.append(
@@ -160,12 +161,12 @@ export const appendFunction = `
   $append$`;
 
 /**
- * log.append_expected is the short way of log.append, for streams whose keys the caller knows and whose last revisions it
- * has named exactly: nearly every append. Event n belongs to the stream p_event_keys[n] and gets the revision
- * p_revisions[n]. It answers the position before the first event, the others follow without a gap; or null, with nothing
- * recorded, when any of the streams is not at its expected revision: then log.append finds out which, and why.
+ * log.append_expected is the fast path of log.append, for streams whose keys the caller knows and whose last revisions
+ * it has named exactly: nearly every append. Event n belongs to the stream p_event_keys[n] and gets the revision
+ * p_revisions[n]. It returns the position before the first event, and the others follow without a gap; or null, with
+ * nothing recorded, if any of the streams is not at its expected revision: log.append then finds out which, and why.
  *
- * What it leaves out is the creation of streams, the joins by name, and the search for repeats.
+ * It omits the creation of streams, the joins by name, and the search for repeats.
  */
 export const appendExpectedFunction = `
   create or replace function log.append_expected(

@@ -14,7 +14,7 @@ export class ProjectionOperations1790000005000 implements MigrationInterface {
         when insufficient_privilege or undefined_file or feature_not_supported then
           raise notice 'pg_stat_statements is not available: %', sqlerrm;
       end $$`);
-    // A pause stands on the very rows that a projector's transaction moves: after it has been committed, none moves them.
+    // A pause is set in the very rows that a projector's transaction moves: after it was committed, none moves them.
     await runner.query(`
       alter table projection.checkpoints
         add column paused_at timestamptz,
@@ -107,7 +107,10 @@ export class ProjectionOperations1790000005000 implements MigrationInterface {
       ) with (fillfactor = 50)`);
   }
 
-  /** Without its record nobody would know that a parked stream is not whole in the tables, also after the way forwards. */
+  /**
+   * Without its record it would be unknown that a parked stream is incomplete in the tables, even after migrating
+   * forward again.
+   */
   async down(runner: QueryRunner): Promise<void> {
     const parked = (await runner.query(
       `select count(*)::integer as streams from projection.parked_streams`,

@@ -1,8 +1,8 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /**
- * What operators want of hypertables (retention, compression, what was dropped, what was archived), and the minute
- * rollups of frame results.
+ * The settings of operators for hypertables (retention, compression), what was dropped, what was archived, and the
+ * minute rollups of frame results.
  */
 export class Hypertables1790000006000 implements MigrationInterface {
   name = 'Hypertables1790000006000';
@@ -70,9 +70,9 @@ export class Hypertables1790000006000 implements MigrationInterface {
       create aggregate flight.path (double precision, double precision) (
         sfunc = flight.path_step, stype = double precision[], parallel = safe
       )`);
-    // One row, once all of the table with this oid has been rolled up; another oid means that the table was made anew.
+    // One row, once all of the table with this oid has been rolled up; another oid means that the table was rebuilt.
     await runner.query(`create table flight.frame_minutes_source (relation oid not null)`);
-    // Flights whose frames were written past the order of the log, such as by a repair: to be rolled up again.
+    // Flights whose frames were written out of the order of the log, such as by a repair: to be rolled up again.
     await runner.query(`create table flight.frame_minutes_touched (flight_id text collate "C" primary key)`);
     await runner.query(createFrameMinutes);
     await runner.query(dropFrameMinutes);
@@ -90,7 +90,7 @@ export class Hypertables1790000006000 implements MigrationInterface {
   }
 }
 
-/** Haversine on the mean radius of WGS84, 6,371,008.8 m; over the antimeridian the short way. */
+/** Haversine on the mean radius of WGS84, 6,371,008.8 m; the short way over the antimeridian. */
 const greatCircle = `
   create function flight.great_circle_metres(
     lat1 double precision, lon1 double precision, lat2 double precision, lon2 double precision
@@ -114,12 +114,12 @@ const pathStep = `
   $$`;
 
 /**
- * The rollup: parts that depend on nothing but the frames of their own minute, and a view that adds the way from the last
- * frame of the minute before. So the parts can be a continuous aggregate where the edition has them; elsewhere they are a
- * table that a follower of the log keeps (libs/flight/src/frames/frame-minutes.follower.ts).
+ * The rollup: parts that depend on nothing but the frames of their own minute, and a view that adds the way from the
+ * last frame of the minute before. So the parts can be a continuous aggregate if the edition has them; otherwise they
+ * are a table that a follower of the log keeps (libs/flight/src/frames/frame-minutes.follower.ts).
  *
- * Functions, because whoever replaces flight.frame_results has to do this again: a continuous aggregate depends on
- * the very table, which cannot be dropped under it. Both may run inside a transaction.
+ * These are functions, because code that replaces flight.frame_results has to do this again: a continuous aggregate
+ * depends on the very table, which cannot be dropped under it. Both can run inside a transaction.
  */
 export const createFrameMinutes = `
   create function flight.create_frame_minutes() returns void

@@ -1,8 +1,8 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /**
- * API keys. Of a key's secret only the SHA-256 is kept: a secret is 256 random bits, so nobody finds it from its hash, and
- * a slow hash, which is made for passwords that people think of, would buy nothing and cost every first request.
+ * API keys. Of a key's secret only the SHA-256 is stored. A secret is 256 random bits, so it cannot be found from its
+ * hash. A slow hash, as for passwords that people choose, would gain nothing and slow down every first request.
  */
 export class AccessKeys1790000010000 implements MigrationInterface {
   name = 'AccessKeys1790000010000';
@@ -22,7 +22,7 @@ export class AccessKeys1790000010000 implements MigrationInterface {
       )`);
   }
 
-  /** Every key is gone then: whoever migrates up again makes new ones. */
+  /** Deletes every key: after migrating up again, new ones must be created. */
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`drop schema access cascade`);
   }

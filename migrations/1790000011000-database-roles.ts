@@ -2,14 +2,14 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { releaseDatabaseRoles, type Query } from '#lib/timescale';
 
 /**
- * From here on nobody works as the owner but migrations (docs/decisions/0021). The roles are made, and rights and owners set
- * right, by `migrate()` after the migrations, every time: tables come with later ones.
+ * From here on only migrations work as the owner (docs/decisions/0021). `migrate()` creates the roles and sets rights
+ * and owners after the migrations, every time: later ones add tables.
  */
 export class DatabaseRoles1790000011000 implements MigrationInterface {
   name = 'DatabaseRoles1790000011000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // A function is everybody's to call unless somebody says otherwise.
+    // Every role can call a function unless that is revoked.
     await runner.query(`revoke execute on all functions in schema log from public`);
   }
 

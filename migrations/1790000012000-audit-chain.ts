@@ -3,16 +3,16 @@ import type { Migration } from './migration.js';
 import { APPEND_LOCK, appendExpectedFunction, appendFunction } from './1790000001000-event-log.js';
 
 /**
- * Chains the events of each stream by SHA-256, and keeps signed digests of where the chains stood.
+ * Chains the events of each stream by SHA-256, and stores signed digests of the heads of the chains.
  *
- * The hash of an event is that of the hash before it and of its canonical form (`log.canonical`): its position, revision,
- * id, type, schema version, time of recording in microseconds since 1970, metadata and data, as they are in the row. The first event of a stream
- * follows the hash of the stream's name. Whoever changes a row, however much he may, must make all hashes after it anew, and
- * they are then not those that the digests have signed.
+ * The hash of an event is that of the hash before it and of its canonical form (`log.canonical`): its position,
+ * revision, id, type, schema version, time of recording in microseconds since 1970, metadata and data, as they are in
+ * the row. The first event of a stream follows the hash of the stream's name. Whoever changes a row, with any rights,
+ * must compute all hashes after it again, and these then differ from those that the digests have signed.
  */
 export class AuditChain1790000012000 implements Migration {
   name = 'AuditChain1790000012000';
-  /** Every event is written into a table anew. */
+  /** Every event is copied into a new table. */
   rewrites = 'the log';
 
   async up(runner: QueryRunner): Promise<void> {
@@ -82,8 +82,8 @@ export class AuditChain1790000012000 implements Migration {
 }
 
 /**
- * log.chain(before, event) is a running hash over the events of a stream. Types and metadata hold no newline (log.append
- * tells them apart by those), and the data stands last, so no two events have the same canonical form.
+ * log.chain(before, event) is a running hash over the events of a stream. Types and metadata hold no newline
+ * (log.append separates them by those), and the data comes last, so no two events have the same canonical form.
  */
 const chainFunctions = `
   create function log.genesis(stream_id text) returns bytea

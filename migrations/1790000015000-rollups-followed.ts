@@ -2,11 +2,12 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { createFrameMinutes, dropFrameMinutes } from './1790000006000-hypertables.js';
 
 /**
- * The minute rollup is a table that the follower keeps, in every edition (docs/decisions/0025). What a continuous aggregate
- * holds comes along, because of minutes whose frames are no more; all others the follower computes anew.
+ * The minute rollup is a table that the follower keeps, in every edition (docs/decisions/0025). The rows of a
+ * continuous aggregate are kept, because of minutes whose frames no longer exist; the follower computes all others
+ * again.
  *
- * Also, what a retention policy of TimescaleDB drops is noted: which chunks there were is known from here on, and what
- * policies have dropped before is taken to be all that lies before the oldest chunk.
+ * From here on, what a retention policy of TimescaleDB drops is recorded: the existing chunks are known, and everything
+ * before the oldest chunk counts as dropped by policies.
  */
 export class RollupsFollowed1790000015000 implements MigrationInterface {
   name = 'RollupsFollowed1790000015000';

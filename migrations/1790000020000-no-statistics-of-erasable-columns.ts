@@ -9,9 +9,10 @@ const ERASABLE: readonly (readonly [table: string, column: string, type: string]
 ];
 
 /**
- * PostgreSQL's statistics of a column hold values as they are, and whoever may read the column may read them (pg_stats):
- * also those of a flight that has been erased, until the table is analyzed again. So none are made of what an erasure takes
- * away; the planner needs none of them, as flights are found by their id or the beginning of their name.
+ * PostgreSQL's statistics of a column hold its values, and every role that can read the column can read them
+ * (pg_stats), even those of an erased flight until the table is analyzed again. So no statistics are kept of columns
+ * that an erasure clears. The planner does not need them, as flights are found by their id or the beginning of their
+ * name.
  */
 export class NoStatisticsOfErasableColumns1790000020000 implements MigrationInterface {
   name = 'NoStatisticsOfErasableColumns1790000020000';
@@ -19,7 +20,7 @@ export class NoStatisticsOfErasableColumns1790000020000 implements MigrationInte
   async up(runner: QueryRunner): Promise<void> {
     for (const [table, column, type] of ERASABLE) {
       await runner.query(`alter table ${table} alter column ${column} set statistics 0`);
-      // Only a change of the type drops what is there, be it to the same one; no row is touched.
+      // Only a change of the type drops existing statistics, even to the same type; no row is touched.
       await runner.query(`alter table ${table} alter column ${column} type ${type}`);
     }
   }

@@ -2,18 +2,18 @@ import type { QueryRunner } from 'typeorm';
 import type { Migration } from './migration.js';
 
 /**
- * A stream that was erased keeps its row without a key. The row is what a process that does not know of the erasure yet
- * meets when it would make the stream a key: where there is none, nobody can tell a new stream from an erased one in time.
+ * An erased stream keeps its row without a key. A process that does not know of the erasure yet finds the row when it
+ * would create a key for the stream. Without the row it could not tell a new stream from an erased one in time.
  */
 export class ErasedForGood1790000021000 implements Migration {
   name = 'ErasedForGood1790000021000';
-  /** Takes away keys that were made since an erasure, and should open nothing. */
+  /** Removes keys that were created after an erasure, and must open nothing. */
   rewrites = 'keys of erased flights';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`alter table log.data_keys alter column key drop not null`);
     await runner.query(`comment on column log.data_keys.key is 'null: the stream was erased'`);
-    // Also of one that was given a new key since, which opens nothing. Of a log in EventStoreDB nothing is known here.
+    // Also of one that got a new key since, which opens nothing. For a log in EventStoreDB nothing is known here.
     await runner.query(`
       insert into log.data_keys (stream_id, key)
       select distinct s.stream_id, null::bytea

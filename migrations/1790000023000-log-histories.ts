@@ -4,7 +4,7 @@ import { APPEND_LOCK } from './1790000001000-event-log.js';
 import { chainedAppendExpectedFunction, chainedAppendFunction } from './1790000012000-audit-chain.js';
 
 /**
- * A log can go back: a replica that was behind takes over, or a backup is put in its place. What is written then begins a new
+ * A log can go back: a replica that was behind takes over, or a backup is restored. What is written then begins a new
  * history, at a position that no event of an earlier one can have had.
  */
 export class LogHistories1790000023000 implements Migration {
@@ -55,10 +55,13 @@ export class LogHistories1790000023000 implements Migration {
   }
 }
 
-/** As migration `append-plans` has set them. */
+/** As set by migration `append-plans`. */
 const planned = (text: string): string => `${text} set plan_cache_mode = force_generic_plan`;
 
-/** An append function of migration `audit-chain`, whose events come after what the last history resumes after. */
+/**
+ * An append function of migration `audit-chain`, whose events come after the position from which the last history
+ * resumes.
+ */
 function resuming(text: string): string {
   const head = 'coalesce(max(e.position), 0)';
   const after = `(select max(h.resumes_after::bigint) from log.histories h where h.written_by is not null)`;
@@ -67,14 +70,14 @@ function resuming(text: string): string {
 }
 
 /**
- * log.written_by: which server, since which fail-over, and which database. Another one has perhaps not all that was there.
+ * log.written_by: the server, its last fail-over, and the database. Another one may lack some of what was there.
  *
- * log.holds: whether the log is in the history that a caller knows, and holds the event that it has seen; a caller that has seen
- * none asks with nulls. It is asked with every append, and costs some 15 us.
+ * log.holds: whether the log is in the history that a caller knows, and holds the event that it has seen; a caller that
+ * has seen none passes nulls. It is called with every append, and takes some 15 us.
  *
- * log.begin_history: for a caller that was told no. Finds out which history it is, or begins one; and whether what it has seen
- * is there. A history begins at the time in microseconds: no log takes an event a microsecond, so whatever has been answered
- * before, by whomever, was a smaller position.
+ * log.begin_history: for a caller for which log.holds was false. Finds out which history it is, or begins one; and
+ * whether what the caller has seen is there. A history begins at the time in microseconds: no log gets an event per
+ * microsecond, so every position that was ever answered is smaller.
  */
 const historyFunctions = `
   create function log.written_by() returns text

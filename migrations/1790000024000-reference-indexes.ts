@@ -1,11 +1,11 @@
 import type { QueryRunner } from 'typeorm';
 import type { Migration } from './migration.js';
 
-/** Each index, and what it is for. */
+/** Each index and its purpose. */
 const INDEXES = {
   // The processing states of all flights in a time, whatever their status.
   flight_state_updated: 'flight.flight_state (updated_at, flight_id)',
-  // The route chunks of a flight that are still growing, and those whose anchor is still looked for.
+  // The route chunks of a flight that are still growing, and those that still have no anchor.
   chunks_active: 'flight.chunks (flight_id, is_active)',
   chunks_matching: 'flight.chunks (flight_id, matching_status)',
 } as const;

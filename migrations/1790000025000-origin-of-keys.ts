@@ -1,7 +1,10 @@
 import type { QueryRunner } from 'typeorm';
 import type { Migration } from './migration.js';
 
-/** Who made and who revoked a key, and from where: an object with `by`, and `address`, `agent` and `session` where known. */
+/**
+ * Who created and who revoked a key, and from where: an object with `by`, and `address`, `agent` and `session` if
+ * known.
+ */
 export class OriginOfKeys1790000025000 implements Migration {
   name = 'OriginOfKeys1790000025000';
 

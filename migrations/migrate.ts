@@ -49,31 +49,31 @@ type Progress = (line: string) => void;
 const MIGRATION_LOCK = 7239100401;
 const LOCK_POLL_MS = 200;
 
-/** Stands for the state before the first migration. */
+/** The state before the first migration. */
 const NOTHING = '0';
 
 export interface MigrationOptions {
   readonly progress?: Progress;
-  /** Looked at between migrations; an aborted run fails, and is taken back where the request says so. */
+  /** Checked between migrations. An aborted run fails, and is rolled back if the request says so. */
   readonly signal?: AbortSignal;
   /** The tables as the code sees them, for the validation. */
   readonly models?: readonly ModelDefinition[];
-  /** Instead of a target: take back the last so many. */
+  /** Instead of a target: how many of the latest migrations to roll back. */
   readonly stepsBack?: number;
-  /** Lets a run go below the log although there are events in it. They are lost. */
+  /** Lets a run go below the log even if the log holds events. They are lost. */
   readonly deleteTheLog?: boolean;
-  /** Sessions with this name are the caller's own, and no reason not to take tables away. */
+  /** Sessions with this name belong to the caller. They do not stop a run that removes tables. */
   readonly ownSessions?: string;
-  /** Called before a run that takes tables away looks who else uses them: let go of what holds them. */
+  /** Called before a run that removes tables checks who else uses them: release what holds them. */
   readonly onGoingBack?: () => Promise<void>;
   /**
-   * Called before a run that rewrites what nothing else brings back, in a database that holds events: takes a backup, and answers
-   * where it is, or throws. Without it the run goes on.
+   * Called before a run that rewrites data which nothing else can restore, if the database holds events. It
+   * makes a backup and returns where the backup is, or throws. Without this callback the run continues.
    */
   readonly onRewriting?: (what: string) => Promise<string>;
-  /** Called when the tables of these migrations are about to go. */
+  /** Called when the tables of these migrations are about to be dropped. */
   readonly onTakingAway?: (names: readonly string[]) => void;
-  /** Other migrations than those of this code, for tests. */
+  /** Replaces the migrations of this code, for tests. */
   readonly migrations?: readonly MigrationClass[];
   readonly snapshot?: Snapshot;
 }
@@ -88,15 +88,16 @@ interface Plan {
 const ATTEMPTS_BESIDE_JOBS = 6;
 
 /**
- * Brings the schema to a revision, forwards or back. Any number of processes may do so at once: one works, the others wait
- * and then find it done.
+ * Migrates the schema to a revision, forwards or back. Any number of processes can call this at the same
+ * time: one works, the others wait and then find it done.
  *
- * With `autoRollback` the whole run, validation included, is one transaction. So a run that is taken back leaves nothing
- * behind and loses nothing: rows that a migration changed, or whose table it dropped, are there as before, which no `down`
- * could do. Without it every migration is a transaction of its own, and those before the one that failed stay.
+ * With `autoRollback` the whole run, validation included, is one transaction. A run that is rolled back
+ * leaves nothing behind and loses nothing: rows that a migration changed, or whose table it dropped, are
+ * there as before. No `down` could do that. Without `autoRollback` each migration is its own transaction, and
+ * those before the one that failed stay.
  *
- * @returns what became of it, also when a migration failed: then `success` is false
- * @throws WaylogError when the run was not begun: `service.unknown`, `migration.unknown-revision`, `schema.newer-than-code`,
+ * @returns the result, also when a migration failed: then `success` is false
+ * @throws WaylogError when the run was not started: `service.unknown`, `migration.unknown-revision`, `schema.newer-than-code`,
  *   `migration.not-confirmed`, `migration.log-not-empty`, what `onRewriting` throws, `migration.schema-in-use`, `migration.not-owner`, `database.foreign-code`
  */
 export async function runMigrations(
@@ -113,7 +114,8 @@ export async function runMigrations(
   for (let attempt = 1; ; attempt++) {
     const response = await new MigrationRun(url, request, once).run();
     const hasMetAJob = !response.success && /tuple concurrently/.test(response.errorMessage ?? '');
-    // What is taken back as a whole may be done once more: a job of TimescaleDB is over in a moment.
+    // A run that was rolled back as a whole can be tried once more: a job of TimescaleDB ends within a
+    // moment.
     if (!hasMetAJob || request.autoRollback === false || attempt === ATTEMPTS_BESIDE_JOBS) return response;
     options.progress?.(
       'something else has changed the same at that moment, such as a job of TimescaleDB: once more',
@@ -122,7 +124,10 @@ export async function runMigrations(
   }
 }
 
-/** Brings the database to the newest schema; answers the names of the migrations that ran. Throws `migration.failed`. */
+/**
+ * Migrates the database to the newest schema. Returns the names of the migrations that ran. Throws
+ * `migration.failed`.
+ */
 export async function migrate(
   url: string,
   progress: Progress = () => undefined,
@@ -133,7 +138,7 @@ export async function migrate(
   return [...orThrow(await runMigrations(url, { serviceName: WAYLOG }, options)).applied];
 }
 
-/** Takes back the last `steps` migrations, newest first. The tables they made go, with what is in them. */
+/** Rolls back the last `steps` migrations, newest first. Their tables are dropped with all rows. */
 export async function revert(
   url: string,
   steps: number,
@@ -190,7 +195,8 @@ class MigrationRun {
     });
     await source.initialize();
     try {
-      // One session for lock and work: they end together, so nobody works on without the lock.
+      // One session holds the lock and does the work. Both end together, so the work never continues without
+      // the lock.
       const runner = source.createQueryRunner();
       await runner.connect();
       return await this.#with(runner, queryOf(runner));
@@ -211,7 +217,7 @@ class MigrationRun {
     if (plan.down.length > 0) await this.#refuseUnsafeLoss(query, plan.down);
     await this.#beforeRewriting(query, plan.up);
     try {
-      // The moment that the log is looked at must be the moment that it goes.
+      // The log must be checked in the same transaction that drops it.
       if (this.#atomic) await runner.startTransaction();
       await this.#refuseLosingTheLog(query, runner, plan.down);
       const before = await this.#validate(query, 'pre-validation');
@@ -224,7 +230,7 @@ class MigrationRun {
       await this.#validate(query, 'post-validation', before);
       if (runner.isTransactionActive) await runner.commitTransaction();
     } catch (error) {
-      // PostgreSQL takes back what is not committed, also when this session is what broke.
+      // PostgreSQL rolls back what is not committed, even if this session is what failed.
       if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
       if (error instanceof WaylogError && error.code === 'migration.log-not-empty') throw error;
       return this.#failed(runner, query, messageOf(error));
@@ -234,9 +240,9 @@ class MigrationRun {
   }
 
   /**
-   * The roles that Waylog works as, and the one that ad-hoc SQL reads with, made or mended with every run: their passwords
-   * follow from the owner's, and tables come with later migrations. Everything else works without them, so a failure is
-   * told and no more.
+   * Creates or updates the roles that Waylog works as and the role for ad-hoc SQL. This runs after every
+   * migration run: the passwords derive from the owner's, and later migrations add tables. Everything else
+   * works without these roles, so a failure is only reported.
    */
   async #keepRoles(runner: QueryRunner, query: Query): Promise<void> {
     const [has] = await query<{ reader: boolean; working: boolean }>(
@@ -246,7 +252,8 @@ class MigrationRun {
     const keep = async (what: string, ensure: () => Promise<string | undefined>) => {
       let why: string | undefined;
       try {
-        // Roles are the server's: two databases that are migrated at once may want the same row of its catalog.
+        // Roles belong to the server: two databases that are migrated at the same time may update the same
+        // row of its catalog.
         why = await retry(
           async () => {
             await runner.startTransaction();
@@ -270,14 +277,18 @@ class MigrationRun {
       await keep('ad-hoc SQL is not available', () =>
         ensureReaderRole((sql, values) => query(sql, values), this.url),
       );
-    // After the reader: it takes functions from everybody that these need, and gives them to others only once.
+    // After the reader: that step revokes functions from PUBLIC which these roles need, and grants them back
+    // only once.
     if (has?.working)
       await keep('the working roles are not as they should be', () => ensureDatabaseRoles(query, this.url));
-    // A rename of the database stops them, and nobody else starts them again.
+    // Renaming the database stops them, and nothing else starts them again.
     await keep('the policies of TimescaleDB do not run', () => startScheduler(query));
   }
 
-  /** Asks again and again: a statement that waits for a lock would hold back `create index concurrently` of whoever has it. */
+  /**
+   * Polls: a statement that waits for a lock would block `create index concurrently` of the session that
+   * holds it.
+   */
   async #lock(query: Query): Promise<void> {
     for (let told = false; ; told = true) {
       const [answer] = await query<{ free: boolean }>(`select pg_try_advisory_lock($1) as free`, [
@@ -316,7 +327,7 @@ class MigrationRun {
     );
   }
 
-  /** The lock is held, so nobody else migrates while the backup is taken; commands go on. */
+  /** The lock is held, so no other process migrates during the backup. Commands continue. */
   async #beforeRewriting(query: Query, up: readonly KnownMigration[]): Promise<void> {
     const rewriting = up.filter(({ migration }) => migration.rewrites !== undefined);
     if (rewriting.length === 0 || !(await holdsEvents(query))) return;
@@ -346,10 +357,10 @@ class MigrationRun {
     this.options.onTakingAway?.(down.map(({ name }) => name));
   }
 
-  /** A server would fail on every read, and its projector would try again and again. */
+  /** A server would fail on every read, and its projector would retry without end. */
   async #refuseWhileInUse(query: Query): Promise<void> {
     let sessions: { readonly name: string }[] = [];
-    // A server that has just stopped may be seen for a moment.
+    // A server that has just stopped can still be visible for a moment.
     for (let attempt = 0; attempt < 10; attempt++) {
       sessions = await query<{ name: string }>(
         `select distinct application_name as name
@@ -371,7 +382,7 @@ class MigrationRun {
     );
   }
 
-  /** Other tables come back from the log. The log comes back from nothing. */
+  /** Other tables can be rebuilt from the log. The log cannot be rebuilt from anything. */
   async #refuseLosingTheLog(
     query: Query,
     runner: QueryRunner,
@@ -379,7 +390,7 @@ class MigrationRun {
   ): Promise<void> {
     const table = down.find(({ migration }) => migration.holdsTheLog)?.migration.holdsTheLog;
     if (!table || this.options.deleteTheLog) return;
-    // Nobody can write to it from here until it is gone, where the run is one transaction.
+    // If the run is one transaction, no other session can write to the log from here until it is dropped.
     if (runner.isTransactionActive) await query(`lock table ${table} in access exclusive mode`);
     const [log] = await query<{ filled: boolean }>(`select exists (select from ${table}) as filled`);
     if (!log?.filled) return;
@@ -398,7 +409,8 @@ class MigrationRun {
   ): Promise<SchemaValidationResult | undefined> {
     if (this.#level === 'none') return undefined;
     const result = await validate(query, this.#level, this.#standard);
-    // That migrations are missing is why this runs, and, before the newest revision, what was asked for.
+    // Missing migrations are the reason for this run. Before the newest revision they are also what the
+    // caller asked for.
     this.#issues = result.issues.filter(({ category }) => category !== 'missing-migration');
     const was = new Set(before?.issues.map(keyOf));
     const failing = failingAt(this.#level, this.#issues).filter(
@@ -421,7 +433,8 @@ class MigrationRun {
   ): Promise<void> {
     this.options.signal?.throwIfAborted();
     this.#hasBegun = true;
-    // Some statements cannot be in a transaction. What came before is then committed, and taken back by its way back.
+    // Some statements cannot run in a transaction. What came before is then committed, and rolled back by its
+    // `down`.
     const alone = migration.migration.transaction === false;
     if (alone && runner.isTransactionActive) await this.#commit(runner);
     if (!alone && !runner.isTransactionActive) await runner.startTransaction();
@@ -509,7 +522,10 @@ class MigrationRun {
   }
 }
 
-/** Also `tuple concurrently updated`, which has no SQLSTATE of its own, and a role that another run has just made. */
+/**
+ * Includes `tuple concurrently updated`, which has no SQLSTATE of its own, and a role that another run has
+ * just created.
+ */
 const isCatalogConflict = (error: unknown): boolean =>
   isTransient(error) || /tuple concurrently (updated|deleted)|duplicate key value/.test(messageOf(error));
 
@@ -518,7 +534,7 @@ const names = (migrations: readonly KnownMigration[]): string =>
 
 const keyOf = ({ category, location }: ValidationIssue): string => `${category} ${location}`;
 
-/** A database without a log has none, and nor has one whose log is elsewhere: of that nothing is rewritten here. */
+/** False without a log, and also if the log is elsewhere: this run rewrites nothing of it. */
 async function holdsEvents(query: Query): Promise<boolean> {
   const [log] = await query<{ there: boolean }>(`select to_regclass('log.events') is not null as there`);
   if (!log?.there) return false;
@@ -526,7 +542,10 @@ async function holdsEvents(query: Query): Promise<boolean> {
   return has?.events ?? false;
 }
 
-/** That a run is to rewrite something, and there is no backup, nor a place for one. `instead` is how to say otherwise. */
+/**
+ * The error for a run that would rewrite data without a backup or a place for one. `instead` says how to
+ * allow it.
+ */
 export const backupFirst = (what: string, instead: string): WaylogError =>
   conflict(
     'migration.backup-first',
@@ -560,7 +579,7 @@ function requireService(serviceName: string, { migrations, models }: ValidationS
   );
 }
 
-/** Whether whoever is logged in owns the log, or there is none yet. */
+/** Whether the current user owns the log, or there is no log yet. */
 const ownsLog = async (query: Query): Promise<{ readonly owns: boolean; readonly name: string }> =>
   (
     await query<{ owns: boolean; name: string }>(
@@ -581,7 +600,7 @@ async function refuseStranger(query: Query): Promise<void> {
   );
 }
 
-/** Whether whoever this URL logs in as may migrate: a server in production need not. */
+/** Whether the user of this URL can migrate. A server in production does not need that right. */
 export const mayMigrate = (url: string): Promise<boolean> =>
   withClient(url, async (query) => (await ownsLog(query)).owns);
 
@@ -589,27 +608,27 @@ export const mayMigrate = (url: string): Promise<boolean> =>
 export const migrationStatus = (url: string): Promise<MigrationInfo[]> =>
   withClient(url, async (query) => migrationInfos(known(allMigrations), await appliedMigrations(query)));
 
-/** How the live schema stands to migrations and models. Changes nothing. */
+/** Compares the live schema with migrations and models. Changes nothing. */
 export const validateSchema = (
   query: Query,
   level: ValidationLevel,
   models: readonly ModelDefinition[],
 ): Promise<SchemaValidationResult> => validate(query, level, standardOf(models));
 
-/** All models of the code: those that contexts describe, and the tables of Waylog itself. */
+/** All models of the code: those of the contexts, and Waylog's own tables. */
 export const withWaylogModels = (described: readonly ModelDefinition[]): ModelDefinition[] => [
   ...described,
   ...modelsOfWaylog(known(allMigrations), wholeSnapshot, described),
 ];
 
 export interface SchemaState {
-  /** Migrations that the code has and the database has not. */
+  /** Migrations that the code has and the database lacks. */
   readonly missing: readonly string[];
   /** Migrations that the database has and the code does not know: it belongs to a newer Waylog. */
   readonly unknown: readonly string[];
 }
 
-/** How the schema of a database stands to this code. Changes nothing. */
+/** Compares the schema of a database with this code. Changes nothing. */
 export const schemaState = (url: string): Promise<SchemaState> =>
   withClient(url, async (query) => {
     const code = known(allMigrations).map(({ name }) => name);

@@ -2,25 +2,25 @@ import type { MigrationInterface } from 'typeorm';
 
 /** A step of the schema, with its way back. */
 export interface Migration extends MigrationInterface {
-  /** The context whose tables it makes; `waylog` when it says nothing. */
+  /** The context whose tables it creates; default `waylog`. */
   readonly serviceName?: string;
-  /** The table whose rows nothing brings back once `down` has dropped it. */
+  /** The table whose rows nothing can restore once `down` has dropped it. */
   readonly holdsTheLog?: string;
   /**
-   * What `up` writes anew or over that nothing else brings back, in words, such as `the log`; nothing for tables that are folded
-   * from it. On a database that holds events a backup is then taken first.
+   * The data that `up` rewrites and that nothing else can restore, in words, such as `the log`; absent for tables that
+   * are folded from it. On a database that holds events a backup is then made first.
    */
   readonly rewrites?: string;
 }
 
 export type MigrationClass = new () => Migration;
 
-/** The service of what is nobody's in particular: the log, the checkpoints. */
+/** The service of what belongs to no context: the log, the checkpoints. */
 export const WAYLOG = 'waylog';
 
-/** A migration, and what its name says. */
+/** A migration and the parts of its name. */
 export interface KnownMigration {
-  /** As it is recorded: `FlightDays1790000004000`. */
+  /** As recorded in the database: `FlightDays1790000004000`. */
   readonly name: string;
   /** `1790000004000`; the order is that of these numbers. */
   readonly revision: string;

@@ -14,18 +14,19 @@ import type { KnownMigration } from './migration.js';
 import { WAYLOG } from './migration.js';
 
 /**
- * What each migration makes, as the catalog of PostgreSQL showed it when the migrations were run on an empty database:
- * by revision, the objects that it makes or changes, and those that it takes away. `npm run snapshot` writes the file.
+ * What each migration creates, as the catalog of PostgreSQL showed it when the migrations were run on an empty
+ * database: by revision, the objects that it creates or changes, and those that it drops. `npm run snapshot` writes the
+ * file.
  */
 export type Snapshot = Readonly<Record<string, SchemaDelta>>;
 
 export interface SchemaDelta {
-  /** `kind name` and what it is; an empty text for what only has to be there. */
+  /** `kind name` and its definition; an empty text for an object that only has to exist. */
   readonly makes: Readonly<Record<string, string>>;
   readonly drops?: readonly string[];
 }
 
-/** What must be there when these migrations have run, and which of them made it: the fold of their deltas. */
+/** The objects that must exist after these migrations, and which of them created each: the fold of their deltas. */
 export function expectedAt(
   migrations: readonly KnownMigration[],
   snapshot: Snapshot,
@@ -58,7 +59,7 @@ function parseKey(key: string): { readonly kind: ObjectKind; readonly of: string
   return { kind: kind as ObjectKind, of, name };
 }
 
-/** Runs `step` for each migration and takes down what it did to the catalog. */
+/** Runs `step` for each migration and records its changes to the catalog. */
 export async function takeSnapshot(
   query: Query,
   migrations: readonly KnownMigration[],

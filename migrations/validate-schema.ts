@@ -25,7 +25,7 @@ export interface ValidationStandard {
   readonly snapshot: Snapshot;
 }
 
-/** How the live schema stands to the migrations and to the models, those of the code and those that were registered. */
+/** Compares the live schema with the migrations and with the models, those of the code and registered ones. */
 export async function validate(
   query: Query,
   level: ValidationLevel,
@@ -87,10 +87,10 @@ async function findIssues(query: Query, standard: ValidationStandard): Promise<V
       migrations.filter(({ name }) => isApplied.has(name)),
       snapshot,
     );
-    // Also the schemas of what has not run: what stands there stands in its way.
+    // Also the schemas of migrations that have not run: objects there would block them.
     const schemas = schemasOf(expectedAt(migrations, snapshot));
     const left = new Set([...differsByEdition, ...registered.map(tableNameOf)]);
-    // A newer Waylog's tables are not strays.
+    // Tables of a newer Waylog are not strays.
     const strays = unknown.length > 0 ? /^extra-/ : /^$/;
     const found = compareCatalogs(expected, await readCatalog(query, schemas), left);
     issues.push(...found.filter(({ category }) => !strays.test(category)));
@@ -98,7 +98,7 @@ async function findIssues(query: Query, standard: ValidationStandard): Promise<V
   const inForce = missing.length > 0 ? registered : [...models, ...registered];
   const schemas = [...new Set(inForce.flatMap(schemasOfModel))];
   issues.push(...compareModels(inForce, await readCatalog(query, schemas)));
-  // What migrations and models say alike is one issue.
+  // A difference from both migrations and models is one issue.
   return [
     ...new Map(issues.toReversed().map((each) => [`${each.category} ${each.location}`, each])).values(),
   ].reverse();
@@ -107,7 +107,7 @@ async function findIssues(query: Query, standard: ValidationStandard): Promise<V
 const schemasOf = (expected: ReadonlyMap<string, ExpectedObject>): string[] =>
   [...expected.values()].filter(({ kind }) => kind === 'schema').map(({ of }) => of);
 
-/** Its own, and those of what it points to. */
+/** Its own schemas, and those that it refers to. */
 const schemasOfModel = ({ schema, relationships }: ModelDefinition): string[] => [
   schema,
   ...relationships.flatMap((text) => /-> (\w+)\./.exec(text)?.[1] ?? []),

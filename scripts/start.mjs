@@ -3,7 +3,7 @@ import { clearInterval, setInterval } from 'node:timers';
 import { fail, prepare, root, say, stoppable } from './lib/prepare.mjs';
 
 process.env.WAYLOG_TYPED = './waylog';
-// npm passes on SIGTERM and SIGINT; by any other signal it ends alone, and the server would live on and keep its port.
+// npm passes on SIGTERM and SIGINT. On any other signal it ends alone, and the server would continue and keep its port.
 if (process.env.npm_lifecycle_event === 'start') {
   const npm = process.ppid;
   const look = setInterval(() => {
@@ -26,6 +26,6 @@ if (databaseUrl !== undefined) {
   process.chdir(root);
   process.env.WAYLOG_DEMO ??= '1';
   if (!process.env.DATABASE_URL_FILE) process.env.DATABASE_URL = databaseUrl;
-  // In this process, so that nothing stands between the server and whoever stops it.
+  // In this process, so that signals reach the server directly.
   await import('../dist/apps/server/src/main.js').catch(fail);
 }

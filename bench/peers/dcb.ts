@@ -14,7 +14,9 @@ interface Packages {
   dcbPostgres: { PostgresEventStore: new (options: object) => DcbStore };
 }
 
-/** append with the condition that nobody else wrote to the flight, where one caller owns it; else without one. */
+/**
+ * Appends with the condition that no other client wrote to the flight, if one caller owns it; otherwise without one.
+ */
 export const dcbEventStore: OpenWriter = async (url, flights) => {
   const { dcb, dcbPostgres } = await peers<Packages>();
   const pool = new pg.Pool({ connectionString: url, max: CONNECTIONS });

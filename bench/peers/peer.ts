@@ -5,7 +5,7 @@ export interface Writer {
   close(): Promise<unknown>;
 }
 
-/** Makes a writer on an empty database; the flights are known before the clock starts. */
+/** Creates a writer on an empty database; the flights are known before the clock starts. */
 export type OpenWriter = (url: string, flights: readonly string[]) => Promise<Writer>;
 
 /** The packages that are installed for the benchmarks alone (packages.mjs), with the part of them that is used here. */

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { root, say } from './prepare.mjs';
 
-/** Brings up the database of this checkout and migrates it. Answers its URL. Throws when `signal` aborts. */
+/** Starts the database of this checkout and migrates it. Returns its URL. Throws when `signal` aborts. */
 export async function migratedDatabase(signal) {
   const { databaseUp } = await import('../../dist/libs/timescale/src/index.js');
   const { mayMigrate, migrate } = await import('../../dist/migrations/index.js');
@@ -12,8 +12,8 @@ export async function migratedDatabase(signal) {
     ...{ root, instance: 'dev', progress, signal },
     env: readSecrets(process.env).env,
   });
-  // Who works as the application role need not migrate, and cannot. A migration that is left alone in the middle is one
-  // transaction: PostgreSQL takes it back.
+  // A process with the application role need not migrate, and cannot. An interrupted migration is one transaction:
+  // PostgreSQL rolls it back.
   const migrated = mayMigrate(url).then((may) => may && migrate(url, progress));
   await Promise.race([migrated, once(signal, 'abort')]);
   signal.throwIfAborted();

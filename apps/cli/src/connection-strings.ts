@@ -2,13 +2,14 @@ import { readFileSync } from 'node:fs';
 import { messageOf } from '#lib/platform';
 import { UsageError } from './usage-error.js';
 
-/** A password anywhere in a connection string, also one of a cluster, which names several hosts. */
+/** A password anywhere in a connection string, also in one of a cluster, which names several hosts. */
 const holdsPassword = (text: string): boolean =>
   /^[a-z+]+:\/\/[^/?#]*:[^/?#]*@/is.test(text) || /[?&]password=./i.test(text);
 
 /**
- * A connection string as options take it: a URL without a password; `env:NAME`, what a variable says; or `file:PATH`, what
- * stands in a file. Everybody on a machine can read what programs were called with, so a password there is refused.
+ * A connection string as options accept it: a URL without a password; `env:NAME`, the value of a variable; or
+ * `file:PATH`, the content of a file. All users of a machine can read the arguments of programs, so a password there is
+ * refused.
  *
  * @throws UsageError
  */

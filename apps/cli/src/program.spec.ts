@@ -13,7 +13,7 @@ describe('the help of the command line', () => {
   });
 
   it.each(commands.map((command) => [pathOf(command), command] as const))('describes: %s', (_, command) => {
-    // A sentence or the better part of one, and no option or argument without a word of its own.
+    // A sentence or most of one, and a description for every option and argument.
     expect(command.description().length).toBeGreaterThan(10);
     expect(command.options.filter(({ description }) => !description)).toEqual([]);
     expect(
@@ -32,7 +32,7 @@ describe('the help of the command line', () => {
         writeOut: (part) => (text += wrapped(part, 80)),
       });
       command.outputHelp();
-      // A command to copy stays in one line.
+      // A command to copy stays on one line.
       const isExample = (line: string) => /^ {2}(waylog|curl) /.test(line);
       expect(text.split('\n').filter((line) => line.length > 80 && !isExample(line))).toEqual([]);
     },

@@ -1,10 +1,10 @@
 import cliProgress from 'cli-progress';
 import { duration } from '#lib/platform';
 
-/** Says how much is done, and of how much where that has become known or has changed. */
+/** Reports how much is done, and the total if it is new or has changed. */
 export type Update = (done: number, total?: number) => void;
 
-/** Runs `work` under a bar on standard error; where that is no terminal, a line every few seconds instead. */
+/** Runs `work` under a bar on standard error; if that is not a terminal, prints a line every few seconds instead. */
 export async function withProgress<T>(
   what: string,
   total: number,
@@ -36,15 +36,15 @@ export async function withProgress<T>(
 /** The beginning says little about the rest. */
 const TELLING_AFTER_S = 5;
 
-/** What is left at the pace so far. Nothing where that cannot be known yet. */
+/** The time left at the pace so far; undefined if it cannot be known yet. */
 export const timeLeft = (done: number, total: number, seconds: number): string =>
   seconds < TELLING_AFTER_S || done <= 0 || done >= total
     ? ''
     : ` · ${duration(((total - done) / done) * seconds)} left`;
 
 /**
- * Runs work that goes through several steps, each under a bar of its own. Bytes are shown as megabytes where there are more than a
- * million. Where it is not known how much there is, the bar is as long as what is done, and no total is shown.
+ * Runs work with several steps, each under its own bar. Bytes are shown as megabytes from a million on. If the total is
+ * unknown, the bar is as long as what is done, and no total is shown.
  */
 export async function withSteps<T>(
   unit: 'bytes' | 'events',

@@ -3,10 +3,10 @@ import { UsageError } from './context.js';
 
 const UNITS = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 } as const;
 
-/** A time from what an operator writes: an RFC 3339 time, or a length of time before now such as 90d. */
+/** Parses an operator's time: an RFC 3339 time, or a length of time before now such as 90d. */
 export const timeBefore = (text: string, now = Date.now()): string => timeFrom(text, now, -1);
 
-/** The same for what lies ahead; the midnight (UTC) at which a day begins may be written as the day. */
+/** The same for future times; the midnight (UTC) at which a day begins can be written as the day. */
 export const timeAfter = (text: string, now = Date.now()): string =>
   timeFrom(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text, now, 1);
 

@@ -1,7 +1,7 @@
 import { ConsoleLogger } from '@nestjs/common';
 import { visible } from '#lib/platform';
 
-/** What Nest tells about its own start (a line a route) hides what an operator looks for. */
+/** Nest's messages about its start (a line per route) hide what an operator looks for. */
 const startUpChatter = new Set([
   'InstanceLoader',
   'RouterExplorer',

@@ -6,14 +6,14 @@ import { Observer } from './operations/observation.js';
 import { startServer } from './server.js';
 import { outliveStrayRejections } from './stray-rejections.js';
 
-// Left alone, V8 lets garbage grow to several times what is alive before it looks for it: 520 MiB where 130 are in use,
-// and 310 with this, at requests a second that do not differ by more than the noise.
+// By default V8 lets garbage grow to several times the live memory before it collects: 520 MiB with 130 in use, and 310
+// with this setting, at a request rate that does not differ by more than the noise.
 setFlagsFromString('--heap-growing-percent=50');
 
-/** A look at what is silent takes three seconds at most, and one more to be sure. */
+/** A check of a silent database or log takes three seconds at most, plus one to be safe. */
 const LAST_LOOK_S = 4;
 
-/** Whoever stops a server that has not started yet has not failed, and what the stop makes fail is no reason to say so. */
+/** A stop before the server has started is not a failure, and errors caused by that stop are not reported. */
 const stop = { isUnderWay: false };
 
 outliveReaders();
@@ -24,7 +24,7 @@ try {
   for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
   const app = await startServer(config, console.log, (app) => {
-    // Not before there is anything to be stopped in good order: until then a signal ends the process at once.
+    // Not before there is something to stop cleanly: until then a signal ends the process at once.
     const observer = app.get(Observer);
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
       process.once(signal, () => {
@@ -47,8 +47,8 @@ try {
 }
 
 /**
- * A stop waits for the commands under way, and they wait for a database or a log that may have gone silent. Whoever is not
- * answered sends again: nothing that was acknowledged depends on a stop in good order.
+ * A stop waits for the commands in progress, which wait for a database or a log that may be silent. A client without an
+ * answer sends its command again: nothing that was acknowledged depends on a clean stop.
  */
 function endWithin(seconds: number, observer: Observer): void {
   // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it never fails: what does not answer is what it sees

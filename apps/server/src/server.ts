@@ -21,7 +21,7 @@ import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
 import { ServerModule } from './server.module.js';
 
-/** 5,000 waypoints or frames, the most that one command takes, are about 1.5 MiB. */
+/** 5,000 waypoints or frames, the most that one command accepts, are about 1.5 MiB. */
 const BODY_LIMIT = 8 * 1024 * 1024;
 
 /** The levels of Nest's logger. */
@@ -33,9 +33,10 @@ const logLevels = {
 } satisfies Record<Config['logLevel'], LogLevel[]>;
 
 /**
- * A server that listens; `await app.getUrl()` says where. `say` is told so, too, and how to call it, which may be a key:
- * it is for whoever has started the server, and for no log. `onStoppable` is told as soon as a signal stops it in good order, which
- * is before it listens. Throws `access.none`, and something where it is stopped before it listens.
+ * A listening server; `await app.getUrl()` gives its address. `say` is called with the address and how to call it,
+ * which can include a key: it is for the person who started the server, and not for a log. `onStoppable` is called as
+ * soon as a signal stops the server cleanly, which is before it listens. Throws `access.none`, and an error if it is
+ * stopped before it listens.
  */
 export async function startServer(
   config: Config,
@@ -46,14 +47,14 @@ export async function startServer(
     bodyLimit: BODY_LIMIT,
     // 128 characters of an id, each up to four bytes and percent-encoded.
     routerOptions: { maxParamLength: 2_000 },
-    // `OPTIONS *` is about no path, and Nest would answer it before the guard has asked for a key.
+    // `OPTIONS *` has no path, and Nest would answer it before the guard has asked for a key.
     rewriteUrl: ({ url = '/' }) => (/^(\/|https?:)/i.test(url) ? url : `/${url}`),
     genReqId: requestIdOf,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    // By itself Node gives headers a minute, takes the larger of both for the body, and looks only every 30 s.
+    // By default Node gives headers a minute, uses the larger limit for the body, and checks only every 30 s.
     http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 },
     forceCloseConnections: 'idle',
-    // What comes on an open connection while the server stops is answered, and the connection closed behind it.
+    // Requests on open connections during a stop are answered, and the connection is then closed.
     return503OnClosing: false,
     exposeHeadRoutes: true,
     clientErrorHandler: refuseConnection,
@@ -64,7 +65,7 @@ export async function startServer(
   });
   const fastify = adapter.getInstance();
   const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
-    // Whoever starts it says why it did not start.
+    // The caller reports why it did not start.
     abortOnError: false,
     // `readJsonBodies` reads them.
     bodyParser: false,
@@ -83,7 +84,8 @@ export async function startServer(
     await app.close();
     throw error;
   }
-  // Nest has it run before the hooks below: a preflight carries no key, and a refusal must be readable for who may call.
+  // Nest must run it before the hooks below: a preflight carries no key, and allowed origins must be able to read a
+  // refusal.
   if (config.corsOrigins.length > 0) app.enableCors({ delegator: corsFor(config.corsOrigins) });
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('principal');
@@ -121,8 +123,8 @@ function askBeforeExpectations({ server }: FastifyInstance): void {
 }
 
 /**
- * What is under way when a stop begins is answered, and its connection closed behind the answer. A stop would otherwise wait until
- * the caller lets go of it, which takes a minute.
+ * Requests in progress when a stop begins are answered, and their connections then closed. Otherwise a stop would wait
+ * until the caller closes the connection, which takes a minute.
  */
 function closeBehindLastAnswers(fastify: FastifyInstance): void {
   let isStopping = false;

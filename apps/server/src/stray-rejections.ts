@@ -6,8 +6,8 @@ let seen = 0;
 export const strayRejections = (): number => seen;
 
 /**
- * A rejected promise that nobody waits for is logged, counted and outlived: nobody's answer depends on it, and those of everybody
- * else do depend on the process. An exception that nobody has caught ends it all the same. See docs/decisions/0034.
+ * A rejected promise that is not awaited is logged and counted, and the process continues: no answer depends on the
+ * promise, but all callers depend on the process. An uncaught exception still ends it. See docs/decisions/0034.
  */
 export function outliveStrayRejections(): void {
   const log = new Logger('Process');

@@ -26,7 +26,7 @@ const MAX_NAME = 64;
 
 const STATES = ['valid', 'expired', 'revoked'] as const;
 
-/** Who made or revoked a key, and from where as far as that is known. */
+/** Who created or revoked a key, and from where, if known. */
 export class KeyChange {
   /** An actor, as events name it, or `cli <user>`. */
   @IsString() readonly by!: string;
@@ -35,36 +35,36 @@ export class KeyChange {
   @Optional() @IsString() readonly session?: string;
 }
 
-/** What may be known of a key. Its secret is not kept anywhere. */
+/** What can be known of a key. Its secret is not stored anywhere. */
 export class ApiKey {
   @IsString() readonly id!: string;
-  /** Who or what it was made for. */
+  /** Who or what it was created for. */
   @IsString() readonly name!: string;
   @IsIn(ACCESS_ROLES) readonly role!: AccessRole;
   @IsIn(STATES) readonly state!: (typeof STATES)[number];
   @IsTimestamp() readonly createdAt!: Timestamp;
-  /** Not there: it does not expire. */
+  /** Absent: it does not expire. */
   @Optional() @IsTimestamp() readonly expiresAt?: Timestamp;
-  /** To the minute; not there: never. */
+  /** To the minute; absent: never. */
   @Optional() @IsTimestamp() readonly lastUsedAt?: Timestamp;
   @Optional() @IsTimestamp() readonly revokedAt?: Timestamp;
-  /** Not there for keys that were made before this was recorded. */
+  /** Absent for keys that were created before this was recorded. */
   @Optional() @Nested(() => KeyChange) readonly created?: KeyChange;
   @Optional() @Nested(() => KeyChange) readonly revoked?: KeyChange;
 }
 
-/** A key that has just been made. */
+/** A key that has just been created. */
 export class CreatedApiKey extends ApiKey {
-  /** The key itself. It is said now and never again. */
+  /** The key itself. It is shown now and never again. */
   @IsString() readonly key!: string;
 }
 
 @Example<NewApiKey>({ name: 'tracker', role: 'operator' })
 export class NewApiKey {
-  /** Who or what it is for; events that come with it name it as their actor. */
+  /** Who or what it is for; its events name it as their actor. */
   @IsName() @MinLength(1) @MaxLength(MAX_NAME) readonly name!: string;
   @IsIn(ACCESS_ROLES) readonly role!: AccessRole;
-  /** When it ceases to be good; without it, never. */
+  /** When it expires; default never. */
   @Optional() @IsTimestamp() readonly expiresAt?: Timestamp | null;
 }
 
@@ -73,7 +73,7 @@ const COLUMNS = `id, name, role, created_at, expires_at, last_used_at, revoked_a
 const CREATE = `insert into access.api_keys (id, name, role, hash, expires_at, created) values ($1, $2, $3, $4, $5, $6)
   returning ${COLUMNS}`;
 
-/** Makes a key. Throws `input.invalid`, also for an expiry that has passed already. */
+/** Creates a key. Throws `input.invalid`, also for an expiry in the past. */
 export async function createKey(
   db: Queryable,
   request: NewApiKey,
@@ -95,7 +95,7 @@ export async function createKey(
   return { ...keyOf(row as TextRow), key: keyText(parts) };
 }
 
-/** All keys, also those that are no longer good; the one made last, first. */
+/** All keys, including invalid ones, the newest first. */
 export async function listKeys(db: Queryable): Promise<ApiKey[]> {
   const sql = `select ${COLUMNS} from access.api_keys order by created_at desc, id`;
   return (await readRows(db, undefined, sql, [])).map(keyOf);
@@ -106,7 +106,7 @@ const REVOKE = `update access.api_keys set revoked_at = coalesce(revoked_at, clo
    where id = $1
   returning ${COLUMNS}`;
 
-/** Ends a key for good; once more is no change. Throws `key.not-found`. */
+/** Revokes a key permanently; a second time changes nothing. Throws `key.not-found`. */
 export async function revokeKey(db: Queryable, id: string, change: KeyChange): Promise<ApiKey> {
   const [row] = await readRows(db, undefined, REVOKE, [id, JSON.stringify(change)]);
   if (row) return keyOf(row);
@@ -118,7 +118,7 @@ export interface StoredKey extends ApiKey {
   readonly hash: Buffer;
 }
 
-/** The key of an id, good or not; undefined where there is none. */
+/** The key of an id, valid or not; undefined if there is none. */
 export async function findKey(db: Queryable, id: string): Promise<StoredKey | undefined> {
   const sql = `select ${COLUMNS}, encode(hash, 'hex') from access.api_keys where id = $1`;
   const [row] = await readRows(db, 'find api key', sql, [id]);
@@ -133,7 +133,7 @@ export async function noteKeyUse(db: Queryable, id: string, at: Timestamp): Prom
   await readRows(db, undefined, NOTE_USE, [id, at]);
 }
 
-/** How many keys there are, and how many of them are good. */
+/** How many keys there are, and how many of them are valid. */
 export async function countKeys(db: Queryable): Promise<{ readonly all: number; readonly valid: number }> {
   const sql = `select count(*), count(*) filter (where revoked_at is null and
       (expires_at is null or expires_at > clock_timestamp())) from access.api_keys`;
@@ -141,7 +141,7 @@ export async function countKeys(db: Queryable): Promise<{ readonly all: number; 
   return { all: Number(row?.[0]), valid: Number(row?.[1]) };
 }
 
-/** Makes a key if there has never been one. Of many processes that ask at once, one gets it. */
+/** Creates a key if there has never been one. Of many processes that try at once, one gets it. */
 export async function createFirstKey(
   pool: pg.Pool,
   request: NewApiKey,

@@ -1,7 +1,7 @@
-/** What a caller may, from less to more; each may all that those before it may. */
+/** The roles of callers, from fewer to more rights; each has all rights of those before it. */
 export const ACCESS_ROLES = ['reader', 'operator', 'admin'] as const;
 
-/** `reader`: queries. `operator`: commands, too, and looking at how the system stands. `admin`: everything. */
+/** `reader`: queries. `operator`: commands too, and the state of the system. `admin`: everything. */
 export type AccessRole = (typeof ACCESS_ROLES)[number];
 
 export const includesRole = (has: AccessRole, needed: AccessRole): boolean =>

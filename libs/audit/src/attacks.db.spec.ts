@@ -31,7 +31,7 @@ const key = signingKey(pair.privateKey);
 const keys = checkingKeys([pair.publicKey]);
 const erasedBy = ['Erased'];
 
-/** Everything that a superuser may change, put back as it was. */
+/** Everything that a superuser can change, restored to what it was. */
 const TABLES = [
   'log.events',
   'log.streams',
@@ -46,7 +46,7 @@ const TABLES = [
   'projection.folded_log',
 ];
 
-describe('whoever may do everything with the database', () => {
+describe('an attacker with all rights on the database', () => {
   let database: TestDatabase;
   let folder: string;
   const sql = (text: string) => database.pool.query(text);
@@ -71,7 +71,7 @@ describe('whoever may do everything with the database', () => {
       { keys: new DataKeys(database.pool, 1), sensitive: { Private: { text: 'erased' } }, erasedBy },
       {},
     );
-  // By a process that has seen nothing yet: one that has is not deceived by a log that was cut off.
+  // By a process that has seen nothing yet: a process that has would notice that the log was cut off.
   const append = (streamId: string, from: number, count: number, type?: string) =>
     newStore().append([
       {
@@ -97,7 +97,7 @@ describe('whoever may do everything with the database', () => {
     select -1, (select stream_key from log.streams where stream_id = 'b'),
            (select coalesce(max(revision), -1) + 1 from log.events where ${at('b', '>= 0')}), gen_random_uuid(), type, schema_version,
            recorded_at, data, metadata, hash from log.events where ${at('a', '= 1')}`;
-  /** As the projector notes what it has folded. */
+  /** As the projector records what it has folded. */
   const folded = `
     insert into projection.folded_log (first_position, first_event_id, first_recorded_at)
     select position::text, id, recorded_at from log.events order by position limit 1 on conflict do nothing;
@@ -123,7 +123,7 @@ describe('whoever may do everything with the database', () => {
       }
     }
   };
-  /** That what is there now is found, whoever looks, and not signed. */
+  /** That the present state is found, by any audit, and not signed. */
   const refused = async (options: { take?: Partial<TakeDigestOptions>; folder?: string } = {}) => {
     const before = (await storedDigests(database.pool)).length;
     await expect(take({ folder: options.folder, ...options.take })).rejects.toMatchObject({
@@ -140,7 +140,7 @@ describe('whoever may do everything with the database', () => {
   beforeAll(async () => {
     database = await testDatabase();
     folder = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
-    // Positions 1 to 12, 13 to 18, and behind the last digest 19 to 22.
+    // Positions 1 to 12, 13 to 18, and after the last digest 19 to 22.
     for (const stream of ['a', 'b', 'c']) await append(stream, 0, 3);
     await append('p', 0, 2, 'Private');
     await append('gone', 0, 1, 'Private');
@@ -160,7 +160,7 @@ describe('whoever may do everything with the database', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('has done nothing yet: everything is sound, and a new digest goes on from there', async () => {
+  it('has done nothing yet: the audit finds nothing, and the next digest continues from there', async () => {
     expect(await audit({ digestFolder: folder })).toMatchObject({ problems: [], isSound: true, signed: 2 });
     await afterwards('select', async () => {
       const { digest } = await take({ folder });
@@ -229,7 +229,7 @@ describe('whoever may do everything with the database', () => {
       '0',
     ],
   ])(
-    'changes %s: that is found, not signed, and vouched for is only what is proved',
+    'changes %s: the audit finds it, signs nothing, and vouches only for what is proved',
     async (_, tampering, code, upTo) => {
       const { problems, vouchedPosition } = await found(tampering);
       expect(problems.map((problem) => problem.code)).toContain(code);
@@ -244,7 +244,7 @@ describe('whoever may do everything with the database', () => {
     ...['recorded_at', 'data', 'metadata', 'type', 'id', 'schema_version', 'hash'].map(
       (column): [string, string] => [`no ${column}`, `${column} = null`],
     ),
-  ])('gives an event %s: it is named, and the walk goes on', async (_, change) => {
+  ])('gives an event %s: the audit names it and continues', async (_, change) => {
     const [column] = change.split(' ');
     const { problems } = await found(
       `alter table log.events alter column ${column} drop not null;
@@ -260,7 +260,7 @@ describe('whoever may do everything with the database', () => {
     expect(problems).toContainEqual(expect.objectContaining({ code: 'stream-rewritten', streamId: 'd' }));
   });
 
-  describe('takes the constraints away', () => {
+  describe('drops the constraints', () => {
     const free = `
       alter table log.events drop constraint events_pkey, drop constraint events_stream_key_revision_key;
       alter table log.events alter column position drop not null, alter column stream_key drop not null, alter column revision drop not null`;
@@ -287,12 +287,12 @@ describe('whoever may do everything with the database', () => {
         `update log.events set revision = null where position = 5`,
         'event-removed',
       ],
-    ])('%s is found', async (_, tampering, code) => {
+    ])('and leaves %s: the audit finds it', async (_, tampering, code) => {
       const { problems } = await found(`${free}; ${tampering}`);
       expect(problems.map((problem) => problem.code)).toContain(code);
     });
 
-    it('a second name for a stream is found', async () => {
+    it('and adds a second name for a stream: the audit finds it', async () => {
       const { problems } = await found(
         `${free}; alter table log.streams drop constraint streams_pkey;
          insert into log.streams (stream_key, stream_id) overriding system value
@@ -302,7 +302,7 @@ describe('whoever may do everything with the database', () => {
       expect(problems).toContainEqual(expect.objectContaining({ streamId: 'z' }));
     });
 
-    it('a second event at the position that a page ends with is found', async () => {
+    it('and inserts a second event at the last position of a page: the audit finds it', async () => {
       await afterwards('select', async () => {
         await append('e', 0, 5_000);
         await append('e', 5_000, 4_978);
@@ -319,12 +319,12 @@ describe('whoever may do everything with the database', () => {
     });
   });
 
-  it('puts an event far behind the end of the log: what is between is missed, however much', async () => {
+  it('inserts an event far after the end of the log: the audit reports the gap, however large', async () => {
     const { problems } = await found(`${planted.replace('-1', '3000000')}; ${rechained('b')}`);
     expect(problems[0]?.detail).toBe('positions 23 to 2999999 are missing');
   });
 
-  it('leaves a digest without its signature, or heads without a hash', async () => {
+  it('removes the signature of a digest, or the hash of heads', async () => {
     for (const [table, column] of [
       ['digests', 'signature'],
       ['digests', 'document'],
@@ -338,7 +338,7 @@ describe('whoever may do everything with the database', () => {
     }
   });
 
-  it('throws all digests away: the folder has them, and so has a server that runs', async () => {
+  it('deletes all digests: the folder still has them, and so has a running server', async () => {
     const gone = `truncate log.digests, log.digest_heads`;
     const { problems, vouchedPosition } = await found(gone, { folder });
     expect(problems.map(({ code }) => code)).toEqual(['digest-removed', 'digest-removed']);
@@ -355,7 +355,7 @@ describe('whoever may do everything with the database', () => {
     it.each([
       ['the end of a stream', `delete from log.events where position > 20`, 'b'],
       ['the newest stream', `delete from log.events where position > 21`, 'n'],
-    ])('%s: the tables have seen more', async (_, tampering, streamId) => {
+    ])('%s: the tables have folded more', async (_, tampering, streamId) => {
       const { problems } = await found(tampering);
       expect(problems).toContainEqual(
         expect.objectContaining({
@@ -366,7 +366,7 @@ describe('whoever may do everything with the database', () => {
       );
     });
 
-    it('and lets it grow again: positions are whole, and the tables have still seen more', async () => {
+    it('and lets it grow again: positions have no gap, and the tables have still folded more', async () => {
       await afterwards(`delete from log.events where position > 19`, async () => {
         await append('e', 0, 5);
         await expect(take()).rejects.toMatchObject({ code: 'audit.broken' });
@@ -375,7 +375,7 @@ describe('whoever may do everything with the database', () => {
       });
     });
 
-    it('and what the tables have noted: then a server that runs knows it, or whoever has an answer', async () => {
+    it('and the records of the tables: a running server knows it, or a client that has an answer', async () => {
       const tampering = `delete from log.events where position > 19; truncate projection.stream_revisions, projection.checkpoints`;
       await afterwards(tampering, async () => {
         await expect(
@@ -383,7 +383,7 @@ describe('whoever may do everything with the database', () => {
         ).rejects.toMatchObject({
           code: 'audit.broken',
         });
-        // That is all there is: behind the last digest, nobody else can tell.
+        // That is all there is: after the last digest nothing else proves it.
         expect(await audit()).toMatchObject({ isSound: true });
         const { problems } = await audit({ atLeast: [{ position: '22' }] });
         expect(problems[0]?.detail).toBe('somebody was answered position 22; the log ends at position 19');
@@ -394,7 +394,7 @@ describe('whoever may do everything with the database', () => {
     /** As the next append by a process that has seen position 22 does. */
     const goesOn = `${cut}; select log.begin_history(22, gen_random_uuid())`;
 
-    it('and lets the log go on in another history: no digest says what was before, and a position that was answered is gone', async () => {
+    it('and lets the log continue in another history: no digest covers what was before, and an answered position is lost', async () => {
       const seen = (await take({ isDue: () => false })).seen;
       expect(seen.position).toBe('22');
       await afterwards(goesOn, async () => {
@@ -421,7 +421,7 @@ describe('whoever may do everything with the database', () => {
             ],
           },
         });
-        // Somebody says what it was: signed, and so that every later audit says it, too.
+        // An operator records what it was: signed, so that every later audit reports it too.
         const record = { erasedBy, by: 'Ada', why: 'a fail-over' };
         const { fingerprint } = await recordBreak(database.pool, key, record);
         await recordBreak(database.pool, key, { ...record, findings: fingerprint });
@@ -429,7 +429,7 @@ describe('whoever may do everything with the database', () => {
         expect((await take({ seen })).digest?.number).toBe(4);
         const { isSound, breaks } = await audit();
         expect([isSound, breaks.map(({ problems: known }) => known)]).toEqual([true, [[begun]]]);
-        // Another one behind it is not known.
+        // Another break after it is not known.
         await sql(
           `select log.begin_history(22, gen_random_uuid()); update log.histories set written_by = 'x'`,
         );
@@ -439,7 +439,7 @@ describe('whoever may do everything with the database', () => {
       });
     });
 
-    it('and lets its positions be taken again: who says of which stream one was, and a server that runs, know another event', async () => {
+    it('and lets its positions be used again: a client that names the stream of one, and a running server, know another event', async () => {
       const { seen } = await take({ isDue: () => false });
       await afterwards(cut, async () => {
         await append('e', 0, 5);
@@ -460,7 +460,7 @@ describe('whoever may do everything with the database', () => {
       });
     });
 
-    it('which a server has noticed: nothing is signed until somebody has acknowledged it', async () => {
+    it('and a server notices: nothing is signed until an operator has acknowledged it', async () => {
       const noticed = `insert into log.losses (noticed_by, kept_position, seen_position, streams) values ('server 1', '22', '25', '[]')`;
       await afterwards(noticed, async () => {
         const { problems } = await refused();
@@ -475,7 +475,7 @@ describe('whoever may do everything with the database', () => {
       });
     });
 
-    it('in front of a digest: it knows', async () => {
+    it('before a digest: the digest shows it', async () => {
       const { problems, vouchedPosition } = await found(
         `delete from log.events where position > 15; truncate projection.stream_revisions, projection.checkpoints`,
       );
@@ -484,7 +484,7 @@ describe('whoever may do everything with the database', () => {
     });
   });
 
-  describe('puts something else in the place of a table', () => {
+  describe('replaces or alters a table', () => {
     const lying = `case when current_query() !~ 'declare' then replace(data::text, 'note', 'lie')::json else data end as data`;
     it.each([
       [
@@ -586,7 +586,7 @@ describe('whoever may do everything with the database', () => {
         'a cast from json to text',
         'not PostgreSQL',
       ],
-    ])('%s: that is found, and nothing is signed', async (_, tampering, back, table, how) => {
+    ])('with %s: the audit finds it, and signs nothing', async (_, tampering, back, table, how) => {
       const before = (await storedDigests(database.pool)).length;
       await sql(tampering);
       try {
@@ -609,8 +609,8 @@ describe('whoever may do everything with the database', () => {
       expect(await audit()).toMatchObject({ isSound: true });
     });
 
-    it('an aggregate of his own: it is not taken for that of PostgreSQL', async () => {
-      // Each in a session of its own, which has not planned the statement before.
+    it("and creates an aggregate: it is not mistaken for PostgreSQL's", async () => {
+      // Each in a separate session, which has not planned the statement before.
       const page = async () => {
         const pool = new pg.Pool({ connectionString: database.url });
         try {
@@ -637,7 +637,7 @@ describe('whoever may do everything with the database', () => {
       }
     });
 
-    it('operators of his own: they are not taken for those of PostgreSQL', async () => {
+    it("and creates operators: they are not mistaken for PostgreSQL's", async () => {
       // It multiplies the time of an event, for which PostgreSQL has no operator that fits as well.
       await sql(`
         create function public.wrong(numeric, integer) returns numeric language sql as 'select 0::numeric';
@@ -650,18 +650,18 @@ describe('whoever may do everything with the database', () => {
     });
   });
 
-  describe('gets at the keys', () => {
+  describe('changes the keys', () => {
     it.each([
       ['deletes one', `delete from log.data_keys where stream_id = 'p'`, 'key-missing', 'p'],
       ['swaps one', `update log.data_keys set key = sha256('') where stream_id = 'p'`, 'key-swapped', 'p'],
-    ])('%s: that is no erasure', async (_, tampering, code, streamId) => {
+    ])('%s: that does not count as an erasure', async (_, tampering, code, streamId) => {
       const { problems, vouchedPosition } = await found(tampering);
       expect(problems).toEqual([expect.objectContaining({ code, streamId })]);
-      // The chains are another matter.
+      // The chains are tested elsewhere.
       expect(vouchedPosition).toBe('18');
     });
 
-    it('brings one back that was erased, or a state in the clear', async () => {
+    it('and restores an erased key, or a state in the clear', async () => {
       const { problems } = await afterwards(
         `insert into log.data_keys (stream_id, key) values ('gone', '\\x${randomBytes(32).toString('hex')}');
          insert into log.snapshots (stream_id, version, revision, state) values ('gone', 1, 0, '{"text":"note 0"}')`,
@@ -674,7 +674,7 @@ describe('whoever may do everything with the database', () => {
     });
   });
 
-  describe('and a break that is known', () => {
+  describe('and a known break', () => {
     const record = (more: { findings?: string; why?: string; folder?: string } = {}) =>
       recordBreak(database.pool, key, {
         erasedBy,
@@ -711,25 +711,28 @@ describe('whoever may do everything with the database', () => {
         `update log.digests set document = replace(document, '"position":"18"', '"position":"999999999"') where number = 2`,
         3,
       ],
-    ])('%s is named by every later audit, and signing goes on from there', async (_, tampering, number) => {
-      await afterwards(tampering, async () => {
-        expect(await audit()).toMatchObject({ isSound: false, breaks: [] });
-        const { digest, problems } = await recorded();
-        expect(problems.length).toBeGreaterThan(0);
-        expect(digest?.number).toBe(number);
-        const known = { digest: number, by: 'an operator', why: 'a disk has failed', problems };
-        expect(await audit()).toMatchObject({ isSound: true, problems: [], breaks: [known] });
-        await append('a', 6, 2).catch(() => append('f', 0, 2));
-        await append('g', 0, 2);
-        // Also when all of it is walked again, long after.
-        const { digest: next } = await take({ now: new Date(Date.now() + 30 * 86_400_000) });
-        expect(next?.number).toBe(number + 1);
-        const after = await audit();
-        expect(after).toMatchObject({ isSound: true, problems: [], breaks: [known] });
-        expect(after.vouchedPosition).toBe(next && statementOf(next.document)?.position);
-        await expect(record()).rejects.toMatchObject({ code: 'audit.no-break' });
-      });
-    });
+    ])(
+      '(%s): every later audit names it, and signing continues after it',
+      async (_, tampering, number) => {
+        await afterwards(tampering, async () => {
+          expect(await audit()).toMatchObject({ isSound: false, breaks: [] });
+          const { digest, problems } = await recorded();
+          expect(problems.length).toBeGreaterThan(0);
+          expect(digest?.number).toBe(number);
+          const known = { digest: number, by: 'an operator', why: 'a disk has failed', problems };
+          expect(await audit()).toMatchObject({ isSound: true, problems: [], breaks: [known] });
+          await append('a', 6, 2).catch(() => append('f', 0, 2));
+          await append('g', 0, 2);
+          // Also when all of it is walked again, long after.
+          const { digest: next } = await take({ now: new Date(Date.now() + 30 * 86_400_000) });
+          expect(next?.number).toBe(number + 1);
+          const after = await audit();
+          expect(after).toMatchObject({ isSound: true, problems: [], breaks: [known] });
+          expect(after.vouchedPosition).toBe(next && statementOf(next.document)?.position);
+          await expect(record()).rejects.toMatchObject({ code: 'audit.no-break' });
+        });
+      },
+    );
 
     it.each([
       ['the same event once more', `update log.events set data = '{"n":100}' where ${at('b', '= 1')}`],
@@ -755,7 +758,7 @@ describe('whoever may do everything with the database', () => {
         'what the record has noted',
         `update log.digest_heads set hash = sha256('') where digest = 3 and stream_id = 'a'`,
       ],
-    ])('hides no second change: %s', async (_, second) => {
+    ])('cannot be used to hide a second change: %s', async (_, second) => {
       await afterwards(raw, async () => {
         await recorded();
         await append('b', 5, 3);
@@ -768,7 +771,7 @@ describe('whoever may do everything with the database', () => {
       });
     });
 
-    it('of a gap hides nothing that is put into it, and no gap behind it', async () => {
+    it('cannot be used to insert events into the gap, or to hide a gap after it', async () => {
       await afterwards(
         `delete from log.events where position > 15; truncate projection.stream_revisions, projection.checkpoints`,
         async () => {
@@ -777,7 +780,7 @@ describe('whoever may do everything with the database', () => {
           await append('h', 0, 3);
           await take();
           expect(await audit()).toMatchObject({ isSound: true });
-          // Positions that were lost once, and now are again.
+          // Positions that were lost once, and now exist again.
           await sql(`delete from log.events where position between 16 and 18`);
           const { problems } = await refused();
           expect(problems).toContainEqual(expect.objectContaining({ code: 'event-removed', streamId: 'b' }));
@@ -797,7 +800,7 @@ describe('whoever may do everything with the database', () => {
       });
     });
 
-    it('is none without a good signature', async () => {
+    it('needs a valid signature', async () => {
       const forger = signingKey(newKeyPair().privateKey);
       await afterwards(raw, async () => {
         const options = { erasedBy, by: 'nobody', why: 'it is all right', keys };
@@ -807,12 +810,12 @@ describe('whoever may do everything with the database', () => {
         expect({ isSound, breaks }).toEqual({ isSound: false, breaks: [] });
         expect(problems.map(({ code }) => code)).toEqual(['event-changed', 'digest-unsigned']);
         await expect(take()).rejects.toMatchObject({ code: 'audit.broken' });
-        // Nor where signatures are not checked.
+        // Nor if signatures are not checked.
         expect(await audit({ keys: new Map() })).toMatchObject({ isSound: false, breaks: [] });
       });
     });
 
-    it('is recorded only as it was looked at', async () => {
+    it('is recorded only as the operator saw it', async () => {
       await afterwards(raw, async () => {
         const { fingerprint } = await record();
         await sql(`update log.events set data = '{"n":100}' where ${at('b', '= 1')}`);
@@ -832,7 +835,7 @@ describe('whoever may do everything with the database', () => {
     });
     afterEach(() => rm(planted, { recursive: true }));
 
-    it('is written without following a link that somebody has planted', async () => {
+    it('is written without following a planted link', async () => {
       const victim = join(planted, 'victim');
       await writeFile(victim, 'precious');
       await symlink(victim, join(planted, 'digest-000001.json.part'));
@@ -846,7 +849,7 @@ describe('whoever may do everything with the database', () => {
       ]);
     });
 
-    it('is not read through one either: what stands there is no digest', async () => {
+    it('is not read through a link either: a link is not a digest', async () => {
       const elsewhere = join(planted, 'elsewhere');
       await writeFile(elsewhere, await readFile(join(folder, 'digest-000002.json')));
       await symlink(elsewhere, join(planted, 'digest-000002.json'));
@@ -855,7 +858,7 @@ describe('whoever may do everything with the database', () => {
       expect(problems[0]).toMatchObject({ code: 'digest-changed' });
     });
 
-    it('takes no digest that nobody has signed', async () => {
+    it('accepts no unsigned digest', async () => {
       await afterwards(
         `update log.digests set document = replace(document, '"position":"18"', '"position":"17"') where number = 2`,
         async () => {
@@ -890,10 +893,10 @@ describe('a log that is too long to be walked with every digest', () => {
   });
   afterAll(() => database.drop());
 
-  it('is walked a piece with each, and what was changed long ago is found when its turn comes', async () => {
+  it('is walked in parts, one with each digest, and an old change is found when its turn comes', async () => {
     for (const name of ['s1', 's2', 's3']) {
       await stream(name, 40_000);
-      // So much is walked with every digest.
+      // How many are walked with every digest.
       expect((await take())?.walk?.digest).toBe(Number(name[1]));
     }
     await database.pool.query(
@@ -904,7 +907,7 @@ describe('a log that is too long to be walked with every digest', () => {
                  from log.events where position > 80000) c where c.position = e.position`,
     );
     await stream('s4', 10);
-    // Up to the second digest: what that says is that it has not come to the third.
+    // Up to the second digest: its statement is that the walk has not reached the third.
     const fourth = await take();
     expect(fourth?.walk).toMatchObject({ digest: 2 });
     await stream('s5', 10);
@@ -912,7 +915,7 @@ describe('a log that is too long to be walked with every digest', () => {
       code: 'audit.broken',
       data: { problems: [expect.objectContaining({ code: 'stream-rewritten', streamId: 's3' })] },
     });
-    // Nobody waits for its turn who looks at all of it.
+    // A complete audit need not wait for any turn.
     expect(await verifyAudit({ pool: database.pool, keys, erasedBy })).toMatchObject({
       isSound: false,
       vouchedPosition: '80000',

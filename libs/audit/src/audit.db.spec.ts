@@ -41,7 +41,7 @@ describe('the audit of the log', () => {
       metadata: { commandId: id, correlationId: id, causationId: id, command: 'Note', actor: 'somebody' },
     };
   };
-  // By a process that has seen nothing yet: one that has is not deceived by a log that was cut off.
+  // By a process that has seen nothing yet: a process that has would notice that the log was cut off.
   const append = (streamId: string, from: number, count: number) =>
     new PostgresEventStore({ pool: database.pool, listener: database.listener }).append([
       {
@@ -55,7 +55,7 @@ describe('the audit of the log', () => {
     database = await testDatabase();
     store = new PostgresEventStore({ pool: database.pool, listener: database.listener });
     digestFolder = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
-    // Several in one call, one by one, of several streams together, and without an expectation.
+    // Several in one call, one by one, of several streams together, and without an expected revision.
     await append('a', 0, 5);
     for (let n = 5; n < 8; n++) await append('a', n, 1);
     await Promise.all(['b', 'c', 'd'].map((streamId) => append(streamId, 0, 4)));
@@ -72,7 +72,7 @@ describe('the audit of the log', () => {
     await rm(digestFolder, { recursive: true });
   });
 
-  it('finds nothing wrong with a log that nobody has touched, and says up to where it is vouched for', async () => {
+  it('finds no problem in an unchanged log, and says up to where it vouches for it', async () => {
     expect(await audit({ digestFolder })).toMatchObject({
       isSound: true,
       problems: [],
@@ -99,7 +99,7 @@ describe('the audit of the log', () => {
     }
   });
 
-  /** What a superuser might do, undone afterwards. */
+  /** What a superuser could do, undone afterwards. */
   const afterwards = async <T>(tampering: string, look: () => Promise<T>): Promise<T> => {
     const tables = ['events', 'streams', 'digests', 'digest_heads'];
     for (const table of tables) await sql(`create table kept_${table} as table log.${table}`);
@@ -117,7 +117,7 @@ describe('the audit of the log', () => {
   };
   const at = (stream: string, revision: string) =>
     `stream_key = (select stream_key from log.streams where stream_id = '${stream}') and revision ${revision}`;
-  /** Makes the hashes of a stream anew, as somebody would who knows how. */
+  /** Computes the hashes of a stream again, as an attacker who knows the scheme would. */
   const rechained = (stream: string) => `
     update log.events e set hash = c.hash
       from (select position, log.chain(log.genesis('${stream}'),
@@ -282,7 +282,7 @@ describe('the audit of the log', () => {
     expect(await audit()).toMatchObject({ isSound: true });
   });
 
-  it('says of one changed event that it is one', async () => {
+  it('reports one changed event as one problem', async () => {
     const { problems } = await afterwards(`update log.events set data = '{}' where ${at('a', '= 4')}`, audit);
     expect(problems).toHaveLength(1);
     expect(problems[0]?.detail).toMatch(/^the event at revision 4 \(Noted [0-9a-f-]{36} at position 5\)/);
@@ -315,13 +315,13 @@ describe('the audit of the log', () => {
         `update log.digests set key_id = '0123456789abcdef' where number = 2`,
         'digest-unsigned',
       ],
-    ])('%s in the database are found', async (_, tampering, code) => {
+    ])('in the database are found to be %s', async (_, tampering, code) => {
       const { isSound, problems } = await afterwards(tampering, audit);
       expect(isSound).toBe(false);
       expect(problems.map((problem) => problem.code)).toContain(code);
     });
 
-    it('cannot be made anew without the key: one signed by another is a problem', async () => {
+    it('cannot be forged without the key: a signature by another key is a problem', async () => {
       const other = signingKey(newKeyPair().privateKey);
       const { problems, vouchedPosition } = await afterwards(
         `update log.events set data = '{}' where ${at('b', '= 2')}; ${rechained('b')};
@@ -335,7 +335,7 @@ describe('the audit of the log', () => {
       expect(vouchedPosition).toBeUndefined();
     });
 
-    it('all thrown away, are found when they are kept in a folder, and the log is compared with those', async () => {
+    it('are found to be deleted if a folder has them, and the log is compared with the files', async () => {
       const { problems } = await afterwards(
         `update log.events set data = '{}' where ${at('b', '= 2')}; ${rechained('b')};
          truncate log.digests, log.digest_heads`,
@@ -349,7 +349,7 @@ describe('the audit of the log', () => {
       ]);
     });
 
-    it('of a folder that were changed are found', async () => {
+    it('are found to be changed in a folder', async () => {
       const copy = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
       try {
         for (const name of await readdir(digestFolder)) {
@@ -368,7 +368,7 @@ describe('the audit of the log', () => {
       }
     });
 
-    it('is not taken of a log whose chain does not hold', async () => {
+    it('are not taken of a log whose chain does not hold', async () => {
       const [before, after] = await afterwards(
         `update log.events set data = '{}' where ${at('a', '= 9')}`,
         async () => {
@@ -383,7 +383,7 @@ describe('the audit of the log', () => {
       expect(after).toBe(before);
     });
 
-    it('of another key are told apart from good ones when no key is given', async () => {
+    it('of another key are reported as unchecked if no key is given', async () => {
       expect(await audit({ keys: new Map() })).toMatchObject({
         isSound: true,
         digests: 2,
@@ -392,7 +392,7 @@ describe('the audit of the log', () => {
     });
   });
 
-  it('takes no other kind of key, and does not show what it was given', () => {
+  it('accept no other kind of key, and do not show the input', () => {
     expect(() => signingKey('secret-text')).toThrow(/no Ed25519 private key/);
     try {
       signingKey('secret-text');

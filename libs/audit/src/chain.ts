@@ -11,11 +11,11 @@ export interface ChainedEvent {
   readonly recordedAtUs: string;
   readonly metadata: string;
   readonly data: string;
-  /** As it stands in the row. */
+  /** As it is in the row. */
   readonly hash: Buffer;
 }
 
-/** Where a chain stands: the last event of a stream. */
+/** The head of a chain: the last event of a stream. */
 export interface Head {
   readonly revision: number;
   readonly hash: Buffer;
@@ -27,22 +27,22 @@ const sha256 = (...parts: (string | Buffer)[]): Buffer => {
   return hash.digest();
 };
 
-/** What the first event of a stream follows; log.genesis says the same. */
+/** What the first event of a stream follows; log.genesis returns the same. */
 export const genesis = (streamId: string): Head => ({
   revision: -1,
   hash: sha256(`waylog stream ${streamId}`),
 });
 
-/** What is hashed of an event beside the hash before it; log.canonical says the same. */
+/** What is hashed of an event beside the hash before it; log.canonical returns the same. */
 const canonical = (e: ChainedEvent): string =>
   `${e.position}\n${e.revision}\n${e.id}\n${e.type}\n${e.schemaVersion}\n${e.recordedAtUs}\n${e.metadata}\n${e.data}`;
 
-/** The hash that an event must have where it stands. It is made here and not asked of the database, which is not trusted. */
+/** The hash that an event must have at its place. It is computed here and not in the database, which is not trusted. */
 export const hashOf = (before: Buffer, event: ChainedEvent): Buffer => sha256(before, canonical(event));
 
 /**
- * A hash over the rows of a stream as they stand, whether they hold or not: what a known break is recognised by. It goes on
- * from the one of the row before.
+ * A hash over the rows of a stream as they are, valid or not; it identifies a known break. It continues from that of
+ * the row before.
  */
 export const asFound = (before: Buffer, event: ChainedEvent): Buffer =>
   sha256(before, event.hash, canonical(event));

@@ -18,7 +18,7 @@ import type { ChainWalk } from './walk.js';
 
 export type Keys = ReadonlyMap<string, KeyObject>;
 
-/** A digest that says something, and may be signed. */
+/** A digest whose document can be read, and may be signed. */
 export interface Anchor {
   readonly digest: Digest;
   readonly said: DigestStatement;
@@ -30,7 +30,7 @@ export interface CheckedDigests {
   readonly findings: readonly Finding[];
 }
 
-/** What is wrong with a digest. What it was recognised by is its content, so that it can be nothing else later. */
+/** What is wrong with a digest. It is identified by its content, so that it cannot become another one later. */
 const digestFinding = (code: AuditCode, number: number, detail: string, ...content: string[]): Finding => ({
   problem: { code, detail },
   spoils: number,
@@ -51,7 +51,7 @@ const contentOf = ({ document, keyId, signature }: Digest): string[] => [
   signature.toString('hex'),
 ];
 
-/** The digest by itself: what it says, and what is wrong with it. Without keys signatures are not checked. */
+/** The digest alone: its statement and its faults. Without keys signatures are not checked. */
 function checkDigest(digest: Digest, keys: Keys): { readonly anchor?: Anchor; readonly finding?: Finding } {
   const { number, keyId } = digest;
   const said = statementOf(digest.document);
@@ -66,7 +66,7 @@ function checkDigest(digest: Digest, keys: Keys): { readonly anchor?: Anchor; re
   return { anchor, finding: digestFinding('digest-unsigned', number, detail, ...contentOf(digest)) };
 }
 
-/** Digests in their order, each following the one before, with what is wrong with the others. */
+/** Digests in their order, each following the one before, with the faults of the others. */
 export function checkDigests(digests: readonly Digest[], keys: Keys, before?: Anchor): CheckedDigests {
   const anchors: Anchor[] = [];
   const findings: Finding[] = [];
@@ -75,7 +75,7 @@ export function checkDigests(digests: readonly Digest[], keys: Keys, before?: An
     const { anchor, finding } = checkDigest(digest, keys);
     if (finding) findings.push(finding);
     if (!anchor) continue;
-    // Where the one before is missing, or no digest at all, that is named by itself.
+    // If the one before is missing, or all digests are, that is a separate finding.
     const { previous, number } = anchor.said;
     const follows = last?.said.number === number - 1 ? hashOfDocument(last.digest.document) : previous;
     if (previous !== follows && !finding) {
@@ -83,14 +83,14 @@ export function checkDigests(digests: readonly Digest[], keys: Keys, before?: An
       const content = [anchor.digest.document, follows ?? ''];
       findings.push({ ...digestFinding('digest-changed', number, detail, ...content), spoils: number - 1 });
     }
-    // What may be a forgery is compared with nothing.
+    // A possible forgery is compared with nothing.
     if (!finding) anchors.push(anchor);
     last = anchor;
   }
   return { anchors, findings };
 }
 
-/** The numbers up to the last digest of which nothing is there. */
+/** The numbers up to the last digest that are missing entirely. */
 export function missingDigests(there: readonly number[], last: number): Finding[] {
   const known = new Set(there);
   const findings: Finding[] = [];
@@ -99,7 +99,7 @@ export function missingDigests(there: readonly number[], last: number): Finding[
   return findings;
 }
 
-/** The last digest with a good signature, and what is wrong with those behind it. */
+/** The last digest with a valid signature, and the faults of later ones. */
 export async function lastSigned(
   client: Queryable,
   keys: Keys,
@@ -117,7 +117,7 @@ export async function lastSigned(
   }
 }
 
-/** What a folder says of a digest of the database: nothing, when it has none or the same. */
+/** What a folder says of a digest of the database: nothing, if it has none or the same. */
 export async function againstFile(
   folder: string,
   digest: Digest,
@@ -141,7 +141,7 @@ export const otherThanFile = (digest: Digest): Finding =>
     ...contentOf(digest),
   );
 
-/** That the heads noted for a digest are not those it has signed; undefined when they are. */
+/** A finding if the heads stored with a digest are not those that it has signed; otherwise undefined. */
 export function headsChanged({ said }: Anchor, heads: Heads): Finding | undefined {
   const hash = hashOfHeads(heads);
   if (heads.size === said.streams && hash === said.heads) return undefined;
@@ -152,8 +152,8 @@ export function headsChanged({ said }: Anchor, heads: Heads): Finding | undefine
 const nameOf = ({ number, takenAt }: DigestStatement): string => `digest ${number} of ${takenAt}`;
 
 /**
- * What of the log up to a digest's position is not as the digest has noted it. `grown`: since the digest before, where that
- * is known.
+ * What of the log up to a digest's position differs from the digest. `grown`: the streams that have grown since the
+ * digest before, if known.
  */
 export function againstDigest(
   anchor: Anchor,
@@ -186,7 +186,7 @@ function againstHead(
 ): AuditProblem | undefined {
   const { revision } = noted;
   if (!head) {
-    // A record of a break notes streams that are gone, too.
+    // A record of a break also notes streams that are missing.
     if (revision < 0) return undefined;
     return { code: 'stream-removed', streamId, detail: `${of} has noted it; the log holds no event of it` };
   }

@@ -22,7 +22,7 @@ export interface FiledDigest {
 
 const fileName = (number: number): string => `digest-${String(number).padStart(6, '0')}.json`;
 
-/** The digests that a folder has something for, by their numbers. Throws `audit.digest-folder` where it cannot be read. */
+/** The digests for which a folder has a file, by their numbers. Throws `audit.digest-folder` if it cannot be read. */
 export async function filedNumbers(folder: string): Promise<number[]> {
   const names = await readdir(folder).catch((cause: unknown) => {
     throw new WaylogError(
@@ -39,7 +39,7 @@ export async function filedNumbers(folder: string): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
-/** A digest of a folder, or why it cannot be read as one. */
+/** A digest from a folder, or why its file cannot be read as one. */
 export async function filedDigest(
   folder: string,
   number: number,
@@ -59,7 +59,7 @@ export async function filedDigest(
   }
 }
 
-/** Whoever may write to the folder could let a name stand for any other file. */
+/** An attacker who can write to the folder could turn a name into a link to any other file. */
 async function readRegularFile(path: string): Promise<string> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
@@ -71,8 +71,8 @@ async function readRegularFile(path: string): Promise<string> {
 }
 
 /**
- * Writes the digests that the folder lacks, those with a good signature of a given key; answers how many. What is there is
- * never written again, and a link that somebody has put there is not followed.
+ * Writes the digests that the folder lacks, those with a valid signature of a given key; returns how many. Existing
+ * files are never overwritten, and a planted link is not followed.
  */
 export async function writeDigestFiles(
   client: Queryable,
@@ -98,7 +98,7 @@ export async function writeDigestFiles(
       ]),
     };
     const path = join(folder, fileName(number));
-    // A name that nobody can foresee, and made here (`wx`): nothing that was planted is written through.
+    // A name that cannot be predicted, created here (`wx`): nothing planted is written through.
     const part = `${path}.${randomUUID()}.part`;
     try {
       const handle = await open(part, 'wx', 0o644);

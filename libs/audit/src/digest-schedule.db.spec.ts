@@ -57,7 +57,7 @@ describe('the schedule of digests', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('takes one as soon as enough events have come, before the day is over', async () => {
+  it('takes a digest as soon as there are enough events, before the day is over', async () => {
     start({ everyEvents: 3 });
     await until(async () => (await digests()) === 1);
     await append('a', 2);
@@ -65,14 +65,14 @@ describe('the schedule of digests', () => {
     await until(async () => (await digests()) === 2);
   });
 
-  it('takes one in every interval', async () => {
+  it('takes a digest in every interval', async () => {
     start({ everyMs: 100 });
     await until(async () => (await digests()) === 1);
     await append('a', 1);
     await until(async () => (await digests()) === 2);
   });
 
-  it('takes none where another process has taken it, and looks all the same', async () => {
+  it('takes no digest if another process has taken it, but still checks the log', async () => {
     start();
     await until(async () => (await digests()) === 1);
     await schedule?.stop();
@@ -82,7 +82,7 @@ describe('the schedule of digests', () => {
     await until(() => (schedule?.problems ?? 0) > 0);
     expect(warnings[0]).toContain('the event at revision 3');
     await database.pool.query(`update log.events set data = '{}' where position = 4`);
-    // It is looked at again until it is mended.
+    // It is checked again until it is repaired.
     await until(() => schedule?.problems === 0);
     expect(await digests()).toBe(1);
   });
@@ -97,7 +97,7 @@ describe('the schedule of digests', () => {
     await until(() => (schedule?.problems ?? 0) > 0);
   });
 
-  it('says for how long it has not been able to look, whatever the reason, and when it last did', async () => {
+  it('reports for how long checks have failed, for any reason, and when the last one completed', async () => {
     const warnings = start({ everyMs: 50 });
     expect(schedule?.lookedMsAgo).toBeUndefined();
     await until(async () => (await digests()) === 1);
@@ -108,7 +108,7 @@ describe('the schedule of digests', () => {
       stalled.push(schedule?.stalledMs ?? 0);
       return warnings.length > 5;
     });
-    // One failure or many: it goes on since the first.
+    // One failure or many: the time counts from the first.
     expect(stalled).toEqual(stalled.toSorted((a, b) => a - b));
     expect(stalled.at(-1)).toBeGreaterThan(0);
     expect(schedule?.lookedMsAgo).toBeGreaterThanOrEqual(schedule?.stalledMs ?? 0);
@@ -118,7 +118,7 @@ describe('the schedule of digests', () => {
     expect(warnings[0]).toContain('stream_id');
   });
 
-  it('says so where nothing fails, and nothing comes of it either', async () => {
+  it('reports a check that neither fails nor makes progress', async () => {
     start({ everyMs: 50 });
     await until(async () => (await digests()) === 1);
     const client = await database.pool.connect();

@@ -10,18 +10,18 @@ export interface DigestScheduleOptions {
   readonly key: SigningKey;
   /** Public keys of digests that another key has signed, by id. */
   readonly keys?: ReadonlyMap<string, KeyObject> | undefined;
-  /** Where digests go as files, too. */
+  /** The folder in which digests are also stored as files. */
   readonly folder?: string | undefined;
-  /** The types of the events after which a stream must have no data key any more. */
+  /** The types of the events after which a stream must no longer have a data key. */
   readonly erasedBy: readonly string[];
-  /** A digest in every so many milliseconds since 1970: a day begins at midnight UTC. */
+  /** The interval of digests in milliseconds, counted from 1970: a day begins at midnight UTC. */
   readonly everyMs: number;
-  /** And as soon as so many events have come since the last one; 0 for never. */
+  /** A digest is also taken after this many new events; 0 for never. */
   readonly everyEvents: number;
-  /** In which time every event of the log is walked again. */
+  /** The time within which every event of the log is walked again. */
   readonly roundMs: number;
   readonly log: { info(message: string): void; warn(message: string): void };
-  /** How often it is looked whether a digest is due. */
+  /** How often to check whether a digest is due. */
   readonly lookMs?: number;
 }
 
@@ -29,8 +29,8 @@ const LOOK_MS = 600_000;
 const LOOK_FOR_EVENTS_MS = 10_000;
 
 /**
- * Looks through the log, and signs a digest of it, again and again. Any number of processes may run one; one of them signs
- * it. What a process has seen it remembers, so that nobody takes it back while it runs.
+ * Checks the log and signs a digest of it, repeatedly. Any number of processes can run it; one of them signs. A process
+ * remembers what it has seen, so that it cannot be taken back while the process runs.
  */
 export class DigestSchedule {
   readonly #background = new Background((signal) => this.#run(signal));
@@ -38,26 +38,26 @@ export class DigestSchedule {
   #problems = 0;
   #seen: Seen | undefined;
   #lookedAt = -Infinity;
-  /** Since when no look has come to an end. */
+  /** The time since which no check has completed. */
   #failingSince: number | undefined;
-  /** When the look under way began, or has come by an event. */
+  /** When the running check began, or last read an event. */
   #movedAt: number | undefined;
 
   constructor(options: DigestScheduleOptions) {
     this.#options = options;
   }
 
-  /** Things that were not as recorded when a digest was last due; none is signed then. */
+  /** The problems found when a digest was last due; no digest is signed while there are any. */
   get problems(): number {
     return this.#problems;
   }
 
-  /** How long ago the log was last looked through to its end, in milliseconds; undefined before the first time. */
+  /** How long ago the log was last checked to its end, in milliseconds; undefined before the first time. */
   get lookedMsAgo(): number | undefined {
     return this.#lookedAt === -Infinity ? undefined : Date.now() - this.#lookedAt;
   }
 
-  /** For how long looking has failed, whatever the reason, or has come no further, in milliseconds. */
+  /** For how long checks have failed, for any reason, or have made no progress, in milliseconds. */
   get stalledMs(): number {
     const since = this.#failingSince ?? this.#movedAt;
     return since === undefined ? 0 : Date.now() - since;
@@ -81,13 +81,13 @@ export class DigestSchedule {
         await this.#look(signal);
         this.#failingSince = undefined;
       } catch (error) {
-        // Whoever takes the folder or the keys away must not be able to silence it.
+        // Removing the folder or the keys must not silence this.
         if (error instanceof WaylogError && error.code.startsWith('audit.')) {
           this.#problems = (error.data['problems'] as readonly unknown[] | undefined)?.length ?? 1;
           this.#failingSince = undefined;
-          // Nor whoever makes it fail: nobody looks then.
+          // Making it fail must not silence it either: while it fails, nothing is checked.
         } else this.#failingSince ??= this.#movedAt;
-        // Being stopped is no failure.
+        // Being stopped is not a failure.
         if (error !== signal.reason) log.warn(`The digest that is due was not taken: ${messageOf(error)}`);
       }
       this.#movedAt = undefined;
@@ -118,11 +118,11 @@ export class DigestSchedule {
     if (folder !== undefined) await writeDigestFiles(pool, folder, withOwn(key, keys));
   }
 
-  /** Whether to look. What the database says of digests is not asked: nothing of it is checked before. */
+  /** Whether to check. What the database says of digests is not used: none of it has been verified yet. */
   async #mustLook(now: Date): Promise<boolean> {
     const { pool, everyMs, everyEvents } = this.#options;
     const seen = this.#seen;
-    // What was not sound is looked at again until it is.
+    // If there were problems, check again until there are none.
     if (!seen || this.#problems > 0) return true;
     if (Math.floor(this.#lookedAt / everyMs) !== Math.floor(now.getTime() / everyMs)) return true;
     const [row] = await readRows(pool, 'audit.end', `select coalesce(max(position), 0) from log.events`, []);
@@ -130,11 +130,14 @@ export class DigestSchedule {
     return grown < 0n || (everyEvents > 0 && grown >= BigInt(everyEvents));
   }
 
-  /** Whether the interval of the last digest is over, or enough has come since: another process may have taken one. */
+  /**
+   * Whether the interval of the last digest is over, or enough events have come since: another process may have taken
+   * one.
+   */
   #isOver(last: DigestStatement | undefined, now: Date, position: bigint): boolean {
     const { everyMs, everyEvents } = this.#options;
     if (!last) return true;
-    // Its time may lie in the future, for whatever reason: another interval is another interval.
+    // Its time can lie in the future, for any reason: any other interval counts.
     if (Math.floor(Date.parse(last.takenAt) / everyMs) !== Math.floor(now.getTime() / everyMs)) return true;
     return everyEvents > 0 && position - BigInt(last.position) >= BigInt(everyEvents);
   }

@@ -13,26 +13,26 @@ import type { AuditProblem } from './explain.js';
 
 /** How much of the log was walked, from its rows, before a digest was signed. */
 export interface WalkStatement {
-  /** The lap under way has come through the events that this digest covers. */
+  /** How far the current lap has come within the events that this digest covers. */
   readonly digest: number;
   /** When that lap began. */
   readonly began: Timestamp;
-  /** Since when every event up to the digest's position has been walked once, at least. */
+  /** The time since which every event up to the digest's position has been walked at least once. */
   readonly since: Timestamp;
 }
 
-/** A break in the log that somebody knows of and has signed, with all that it was recognised by. */
+/** A break in the log that an operator has recorded as known, with everything that identifies it. */
 export interface KnownBreak {
   readonly by: string;
   readonly why: string;
   readonly problems: readonly AuditProblem[];
-  /** The streams that do not hold: the hash over their rows up to a revision, as they were found. */
+  /** The streams whose chains do not hold: the hash over their rows up to a revision, as they were found. */
   readonly streams: readonly { readonly streamId: string; readonly upTo: number; readonly found: string }[];
-  /** What else does not hold. */
+  /** The other findings. */
   readonly marks: readonly string[];
 }
 
-/** What a digest says: where the chains of all streams stood at a position. */
+/** The statement of a digest: the heads of all chains at a position. */
 export interface DigestStatement {
   readonly format: 'waylog digest 1' | 'waylog digest 2';
   /** 1, 2, 3, ... */
@@ -46,16 +46,16 @@ export interface DigestStatement {
   readonly heads: string;
   /** SHA-256 of the document of the digest before, hexadecimal; null for the first. */
   readonly previous: string | null;
-  /** Not in those of format 1. */
+  /** Not in format 1. */
   readonly walk?: WalkStatement;
   readonly break?: KnownBreak;
 }
 
-/** A digest with its signature. `document` is the statement as JSON, and to the letter what is signed. */
+/** A digest with its signature. `document` is the statement as JSON, exactly as signed. */
 export interface Digest {
   readonly number: number;
   readonly document: string;
-  /** Which key has signed it: the first 16 hexadecimal digits of the SHA-256 of the public key. */
+  /** The id of the signing key: the first 16 hexadecimal digits of the SHA-256 of the public key. */
   readonly keyId: string;
   readonly signature: Buffer;
 }
@@ -66,7 +66,7 @@ const sha256 = (text: string | Buffer): string => createHash('sha256').update(te
 
 export const hashOfDocument = (document: string): string => sha256(document);
 
-/** The hash of heads, whatever their order: a line each, by the bytes of the stream's name. */
+/** The hash of heads, whatever their order: a line each, sorted by the bytes of the stream's name. */
 export function hashOfHeads(heads: Heads): string {
   const hash = createHash('sha256');
   const names = [...heads.keys()].map((name) => Buffer.from(name)).sort((a, b) => a.compare(b));
@@ -77,7 +77,7 @@ export function hashOfHeads(heads: Heads): string {
   return hash.digest('hex');
 }
 
-/** A key that signs digests, and its public half, which checks them. */
+/** A key that signs digests, and its public half, which verifies them. */
 export interface SigningKey {
   readonly keyId: string;
   readonly privateKey: KeyObject;
@@ -87,7 +87,7 @@ export interface SigningKey {
 const keyIdOf = (publicKey: KeyObject): string =>
   sha256(publicKey.export({ type: 'spki', format: 'der' })).slice(0, 16);
 
-/** Reads an Ed25519 private key in PEM. Throws `audit.key-invalid`, which never shows what it was given. */
+/** Reads an Ed25519 private key in PEM. Throws `audit.key-invalid`, which never shows the input. */
 export function signingKey(pem: string): SigningKey {
   try {
     const privateKey = createPrivateKey(pem);
@@ -101,7 +101,10 @@ export function signingKey(pem: string): SigningKey {
 
 const PEM = /-----BEGIN [^-]+-----.*?-----END [^-]+-----/gs;
 
-/** Keys that check digests, by their ids. Takes public and private keys in PEM, several in a text too. Throws `audit.key-invalid`. */
+/**
+ * Keys that verify digests, by their ids. Accepts public and private keys in PEM, several in a text too. Throws
+ * `audit.key-invalid`.
+ */
 export function checkingKeys(pems: readonly string[]): ReadonlyMap<string, KeyObject> {
   return new Map(
     pems
@@ -145,7 +148,7 @@ export function newKeyPair(): {
   };
 }
 
-/** Signs what the digest after `previous` says. */
+/** Signs the statement of the digest after `previous`. */
 export function makeDigest(
   key: SigningKey,
   statement: Pick<DigestStatement, 'number' | 'takenAt' | 'position' | 'break'> & {
@@ -178,7 +181,7 @@ export function checkSignature(keys: ReadonlyMap<string, KeyObject>, digest: Dig
   return verify(null, Buffer.from(digest.document), key, digest.signature) ? 'good' : 'bad';
 }
 
-/** What a document says; undefined for what is none. */
+/** The statement in a document; undefined if it is not one. */
 export function statementOf(document: string): DigestStatement | undefined {
   try {
     const said = JSON.parse(document) as Omit<DigestStatement, 'format'> & { readonly format: string };

@@ -19,7 +19,7 @@ export type AuditCode =
   | 'digest-changed'
   | 'digest-unsigned';
 
-/** Something in the log that was not put there by an append, or was put there and is gone. */
+/** Something in the log that no append put there, or that is missing. */
 export interface AuditProblem {
   readonly code: AuditCode;
   readonly streamId?: string;
@@ -28,24 +28,24 @@ export interface AuditProblem {
   readonly detail: string;
 }
 
-/** A problem, with what a record of a known break needs to be about it and about nothing else. */
+/** A problem, with what a record of a known break needs to identify exactly this problem. */
 export interface Finding {
   readonly problem: AuditProblem;
-  /** The first digest that does not vouch for the log because of it; absent where the chains are not touched. */
+  /** The first digest that does not vouch for the log because of it; absent if the chains are not affected. */
   readonly spoils?: number;
-  /** The first digest whose record of a break may cover it; absent where none may, as there is another way out. */
+  /** The first digest whose record of a break can cover it; absent if none can, because it is fixed in another way. */
   readonly coveredFrom?: number;
-  /** What must be the same for it to be what was recorded; without one, the rows of its stream as they were found. */
+  /** What must be unchanged for it to count as recorded; without one, the rows of its stream as they were found. */
   readonly mark?: string;
 }
 
-/** How far apart two events may be for an exchange, an insertion or a removal to be recognised as one. */
+/** The largest distance of two events at which an exchange, an insertion or a removal is recognised. */
 const REACH = 20;
 
 /**
- * What was done to a stream whose chain breaks: `good` is where it last held, `rows` are the events after that, in the
- * order of their revisions, as they are now. Tries what would explain them, from the plainest on, and says nothing that the
- * hashes do not prove.
+ * Explains what was done to a stream whose chain breaks: `good` is where it last held, `rows` are the events after
+ * that, in the order of their revisions, as they are now. Tries explanations from the simplest on, and claims nothing
+ * that the hashes do not prove.
  */
 export function explain(streamId: string, good: Head, rows: readonly ChainedEvent[]): AuditProblem {
   const [first, second] = rows as [ChainedEvent, ChainedEvent | undefined];
@@ -103,10 +103,10 @@ export function explain(streamId: string, good: Head, rows: readonly ChainedEven
   );
 }
 
-/** Whether the events from `i` on stood `i` revisions earlier: what is before them was put there. */
+/** Whether the events from `i` on were `i` revisions earlier: those before them were inserted. */
 function isShift(rows: readonly ChainedEvent[], i: number): boolean {
   const [moved, next] = [rows[i] as ChainedEvent, rows[i + 1]];
-  // Nothing comes after it, so only the exchange would need the first to fit behind it.
+  // Nothing comes after it, so only the exchange requires the first event to fit after it.
   if (!next) return !follows(moved.hash, { ...(rows[0] as ChainedEvent), revision: moved.revision });
   return follows(moved.hash, { ...next, revision: next.revision - i });
 }

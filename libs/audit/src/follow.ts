@@ -9,17 +9,17 @@ import { ChainWalk, gapFinding } from './walk.js';
 
 export interface FollowOptions {
   readonly client: ClientBase;
-  /** Where to begin: behind a digest, or at the beginning of the log. */
+  /** Where to begin: after a digest, or at the beginning of the log. */
   readonly after?: Anchor | undefined;
   /** The digests to compare with on the way, in their order. */
   readonly anchors: readonly Anchor[];
-  /** The last position to follow; without it, that of the last of them. There is an event at it, or behind it. */
+  /** The last position to follow; default that of the last digest. The log has an event there or later. */
   readonly upTo?: string;
-  /** The number of the digest that shall cover what is behind the anchors. */
+  /** The number of the digest that will cover what comes after the anchors. */
   readonly next: number;
   readonly breaks: KnownBreaks;
   readonly headsOf: (anchor: Anchor) => Promise<Heads>;
-  /** Where streams stood at the beginning; left out where it begins at the beginning of the log. */
+  /** The heads of streams at the start; absent at the beginning of the log. */
   readonly startOf?: (streamIds: readonly string[]) => Promise<Heads>;
   readonly sealed: SealedEvents;
   readonly signal?: AbortSignal | undefined;
@@ -28,22 +28,22 @@ export interface FollowOptions {
 
 export interface Followed {
   readonly findings: readonly Finding[];
-  /** Where the streams stand now that have grown since the last digest that it was compared with. */
+  /** The heads of the streams that have grown since the last compared digest. */
   readonly grown: ReadonlySet<string>;
   readonly walk: ChainWalk;
-  /** Of the last event; of the beginning when there was none. */
+  /** Of the last event; of the start if there was none. */
   readonly position: bigint;
 }
 
 /**
- * Follows the chains of all streams through the log, and compares them with what digests have noted on the way. The hashes
- * are made here, from the rows as they are; nothing of the database is trusted but that it shows what it would show to all.
+ * Follows the chains of all streams through the log, and compares them with the digests on the way. The hashes are
+ * computed here, from the rows as they are. The database is trusted only to show the same rows to every reader.
  */
 export async function follow(options: FollowOptions): Promise<Followed> {
   const { client, after, anchors, next, breaks, sealed, signal } = options;
   const findings: Finding[] = [];
   let position = after ? breaks.positionOf(after) : 0n;
-  // What a later record says was cut off already stood behind where these begin.
+  // Events that a later record reports as cut off were already there where these begin.
   let covered = after ? BigInt(after.said.position) : 0n;
   const walk = new ChainWalk(
     String(position),
@@ -62,11 +62,11 @@ export async function follow(options: FollowOptions): Promise<Followed> {
     covered = said;
     const { number } = anchor.said;
     const grown = walk.grown();
-    // Where the digest before is missing, some of them have grown before that.
+    // If the digest before is missing, some of them have grown before that.
     const isNext = number === before + 1;
     findings.push(...againstDigest(anchor, await options.headsOf(anchor), walk, isNext ? grown : undefined));
     before = number;
-    // What breaks behind a break that is known is another one.
+    // A break after a known break is another one.
     if (anchor.said.break && anchor.isSigned) findings.push(...walk.settle());
     waiting.shift();
     walk.digest = waiting[0]?.said.number ?? next;
@@ -91,7 +91,7 @@ export async function follow(options: FollowOptions): Promise<Followed> {
   while (waiting[0]) await compare(waiting[0]);
   if (upTo !== END) walk.reach(BigInt(upTo));
   findings.push(...walk.settle());
-  // Before the first digest there is nothing that was vouched for.
+  // Nothing was vouched for before the first digest.
   if (after || anchors.length > 0) findings.push(...walk.begunAfterDigests(next));
   return { findings, grown: walk.grown(), walk, position };
 }

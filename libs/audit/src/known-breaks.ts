@@ -9,26 +9,26 @@ import { streamAsFound } from './read-events.js';
 export interface RecordedBreak extends Pick<KnownBreak, 'by' | 'why' | 'problems'> {
   readonly digest: number;
   readonly recordedAt: Timestamp;
-  /** Up to where the log was taken as it is; what came after must hold. */
+  /** The position up to which the log was accepted as it is; what came after must hold. */
   readonly position: string;
 }
 
 interface Covered {
   readonly digest: number;
   readonly position: bigint;
-  /** The streams of it whose rows are as they were found then. */
+  /** Its streams whose rows are as they were found then. */
   readonly streams: ReadonlySet<string>;
   readonly marks: ReadonlySet<string>;
 }
 
-/** The breaks that are known, and what they cover. */
+/** The known breaks, and what they cover. */
 export class KnownBreaks {
   private constructor(
     readonly recorded: readonly RecordedBreak[],
     private readonly covered: readonly Covered[],
   ) {}
 
-  /** Only a good signature makes one: else anybody could declare known what he has done. */
+  /** Only a valid signature makes one: otherwise an attacker could declare its own changes known. */
   static async of(client: ClientBase, anchors: readonly Anchor[]): Promise<KnownBreaks> {
     const recorded: RecordedBreak[] = [];
     const covered: Covered[] = [];
@@ -45,7 +45,7 @@ export class KnownBreaks {
     return new KnownBreaks(recorded, covered);
   }
 
-  /** Whether a finding is of a break that was recorded, and is still what it was then. */
+  /** Whether a finding belongs to a recorded break, and is still as it was then. */
   covers({ problem, coveredFrom, mark }: Finding): boolean {
     if (coveredFrom === undefined) return false;
     return this.covered.some(
@@ -57,7 +57,7 @@ export class KnownBreaks {
     );
   }
 
-  /** Where the log stood for a digest: before its own position, where a later break says that the end was cut off. */
+  /** The end of the log for a digest: before its own position if a later break says that the end was cut off. */
   positionOf({ said }: Anchor): bigint {
     return this.covered
       .filter(({ digest }) => digest > said.number)
@@ -65,7 +65,7 @@ export class KnownBreaks {
       .reduce((least, position) => (position < least ? position : least), BigInt(said.position));
   }
 
-  /** The last digest that records one; 0 where none does. */
+  /** The last digest that records one; 0 if none does. */
   get last(): number {
     return Math.max(0, ...this.covered.map(({ digest }) => digest));
   }

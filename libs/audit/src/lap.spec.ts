@@ -4,8 +4,8 @@ import { nextLap, SEGMENT } from './lap.js';
 const DAY = 86_400_000;
 const EVENTS = 1_000 * SEGMENT;
 
-describe('the lap through what is signed already', () => {
-  /** When each digest's events were walked last, as digests are taken again and again. */
+describe('the lap through signed events', () => {
+  /** When the events of each digest were last walked, as digests are taken repeatedly. */
   function walked(days: number, roundMs: number, everyMs: number, grownPerDigest: number) {
     const start = Date.parse('2026-01-01T00:00:00Z');
     const positions = Array.from({ length: EVENTS / SEGMENT }, (_, i) => (i + 1) * SEGMENT);
@@ -58,7 +58,7 @@ describe('the lap through what is signed already', () => {
   it.each([
     ['a digest a day', DAY],
     ['a digest an hour', DAY / 24],
-  ])('walks every event within the round, a piece at a time, with %s', (_, everyMs) => {
+  ])('walks every event within the round, in parts, with %s', (_, everyMs) => {
     const { oldest, most, claimed } = walked(
       60,
       30 * DAY,
@@ -70,7 +70,7 @@ describe('the lap through what is signed already', () => {
     expect(most).toBeLessThan(0.25);
   });
 
-  it('walks everything after a server was away for longer than the round', () => {
+  it('walks everything after a server was down for longer than the round', () => {
     const said: DigestStatement = {
       format: 'waylog digest 2',
       number: 9,
@@ -89,7 +89,7 @@ describe('the lap through what is signed already', () => {
         all: BigInt(said.position),
       });
     expect(at('2026-01-09T00:00:00Z')).toMatchObject({ from: 0, atLeast: 9, events: BigInt(EVENTS) });
-    // A lap that has taken half of the round is brought to its end.
+    // A lap that has taken half of the round is completed.
     expect(at('2026-01-03T00:00:00Z')).toMatchObject({ from: 4, atLeast: 9 });
     expect(at('2026-01-01T12:00:00Z')).toMatchObject({
       from: 4,
@@ -98,7 +98,7 @@ describe('the lap through what is signed already', () => {
     });
   });
 
-  it('walks from the beginning through a break that is known: the heads before it may be part of it', () => {
+  it('walks from the beginning through a known break: the heads before it may be part of it', () => {
     const said: DigestStatement = {
       format: 'waylog digest 2',
       number: 9,

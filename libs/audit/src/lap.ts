@@ -1,17 +1,17 @@
 import type { DigestStatement, WalkStatement } from './digest.js';
 
-/** The most new events that one digest covers, so that they can be walked again in pieces. */
+/** The most new events that one digest covers, so that they can be walked again in parts. */
 export const SEGMENT = 1_000_000;
 
-/** Events that are walked again with every digest: less than a second of it. */
+/** How many events are walked again with every digest: less than a second's worth. */
 const AT_LEAST = 50_000;
 /** And for every second since the last one: about a hundredth of what can be walked in it. */
 const A_SECOND = 500;
 
 export interface Lap {
-  /** The digest to go on behind; 0 for the beginning of the log. */
+  /** The digest after which to continue; 0 for the beginning of the log. */
   readonly from: number;
-  /** The digest to come to at least. */
+  /** The digest to reach at least. */
   readonly atLeast: number;
   /** How many events to walk at least. */
   readonly events: bigint;
@@ -19,8 +19,8 @@ export interface Lap {
 }
 
 /**
- * Which of the events that are covered already are walked again before the digest after `last`. Digests say how far the lap
- * has come: what is signed cannot be told to have happened. Two laps fit into a round, so that an event that was walked
+ * Which of the already covered events are walked again before the digest after `last`. Digests record how far the lap
+ * has come, because only signed statements can be trusted. Two laps fit into a round, so that an event that was walked
  * early in one and late in the next was walked in time.
  */
 export function nextLap(
@@ -50,7 +50,7 @@ export function nextLap(
   const isLate = options.now.getTime() - Date.parse(walk.began) > roundMs / 2;
   return {
     from,
-    // The heads noted before a break may be part of what broke: up to it, the walk begins at the beginning.
+    // The heads of digests before a break may be part of the damage: up to it, the walk begins at the beginning.
     atLeast: isLate ? last.number : lastBreak,
     events: isLate ? all : owed,
     walk,

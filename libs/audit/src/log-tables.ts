@@ -2,7 +2,7 @@ import type { ClientBase } from 'pg';
 import { readRows } from '#lib/platform';
 import type { Finding } from './explain.js';
 
-/** What an audit reads, and believes to be what is stored. */
+/** The tables that an audit reads and takes for what is stored. */
 const TABLES = [
   'events',
   'streams',
@@ -15,10 +15,10 @@ const TABLES = [
 ] as const;
 
 /**
- * In which way each of them is no longer the plain table that the migrations make. What answers in its place, such as a view,
- * may answer one thing to the audit and another to everybody else; so may row security, a child whose rows are read along, a
- * column that is made when it is read, or an index that leaves out what it likes. Rules and triggers write something else than
- * what was appended.
+ * The ways in which a table can differ from the plain table that the migrations create. A replacement such as a view
+ * can answer one thing to the audit and another to everyone else. So can row security, a child table whose rows are
+ * read too, a generated column, or an index that leaves out rows. Rules and triggers can write something else than what
+ * was appended.
  */
 const replacedSql = `
   with tables as (
@@ -57,7 +57,10 @@ const replacedSql = `
     left join pg_catalog.pg_namespace n on n.oid = t.relnamespace
     left join pg_catalog.pg_database d on d.datname = current_database()`;
 
-/** Casts between types of PostgreSQL that PostgreSQL has not: what is read as text may be made by their functions. */
+/**
+ * Casts between types of PostgreSQL that PostgreSQL itself does not have: their functions can change what is read as
+ * text.
+ */
 const castsSql = `
   select c.castsource::regtype::text || ' to ' || c.casttarget::regtype::text
     from pg_catalog.pg_cast c
@@ -65,7 +68,7 @@ const castsSql = `
     join pg_catalog.pg_type t on t.oid = c.casttarget and t.typnamespace = 'pg_catalog'::regnamespace
    where c.oid >= 16384 and c.castmethod = 'f'`;
 
-/** Tables of the log in whose place something else is, or that answer something else than what is stored. */
+/** Tables of the log that were replaced, or that answer something else than what is stored. */
 export async function replacedTables(client: ClientBase): Promise<Finding[]> {
   const rows = (await readRows(client, undefined, replacedSql, [TABLES])) as [string, string][];
   const casts = ((await readRows(client, undefined, castsSql, [])) as [string][]).map(([cast]): Finding => ({
@@ -94,8 +97,8 @@ const tablesReplaced = (rows: readonly [string, string][]): Finding[] =>
   );
 
 /**
- * Begins to look at the log: from here to the end of the transaction nothing takes the place of its tables, and no operator or
- * function of somebody's own is taken for PostgreSQL's. Call it before anything is read.
+ * Starts an inspection of the log: until the end of the transaction its tables cannot be replaced, and no foreign
+ * operator or function is mistaken for PostgreSQL's. Call it before anything is read.
  */
 export async function holdTables(client: ClientBase): Promise<void> {
   await client.query('set local search_path = pg_catalog');

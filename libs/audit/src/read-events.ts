@@ -4,10 +4,10 @@ import { asFound, genesis, type ChainedEvent } from './chain.js';
 
 const PAGE = 10_000;
 
-/** In the place of a value that a row lacks: no text of PostgreSQL holds it, so no recorded event had it there. */
+/** Replaces a value that a row lacks. No text in PostgreSQL can hold it, so no recorded event had it. */
 const NOTHING = '\0';
 
-// Times may be infinite or the last ones there are, which no bigint holds.
+// Times can be infinite, or so late that no bigint holds them.
 const columns = `
   e.position, e.revision, e.id, e.type, e.schema_version,
   trunc(extract(epoch from e.recorded_at) * 1000000), e.metadata, e.data, encode(e.hash, 'hex'), e.stream_key`;
@@ -25,7 +25,7 @@ const outsideSql = `
    order by position
    limit $1`;
 
-// What a table without its constraints may hold stands in one order all the same.
+// A fixed order even for rows that a table without its constraints can hold.
 const streamSql = `
   select ${columns}
     from log.events e
@@ -38,13 +38,13 @@ const streamSql = `
 /** No position is greater. */
 export const END = String(2n ** 63n - 1n);
 
-/** The position of the last event; 0 where there is none. */
+/** The position of the last event; 0 if there is none. */
 export async function endOf(client: ClientBase): Promise<bigint> {
   const [row] = await readRows(client, undefined, `select coalesce(max(position), 0) from log.events`, []);
   return BigInt(row?.[0] ?? '0');
 }
 
-/** The position of so many events further on, or of the last. */
+/** The position that many events further on, or that of the last event. */
 export async function endOfSegment(client: ClientBase, after: bigint, events: number): Promise<bigint> {
   const [row] = await readRows(
     client,
@@ -56,8 +56,8 @@ export async function endOfSegment(client: ClientBase, after: bigint, events: nu
 }
 
 /**
- * How many events there are up to a position, but for those that are missing: positions are counted up, other than between two
- * histories. A gap that is only said to be one is none.
+ * How many events there are up to a position, except for missing ones: positions are counted up, but not between two
+ * histories. A gap that is only claimed is not subtracted.
  */
 export async function eventsUpTo(client: ClientBase, position: string): Promise<bigint> {
   const [row] = await readRows(
@@ -75,7 +75,7 @@ export async function eventsUpTo(client: ClientBase, position: string): Promise<
 
 const NO_KEY = '(no stream key)';
 
-/** What an event is said to belong to whose stream has no name any more. */
+/** The stream named for an event whose stream no longer has a name. */
 const unnamedStream = (key: string): string => (key === NOTHING ? NO_KEY : `(stream key ${key})`);
 const unnamedKey = (streamId: string): string | undefined => /^\(stream key (-?\d+)\)$/.exec(streamId)?.[1];
 export const isUnnamed = (streamId: string): boolean =>
@@ -84,15 +84,15 @@ export const isUnnamed = (streamId: string): boolean =>
 let cursors = 0;
 
 /**
- * Rows in pages, as part of the caller's transaction. By a cursor: paging by a value loses rows that share it, and nothing
- * keeps whoever may drop constraints from putting such in.
+ * Rows in pages, in the caller's transaction. By a cursor: paging by a value loses rows that share it, and an attacker
+ * who can drop constraints can insert such rows.
  */
 async function* pages(client: ClientBase, sql: string, values: unknown[]): AsyncIterable<ChainedEvent[]> {
-  // By its name nothing can tell an audit from whoever else reads.
+  // The cursor's name must not distinguish an audit from other readers.
   const cursor = `list_${++cursors}`;
   await client.query(`declare ${cursor} no scroll cursor for ${sql}`, values);
   for (;;) {
-    // Never tried again: a second fetch would leave out what the first one has taken.
+    // Never retried: a second fetch would skip what the first one has read.
     const text = `fetch ${PAGE} from ${cursor}`;
     const { rows } = await client.query<TextRow>({ text, rowMode: 'array', types: asText });
     if (rows.length > 0) yield await named(client, rows);
@@ -102,7 +102,7 @@ async function* pages(client: ClientBase, sql: string, values: unknown[]): Async
 }
 
 /**
- * The events after a position as they stand in the table, in pages, in the order of their positions. Part of the caller's
+ * The events after a position as they are in the table, in pages, in the order of their positions. Runs in the caller's
  * transaction.
  */
 export const readEvents = (
@@ -112,14 +112,14 @@ export const readEvents = (
 ): AsyncIterable<ChainedEvent[]> => pages(client, eventsSql, [after, upTo]);
 
 /**
- * Events below the first position, or at none, at most so many. No append puts one there, and whoever follows the log passes them by; but
- * reads of their stream answer them.
+ * Events below the first position, or without one, up to a limit. No append creates them, and followers of the log skip
+ * them; but reads of their stream return them.
  */
 export async function eventsOutside(client: ClientBase, limit: number): Promise<ChainedEvent[]> {
   return named(client, await readRows(client, undefined, outsideSql, [limit]));
 }
 
-/** The hash over the rows of a stream up to a revision, as they stand. Part of the caller's transaction. */
+/** The hash over the rows of a stream up to a revision, as they are. Runs in the caller's transaction. */
 export async function streamAsFound(client: ClientBase, streamId: string, upTo: number): Promise<string> {
   let { hash } = genesis(streamId);
   for await (const page of pages(client, streamSql, [streamId, unnamedKey(streamId) ?? null, upTo]))
@@ -128,8 +128,8 @@ export async function streamAsFound(client: ClientBase, streamId: string, upTo: 
 }
 
 /**
- * Rows with the names of their streams. Not by a join, for which a long log may be sorted as a whole. Where a key has more
- * than one name, its events are read under each of them.
+ * Rows with the names of their streams. Without a join, which may sort a long log as a whole. If a key has more than
+ * one name, its events are read under each.
  */
 async function named(client: ClientBase, rows: readonly TextRow[]): Promise<ChainedEvent[]> {
   const found = await readRows(

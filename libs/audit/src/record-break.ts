@@ -13,27 +13,31 @@ export interface RecordBreakOptions extends Pick<
   TakeDigestOptions,
   'keys' | 'folder' | 'erasedBy' | 'now' | 'signal'
 > {
-  /** Who says so, and why the log is as it is: for every later audit. */
+  /** Who records it, and why the log is as it is: for every later audit. */
   readonly by: string;
   readonly why: string;
-  /** The fingerprint of what was looked at. Without it nothing is signed: it is answered what would be. */
+  /**
+   * The fingerprint of the findings that the operator saw. Without it nothing is signed, and the result shows what
+   * would be.
+   */
   readonly findings?: string | undefined;
 }
 
 export interface FoundBreak {
   readonly problems: readonly AuditProblem[];
-  /** Of what was found, and of the rows that it was found in. */
+  /** Of the findings, and of the rows in which they were found. */
   readonly fingerprint: string;
-  /** What has recorded it. */
+  /** The digest that records it. */
   readonly digest?: Digest;
 }
 
 /**
- * Records what is not as it was recorded as known, in a digest that signs where all streams stand now, and from which the
- * next ones go on. What it covers are exactly the rows, the gaps and the digests as they are found: of what is changed in
- * them later, and of everything else, nothing is covered.
+ * Records damage of the log as known, in a digest that signs the present head of each stream and from which the next
+ * digests continue. It covers exactly the rows, the gaps and the digests that were found. It does not cover later
+ * changes in them, nor anything else.
  *
- * @throws WaylogError `audit.no-break`; `audit.other-findings` when it is not, or no longer, what was looked at
+ * @throws WaylogError `audit.no-break`; `audit.other-findings` if the findings are not, or no longer, those that the
+ * operator saw
  */
 export async function recordBreak(
   pool: Pool,
@@ -89,7 +93,7 @@ export async function recordBreak(
         number,
         takenAt,
         position: String(audit.position),
-        // All streams: what was noted before may be part of what broke.
+        // All streams: earlier digests may be part of the damage.
         changed: heads satisfies ReadonlyMap<string, Head>,
         walk: { digest: number, began: takenAt, since: takenAt },
         break: { by, why, problems, streams, marks },
@@ -101,7 +105,7 @@ export async function recordBreak(
   });
 }
 
-/** Not what is mended in another way: erasing again. */
+/** Not findings that are fixed in another way: by erasing again. */
 const isBreak = ({ problem }: Finding): boolean =>
   problem.code !== 'key-left' && problem.code !== 'snapshot-left';
 

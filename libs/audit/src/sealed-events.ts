@@ -6,11 +6,11 @@ import type { ChainedEvent } from './chain.js';
 import type { Finding } from './explain.js';
 import { isUnnamed } from './read-events.js';
 
-/** Looks whether what is sealed in events can be opened, and whether what was erased cannot. */
+/** Checks that sealed fields can be opened, and that erased ones cannot. */
 export class SealedEvents {
-  /** Streams with something sealed and no key. */
+  /** Streams with sealed fields and no key. */
   readonly #without = new Set<string>();
-  /** Streams whose key does not open what is sealed in them: how many events, and which key. */
+  /** Streams whose key does not open their sealed fields: how many events, and which key. */
   readonly #unopened = new Map<string, { events: number; readonly key: Buffer }>();
   readonly #erased = new Set<string>();
 
@@ -22,7 +22,7 @@ export class SealedEvents {
   async look(page: readonly ChainedEvent[]): Promise<void> {
     for (const { type, streamId } of page) if (this.erasedBy.includes(type)) this.#erased.add(streamId);
     const sealed = page.flatMap((event) => {
-      // Parsing all that is not sealed would cost more than the chain.
+      // Parsing events without sealed fields would cost more than the chain.
       if (!event.data.includes('"sealed"') || isUnnamed(event.streamId)) return [];
       const data = parsed(event.data);
       return typeof data?.['sealed'] === 'string' ? [{ ...event, data }] : [];
@@ -49,7 +49,10 @@ export class SealedEvents {
     }
   }
 
-  /** What cannot be opened, although nobody has erased it. `changed`: streams whose events are not what was recorded. */
+  /**
+   * Fields that cannot be opened although they were not erased. `changed`: streams whose events are not what was
+   * recorded.
+   */
   async unopened(changed: ReadonlySet<string>): Promise<Finding[]> {
     const rows = await readRows(
       this.client,
@@ -75,7 +78,7 @@ export class SealedEvents {
             },
           ],
     );
-    // What was erased is read by nobody, and of what was changed the key is not to blame.
+    // Erased fields cannot be read, and if events were changed the key is not at fault.
     const swapped = [...this.#unopened].flatMap(([streamId, { events, key }]): Finding[] =>
       erased.has(streamId) || changed.has(streamId)
         ? []
@@ -94,7 +97,7 @@ export class SealedEvents {
     return [...missing, ...swapped];
   }
 
-  /** What is left of streams that were erased: a process was killed in between, or a backup has brought it back. */
+  /** Remains of erased streams: a process was killed during the erasure, or a backup has brought them back. */
   async left(): Promise<Finding[]> {
     const rows = await readRows(
       this.client,
@@ -127,7 +130,7 @@ function parsed(text: string): JsonObject | undefined {
   try {
     return JSON.parse(text) as JsonObject;
   } catch {
-    // PostgreSQL takes JSON that JavaScript does not; a Waylog has not written it, and the chain says so.
+    // PostgreSQL accepts JSON that JavaScript does not. Waylog never wrote it, and the chain reports it.
     return undefined;
   }
 }

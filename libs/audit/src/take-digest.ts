@@ -32,15 +32,15 @@ import { SealedEvents } from './sealed-events.js';
 import { problemsOf } from './verify-audit.js';
 import { notThere, openLosses, putOutside, seenBeyond } from './witnesses.js';
 
-/** Held while a digest is taken: of several servers one does it. */
+/** Held while a digest is taken: of several servers one takes it. */
 const DIGEST_LOCK = 7239100408;
 
 const DAY_MS = 86_400_000;
 
-/** What a process has seen of a log, and an earlier state of the database cannot take back. */
+/** What a process has seen of a log. An earlier state of the database cannot take it back. */
 export interface Seen {
   readonly digest: Digest | undefined;
-  /** The newest event, by its hash: another one at its position is another one. */
+  /** The newest event, with its hash: a different event at its position has a different hash. */
   readonly position: string;
   readonly hash: string | undefined;
 }
@@ -48,14 +48,14 @@ export interface Seen {
 export interface TakeDigestOptions {
   /** Public keys of digests that another key has signed, by id. */
   readonly keys?: Keys | undefined;
-  /** Where digests are kept as files, which the database's are compared with. */
+  /** The folder of digest files, which are compared with those in the database. */
   readonly folder?: string | undefined;
-  /** The types of the events after which a stream must have no data key any more. */
+  /** The types of the events after which a stream must no longer have a data key. */
   readonly erasedBy: readonly string[];
-  /** In which time every event of the log is walked again. */
+  /** The time within which every event of the log is walked again. */
   readonly roundMs?: number | undefined;
   readonly seen?: Seen | undefined;
-  /** Whether one shall be signed, when the log has grown since the last one; otherwise it is looked, and no more. */
+  /** Whether to sign a digest if the log has grown since the last one; otherwise the log is only checked. */
   readonly isDue?: (last: DigestStatement | undefined, position: bigint) => boolean;
   readonly now?: Date;
   readonly signal?: AbortSignal;
@@ -63,19 +63,19 @@ export interface TakeDigestOptions {
 }
 
 export interface TakenDigest {
-  /** Absent where there is nothing to sign: the log has not grown, and no walk is due. */
+  /** Absent if there is nothing to sign: the log has not grown, and no walk is due. */
   readonly digest?: Digest;
   readonly seen: Seen;
-  /** The log may go on behind it. */
+  /** The log may continue after it. */
   readonly isMore: boolean;
 }
 
 /**
- * Follows the chains from the last digest to the end of the log, and a piece of what older digests have signed, so that in
- * `roundMs` all of it is walked again; looks whether the digests themselves are there and are what was signed, and whether
- * anything has seen more than there is; and signs where the chains stand.
+ * Follows the chains from the last digest to the end of the log, and a part of what older digests have signed, so that
+ * all of it is walked again within `roundMs`. Checks whether the digests exist and are unchanged, and whether anything
+ * has seen more than the log holds. Then signs the heads of the chains.
  *
- * @throws WaylogError `audit.broken`, with nothing signed, when anything of it is not as it was recorded
+ * @throws WaylogError `audit.broken`, with nothing signed, if anything is not as it was recorded
  */
 export async function takeDigest(
   pool: Pool,
@@ -83,7 +83,7 @@ export async function takeDigest(
   options: TakeDigestOptions,
 ): Promise<TakenDigest> {
   let taken = await whileOthersWait(pool, (client) => take(client, key, options));
-  // A long log is signed in several, which can be walked again one by one.
+  // A long log is signed in several digests, which can be walked again one by one.
   while (taken.isMore) {
     const rest = { ...options, seen: taken.seen, isDue: () => true };
     taken = { ...taken, ...(await whileOthersWait(pool, (client) => take(client, key, rest))) };
@@ -91,17 +91,17 @@ export async function takeDigest(
   return taken;
 }
 
-/** Runs work in a transaction while nobody else takes a digest, and nobody puts anything in the place of a table of the log. */
+/** Runs work in a transaction in which no other process can take a digest or replace a table of the log. */
 export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await databaseCall(() => pool.connect());
   try {
     return await inTransaction(client, async () => {
       await client.query('set local statement_timeout = 0');
-      // Every statement after it sees what the last holder of the lock has committed; the log only grows meanwhile.
+      // Every later statement sees what the last holder of the lock has committed. Meanwhile the log only grows.
       await client.query(`select pg_advisory_xact_lock($1)`, [DIGEST_LOCK]);
       refuseBroken(await replacedTables(client));
       await holdTables(client);
-      // What took its place before it was locked is seen now.
+      // A table that was replaced before it was locked is visible now.
       refuseBroken(await replacedTables(client));
       return work(client);
     });
@@ -110,7 +110,7 @@ export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) 
   }
 }
 
-/** The keys that check what this one has signed, or one before it. */
+/** The keys that verify what this key, or an earlier one, has signed. */
 export const withOwn = (key: SigningKey, keys: Keys | undefined): Keys =>
   new Map([...(keys ?? []), [key.keyId, key.publicKey]]);
 
@@ -134,7 +134,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   };
   if (last) await compareWithFile(last.digest);
 
-  // The heads of a digest are believed when its signature says so.
+  // The heads of a digest are trusted if its signature is valid.
   const believed = new Map<number, Heads>();
   const headsOf = async ({ said: { number } }: Anchor) => {
     const heads = believed.get(number) ?? (await storedHeads(client, number));
@@ -168,7 +168,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   findings.push(...piece.findings);
   for (const { digest } of piece.anchors) await compareWithFile(digest);
   const isWhole = piece.through === (last?.said.number ?? 0);
-  // What older digests have signed; and what is new, in one go where it follows.
+  // What older digests have signed, and the new part, in one walk if they are adjacent.
   if (!isWhole) {
     const start = piece.after && { startOf: startAt(piece.after.said.number) };
     const walked = await follow({ ...common, ...start, ...piece });
@@ -177,7 +177,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   const from = isWhole ? piece : { after: last, anchors: [] };
   const start = from.after && { startOf: startAt(from.after.said.number) };
   const begin = last ? breaks.positionOf(last) : 0n;
-  // No further than the log goes, so that what is missing in front of its end is missed, however much it is.
+  // No further than the log goes, so that events missing before its end are noticed, however many.
   const end = await endOf(client);
   const upTo = end < begin + BigInt(SEGMENT) ? end : await endOfSegment(client, begin, SEGMENT);
   const {
@@ -216,7 +216,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
   return { digest, seen: { digest, position: String(position), hash }, isMore: position < end };
 }
 
-/** A folder that nothing was written to yet holds nothing. */
+/** A folder that was never written to holds nothing. */
 const noneYet = (error: unknown): number[] => {
   const { cause } = error as { cause?: { code?: string } };
   if (cause?.code === 'ENOENT') return [];
@@ -239,7 +239,7 @@ const hashAt = async (client: ClientBase, position: bigint): Promise<string | un
     ])
   )[0]?.[0] ?? undefined;
 
-/** What a process remembers, and the database denies. */
+/** Events that the process remembers and the database lacks. */
 async function againstSeen(
   client: ClientBase,
   seen: Seen | undefined,
@@ -255,12 +255,12 @@ async function againstSeen(
       findings.push(removedDigest(digest.number, detail));
     }
   }
-  // A break that was recorded since says where the log ends.
+  // A break that was recorded since then says where the log ends.
   if (last?.said.break && last.said.number > (digest?.number ?? 0)) return findings;
   return [...findings, ...(await notThere(client, [{ says: 'this process has seen an event at', ...seen }]))];
 }
 
-/** The digests whose events are walked again, and the one to begin behind. */
+/** The digests whose events are walked again, and the digest after which the walk starts. */
 async function pieceOf(
   client: ClientBase,
   keys: Keys,
@@ -273,7 +273,7 @@ async function pieceOf(
   const findings = [...begin.findings];
   let events = 0n;
   let position = BigInt(after?.said.position ?? 0);
-  // Between two of them are no more, whatever their positions are: those of two histories are far apart.
+  // Between two of them are no more events than this, whatever their positions: those of two histories are far apart.
   const countUpTo = ({ said }: Anchor): bigint => {
     const grown = BigInt(said.position) - position;
     position = BigInt(said.position);
@@ -298,7 +298,7 @@ async function pieceOf(
   return { ...(after && { after }), anchors, through, findings };
 }
 
-/** What a digest that nobody has signed may have taken is left to it. */
+/** The next free number. A number that an unsigned digest uses is skipped. */
 export function freeNumber(last: number, taken: ReadonlySet<number>): number {
   let number = last + 1;
   while (taken.has(number)) number++;

@@ -22,7 +22,7 @@ import { SealedEvents } from './sealed-events.js';
 import { ChainWalk } from './walk.js';
 import { notThere, openLosses, putOutside, seenBeyond } from './witnesses.js';
 
-/** Every position that is answered is that of an event. */
+/** Every position in an answer is that of an event. */
 export interface Answered {
   readonly position: string;
   readonly streamId?: string | undefined;
@@ -32,38 +32,39 @@ export interface AuditOptions {
   readonly pool: Pool;
   /** Public keys by id. Without any, signatures are not checked, nothing is vouched for, and the result says so. */
   readonly keys: Keys;
-  /** A folder with digests as files, which the database's copies are compared with. */
+  /** A folder of digest files, which are compared with the database's copies. */
   readonly digestFolder?: string | undefined;
-  /** The types of the events after which a stream must have no data key any more. */
+  /** The types of the events after which a stream must no longer have a data key. */
   readonly erasedBy: readonly string[];
-  /** Positions that somebody was answered, and the stream where he says it: the log must hold an event at each. */
+  /** Positions that clients were answered, with the stream if known: the log must hold an event at each. */
   readonly atLeast?: readonly Answered[] | undefined;
   readonly signal?: AbortSignal;
   readonly onProgress?: (events: number, total: number) => void;
 }
 
 export interface AuditResult {
-  /** Nothing was found but what is known, and recorded as such. */
+  /** Nothing was found except recorded known breaks. */
   readonly isSound: boolean;
   readonly events: number;
   readonly streams: number;
-  /** How many digests there are, and how many of them carry a good signature of a known key. */
+  /** How many digests there are, and how many of them have a valid signature of a known key. */
   readonly digests: number;
   readonly signed: number;
   /**
-   * The position and the time of the last signed digest up to which everything was proved: all digests before it are there,
-   * each agrees with the log, and every chain holds up to its position, but for known breaks. Absent where none is.
+   * The position and the time of the last signed digest up to which everything was proved: all digests before it exist,
+   * each agrees with the log, and every chain holds up to its position, except for known breaks. Absent if there is
+   * none.
    */
   readonly vouchedPosition?: string;
   readonly vouchedAt?: Timestamp;
-  /** Breaks that somebody has recorded as known. */
+  /** Breaks that an operator has recorded as known. */
   readonly breaks: readonly RecordedBreak[];
-  /** What was found and is not known, at most 1,000 of `problemCount`. */
+  /** Findings that are not known breaks, at most 1,000 of `problemCount`. */
   readonly problems: readonly AuditProblem[];
   readonly problemCount: number;
 }
 
-/** So many problems are named. */
+/** How many problems are named. */
 export const NAMED = 1_000;
 
 /** Follows the chain of every stream from the first event on, and compares it with what each digest has noted. */
@@ -91,13 +92,13 @@ export async function verifyAudit(options: AuditOptions): Promise<AuditResult> {
   }
 }
 
-/** What else than the tables answers is not read at all, as it may say anything; that it does is all that is found then. */
+/** Objects that replace the tables are not read at all, as they can say anything; they are then the only finding. */
 async function fromTables(client: PoolClient, options: AuditOptions): Promise<WholeAudit> {
   const replaced = await replacedTables(client);
   if (replaced.length > 0) return nothingRead(client, replaced);
   await client.query('begin isolation level repeatable read read only');
   await client.query('set local statement_timeout = 0');
-  // The locks come before the snapshot, which so has the tables that are locked.
+  // The locks come before the snapshot, so that the snapshot is of the locked tables.
   await holdTables(client);
   const since = await replacedTables(client);
   return since.length > 0 ? nothingRead(client, since) : wholeAudit(client, options);
@@ -113,7 +114,7 @@ const nothingRead = async (client: PoolClient, open: readonly Finding[]): Promis
   position: 0n,
 });
 
-/** What is said of findings: where an event is known to be gone, nothing more of its position. */
+/** The text of findings: if an event is known to be missing, nothing more is said of its position. */
 export function problemsOf(findings: readonly Finding[]): AuditProblem[] {
   const problems = findings.map(({ problem }) => problem);
   const isGapNamed = problems.some(
@@ -125,7 +126,7 @@ export function problemsOf(findings: readonly Finding[]): AuditProblem[] {
 }
 
 interface WholeAudit {
-  /** What no known break covers. */
+  /** Findings that no known break covers. */
   readonly open: readonly Finding[];
   readonly anchors: readonly Anchor[];
   readonly digests: readonly Digest[];
@@ -195,7 +196,7 @@ export async function wholeAudit(
   };
 }
 
-/** The digests of the database and of the folder; where they differ, the file counts. */
+/** The digests of the database and of the folder; if they differ, the file counts. */
 async function allDigests(client: PoolClient, folder: string | undefined, findings: Finding[]) {
   const stored = await storedDigests(client);
   const byNumber = new Map(stored.map((digest): [number, Digest] => [digest.number, digest]));

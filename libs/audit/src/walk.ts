@@ -2,26 +2,26 @@ import { follows, genesis, hashOf, type ChainedEvent, type Head } from './chain.
 import { explain, type AuditProblem, type Finding } from './explain.js';
 import { isUnnamed } from './read-events.js';
 
-/** Gaps in the positions that are told apart, and positions that are taken twice. */
+/** The most gaps in positions, and positions used twice, that are reported one by one. */
 const GAPS = 1_000;
 
-/** No log was in a second history before 2026: nothing below is a time. */
+/** No log was in a second history before 2026: a smaller position is not a time. */
 const FIRST_HISTORY_US = 1_760_000_000_000_000n;
 
-/** Rows kept of a stream from where its chain breaks, for the explanation; and of all streams together. */
+/** The rows kept of a stream from where its chain breaks, for the explanation; and of all streams together. */
 const KEPT_OF_A_STREAM = 64;
 const KEPT = 4_096;
 
 interface Stream {
-  /** The last event, by what stands in its row. */
+  /** The hash of the last event, computed from its row. */
   head: Head;
   /** Where the chain broke first, and what came after. */
   broken?: { readonly good: Head; readonly rows: ChainedEvent[]; readonly digest: number };
 }
 
 /**
- * Follows the chains of all streams through the events, which must come in the order of their positions. A stream whose
- * chain has broken is followed on from what stands in its rows, so that one changed event is one problem.
+ * Follows the chains of all streams through the events, which must come in the order of their positions. After a break
+ * the walk continues from what is in the rows of the stream, so that one changed event is one problem.
  */
 export class ChainWalk {
   readonly #streams = new Map<string, Stream>();
@@ -31,18 +31,18 @@ export class ChainWalk {
   #grown = new Set<string>();
   #kept = 0;
   #position: bigint;
-  /** When the event there was recorded, or later. */
+  /** The event there was recorded at this time or later. */
   #recordedAtUs: bigint;
-  /** The number of the digest that covers what comes now, whether it has been taken or not. */
+  /** The number of the digest that covers what comes now, taken or not. */
   digest = 1;
 
-  /** `after` is the position before the first event that comes; all up to there was recorded before `sinceUs`. */
+  /** `after` is the position before the first event that comes; everything up to it was recorded before `sinceUs`. */
   constructor(after: string, sinceUs = FIRST_HISTORY_US) {
     this.#position = BigInt(after);
     this.#recordedAtUs = sinceUs;
   }
 
-  /** Where chains stood before the first event that comes; a stream that nobody knows begins. */
+  /** Where chains were before the first event that comes; an unknown stream starts at its beginning. */
   know(heads: Iterable<readonly [streamId: string, head: Head]>): void {
     for (const [streamId, head] of heads) this.#streams.set(streamId, { head });
   }
@@ -56,7 +56,7 @@ export class ChainWalk {
     const position = BigInt(event.position);
     if (position === this.#position && this.#twice.length < GAPS)
       this.#twice.push(twiceFinding(event, this.digest));
-    // A row that somebody has tampered with may hold no time at all.
+    // A row that was tampered with may hold no valid time.
     const recordedAtUs = /^\d+$/.test(event.recordedAtUs) ? BigInt(event.recordedAtUs) : this.#recordedAtUs;
     if (this.#beginsHistory(position, recordedAtUs)) {
       this.#begun.push(historyFinding(this.#position, position, this.digest));
@@ -75,20 +75,21 @@ export class ChainWalk {
       stream.broken = { good: head, rows: [], digest: this.digest };
       this.#keep(stream.broken.rows, event);
     }
-    // In the order of positions a lower revision may come late; the chain goes on behind the highest.
+    // In the order of positions a lower revision can come late; the chain continues after the highest.
     if (revision > head.revision) stream.head = { revision, hash };
   }
 
   /**
-   * After a fail-over or a restore the log goes on at a position that is the time in microseconds (migration `log-histories`): one
-   * between the events before and behind the gap. No position that was counted up from an earlier one is.
+   * After a fail-over or a restore the log continues at a position that is the time in microseconds (migration
+   * `log-histories`), between the events before and after the gap. A position counted up from an earlier one is never
+   * such a time.
    */
   #beginsHistory(position: bigint, recordedAtUs: bigint): boolean {
     const from = position - 1n;
     return from > this.#position && from >= this.#recordedAtUs && from <= recordedAtUs;
   }
 
-  /** Says that there should have been events up to a position. */
+  /** Notes that there should have been events up to a position. */
   reach(position: bigint): void {
     if (position <= this.#position) return;
     if (this.#gaps.length < GAPS) this.#gaps.push(gapFinding(this.#position + 1n, position, this.digest));
@@ -96,26 +97,26 @@ export class ChainWalk {
   }
 
   /**
-   * Where the log goes on in another history behind what any digest covers. Whoever cuts off its end and lets it go on makes
-   * such a gap, too, and nothing that is signed says what was before it.
+   * Where the log continues in another history after what any digest covers. An attacker who cuts off its end and lets
+   * it continue makes such a gap too, and nothing signed says what was before it.
    */
   begunAfterDigests(next: number): Finding[] {
     return this.#begun.filter(({ spoils }) => spoils === next);
   }
 
-  /** The streams that have grown since this was last asked. */
+  /** The streams that have grown since the last call. */
   grown(): ReadonlySet<string> {
     const grown = this.#grown;
     this.#grown = new Set();
     return grown;
   }
 
-  /** Where the events have come to. */
+  /** The position that the walk has reached. */
   get position(): bigint {
     return this.#position;
   }
 
-  /** All streams, and where they stand. */
+  /** All streams, and the head of each chain. */
   heads(): Map<string, Head> {
     return new Map([...this.#streams].map(([streamId, { head }]) => [streamId, head]));
   }
@@ -130,8 +131,8 @@ export class ChainWalk {
   }
 
   /**
-   * What is wrong with the chains followed since this was last asked, a problem a stream, by stream. Streams go on from what
-   * stands in their rows: what breaks behind that is another problem.
+   * The problems of the chains followed since the last call, one problem per stream, by stream. The walk of a stream
+   * continues from what is in its rows: a later break is another problem.
    */
   settle(): Finding[] {
     const found: Finding[] = [];
@@ -142,7 +143,7 @@ export class ChainWalk {
       delete stream.broken;
       const rows = broken.rows.toSorted((a, b) => a.revision - b.revision);
       let { good } = broken;
-      // What has been moved before them in the order of positions is wrong, and not those that it was moved before.
+      // The event that was moved ahead in the order of positions is wrong, not those that it was moved ahead of.
       while (rows[0]?.revision === good.revision + 1 && follows(good.hash, rows[0]))
         good = rows.shift() as Head;
       const [row] = rows;
@@ -176,7 +177,7 @@ export class ChainWalk {
   }
 }
 
-/** An event that is gone from the end of its stream may leave no other trace but its position. */
+/** If an event is missing from the end of its stream, the position may be the only trace. */
 export const gapFinding = (from: bigint, to: bigint, digest: number): Finding => ({
   problem: {
     code: 'event-removed',
@@ -187,7 +188,7 @@ export const gapFinding = (from: bigint, to: bigint, digest: number): Finding =>
   mark: `positions ${from} to ${to}`,
 });
 
-/** The log is another one from there on, for good reasons or bad: what was behind `kept` no digest has seen. */
+/** From there on the log is another one, for good reasons or bad: no digest covers what was after `kept`. */
 const historyFinding = (kept: bigint, position: bigint, digest: number): Finding => ({
   problem: {
     code: 'history-begun',
@@ -210,7 +211,7 @@ const twiceFinding = ({ streamId, revision, type, id, position }: ChainedEvent, 
   coveredFrom: digest,
 });
 
-/** Events of two streams that have taken each other's positions look changed, each by itself. */
+/** If events of two streams swap positions, each of them looks changed. */
 function nameExchanged(
   found: Finding[],
   singles: readonly { readonly good: Head; readonly row: ChainedEvent; readonly at: number }[],

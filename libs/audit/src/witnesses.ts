@@ -8,8 +8,8 @@ import { endOf, eventsOutside } from './read-events.js';
 const NAMED = 10_000;
 
 /**
- * What has seen more of the log than there is: whoever cuts off its end leaves chains that hold, and the tables know better.
- * Only where the tables are folded from this very log: of another one, they say nothing.
+ * Witnesses that have seen more of the log than it holds. Cutting off the end of the log leaves valid chains, but the
+ * tables have folded more. Only for tables that were folded from this very log: tables of another log prove nothing.
  */
 const seenSql = `
   with of_this_log as (
@@ -53,7 +53,7 @@ export async function seenBeyond(client: ClientBase): Promise<Finding[]> {
           : `${who} revision ${seen}; the log ${there === '-1' ? 'holds no event of it' : `ends at revision ${there}`}`,
     },
     coveredFrom: 0,
-    // A log that has lost its end and grows again is the same break still, a stream that does is not.
+    // A log that has lost its end and grows again is the same break; a stream that does is not.
     mark: streamId === null ? `${who} ${seen}` : `${who} ${streamId} ${seen} ${there}`,
   }));
   if (findings.length <= NAMED) return findings;
@@ -61,9 +61,9 @@ export async function seenBeyond(client: ClientBase): Promise<Finding[]> {
   return [...findings.slice(0, NAMED), { problem: { code: 'event-removed', detail } }];
 }
 
-/** What a position that was answered, or an event that was seen, says of the log: there is an event at it. */
+/** A position that was answered, or an event that was seen: the log must hold an event there. */
 export interface Witness {
-  /** Who knows, and what: the beginning of a sentence. */
+  /** The witness and what it saw: the beginning of a sentence. */
   readonly says: string;
   readonly position: string;
   readonly streamId?: string | undefined;
@@ -71,8 +71,8 @@ export interface Witness {
 }
 
 /**
- * Where the log has no such event. That it goes on beyond says nothing: positions are counted on from the time after a loss, and
- * by a server that knows of none they are taken again.
+ * Positions and events that the log does not hold. That it continues beyond proves nothing: after a loss positions are
+ * counted on from the time, and a server that does not know of the loss uses them again.
  */
 export async function notThere(client: ClientBase, witnesses: readonly Witness[]): Promise<Finding[]> {
   if (witnesses.length === 0) return [];
@@ -101,7 +101,7 @@ export async function notThere(client: ClientBase, witnesses: readonly Witness[]
   });
 }
 
-/** Times that the log went back, which nobody has acknowledged: whoever noticed it has written it down. */
+/** Times that the log went back, which no operator has acknowledged: the process that noticed has recorded it. */
 export async function openLosses(client: ClientBase): Promise<Finding[]> {
   const rows = (await readRows(
     client,
@@ -119,7 +119,7 @@ export async function openLosses(client: ClientBase): Promise<Finding[]> {
   }));
 }
 
-/** Events where no walk along the positions comes by. */
+/** Events that a walk along the positions does not reach. */
 export async function putOutside(client: ClientBase): Promise<Finding[]> {
   return (await eventsOutside(client, NAMED)).map((event): Finding => {
     const { streamId, revision, type, id } = event;

@@ -9,7 +9,7 @@ const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 1_000);
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
 const check = <T>(property: fc.IProperty<T>): void => fc.assert(property, { numRuns, seed });
 
-/** Names that mean something to JavaScript or to a codec. */
+/** Names with a meaning in JavaScript or in a codec. */
 const name = fc.oneof(
   fc.constantFrom(
     '__proto__',
@@ -48,7 +48,7 @@ const { state } = fc.letrec<{ state: unknown }>((tie) => ({
 }));
 const object = objectOf(json) as fc.Arbitrary<JsonObject>;
 
-/** A value with everything that is its own, maps as maps: what toEqual does not see of `__proto__`. */
+/** A value with all its own properties, and maps as maps: toEqual ignores `__proto__`. */
 const told = (value: unknown): unknown =>
   value instanceof Map
     ? { map: [...(value as Map<unknown, unknown>)].map(([k, v]) => [k, told(v)]) }
@@ -59,7 +59,7 @@ const told = (value: unknown): unknown =>
         : { value: Object.is(value, -0) ? 0 : value };
 
 describe('a snapshot', () => {
-  it('gives back the state that it was taken of, whatever its maps and objects are called', () =>
+  it('restores the state that it was taken of, whatever the names in its maps and objects', () =>
     check(fc.property(state, (one) => expect(told(decodeState(encodeState(one)))).toEqual(told(one)))));
 });
 
@@ -94,7 +94,7 @@ const recorded: fc.Arbitrary<RecordedEvent> = uuid.chain((id) =>
 );
 
 describe('the metadata of an event', () => {
-  it('is whole again when it is read, whatever ids are equal', () =>
+  it('is complete when it is read again, whatever ids are equal', () =>
     check(
       fc.property(recorded, (event) => {
         const before = JSON.stringify(event.metadata);
@@ -108,12 +108,12 @@ describe('the metadata of an event', () => {
       }),
     ));
 
-  it('has no newline in the log, where newlines part one from the next', () =>
+  it('has no newline in the log, which separates entries by newlines', () =>
     check(fc.property(recorded, (event) => expect(encodeMetadata(event)).not.toMatch(/[\n\r]/))));
 });
 
 describe('the line of an event', () => {
-  it('says the event that it was made of', () =>
+  it('holds the event that it was made of', () =>
     check(
       fc.property(recorded, (event) => {
         const { line, ...back } = parseEvent(eventLine(event), 7);
@@ -142,7 +142,7 @@ describe('old events', () => {
     })
     .map((entries) => Object.fromEntries(entries) as Upcasters);
 
-  it('come into the newest shape from every version, as if step by step, and only once', () =>
+  it('are brought to the newest shape from every version, as if step by step, and only once', () =>
     check(
       fc.property(recorded, upcasters, fc.integer({ min: 1, max: 5 }), (event, steps, schemaVersion) => {
         const newest = schemaVersionOf(steps, event.type);
@@ -166,7 +166,7 @@ describe('old events', () => {
       }),
     ));
 
-  it('whose step fails are unreadable themselves, and not those beside them', () =>
+  it('are unreadable if their step fails, and the events beside them are not', () =>
     check(
       fc.property(recorded, (event) => {
         const read = upcaster({

@@ -1,6 +1,6 @@
 import { conflict, type WaylogError } from '#lib/platform';
 
-/** What a stream held was taken away from the log, not by Waylog: what it would say without that is not what happened. */
+/** Others have deleted events of a stream from the log: the rest of it does not say what happened. */
 export const cutShort = (streamId: string, revision = 0): WaylogError =>
   conflict(
     'log.stream-cut-short',

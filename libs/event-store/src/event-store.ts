@@ -5,39 +5,44 @@ export type Json =
 export type JsonObject = { readonly [key: string]: Json | undefined };
 
 /**
- * A place in the global order of the log. Opaque: only the adapter that made it can compare it, and nothing may be
- * added to it (EventStoreDB's are `commit:prepare` pairs).
+ * A place in the global order of the log. Opaque: only the adapter that made it can compare it, and nothing
+ * can be added to it (EventStoreDB's are `commit:prepare` pairs).
  */
 export type Position = string;
 
-/** Where a command came from, as its connection and its caller say. Only what came from outside has one. */
+/**
+ * Where a command came from, according to its connection and its caller. Only a command from outside has an
+ * origin.
+ */
 export interface Origin extends JsonObject {
   /** The address of the caller, or of the last proxy before the server. */
   readonly address?: string;
-  /** What the caller's program calls itself; its word alone. */
+  /** The name of the caller's program, as the caller states it. Not verified. */
   readonly agent?: string;
-  /** The session at the provider that the caller has logged in with. */
+  /** The session at the provider in which the caller logged in. */
   readonly session?: string;
 }
 
-/** Who caused an event, and in answer to what. */
+/** Who caused an event, and in response to what. */
 export interface EventMetadata extends JsonObject {
-  /** The command that the event comes from; a command without an id of its own is known by its first event's id. */
+  /**
+   * The command that the event comes from. A command without an id of its own has the id of its first event.
+   */
   readonly commandId: string;
   /** The type of that command, such as `UpdateWaypoint`. */
   readonly command: string;
   readonly correlationId: string;
   readonly causationId: string;
   readonly actor: string;
-  /** Whom the actor says that it acts for; its word alone. */
+  /** On whose behalf the actor says that it acts. Not verified. */
   readonly onBehalfOf?: string;
   readonly origin?: Origin;
-  /** What the content of the command hashes to, when it has an id of its own. */
+  /** The hash of the command's content, if the command has an id of its own. */
   readonly fingerprint?: string;
 }
 
 export interface NewEvent {
-  /** UUID (version 7 by default); the same id in a repeated append means the same event. */
+  /** UUID (version 7 by default). The same id in a repeated append means the same event. */
   readonly id: string;
   readonly type: string;
   readonly schemaVersion: number;
@@ -54,15 +59,21 @@ export interface RecordedEvent extends NewEvent {
   readonly recordedAt: Timestamp;
 }
 
-/** What the stream must look like for an append to be accepted; a number is the revision of its last event. */
+/**
+ * The state that the stream must have for an append to be accepted. A number is the revision of its last
+ * event.
+ */
 export type ExpectedRevision = number | 'no-stream' | 'stream-exists' | 'any';
 
 export interface AppendRequest {
   readonly streamId: string;
   readonly expectedRevision: ExpectedRevision;
-  /** At least one; recorded in this order, all or none. */
+  /** At least one. Recorded in this order, all or none. */
   readonly events: readonly NewEvent[];
-  /** The epoch of what the caller has decided on; in another one nothing is recorded, and `log.new-history` thrown. */
+  /**
+   * The epoch of the state that the caller decided on. If it has ended, nothing is recorded and
+   * `log.new-history` is thrown.
+   */
   readonly epoch?: number;
 }
 
@@ -74,14 +85,14 @@ export type AppendOutcome =
       /** The position of each event of the request. */
       readonly positions: readonly Position[];
       /**
-       * True when this append had been recorded before, and nothing was written now; false also when another process has recorded
-       * it a moment ago and the adapter was not told.
+       * True if this append was recorded before and nothing was written now. Can be false although another
+       * process recorded it a moment ago, if the adapter was not told.
        */
       readonly repeated: boolean;
     }
   | {
       readonly accepted: false;
-      /** The revision of the stream's last event, -1 where there is none. */
+      /** The revision of the stream's last event, -1 if it has none. */
       readonly currentRevision: number;
     };
 
@@ -110,14 +121,17 @@ export interface SubscribeOptions {
   readonly signal: AbortSignal;
 }
 
-/** A fold of a stream up to a revision, kept to make the next load short. A cache: losing it costs time only. */
+/**
+ * A fold of a stream up to a revision, kept to shorten the next load. It is a cache: losing it costs only
+ * time.
+ */
 export interface Snapshot {
   readonly revision: number;
-  /** As whoever took it wrote it. */
+  /** In the format of its writer. */
   readonly state: string;
 }
 
-/** Something that is wrong in the log. A `warning` harms nothing, such as a stream without events. */
+/** A fault in the log. A `warning` is harmless, such as a stream without events. */
 export interface LogProblem {
   readonly severity: 'error' | 'warning';
   /** Such as `stream-gap`, `position-gap`, `orphan-event`, `repeated-id`, `empty-stream`; in EventStoreDB `foreign-event`. */
@@ -129,79 +143,89 @@ export interface LogProblem {
 /**
  * The log. Every adapter passes the contract suite in `testing/event-store.contract.ts`.
  *
- * Promises:
- * - one request of an append is recorded whole or not at all; the requests of one call stand alone (no adapter need
- *   make them one transaction);
- * - revisions of a stream are 0, 1, 2, ... without gaps;
- * - `expectedRevision` holds at the moment of recording, whatever other processes do;
- * - an append that is repeated with the same event ids and the same expected revision changes nothing and answers as the
- *   first time, for as long as the stream exists. Under `any` and `stream-exists` an adapter need look back over the
- *   stream's last 1,024 events only;
- * - a reader that has seen an event will never later find one with a smaller position.
+ * Guarantees:
+ * - A request of an append is recorded whole or not at all. The requests of one call are independent: an
+ *   adapter need not put them into one transaction.
+ * - The revisions of a stream are 0, 1, 2, ... without gaps.
+ * - `expectedRevision` holds at the moment of recording, whatever other processes do.
+ * - An append that is repeated with the same event ids and the same expected revision changes nothing and
+ *   returns the first answer, for as long as the stream exists. With `any` and `stream-exists` an adapter
+ *   need search only the last 1,024 events of the stream.
+ * - A reader that has seen an event never later finds one with a smaller position.
  */
 export interface EventStore {
   /** The position before the first event. */
   readonly beginning: Position;
   /**
-   * Answers one outcome a request, in their order. Throws `database.unavailable` when it cannot know the outcome,
-   * `log.new-history` when the epoch has ended or turns out to have, and with nothing recorded `append.too-large`, when a
-   * request is more than the store takes at once, and `log.bad-request`, when it is nothing that the store can take.
+   * Returns one outcome for each request, in their order. Throws `database.unavailable` if the outcome is
+   * unknown, and `log.new-history` if the epoch has ended. With nothing recorded it throws `append.too-large`
+   * if a request exceeds what the store accepts at once, and `log.bad-request` if the store cannot accept it
+   * at all.
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
   /**
-   * Requests of one append, each of up to 400 kB and expecting a revision or no stream, are recorded in their order. The
-   * positions say whether they were: a server that changes meanwhile may be in between.
+   * True if the requests of one append are recorded in their order, provided that each has up to 400 kB and
+   * expects a revision or no stream. The positions show whether they were: the server can change in between.
    */
   readonly appendsInOrder?: boolean;
   /**
-   * How long a call may take in all, in milliseconds, before it fails with `database.unavailable`; undefined where that depends. Whoever
-   * makes several calls for one answer, or waits for those of others, gives it within the same time.
+   * The longest that a call can take in all, in milliseconds, before it fails with `database.unavailable`;
+   * undefined if that varies. A caller that makes several calls for one answer, or waits for other calls,
+   * must answer within the same time.
    */
   readonly answersWithinMs?: number | undefined;
-  /** The events of a stream in pages; nothing for a stream that does not exist. */
+  /** The events of a stream in pages; empty for a stream that does not exist. */
   readStream(streamId: string, options?: ReadStreamOptions): AsyncIterable<RecordedEvent[]>;
   readAll(options: ReadAllOptions): Promise<RecordedEvent[]>;
-  /** First all events after a position, then each new one as it comes, in batches and in global order. */
+  /** First all events after a position, then each new one as it arrives, in batches and in global order. */
   subscribe(options: SubscribeOptions): AsyncIterable<RecordedEvent[]>;
   /**
-   * The first revision of a stream that can still be read, infinite where none can. Only where somebody else may take events away, as by
-   * a deletion or a limit in EventStoreDB: what is missing before it was taken, and is no damage of the log.
+   * The first revision of a stream that can still be read, infinite if none can. Only for stores in which
+   * others can remove events, as by a deletion or a limit in EventStoreDB: events missing before that
+   * revision were removed, and the log is not damaged.
    */
   beginningOf?(streamId: string): Promise<number>;
   /** The position of the last event, or `beginning`. */
   head(): Promise<Position>;
   /**
-   * Whether the log has come as far as a position at which somebody had seen an event, by a time in milliseconds since 1970.
-   * The event itself may be gone since, where the store lets others take events away for good (EventStoreDB).
+   * Whether the log has reached a position at which an event was seen, by a time in milliseconds since 1970.
+   * The event itself can be missing by now, if the store lets others delete events permanently
+   * (EventStoreDB).
    */
   reaches(position: Position, seenAt: number): Promise<boolean>;
-  /** Negative when `a` is before `b`. Throws `position.invalid` for a text that is no position of this store. */
+  /**
+   * Negative if `a` is before `b`. Throws `position.invalid` for a text that is not a position of this store.
+   */
   compare(a: Position, b: Position): number;
   /**
-   * How many events come after a position, and when the first of them was recorded. Where the positions say nothing about
+   * How many events come after a position, and when the first of them was recorded. If positions do not give
    * the count (EventStoreDB), it is exact up to 10,000, and 10,000 means at least as many.
    */
   backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
   /**
-   * Looks through the whole log for what its own promises rule out: gaps in streams and positions, events without a
-   * stream, repeated ids, events of others. Only adapters whose store can be damaged from outside have it. Where looking means
-   * reading (EventStoreDB) it ends after `withinMs` and says, as a warning, how far it has come.
+   * Searches the whole log for violations of the guarantees above: gaps in streams and positions, events
+   * without a stream, repeated ids, foreign events. Only adapters whose store can be damaged from outside
+   * have it. If searching means reading (EventStoreDB), it ends after `withinMs` and says in a warning how
+   * far it came.
    */
   check?(options?: { readonly withinMs?: number }): Promise<LogProblem[]>;
   /**
-   * Counts up when the log turns out to be in another place, as after a fail-over, or to have gone back, as to an older copy: what
-   * was kept of it in memory before may rest on events that are gone.
+   * Increases when the log turns out to be in another place, as after a fail-over, or to have gone back, as
+   * to an older copy. State kept in memory from before can then rest on events that no longer exist.
    */
   readonly epoch: number;
-  /** Looks whether the log holds all that was read or appended through this store; throws `log.new-history` when the epoch ends. */
+  /**
+   * Checks that the log holds everything that was read or appended through this store. Throws
+   * `log.new-history` when the epoch ends.
+   */
   confirm(): Promise<void>;
   /**
-   * Throws `position.lost` for the position of an event that is gone since the log went back. No other event ever gets it.
-   * `reached` is how far whoever asks has come.
+   * Throws `position.lost` for the position of an event that was lost when the log went back. No other event
+   * ever gets that position. `reached` is how far the caller has come.
    */
   refuseLost(position: Position, reached: Position): Promise<void>;
   loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined>;
   saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void>;
-  /** Finishes what is under way and lets go of what the store holds open. */
+  /** Finishes what is in progress and closes what the store holds open. */
   close(): Promise<void>;
 }

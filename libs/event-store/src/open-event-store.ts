@@ -13,20 +13,25 @@ export interface OpenEventStoreOptions {
   /** The read database; snapshots are there in both cases. */
   readonly pool: Pool;
   readonly listener: Listener;
-  /** What streams are called, as `flight` for `flight-...`. In EventStoreDB others' may stand beside them, and are passed over. */
+  /**
+   * The category of streams, as `flight` for `flight-...`. EventStoreDB can hold other streams too, which are skipped.
+   */
   readonly categories?: readonly string[];
   readonly upcasters?: Upcasters;
-  /** What is sensitive, and its keys; `as-recorded` leaves sealed fields sealed, for whoever copies or counts. */
+  /** The sensitive fields and their keys; `as-recorded` leaves sealed fields sealed, for code that copies or counts. */
   readonly sealing: Sealing | 'as-recorded';
   readonly onWarning?: (message: string) => void;
-  /** Told when the log turns out to have lost its end. */
+  /** Called when the log turns out to have lost its end. */
   readonly onLoss?: (loss: NewLoss) => void;
-  /** How far the tables hold the log: it must not end before that. Asked where the log is in another place than the tables. */
+  /**
+   * The position up to which the tables hold the log, which must not end before it. Called if the log is elsewhere than
+   * the tables.
+   */
   readonly folded?: () => Promise<Folded | undefined>;
 }
 
 /**
- * The log, wherever it is. Nothing is connected before it is used.
+ * The log, wherever it is. Connects on first use.
  *
  * @throws WaylogError `config.invalid` and `log.connection-string`
  */
@@ -48,7 +53,7 @@ async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Pr
     const message = 'is no connection string of EventStoreDB: it must begin with esdb:// or esdb+discover://';
     throw invalidInput([{ field: 'eventStore', message }], 'config.invalid');
   }
-  // Its client takes a third of a second to load, which every other process is spared.
+  // Its client takes a third of a second to load, so only processes that need it load it.
   const { EventStoreDbEventStore } = await import('./eventstoredb/eventstoredb-event-store.js');
   return new EventStoreDbEventStore({
     ...common,

@@ -1,21 +1,21 @@
 import { messageOf, WaylogError } from '#lib/platform';
 import type { JsonObject, RecordedEvent } from './event-store.js';
 
-/** Turns the data of one schema version into that of the next. Pure; it cannot refuse: the event has happened. */
+/** Turns the data of one schema version into that of the next. Pure, and it cannot refuse: the event has happened. */
 export type Upcast = (data: JsonObject) => JsonObject;
 
 /** Per event type, the steps from version 1 to 2, from 2 to 3, and so on. */
 export type Upcasters = Readonly<Record<string, readonly Upcast[]>>;
 
-/** For whoever moves events and does not look into them: each is read as it was written, of whatever version. */
+/** For code that moves events without looking into them: each is read as it was written, whatever its version. */
 export const asRecorded: Upcasters = Object.freeze({});
 
 /**
- * Old events in today's shape. An event from a newer version of the code is an error: this process cannot know what it
- * means, and guessing would write wrong tables.
+ * Old events in the current shape. An event from a newer version of the code is an error: this process cannot know what
+ * it means, and guessing would write wrong tables.
  *
- * A step that fails is the event's own trouble, and not that of the page it is read with: whoever asks for the data of that
- * event is thrown `event.unreadable`.
+ * A step that fails affects only its event, not the page it is read with: reading the data of that event throws
+ * `event.unreadable`.
  */
 export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => RecordedEvent {
   if (upcasters === asRecorded) return (event) => event;
@@ -59,7 +59,7 @@ const unreadable = ({ type, schemaVersion, revision, streamId }: RecordedEvent, 
 
 const none: readonly Upcast[] = [];
 
-/** Types come from files, too: one may be called like something that every object has. */
+/** Types also come from files: one could have the name of a property that every object has. */
 const stepsOf = (upcasters: Upcasters, type: string): readonly Upcast[] =>
   (Object.hasOwn(upcasters, type) ? upcasters[type] : undefined) ?? none;
 

@@ -6,7 +6,7 @@ import { FreeText } from './fields.js';
 import type { FlightEvent } from './events.js';
 import type { Flight } from './flight.js';
 
-/** What every command answers: where it left the flight. */
+/** What every command returns: the end of the flight's stream after it. */
 export interface CommandResult extends Appended {
   readonly flightId: string;
 }
@@ -16,15 +16,15 @@ export class CommandOrigin implements Origin {
   [name: string]: string | undefined;
   /** The address of the caller, or of the last proxy before the server. */
   @Optional() @FreeText(100) readonly address?: string;
-  /** What the caller's program calls itself. */
+  /** The name of the caller's program, as the caller states it. */
   @Optional() @FreeText(256) readonly agent?: string;
-  /** The session at the provider that the caller has logged in with. */
+  /** The session at the provider in which the caller logged in. */
   @Optional() @FreeText(256) readonly session?: string;
 }
 
-/** What every command may carry besides its own fields. */
+/** What every command can carry besides its own fields. */
 export interface CommandOptions {
-  /** Names the command for good: sending it again changes nothing and returns the first result. */
+  /** The permanent id of the command: sending it again changes nothing and returns the first result. */
   readonly commandId?: string | undefined;
   /** The conversation that the command belongs to. */
   readonly correlationId?: string | undefined;
@@ -32,12 +32,12 @@ export interface CommandOptions {
   readonly causationId?: string | undefined;
   /** Who sends it. */
   readonly actor?: string | undefined;
-  /** Whom the sender says that it sends it for. Nobody checks that. */
+  /** On whose behalf the sender says that it acts. Not verified. */
   readonly onBehalfOf?: string | undefined;
   readonly origin?: CommandOrigin | undefined;
 }
 
-/** A change that somebody wants of one flight. `Answer` is what its result says beyond flight, revision and position. */
+/** A requested change of one flight. `Answer` is what its result has besides flight, revision and position. */
 export abstract class FlightCommand<Answer extends object = object>
   extends Command<CommandResult & Answer>
   implements CommandOptions
@@ -75,11 +75,11 @@ export const slice = <C extends FlightCommand<Answer>, Answer extends object = o
 
 const NAMESPACE = '5d1c1f0e-6a6b-5b0e-9d57-0c8a4f6f2f5a';
 
-/** The id of something that a command creates: the same again when the command with its id is sent again. */
+/** The id of something that a command creates: the same when a command with the same id is sent again. */
 export const newId = (commandId: string | null | undefined, what = ''): string =>
   commandId ? uuidv5(`${commandId} ${what}`, NAMESPACE) : uuidv7();
 
-/** The id that an input brings along. Constructors run before validation, so the input may be anything. */
+/** The id in an input. Constructors run before validation, so the input can be anything. */
 export const idOf = (input: unknown): string | undefined =>
   typeof input === 'object' && input !== null && 'id' in input && typeof input.id === 'string'
     ? input.id

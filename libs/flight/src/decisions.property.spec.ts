@@ -25,7 +25,7 @@ const slices = new Map<string, AnySlice>(
   [...changes, transact, eraseFlight].map((s) => [s.command.name, s as unknown as AnySlice]),
 );
 
-/** What the commands of these are sent again for: with the same values they are no news. */
+/** What the commands of these types are sent again for: with the same values they change nothing. */
 const NO_NEWS = new Set([
   'UpdateFlight',
   'EraseFlight',
@@ -52,7 +52,7 @@ function commandOf({ type, fields }: Sent): { slice: AnySlice; command: FlightCo
   return { slice, command };
 }
 
-/** The events that a decision comes to, or undefined where it refuses. */
+/** The events of a decision, or undefined if it refuses. */
 function decided(decide: Decision<Flight, FlightEvent>, flight: Flight): readonly FlightEvent[] | undefined {
   try {
     const result = decide(flight);
@@ -63,7 +63,7 @@ function decided(decide: Decision<Flight, FlightEvent>, flight: Flight): readonl
   }
 }
 
-/** JSON with names in order, and with everything that is a value's own: toEqual does not look at `__proto__`. */
+/** JSON with sorted names and all own properties of a value: toEqual ignores `__proto__`. */
 const told = (value: unknown): string =>
   Array.isArray(value)
     ? `[${value.map(told).join()}]`
@@ -74,7 +74,7 @@ const told = (value: unknown): string =>
           .join()}}`
       : JSON.stringify(value);
 
-/** As the log keeps it. */
+/** As the log stores it. */
 const throughJson = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 
 const sorted = <K, V>(map: { entries(): Iterable<[K, V]> }) =>
@@ -142,13 +142,13 @@ function tables(events: readonly FlightEvent[]): (name: string) => Row[] {
 
 const check = <T>(property: fc.IProperty<T>): void => fc.assert(property, { numRuns, seed });
 const sequences = fc.array(flightCommands, { maxLength: 40, size: 'max' });
-/** Nothing comes after an erasure, so it is not one of the commands that come in between. */
+/** Nothing can follow an erasure, so it is not among the commands in between. */
 const endedSequences = fc
   .tuple(sequences, fc.boolean())
   .map(([sent, isErased]): Sent[] => (isErased ? [...sent, { type: 'EraseFlight', fields: {} }] : sent));
 
-describe('whatever commands a flight is sent', () => {
-  it('is decided often enough in either way for this to mean something', () => {
+describe('a flight that is sent random commands', () => {
+  it('accepts and refuses often enough for these tests to mean something', () => {
     const count: Record<string, number> = {};
     let refused = 0;
     check(
@@ -163,7 +163,7 @@ describe('whatever commands a flight is sent', () => {
     expect(refused).toBeGreaterThan(numRuns);
   });
 
-  it('is at the state that its log folds to, though every event went through JSON', () =>
+  it('has the state that its log folds to, though every event went through JSON', () =>
     check(
       fc.property(endedSequences, (sent) => {
         const { flight, events } = send(sent);
@@ -171,7 +171,7 @@ describe('whatever commands a flight is sent', () => {
       }),
     ));
 
-  it('comes to the same from memory, from a snapshot, and from a snapshot with events after it', () =>
+  it('has the same state from memory, from a snapshot, and from a snapshot with events after it', () =>
     fc.assert(
       fc.asyncProperty(endedSequences, fc.integer({ min: 1, max: 7 }), async (sent, snapshotEvery) => {
         const warm = new InMemoryEventStore();
@@ -200,7 +200,7 @@ describe('whatever commands a flight is sent', () => {
       { numRuns: Math.ceil(numRuns / 3), seed },
     ));
 
-  it('decides without a change to the state it looks at', () =>
+  it('decides without changing the state', () =>
     check(
       fc.property(endedSequences, (sent) => {
         let known = plain(noFlight());
@@ -208,13 +208,13 @@ describe('whatever commands a flight is sent', () => {
           expect(plain(before)).toEqual(known);
           const after = flightDecider.fork(before);
           known = plain((events ?? []).reduce(flightDecider.evolve, after));
-          // A fork took the events, and the original did not notice.
+          // A fork got the events, and the original did not change.
           if (events?.length === 0) expect(plain(before)).toEqual(known);
         });
       }),
     ));
 
-  it('takes a command twice as no news, where its slice says so', () => {
+  it('records nothing when a command is repeated, if its slice says so', () => {
     let repeats = 0;
     check(
       fc.property(endedSequences, (sent) => {
@@ -236,7 +236,7 @@ describe('whatever commands a flight is sent', () => {
     expect(repeats).toBeGreaterThan(numRuns);
   });
 
-  it('has the details and the metadata that the last command said, be they news or not', () => {
+  it('has the details and the metadata of the last command, whether they changed anything or not', () => {
     let said = 0;
     check(
       fc.property(sequences, (sent) => {
@@ -255,7 +255,7 @@ describe('whatever commands a flight is sent', () => {
     expect(said).toBeGreaterThan(numRuns);
   });
 
-  it('tells two values apart by what they say, and by nothing else', () => {
+  it('distinguishes two values by their content, and by nothing else', () => {
     let equal = 0;
     check(
       fc.property(madeUpJson, madeUpJson, (a, b) => {
@@ -290,7 +290,7 @@ describe('whatever commands a flight is sent', () => {
     expect(erased).toBeGreaterThan(numRuns / 2);
   });
 
-  it('leaves tables that agree with its state', () =>
+  it('has tables that agree with its state', () =>
     check(
       fc.property(endedSequences, (sent) => {
         const { flight, events } = send(sent);
@@ -324,7 +324,7 @@ describe('whatever commands a flight is sent', () => {
       }),
     ));
 
-  it('comes to the same in one transaction as one by one, and to nothing where one of them is refused', () => {
+  it('comes to the same result in one transaction as one by one, and records nothing if one command is refused', () => {
     let whole = 0;
     let none = 0;
     const steps = fc.array(
@@ -365,7 +365,7 @@ describe('a layered map', () => {
     fc.record({ delete: fc.nat(5) }),
     fc.constant({ layer: true as const }),
   );
-  it('is as a plain map with the same changes, however many layers there are', () =>
+  it('equals a plain map with the same changes, however many layers there are', () =>
     check(
       fc.property(fc.array(change), (all) => {
         const model = new Map<number, number>();

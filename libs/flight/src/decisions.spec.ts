@@ -88,20 +88,20 @@ describe('a flight', () => {
     updatedAt: NOW,
   });
 
-  it('begins with its route, its geofences and an initial state', () =>
+  it('is created with its route, its geofences and an initial state', () =>
     given()
       .when(creating({ waypoints: [waypoint('w1')], geofences: [fence] }))
       .then(created, event('GeofenceAdded', fence), event('WaypointAdded', waypoint('w1')), initialState));
-  it('is not created twice', () => given(created).when(creating()).thenRefused('flight.already-exists'));
-  it('is not created with one waypoint id twice', () =>
+  it('cannot be created twice', () => given(created).when(creating()).thenRefused('flight.already-exists'));
+  it('cannot be created with one waypoint id twice', () =>
     given()
       .when(creating({ waypoints: [waypoint('w1'), waypoint('w1')] }))
       .thenRefused('waypoint.already-exists'));
-  it('may be created again after it was deleted', () =>
+  it('can be created again after it was deleted', () =>
     given(created, event('WaypointAdded', waypoint('w1')), event('FlightDeleted', {}))
       .when(creating())
       .then(created, initialState));
-  it('brings its times along from another system', () =>
+  it('keeps its times from another system', () =>
     given()
       .when(creating({ createdAt: '2020-01-01T01:00:00+01:00' }))
       .then(
@@ -124,7 +124,7 @@ describe('a flight', () => {
       ));
 
   const renaming = (changes: object) => updateFlight.decide(new UpdateFlight({ flightId, changes }), LATER);
-  it('changes what is named and keeps the rest', () =>
+  it('changes the given details and keeps the rest', () =>
     given(created)
       .when(renaming({ name: 'New' }))
       .then(
@@ -134,7 +134,7 @@ describe('a flight', () => {
           updatedAt: LATER,
         } as never),
       ));
-  it('does not change when nothing is new', () =>
+  it('does not change without new values', () =>
     given(created)
       .when(renaming({ name: 'Test', altitude: 120 }))
       .thenNothing());
@@ -174,30 +174,30 @@ describe('waypoints', () => {
       .when(updating(waypoint('w9')))
       .thenRefused('waypoint.not-found');
   });
-  it('are no news when nothing about them is', () =>
+  it('record nothing when nothing changes', () =>
     given(created, w1)
       .when(updating(waypoint('w1')))
       .thenNothing());
-  it('keep their time in one form, whatever zone it was said in', () =>
+  it('keep their time in one form, whatever its zone was', () =>
     given(created, w1)
       .when(updating(waypoint('w1', { timestamp: '2026-05-01T14:00:00+02:00' })))
       .thenNothing());
 
   const batch = (...all: Waypoint[]) =>
     deciding(updateWaypoints, new UpdateWaypoints({ flightId, waypoints: all }));
-  it('are updated many at once, and the unknown ones named', () => {
+  it('can be updated many at once; unknown ones are named', () => {
     const change = given(created, w1).when(
       batch(waypoint('w9'), waypoint('w1', { lat: 1 }), waypoint('w1', { lat: 2 })),
     );
     change.then(event('WaypointUpdated', waypoint('w1', { lat: 2 })));
     change.thenAnswer({ success: false, updatedCount: 2, failedIds: ['w9'] });
   });
-  it('are updated all or none where that is asked for', () => {
+  it('are updated all or none if requested', () => {
     const waypoints = [waypoint('w1', { lat: 1 }), waypoint('w9')];
     const all = deciding(updateWaypoints, new UpdateWaypoints({ flightId, waypoints, allOrNone: true }));
     given(created, w1).when(all).thenRefused('waypoint.not-found');
   });
-  it('count as updated also when they were so before', () => {
+  it('count as updated even if nothing changed', () => {
     const change = given(created, w1).when(batch(waypoint('w1', { lat: 5 }), waypoint('w1')));
     change.thenNothing();
     change.thenAnswer({ success: true, updatedCount: 2, failedIds: [] });
@@ -218,7 +218,7 @@ describe('geofences', () => {
     ['half the way round, across it', corners(1, 90, -1, -90)],
     ['half the way round', corners(1, -90, -1, 90)],
     ['around the world', corners(1, -180, -1, 180)],
-  ])('may be %s', (_, geofence) =>
+  ])('can be %s', (_, geofence) =>
     given(created)
       .when(deciding(addGeofence, new AddGeofence({ flightId, geofence })))
       .then(event('GeofenceAdded', geofence)),
@@ -230,7 +230,7 @@ describe('geofences', () => {
     ['longitudes, of one across the antimeridian,', corners(64, 0.5, 63, -179.4)],
     ['longitudes, of a narrow one across the antimeridian,', corners(2, -179, 1, 179)],
     ['longitudes, of a wide one across the antimeridian,', corners(2, -90, 1, 90.5)],
-  ])('are refused with their %s exchanged, wherever they come from', (_, geofence) => {
+  ])('are refused with their %s swapped, whatever the command', (_, geofence) => {
     const refused = (field: string) => [{ field, message: expect.stringContaining('exchanged?') as string }];
     expect(badFields(AddGeofence, new AddGeofence({ flightId, geofence }))).toEqual(
       refused('geofence.southEast'),
@@ -276,15 +276,15 @@ describe('the processing state', () => {
   const saving = (at: string, more: object = {}) =>
     saveFlightState.decide(new SaveFlightState({ flightId, state: { ...state, ...more } }), at);
 
-  it('keeps when it was first saved, and knows when it changed last', () => {
+  it('keeps when it was first saved, and knows when it last changed', () => {
     given(created).when(saving(NOW)).then(event('FlightStateSaved', stored));
     given(created, event('FlightStateSaved', stored))
       .when(saving(LATER, { framesProcessed: 2 }))
       .then(event('FlightStateSaved', { ...stored, framesProcessed: 2, updatedAt: LATER }));
   });
-  it('is no news when only time has passed', () =>
+  it('records nothing when only time has passed', () =>
     given(created, event('FlightStateSaved', stored)).when(saving(LATER)).thenNothing());
-  it('keeps the times that it brings along', () =>
+  it('keeps the given times', () =>
     given(created)
       .when(saving(LATER, { createdAt: NOW, updatedAt: NOW }))
       .then(event('FlightStateSaved', stored)));
@@ -301,15 +301,15 @@ describe('frame results', () => {
       .when(saving(frame(1, { refined: true })))
       .then(saved(frame(1, { refined: true })));
   });
-  it('are no news when nothing about them is', () =>
+  it('record nothing when nothing changes', () =>
     given(created, saved(frame(1)))
       .when(saving(frame(1)))
       .thenNothing());
-  it('say which time they supersede when they carry another one', () => {
+  it('name the time that they supersede when they carry another one', () => {
     given(created, saved(frame(1)))
       .when(saving(frame(1, { timestamp: LATER })))
       .then(saved(frame(1, { timestamp: LATER }), { supersedes: NOW }));
-    // And back again: what matters is where the row stands now.
+    // And back again: what matters is the present time of the row.
     given(created, saved(frame(1)), saved(frame(1, { timestamp: LATER }), { supersedes: NOW }))
       .when(saving(frame(1)))
       .then(saved(frame(1), { supersedes: LATER }));
@@ -318,11 +318,11 @@ describe('frame results', () => {
     given(created)
       .when(saving(frame(1, { heading: 360 })))
       .then(saved(frame(1, { heading: 0 }))));
-  it('want a flight', () =>
+  it('require a flight', () =>
     given()
       .when(saving(frame(1)))
       .thenRefused('flight.not-found'));
-  it('come many at once, the last of each frame counting', () => {
+  it('can be saved many at once; the last of each frame counts', () => {
     const many = deciding(
       saveFrameResults,
       new SaveFrameResults({ flightId, frames: [frame(1), frame(2), frame(1, { heading: 5 })] }),
@@ -351,7 +351,7 @@ describe('headings', () => {
 });
 
 describe('images', () => {
-  it('are saved, and are no news when nothing about them is', () => {
+  it('are saved, and record nothing when nothing changes', () => {
     const saving = deciding(
       saveImageMetadata,
       new SaveImageMetadata({ flightId, image: { frameId: 1, filePath: 'p' } }),
@@ -359,7 +359,7 @@ describe('images', () => {
     given(created).when(saving).then(image(1));
     given(created, image(1)).when(saving).thenNothing();
   });
-  it('take the anchor reference of route chunks with them', () => {
+  it('are removed together with anchor references of route chunks', () => {
     const anchored = chunk('c', { hasAnchor: true, anchorFrameId: 1, anchorGps: { lat: 1, lon: 2 } });
     const removing = removeImage.decide(new RemoveImage({ flightId, frameId: 1 }), LATER);
     given(created, image(1), event('ChunkStateSaved', anchored), event('ChunkStateSaved', chunk('other')))
@@ -388,11 +388,11 @@ describe('route chunks', () => {
   const known = (...chunks: RouteChunk[]) =>
     given(created, image(3), ...chunks.map((c) => event('ChunkStateSaved', c)));
 
-  it('are saved, and are no news when nothing about them is', () => {
+  it('are saved, and record nothing when nothing changes', () => {
     given(created).when(saving(a)).then(event('ChunkStateSaved', a));
     known(a).when(saving(a)).thenNothing();
   });
-  it('are anchored only at frames whose image the flight has', () => {
+  it('can be anchored only at frames whose image the flight has', () => {
     given(created)
       .when(saving(chunk('a', anchor)))
       .thenRefused('chunk.anchor-unknown-frame');
@@ -409,7 +409,7 @@ describe('route chunks', () => {
           into: chunk('a', { endFrameId: 4, frames: [0, 1, 2, 3, 4], isActive: true }),
         }),
       ));
-  it('merge: the target takes the anchor of the source when it has none', () =>
+  it('merge: the target gets the anchor of the source if it has none', () =>
     known(a, { ...b, ...anchor })
       .when(merging('b', 'a'))
       .then(
@@ -438,12 +438,12 @@ describe('route chunks', () => {
           into: chunk('a', { endFrameId: null, frames: [0, 1, 2, 3, 4], isActive: true }),
         }),
       ));
-  it('merge only when both are there and differ', () => {
+  it('merge only if both exist and differ', () => {
     known(a).when(merging('b', 'a')).thenRefused('chunk.not-found');
     known(a).when(merging('a', 'b')).thenRefused('chunk.not-found');
     known(a).when(merging('a', 'a')).thenRefused('chunk.merge-into-itself');
   });
-  it('merge up to as many frames as a chunk may be saved with', () => {
+  it('merge up to as many frames as a chunk can have', () => {
     const of = (from: number, howMany: number) => Array.from({ length: howMany }, (_, n) => from + n);
     const half = { ...a, frames: of(0, 10_000) };
     known(half, { ...b, frames: of(10_000, 10_000) })
@@ -469,7 +469,7 @@ describe('a transaction', () => {
       transact.decide(new Transact({ flightId, commands }), NOW);
   const w1 = event('WaypointAdded', waypoint('w1'));
 
-  it('names a bad command, however many fields it has, and no more bad ones than an answer holds', () => {
+  it('names bad commands, whatever their number of fields, up to the limit of an answer', () => {
     const wide = Object.fromEntries(Array.from({ length: 51 }, (_, n) => [`x${n}`, 0]));
     const refused = (commands: readonly object[]) => {
       try {
@@ -493,7 +493,7 @@ describe('a transaction', () => {
     expect(looks).toBeLessThan(60);
   });
 
-  it('lets each command see what those before it did', () =>
+  it('shows each command the effects of those before it', () =>
     given(created)
       .when(
         transacting(
@@ -502,7 +502,7 @@ describe('a transaction', () => {
         )(),
       )
       .then(w1, event('WaypointUpdated', waypoint('w1', { lat: 1 }))));
-  it('is refused whole when one of them is', () =>
+  it('is refused as a whole if one of its commands is', () =>
     given(created)
       .when(
         transacting(
@@ -511,7 +511,7 @@ describe('a transaction', () => {
         )(),
       )
       .thenRefused('waypoint.already-exists'));
-  it('leaves the state that it was tried on untouched', () => {
+  it('leaves the state that it was tried on unchanged', () => {
     const history = [created, w1];
     const decide = transacting({ type: 'DeleteFlight' }, { type: 'DeleteFlight' })();
     given(...history)
@@ -521,7 +521,7 @@ describe('a transaction', () => {
       .when(transacting({ type: 'UpdateWaypoint', waypoint: waypoint('w1') })())
       .thenNothing();
   });
-  describe('records no more together than can be recorded in one go', () => {
+  describe('limits what is recorded together', () => {
     const frames = Array.from({ length: 20_000 }, (_, i) => i);
     const many = <T>(howMany: number, one: (n: number) => T) =>
       Array.from({ length: howMany }, (_, n) => one(n));
@@ -530,14 +530,14 @@ describe('a transaction', () => {
         ...many(howMany, (n) => ({ type: 'SaveChunkState', chunk: handle(chunk(`${n}`, { frames })) })),
       )();
 
-    it('by what was sent', () => {
+    it('by the size of what was sent', () => {
       given(created)
         .when(saving(12))
         .thenAnswer({ results: many(12, () => ({})) });
       given(created).when(saving(13)).thenRefused('transaction.too-much');
     });
-    // Each command is a few words, and its event all that it is about.
-    it('by what a flight is, of which each changes a little', () => {
+    // Each command is a few words, and its event holds everything about its subject.
+    it('by the size of a flight, of which each command changes little', () => {
       const { data } = created as Extract<FlightEvent, { type: 'FlightCreated' }>;
       const renaming = transacting(
         ...many(1_000, (n) => ({ type: 'UpdateFlight', changes: { name: `${n}` } })),
@@ -549,7 +549,7 @@ describe('a transaction', () => {
         .when(renaming)
         .thenRefused('transaction.too-much');
     });
-    it('by what a route chunk is, into which many are merged', () =>
+    it('by the size of a route chunk, into which many are merged', () =>
       given(
         created,
         event('ChunkStateSaved', chunk('all', { frames: frames.slice(0, 10_000) })),

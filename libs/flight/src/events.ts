@@ -1,7 +1,7 @@
 import type { JsonObject } from '#lib/event-store';
 import type { Timestamp } from '#lib/platform';
 
-// Plain data: what is in the log. Every event says the whole of what it is about, so that a fold need not look back.
+// Plain data, as in the log. Every event holds everything that it changes, so that a fold need not look back.
 
 export interface Point extends JsonObject {
   readonly lat: number;
@@ -83,7 +83,7 @@ export interface RouteChunk extends JsonObject {
   readonly updatedAt: Timestamp;
 }
 
-/** Where a row of a hypertable stood before: the timestamp that this event replaces, when it carries another one. */
+/** Where a row of a hypertable was before: the timestamp that this event replaces, if it carries another one. */
 export interface Superseding {
   readonly supersedes?: Timestamp;
 }
@@ -94,7 +94,7 @@ export interface FlightEvents {
   /** All details as they are now. */
   FlightUpdated: FlightDetails;
   FlightDeleted: Record<string, never>;
-  /** The details as they are now, without what was sensitive; null where the flight had been deleted before. */
+  /** The details as they are now, without sensitive fields; null if the flight had been deleted before. */
   FlightErased: { readonly details: FlightDetails | null };
   GeofenceAdded: GeofenceData;
   GeofenceUpdated: GeofenceData;
@@ -107,14 +107,14 @@ export interface FlightEvents {
   ImageMetadataSaved: ImageData;
   ImageRemoved: { readonly frameId: number };
   ChunkStateSaved: RouteChunk;
-  /** `into` is the target as it is after the merge; the source is gone. */
+  /** `into` is the target after the merge; the source no longer exists. */
   ChunkMerged: { readonly chunkId: string; readonly into: RouteChunk };
   ChunkDeleted: { readonly chunkId: string };
 }
 
 export type FlightEventType = keyof FlightEvents;
 
-/** By name, so that one that is forgotten does not compile. */
+/** By name, so that a forgotten one does not compile. */
 const types: Readonly<Record<FlightEventType, true>> = {
   FlightCreated: true,
   FlightUpdated: true,

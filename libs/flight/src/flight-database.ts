@@ -37,7 +37,7 @@ import { UpdateWaypoints, type BatchResult } from './waypoints/update-waypoints.
 import type { NewWaypoint, Waypoint, WaypointFields } from './waypoints/waypoint.js';
 import { GetWaypoints, type WaypointView } from './waypoints/waypoints.queries.js';
 
-/** A flight as updateFlight takes it: its id and the details to change; parts and times are not looked at. */
+/** A flight as updateFlight accepts it: its id and the details to change; parts and times are ignored. */
 export interface FlightUpdate extends FlightChanges {
   readonly id: string;
 }
@@ -48,19 +48,19 @@ export interface FlightStateOfFlight extends FlightStateFields {
 }
 
 /**
- * One operation of executeTransaction: it says what to change on the recorder it is given, and answers nothing, or a
- * promise of nothing, which is awaited before the next one begins.
+ * One operation of executeTransaction. It describes its change on the recorder that it is given, and returns nothing,
+ * or a promise of nothing, which is awaited before the next one begins.
  */
 export type TransactionOperation = (transaction: FlightTransaction) => void | Promise<void>;
 
 /**
  * The port for modules written against the flight database contract (reference: IFlightDatabase): its 24 methods by
- * name, over the command and query buses. Whoever writes through an instance reads its own writes through it.
+ * name, over the command and query buses. A caller that writes through an instance reads its own writes through it.
  *
- * Its limits and its input are checked by the rules that hold over HTTP too; a time may be a `Date` in every method.
+ * Limits and input are checked by the rules that hold over HTTP too; a time can be a `Date` in every method.
  *
- * `true`, `false`, `null` and empty lists mean what the contract says; what it calls IntegrityError and ForeignKeyError
- * are the WaylogErrors `flight.already-exists` and `flight.not-found`.
+ * `true`, `false`, `null` and empty lists mean what the contract says. Its IntegrityError and ForeignKeyError are the
+ * WaylogErrors `flight.already-exists` and `flight.not-found`.
  */
 export class FlightDatabase {
   readonly #written = new LRUCache<string, string>({ max: 10_000 });
@@ -72,10 +72,10 @@ export class FlightDatabase {
   ) {}
 
   /**
-   * Runs operations on one flight as a whole, one after another: all that they say is recorded, or nothing. False when
-   * one of their changes names something that does not exist; other refusals are thrown, and so is what an operation
-   * itself throws or rejects with. The recorder is closed once the last operation has ended: what is said to it later is
-   * refused with `transaction.ended`.
+   * Runs operations on one flight as a whole, one after another: all their changes are recorded, or none. False if one
+   * of their changes names something that does not exist. Other refusals are thrown, and so is what an operation itself
+   * throws or rejects with. The recorder is closed once the last operation has ended: later changes are refused with
+   * `transaction.ended`.
    */
   async executeTransaction(operations: readonly TransactionOperation[]): Promise<boolean> {
     if (!Array.isArray(operations))
@@ -85,7 +85,7 @@ export class FlightDatabase {
       for (const [i, operation] of operations.entries()) {
         if (typeof operation !== 'function')
           throw noOperation(i, 'must be a function that is given the transaction');
-        // The type says nothing to those who have no types.
+        // Callers without types can pass anything.
         const answer = await (operation as (transaction: FlightTransaction) => unknown)(transaction);
         if (answer !== undefined)
           throw noOperation(
@@ -97,18 +97,18 @@ export class FlightDatabase {
       transaction.close();
     }
     const { flightId, steps, refusal } = transaction;
-    // An operation that has caught its refusal has been refused all the same.
+    // A refusal counts even if the operation has caught it.
     if (refusal) throw refusal;
     if (steps.length === 0) return true;
     return this.#unlessMissing(new Transact({ flightId, commands: steps }));
   }
 
-  /** Answers the id. Throws `flight.already-exists`. */
+  /** Returns the id. Throws `flight.already-exists`. */
   async insertFlight(flight: WithDates<ImportedFlight>): Promise<string> {
     return (await this.#write(new CreateFlight({ flight: datesAsText(flight) }))).flightId;
   }
 
-  /** False when there is no such flight. */
+  /** False if there is no such flight. */
   async updateFlight(flight: FlightUpdate): Promise<boolean> {
     const { id, changes } = updateOf(flight);
     return this.#unlessMissing(new UpdateFlight({ flightId: id, changes }));
@@ -132,7 +132,7 @@ export class FlightDatabase {
     return this.#orNull(this.queries.execute(new GetFlight(flightId, this.#afterWrites(flightId))));
   }
 
-  /** False when there is no such flight. */
+  /** False if there is no such flight. */
   deleteFlight(flightId: string): Promise<boolean> {
     return this.#unlessMissing(new DeleteFlight({ flightId }));
   }
@@ -146,12 +146,12 @@ export class FlightDatabase {
     );
   }
 
-  /** Answers the id. Throws `flight.not-found` and `waypoint.already-exists`. */
+  /** Returns the id. Throws `flight.not-found` and `waypoint.already-exists`. */
   async insertWaypoint(flightId: string, waypoint: WithDates<NewWaypoint>): Promise<string> {
     return (await this.#write(new AddWaypoint({ flightId, waypoint: datesAsText(waypoint) }))).waypointId;
   }
 
-  /** False when there is no such waypoint. */
+  /** False if there is no such waypoint. */
   async updateWaypoint(
     flightId: string,
     waypointId: string,
@@ -160,7 +160,7 @@ export class FlightDatabase {
     return this.#unlessMissing(new UpdateWaypoint({ flightId, waypoint: waypointOf(waypointId, waypoint) }));
   }
 
-  /** Updates the waypoints that the flight has, and names those that it has not. Throws `flight.not-found`. */
+  /** Updates the waypoints that the flight has, and names those that it lacks. Throws `flight.not-found`. */
   async batchUpdateWaypoints(
     flightId: string,
     waypoints: readonly WithDates<Waypoint>[],
@@ -183,7 +183,7 @@ export class FlightDatabase {
     return this.#orNull(this.queries.execute(new GetFlightState(flightId, this.#afterWrites(flightId))));
   }
 
-  /** All that match, the one that changed first, first; `limit`, at most 1,000, and `offset` cut a page out of them. */
+  /** All matching flights, the one that changed first, first; `limit`, at most 1,000, and `offset` select a page. */
   async queryProcessingHistory(filters: WithDates<HistoryFilter>): Promise<FlightStateView[]> {
     const filter = datesAsText(anObject('filters', filters));
     const first = filter.offset ?? 0;
@@ -265,7 +265,7 @@ export class FlightDatabase {
     return image?.metadata ?? null;
   }
 
-  /** Throws `chunk.anchor-unknown-frame` when the anchor frame has no image. */
+  /** Throws `chunk.anchor-unknown-frame` if the anchor frame has no image. */
   async saveChunkState(flightId: string, chunk: ChunkHandle): Promise<boolean> {
     await this.#write(new SaveChunkState({ flightId, chunk }));
     return true;
@@ -278,7 +278,7 @@ export class FlightDatabase {
     );
   }
 
-  /** False when there is no such chunk. */
+  /** False if there is no such chunk. */
   deleteChunkState(flightId: string, chunkId: string): Promise<boolean> {
     return this.#unlessMissing(new DeleteChunk({ flightId, chunkId }));
   }
@@ -309,7 +309,7 @@ export class FlightDatabase {
     }
   }
 
-  /** That what was written is lost is said once; reads of what is there go on. */
+  /** A lost write is reported once; reads of what is there continue. */
   async #orForgotten<T>(read: Promise<T>): Promise<T> {
     try {
       return await read;
@@ -337,11 +337,11 @@ export class FlightDatabase {
 export class FlightTransaction {
   readonly steps: TransactionStep[] = [];
   flightId = '';
-  /** Why something that an operation said cannot be part of this transaction. */
+  /** Why a change that an operation described cannot be part of this transaction. */
   refusal: WaylogError | undefined;
   #isClosed = false;
 
-  /** It needs its id, for the other changes to name. */
+  /** It needs an id, so that the other changes can refer to it. */
   insertFlight(flight: WithDates<ImportedFlight> & { readonly id: string }): void {
     const { id } = this.#said(() => anObject('flight', flight));
     this.#add(id, { type: 'CreateFlight', flight: datesAsText(flight) });
@@ -360,7 +360,7 @@ export class FlightTransaction {
     const fields = this.#said(() => waypointOf(waypointId, waypoint));
     this.#add(flightId, { type: 'UpdateWaypoint', waypoint: fields });
   }
-  /** All of them or none: a waypoint that the flight has not refuses the whole transaction. */
+  /** All of them or none: a waypoint that the flight lacks refuses the whole transaction. */
   batchUpdateWaypoints(flightId: string, waypoints: readonly WithDates<Waypoint>[]): void {
     const all = datesAsText<{ waypoints: readonly Waypoint[] }>({ waypoints });
     this.#add(flightId, { ...all, type: 'UpdateWaypoints', allOrNone: true });
@@ -389,12 +389,12 @@ export class FlightTransaction {
     this.#add(flightId, { type: 'DeleteChunk', chunkId });
   }
 
-  /** Nothing is recorded by it any more. */
+  /** Nothing more is recorded through it. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** What cannot be read refuses the transaction, also where an operation catches that. */
+  /** A change that cannot be read refuses the transaction, even if an operation catches the error. */
   #said<T>(read: () => T): T {
     try {
       return read();
@@ -421,22 +421,22 @@ export class FlightTransaction {
       throw this.refusal;
     }
     this.flightId = flightId;
-    // What an operation said counts, whatever it does with its objects afterwards.
+    // Copied, so that later changes to the operation's objects do not count.
     this.steps.push(copyOf(step) as TransactionStep);
   }
 }
 
-/** Callers without types may give nothing at all. */
+/** Callers without types can pass nothing at all. */
 function anObject<T>(field: string, value: T): T {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
   throw invalidInput([{ field, message: 'must be an object' }]);
 }
 
-/** What the parts and times of a flight are called, which a flight that was read has too. */
+/** The names of a flight's parts and times, which a flight that was read has too. */
 type OtherFields = 'waypoints' | 'geofences' | 'createdAt' | 'updatedAt';
 
 function updateOf(flight: FlightUpdate): { id: string; changes: FlightChanges } {
-  // What else it has is no field of a flight, and refused with the other bad ones.
+  // Any other name is not a field of a flight, and is refused with the other bad fields.
   const {
     id,
     waypoints: _,
@@ -457,7 +457,7 @@ function waypointOf(waypointId: string, waypoint: WithDates<WaypointFields>): Wa
   throw invalidInput([{ field: 'waypoint.id', message }]);
 }
 
-/** Of plain lists and objects; what is neither is judged with the command. */
+/** Copies plain lists and objects; anything else is checked with the command. */
 function copyOf(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(copyOf);
   if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype)
@@ -467,7 +467,7 @@ function copyOf(value: unknown): unknown {
 
 const noOperation = (i: number, message: string) => invalidInput([{ field: `operations[${i}]`, message }]);
 
-/** As many as one query answers. */
+/** The most that one query returns. */
 const MAX_PAGE = 1_000;
 
 const isNotFound = (error: unknown): boolean => error instanceof WaylogError && error.kind === 'not-found';

@@ -8,7 +8,7 @@ import { flightProjections } from './projections.js';
 /** The name of the projector that keeps the tables of the flight context. */
 export const FLIGHT_PROJECTOR = 'flight';
 
-/** What rebuilding, verifying, repairing and unparking need to know of the tables of the flight context. */
+/** The description of the flight context's tables for rebuilding, verifying, repairing and unparking. */
 export const flightProjector = {
   projector: FLIGHT_PROJECTOR,
   projections: flightProjections,
@@ -17,13 +17,13 @@ export const flightProjector = {
     rollUpAgain(client, flightIds),
 } as const;
 
-/** What stands still together when an operator pauses the tables: the rollup is made from one of them. */
+/** What stands still together when an operator pauses the tables: the rollup is computed from one of them. */
 export const flightTableNames: readonly string[] = [
   ...flightProjections.map(({ name }) => name),
   frameMinutesRollup.name,
 ];
 
-/** How all tables of the flight context stand to the log, the minute rollup last where a follower keeps it. */
+/** The state of all tables of the flight context relative to the log, the minute rollup last if a follower keeps it. */
 export async function flightProjectionStates(pool: pg.Pool, store: EventStore): Promise<ProjectionStatus[]> {
   const states = await Promise.all([
     projectionStates(pool, store, FLIGHT_PROJECTOR, flightProjections),

@@ -10,7 +10,7 @@ import {
 } from './processing-state/flight-state.queries.js';
 import { created } from './testing/given.js';
 
-/** Tables in which a flight appears, with its waypoint, after so many looks. */
+/** Tables in which a flight appears, with its waypoint, after this many reads. */
 function tablesAfter(looks: number): RowSource {
   let looked = 0;
   const isThere = () => ++looked > looks;
@@ -20,8 +20,8 @@ function tablesAfter(looks: number): RowSource {
   };
 }
 
-describe('looks back', () => {
-  it('take turns, and beyond those that may wait they are refused at once', async () => {
+describe('`asOf` reads', () => {
+  it('take turns, and beyond those that can wait they are refused at once', async () => {
     let open: () => void = () => undefined;
     const gate = new Promise<void>((resolve) => (open = resolve));
     let folding = 0;
@@ -50,7 +50,7 @@ describe('looks back', () => {
   });
 });
 
-describe('a look back', () => {
+describe('an `asOf` read', () => {
   const none = { isDiscarded: () => false } as unknown as Omissions;
 
   /** A flight of so many events with so many values each, and how large its pages were. */
@@ -84,7 +84,7 @@ describe('a look back', () => {
     return { reads, pages };
   }
 
-  it('reads pages by what is in them, up to the last event', async () => {
+  it('reads pages by the size of their events, up to the last event', async () => {
     for (const asOf of ['999', '2199-01-01T00:00:00Z']) {
       const { reads, pages } = await history(1_000, 480);
       expect(await reads.ofFlight('f', { asOf }, () => Promise.resolve('found'))).toBe('found');
@@ -96,7 +96,7 @@ describe('a look back', () => {
     expect(pages.slice(0, 4)).toEqual([32, 64, 128, 256]);
   });
 
-  it('lets others go on while it folds', async () => {
+  it('lets other work run while it folds', async () => {
     const { reads } = await history(2_000, 1);
     let turns = 0;
     let next = setImmediate(function turn() {
@@ -110,7 +110,7 @@ describe('a look back', () => {
 });
 
 describe('lists', () => {
-  it('take turns, and beyond those that may wait they are refused at once', async () => {
+  it('take turns, and beyond those that can wait they are refused at once', async () => {
     let open: () => void = () => undefined;
     const gate = new Promise<void>((resolve) => (open = resolve));
     let reading = 0;
@@ -146,12 +146,12 @@ const readsOf = (tables: RowSource) =>
 const waypoints = (source: RowSource) => source.selectTogether([]).then(([rows]) => rows);
 
 describe('a read of a flight', () => {
-  it('that comes into the tables between two looks is not answered with half of it', async () => {
+  it('is not answered with half of a flight that is folded into the tables in the middle of the read', async () => {
     await expect(readsOf(tablesAfter(0)).ofFlight('f', {}, waypoints)).resolves.toEqual([{ id: 'w' }]);
     await expect(readsOf(tablesAfter(1)).ofFlight('f', {}, waypoints)).resolves.toEqual([{ id: 'w' }]);
   });
 
-  it('that is not there is refused', () =>
+  it('is refused if there is no such flight', () =>
     expect(readsOf(tablesAfter(2)).ofFlight('f', {}, waypoints)).rejects.toMatchObject({
       code: 'flight.not-found',
     }));

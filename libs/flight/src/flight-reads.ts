@@ -26,9 +26,9 @@ import { waiting } from './observe-queries.js';
 import { flightProjections } from './projections.js';
 import { weigh, type Weight } from './weight.js';
 
-/** How a read wants its answer. */
+/** How current a read must be. */
 export interface ReadOptions {
-  /** Wait until the tables hold the log up to this position: what a command returned. */
+  /** Wait until the tables hold the log up to this position, which a command returned. */
   readonly minPosition?: string | undefined;
   /** Answer from the log as of an RFC 3339 time, or of a revision of the flight. */
   readonly asOf?: string | null | undefined;
@@ -38,32 +38,35 @@ export interface ReadOptions {
 const MAX_WAIT_MS = 5_000;
 
 /**
- * Looks back at a time, and those that wait for their turn. Each folds a flight's whole history in memory, some 15 MB for
- * one of 10,000 frames, and more of them at once are no sooner done: they share one thread.
+ * The number of concurrent `asOf` reads, and of those that wait for a turn. Each folds a flight's whole history in
+ * memory, some 15 MB for one of 10,000 frames. More of them at once would not finish sooner: they share one thread.
  */
 const MAX_FOLDS = 4;
-/** Reads of events at a time; as with folds, more are no sooner done. */
+/** The number of concurrent reads of events; as with folds, more would not finish sooner. */
 const MAX_EVENT_READS = 4;
-/** Of either. */
+/** The number that can wait, of either. */
 const MAX_WAITING = 60;
-/** Lists over all flights at a time: one may take some hundred megabytes while it is made. Most are short, so more may wait. */
+/**
+ * The number of concurrent lists over all flights: one can need some hundred megabytes. Most are short, so more can
+ * wait.
+ */
 const MAX_LISTS = 4;
 const MAX_WAITING_LISTS = 250;
 /** Reads of route chunks at a time: those of a flight may be as large as an answer can be. Others do not wait for them. */
 const MAX_CHUNK_READS = 2;
 
-/** Events are read in pages that weigh about so much, so that none holds the process for long. */
+/** The target size of a page of events, so that none holds the process for long. */
 const PAGE: Weight = { values: 20_000, characters: 1024 * 1024 };
 const FIRST_PAGE = 32;
 const MAX_PAGE = 1_000;
-/** How much larger than the last one a page may be: what comes next may weigh more. */
+/** How much larger than the last one a page can be: the next events can be larger. */
 const GROWTH = 2;
 /** Revisions are 32 bits wide. */
 const LAST_REVISION = 2 ** 31 - 1;
-/** Events that are folded before others get a turn; each makes rows of several tables. */
+/** How many events are folded before other work gets a turn; each makes rows of several tables. */
 const EVENTS_A_TURN = 100;
 
-/** Where the queries of the flight context get their rows. */
+/** The source of the rows for queries of the flight context. */
 export class FlightReads {
   readonly #knownDays = knownDays();
   readonly #folds = pLimit(MAX_FOLDS);
@@ -75,11 +78,11 @@ export class FlightReads {
     private readonly store: EventStore,
     private readonly watch: CheckpointWatch,
     private readonly tables: LiveRows,
-    /** What the tables leave out; time travel leaves out what was discarded too. */
+    /** What the tables leave out; `asOf` reads leave out discarded events too. */
     private readonly omissions: () => Promise<Omissions>,
   ) {}
 
-  /** The tables, once they hold what the read asks for. */
+  /** The tables, once they are as current as the read requires. */
   async live(options: ReadOptions): Promise<RowSource> {
     const { minPosition } = options;
     if (minPosition !== undefined) await waiting(options, () => this.watch.waitFor(minPosition, MAX_WAIT_MS));
@@ -88,8 +91,8 @@ export class FlightReads {
 
   /**
    * Reads of one flight: `work` gets the tables, or the fold of the flight's events as of the time asked for. Throws
-   * `flight.not-found` when `work` finds nothing and there is no such flight (then), and `reads.overloaded` when more
-   * looks back wait for their turn than may. `work` is called a second time when it finds nothing although there is.
+   * `flight.not-found` if `work` finds nothing and there is (or was then) no such flight, and `reads.overloaded` if too
+   * many `asOf` reads wait for a turn. `work` is called a second time if it finds nothing although there is a flight.
    */
   async ofFlight<T>(
     flightId: string,
@@ -100,7 +103,7 @@ export class FlightReads {
     if (asOf === undefined || asOf === null)
       return this.#find(flightId, await this.#liveOf(flightId, options), work);
     if (this.#folds.pendingCount >= MAX_WAITING) throw tooManyFolds();
-    // Until `work` is through, for so long the rows are in memory.
+    // Until `work` has ended: the rows stay in memory that long.
     return this.#folds(async () => this.#find(flightId, await this.#asOf(flightId, asOf), work));
   }
 
@@ -113,18 +116,18 @@ export class FlightReads {
     ) {
       throw flightNotFound(flightId);
     }
-    // The flight may have come into the tables between the two looks, with all that it began with.
+    // The flight may have been folded into the tables between the two reads, with its first parts.
     return isNothing ? work(source) : found;
   }
 
-  /** The rows of a flight in one of the hypertables; as `ofFlight`. */
+  /** The rows of a flight in one of the hypertables; like `ofFlight`. */
   recorded(flightId: string, options: ReadOptions, read: Omit<TableRead, 'where'>): Promise<Row[]> {
     return this.ofFlight(flightId, options, (source) =>
       selectRecorded(source, this.#knownDays, flightId, read),
     );
   }
 
-  /** A list over all flights, when it is its turn. Throws `reads.overloaded`. */
+  /** A list over all flights, when its turn comes. Throws `reads.overloaded`. */
   list<T>(read: () => Promise<T>): Promise<T> {
     if (this.#lists.pendingCount >= MAX_WAITING_LISTS) throw tooManyLists();
     return this.#lists(read);
@@ -153,7 +156,7 @@ export class FlightReads {
     types?: readonly string[] | undefined;
   }): Promise<RecordedEvent[]> {
     const { limit, types } = options;
-    // Whoever goes on from an event that is gone holds what nobody else has.
+    // A caller that continues from an event that was lost holds data that the log no longer has.
     if (options.after !== undefined) await this.store.refuseLost(options.after, await this.store.head());
     return this.#eventPages(limit, (before, pageSize) => {
       const after = before?.position ?? options.after;
@@ -165,7 +168,7 @@ export class FlightReads {
     });
   }
 
-  /** Asks `read` for page after page until there are `limit`, or no more. */
+  /** Calls `read` for page after page until there are `limit`, or no more. */
   #eventPages(
     limit: number,
     read: (before: RecordedEvent | undefined, pageSize: number) => Promise<RecordedEvent[]>,
@@ -173,7 +176,7 @@ export class FlightReads {
     if (this.#eventReads.pendingCount >= MAX_WAITING) throw tooManyEventReads();
     return this.#eventReads(async () => {
       const events: RecordedEvent[] = [];
-      // At least; what writes the answer counts exactly.
+      // A lower bound; the code that writes the answer counts exactly.
       let bytes = 0;
       for (let next = FIRST_PAGE; events.length < limit;) {
         const pageSize = Math.min(next, limit - events.length);
@@ -246,7 +249,7 @@ export class FlightReads {
 
   async #page(flightId: string, fromRevision: number, toRevision: number): Promise<RecordedEvent[]> {
     const page: RecordedEvent[] = [];
-    // One more than there can be, so that the store does not ask whether there are more.
+    // One more than there can be, so that the store does not query for more.
     const options = { fromRevision, toRevision, pageSize: toRevision - fromRevision + 2 };
     for await (const part of this.store.readStream(streamOf(flightId), options)) page.push(...part);
     return page;

@@ -13,10 +13,10 @@ import type {
 } from './events.js';
 import { framePacking, headingPacking } from './packings.js';
 
-/** What decisions know of a flight: the fold of its stream. `details` is undefined where there is no flight. */
+/** The state of a flight for decisions: the fold of its stream. `details` is undefined if there is no flight. */
 export interface Flight {
   details: FlightDetails | undefined;
-  /** What the stream holds: nothing, a flight (which may have been deleted since), or one that was erased. */
+  /** Whether the stream is empty, holds a flight (possibly deleted since), or one that was erased. */
   history: 'none' | 'recorded' | 'erased';
   processing: ProcessingState | undefined;
   readonly waypoints: StateMap<string, WaypointData>;
@@ -25,7 +25,7 @@ export interface Flight {
   readonly headings: StateMap<number, HeadingData>;
   readonly images: StateMap<number, ImageData>;
   readonly chunks: StateMap<string, RouteChunk>;
-  /** The days (UTC) on which its frames and headings have been since it was created: as many TimescaleDB chunks at most. */
+  /** The days (UTC) of its frames and headings since it was created: as many TimescaleDB chunks at most. */
   days: readonly string[];
 }
 
@@ -101,13 +101,13 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
 }
 
 function withDay(days: readonly string[], timestamp: unknown): readonly string[] {
-  // What is in the log may be anything.
+  // The log can contain anything.
   const day = String(timestamp).slice(0, 10);
   return days.at(-1) === day || days.includes(day) ? days : [...days, day];
 }
 
 /**
- * Throws `flight.too-many-days` where events would put the flight's frames and headings on more days than it may have. Every
+ * Throws `flight.too-many-days` if events would put the flight's frames and headings on more days than allowed. Every
  * week is a chunk of two hypertables, for as long as it is kept, and every read of all flights opens it.
  */
 export function refuseTooManyDays(
@@ -134,14 +134,14 @@ export function refuseTooManyDays(
   );
 }
 
-/** What a time replaced matters to the tables alone. */
+/** Only the tables need the time that was replaced. */
 function withoutSupersedes<T extends object>(data: T & { readonly supersedes?: unknown }): T {
   if (!('supersedes' in data)) return data;
   const { supersedes: _, ...rest } = data;
   return rest as unknown as T;
 }
 
-/** Bytes that one takes in memory, measured; images and route chunks that are usual. */
+/** The measured size in memory, in bytes; for typical images and route chunks. */
 const BYTES = { waypoint: 220, geofence: 230, image: 400, chunk: 600, day: 40 } as const;
 
 /** Forks, whose maps are layered and not packed, are never kept. */
@@ -151,7 +151,7 @@ export const flightDecider: Decider<Flight, FlightEvent> = {
   version: 3,
   initialState: noFlight,
   evolve,
-  // Every field by name: one that is forgotten does not compile, instead of being shared.
+  // Every field by name: a forgotten one does not compile, instead of being shared.
   fork: ({ details, history, processing, waypoints, geofences, frames, headings, images, chunks, days }) => ({
     details,
     history,
@@ -183,7 +183,7 @@ export interface ExistingFlight extends Flight {
   readonly details: FlightDetails;
 }
 
-/** The flight, if there is one that may be changed. Throws `flight.not-found` and `flight.erased`. */
+/** The flight, if there is one that can be changed. Throws `flight.not-found` and `flight.erased`. */
 export function existing(flight: Flight, flightId: string): ExistingFlight {
   if (!flight.details) throw flightNotFound(flightId);
   refuseErased(flight, flightId);
@@ -205,7 +205,7 @@ export const flightNotFound = (flightId: string) =>
     flightId,
   });
 
-/** True when two values are the same JSON but for the fields named: a repeat that is not news. */
+/** True if two values are the same JSON except for the named fields: a repeat that changes nothing. */
 export function same<T extends object>(a: T | undefined, b: T, ...except: (keyof T)[]): boolean {
   if (!a) return false;
   const ignored = new Set<PropertyKey>(['supersedes', ...except]);

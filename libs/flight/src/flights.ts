@@ -6,7 +6,9 @@ import type { FlightEvent } from './events.js';
 import { DEFAULT_TIMES, refuseTimesOutside, type TimesWindow } from './days/times-window.js';
 import { refuseTooManyDays, type Flight } from './flight.js';
 
-/** `done`: recorded, or no news. `refused`: by its rules or the domain's. `failed`: not known to be recorded. */
+/**
+ * `done`: recorded, or nothing to change. `refused`: by its rules or the domain's. `failed`: not known to be recorded.
+ */
 export type CommandOutcome = 'done' | 'refused' | 'failed';
 
 export type CommandObserver = (
@@ -15,7 +17,7 @@ export type CommandObserver = (
   seconds: number,
 ) => void | Promise<void>;
 
-/** Tells an observer, and goes on: what fails in it is no failure of what it was told of. */
+/** Calls an observer. An error in the observer does not affect the command or query. */
 export const tell =
   (observer: CommandObserver, onFailure: (error: unknown) => void) =>
   (...seen: Parameters<CommandObserver>): void => {
@@ -23,12 +25,12 @@ export const tell =
     told().catch(onFailure);
   };
 
-/** The way of a command: check it, decide it in the flight's mailbox, have the log accept it, answer. */
+/** The steps of a command: check it, decide it in the flight's mailbox, append to the log, answer. */
 export class Flights {
   constructor(
     readonly streams: DecisionStreams<Flight, FlightEvent>,
     private readonly observe: ReturnType<typeof tell> = () => undefined,
-    /** On how many different days the frames and headings of one flight may be. */
+    /** The most different days that the frames and headings of one flight can be on. */
     private readonly mostDays: number = DEFAULT_FLIGHT_DAYS,
     private readonly now: () => Timestamp = () => new Date().toISOString(),
     private readonly times: TimesWindow = DEFAULT_TIMES,
@@ -74,7 +76,7 @@ export class Flights {
   }
 }
 
-/** What a command says, but for who sends it in answer to what: the same for a repeat, whatever the order of its fields. */
+/** The content of a command without its sender and cause: the same for a repeat, whatever the order of its fields. */
 function fingerprintOf(command: FlightCommand): string {
   const {
     commandId: _id,

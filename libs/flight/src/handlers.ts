@@ -22,7 +22,7 @@ import { streamOf } from './flight-reads.js';
 import { transact } from './transact.js';
 import { GetWaypointsHandler } from './waypoints/waypoints.queries.js';
 
-/** The handler of a slice. All of them do the same, so none is written by hand. */
+/** The handler of a slice. All handlers do the same, so they are generated. */
 function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightCommand, CommandResult>> {
   class Handler implements ICommandHandler<FlightCommand, CommandResult> {
     constructor(@Inject(Flights) private readonly flights: Flights) {}
@@ -36,12 +36,13 @@ function handlerOf(slice: Slice<FlightCommand>): Type<ICommandHandler<FlightComm
   return Handler;
 }
 
-/** So long the tables may take to follow, before it is said that they have not. */
+/** How long the tables can take to follow before the answer says that they have not. */
 const TABLES_MS = 5_000;
 
 /**
- * Answers when the key is gone, and the tables have followed, or with why they have not. The key goes with the append of the
- * erasure; whoever got no answer sends the command again, and a repeat, which appends nothing, deletes what was left.
+ * Answers when the key is deleted and the tables have followed, or with the reason why they have not. The key is
+ * deleted with the append of the erasure. A client without an answer sends the command again; a repeat appends nothing
+ * and deletes what was left.
  */
 @CommandHandler(EraseFlight)
 export class EraseFlightHandler implements ICommandHandler<EraseFlight, CommandResult & StillInTables> {

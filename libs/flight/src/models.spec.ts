@@ -15,7 +15,7 @@ describe('the models of the flight context', () => {
     },
   );
 
-  it('point to columns that are there', () => {
+  it('refer to existing columns', () => {
     const columns = new Set(
       flightModels.flatMap(({ schema, table, columns }) =>
         Object.keys(columns).map((column) => `${schema}.${table}.${column}`),

@@ -14,7 +14,7 @@ const sourceFiles: Readonly<Record<string, string>> = {
   chunks: 'route-chunks/chunks.projection.ts',
 };
 
-/** The tables of the flight context, for whoever validates or shows a schema. */
+/** The tables of the flight context, for code that validates or shows a schema. */
 export const flightModels: readonly ModelDefinition[] = flightProjections.map(({ name, table }) => ({
   name,
   serviceName: 'flight',
@@ -23,7 +23,7 @@ export const flightModels: readonly ModelDefinition[] = flightProjections.map(({
   columns: table.columns,
   key: table.key,
   ...(table.timeColumn !== undefined && { timeColumn: table.timeColumn }),
-  // A fact about the data; no foreign key says it (docs/decisions/0005).
+  // A fact about the data; no foreign key enforces it (docs/decisions/0005).
   relationships: 'flight_id' in table.columns ? ['flight_id -> flight.flights.id'] : [],
   sourceFile: `libs/flight/src/${sourceFiles[name] ?? 'projections.ts'}`,
 }));

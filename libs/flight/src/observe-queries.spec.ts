@@ -14,7 +14,7 @@ describe('the time of a query', () => {
   });
   afterEach(() => jest.restoreAllMocks());
 
-  /** A bus whose queries wait for five seconds, which ends as told, and then work for ten milliseconds. */
+  /** A bus whose queries wait for five seconds, with the given result, and then work for ten milliseconds. */
   function observed(wait: () => Promise<void> = () => Promise.resolve()) {
     const told: [string, string, number][] = [];
     const bus = {
@@ -31,20 +31,20 @@ describe('the time of a query', () => {
     return { bus: bus as unknown as { execute: (query: IQuery) => Promise<string> }, told };
   }
 
-  it('is without what it waited for its minimum position', async () => {
+  it('does not include the wait for its minimum position', async () => {
     const { bus, told } = observed();
     await expect(bus.execute(new GetSomething({ minPosition: '1' }))).resolves.toBe('answer');
     expect(told).toEqual([['GetSomething', 'done', 0.01]]);
   });
 
-  it('is its own, also when a caller gives several queries the same options', async () => {
+  it('is separate for each query, also when a caller passes the same options to several', async () => {
     const { bus, told } = observed();
     const options = { minPosition: '1' };
     for (let n = 0; n < 3; n++) await bus.execute(new GetSomething(options));
     expect(told.map(([, , seconds]) => seconds)).toEqual([0.01, 0.01, 0.01]);
   });
 
-  it('is next to nothing when it waited in vain', async () => {
+  it('is close to zero when it waited in vain', async () => {
     const { bus, told } = observed(() => Promise.reject(new Error('behind')));
     await expect(bus.execute(new GetSomething({ minPosition: '1' }))).rejects.toThrow('behind');
     expect(told).toEqual([['GetSomething', 'failed', 0]]);

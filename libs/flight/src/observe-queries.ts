@@ -2,10 +2,16 @@ import type { IQuery, QueryBus } from '@nestjs/cqrs';
 import { WaylogError } from '#lib/platform';
 import type { CommandOutcome, tell } from './flights.js';
 
-/** Milliseconds that the query with these options has waited. Not by an AsyncLocalStorage, which slows down every promise. */
+/**
+ * How many milliseconds the query with these options has waited. Without AsyncLocalStorage, which slows down every
+ * promise.
+ */
 const waits = new WeakMap<object, number>();
 
-/** Waits for what a read wants to be there, which is no time of the query. `options` are those of the query. */
+/**
+ * Waits for the minimum position of a read, which does not count as time of the query. `options` are those of the
+ * query.
+ */
 export async function waiting(options: object, wait: () => Promise<void>): Promise<void> {
   const began = performance.now();
   try {
@@ -16,7 +22,7 @@ export async function waiting(options: object, wait: () => Promise<void>): Promi
 }
 
 /**
- * Tells an observer of every query on a bus: its type, what became of it, and how long it took, without the time that it waited
+ * Reports every query on a bus to an observer: its type, its outcome, and its duration without the time that it waited
  * for its minimum position.
  */
 export function observeQueries(bus: QueryBus, observe: ReturnType<typeof tell>): void {
@@ -41,7 +47,7 @@ export function observeQueries(bus: QueryBus, observe: ReturnType<typeof tell>):
   };
 }
 
-/** A caller may give the same options to several queries at once, and each waits for itself. */
+/** A caller can pass the same options to several queries at once, and each waits separately. */
 function ownOptions(query: IQuery & { options?: object }): object {
   const own = { ...query.options };
   if (query.options) query.options = own;

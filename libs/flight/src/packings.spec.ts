@@ -36,15 +36,15 @@ const heading: fc.Arbitrary<HeadingData> = fc.record(
   { noNullPrototype: true },
 );
 
-describe('what decisions know of frames and headings', () => {
-  it('comes back exactly, to the last bit and microsecond, from nothing but numbers', () => {
+describe('the stored form of frames and headings in decisions', () => {
+  it('restores them exactly, to the last bit and microsecond, from numbers alone', () => {
     fc.assert(
       fc.property(frame, heading, (frame, heading) => {
         const frames = new PackedMap(framePacking, [[frame.frameId, frame]]);
         const headings = new PackedMap(headingPacking, [[heading.frameId, heading]]);
         expect(frames.get(frame.frameId)).toStrictEqual(frame);
         expect(headings.get(heading.frameId)).toStrictEqual(heading);
-        // Made anew: had the numbers not said it, it would be the object itself.
+        // A new object: if the numbers could not represent it, it would be the object itself.
         expect(frames.get(frame.frameId)).not.toBe(frame);
         expect(headings.get(heading.frameId)).not.toBe(heading);
       }),
@@ -52,7 +52,7 @@ describe('what decisions know of frames and headings', () => {
     );
   });
 
-  it('stays as it is where the log holds what no command would record', () => {
+  it('keeps values as they are if the log holds what no command would record', () => {
     const [known] = fc.sample(frame, { numRuns: 1, seed: 1 }) as [FrameData];
     const { frameId: _, ...nameless } = known;
     const odd = [

@@ -2,8 +2,8 @@ import type { Packing } from '#lib/event-store';
 import { microsecondsOf, parseTimestamp, timestampAt } from '#lib/platform';
 import type { FrameData, HeadingData } from './events.js';
 
-// Frames and headings are what a flight has thousands of: as numbers they take a third of the memory. They are looked at for
-// whether they are news, so what comes out must be what went in, to the last bit.
+// A flight has thousands of frames and headings: as numbers they need a third of the memory. Decisions compare them to
+// find changes, so they must come back exactly as they were, to the last bit.
 
 const fieldsOf = (value: object): number => Object.keys(value).length;
 const isNumber = (value: unknown): boolean => typeof value === 'number';

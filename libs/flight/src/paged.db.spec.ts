@@ -21,8 +21,8 @@ describe('a page of a list', () => {
     orderBy: ['created_at', 'id'],
   };
 
-  // Text is made into rows in this process, and nobody else is served meanwhile.
-  it.each([100, 101])('of %s lets others go on between two rows that take long', async (limit) => {
+  // Text is made into rows in this process, and other requests wait meanwhile.
+  it.each([100, 101])('of %s lets other work run between two rows that take long', async (limit) => {
     const order: unknown[] = [];
     await readPage(database.pool, flights, [['t.name =', 'a']], { limit }, ({ id }) => {
       if (order.length === 0) setImmediate(() => order.push('another'));
@@ -36,7 +36,7 @@ describe('a page of a list', () => {
     readPage(database.pool, flights, [['t.name =', 'b']], of, ({ id }) => id);
 
   // Three share each time, so that a page ends within one.
-  it.each([1, 2, 3, 4, 8])('by `after` gives each row once, %s at a time', async (limit) => {
+  it.each([1, 2, 3, 4, 8])('by `after` has each row once, %s at a time', async (limit) => {
     const ids: unknown[] = [];
     const lengths: number[] = [];
     let after: string | null = null;
@@ -51,13 +51,13 @@ describe('a page of a list', () => {
     expect(lengths).toHaveLength(Math.ceil(8 / limit));
   });
 
-  it('goes on behind a row that was removed since', async () => {
+  it('continues after a row that was removed since', async () => {
     const { next } = await page({ limit: 3 });
     await database.pool.query(`delete from flight.flights where id = 'later-3'`);
     expect((await page({ limit: 2, after: next })).items).toEqual(['later-4', 'later-5']);
   });
 
-  it('counts only when it is asked to', async () => {
+  it('counts only if requested', async () => {
     expect(await page({ limit: 3, total: false })).toMatchObject({ total: null, next: expect.any(String) });
   });
 
@@ -67,7 +67,7 @@ describe('a page of a list', () => {
     Buffer.from('["2026-02-31T00:00:00Z","a"]').toString('base64url'),
     Buffer.from('[1,2]').toString('base64url'),
     Buffer.from('["2026-02-01T00:00:00Z","a\\u0000"]').toString('base64url'),
-  ])('refuses an `after` that no page gave: %s', async (after) => {
+  ])('refuses an `after` that is not from a page: %s', async (after) => {
     await expect(page({ after })).rejects.toMatchObject({ code: 'input.invalid' });
   });
 });

@@ -3,10 +3,10 @@ import { invalidInput, IsOpaqueId, IsTimestamp, Optional, validate, type Class }
 import { FLIGHT_EVENT_TYPES } from './events.js';
 import { FrameNumber, FreeText } from './fields.js';
 
-// The rules of what queries take: the same in process, by name through the gateway, and in a query string. Null and left
-// out mean the same.
+// The rules for the parameters of queries: the same in process, by name through the gateway, and in a query string.
+// Null and omitted mean the same.
 
-/** What a query was given, by its rules, and without what is null. Throws `input.invalid`. */
+/** The checked parameters of a query, without those that are null. Throws `input.invalid`. */
 export function checked<T extends object>(
   rules: Class<T>,
   given: T,
@@ -86,11 +86,11 @@ export class EventsQuery {
   /** Only events after this position. */
   @Optional() @IsOpaqueId() readonly after?: string | null | undefined;
   @Optional() @IsInt() @Min(1) @Max(MAX_EVENTS) readonly limit?: number | null | undefined;
-  /** Event types, with commas between. */
+  /** Event types, separated by commas. */
   @Optional() @FreeText(MAX_TYPES_LENGTH) readonly types?: string | null | undefined;
 }
 
-/** Throws `input.invalid` that names the first event type that there is none of. */
+/** Throws `input.invalid` that names the first unknown event type. */
 export function knownTypes(types: readonly string[]): readonly string[] {
   const unknown = types.find((type) => !FLIGHT_EVENT_TYPES.has(type));
   if (unknown === undefined) return types;

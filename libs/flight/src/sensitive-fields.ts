@@ -4,9 +4,9 @@ import type { FlightEventType } from './events.js';
 const details = { name: 'erased', description: '', cameraParams: {} };
 
 /**
- * What of a flight may be personal or sensitive: texts that people write, and what cameras and files say of their owners.
- * In the log it is sealed with the key of the flight, and reads as this once the flight is erased. Positions are not among
- * it: they are what is kept.
+ * The fields of a flight that can be personal or sensitive: texts written by people, and what cameras and files reveal
+ * about their owners. In the log they are sealed with the key of the flight, and have these values once the flight is
+ * erased. Positions are not among them: they are kept.
  */
 export const flightSensitiveFields = {
   FlightCreated: details,
@@ -14,7 +14,7 @@ export const flightSensitiveFields = {
   ImageMetadataSaved: { filePath: 'erased', metadata: {} },
 } as const satisfies SensitiveFields;
 
-/** What is sealed in the log of flights, and the events after which a flight has no key any more. */
+/** What is sealed in the log of flights, and the events after which a flight no longer has a key. */
 export const flightSealing = {
   sensitive: flightSensitiveFields,
   erasedBy: ['FlightErased'] satisfies FlightEventType[],

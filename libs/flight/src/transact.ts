@@ -29,13 +29,13 @@ export interface TransactionStep {
 }
 
 export interface TransactionResult {
-  /** What each command answers beyond where it left the flight, in their order. */
+  /** The further results of each command, in their order. */
   readonly results: readonly object[];
 }
 
 /**
- * Several commands on one flight, each seeing what those before it did: all of them are recorded, or none. Refused with
- * `transaction.too-much` where their events would be too large together.
+ * Several commands on one flight, each seeing the effects of those before it: all of them are recorded, or none.
+ * Refused with `transaction.too-much` if their events would be too large together.
  */
 export class Transact extends FlightCommand<TransactionResult> {
   @IsArray() @ArrayMinSize(1) @ArrayMaxSize(1_000) readonly commands!: readonly TransactionStep[];
@@ -48,9 +48,9 @@ export class Transact extends FlightCommand<TransactionResult> {
 }
 
 /**
- * What all commands together may record. They are decided, written and read in one go each, while nobody else is served: 14
- * times 5,000 frames held the process for 3 s. An event may weigh more than its command (all details of a flight for a new name,
- * all frames of two route chunks that are merged), so it is the events that are weighed.
+ * The most that all commands together can record. They are decided, written and read in one go each, without turns for
+ * other requests: 14 times 5,000 frames held the process for 3 s. An event can be larger than its command (all details
+ * of a flight for a new name, all frames of two merged route chunks), so the events are measured.
  */
 const MOST: Weight = { values: 250_000, characters: 8 * 1024 * 1024 };
 
@@ -91,14 +91,17 @@ const tooMuch = (flightId: string) =>
 /** No command has as many. */
 const MAX_FIELDS = 50;
 
-/** Counted before the object is copied: one with a thousand names takes 8 ms for each copy, and there may be a thousand of them. */
+/**
+ * Counted before the object is copied: copying one with a thousand names takes 8 ms, and there can be a thousand such
+ * objects.
+ */
 function hasTooManyFields(step: object): boolean {
   let count = 0;
   for (const _ in step) if (++count > MAX_FIELDS) return true;
   return false;
 }
 
-/** Throws `input.invalid` with the bad fields of the commands; once there are more than `MAX_BAD_FIELDS`, no more are looked for. */
+/** Throws `input.invalid` with the bad fields of the commands; stops looking after `MAX_BAD_FIELDS`. */
 function decisionsOf(
   { flightId, commands, commandId }: Transact,
   at: Timestamp,

@@ -46,72 +46,75 @@ import { flightUpcasters } from './upcasters.js';
 
 export interface WaylogOptions {
   /**
-   * A migrated database: `waylog migrate` brings it there. With the owner's URL nothing works as the owner all the same: the
-   * roles that the migration has made do (docs/how-to/database-roles.md).
+   * The URL of a migrated database (`waylog migrate`). Even with the owner's URL nothing works as the owner: the
+   * process uses the roles that the migration created (docs/how-to/database-roles.md).
    */
   readonly databaseUrl: string;
-  /** The same database with the role that keeps the tables, where `databaseUrl` has the application role. */
+  /** The same database with the role that keeps the tables, if `databaseUrl` has the application role. */
   readonly projectorUrl?: string | undefined;
-  /** Where the log is when it is not in that database: a connection string of EventStoreDB (`esdb://...`). */
+  /** Where the log is, if not in that database: a connection string of EventStoreDB (`esdb://...`). */
   readonly eventStore?: string | undefined;
-  /** Whether this process folds events into tables when it has the lead; default true. One process at a time does. */
+  /** Whether this process folds events into tables when it has the lead; default true. One process at a time leads. */
   readonly projector?: boolean;
   /**
-   * Connections to the database in pools, opened as they are needed; default 50, at least 3. A fifth of them, 10 at most, is
-   * for the log, as many are for keeping the tables, and the others are for queries.
+   * Connections to the database in pools, opened as needed; default 50, at least 3. A fifth of them, at most 10, is for
+   * the log, as many are for keeping the tables, and the others are for queries.
    */
   readonly poolSize?: number;
-  /** Connections for queries beyond those, while all are in use; default 0. Each is closed after a minute without use. */
+  /** More connections for queries when all others are in use; default 0. Each is closed after a minute without use. */
   readonly poolOverflow?: number;
   /** How long a caller waits for a connection before it gets `database.unavailable`, in milliseconds; default 5,000. */
   readonly poolTimeoutMs?: number;
   /** The age at which a connection is replaced by a new one, in seconds; default 3,600. */
   readonly poolRecycleSeconds?: number;
-  /** Commands that may wait before more are refused with `commands.overloaded`; default 10,000. */
+  /** How many commands can wait before more are refused with `commands.overloaded`; default 10,000. */
   readonly maxPendingCommands?: number;
   /** The memory for the states that commands are decided on. */
   readonly decisionCacheBytes?: number;
-  /** On how many different days (UTC) the frames and headings of one flight may be; default 100. */
+  /** The most different days (UTC) that the frames and headings of one flight can be on; default 100. */
   readonly flightDays?: number;
-  /** Which times frames and headings may have; default from 1970 to a year ahead of the clock. */
+  /** The times that frames and headings can have; default from 1970 to a year ahead of the clock. */
   readonly times?: TimesWindow;
-  /** Told of every command: its type, what became of it, and how long it took. */
+  /** Called for every command with its type, its outcome and its duration. */
   readonly onCommand?: CommandObserver;
-  /** Told of every query, in the same way. */
+  /** Called for every query in the same way. */
   readonly onQuery?: CommandObserver;
   /** Shown in pg_stat_activity; default `waylog`. */
   readonly applicationName?: string;
-  /** Whether a start waits for a log that does not answer, or fails; default true. */
+  /** Whether a start waits for a log that does not answer; otherwise it fails. Default true. */
   readonly waitForLog?: boolean;
-  /** How long a stop may take, in milliseconds; default 20,000. In its second half no command waits for a log in EventStoreDB. */
+  /**
+   * How long a stop can take, in milliseconds; default 20,000. In its second half no command waits for a log in
+   * EventStoreDB.
+   */
   readonly stopTimeoutMs?: number;
 }
 
 /** The log, for injection. */
 export const EVENT_STORE = Symbol('EVENT_STORE');
 
-/** As whom this process works, for injection: a DatabaseAccess. */
+/** The roles that this process works as, for injection: a DatabaseAccess. */
 export const DATABASE_ACCESS = Symbol('DATABASE_ACCESS');
 
 /**
- * Connections of the application role for the log and for what each command asks first, for injection. Queries of tables,
- * which are made with `pg.Pool`, never take them: when all of those wait for a lock, commands go on.
+ * Connections of the application role for the log and for the first query of each command, for injection. Queries of
+ * tables use `pg.Pool` and never take these: when all of those wait for a lock, commands continue.
  */
 export const LOG_POOL = Symbol('LOG_POOL');
 
-/** Connections as the role that keeps the tables, for injection: for projectors, and for what operators do. */
+/** Connections as the role that keeps the tables, for injection: for projectors and for operators' tasks. */
 export const TABLES_POOL = Symbol('TABLES_POOL');
 
-/** Between two looks whether a log that did not answer does. */
+/** The time between two checks whether an unavailable log answers again. */
 const WAIT_MS = 500;
 
-/** How many of so many connections are for the log, and how many for keeping the tables. */
+/** How many of the connections are for the log, and how many for keeping the tables. */
 const aFifth = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
 
 /**
- * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl })]`, then
- * `commandBus.execute(new UpdateWaypoint(...))`, `queryBus.execute(new GetFlight(...))`, or FlightDatabase. Call
- * `app.enableShutdownHooks()`, so that a stop waits for the commands under way.
+ * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl })]`, then `commandBus.execute(new
+ * UpdateWaypoint(...))`, `queryBus.execute(new GetFlight(...))`, or FlightDatabase. Call `app.enableShutdownHooks()`,
+ * so that a stop waits for the commands in progress.
  */
 @Module({})
 export class WaylogModule {
@@ -153,8 +156,9 @@ export class WaylogModule {
           },
         },
         {
-          // For queries. Who keeps the tables could put a policy or a view in the place of one, and its code would run as
-          // whoever reads: so that is the same role, and not the one that may append and see keys (docs/decisions/0021).
+          // For queries. The role that keeps the tables could replace one with a policy or a view, whose code would run
+          // as the role that reads it. So queries use that same role, not the one that can append and see keys
+          // (docs/decisions/0021).
           provide: pg.Pool,
           inject: [DATABASE_ACCESS],
           useFactory: ({ projector }: DatabaseAccess) =>
@@ -322,7 +326,10 @@ export class WaylogModule {
   }
 }
 
-/** As `stepDown`. Throws `config.invalid`, `database.unavailable` and `schema.missing` for a database that cannot be worked on. */
+/**
+ * Like `stepDown`. Throws `config.invalid`, `database.unavailable` and `schema.missing` for a database that cannot be
+ * used.
+ */
 async function migratedDatabase(urls: {
   readonly databaseUrl: string;
   readonly projectorUrl?: string | undefined;
@@ -359,7 +366,7 @@ const lossText = ({ keptPosition, seenPosition, events, commands, streams }: New
 const stopped = () =>
   unavailable('start.stopped', 'Waylog was told to stop before it had started. Nothing was begun.');
 
-/** Starts the projector and the rollups with the application, and on a stop finishes what has been accepted before it lets go. */
+/** Starts the projector and the rollups with the application. A stop first finishes what has been accepted. */
 export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown {
   readonly #stopping = new AbortController();
   #givingUp: NodeJS.Timeout | undefined;
@@ -383,11 +390,11 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     try {
       isOther = await this.#onceItAnswers(() => forgetOtherLog(this.pools.log, this.store));
     } catch (error) {
-      // Nobody gets an application to close: what is open would keep the process alive.
+      // The caller gets no application to close: what is open would keep the process alive.
       await this.onApplicationShutdown();
       throw error;
     }
-    // Whoever was told to stop meanwhile begins nothing: it would go on behind the stop.
+    // If a stop came meanwhile, start nothing: it would continue after the stop.
     if (this.#stopping.signal.aborted) throw stopped();
     if (isOther)
       new Logger('Waylog').log(
@@ -398,7 +405,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     this.minutes.start();
   }
 
-  /** A log without a leader is no reason to start again and again. */
+  /** A log without a leader is no reason to restart repeatedly. */
   async #onceItAnswers<T>(ask: () => Promise<T>): Promise<T> {
     for (let isWaiting = false; ; isWaiting = true) {
       try {
@@ -413,7 +420,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     }
   }
 
-  /** Runs before anything is waited for: the last answers may wait for a log that gives none. */
+  /** Runs before the stop waits for anything: the last answers may wait for a log that does not answer. */
   onModuleDestroy(): void {
     this.#stopping.abort();
     this.#givingUp = setTimeout(() => {
@@ -426,8 +433,8 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
   }
 
   /**
-   * Runs after the HTTP server, if there is one, has answered its last request. A start that fails calls it, and so does the stop that
-   * may have made it fail: both wait for the same end.
+   * Runs after the HTTP server, if there is one, has answered its last request. A start that fails calls it, and so
+   * does the stop that may have made it fail: both wait for the same end.
    */
   onApplicationShutdown(signal?: string): Promise<void> {
     return (this.#ended ??= this.#end(signal));

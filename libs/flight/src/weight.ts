@@ -1,10 +1,10 @@
-/** What JSON costs whoever makes it, reads it or keeps it: how many values it is made of, and how much text. */
+/** The cost of creating, reading or keeping JSON: the number of its values, and the amount of text. */
 export interface Weight {
   values: number;
   characters: number;
 }
 
-/** Adds the weight of a value to a sum, without making JSON of it. */
+/** Adds the weight of a value to a sum, without creating JSON. */
 export function weigh(value: unknown, sum: Weight): Weight {
   sum.values++;
   if (typeof value === 'string') sum.characters += value.length;

@@ -1,18 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Waits, but no longer than until the signal is aborted; it does not say which it was. */
+/** Waits, but at most until the signal is aborted; it does not say which happened. */
 export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
   sleep(ms, undefined, { signal }).catch(() => undefined);
 
-/** Work that goes on in the background, from `start` until it has been told to stop and has ended. */
+/** Background work, from `start` until it has been told to stop and has ended. */
 export class Background {
   #stop: AbortController | undefined;
   #running: Promise<void> | undefined;
 
-  /** `work` ends soon after its signal is aborted, and deals with its own failures. */
+  /** `work` must end soon after its signal is aborted, and handle its own failures. */
   constructor(private readonly work: (signal: AbortSignal) => Promise<void>) {}
 
-  /** Starting what runs already is no change. */
+  /** Starting work that runs already changes nothing. */
   start(): void {
     if (this.#running) return;
     this.#stop = new AbortController();

@@ -1,6 +1,6 @@
 /**
- * Whoever reads what this process prints may go away, as `head` does after its lines, or a collector of logs that is
- * restarted. The work goes on without a reader, to its own end; Node would end the process at the next line.
+ * The reader of this process's output can close it, as `head` does after its lines, or a log collector that is
+ * restarted. The work continues to its end without a reader; by default Node would end the process at the next line.
  */
 export function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr])

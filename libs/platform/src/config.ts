@@ -4,27 +4,27 @@ import { repeatedParameter } from './tls.js';
 
 export type Role = 'api' | 'projector';
 
-/** Whose tokens are believed, and what in them says the role. */
+/** The provider whose tokens are accepted, and the claim that holds the role. */
 export interface JwtConfig {
   readonly issuer: string;
   readonly audience: string;
-  /** Where the provider's keys are; without it, its discovery document says so. */
+  /** Where the provider's keys are; by default its discovery document says so. */
   readonly jwksUrl?: string;
-  /** A claim, or the way to one with dots between. */
+  /** A claim, or a path to one with dots between the names. */
   readonly roleClaim: string;
 }
 
-/** What is written to the log: each level, and those that are worse. */
+/** The least severe level that is logged. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 
 export interface Config {
   /** Of the application role, or of the owner: then the process steps down (docs/how-to/database-roles.md). */
   readonly databaseUrl: string;
-  /** Of the role that keeps the tables, where `databaseUrl` is the application role's. */
+  /** Of the role that keeps the tables, if `databaseUrl` is the application role's. */
   readonly projectorUrl?: string;
-  /** Where the log is when it is not in that database: a connection string of EventStoreDB. */
+  /** Where the log is, if not in that database: a connection string of EventStoreDB. */
   readonly eventStore?: string;
-  /** A role for ad-hoc SQL instead of the one that Waylog makes. */
+  /** A role for ad-hoc SQL instead of the one that Waylog creates. */
   readonly readerUrl?: string;
   /** The longest that ad-hoc SQL may run, in seconds. */
   readonly sqlTimeout: number;
@@ -40,70 +40,73 @@ export interface Config {
   readonly port: number;
   /** What this process does: answer HTTP, fold events into tables, or both. */
   readonly roles: readonly Role[];
-  /** Commands that may wait before more are refused with 503. */
+  /** How many commands can wait before more are refused with 503. */
   readonly maxPendingCommands: number;
   readonly decisionCacheBytes: number;
-  /** On how many different days (UTC) the frames and headings of one flight may be. */
+  /** The most different days (UTC) that the frames and headings of one flight can be on. */
   readonly flightDays: number;
-  /** Frames and headings have times from the beginning of this year on. */
+  /** The first year from which frames and headings are accepted. */
   readonly firstYear: number;
-  /** And until so many days ahead of the server's clock. */
+  /** The last day on which they are accepted, in days ahead of the server's clock. */
   readonly daysAhead: number;
   readonly logFormat: 'pretty' | 'json';
   readonly logLevel: LogLevel;
-  /** Where backups go that are asked for by HTTP; without it they are refused. */
+  /** The folder for backups requested over HTTP; without it they are refused. */
   readonly backupDir?: string;
-  /** Whom backups are encrypted for, public keys of age with commas between; empty for nobody: then they are not. */
+  /** The recipients of encrypted backups: public age keys, separated by commas. If empty, backups are not encrypted. */
   readonly backupRecipients: string;
   /** Hours between two scheduled backups; 0 for never. */
   readonly backupIntervalHours: number;
-  /** How many complete scheduled backups stay. */
+  /** How many complete scheduled backups are kept. */
   readonly backupKeep: number;
-  /** The most of the time, from 0 to 1, that the scheduled verification may work; 0 for never. */
+  /** The largest share of the time, from 0 to 1, that the scheduled verification can work; 0 for never. */
   readonly verifyShare: number;
-  /** Where alerts are sent as they begin and cease to fire; empty for nowhere. */
+  /** Where alerts are sent when they start and stop firing; empty for nowhere. */
   readonly alertWebhook: string;
   readonly alertIntervalMs: number;
-  /** What the database may grow to, for the alert on disk space; 0 to go by the file system. */
+  /** The size that the database can grow to, for the alert on disk space; 0 to go by the file system. */
   readonly databaseLimitBytes: number;
-  /** A key that may everything, besides those in the database. */
+  /** A key with all rights, besides those in the database. */
   readonly adminKey?: string;
-  /** The OpenID provider whose tokens are taken, too. */
+  /** The OpenID provider whose tokens are accepted too. */
   readonly jwt?: JwtConfig;
-  /** Requests a second that one caller may send; in a burst, as many at once. */
+  /** The requests per second that one caller can send. A burst can have as many at once. */
   readonly rateLimit: number;
-  /** Whether events and keys say from which address, program and session they came. */
+  /** Whether events and keys record the address, program and session that they came from. */
   readonly recordsOrigin: boolean;
-  /** Origins whose pages may call from a browser. */
+  /** Origins whose pages can call from a browser. */
   readonly corsOrigins: readonly string[];
-  /** The longest that a stop may take, in seconds; then the server ends at once. */
+  /** The longest that a stop can take, in seconds; then the server ends at once. */
   readonly stopTimeout: number;
   /** Records a demo flight while the server runs. */
   readonly demo: boolean;
-  /** How often chunks that are too old are dropped, where TimescaleDB has no policies for it. */
+  /** How often chunks that are too old are dropped, if TimescaleDB has no policies for it. */
   readonly retentionIntervalSeconds: number;
-  /** The Ed25519 private key in PEM that signs digests of the log; without it there are none. */
+  /** The Ed25519 private key in PEM that signs digests of the log; without it none are taken. */
   readonly auditKey?: string;
-  /** The public keys in PEM, one after the other, of what other keys have signed before. */
+  /** The public keys in PEM, one after the other, of earlier signing keys. */
   readonly auditPublicKeys?: string;
   /** How often a digest is taken, in minutes since midnight UTC. */
   readonly auditIntervalMinutes: number;
-  /** After how many new events a digest is taken all the same; 0 for never. */
+  /** The number of new events after which a digest is taken early; 0 for never. */
   readonly auditEvents: number;
   /** In how many days every event of the log is walked again. */
   readonly auditRoundDays: number;
-  /** Where digests go as files. */
+  /** The folder for digests as files. */
   readonly auditFolder?: string;
-  /** Where archives are written; undefined where the server must not write any. */
+  /** The folder for archives; undefined if the server must not write any. */
   readonly archiveDirectory: string | undefined;
-  /** What is valid, and less safe than it could be. */
+  /** Settings that are valid, but less safe than they could be. */
   readonly warnings: readonly string[];
 }
 
-/** A flight takes hours; with this, one whose clock jumps about harms nobody. */
+/** A flight takes hours. This limit keeps a flight whose clock jumps from harming others. */
 export const DEFAULT_FLIGHT_DAYS = 100;
 
-/** Every variable with its meaning and default: for `--help` and the documentation. Those of `FROM_FILES` also as NAME_FILE. */
+/**
+ * Every variable with its meaning and default, for `--help` and the documentation. Those of `FROM_FILES` also as
+ * NAME_FILE.
+ */
 export const variables = {
   DATABASE_URL: 'where the TimescaleDB is, such as postgres://user:password@127.0.0.1:5432/waylog (required)',
   WAYLOG_PROJECTOR_URL:
@@ -171,7 +174,7 @@ export const variables = {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The whole environment, checked once. Throws `config.invalid` that names every bad variable together. */
+/** Checks the whole environment once. Throws `config.invalid` that names all bad variables together. */
 export function readConfig(environment: Environment): Config {
   const { env, errors: unreadable, warnings } = readSecrets(environment);
   const errors: FieldError[] = [...unreadable];
@@ -229,7 +232,7 @@ export function readConfig(environment: Environment): Config {
     errors.push({ field: 'WAYLOG_ALERT_WEBHOOK', message: 'must begin with http:// or https://' });
   const readerUrl = postgresUrl('WAYLOG_READER_URL');
   const projectorUrl = postgresUrl('WAYLOG_PROJECTOR_URL');
-  // Values of secrets stay out of the messages.
+  // Values of secrets are kept out of the messages.
   const adminKey = text('WAYLOG_ADMIN_KEY', '');
   if (adminKey && !/^[!-~]{32,1000}$/.test(adminKey)) {
     errors.push({
@@ -305,7 +308,7 @@ export function readConfig(environment: Environment): Config {
   return config;
 }
 
-/** Whether a text is a URL of PostgreSQL that can be taken apart. */
+/** Whether a text is a URL of PostgreSQL that can be parsed. */
 export const isPostgresUrl = (text: string): boolean =>
   /^postgres(ql)?:\/\//.test(text) && URL.canParse(text) && isDecodable(new URL(text));
 
@@ -354,22 +357,22 @@ function readJwt(
 export function isSafeUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname, username, password } = new URL(text);
-  // What fails names the address, and is logged.
+  // The error names the address, and is logged.
   if (username || password) return false;
   return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname));
 }
 
-/** Whether only this machine reaches an address. */
+/** Whether an address can be reached only from this machine. */
 export const isLoopback = (host: string): boolean =>
   host === 'localhost' || /^\[?::1\]?$/.test(host) || /^127(\.\d{1,3}){3}$/.test(host);
 
 const originOf = (text: string): string | undefined =>
   /^https?:\/\//.test(text) && URL.canParse(text) ? new URL(text).origin : undefined;
 
-/** Whether a text is a connection string of EventStoreDB, as `EVENT_STORE` takes it. */
+/** Whether a text is a connection string of EventStoreDB that `EVENT_STORE` accepts. */
 export const isEventStoreUrl = (text: string): boolean => /^esdb(\+discover)?:\/\/[^/?#\s]+/.test(text);
 
-/** A URL as it may be shown: without what logs in. Takes those of clusters, too, which name several hosts. */
+/** A URL as it can be shown, without credentials. Also accepts URLs of clusters, which name several hosts. */
 export const withoutCredentials = (url: string): string => {
   const [, scheme, rest] = /^([a-z+]+:\/\/)([^/?#]*).*$/is.exec(url) ?? [];
   if (scheme === undefined || rest === undefined) return 'not a URL';

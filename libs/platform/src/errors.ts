@@ -1,4 +1,4 @@
-/** What a caller can do about an error; the HTTP status follows from it. */
+/** What a caller can do about an error. The HTTP status follows from it. */
 export type ErrorKind =
   'invalid' | 'not-found' | 'conflict' | 'unauthenticated' | 'forbidden' | 'too-many' | 'unavailable';
 
@@ -9,7 +9,7 @@ export interface FieldError {
 }
 
 /**
- * The one error class of Waylog. `code` is stable and meant for programs (`waypoint.not-found`), the message is for
+ * The one error class of Waylog. `code` is stable and meant for programs (`waypoint.not-found`). The message is for
  * people: what happened, why, and what to do. `data` carries the facts of the case.
  */
 export class WaylogError extends Error {
@@ -32,27 +32,27 @@ export const notFound = (code: string, message: string, data?: Record<string, un
 export const conflict = (code: string, message: string, data?: Record<string, unknown>) =>
   new WaylogError(code, 'conflict', message, data);
 
-/** Whoever calls has not said who he is, or what he said is not so. */
+/** The caller did not identify itself, or the identification is wrong. */
 export const unauthenticated = (code: string, message: string) =>
   new WaylogError(code, 'unauthenticated', message);
 
-/** It is known who calls, and he may not. */
+/** The caller is known, but is not allowed to do this. */
 export const forbidden = (code: string, message: string, data?: Record<string, unknown>) =>
   new WaylogError(code, 'forbidden', message, data);
 
-/** More requests than one caller may send. */
+/** The caller sent more requests than allowed. */
 export const tooMany = (code: string, message: string, retryAfterSeconds: number) =>
   new WaylogError(code, 'too-many', message, { retryAfterSeconds });
 
-/** The most bad fields that one refusal names; who has more has one mistake many times. */
+/** The most bad fields that one refusal names: an input with more has one mistake many times. */
 export const MAX_BAD_FIELDS = 50;
 
-/** Names of fields and what is said of them may hold what was sent: a refusal must not be as long as its input. */
+/** Field names and messages can contain what was sent: a refusal must not be as long as its input. */
 const MAX_FIELD_LENGTH = 300;
 const MAX_MESSAGE_LENGTH = 1_000;
 
 /**
- * Nothing of the input was used; `errors` names every field that is wrong, not just the first. Of more than
+ * Nothing of the input was used. `errors` names every field that is wrong, not just the first. Of more than
  * `MAX_BAD_FIELDS` it names the first ones, and `hasMoreErrors` says that there are more.
  */
 export function invalidInput(
@@ -75,7 +75,7 @@ export function invalidInput(
   );
 }
 
-/** A text of at most so many characters, and dots where there were more. */
+/** A text cut to a number of characters, with dots if it was longer. */
 export const shortened = (text: string, length: number): string =>
   text.length <= length ? text : `${text.slice(0, length).replace(/[\ud800-\udbff]$/, '')}...`;
 
@@ -87,13 +87,13 @@ export const unavailable = (
   cause?: unknown,
 ) => new WaylogError(code, 'unavailable', message, { retryAfterSeconds: 1, ...data }, { cause });
 
-/** The text of anything that was thrown. */
+/** The message of anything that was thrown. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** The most that one answer may be as JSON, in bytes. */
+/** The largest answer as JSON, in bytes. */
 export const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
-/** That an answer would be longer than any may be. */
+/** The error for an answer that would be longer than that. */
 export const answerTooLarge = () =>
   invalidInput(
     [

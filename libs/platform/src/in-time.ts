@@ -1,4 +1,4 @@
-/** Answers what `answer` does, or throws what `late` makes when that takes longer; what comes later has nobody to hear of it. */
+/** Resolves like `answer`, or throws the error of `late` if that takes longer; a later result is ignored. */
 export const inTime = <T>(milliseconds: number, answer: Promise<T>, late: () => Error): Promise<T> =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(late()), milliseconds);

@@ -5,13 +5,16 @@ import { endClient, openSession } from './session.js';
 
 type Wake = (payload: string) => void;
 
-/** It only listens, and would never notice that nobody speaks any more: so it asks, and gives the answer some time. */
+/**
+ * The connection only listens, and would never notice a dead server: so it sends a query, and waits some time for the
+ * answer.
+ */
 const PING_INTERVAL_MS = 10_000;
 const PING_TIMEOUT_MS = 5_000;
 
 /**
- * One LISTEN connection for a whole process. A notification is only a hint: it may be lost whenever the connection is,
- * so whoever listens polls as well. After a reconnect every listener is woken once, with an empty payload.
+ * One LISTEN connection for a whole process. A notification is only a hint: it can be lost with the connection, so
+ * every listener polls as well. After a reconnect every listener is woken once, with an empty payload.
  */
 export class Listener {
   readonly #channels = new Map<string, Set<Wake>>();
@@ -23,7 +26,7 @@ export class Listener {
   constructor(
     private readonly connectionString: string,
     private readonly applicationName: string,
-    /** Told when the connection cannot be made or is lost; it is made again, and polling goes on meanwhile. */
+    /** Called when the connection cannot be made or is lost; it is then made again, and polling continues meanwhile. */
     private readonly onLost: (error: unknown) => void = () => undefined,
   ) {}
 
@@ -50,7 +53,7 @@ export class Listener {
       let client: pg.Client | undefined;
       let ping: NodeJS.Timeout | undefined;
       try {
-        // From here on `on()` listens to new channels itself; twice does no harm.
+        // From here on `on()` listens to new channels itself; listening twice is harmless.
         const session =
           (client =
           this.#client =
@@ -96,7 +99,7 @@ export class Listener {
       try {
         wake(payload);
       } catch (error) {
-        // Anybody may notify anything; it must not end the process.
+        // Anyone can notify anything; it must not end the process.
         this.onLost(error);
       }
     }

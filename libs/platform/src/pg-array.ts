@@ -1,8 +1,8 @@
 const needsQuotes = /[{},"\\\s]|^$|^null$/i;
 
 /**
- * A PostgreSQL array literal of text-like values. node-postgres has one of its own that quotes every value and costs
- * several times as much on the bulk paths; most values here (numbers, ids, times) need no quotes.
+ * A PostgreSQL array literal of text-like values. The one of node-postgres quotes every value and costs several times
+ * as much on the bulk paths; most values here (numbers, ids, times) need no quotes.
  */
 export function pgArray(values: readonly (string | number | boolean | null)[]): string {
   let text = '{';

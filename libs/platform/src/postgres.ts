@@ -33,8 +33,8 @@ const transientStates: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * A connection that failed; and no more room, on disk, in memory or for connections, which comes back when somebody makes
- * some. A limit that a statement has run into (53400) is none of those.
+ * A failed connection, or no more room on disk, in memory or for connections, which can become free again. A
+ * limit that a statement has hit (53400) is neither.
  */
 const transientClasses = /^(08|53(?!400))/;
 
@@ -47,29 +47,34 @@ const transientSystemCodes: ReadonlySet<string> = new Set([
   'EAI_AGAIN',
 ]);
 
-// node-postgres reports a lost or refused connection as a plain Error; the text is all there is to know it by.
+// node-postgres reports a lost or refused connection as a plain Error: only the text identifies it.
 const lostConnection =
   /Connection terminated|timeout exceeded when trying to connect|Query read timeout|not queryable|Client has encountered a connection error|Cannot use a pool after calling end/;
 
 /**
- * True for failures that may be gone a moment later: a lost or refused connection, a server that restarts, a deadlock,
- * a time limit, a full disk, a fail-over under way. It says nothing about whether the statement took effect: only what is harmless when repeated may be.
+ * True for failures that can pass within a moment: a lost or refused connection, a server restart, a
+ * deadlock, a time limit, a full disk, a fail-over in progress. It does not say whether the statement took
+ * effect: repeat only what is harmless to repeat.
  */
 export function isTransient(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isTransient);
-  // Also one of another realm, as those of Node are in a test.
+  // Also an error of another realm, as Node's errors are in a test.
   if (!isNativeError(error)) return false;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (transientStates.has(code) || transientClasses.test(code) || transientSystemCodes.has(code)) return true;
   return lostConnection.test(error.message);
 }
 
-/** True when PostgreSQL refused a value (a bad number, a broken constraint, too large): repeating will not help. */
+/**
+ * True if PostgreSQL refused a value (a bad number, a violated constraint, too large): repeating does not
+ * help.
+ */
 export const isDataError = (error: unknown): boolean => /^(22|23|54)/.test(sqlStateOf(error) ?? '');
 
 /**
- * True when a transaction ran out of time, memory, locks ("out of shared memory") or what TimescaleDB lets it decompress: half of
- * what it did may go through. What is tried again says whether it was that, or a database that is short of it for everybody.
+ * True if a transaction ran out of time, memory, locks ("out of shared memory") or what TimescaleDB lets it
+ * decompress: half of its work may succeed. A retry shows whether that was the cause, or whether the database
+ * is short of it for all sessions.
  */
 export const isTooMuch = (error: unknown): boolean =>
   /^(57014|53000|53200|53400)$/.test(sqlStateOf(error) ?? '') ||
@@ -86,20 +91,26 @@ export interface PoolOptions {
   readonly applicationName: string;
   /** How long a statement may run before the server cancels it; 0 for any time. */
   readonly statementTimeoutMs: number;
-  /** How long to wait for a connection, be it a new one or one that is in use. */
+  /** How long to wait for a connection, new or in use. */
   readonly connectTimeoutMs: number;
-  /** Connections are replaced after this long, so that none outlives a fail-over or a change of its role's rights; default an hour. */
+  /**
+   * The age at which connections are replaced, so that none survives a fail-over or a change of its role's
+   * rights; default an hour.
+   */
   readonly maxAgeSeconds?: number;
   /** Every transaction is READ ONLY; default false. */
   readonly readOnly?: boolean;
-  /** Told when a connection breaks that nobody uses; the pool replaces it. */
+  /** Called when an idle connection breaks; the pool replaces it. */
   readonly onIdleError?: (error: Error) => void;
 }
 
-/** Values stay the text that PostgreSQL sent: whoever reads a column knows its type, and nothing is lost on the way. */
+/**
+ * Values stay the text that PostgreSQL sent: the reader of a column knows its type, and nothing is lost in
+ * conversion.
+ */
 export const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
 
-/** Sessions are as `openSession` makes them. */
+/** A pool whose sessions are set up as by `openSession`. */
 export function createPool(options: PoolOptions): pg.Pool {
   const {
     connectionString,
@@ -124,7 +135,7 @@ export function createPool(options: PoolOptions): pg.Pool {
     application_name: applicationName,
     // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool awaits it, which its type does not say
     onConnect: prepare,
-    // The server's limit comes first; this one is for a server that no longer answers at all.
+    // The server's limit comes first. This one is for a server that no longer answers at all.
     ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + 5_000 }),
     connectionTimeoutMillis: connectTimeoutMs,
     idleTimeoutMillis: 60_000,
@@ -134,18 +145,19 @@ export function createPool(options: PoolOptions): pg.Pool {
   const since = new WeakMap<pg.ClientBase, number>();
   pool.on('connect', (client) => {
     since.set(client, performance.now());
-    // Whoever used it, and whatever he makes of the refusal: the session is to go.
+    // Whatever the caller does about the refusal, this session must be closed.
     connectionOf(client).on('errorMessage', ({ code }) => {
       if (code === SqlState.readOnlyTransaction) renewSessions(pool);
     });
   });
   pool.on('release', (error: unknown, client) => {
-    // The pool does not keep what is ending.
+    // The pool does not keep a session that is ending.
     if ((since.get(client) ?? 0) <= (renewedAt.get(pool) ?? -1)) endClient(client);
-    // The server has left one without an answer, so the others may be dead as well: each would cost as long to find out.
+    // The server left one session without an answer, so the others may be dead too. Finding out would take as
+    // long for each.
     else if (error instanceof Error && error.message === 'Query read timeout') dropIdle(pool);
   });
-  // node-postgres takes it out of the pool; without a listener it would end the process.
+  // node-postgres removes it from the pool. Without a listener it would end the process.
   pool.on('error', (error) => options.onIdleError?.(error));
   return pool;
 }
@@ -157,20 +169,20 @@ const connectionOf = (client: pg.ClientBase) =>
 const renewedAt = new WeakMap<pg.Pool, number>();
 
 /**
- * Lets go of all sessions that a pool has now, those in use when they come back. A session is read-only for as long as it lives
- * when the database was so as it began, whatever the database is since.
+ * Closes all sessions that a pool has now, those in use when they are returned. A session that began while
+ * the database was read-only stays read-only, whatever the database is since.
  */
 export function renewSessions(pool: pg.Pool): void {
   renewedAt.set(pool, performance.now());
   dropIdle(pool);
 }
 
-/** Why the database takes no writes, and what to do about it; undefined where it does take them. */
+/** Why the database accepts no writes, and what to do about it; undefined if it accepts them. */
 export async function whyReadOnly(pool: pg.Pool): Promise<string | undefined> {
   const ask = async () =>
     (await pool.query<{ standby: boolean; refuses: boolean; by: string }>(readOnlySql)).rows[0];
   if (!(await ask())?.refuses) return undefined;
-  // That may be so of this session alone, which began before somebody put it right.
+  // Perhaps only this session is read-only, because it began before the database was writable again.
   renewSessions(pool);
   const now = await ask();
   if (!now?.refuses) return undefined;
@@ -183,7 +195,7 @@ const readOnlySql = `
   select pg_is_in_recovery() as standby, current_setting('transaction_read_only')::boolean as refuses, source as by
     from pg_settings where name = 'default_transaction_read_only'`;
 
-/** Closes the connections that nobody uses. Asking for one gets an idle one, without a look at the network. */
+/** Closes the idle connections. The pool hands out an idle connection without checking the network. */
 function dropIdle(pool: pg.Pool): void {
   for (let idle = pool.idleCount; idle > 0; idle--)
     pool.connect().then(
@@ -212,8 +224,8 @@ const half = (start: number): string =>
   `coalesce(sum(('x' || substr(h, ${start}, 16))::bit(64)::bigint::numeric), 0)`;
 
 /**
- * The fingerprint of rows as SQL, over their md5 in a column `h`: two sums of 64 bits of each, so the same whatever their
- * order, in constant memory.
+ * The fingerprint of rows as SQL, over their md5 in a column `h`: two sums of 64 bits each. It does not
+ * depend on the order of the rows and needs constant memory.
  */
 export const rowsHash = {
   first: half(1),
@@ -221,14 +233,14 @@ export const rowsHash = {
   text: `${half(1)} || ':' || ${half(17)}`,
 } as const;
 
-/** A pool, or one connection. */
+/** A pool or a connection. */
 export type Queryable = Pick<pg.Pool, 'query'> | Pick<pg.ClientBase, 'query'>;
 
 export type TextRow = (string | null)[];
 
 /**
- * Runs one read with up to three attempts on transient failures; rows come as arrays of text. With a name it is prepared
- * once a connection.
+ * Runs one read with up to three attempts on transient failures. Rows come as arrays of text. A query with a
+ * name is prepared once per connection.
  */
 export function readRows(
   pool: Queryable,
@@ -249,7 +261,10 @@ export function readRows(
   );
 }
 
-/** Three attempts with backoff for an operation that is harmless when repeated; then `database.unavailable`. */
+/**
+ * Makes up to three attempts, with backoff, at an operation that is harmless to repeat; then throws
+ * `database.unavailable`.
+ */
 export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
   try {
     return await retry(operation, { attempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, retryIf: isTransient });
@@ -259,8 +274,8 @@ export async function databaseCall<T>(operation: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Why work failed that nobody tries again, in a sentence for the person who asked for it: a database that takes no writes, has
- * no room, or is gone says only what it was asked, or nothing.
+ * Why work failed that is not retried, in a sentence for the person who asked for it: a database that accepts
+ * no writes, has no room, or cannot be reached gives only the request, or nothing.
  */
 export const failureOf = (error: unknown): unknown => {
   const state = sqlStateOf(error);
@@ -276,7 +291,7 @@ export const failureOf = (error: unknown): unknown => {
     : error;
 };
 
-/** What a failure that may be gone a moment later is told as. */
+/** The error that reports a failure which can pass within a moment. */
 export function databaseUnavailable(cause: unknown): WaylogError {
   const said = messageOf(cause);
   const told = (code: string, detail: string) => unavailable(code, detail, {}, cause);

@@ -12,23 +12,23 @@ const SECRETS = [
 ] as const;
 
 /**
- * Variables that may be given as a file instead, by their name with `_FILE` behind it: secrets, which then stand in no process
- * list and in no environment, and what is long enough to stand in a file.
+ * Variables that can be given as a file instead, by their name with `_FILE` added: secrets, which then are in no
+ * process list and in no environment, and long values.
  */
 export const FROM_FILES = [...SECRETS, 'WAYLOG_AUDIT_PUBLIC_KEYS'] as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Secrets {
-  /** The environment, with the contents of the files in the place of their names. */
+  /** The environment, with the contents of the files under the plain names. */
   readonly env: Record<string, string | undefined>;
   /** Files that cannot be read, and secrets that are given twice. */
   readonly errors: readonly FieldError[];
-  /** Files that others than their owner may read. */
+  /** Files that users other than their owner can read. */
   readonly warnings: readonly string[];
 }
 
-/** Reads the secrets that are given as files. White space around what is in a file does not count. */
+/** Reads the secrets that are given as files. White space around the content does not count. */
 export function readSecrets(environment: Environment): Secrets {
   const env = Object.fromEntries(
     Object.entries(environment).filter(
@@ -62,7 +62,7 @@ export function readSecrets(environment: Environment): Secrets {
   return { env, errors, warnings };
 }
 
-/** An environment for a program that Waylog starts: it is told what it needs, and nothing of these. */
+/** An environment for a program that Waylog starts: it contains what the program needs, and none of these secrets. */
 export const withoutSecrets = (env: Environment): Record<string, string | undefined> =>
   Object.fromEntries(Object.entries(env).filter(([name]) => !isSecret(name.replace(/_FILE$/, ''))));
 

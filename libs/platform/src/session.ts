@@ -2,11 +2,11 @@ import pg from 'pg';
 import { unavailable } from './errors.js';
 
 /**
- * What every session of Waylog is set to, whatever the server, the database or the role say. They are set with statements
- * after the login and not in the startup packet, which poolers do not pass on.
+ * The settings of every session of Waylog, whatever the server, the database or the role set. They are set by
+ * statements after the login, not in the startup packet, which poolers do not pass on.
  */
 const settings = {
-  // By these, times are text that can be read, numbers come back to the last bit, and arrays as they were sent.
+  // With these, times are readable text, numbers come back to the last bit, and arrays as they were sent.
   TimeZone: 'UTC',
   DateStyle: 'ISO, MDY',
   IntervalStyle: 'postgres',
@@ -15,10 +15,10 @@ const settings = {
   array_nulls: 'on',
   standard_conforming_strings: 'on',
   client_encoding: 'UTF8',
-  // An append sees what was committed before it got its lock.
+  // An append must see what was committed before it got its lock.
   default_transaction_isolation: 'read committed',
   jit: 'off',
-  // Whoever wants a limit says so: one that somebody has set for people would end a rebuild.
+  // Code that needs a limit sets it: a limit that an administrator set for people would end a rebuild.
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
@@ -26,10 +26,12 @@ const settings = {
 } as const;
 
 /**
- * What depends on the server, or on what the setting is. A block, as the role of ad-hoc SQL may not call `set_config`.
+ * Settings that depend on the server or on their present value. A block, as the role of ad-hoc SQL cannot call
+ * `set_config`.
  *
- * What was answered is on the disk: `off` is raised. Stronger ones stay, and so does `local`, which waits for the same disk and
- * no standby (docs/decisions/0036). What is in no schema of ours is in public, or where TimescaleDB was installed.
+ * Everything answered is on disk: `off` is raised. Stronger values stay, and so does `local`, which waits for the same
+ * disk and no standby (docs/decisions/0036). Objects outside our schemas are in public, or where TimescaleDB was
+ * installed.
  */
 const setConditionally = `do $$
   declare
@@ -43,23 +45,23 @@ const setConditionally = `do $$
 
 const isConditionallyRight: Readonly<Record<string, (value: string) => boolean>> = {
   synchronous_commit: (value) => value !== 'off',
-  // Not known before PostgreSQL 17.
+  // Unknown before PostgreSQL 17.
   transaction_timeout: (value) => value === '' || value === '0',
   search_path: (value) => /^public(,|$)/.test(value),
 };
 
 /**
- * By its keepalives the database server finds within half a minute that a process has gone without a word, and lets go of its
- * locks: after two hours otherwise, in which no other process could lead a projector. Without meaning on a local socket.
+ * With these keepalives the database server notices within half a minute that a process died, and releases its locks.
+ * By default it takes two hours, in which no other process could lead a projector. Without effect on a local socket.
  */
 const keepalives = { tcp_keepalives_idle: '10', tcp_keepalives_interval: '5', tcp_keepalives_count: '3' };
 
-/** And the other way round: a process finds that a database server has gone, in minutes instead of hours. */
+/** The reverse: a process notices that a database server died, in minutes instead of hours. */
 export const keepAlive = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const;
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** Further settings of a session, or others than usual, as `set` takes them: `{ synchronous_commit: 'off' }`. */
+/** Additional or different settings of a session, in the form of `set`: `{ synchronous_commit: 'off' }`. */
 export type SessionSettings = Readonly<Record<string, string>>;
 
 export interface SessionOptions {
@@ -67,18 +69,18 @@ export interface SessionOptions {
   /** Shown in pg_stat_activity. */
   readonly applicationName: string;
   readonly settings?: SessionSettings;
-  /** The longest that the login, and each of the first statements, may take; default 5 s. */
+  /** The longest that the login, and each of the first statements, can take; default 5 s. */
   readonly connectTimeoutMs?: number;
-  /** The longest that this process waits for an answer; for any time by default. */
+  /** The longest that this process waits for an answer; no limit by default. */
   readonly queryTimeoutMs?: number;
 }
 
 /**
- * A session whose settings are known to be right; the caller ends it. Nothing else makes a connection: but for `createPool`,
- * which has the same done to each of its own.
+ * Opens a session and checks its settings; the caller ends it. Nothing else makes a connection, except `createPool`,
+ * which sets up each of its connections in the same way.
  *
- * @throws WaylogError `database.session-settings` where the session is not as it was set, and `database.transaction-pooling`
- *   where a pooler gives every transaction another one
+ * @throws WaylogError `database.session-settings` if the session does not have the settings, and
+ * `database.transaction-pooling` if a pooler gives every transaction another one
  */
 export async function openSession(options: SessionOptions): Promise<pg.Client> {
   const client = await connect(options);
@@ -105,7 +107,7 @@ async function connect(options: SessionOptions): Promise<pg.Client> {
   return client;
 }
 
-/** Sets a new session, looks whether that has come true, and who is at its other end: one round trip. */
+/** Sets up a new session, checks its settings, and asks which server process is at its other end: one round trip. */
 export async function prepareSession(
   client: pg.ClientBase,
   options: Omit<SessionOptions, 'queryTimeoutMs'>,
@@ -135,7 +137,7 @@ export async function prepareSession(
   if (isPooled(client)) await refuseTransactionPooling(client, pid, options);
 }
 
-/** A list, such as that of DateStyle, is one value to `set` for each of its items. */
+/** In `set`, a list such as that of DateStyle is one value for each of its items. */
 const literals = (name: string, value: string): string =>
   (name === 'DateStyle' || name === 'search_path' ? value.split(', ') : [value])
     .map(pg.escapeLiteral)
@@ -161,17 +163,19 @@ const wrongSetting = (name: string, is: string, wanted = 'another value') =>
 
 const backends = new WeakMap<pg.ClientBase, number>();
 
-/** The server's process behind a session, as pg_stat_activity shows it: behind a pooler the driver knows another number. */
+/**
+ * The server's process behind a session, as pg_stat_activity shows it. Behind a pooler the driver has another number.
+ */
 export const backendOf = (client: pg.ClientBase): number | undefined => backends.get(client);
 
-/** Whether a pooler is in between: a server tells its own process at the login, a pooler something that it has made up. */
+/** Whether a pooler is in between: a server reports its own process at the login, a pooler invents a number. */
 export const isPooled = (client: pg.ClientBase): boolean =>
   (client as unknown as { processID: number }).processID !== backendOf(client);
 
 /** Places that are known to keep a session together. */
 const looked = new Map<string, Promise<void>>();
 
-/** Asked once in the life of a process, or until it went well. */
+/** Asked once per process, or until it succeeds. */
 async function refuseTransactionPooling(
   client: pg.ClientBase,
   pid: number,
@@ -187,12 +191,12 @@ async function refuseTransactionPooling(
   await look;
 }
 
-/** The pooler hands on whichever server connection is free; a few tries, in case others come in between. */
+/** A pooler hands out any free server connection, so this takes a few tries, in case other sessions interfere. */
 const TRIES = 5;
 
 /**
- * A session that has no transaction open keeps its server connection, unless the pooler gives it to others meanwhile: so a
- * second one begins a transaction, which gets that very connection, or makes the first one find itself on another.
+ * A session without an open transaction keeps its server connection, unless the pooler gives it to others. So a second
+ * session begins a transaction: it gets that very connection, or the first session ends up on another one.
  */
 async function lookForTransactionPooling(
   client: pg.ClientBase,
@@ -229,10 +233,10 @@ const transactionPooling = (cause?: unknown) =>
     cause,
   );
 
-/** A server that has gone silent never closes a connection; after this long it is cut. */
+/** A server that stopped answering never closes a connection; after this long it is cut. */
 const END_GRACE_MS = 2_000;
 
-/** Ends a connection, in the end by force: a stop must not wait for a database that no longer answers. */
+/** Ends a connection, by force if necessary: a stop must not wait for a database that no longer answers. */
 export async function endClient(client: pg.Client): Promise<void> {
   const ended = client.end().catch(() => undefined);
   const cut = setTimeout(() => {

@@ -1,6 +1,6 @@
 /**
- * A point in time as text: RFC 3339 in UTC, with three fraction digits, or six where microseconds were given.
- * Text rather than `Date`, because a `Date` drops microseconds, and what was sent is what comes back.
+ * A point in time as text: RFC 3339 in UTC, with three fraction digits, or six if microseconds were given. Text rather
+ * than `Date`, because a `Date` drops microseconds, and a time must come back as it was sent.
  */
 export type Timestamp = string;
 
@@ -8,17 +8,17 @@ const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(
 const FIRST_YEAR = 1970;
 const LAST_YEAR = 2199;
 
-/** What nearly every time looks like, and needs no look at the calendar: canonical, and on one of the first 28 days. */
+/** The form of nearly every time, which needs no calendar check: canonical, and on one of the first 28 days. */
 const PLAIN =
   /^(?:19[7-9]|2[01]\d)\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/;
 
-/** What a timestamp must look like; the text of every refusal. */
+/** The form of a timestamp; the text of every refusal. */
 export const TIMESTAMP_RULE =
   'must be an RFC 3339 time with a zone and at most microseconds, from 1970 to 2199, such as 2026-05-01T12:00:00.000Z';
 
 /**
- * The canonical form of an RFC 3339 time, or undefined where the text is none: no zone, a day that the calendar does
- * not have, more than six fraction digits, or outside 1970 to 2199 (a stray year would cost a hypertable chunk each).
+ * The canonical form of an RFC 3339 time, or undefined if the text is not one: no zone, a day that the calendar does
+ * not have, more than six fraction digits, or outside 1970 to 2199 (each stray year would cost a hypertable chunk).
  */
 export function parseTimestamp(text: string): Timestamp | undefined {
   if (PLAIN.test(text)) return text;
@@ -26,7 +26,7 @@ export function parseTimestamp(text: string): Timestamp | undefined {
   if (!match) return undefined;
   const [, year, month, day, hour, minute, second, fraction = '', zone = 'Z'] = match;
   if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) return undefined;
-  // Date.UTC takes years below 100 for those of the twentieth century.
+  // Date.UTC treats years below 100 as those of the twentieth century.
   if (Number(year) < FIRST_YEAR - 1) return undefined;
   if (!isDayOfMonth(Number(year), Number(month), Number(day))) return undefined;
   const isUtc = zone === 'Z' || zone === 'z';
@@ -64,7 +64,7 @@ export const microsecondsOf = (timestamp: Timestamp): number =>
     ? Date.parse(timestamp) * 1_000
     : Date.parse(`${timestamp.slice(0, 23)}Z`) * 1_000 + Number(timestamp.slice(23, -1));
 
-/** The canonical time that is so many microseconds after 1970. */
+/** The canonical time at this many microseconds after 1970. */
 export function timestampAt(microseconds: number): Timestamp {
   const rest = microseconds % 1_000;
   const text = new Date((microseconds - rest) / 1_000).toISOString();
@@ -76,7 +76,7 @@ export function timestampAt(microseconds: number): Timestamp {
  * whatever the session's time zone was. Throws for any other text.
  */
 export function timestampFromPostgres(text: string): Timestamp {
-  // What is always there, for every row that is read: a pattern takes three times as long.
+  // The usual case, for every row that is read: a pattern takes three times as long.
   if ((text.endsWith('+00') || text.endsWith('+00:00')) && (text[10] === ' ' || text[10] === 'T')) {
     const dot = text.indexOf('.', 19);
     const fraction = dot < 0 ? '' : text.slice(dot + 1, text.indexOf('+', 19));
@@ -91,7 +91,7 @@ export function timestampFromPostgres(text: string): Timestamp {
   return `${utc.toISOString().slice(0, 20)}${canonicalFraction(fraction)}Z`;
 }
 
-/** Long ago, offsets had seconds. */
+/** Historical offsets have seconds. */
 const POSTGRES =
   /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?$/;
 

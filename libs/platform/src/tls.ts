@@ -1,9 +1,10 @@
 /**
- * Why a connection to this database could be listened to, or end at somebody else's server; undefined where it cannot, or
- * does not leave the machine.
+ * Why a connection to this database could be intercepted, or end at a wrong server; undefined if it cannot, or does not
+ * leave the machine.
  *
- * Only `sslmode=verify-full` means the same to node-postgres and to PostgreSQL's own programs. node-postgres 8 takes
- * `require` and `verify-ca` for `verify-full` too, and says that version 9 will not; pg_dump checks nothing with `require`.
+ * Only `sslmode=verify-full` means the same to node-postgres and to PostgreSQL's own programs. node-postgres 8 treats
+ * `require` and `verify-ca` as `verify-full` too, and announces that version 9 will not; pg_dump checks nothing with
+ * `require`.
  */
 export function tlsWeakness(url: string): string | undefined {
   const { hostname, host, searchParams } = new URL(url);

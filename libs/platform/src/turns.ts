@@ -1,17 +1,17 @@
-/** How long one piece of work goes on before others get a turn, in milliseconds. */
+/** How long one piece of work runs before other work gets a turn, in milliseconds. */
 const TURN_MS = 8;
 
-/** Who waits to go on with long work, in order: what sets memory free when it is done, and everything else. */
+/** Queues of long work that waits to continue, in order: work that frees memory when done, and all other work. */
 const ending: (() => void)[] = [];
 const others: (() => void)[] = [];
-/** Of so many turns one is for the others, whatever ends. */
+/** One in this many turns is for the others, whatever is ending. */
 const ONE_FOR_OTHERS = 4;
 let turn = 0;
 
 /**
- * Lets others go on. Long works that wait for their next turn get it one after another, each after a look at what has arrived:
- * by `setImmediate` alone, all of them would go on before it, and with 40 of them nobody else for 40 turns. What is `ending` goes
- * first, so that what was read is written before more is read.
+ * Lets other work run. Long tasks get their next turn one after another, each after new input was processed. With
+ * `setImmediate` alone, all of them would continue first, and with 40 of them other work would wait for 40 turns. Work
+ * marked `ending` goes first, so that what was read is written before more is read.
  */
 export function nextTurn(isEnding = false): Promise<void> {
   return new Promise((resolve) => {
@@ -26,7 +26,7 @@ function goOn(): void {
   if (ending.length + others.length > 0) setImmediate(goOn);
 }
 
-/** What somebody asks between two steps of long work: whether others have waited long enough, and then lets them. */
+/** Called between two steps of long work: lets other work run if it has waited long enough. */
 export class Turns {
   #began = performance.now();
 
@@ -42,7 +42,7 @@ export class Turns {
   }
 }
 
-/** Array.map for what takes long in all and not by itself: others get their turns in between. */
+/** Array.map for work that takes long in all but not for each item: other work runs in between. */
 export async function mapInTurns<T, R>(items: readonly T[], map: (item: T) => R): Promise<R[]> {
   const mapped: R[] = [];
   const turns = new Turns();

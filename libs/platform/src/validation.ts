@@ -8,8 +8,8 @@ import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
 import { UNSEEN } from './visible.js';
 
 /**
- * The rules of an input stand once, as class-validator decorators on its class. From them come the JSON schema that
- * OpenAPI shows and, compiled by Ajv, the validator that every command passes, at about a microsecond instead of fifty.
+ * The rules of an input are written once, as class-validator decorators on its class. They give the JSON schema that
+ * OpenAPI shows and, compiled by Ajv, the validator that every command passes, in about a microsecond instead of fifty.
  */
 export type Class<T extends object = object> = abstract new (...args: never[]) => T;
 export type Schema = { [key: string]: unknown };
@@ -21,12 +21,15 @@ const ID = new RegExp(`^(?!\\.{1,2}$)${NAME.source.slice(1)}`, 'u');
 const TEXT = /^[^\u0000\ud800-\udfff]*$/u; // eslint-disable-line no-control-regex -- refused
 const MAX_JSON_BYTES = 16 * 1024;
 const MAX_JSON_DEPTH = 16;
-/** What JSON costs is not its length but what it is made of: 16 KiB of empty lists are 5,300 objects, forty times as much. */
+/**
+ * The cost of JSON is not its length but what it contains: 16 KiB of empty lists are 5,300 objects, forty times as
+ * much.
+ */
 const MAX_JSON_VALUES = 500;
 
 const rules = new Map<string, Schema>();
 
-/** A decorator with a rule of its own: the schema for OpenAPI and Ajv, and the same test for class-validator. */
+/** A decorator with its own rule: the schema for OpenAPI and Ajv, and the same test for class-validator. */
 function rule(name: string, schema: Schema, message: string, test: (value: unknown) => boolean) {
   rules.set(name, { ...schema, 'x-rule': message });
   return (options?: ValidationOptions): PropertyDecorator =>
@@ -72,7 +75,7 @@ export const IsKnownId = rule(
   (value) => typeof value === 'string' && KNOWN_ID.test(value),
 );
 
-/** Text that PostgreSQL can keep: no NUL character, no half of a surrogate pair. Combine with MaxLength. */
+/** Text that PostgreSQL can store: no NUL character, no unpaired surrogate. Combine with MaxLength. */
 export const IsText = rule(
   'isText',
   { type: 'string', pattern: TEXT.source, examples: ['text'] },
@@ -97,7 +100,7 @@ export const IsDuration = rule(
   (value) => typeof value === 'string' && DURATION.test(value),
 );
 
-/** One value of JSON that holds no others. */
+/** One JSON value that contains no others. */
 export const IsScalar = rule(
   'isScalar',
   { type: ['string', 'number', 'boolean', 'null'], examples: [1] },
@@ -106,8 +109,8 @@ export const IsScalar = rule(
 );
 
 /**
- * Free-form JSON: an object of at most 16 KiB, 500 values (fields and items, at all levels together) and 16 levels, with
- * numbers and text that come back as they went in.
+ * Free-form JSON: an object of at most 16 KiB, 500 values (fields and items, at all levels together) and 16 levels. Its
+ * numbers and text must come back as they went in.
  */
 export const IsJsonObject = rule(
   'isJsonObject',
@@ -118,7 +121,7 @@ export const IsJsonObject = rule(
 
 const additions = new Map<unknown, Map<string | symbol, Schema>>();
 
-/** Adds to what the schema of a field says. JSONSchema by itself replaces what another decorator of the field said. */
+/** Adds to the schema of a field. JSONSchema by itself replaces what another decorator of the field set. */
 const addToSchema =
   (schema: Schema): PropertyDecorator =>
   (target, property) => {
@@ -128,12 +131,12 @@ const addToSchema =
     (JSONSchema(all) as PropertyDecorator)(target, property);
   };
 
-/** By its name, how a field must stand to the others of its object. */
+/** Rules between a field and the others of its object, by name. */
 const relations = new Map<string, (whole: never) => boolean>();
 
 /**
- * How a field must stand to the others of its object, beyond what each must be by itself; `test` gets the object, in which
- * anything may be wrong.
+ * A rule between a field and the others of its object, beyond the rules of each. `test` gets the object, in which
+ * anything can be wrong.
  */
 export function Relation<T extends object>(
   name: string,
@@ -144,22 +147,22 @@ export function Relation<T extends object>(
   return addToSchema({ 'x-relation': name, 'x-relation-rule': message });
 }
 
-/** Says what a field means where its type and its bounds do not: OpenAPI shows it. */
+/** Describes a field whose type and bounds do not explain it: OpenAPI shows the text. */
 export const Meaning = (description: string) => addToSchema({ description });
 
-/** A value that a field may have, for the page of the API. */
+/** An example value of a field, for the page of the API. */
 export const Sample = (value: unknown) => addToSchema({ examples: [value] });
 
 const examples = new Map<object, object>();
 
-/** What somebody would send: OpenAPI shows it, and its page fills it in. Classes that extend the class have it too. */
+/** A realistic example: OpenAPI shows it, and its page fills it in. Subclasses inherit it. */
 export const Example =
   <T extends object>(example: T) =>
   (target: Class<T>): void => {
     examples.set(target, example);
   };
 
-/** The example of a class, or of the one that it extends. */
+/** The example of a class, or of the class that it extends. */
 export function exampleOf(target: Class): object | undefined {
   for (let type: object | null = target; type !== null; type = Object.getPrototypeOf(type) as object | null) {
     const example = examples.get(type);
@@ -168,7 +171,7 @@ export function exampleOf(target: Class): object | undefined {
   return undefined;
 }
 
-/** May be left out or null; both mean the same. */
+/** Can be left out or null; both mean the same. */
 export const Optional = IsOptional;
 
 const nestedTypes = new Map<unknown, Map<string, () => Class>>();
@@ -183,7 +186,7 @@ export function Nested(type: () => Class, options: { each?: boolean } = {}): Pro
   };
 }
 
-/** The JSON schema of a class; `refer` may answer a reference for a nested class instead of its schema in place. */
+/** The JSON schema of a class. `refer` can return a reference for a nested class instead of its inline schema. */
 export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Schema {
   const converters: Record<string, Schema | ((meta: Nested) => Schema)> = Object.fromEntries(rules);
   converters['nestedValidation'] = (meta) => {
@@ -192,7 +195,7 @@ export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Sche
       throw new Error(`${target.name}.${meta.propertyName} needs @Nested instead of @ValidateNested.`);
     return refer ? refer(nested) : schemaOf(nested);
   };
-  // Bounds say nothing of the type: the order of decorators must not turn an integer into a number.
+  // Bounds do not determine the type: the order of decorators must not turn an integer into a number.
   converters['min'] = ({ constraints }) => ({ minimum: constraints?.[0] });
   converters['max'] = ({ constraints }) => ({ maximum: constraints?.[0] });
   const schema = targetConstructorToSchema(target, { additionalConverters: converters as never }) as Schema;
@@ -241,10 +244,10 @@ const ajv = makeAjv({ coerceTypes: false });
 const coercingAjv = makeAjv({ coerceTypes: true });
 
 /**
- * `items` and `additionalProperties: false` as keywords of our own. By itself Ajv visits every item of a list that is too
- * long, and reports every unknown field and every fault of every item, however many: a body of some megabytes then holds
- * the process for seconds and answers more than it was sent. These look at the length first and stop once there is enough
- * to say.
+ * `items` and `additionalProperties: false` as our own keywords. Ajv itself visits every item of a list that is too
+ * long, and reports every unknown field and every fault of every item. A body of some megabytes then holds the process
+ * for seconds, and the answer is longer than the request. These keywords check the length first and stop once they have
+ * enough to report.
  */
 ajv.addKeyword({
   keyword: 'x-items',
@@ -255,7 +258,7 @@ ajv.addKeyword({
     const maxItems = (list as Schema)['maxItems'] as number | undefined;
     const check: Check = (items: unknown[], context) => {
       const errors: ErrorObject[] = (check.errors = []);
-      // Its length is reported by `maxItems`; what is in it does not matter any more.
+      // `maxItems` reports the length; the content no longer matters.
       if (maxItems !== undefined && items.length > maxItems) return true;
       const bad = new Set<string>();
       for (let i = 0; i < items.length && bad.size <= MAX_BAD_FIELDS; i++) {
@@ -300,7 +303,7 @@ interface Check extends DataValidateFunction {
   errors?: ErrorObject[];
 }
 
-/** A schema whose lists and unknown fields are looked at by the keywords above. */
+/** A schema whose lists and unknown fields are checked by the keywords above. */
 function withBounds(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(withBounds);
   if (typeof schema !== 'object' || schema === null) return schema;
@@ -322,7 +325,7 @@ function withBounds(schema: unknown): unknown {
   };
 }
 
-/** Compiles a schema into a check that answers the bad fields, or none; it looks for no more than `MAX_BAD_FIELDS`. */
+/** Compiles a schema into a check that returns the bad fields. It looks for no more than `MAX_BAD_FIELDS`. */
 export function compileSchema(schema: Schema): (value: unknown) => FieldError[] {
   const validate: ValidateFunction = ajv.compile(withBounds(schema) as Schema);
   return (value) => (validate(value) ? [] : fieldErrors(validate.errors ?? []));
@@ -330,7 +333,7 @@ export function compileSchema(schema: Schema): (value: unknown) => FieldError[] 
 
 const compiled = new Map<Class, (value: unknown) => FieldError[]>();
 
-/** What is wrong with a value by the rules of a class; at most `MAX_BAD_FIELDS` of each list and object are looked for. */
+/** The faults of a value by the rules of a class. At most `MAX_BAD_FIELDS` of each list and object are looked for. */
 export function badFields(target: Class, value: unknown): FieldError[] {
   let check = compiled.get(target);
   if (!check) compiled.set(target, (check = compileSchema(schemaOf(target))));
@@ -362,10 +365,10 @@ function coercionOf(target: Class): Coercion {
   return coercion;
 }
 
-/** A copy of text fields, such as a query string's, with numbers and flags read from their text. Throws `input.invalid`. */
+/** A copy of text fields, such as those of a query string, with numbers and flags parsed. Throws `input.invalid`. */
 export function coerceFields<T extends object>(target: Class<T>, fields: object): T {
   const { check, integers } = coercionOf(target);
-  // What Ajv would read as null, or as a number that nobody meant: an empty text, `1e3`, `0x10`, ` 1`.
+  // Ajv would read these as null, or as a number that was not meant: an empty text, `1e3`, `0x10`, ` 1`.
   const odd = Object.entries(fields).flatMap(([field, value]: [string, unknown]): FieldError[] => {
     if (value === '') return [{ field, message: 'is empty; leave it out instead' }];
     const integer = integers.get(field);
@@ -452,7 +455,7 @@ function isJsonObject(value: unknown): boolean {
   return isJson(value, 1, { values: 0 }) && Buffer.byteLength(JSON.stringify(value)) <= MAX_JSON_BYTES;
 }
 
-/** A Date, a Map and their like come back from JSON as something else. */
+/** A Date, a Map and similar objects come back from JSON as something else. */
 const isPlain = (value: object): boolean =>
   Object.prototype.toString.call(value) === '[object Object]' &&
   !('toJSON' in value && typeof value.toJSON === 'function');
@@ -473,7 +476,7 @@ function isJson(value: unknown, depth: number, counted: { values: number }): boo
   }
 }
 
-/** Whether what an object or a list holds is JSON. Counted before any of it is looked at. */
+/** Whether the contents of an object or a list are JSON. Their number is checked first. */
 function areJson(whole: object, depth: number, counted: { values: number }): boolean {
   const isList = Array.isArray(whole);
   if (!isList && !isPlain(whole)) return false;

@@ -1,8 +1,8 @@
 import type { Listener } from './listener.js';
 
 /**
- * Waits for a notification, with a poll behind it: a notification may be lost with the connection that carries it.
- * `arm` comes before looking, `wait` after finding nothing: what is announced in between ends the wait at once.
+ * Waits for a notification, with polling as a fallback: a notification can be lost with its connection. Call `arm`
+ * before looking, and `wait` after finding nothing: an announcement in between ends the wait at once.
  */
 export class Waker {
   #woken = false;

@@ -14,9 +14,12 @@ export interface AdoptOptions {
   readonly projections: readonly Projection[];
   readonly store: EventStore;
   readonly connectionString: string;
-  /** Refuses, with `projection.other-log`, a log that lacks what the tables hold: one that this one was not copied to. */
+  /**
+   * Refuses, with `projection.other-log`, a log that lacks what the tables hold, that is, one to which this log was not
+   * copied.
+   */
   readonly onlyIfWhole: boolean;
-  /** Told after each batch how many events have been folded, of about how many. */
+  /** Called after each batch with the number of folded events, and about how many there are. */
   readonly onProgress?: (events: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -24,19 +27,19 @@ export interface AdoptOptions {
 export interface AdoptResult {
   readonly events: number;
   readonly streams: number;
-  /** Where the tables stand in the new log. */
+  /** The position of the tables in the new log. */
   readonly position: Position;
-  /** Streams that are parked now, as one of their events could not be folded: the tables hold them up to there. */
+  /** Streams that are parked now, because one of their events could not be folded: the tables hold them up to there. */
   readonly parked: readonly FailedEvent[];
 }
 
 /**
- * Makes the tables of a projector anew from a log that is not the one they were folded from, and takes it for theirs: with
- * one transaction, in which the new tables take the old ones' place, checkpoints and stream revisions become the new log's.
- * Until then nothing changes, and the old tables can be read. What is parked or discarded stays so where the new log has
+ * Rebuilds the tables of a projector from a log that is not the one they were folded from, and adopts it. In one
+ * transaction the new tables replace the old ones, and checkpoints and stream revisions become those of the new log.
+ * Until then nothing changes, and the old tables can be read. Parked and discarded events stay so if the new log has
  * the same event at the same place of its stream.
  *
- * Whoever calls it leads the projector: nobody else may move its checkpoints.
+ * The caller leads the projector: no other process can move its checkpoints.
  */
 export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
   return withFoldSessions('rebuild', options, async ({ writer, holder }) => {
@@ -107,7 +110,7 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
   });
 }
 
-/** Checkpoints of others, such as the minute rollup's, begin anew: they go by these tables. */
+/** Resets other checkpoints, such as the minute rollup's: they depend on these tables. */
 async function takeOver(
   client: pg.Client,
   projector: string,
@@ -128,7 +131,7 @@ async function takeOver(
   );
 }
 
-/** Every stream that the tables hold must be there at least as far as they hold it. */
+/** Every stream in the tables must be in the log at least as far as the tables hold it. */
 async function mustHoldAll(client: pg.Client, store: EventStore, projector: string): Promise<void> {
   const { rows } = await client.query<{ stream_id: string; revision: number }>(
     `select stream_id, revision from projection.stream_revisions where projector = $1 order by stream_id`,
@@ -144,11 +147,11 @@ interface Omitted {
   readonly table: 'parked_streams' | 'discarded_events';
   readonly streamId: string;
   readonly revision: number;
-  /** Where the new log has the same event; undefined where it has not. */
+  /** The position of the same event in the new log; undefined if it is not there. */
   readonly position: Position | undefined;
 }
 
-/** What is parked or discarded is known by stream and revision; its position is shown, and compared with. */
+/** Parked and discarded events are identified by stream and revision; their position is shown and compared. */
 async function omittedEvents(client: pg.Client, store: EventStore, projector: string): Promise<Omitted[]> {
   const found: Omitted[] = [];
   for (const table of ['parked_streams', 'discarded_events'] as const) {
@@ -176,7 +179,7 @@ async function eventAt(
     for await (const [event] of store.readStream(streamId, { fromRevision: revision, toRevision: revision }))
       if (event?.revision === revision) return event;
   } catch (error) {
-    // Of a stream that others have deleted nothing can be read.
+    // A stream that others have deleted cannot be read.
     if (!isOfStream(error)) throw error;
   }
   return undefined;

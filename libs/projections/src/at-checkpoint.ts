@@ -3,7 +3,7 @@ import { otherLog } from './folded-log.js';
 import { conflict, inTransaction } from '#lib/platform';
 import type { EventStore, Position } from '#lib/event-store';
 
-/** Runs `work` in a transaction in which no projector can move these checkpoints: theirs are the same rows. */
+/** Runs `work` in a transaction in which no projector can move these checkpoints: they are in the same rows. */
 export async function atCheckpoint<T>(
   client: ClientBase,
   store: EventStore,
@@ -15,7 +15,10 @@ export async function atCheckpoint<T>(
   );
 }
 
-/** Where these projections stand, which move together. Throws `projection.never-ran` and `projection.apart`. */
+/**
+ * The common checkpoint of these projections, which move together. Throws `projection.never-ran` and
+ * `projection.apart`.
+ */
 export async function checkpointOf(
   client: ClientBase,
   store: EventStore,
@@ -40,7 +43,7 @@ export async function checkpointOf(
       `The checkpoints are not at one position: ${rows.map((r) => `${r.projection} ${r.position}`).join(', ')}.`,
     );
   }
-  // A text that is no position of this store is found here, before anything is folded by it.
+  // A text that is not a position of this store is refused here, before anything is folded.
   try {
     store.compare(first.position, store.beginning);
   } catch {

@@ -1,9 +1,9 @@
-/** As long as a batch took less than this, twice as much may be tried next. */
+/** If a batch took less than this, the next one can be twice as large. */
 const BRISK_MS = 5_000;
 
 /**
- * How many events one transaction takes: fewer once that was too much for the database (time, memory, locks), and gradually more
- * again as it goes well.
+ * How many events one transaction folds: fewer after a batch that was too much for the database (time, memory, locks),
+ * and gradually more again.
  */
 export class BatchSize {
   #now: number;

@@ -37,7 +37,7 @@ export async function loadCheckpoints(pool: Pool, projections: readonly string[]
   }));
 }
 
-/** How far all of these projections have come; the beginning where there are none. */
+/** The smallest checkpoint of these projections; the beginning if there are none. */
 export const leastPosition = (store: EventStore, checkpoints: readonly Checkpoint[]): Position =>
   checkpoints
     .map(({ position }) => position)
@@ -46,7 +46,10 @@ export const leastPosition = (store: EventStore, checkpoints: readonly Checkpoin
       checkpoints[0]?.position ?? store.beginning,
     );
 
-/** The first statement of a projector's transaction: whoever else moves or swaps these projections waits for it. */
+/**
+ * The first statement of a projector's transaction: any other process that moves or swaps these projections waits for
+ * it.
+ */
 const advanceSql = `
   with moved as (
     update projection.checkpoints c set position = $3, updated_at = clock_timestamp()
@@ -63,8 +66,9 @@ const advanceSql = `
   select count(*)::text, sum(parkings)::text, (select count(*) from announced)::text from moved`;
 
 /**
- * Moves the checkpoints of a projector inside its transaction, and answers how many streams were parked for it by others;
- * nothing when one of them is not where it was thought to be, belongs to another version of its fold by now, or is paused.
+ * Moves the checkpoints of a projector inside its transaction, and returns how many of its streams others have parked.
+ * Returns nothing if a checkpoint is not where it was expected, belongs to another version of its fold by now, or is
+ * paused.
  */
 export async function advanceCheckpoints(
   client: ClientBase,
@@ -98,7 +102,9 @@ export async function advanceCheckpoints(
   return Number(moved) === move.projections.length ? Number(parkings) : undefined;
 }
 
-/** Announces, with the commit of the transaction, where a projector's checkpoint is and how many streams it has parked. */
+/**
+ * Announces, with the commit of the transaction, where a projector's checkpoint is and how many streams it has parked.
+ */
 export const announceCheckpoint = (client: ClientBase, projector: string, position: Position) =>
   client.query(
     `select pg_notify('${CHANNEL}', $1 || ' ' || $2 || ' ' || count(*)) from projection.parked_streams where projector = $1`,
@@ -138,7 +144,7 @@ export class CheckpointWatch {
   /** How many streams were parked when that was reached. */
   #parked = 0;
   #polling = false;
-  /** Checkpoints count only once it is known that they are of this log: another one's positions may look the same. */
+  /** Checkpoints count only once they are known to be of this log: positions of another log can look the same. */
   #isOurLog = false;
   #wake: (() => void) | undefined;
 
@@ -162,7 +168,7 @@ export class CheckpointWatch {
 
   /**
    * Resolves when every table of the projector holds the events up to `position`. Throws `projection.behind` after
-   * `timeoutMs`, `position.lost` for that of an event which is gone, and `position.invalid` for a text that is no position.
+   * `timeoutMs`, `position.lost` for that of a lost event, and `position.invalid` for a text that is not a position.
    */
   async waitFor(position: Position, timeoutMs: number): Promise<void> {
     await this.store.refuseLost(position, this.#reached);
@@ -192,8 +198,8 @@ export class CheckpointWatch {
   }
 
   /**
-   * For a reader of one stream that has waited for a position: throws `projection.parked` when the stream's events up to
-   * there are not all in the tables, and will not be until somebody acts.
+   * For a reader of one stream that has waited for a position: throws `projection.parked` if the stream's events up to
+   * there are not all in the tables, and will not be until an operator acts.
    */
   async refuseParked(streamId: string, position: Position): Promise<void> {
     if (this.#parked === 0) return;
@@ -215,10 +221,7 @@ export class CheckpointWatch {
     );
   }
 
-  /**
-   * Why the tables do not hold what a stream has up to a position, when they have had so many milliseconds: undefined when
-   * they do.
-   */
+  /** Why the tables do not hold a stream up to a position after so many milliseconds; undefined if they do. */
   async lacks(streamId: string, position: Position, patienceMs: number): Promise<string | undefined> {
     const paused = await pausedSince(this.pool, this.projections);
     try {
@@ -243,7 +246,10 @@ export class CheckpointWatch {
     this.#off();
   }
 
-  /** After a connection was lost: the tables may be behind what was known of them, as those of a replica that took over are. */
+  /**
+   * Called after a lost connection: the tables can be behind what was known of them, as those of a replica that took
+   * over are.
+   */
   #startOver(): void {
     this.#reached = this.store.beginning;
     this.#isOurLog = false;
@@ -259,7 +265,9 @@ export class CheckpointWatch {
     }
   }
 
-  /** Behind the notifications, for as long as anybody waits: one may be lost with its connection. */
+  /**
+   * Polls besides the notifications while there are readers waiting: a notification can be lost with its connection.
+   */
   async #poll(): Promise<void> {
     if (this.#polling) return;
     this.#polling = true;

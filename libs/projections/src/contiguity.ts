@@ -7,8 +7,8 @@ export interface Gap {
 }
 
 /**
- * Watches that no event of a stream is skipped: each revision must follow the last one that was folded. A gap would mean
- * that tables are written from half a story, so it stops the projector instead.
+ * Checks that no event of a stream is skipped: each revision must follow the last one that was folded. After a gap the
+ * tables would be incomplete, so it stops the projector instead.
  */
 export class Contiguity {
   readonly #last = new Map<string, number>();
@@ -22,7 +22,7 @@ export class Contiguity {
     );
   }
 
-  /** Says what is known from elsewhere, such as the database; -1 for a stream that was never folded. */
+  /** Adds a revision that is known from elsewhere, such as the database; -1 for a stream that was never folded. */
   know(streamId: string, revision: number): void {
     this.#last.set(streamId, revision);
   }
@@ -38,8 +38,8 @@ export class Contiguity {
   }
 
   /**
-   * Checks a batch and answers the last revision of each of its streams; those that are `lost` may skip some: that
-   * was looked into, and they are not written any more. Throws `projection.gap`.
+   * Checks a batch and returns the last revision of each of its streams. `lost` streams can skip some: that has been
+   * investigated, and they are no longer written. Throws `projection.gap`.
    */
   advance(events: readonly RecordedEvent[], lost?: ReadonlySet<string>): Map<string, number> {
     const moved = new Map<string, number>();
@@ -60,7 +60,7 @@ export class Contiguity {
     return moved;
   }
 
-  /** Streams of which a batch skips a revision, each with the one that comes and the one that should. */
+  /** Streams of which a batch skips a revision, each with the actual and the expected one. */
   gaps(events: readonly RecordedEvent[]): Map<string, Gap> {
     const gaps = new Map<string, Gap>();
     const last = new Map<string, number>();

@@ -4,7 +4,7 @@ import { IsTimestamp, Optional, readRows, timestampFromPostgres, type Timestamp 
 import type { Position } from '#lib/event-store';
 import type { KeyDifference } from './table-hash.js';
 
-/** Rows of a flight that were not what the log says. */
+/** Rows of a flight that differ from the log. */
 export class IntegrityFinding {
   @IsString() readonly projection!: string;
   /** The flight. */
@@ -15,17 +15,17 @@ export class IntegrityFinding {
   @IsInt() readonly rowsExpected!: number;
   @IsTimestamp() readonly foundAt!: Timestamp;
   @IsString() readonly foundBy!: string;
-  /** Why the log does not say what the rows should be: an event of the flight that cannot be folded. */
+  /** Why the log does not say what the rows should be: an event of the flight cannot be folded. */
   @Optional() @IsString() readonly error?: string;
   @Optional() @IsTimestamp() readonly repairedAt?: Timestamp;
   @Optional() @IsString() readonly repairedBy?: string;
   @Optional() @IsInt() readonly rowsRemoved?: number;
   @Optional() @IsInt() readonly rowsWritten?: number;
-  /** When a later look found the rows right, without a repair: they were rebuilt, or changed back. */
+  /** When a later comparison found the rows right, without a repair: they were rebuilt, or changed back. */
   @Optional() @IsTimestamp() readonly goneAt?: Timestamp;
 }
 
-/** Writes down what differs; what is known already keeps its date and gets today's numbers. */
+/** Records differences. A known finding keeps its date and gets the new numbers. */
 export const recordFindings = (
   client: ClientBase | Pool,
   found: {
@@ -69,7 +69,7 @@ export const recordRepair = (
     [repair.projection, repair.key, repair.by, repair.rows.rowsRemoved, repair.rows.rowsWritten],
   );
 
-/** Closes the findings that a look over the whole table, or over some of its keys, has not found again. */
+/** Closes the findings that a comparison of the whole table, or of some of its keys, has not found again. */
 export const closeGone = (
   client: ClientBase | Pool,
   projection: string,
@@ -83,7 +83,7 @@ export const closeGone = (
     [projection, differences.map(({ key }) => key), among ?? null],
   );
 
-/** What was found, the last first; `open` leaves out what was repaired or is gone. */
+/** The findings, the last first; `open` leaves out what was repaired or no longer exists. */
 export async function integrityFindings(
   pool: Pool,
   { open = false, limit = 1_000 }: { readonly open?: boolean; readonly limit?: number } = {},

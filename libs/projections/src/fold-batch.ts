@@ -3,7 +3,7 @@ import type { RecordedEvent } from '#lib/event-store';
 import type { Projection, RowChange } from './projection.js';
 import { ChangeSet, type NetChanges } from './row-changes.js';
 
-/** A fold threw. Folds are pure, so they throw again whenever they are given the same event. */
+/** A fold threw. Folds are pure, so they throw again for the same event. */
 export class FoldError extends Error {
   override readonly name = 'FoldError';
 
@@ -15,7 +15,7 @@ export class FoldError extends Error {
   }
 }
 
-/** Applies the changes that an event makes to one table. Throws `FoldError`. */
+/** Applies the changes of an event to one table. Throws `FoldError`. */
 export function foldEvent(
   projection: Projection,
   event: RecordedEvent,
@@ -44,7 +44,7 @@ export function foldBatch(
     .map(([projection, changes]) => [projection, changes.net()]);
 }
 
-/** For each type of event, the projections whose business it is, each with where its changes go. */
+/** For each type of event, the projections that fold it, each with the collector of its changes. */
 export function byType<Target>(
   projections: readonly Projection[],
   targetOf: (projection: Projection, i: number) => Target,

@@ -6,7 +6,7 @@ import { withRoomForLocks } from './lock-room.js';
 import type { Projection } from './projection.js';
 import type { ShadowFold } from './shadow-fold.js';
 
-/** What folds into shadows: one session writes them, the other holds the projector at its checkpoint. */
+/** The sessions of a fold into shadow tables: one writes them, the other holds the projector at its checkpoint. */
 export interface FoldSessions {
   readonly writer: pg.Client;
   readonly holder: pg.Client;
@@ -24,7 +24,7 @@ export function withFoldSessions<T>(
   options: FoldSessionOptions,
   work: (sessions: FoldSessions) => Promise<T>,
 ): Promise<T> {
-  // Around all of it: the sessions have ended, and let go of their locks, when it is looked how many there are.
+  // Around everything: the sessions have ended, and released their locks, when the number of locks is checked.
   return withRoomForLocks(options.connectionString, () => inSessions(what, options, work));
 }
 
@@ -56,7 +56,7 @@ async function inSessions<T>(
   }
 }
 
-/** The tables stay whose they are, whoever has them made anew: as their owner the session makes the new ones. */
+/** The tables keep their owner, whoever starts the rebuild: the session creates the new ones as that owner. */
 async function becomeOwner(client: pg.Client, projections: readonly Projection[]): Promise<void> {
   const { rows } = await client.query<{ owner: string }>(
     `select distinct pg_get_userbyid(relowner) as owner from pg_class
@@ -66,13 +66,13 @@ async function becomeOwner(client: pg.Client, projections: readonly Projection[]
   if (rows[0]) await client.query(`set role ${pg.escapeIdentifier(rows[0].owner)}`);
 }
 
-/** A session for folding: its writes are worth nothing before the swap, whose commit waits for the disk. */
+/** A session for folding: its writes matter only after the swap, whose commit waits for the disk. */
 export const connectForFold = (connectionString: string, applicationName: string): Promise<pg.Client> =>
   openSession({ connectionString, applicationName, settings: { synchronous_commit: 'off' } });
 
 /**
- * One rebuild, and one verification, of a projection at a time. The lock is that of the session that writes the shadows:
- * who has lost it can no longer write into a shadow that another one now makes.
+ * One rebuild, and one verification, of a projection at a time. The lock belongs to the session that writes the shadow
+ * tables: a process that lost it can no longer write into a shadow table that another process creates.
  */
 export async function lockProjections(
   client: pg.Client,
@@ -95,8 +95,9 @@ export async function lockProjections(
 }
 
 /**
- * Begins a transaction of the writer in which live tables and shadows are of one moment, and answers where that is. The
- * projector waits only until the moment is fixed, not while the tables are read. Nothing when the fold has to begin anew.
+ * Begins a transaction of the writer in which live and shadow tables are of one moment, and returns the position of
+ * that moment. The projector waits only until the moment is fixed, not while the tables are read. Undefined if the fold
+ * has to start again.
  */
 export const beginComparison = (
   { writer, holder }: FoldSessions,

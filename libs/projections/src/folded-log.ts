@@ -3,8 +3,8 @@ import { conflict, readRows, timestampFromPostgres, type Timestamp } from '#lib/
 import type { EventStore, Folded, Position } from '#lib/event-store';
 
 /**
- * What a log is known by: its first event, with the place and the time that it has there. A copy of the log has the same
- * events elsewhere and from another time, and so is another log: its positions mean something else.
+ * The identity of a log: its first event, with its position and time. A copy of the log has the same events at other
+ * positions and times, and so is another log: its positions mean something else.
  */
 export interface LogIdentity {
   readonly position: Position;
@@ -25,7 +25,7 @@ export async function compareLog(
   client: Queryable,
   store: EventStore,
 ): Promise<'same' | 'other' | 'nothing-folded'> {
-  // One statement and then the log, which only grows: in another order the first batch of all could come between.
+  // First the statement and then the log, which only grows: in the other order the very first batch could come between.
   const { rows } = await client.query<{
     position: string | null;
     id: string | null;
@@ -38,7 +38,7 @@ export async function compareLog(
   );
   const { position, id, at, folded } = rows[0] ?? {};
   if (!at) {
-    // Something was folded, and nobody knows of which log, such as after a migration was taken back.
+    // Something was folded, but from an unknown log, such as after a migration was rolled back.
     return folded ? 'other' : 'nothing-folded';
   }
   const here = await identityOf(store);
@@ -50,7 +50,7 @@ export async function compareLog(
   return isSame ? 'same' : 'other';
 }
 
-/** Throws `projection.other-log` when the tables are folded from another log than this. */
+/** Throws `projection.other-log` if the tables are folded from another log than this. */
 export async function requireSameLog(client: Queryable, store: EventStore): Promise<void> {
   if ((await compareLog(client, store)) === 'other') throw otherLog();
 }
@@ -64,7 +64,7 @@ export const otherLog = (why = '') =>
       `them: \`waylog projections adopt --yes\`.`,
   );
 
-/** Which log the tables of these projections are folded from, and how far; undefined where nothing was. */
+/** Which log the tables of these projections are folded from, and how far; undefined if nothing was folded. */
 export async function foldedLog(pool: Pool, projections: readonly string[]): Promise<Folded | undefined> {
   const [row] = await readRows(
     pool,
@@ -79,7 +79,7 @@ export async function foldedLog(pool: Pool, projections: readonly string[]): Pro
   return { first: { position, id, at: at(recordedAt) }, position: upTo, at: at(movedAt) };
 }
 
-/** Notes which log the tables are folded from, in the transaction of the first batch. */
+/** Records which log the tables are folded from, in the transaction of the first batch. */
 export const recordFoldedLog = (client: ClientBase, { position, eventId, recordedAt }: LogIdentity) =>
   client.query(
     `insert into projection.folded_log (first_position, first_event_id, first_recorded_at) values ($1, $2, $3)
@@ -90,8 +90,8 @@ export const recordFoldedLog = (client: ClientBase, { position, eventId, recorde
   );
 
 /**
- * Before commands are decided: snapshots of streams are caches of the log that they were taken of, positions included.
- * Those of another log go. True when there was another one.
+ * Runs before commands are decided: snapshots of streams are caches of the log that they were taken of, positions
+ * included. Deletes those of another log. True if there was another one.
  */
 export async function forgetOtherLog(pool: Pool, store: EventStore): Promise<boolean> {
   if ((await compareLog(pool, store)) !== 'other') return false;

@@ -4,29 +4,30 @@ import type pg from 'pg';
 import { conflict, endClient, openSession, pause } from '#lib/platform';
 
 /**
- * The database ends the session of a leader that has said nothing for so long: its process is frozen (SIGSTOP, a machine that
- * is paused), or the way to it is gone without a word. What it had not committed is rolled back, and another process leads.
+ * The database ends the session of a leader that has been silent for this long: its process is frozen (SIGSTOP, a
+ * paused machine), or the network connection is dead. What it had not committed is rolled back, and another process
+ * leads.
  */
 const SILENCE_MS = 30_000;
 
-/** Below every limit on statements, so that one says which it was. */
+/** Below every statement timeout, so that it is clear which limit was hit. */
 const LOCK_TIMEOUT_MS = 20_000;
 
-/** So often does a leader say something when it has nothing to do. */
+/** How often an idle leader sends something. */
 const heartbeatMs = (silenceMs: number): number => silenceMs / 6;
 
-/** It waits for what is under way, which may take hours, and nobody waits for it. */
+/** It waits for work in progress, which can take hours, and delays nothing. */
 const heartbeat = { text: 'select 1', query_timeout: 24 * 3_600_000 } as pg.QueryConfig;
 
 export interface LeadOptions {
-  /** Of the projector: one process at a time leads it. */
+  /** Of the projector that one process at a time leads. */
   readonly name: string;
   /** Shown in pg_stat_activity. */
   readonly applicationName: string;
   readonly connectionString: string;
-  /** How often a process that does not lead asks whether it may. */
+  /** How often a process that does not lead tries to. */
   readonly standbyIntervalMs: number;
-  /** The longest that a statement may take in the database; none by default. */
+  /** The longest that a statement can take in the database; no limit by default. */
   readonly statementTimeoutMs?: number;
   /** Default 30 s. */
   readonly silenceMs?: number;
@@ -35,9 +36,10 @@ export interface LeadOptions {
 }
 
 /**
- * Waits for the lead of a projector, and works as long as it has it. The lead is an advisory lock on the very session that
- * `work` is given to write with: whoever has lost the one has lost the other. `work` ends when its signal is aborted, which
- * it is when the session is lost, too. Throws what `work` throws, and that the connection was lost; resolves when told to stop.
+ * Waits for the lead of a projector, and works as long as it has it. The lead is an advisory lock on the very session
+ * that `work` writes with: a process that loses one loses the other. `work` ends when its signal is aborted, which also
+ * happens when the session is lost. Throws what `work` throws, and an error for a lost connection; resolves when told
+ * to stop.
  */
 export async function lead(
   options: LeadOptions,
@@ -51,7 +53,7 @@ export async function lead(
       idle_session_timeout: String(silenceMs),
       idle_in_transaction_session_timeout: String(silenceMs),
       statement_timeout: String(options.statementTimeoutMs ?? 0),
-      // Waiting for others must not look like a statement that is too much.
+      // Waiting for others must not count as a statement that is too much.
       lock_timeout: String(LOCK_TIMEOUT_MS),
     },
     queryTimeoutMs: 35_000,
@@ -62,7 +64,7 @@ export async function lead(
   const going = AbortSignal.any([signal, broken.signal]);
   const beating = beat(client, heartbeatMs(silenceMs));
   try {
-    // Asks again and again rather than wait in the database: a waiting statement would hold back vacuum there.
+    // Polls instead of waiting in the database: a waiting statement would hold back vacuum there.
     while (!going.aborted && !(await tryToLead(client, name))) {
       onStandby();
       await pause(standbyIntervalMs * (0.75 + Math.random() / 2), going);
@@ -77,7 +79,10 @@ export async function lead(
 
 export const connectionLost = (): Error => new Error('The connection to the database was lost.');
 
-/** One at a time: behind a long statement they would pile up. A session that does not take one is lost, which it says itself. */
+/**
+ * One at a time: they would pile up behind a long statement. A session that does not accept one is lost, and reports
+ * that itself.
+ */
 function beat(client: pg.Client, everyMs: number): NodeJS.Timeout {
   let isUnderWay = false;
   return setInterval(() => {
@@ -91,14 +96,14 @@ function beat(client: pg.Client, everyMs: number): NodeJS.Timeout {
 }
 
 /**
- * Leads a projector for a while, so that no process moves its tables: for what an operator does to them. Throws
- * `projection.led` when another process goes on leading.
+ * Leads a projector for a while, so that no process moves its tables while an operator works on them. Throws
+ * `projection.led` if another process keeps the lead.
  */
 export async function whileLeading<T>(
   connectionString: string,
   projector: string,
   work: () => Promise<T>,
-  // One that fails gives up the lead between two attempts, which are seconds apart.
+  // A leader that fails gives up the lead between two attempts, which are seconds apart.
   patienceMs = 15_000,
 ): Promise<T> {
   const client = await openSession({ connectionString, applicationName: `waylog lead ${projector}` });

@@ -9,7 +9,7 @@ import {
   type Queryable,
 } from '#lib/platform';
 
-/** What it takes to make the hypertable with the most chunks anew, and what the server has. */
+/** The locks needed to rebuild the hypertable with the most chunks, and those that the server has. */
 export interface LockRoom {
   readonly table: string;
   readonly chunks: number;
@@ -17,11 +17,12 @@ export interface LockRoom {
   readonly needed: number;
   /** Locks that all transactions of the server have together. */
   readonly room: number;
-  /** What max_locks_per_transaction had to be. */
+  /** The value that max_locks_per_transaction would need. */
   readonly setting: number;
 }
 
-// A chunk is a table with its indexes, and another one with its own for long values; and there are two of each for a while.
+// A chunk is a table with its indexes, plus another one for long values with its own; and for a while there are two of
+// each.
 const sql = `
   select format('%s.%s', hypertable_schema, hypertable_name) as "table", num_chunks::integer as chunks, needed::integer,
          (current_setting('max_locks_per_transaction')::bigint * sessions)::float8 as room,
@@ -32,7 +33,7 @@ const sql = `
          lateral (select current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint as sessions) s
    order by needed desc limit 1`;
 
-/** undefined where there is no hypertable. */
+/** undefined if there is no hypertable. */
 export const lockRoom = async (db: Queryable): Promise<LockRoom | undefined> =>
   (await (db as { query: (sql: string) => Promise<{ rows: LockRoom[] }> }).query(sql)).rows[0];
 
@@ -41,14 +42,17 @@ async function roomAt(connectionString: string): Promise<LockRoom | undefined> {
   return lockRoom(client).finally(() => endClient(client));
 }
 
-/** Runs what locks every chunk of a table at once; where the server has too few locks for that it says so, and how many it takes. */
+/**
+ * Runs work that locks every chunk of a table at once. If the server has too few locks, the error says so, and how many
+ * are needed.
+ */
 export async function withRoomForLocks<T>(connectionString: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (sqlStateOf(error) !== SqlState.outOfMemory) throw error;
     const room = await roomAt(connectionString).catch(() => undefined);
-    // That it cannot be looked is no reason to say less.
+    // If the number cannot be determined, report the original error.
     if (!room || room.needed < room.room)
       throw /shared memory/.test(messageOf(error)) ? databaseUnavailable(error) : error;
     const { table, chunks, needed, setting } = room;

@@ -4,8 +4,8 @@ import type { Poison } from './careful-fold.js';
 import type { Gap } from './contiguity.js';
 
 /**
- * Of streams that skip a revision, those of which the log can say that somebody has taken their beginning away: each is parked, from the
- * first revision that is gone. Any other gap is damage of the log, or a mistake of whoever reads it, and nobody passes it over.
+ * Of streams that skip a revision, parks those whose beginning others have deleted according to the log, from the first
+ * missing revision. Any other gap is damage of the log, or a mistake of its reader, and is never skipped.
  */
 export async function lostBeginnings(
   store: EventStore,
@@ -16,7 +16,7 @@ export async function lostBeginnings(
   if (!store.beginningOf) return found;
   for (const [streamId, { revision, expected }] of gaps) {
     const ofStream = batch.filter((event) => event.streamId === streamId);
-    // A batch may skip more than once, as where some files were scavenged and others not.
+    // A batch can skip more than once, as when some files were scavenged and others not.
     const skipped = ofStream.filter(
       (event, i) => event.revision !== (ofStream[i - 1]?.revision ?? expected - 1) + 1,
     );
@@ -31,11 +31,14 @@ export async function lostBeginnings(
   return found;
 }
 
-/** What is said of a stream that has lost events. */
+/** The text about a stream that has lost events. */
 export const lostText = (from: number, to: number): string =>
   `the log has lost ${from === to ? `revision ${from}` : `revisions ${from} to ${to}`} of the stream (in EventStoreDB by a deletion, or by ` +
   `a limit such as $maxCount)`;
 
-/** What the log refuses of a stream, or has no longer. That it does not answer is no trouble of one stream: it is tried again. */
+/**
+ * The log refuses a stream, or no longer has some of it. If the log does not answer, that is not about one stream: it
+ * is retried.
+ */
 export const isOfStream = (error: unknown): error is WaylogError =>
   error instanceof WaylogError && error.kind !== 'unavailable';

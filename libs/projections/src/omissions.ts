@@ -4,7 +4,7 @@ import type { RecordedEvent } from '#lib/event-store';
 
 /**
  * The events that the tables of a projector leave out: those of a parked stream from the one that could not be
- * projected on, and those that somebody has discarded. Whoever folds the log anew leaves out the same.
+ * projected on, and discarded ones. Any other fold of the log leaves out the same events.
  */
 export class Omissions {
   constructor(
@@ -20,12 +20,12 @@ export class Omissions {
     return (from !== undefined && revision >= from) || this.discarded.has(`${streamId} ${revision}`);
   }
 
-  /** Whether somebody has discarded an event, so that nothing shows it any more but the log itself. */
+  /** Whether an event was discarded, so that only the log itself still shows it. */
   isDiscarded({ streamId, revision }: RecordedEvent): boolean {
     return this.discarded.size > 0 && this.discarded.has(`${streamId} ${revision}`);
   }
 
-  /** True when what these leave out, those leave out too: then what was folded so far is right for both. */
+  /** True if those omissions include these: then what was folded so far is right for both. */
   isWithin(later: Omissions): boolean {
     const sameDiscarded = [...later.discarded].every((key) => this.discarded.has(key));
     return (

@@ -32,23 +32,23 @@ export class FailedEvent {
   @IsString() readonly error!: string;
 }
 
-/** A stream whose events a projector leaves out of the tables, from the one that could not be projected on. */
+/** A stream whose events a projector leaves out of the tables, starting with the one that could not be projected. */
 export class ParkedStream extends FailedEvent {
   @IsTimestamp() readonly parkedAt!: Timestamp;
   @IsInt() readonly attempts!: number;
   @IsTimestamp() readonly lastAttemptAt!: Timestamp;
-  /** Events of the stream that are not in the tables, the one that could not be projected among them. */
+  /** The events of the stream that are not in the tables, including the one that could not be projected. */
   @IsInt() @Min(0) readonly waiting!: number;
 }
 
-/** An event that the tables leave out for good, because somebody said so. */
+/** An event that all folds leave out because an operator discarded it. */
 export class DiscardedEvent extends FailedEvent {
   @IsString() readonly reason!: string;
   @IsString() readonly discardedBy!: string;
   @IsTimestamp() readonly discardedAt!: Timestamp;
 }
 
-/** What is said of an event that cannot be folded, behind "the" or "its". */
+/** Describes an event that cannot be folded, to follow "the" or "its" in a sentence. */
 export const unfoldableText = ({ type, position, revision, eventId, error }: FailedEvent): string =>
   `${type} at position ${position} (revision ${revision}, event ${eventId}) cannot be folded: ${error}`;
 
@@ -62,8 +62,8 @@ export const failedEvent = ({ event, error, lostFrom }: Poison): FailedEvent => 
 });
 
 /**
- * Parks a stream from an event on, in a transaction that holds the checkpoints. One that is parked from a later event on,
- * as when an earlier one has been damaged since, is parked from this one.
+ * Parks a stream from an event on, in a transaction that holds the checkpoints. A stream that is parked from a later
+ * event on, as when an earlier one has been damaged since, is parked from this one.
  */
 export const parkStream = (client: ClientBase, projector: string, { event, error, lostFrom }: Poison) =>
   client.query(
@@ -85,7 +85,7 @@ const failedEventOf = ([streamId, revision, position, eventId, type, error]: str
   error: error as string,
 });
 
-/** The one that was parked first, first. */
+/** The first parked first. */
 export async function parkedStreams(pool: Pool, projector: string): Promise<ParkedStream[]> {
   const rows = await readRows(
     pool,
@@ -107,7 +107,7 @@ export async function parkedStreams(pool: Pool, projector: string): Promise<Park
   }));
 }
 
-/** The one that was discarded last, first. */
+/** The last discarded first. */
 export async function discardedEvents(pool: Pool, projector: string): Promise<DiscardedEvent[]> {
   const rows = await readRows(
     pool,
@@ -130,7 +130,7 @@ export interface UnparkOptions {
   readonly projector: string;
   readonly projections: readonly Projection[];
   readonly streamId: string;
-  /** Leaves out the event that could not be projected, for good: the tables, and every later fold, go on without it. */
+  /** Discards the event that could not be projected: the tables, and every later fold, continue without it. */
   readonly discard?: { readonly reason: string; readonly by: string };
   /** The value of the first key column of the stream's rows: its flight. */
   readonly keyOf: (streamId: string) => string;
@@ -138,12 +138,12 @@ export interface UnparkOptions {
 }
 
 /**
- * Told of streams whose rows are written past the order of the log, in the transaction that writes them: by a repair, or
- * when what was parked is folded. For whoever keeps something that rests on the tables.
+ * Called for streams whose rows are written out of the order of the log, in the transaction that writes them: by a
+ * repair, or when parked events are folded. For code that keeps something derived from the tables.
  */
 export type OnRewritten = (client: ClientBase, keys: readonly string[]) => Promise<void>;
 
-/** The event that cannot be projected either. */
+/** The next event that cannot be projected. */
 export class StillParked {
   @IsInt() readonly revision!: number;
   @IsString() readonly type!: string;
@@ -152,9 +152,9 @@ export class StillParked {
 
 export class UnparkResult {
   @IsString() readonly streamId!: string;
-  /** Events that have come into the tables. */
+  /** How many events were folded into the tables. */
   @IsInt() @Min(0) readonly folded!: number;
-  /** Where it says something, the stream is still parked. */
+  /** If set, the stream is still parked. */
   @Optional() @Nested(() => StillParked) readonly stillParked?: StillParked;
 }
 
@@ -162,9 +162,9 @@ export class UnparkResult {
 const BATCH = 2_000;
 
 /**
- * Folds the events of a parked stream into the tables, from the one that could not be projected on. When all of them are
- * in, the projector takes the stream up again. Each batch is one transaction: after a kill the stream is parked from
- * where it had come. Throws `projection.not-parked`.
+ * Folds the events of a parked stream into the tables, starting with the one that could not be projected. Once all are
+ * folded, the projector resumes the stream. Each batch is one transaction: after a kill the stream is parked at the
+ * last finished batch. Throws `projection.not-parked`.
  */
 export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
   const { pool, streamId, projections } = options;
@@ -189,7 +189,7 @@ export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
   }
 }
 
-/** With fewer events when it was too much; what is too much with one of them leaves the stream parked as it was. */
+/** Tries again with fewer events if it was too much. If one event is too much, the stream stays parked as it was. */
 async function asMuchAsGoes<T>(size: BatchSize, work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -245,7 +245,8 @@ function oneBatch(
     const isLast = to - from < size;
     let position: Position = store.beginning;
     if (isLast) {
-      // The projector writes nothing while its checkpoints are held: what it has seen by now is all there is to fold.
+      // The projector writes nothing while its checkpoints are held: what it has seen by now is all that must be
+      // folded.
       const { rows: held } = await client.query<{ position: string }>(
         `select position from projection.checkpoints where projection = any ($1) order by projection for update`,
         [projections.map(({ name }) => name)],
@@ -293,7 +294,10 @@ function oneBatch(
   });
 }
 
-/** All events of a stream between two revisions; or what is in the way of them, where the log has lost some or others have deleted it. */
+/**
+ * All events of a stream between two revisions; or the reason why they cannot be read, if the log has lost some or
+ * others have deleted it.
+ */
 async function eventsOf(
   store: EventStore,
   streamId: string,
@@ -314,7 +318,7 @@ async function eventsOf(
   return { events: [], lack: lostText(next, (events[at]?.revision ?? to + 1) - 1) };
 }
 
-/** Nothing is folded: the rows behind what is lacking would tell half of what happened. */
+/** Nothing is folded: the rows after the missing event would tell half of what happened. */
 async function stillLacking(client: PoolClient, key: readonly string[], lack: string): Promise<Step> {
   const { rows } = await client.query<{ revision: number; type: string }>(
     `update projection.parked_streams set error = $3, attempts = attempts + 1, last_attempt_at = clock_timestamp()

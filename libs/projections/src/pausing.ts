@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { databaseCall, notFound, readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
 
-/** Since when any of these projections is paused; nothing when none is. */
+/** The time since which any of these projections is paused; undefined if none is. */
 export async function pausedSince(
   pool: Pool,
   projections: readonly string[],
@@ -16,9 +16,9 @@ export async function pausedSince(
 }
 
 /**
- * Pauses the projector of these projections, whichever process leads it: when this has returned, no batch is written any
- * more until `resume`. Commands go on being accepted; reads answer from tables that stand still. Pausing again is no
- * change. Throws `projection.never-ran`.
+ * Pauses the projector of these projections, whichever process leads it: once this has returned, no batch is written
+ * until `resume`. Commands are still accepted; reads answer from tables that stand still. Pausing again changes
+ * nothing. Throws `projection.never-ran`.
  */
 export async function pauseProjections(
   pool: Pool,
@@ -36,7 +36,7 @@ export async function pauseProjections(
   );
 }
 
-/** Lets a paused projector go on from where it stood; it looks for this a few times a second. */
+/** Lets a paused projector continue from its checkpoint; it checks for this a few times a second. */
 export async function resumeProjections(pool: Pool, projections: readonly string[]): Promise<void> {
   await change(
     pool,

@@ -14,10 +14,10 @@ import { otherLog } from './folded-log.js';
 import { leaderLock } from './lead.js';
 import type { ProjectorState } from './projector-status.js';
 
-/** How far a rebuild has come that is under way, or was cut off. */
+/** The progress of a rebuild that is running, or was interrupted. */
 export class RebuildProgress {
   @IsInt() @Min(0) readonly events!: number;
-  /** About so many there will be. */
+  /** The approximate total. */
   @IsInt() @Min(0) readonly total!: number;
   @IsTimestamp() readonly updatedAt!: Timestamp;
 }
@@ -25,7 +25,7 @@ export class RebuildProgress {
 type ShownState = Exclude<ProjectorState, 'standby'>;
 const STATES: readonly ShownState[] = ['active', 'catching-up', 'paused', 'stopped', 'failed'];
 
-/** A table and how it stands to the log, as any process can tell. */
+/** A table and its state relative to the log, as any process can tell. */
 export class ProjectionStatus {
   @IsString() readonly projection!: string;
   @IsString() readonly projector!: string;
@@ -38,13 +38,13 @@ export class ProjectionStatus {
   @IsString() readonly position!: Position;
   /** Events in the log that are not in the table yet. */
   @IsInt() @Min(0) readonly lagEvents!: number;
-  /** Age of the oldest of them in seconds; 0 when there is none. */
+  /** Age of the oldest of them in seconds; 0 if there is none. */
   @IsNumber() @Min(0) readonly lagSeconds!: number;
-  /** Seconds for which there have been events to fold and none was; 0 while it moves, or has nothing to do. */
+  /** For how many seconds events have waited and none was folded; 0 while it moves, or has nothing to do. */
   @IsNumber() @Min(0) readonly stuckSeconds!: number;
   /** Over the last ten seconds, by the process that leads. The rollup counts the events that touch it. */
   @IsNumber() @Min(0) readonly eventsPerSecond!: number;
-  /** Host and process that lead. */
+  /** The host and process that lead. */
   @Optional() @IsString() readonly leader?: string;
   @Optional() @IsString() readonly lastError?: string;
   @Optional() @IsTimestamp() readonly lastErrorAt?: Timestamp;
@@ -52,11 +52,11 @@ export class ProjectionStatus {
   @Optional() @IsString() readonly pausedBy?: string;
   @Optional() @IsString() readonly pauseReason?: string;
   @Optional() @Nested(() => RebuildProgress) readonly rebuild?: RebuildProgress;
-  /** Streams of which some events cannot be projected and wait for an operator. */
+  /** Streams with events that cannot be projected and wait for an operator. */
   @IsInt() @Min(0) readonly parkedStreams!: number;
 }
 
-/** A leader that has said nothing for this long is taken for gone. */
+/** A leader that has been silent for this long counts as dead. */
 const REPORT_IS_OLD_AFTER_SECONDS = 30;
 
 const statesSql = `
@@ -84,7 +84,7 @@ async function backlogOf(store: EventStore, position: Position): ReturnType<Even
   }
 }
 
-/** How the tables of a projector stand; those that no projector has run for yet are left out. */
+/** The state of the tables of a projector; tables that no projector has run for yet are left out. */
 export async function projectionStates(
   pool: Pool,
   store: EventStore,
@@ -101,7 +101,7 @@ export async function projectionStates(
     const at = position as string;
     if (!backlogs.has(at)) backlogs.set(at, backlogOf(store, at));
     const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>);
-    // By the clock of the database, which has dated the event: this machine's may be another hour.
+    // By the clock of the database, which has dated the event: this machine's clock can differ.
     const lagSeconds = since ? Math.max(0, (Number(now) - Date.parse(since)) / 1_000) : 0;
     const isRecent = Number(reportAge ?? Infinity) < REPORT_IS_OLD_AFTER_SECONDS;
     const isReporting = isLed === 't' && isRecent;
@@ -119,7 +119,7 @@ export async function projectionStates(
       ...(isReporting && leader && { leader }),
       ...(isRecent &&
         lastError &&
-        // An error of long ago, after which the table has moved, is no longer news.
+        // An old error, after which the table has moved, is no longer reported.
         (state === 'failed' || (lastErrorAt ?? '') > (updatedAt ?? '')) && {
           lastError,
           lastErrorAt: timestampFromPostgres(lastErrorAt as string),

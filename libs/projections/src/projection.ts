@@ -6,7 +6,7 @@ export type ColumnType = 'text' | 'integer' | 'double precision' | 'boolean' | '
 export type Value = string | number | boolean | null | object;
 export type Row = Readonly<Record<string, Value>>;
 
-/** A read table. Its migration must agree with this. */
+/** A table. Its migration must agree with this. */
 export interface TableDefinition {
   readonly schema: string;
   readonly name: string;
@@ -16,13 +16,13 @@ export interface TableDefinition {
   /** Makes the table a hypertable over this column. */
   readonly timeColumn?: string;
   /**
-   * Columns with what an erasure takes away. PostgreSQL makes no statistics of them (`set statistics 0`): those hold values
-   * as they are, for whoever may read the column, until somebody analyzes the table again.
+   * Columns that an erasure clears. PostgreSQL keeps no statistics of them (`set statistics 0`): those hold values,
+   * readable by every role that can read the column, until the table is analyzed again.
    */
   readonly erasable?: readonly string[];
 }
 
-/** What a fold asks of its table. */
+/** The change of rows that a fold requests. */
 export type RowChange =
   | { readonly kind: 'upsert'; readonly row: Row }
   /** Removes the one row with this key, if it is there. */
@@ -49,17 +49,18 @@ type Fold<Data> = (event: FoldedEvent<Data>) => RowChange | readonly RowChange[]
 type AnyFold = Fold<never>;
 
 /**
- * A pure fold from events to the rows of one table. It never reads, never fails and never asks the time: the same
- * events give the same rows, whether the projector applies them in SQL, time travel in memory, or a rebuild in a shadow.
+ * A pure fold from events to the rows of one table. It never reads, never fails and never uses the clock: the same
+ * events give the same rows, whether the projector applies them in SQL, an `asOf` read in memory, or a rebuild in a
+ * shadow table.
  *
- * `Events` maps event types to their data, so that `on` knows what a handler is given.
+ * `Events` maps event types to their data, so that `on` knows the type that a handler gets.
  */
 export class Projection<Events extends object = Record<string, JsonObject>> {
   readonly #folds = new Map<string, AnyFold>();
 
   constructor(
     readonly name: string,
-    /** Counts up with every change of the fold: a table written by another version wants a rebuild. */
+    /** Increases with every change of the fold: a table that another version wrote must be rebuilt. */
     readonly version: number,
     readonly table: TableDefinition,
   ) {}
@@ -69,17 +70,17 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
     return this;
   }
 
-  /** The event types that are this projection's business. */
+  /** The event types that this projection folds. */
   get types(): Iterable<string> {
     return this.#folds.keys();
   }
 
-  /** Whether events of this type are its business. */
+  /** Whether it folds events of this type. */
   concerns(type: string): boolean {
     return this.#folds.has(type);
   }
 
-  /** The changes that an event asks for; none for an event that is not this projection's business. */
+  /** The row changes for an event; none for an event of another type. */
   fold(event: RecordedEvent): readonly RowChange[] {
     const changes = this.#folds.get(event.type)?.(event as never);
     return changes === undefined ? none : 'kind' in changes ? [changes] : changes;

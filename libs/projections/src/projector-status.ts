@@ -6,7 +6,7 @@ import type { Position } from '#lib/event-store';
 import type { Trouble } from './trouble.js';
 
 /**
- * `standby`: another process leads. `catching-up`: leads, with a full batch behind it. `paused`: leads, and waits to be
+ * `standby`: another process leads. `catching-up`: leads, and its last batch was full. `paused`: leads, and waits to be
  * resumed. `failed`: stopped by an error, and tries again in a moment.
  */
 export type ProjectorState = 'stopped' | 'standby' | 'catching-up' | 'active' | 'paused' | 'failed';
@@ -30,8 +30,8 @@ const reportSql = `
          last_error_at = excluded.last_error_at, reported_at = excluded.reported_at`;
 
 /**
- * The process that leads says how it is. Events folded are those of this process since it began. One whose session is gone
- * does not lead any more, whether it knows that yet or not (it was frozen), and says nothing.
+ * The process that leads reports its state. It counts the events folded by this process since it began. A process whose
+ * session has ended no longer leads, whether it knows that yet or not (it was frozen), and reports nothing.
  */
 export async function reportProjector(
   pool: Pool,
@@ -58,13 +58,13 @@ export async function reportProjector(
 
 const REPORT_INTERVAL_MS = 2_000;
 
-/** What is shown as events a second is folded over so long: a batch may take longer than the time between two reports. */
+/** The time over which events per second are averaged: a batch can take longer than the time between two reports. */
 const RATE_WINDOW_MS = 10_000;
 
-/** How long the last word may take: to begin anew, or to stop, is not to wait for a database that is silent. */
+/** How long the last report can take: a restart or a stop must not wait for a silent database. */
 const LAST_REPORT_MS = 1_000;
 
-/** Writes down how the process that leads is, for whoever asks in another one, until told to end. */
+/** Records the state of the process that leads, for other processes, until told to end. */
 export function keepReporting(options: {
   readonly pool: Pool;
   readonly name: string;

@@ -26,22 +26,30 @@ export interface RebuildOptions {
   readonly store: EventStore;
   readonly connectionString: string;
   readonly batchSize?: number;
-  /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`: they come back. */
+  /**
+   * Tables whose rows before a time were dropped on purpose (retention), by `schema.table`: the rebuild brings them
+   * back.
+   */
   readonly retainedSince?: ReadonlyMap<string, Date> | undefined;
-  /** Told after each batch how many events have been folded, of about how many. */
+  /** Called after each batch with the number of folded events, and about how many there are. */
   readonly onProgress?: (events: number, total: number) => void;
-  /** Stops it. The live tables have not changed; a later rebuild goes on from there, or `discardRebuild` clears it away. */
+  /**
+   * Stops the rebuild. The live tables have not changed. A later rebuild continues from there, or `discardRebuild`
+   * removes it.
+   */
   readonly signal?: AbortSignal;
 }
 
 export interface RebuildResult {
-  /** Events that were folded, those of an earlier rebuild that was cut off among them. */
+  /** How many events were folded, including those of an earlier rebuild that was interrupted. */
   readonly events: number;
-  /** How many of them an earlier rebuild had folded. */
+  /** How many of them that earlier rebuild had folded. */
   readonly resumedFrom: number;
-  /** Where the tables were compared. */
+  /** The position at which the tables were compared. */
   readonly position: Position;
-  /** Streams that are parked now, as one of their events could not be folded: the new tables hold them up to there. */
+  /**
+   * Streams that are parked now, because one of their events could not be folded: the new tables hold them up to there.
+   */
   readonly parked: readonly FailedEvent[];
   readonly tables: readonly RebuiltTable[];
 }
@@ -52,27 +60,27 @@ export interface RebuiltTable {
   readonly rows: number;
   /** Only rows from then on were compared. */
   readonly since?: Timestamp;
-  /** Rows from before that the live table did not have any more, and the new one has again. */
+  /** Older rows that the live table no longer had, and the new one has again. */
   readonly broughtBack: number;
-  /** How the live table was not what the log says: the flights, up to ten of them explained. The new one is. */
+  /** How the old table differed from the log: the flights, up to ten of them explained. The new table is right. */
   readonly differences: readonly (KeyDifference | ExplainedDifference)[];
   readonly identical: boolean;
 }
 
 /**
- * Folds the whole log into shadows of tables, beside the live ones, which go on being read and written, and puts them in
- * their place. The projector is held only for moments: once to fix the moment of the comparison, and once to let the
- * shadows take the live tables' places, in one transaction, at exactly the projector's checkpoint.
+ * Folds the whole log into shadow tables beside the live ones, which continue to be read and written, then swaps them.
+ * The projector is held only for moments: once to fix the position of the comparison, and once for the swap, in one
+ * transaction, at exactly the projector's checkpoint.
  *
  * A stream with an event that cannot be folded is parked from there on, with the swap, and named in the result.
  *
- * How far it has come is recorded with every batch. A rebuild that is killed is gone on with by the next one of the same
- * projections, unless the fold, the table, or what is left out of it has changed in between.
+ * Progress is recorded with every batch. If a rebuild is killed, the next one of the same projections continues it,
+ * unless the fold, the table, or what is left out of it has changed.
  */
 export async function rebuild(options: RebuildOptions): Promise<RebuildResult> {
   for (;;) {
     const result = await attempt(options);
-    // A parked stream was taken up meanwhile, so what had been folded of it was too little: once more, from the beginning.
+    // A parked stream was resumed meanwhile, so too few of its events were folded: start again from the beginning.
     if (result) return result;
   }
 }
@@ -98,7 +106,7 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
       },
       resumed,
     );
-    // As far as the projector has come, while it goes on; what it adds meanwhile is little.
+    // Up to the projector's checkpoint, while the projector continues; what it adds meanwhile is little.
     for (let round = 0; round < 2; round++)
       if (!(await fold.upTo(await checkpointOf(holder, store, names)))) return undefined;
 
@@ -111,7 +119,7 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
           if (!(await fold.upTo(checkpoint))) return false;
           for (const shadow of shadows.values()) await swapShadow(holder, shadow);
           for (const { name, version } of projections) {
-            // By `parkings` a projector that waits for this very row learns that there are other parked streams now.
+            // From `parkings`, a projector that waits for this very row learns that the parked streams have changed.
             await holder.query(
               `update projection.checkpoints set version = $2, parkings = parkings + $3 where projection = $1`,
               [name, version, fold.unfoldable.length],
@@ -143,7 +151,7 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
     }
   });
 
-/** So many flights are looked at row by row. */
+/** How many flights are compared row by row. */
 const EXPLAINED = 10;
 
 async function compareTable(
@@ -171,7 +179,7 @@ async function compareTable(
   };
 }
 
-/** Makes empty shadows; or finds those of a rebuild that was cut off, and answers how far it had come. */
+/** Creates empty shadow tables; or finds those of an interrupted rebuild, and returns how far it had come. */
 async function begin(
   client: pg.Client,
   shadows: ReadonlyMap<Projection, Shadow>,
@@ -216,7 +224,7 @@ async function begin(
   return undefined;
 }
 
-/** What must be the same for a shadow to be gone on with. */
+/** What must be unchanged for a shadow table to be continued. */
 const basisOf = ({ version, table }: Projection, omissions: string): string =>
   createHash('sha256')
     .update(JSON.stringify([version, table, omissions]))
@@ -228,7 +236,7 @@ async function record(
   { position, events }: FoldProgress,
   isWhole: boolean,
 ): Promise<void> {
-  // Which streams were left out is known to this process alone: without a basis nobody goes on with it.
+  // Only this process knows which streams were left out: without a basis no other process continues it.
   await client.query(
     `update projection.rebuilds
         set position = $2, events = $3, total = greatest(total, $3), updated_at = clock_timestamp(),
@@ -238,7 +246,7 @@ async function record(
   );
 }
 
-/** Takes away what a rebuild has made so far, when it is cancelled or nobody means to go on with it. */
+/** Removes what a rebuild has created so far, when it is cancelled or will not be continued. */
 export async function discardRebuild({
   projections,
   connectionString,
@@ -246,7 +254,7 @@ export async function discardRebuild({
   const client = await connectForFold(connectionString, 'waylog rebuild');
   try {
     const names = projections.map(({ name }) => name);
-    // The session of the cancelled rebuild may still be ending, and holds its locks until it has.
+    // The session of the cancelled rebuild may still be ending, and holds its locks until then.
     await retry(() => lockProjections(client, projections, 'rebuild'), {
       attempts: 20,
       baseDelayMs: 50,

@@ -8,7 +8,7 @@ export interface NetChanges {
 }
 
 /**
- * Coalesces changes to one table as they come: the last write of a key wins, what a later removal takes away is not
+ * Coalesces changes to one table as they come: the last write of a key wins, rows that are removed later are not
  * written at all, and the result can be applied in three steps whatever the order was.
  */
 export class ChangeSet {
@@ -50,7 +50,7 @@ export class ChangeSet {
   }
 }
 
-/** The rows of one table in memory, changed the same way as the table would be: what time travel reads. */
+/** The rows of one table in memory, changed in the same way as the table would be: `asOf` reads use them. */
 export class MemoryTable {
   readonly #rows = new Map<string, Row>();
 

@@ -35,24 +35,24 @@ export interface ScheduledVerificationOptions {
   readonly log: ProjectorLog;
   /** The value of the first key column of a stream's rows: its flight. */
   readonly keyOf: (streamId: string) => string;
-  /** The most of the time that it may work, from 0 to 1; the rest it waits. */
+  /** The largest share of the time that it can work, from 0 to 1; the rest it waits. */
   readonly share: number;
-  /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`. */
+  /** Tables whose rows before a time were dropped on purpose (retention), by `schema.table`. */
   readonly retainedSince?: () => Promise<ReadonlyMap<string, Date>>;
-  /** The pause between two rounds through all streams, at least. */
+  /** The shortest pause between two rounds through all streams. */
   readonly roundIntervalMs?: number;
 }
 
-/** A stream with more events than this is left to `waylog verify`: it would take much memory for a while. */
+/** A stream with more events than this is left to `waylog verify`: it would need much memory for a while. */
 const MAX_EVENTS = 100_000;
 
 const PAGE = 100;
 const STANDBY_MS = 30_000;
 
 /**
- * Looks at the tables for as long as the server runs, stream by stream: folds a stream in memory, compares with its rows,
- * writes down what differs, and then waits so long that its share of the time is never more than it was given. One
- * process at a time does; where it stopped is recorded, and whoever does next goes on from there.
+ * Verifies the tables for as long as the server runs, stream by stream: folds a stream in memory, compares with its
+ * rows, records differences, and then waits so that its share of the time never exceeds the limit. One process at a
+ * time does it. Its place is recorded, and the next process continues from there.
  */
 export class ScheduledVerification {
   readonly #background = new Background((signal) => this.#run(signal));
@@ -72,7 +72,7 @@ export class ScheduledVerification {
     const isStopped = (): boolean => signal.aborted;
     while (!isStopped()) {
       let client: pg.Client | undefined;
-      // What it is at can be done again; a database that is silent must not hold up a stop.
+      // The current stream can be verified again; a silent database must not delay a stop.
       const cut = () => client && void endClient(client);
       signal.addEventListener('abort', cut);
       try {
@@ -100,10 +100,10 @@ export class ScheduledVerification {
     }
   }
 
-  /** Once through all streams from where the last one stopped. */
+  /** Once through all streams from where the last run stopped. */
   async #round(client: pg.Client, signal: AbortSignal): Promise<void> {
     const { projector, share, store } = this.options;
-    // The projector says so, and there is nothing to compare with.
+    // The projector reports that, and there is nothing to compare with.
     if ((await compareLog(client, store)) === 'other') return;
     await client.query(
       `insert into projection.verifications (projector) values ($1) on conflict do nothing`,
@@ -141,12 +141,12 @@ export class ScheduledVerification {
     );
   }
 
-  /** Compares the rows of one stream with the fold of its events; false when it is too long for that. */
+  /** Compares the rows of one stream with the fold of its events; false if it is too long for that. */
   async verifyStream(client: pg.Client, streamId: string): Promise<boolean> {
     const { store, projector, projections, keyOf, log } = this.options;
     const retained = await this.options.retainedSince?.();
     const key = keyOf(streamId);
-    // One moment: how far the stream has been folded, what was left out of it, and the rows.
+    // At one moment: how far the stream has been folded, what was left out of it, and the rows.
     await client.query('begin isolation level repeatable read read only');
     let revision: number;
     let omissions;
@@ -221,7 +221,7 @@ export class ScheduledVerification {
     this.options.log.warn(`${streamId} cannot be verified: ${error} Its rows were left as they are.`);
   }
 
-  /** An event that cannot be folded is a finding in each table that is made from events like it. */
+  /** An event that cannot be folded is a finding in each table that is made from events of its type. */
   async #damaged(
     client: pg.Client,
     poison: Poison,
@@ -292,11 +292,11 @@ const canonical = (value: Row[string]): string =>
       )
     : textOf(value);
 
-/** How far the scheduled verification has come. */
+/** The progress of the scheduled verification. */
 export class VerificationProgress {
-  /** Streams that this round has looked at. */
+  /** How many streams this round has verified. */
   @IsInt() readonly streams!: number;
-  /** Streams that were too long for it: only a full verification looks at them. */
+  /** How many streams were too long for it: only a full verification checks them. */
   @IsInt() readonly skipped!: number;
   @IsTimestamp() readonly roundBeganAt!: Timestamp;
   @Optional() @IsTimestamp() readonly lastRoundEndedAt?: Timestamp;

@@ -11,32 +11,35 @@ import type { Projection } from './projection.js';
 import type { Shadow } from './shadow-table.js';
 import { TableWriter } from './table-writer.js';
 
-/** As far as a fold into shadows has come. */
+/** How far a fold into shadow tables has come. */
 export interface FoldProgress {
   readonly position: Position;
   readonly events: number;
 }
 
 export interface ShadowFoldOptions {
-  /** Whose parked and discarded events are left out. */
+  /** The projector whose parked and discarded events are left out. */
   readonly projector: string;
   readonly store: EventStore;
   readonly batchSize?: number | undefined;
-  /** Told after each batch how many events have been folded. */
+  /** Called after each batch with the number of folded events. */
   readonly onProgress?: ((events: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Leaves out a stream that lacks an event, from there on, and names it; otherwise the fold ends there. */
   readonly passesGaps?: boolean;
-  /** Records how far the fold has come, in the transaction that writes the batch; and whether something could not be folded. */
+  /**
+   * Records the progress of the fold, in the transaction that writes the batch; and whether an event could not be
+   * folded.
+   */
   readonly record?: (client: pg.ClientBase, progress: FoldProgress, isWhole: boolean) => Promise<void>;
 }
 
-/** An event that is too much for the database all by itself is tried so often. */
+/** How often a single event that is too much for the database is tried. */
 const ATTEMPTS_ALONE = 3;
 
 /**
- * Folds the log into shadows of several tables at once, reading it once. An event that cannot be folded is left out with the
- * later ones of its stream, as the projector does, and named: what becomes of it is the caller's business.
+ * Folds the log into shadows of several tables at once, reading it once. An event that cannot be folded is left out
+ * with the later ones of its stream, as the projector does, and named; the caller decides what to do about it.
  */
 export class ShadowFold {
   readonly #writers: TableWriters;
@@ -52,7 +55,7 @@ export class ShadowFold {
     private readonly client: pg.Client,
     shadows: ReadonlyMap<Projection, Shadow>,
     private readonly options: ShadowFoldOptions,
-    /** Where an earlier fold into the same shadows was cut off. */
+    /** Where an earlier fold into the same shadow tables was interrupted. */
     private readonly resumed?: FoldProgress,
   ) {
     this.#position = resumed?.position ?? options.store.beginning;
@@ -68,7 +71,7 @@ export class ShadowFold {
     return this.#events;
   }
 
-  /** The last revision of each stream that this fold has seen; not known for a resumed one. */
+  /** The last revision of each stream that this fold has seen; unknown for a resumed fold. */
   get revisions(): ReadonlyMap<string, number> {
     return this.#contiguity.revisions;
   }
@@ -84,12 +87,12 @@ export class ShadowFold {
   }
 
   /**
-   * Folds on, up to a checkpoint of the projector. False when what is to be left out has changed in a way that makes
-   * what has been folded wrong: a parked stream was taken up again, or one of its events was discarded.
+   * Continues the fold up to a checkpoint of the projector. False if the events to leave out have changed so that the
+   * fold so far is wrong: a parked stream was resumed, or one of its events was discarded.
    */
   async upTo(end: Position): Promise<boolean> {
     const { store, projector, signal } = this.options;
-    // Read after the checkpoint: what was parked up to there is among them, and what is parked later stands behind it.
+    // Read after the checkpoint: it includes what was parked up to there, and what is parked later comes after it.
     const omissions = await loadOmissions(this.client, projector);
     if (this.#omissions && !this.#omissions.isWithin(omissions)) return false;
     this.#omissions = omissions;
@@ -110,7 +113,7 @@ export class ShadowFold {
   readonly #isWhole = ({ streamId, revision }: RecordedEvent): boolean =>
     revision < (this.#gaps.get(streamId)?.expected ?? Infinity);
 
-  /** Leaves out streams of which others have taken the beginning away, from there on, and answers which skip events in this batch. */
+  /** Leaves out streams whose beginning others have deleted, and returns which events in this batch skip a revision. */
   async #passLost(batch: readonly RecordedEvent[]): Promise<ReadonlySet<string>> {
     const lost = await lostBeginnings(this.options.store, this.#contiguity.gaps(batch), batch);
     for (const poison of lost)
@@ -118,13 +121,13 @@ export class ShadowFold {
     return new Set(lost.map(({ event }) => event.streamId));
   }
 
-  /** Whether an event is behind one that cannot be folded, in its stream. */
+  /** Whether an event comes after one that cannot be folded, in its stream. */
   readonly #isBehind = ({ streamId, revision }: RecordedEvent): boolean => {
     const poison = this.#unfoldable.get(streamId);
     return poison !== undefined && revision >= (poison.lostFrom ?? poison.event.revision);
   };
 
-  /** One transaction; or several, where one was too much for the database. */
+  /** One transaction; or several, if one was too much for the database. */
   async #write(batch: readonly RecordedEvent[], omissions: Omissions): Promise<void> {
     if (this.options.passesGaps)
       for (const [streamId, gap] of this.#contiguity.gaps(batch.filter(this.#isWhole)))
@@ -178,12 +181,12 @@ export class ShadowFold {
   }
 }
 
-/** More streams than this are not parked at once: then it is the fold, or the table, that is wrong, and not the events. */
+/** More streams than this are not parked at once: the fold or the table is then wrong, not the events. */
 const MAX_PARKED_AT_ONCE = 100;
 
 /**
- * Parks the streams that a fold had to leave out, in the transaction in which its tables become the live ones: they hold
- * these streams only up to there. Throws `projection.unfoldable` where they are too many for it to be their own fault.
+ * Parks the streams that a fold had to leave out, in the transaction that swaps its tables in: they hold these streams
+ * only up to there. Throws `projection.unfoldable` if there are too many for the events to be at fault.
  */
 export async function parkUnfoldable(
   client: pg.ClientBase,

@@ -4,7 +4,7 @@ import { applySettings, forgetDropped, hypertableSettings } from '#lib/timescale
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 
-/** An empty copy of a read table, in a schema of its own. */
+/** An empty copy of a table, in a separate schema. */
 export interface Shadow {
   readonly schema: string;
   /** Schema and table. */
@@ -14,7 +14,7 @@ export interface Shadow {
   readonly table: TableDefinition;
 }
 
-/** What a shadow is made for; each kind has a schema of its own, so that they do not take each other's away. */
+/** What a shadow table is created for; each kind has its own schema, so that they do not drop each other's. */
 export type ShadowPurpose = 'rebuild' | 'verify';
 
 export function shadowOf(purpose: ShadowPurpose, table: TableDefinition): Shadow {
@@ -26,18 +26,18 @@ export const dropShadow = (client: ClientBase, { name }: Shadow) =>
   client.query(`drop table if exists ${name}`);
 
 /**
- * After a failure, which must not be hidden by another one: in a session whose transaction has failed nothing can be dropped, and
- * what cannot be dropped at all the next one drops that makes it.
+ * After a failure, which another one must not hide: in a session whose transaction has failed nothing can be dropped.
+ * What cannot be dropped, the next one that creates it drops.
  */
 export async function discardShadows(client: ClientBase, shadows: Iterable<Shadow>): Promise<void> {
   await client.query('rollback').catch(() => undefined);
   for (const shadow of shadows) await dropShadow(client, shadow).catch(() => undefined);
 }
 
-/** Makes the shadow with the same columns, keys, indexes, checks, comments, settings and chunk interval. */
+/** Creates the shadow table with the same columns, keys, indexes, checks, comments, settings and chunk interval. */
 export async function createShadow(client: ClientBase, shadow: Shadow): Promise<void> {
   const { schema, table } = shadow;
-  // Who keeps tables need not have the right to make schemas, and "if not exists" asks for it in any case.
+  // The role that keeps tables need not have the right to create schemas, and "if not exists" requires it in any case.
   await client.query(
     `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`,
   );
@@ -65,11 +65,13 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
 const LOCK_TIMEOUT_MS = 200;
 
 /**
- * Puts the shadow in the live table's place, inside the caller's transaction; indexes keep the live one's names, and
- * TimescaleDB's policies and compression go on. Fails with `lock_not_available` while a reader is in the way.
+ * Puts the shadow table in the live table's place, inside the caller's transaction; indexes keep the live table's
+ * names, and TimescaleDB's policies and compression continue. Fails with `lock_not_available` while a reader is in the
+ * way.
  */
 export async function swapShadow(client: ClientBase, { name, liveName, table }: Shadow): Promise<void> {
-  // Whoever waits for this lock holds up every new reader, so it is asked for a moment at a time; the caller tries again.
+  // A session that waits for this lock blocks every new reader. So it waits only a moment at a time, and the caller
+  // tries again.
   await client.query(`set local lock_timeout = '${LOCK_TIMEOUT_MS}ms'`);
   await client.query(`lock table ${liveName} in access exclusive mode`);
   const wanted = await indexNames(client, liveName);
@@ -77,7 +79,7 @@ export async function swapShadow(client: ClientBase, { name, liveName, table }: 
   const settings = table.timeColumn ? await hypertableSettings(client, liveName) : undefined;
   await client.query(`drop table ${liveName}`);
   await client.query(`alter table ${name} set schema ${table.schema}`);
-  // Neither "like" nor default privileges give a table that is moved into a schema what the one before it gave.
+  // Neither "like" nor default privileges give a table that is moved into a schema the grants of the one before it.
   for (const right of rights) await client.query(right);
   await endCachedAnswers(client);
   const made = await indexNames(client, liveName);
@@ -117,13 +119,13 @@ async function indexNames(client: ClientBase, table: string): Promise<Map<string
   return new Map(rows.map(({ definition, name }) => [definition, name]));
 }
 
-/** About a minute of asking for the live tables, a moment at a time, before giving up. */
+/** About a minute of trying to lock the live tables, a moment at a time, before giving up. */
 const SWAP_RETRY = { attempts: 60, baseDelayMs: 250, maxDelayMs: 1_500 };
 
 const isLocked = (error: unknown): boolean => sqlStateOf(error) === SqlState.lockNotAvailable;
 
 /**
- * Runs the transaction that swaps these shadows in, again and again while somebody else uses a live table. Throws
+ * Runs the transaction that swaps these shadow tables in, repeatedly while other sessions use a live table. Throws
  * `projection.table-in-use` in the end.
  */
 export const swapping = <T>(

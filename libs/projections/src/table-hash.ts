@@ -11,7 +11,8 @@ export interface TableHash {
  * A fingerprint of a table's rows, whatever their order: the sum of 128-bit row hashes, in constant memory. Two tables
  * with the same columns have the same fingerprint if and only if (but for odds of 1 in 2^128) they hold the same rows.
  *
- * By `format`, as a cast to text could be one that whoever owns the table has made, and would run with the caller's rights.
+ * By `format`, as a cast to text could be one that the owner of the table has created, and would run with the caller's
+ * rights.
  */
 export async function hashTable(client: ClientBase, table: string, where = ''): Promise<TableHash> {
   const { rows } = await client.query<{ rows: string; hash: string }>(
@@ -21,7 +22,7 @@ export async function hashTable(client: ClientBase, table: string, where = ''): 
   return { rows: Number(rows[0]?.rows), hash: rows[0]?.hash ?? '' };
 }
 
-/** The conditions that a row is of the time of which nothing was taken away on purpose, and that it is from before. */
+/** Conditions: the row is of the time of which nothing was dropped on purpose, and the row is from before. */
 export function sidesOf(
   { timeColumn }: TableDefinition,
   since: Date | undefined,
@@ -31,7 +32,7 @@ export function sidesOf(
   return { kept: `"${timeColumn}" >= ${at}`, dropped: `"${timeColumn}" < ${at}` };
 }
 
-/** The rows of one key that two tables do not have in common. */
+/** The rows of one key in which two tables differ. */
 export interface KeyDifference {
   /** The value of the first key column: a flight. */
   readonly key: string;
@@ -76,13 +77,13 @@ export async function compareByKey(
   };
 }
 
-/** What differs of one key. */
+/** The difference of one key. */
 export interface ExplainedDifference extends KeyDifference {
-  /** Rows that should be there and are not. */
+  /** Rows that should exist and do not. */
   readonly missing: number;
-  /** Rows that are there and should not. */
+  /** Rows that exist and should not. */
   readonly surplus: number;
-  /** Rows that are there with other values. */
+  /** Rows that exist with other values. */
   readonly changed: number;
   /** Up to three of those rows, by what else their key says; none where it says nothing else. */
   readonly examples: readonly string[];

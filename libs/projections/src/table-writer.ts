@@ -4,8 +4,8 @@ import { textOf, type Row, type TableDefinition, type Value } from './projection
 import type { NetChanges } from './row-changes.js';
 
 /**
- * Writes net changes to one table: a statement for each of the three kinds, however many rows there are. Only the rows
- * that are removed from a hypertable, because they go to another time, take one for each stretch of time.
+ * Writes net changes to one table: one statement for each of the three kinds, however many rows there are. Only rows
+ * that are removed from a hypertable, because they get another time, need one statement for each range of time.
  */
 export class TableWriter {
   readonly #name: string;
@@ -14,7 +14,7 @@ export class TableWriter {
 
   constructor(
     private readonly table: TableDefinition,
-    /** Where the table is; another schema than its own for a shadow. */
+    /** The schema of the table; not its own for a shadow table. */
     schema = table.schema,
   ) {
     this.#name = `${schema}.${table.name}`;
@@ -24,7 +24,7 @@ export class TableWriter {
     this.#upsertSql =
       `insert into ${this.#name} (${list}) select * from ${this.#unnest(this.#columns)} ` +
       `on conflict (${table.key.map(quote).join(', ')}) ` +
-      // A row that is all key is there or is not.
+      // A row that consists only of its key either exists or does not.
       (written.length === 0
         ? 'do nothing'
         : `do update set ${written.map((column) => `${quote(column)} = excluded.${quote(column)}`).join(', ')}`);
@@ -44,7 +44,7 @@ export class TableWriter {
     }
   }
 
-  /** Removes the rows with these keys: one statement, or, of a hypertable, one for each run of times. */
+  /** Removes the rows with these keys: one statement, or, for a hypertable, one for each run of times. */
   async remove(client: ClientBase, keys: readonly Row[]): Promise<void> {
     const { key, timeColumn } = this.table;
     if (!timeColumn) {
@@ -58,9 +58,9 @@ export class TableWriter {
   }
 
   /**
-   * Compressed rows that a statement of TimescaleDB might remove are decompressed first, and it can tell by nothing but
-   * conditions with constants which those may be: a join excludes none. So the first column, by which chunks are
-   * segmented, is compared with the list itself; alone, it lets whole batches go without being decompressed.
+   * Compressed rows that a TimescaleDB statement might remove are decompressed first. TimescaleDB narrows them down
+   * only by conditions with constants: a join excludes none. So the first column, by which chunks are segmented, is
+   * also compared with the list itself, which leaves whole batches compressed.
    */
   #removeSql(columns: readonly string[]): string {
     const [first, ...more] = columns.map(quote) as [string, ...string[]];
@@ -111,12 +111,12 @@ function byColumns(rows: readonly Row[]): Iterable<[readonly string[], Row[]]> {
   return groups.values();
 }
 
-/** Less than a batch of compressed rows holds, at any rate of frames that there is. */
+/** Less than the time span of a batch of compressed rows, at any realistic frame rate. */
 const RUN_GAP_MS = 10_000;
 
 /**
- * Rows of one first key column that follow each other in time, with bounds that hold them. Rows far apart are apart here
- * too: what lies between them would be decompressed for nothing, and chunks be looked into in which nothing can be.
+ * Rows of one first key column that follow each other in time, with bounds around them. Rows far apart are in separate
+ * runs: otherwise the rows between them would be decompressed for nothing, and more chunks searched.
  */
 function runsOf(
   { key }: TableDefinition,
@@ -134,7 +134,7 @@ function runsOf(
     if (run && last && last.of === next.of && next.at - last.at <= RUN_GAP_MS) run.push(next);
     else runs.push([next]);
   }
-  // Rounded down and up: milliseconds do not order what differs in microseconds.
+  // Rounded down and up: milliseconds cannot order times that differ in microseconds.
   return runs.map((run) => ({
     rows: run.map(({ row }) => row),
     from: new Date(run[0]?.at ?? NaN).toISOString(),

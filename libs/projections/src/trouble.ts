@@ -1,15 +1,15 @@
 import { messageOf } from '#lib/platform';
 import type { ProjectorLog } from './projector.js';
 
-/** What goes on failing is said again so often. */
+/** How often a continuing failure is logged again. */
 const REMIND_MS = 60_000;
 
-/** What has worked for so long has come to an end. */
+/** After this long without failure, the trouble is over. */
 const CALM_MS = 10_000;
 
 /**
- * What is said of something that fails and is tried again, every two seconds for as long as it lasts: a line when it begins, one
- * a minute with how often it has failed, and one when it goes on.
+ * Logs work that fails and is retried every two seconds: a line when it begins to fail, one a minute with the number of
+ * failures, and one when it works again.
  */
 export class Trouble {
   #failures = 0;
@@ -37,7 +37,7 @@ export class Trouble {
     );
   }
 
-  /** It works, so far: where there is nothing to do that is all there is to see of it. */
+  /** It works so far: without anything to do there is no more to see. */
   began(): void {
     if (this.#failures === 0) return;
     clearTimeout(this.#calm);
@@ -51,7 +51,7 @@ export class Trouble {
     this.#failures = 0;
   }
 
-  /** Nothing is said any more. */
+  /** Stops logging. */
   end(): void {
     clearTimeout(this.#calm);
   }

@@ -25,11 +25,11 @@ export interface VerifyOptions {
   readonly connectionString: string;
   /** The value of the first key column of a stream's rows: its flight. */
   readonly keyOf: (streamId: string) => string;
-  /** Rewrites what differs, and nothing else. */
+  /** Rewrite what differs, and nothing else. */
   readonly repair?: boolean;
-  /** Who looks, or repairs; stands in the records. */
+  /** Who verifies or repairs; stored in the records. */
   readonly by: string;
-  /** Tables of which rows before a time were taken away on purpose (retention), by `schema.table`. */
+  /** Tables whose rows before a time were dropped on purpose (retention), by `schema.table`. */
   readonly retainedSince?: ReadonlyMap<string, Date> | undefined;
   readonly onRewritten?: OnRewritten | undefined;
   readonly batchSize?: number;
@@ -55,26 +55,29 @@ export interface VerifyResult {
   readonly position: Position;
   /** What is wrong in the log itself. */
   readonly log: readonly LogProblem[];
-  /** Streams whose record of what has been folded is not what the log says. */
+  /** Streams whose record of folded events does not match the log. */
   readonly records: readonly {
     readonly streamId: string;
     readonly recorded: number;
     readonly folded: number;
   }[];
-  /** Streams of which the log lacks events: nobody knows what is right, so their rows are neither compared nor repaired. */
+  /** Streams of which the log lacks events: their right rows are unknown, so rows are neither compared nor repaired. */
   readonly incomplete: readonly string[];
-  /** Events that cannot be folded: of their streams nobody knows what is right, so their rows are neither compared nor repaired. */
+  /**
+   * Events that cannot be folded: the right rows of their streams are unknown, so rows are neither compared nor
+   * repaired.
+   */
   readonly unfoldable: readonly FailedEvent[];
   readonly tables: readonly VerifiedTable[];
-  /** Nothing differed, and nothing but warnings was said of the log. */
+  /** Nothing differs, and the log has only warnings. */
   readonly isSound: boolean;
 }
 
 /**
- * Folds the log into shadows of the tables and compares them with the live ones, by hash and flight by flight, as they
- * are at the projector's checkpoint. Reads and the projector go on meanwhile. What differs is written down; with
- * `repair`, exactly the rows that differ are rewritten, and that is written down too. Where the log is damaged, whatever it
- * still says all of is compared.
+ * Folds the log into shadow tables and compares them with the live tables at the projector's checkpoint, by hash and
+ * flight by flight. Reads and the projector continue meanwhile. Differences are recorded. With `repair`, exactly the
+ * rows that differ are rewritten, and that is recorded too. If the log is damaged, the flights that it holds completely
+ * are compared.
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const { projector, projections, store, signal, by } = options;
@@ -82,7 +85,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const log = (await store.check?.()) ?? [];
   return withFoldSessions('verify', options, async (sessions) => {
     const { writer, holder } = sessions;
-    // What has lost its first event is another log, too: what was found in it is the answer.
+    // A log that has lost its first event counts as another log. The damage that was found is then the answer.
     if ((await compareLog(holder, store)) === 'other') {
       if (log.some(isDamage)) return withoutTables(store, log);
       throw otherLog();
@@ -95,7 +98,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       for (;;) {
         for (const shadow of shadows.values()) await createShadow(writer, shadow);
         const result = await attempt(sessions, shadows, total);
-        // A parked stream was taken up meanwhile: once more, from the beginning.
+        // A parked stream was resumed meanwhile: start again from the beginning.
         if (!result) continue;
         for (const shadow of shadows.values()) await dropShadow(writer, shadow);
         return result;
@@ -203,7 +206,7 @@ const gapProblem = ([streamId, { revision, expected }]: readonly [string, Gap]):
   detail: `goes on with revision ${revision}, but ${expected} comes next`,
 });
 
-/** Streams of which the log does not have all that was folded, and what it lacks. */
+/** Streams of which the log lacks folded events, and which events it lacks. */
 function incompleteStreams(
   { gaps, revisions }: ShadowFold,
   recorded: ReadonlyMap<string, number>,
@@ -221,7 +224,10 @@ function incompleteStreams(
 
 type Damage = KeyDifference & { readonly error: string };
 
-/** An event that cannot be folded is a finding in each table that is made from events like it. What is right there, nobody knows. */
+/**
+ * An event that cannot be folded is a finding in each table that is made from events of its type. The right rows are
+ * unknown.
+ */
 async function damagesOf(
   client: pg.Client,
   projection: Projection,
@@ -243,7 +249,7 @@ async function damagesOf(
   }));
 }
 
-/** The rows of flights that the log does not say all of: each is a finding where there are any. */
+/** The rows of flights that the log does not hold completely: each is a finding if there are any. */
 async function rowsOf(
   client: pg.Client,
   { table }: Projection,
@@ -267,7 +273,9 @@ async function rowsOf(
 const retainedSql = ({ table, liveName }: Shadow, { retainedSince }: VerifyOptions): string =>
   sidesOf(table, retainedSince?.get(liveName)).kept;
 
-/** Rewrites the rows of the keys that differ, while the projector is held at its checkpoint: one transaction a table. */
+/**
+ * Rewrites the rows of the keys that differ, while the projector is held at its checkpoint: one transaction per table.
+ */
 async function repairTables(
   holder: pg.Client,
   fold: ShadowFold,
@@ -309,12 +317,12 @@ async function repairTables(
   return repaired;
 }
 
-/** Rows that are looked up before they are removed, at a time. */
+/** How many rows are looked up at a time before they are removed. */
 const REPAIR_BATCH = 10_000;
 
 /**
- * Removes the rows of a key that should not be there as they are, and writes those that are missing. Which they are is
- * found by reading: a statement that searched while it removes, or wrote over what is right, would decompress the flight.
+ * Removes the wrong rows of a key and writes the missing ones. They are found by reading: a statement that searched
+ * while it removes, or overwrote correct rows, would decompress the flight.
  */
 async function repairKey(
   client: pg.Client,
@@ -325,10 +333,10 @@ async function repairKey(
   const of = `t.${quote(table.key[0] as string)} = $1 and ${retained}`;
   const sameKey = table.key.map((column) => `s.${quote(column)} = t.${quote(column)}`).join(' and ');
   const columns = Object.keys(table.columns).map(quote);
-  // Written out: of compressed rows TimescaleDB cannot join the row as a whole.
+  // Written out: TimescaleDB cannot join compressed rows as a whole row.
   const row = (alias: string) => `row(${columns.map((column) => `${alias}.${column}`).join(', ')})::text`;
   const writer = new TableWriter(table);
-  // A cursor sees what was there when it was opened, whatever is removed meanwhile.
+  // A cursor sees the rows from when it was opened, whatever is removed meanwhile.
   await client.query(
     `declare wrong no scroll cursor for
      select ${table.key.map((column) => `t.${quote(column)}`).join(', ')} from ${liveName} t

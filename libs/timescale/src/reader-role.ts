@@ -4,31 +4,35 @@ import { madeAccess, roleName, roleNames, scramVerifier, type RoleAccess } from 
 const { escapeIdentifier, escapeLiteral } = pg;
 
 /**
- * The role that ad-hoc SQL runs as: it logs in by itself, reads the tables of schema `flight`, and owns and may nothing
- * else. `set local role` in a session of the owner would not do: the SQL could set the role back.
+ * The role that runs ad-hoc SQL. It logs in by itself, can read the tables of schema `flight`, owns nothing
+ * and can do nothing else. `set local role` in a session of the owner is not enough: the SQL could set the
+ * role back.
  */
 
-/** A role of this name that does not carry this comment is somebody else's, and is left alone. */
+/** A role of this name without this comment was not created by Waylog and is left alone. */
 const MARK = 'Made by Waylog: reads the tables of one database for ad-hoc SQL.';
 
-/** How its sessions name themselves. */
+/** The `application_name` of its sessions. */
 export const READER_APPLICATION = 'waylog ad-hoc SQL';
 
 /**
- * Of all server processes together: three of them at full load, since each runs four statements at a time; where there are
- * more, a statement that finds none is answered 503 and sent again. It is also how many cores statements can take that
- * PostgreSQL does not end, whatever processes come and go.
+ * The limit for all server processes together: enough for three at full load, since each runs four statements
+ * at a time. With more processes, a statement that finds no connection is answered 503 and can be sent again.
+ * The limit also bounds how many cores are lost to statements that PostgreSQL does not end, however many
+ * processes start and stop.
  */
 const CONNECTION_LIMIT = 12;
 
-/** The reader of a database is called `<database>_reader`; the middle of a name that is too long becomes its hash. */
+/**
+ * The name of the reader of a database: `<database>_reader`. If that is too long, a hash replaces the middle.
+ */
 export const readerRoleName = (database: string): string => roleName(database, 'reader');
 
 export type ReaderAccess = RoleAccess;
 
 /**
- * How the reader of a database logs in. Its password follows from the owner's, so that every process that knows
- * DATABASE_URL knows it, and nobody keeps another secret. A text says why there is none.
+ * The login of the reader of a database. Its password derives from the owner's, so every process that knows
+ * DATABASE_URL knows it, and there is no other secret to keep. A returned text says why there is no reader.
  */
 export function readerAccess(databaseUrl: string): ReaderAccess | string {
   return (
@@ -40,8 +44,8 @@ export function readerAccess(databaseUrl: string): ReaderAccess | string {
 type Query = (sql: string, values?: unknown[]) => Promise<Record<string, unknown>[]>;
 
 /**
- * Makes the reader of a database, or brings an old one up to date: also with tables that have come since, and with a
- * changed password. Answers why that was not possible, where it was not; everything else works without the reader.
+ * Creates the reader of a database, or updates it for tables added since and for a changed password. Returns
+ * the reason if that was not possible. Everything else works without the reader.
  */
 export async function ensureReaderRole(query: Query, databaseUrl: string): Promise<string | undefined> {
   const access = readerAccess(databaseUrl);
@@ -67,7 +71,8 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   const name = escapeIdentifier(role);
   const database = escapeIdentifier(String(owner['database']));
   const password = escapeLiteral(scramVerifier(new URL(access.url).password));
-  // Only a superuser may name some of these for a role that exists, even to say what is so already.
+  // For a role that exists, only a superuser can name some of these attributes, even with the value that they
+  // already have.
   const harmless = 'nosuperuser nocreatedb nocreaterole noinherit noreplication nobypassrls';
   if (!known) await query(`create role ${name} ${harmless}`);
   else if (isSuper) await query(`alter role ${name} ${harmless}`);
@@ -84,7 +89,8 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   await query(`alter default privileges in schema flight grant select on tables to ${name}`);
   if (isSuper) {
     await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
-    // What a reader casts, and his statement with it, would stay in the server's log when the flight has been erased.
+    // Otherwise a value that a reader casts would stay in the server's log, with the statement, after the
+    // flight was erased.
     await query(`alter role ${name} in database ${database} set log_min_messages = fatal`);
     await query(`alter role ${name} in database ${database} set log_min_error_statement = panic`);
     await keepFromPublic(query, role, String(owner['database']));
@@ -92,7 +98,7 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   return undefined;
 }
 
-/** Drops the reader of a database with what it may, if there is one and Waylog has made it. */
+/** Drops the reader of a database and its rights, if Waylog created it. */
 export async function dropReaderRole(query: Query, databaseUrl: string): Promise<void> {
   const access = readerAccess(databaseUrl);
   if (typeof access === 'string') return;
@@ -102,7 +108,7 @@ export async function dropReaderRole(query: Query, databaseUrl: string): Promise
   );
   if (!known) return;
   const name = escapeIdentifier(access.role);
-  // Who is no superuser may only take from a role that it is a member of.
+  // A role that is not a superuser can revoke only from roles that it is a member of.
   await query(`grant ${name} to current_user`);
   await query(`drop owned by ${name}`);
   await query(`drop role ${name}`);
@@ -111,7 +117,10 @@ export async function dropReaderRole(query: Query, databaseUrl: string): Promise
 /** Where ad-hoc SQL finds tables that it names without a schema. */
 export const READER_SEARCH_PATH = 'flight, public';
 
-/** Bounds of every session. The SQL may change none of them: it is one SELECT, and set_config is not the reader's. */
+/**
+ * Limits of every session. The SQL cannot change them: it is one SELECT, and the reader cannot call
+ * set_config.
+ */
 const settings: readonly (readonly [string, string])[] = [
   ['default_transaction_read_only', 'on'],
   ['statement_timeout', `'60s'`],
@@ -125,28 +134,31 @@ const settings: readonly (readonly [string, string])[] = [
 ];
 
 /**
- * Functions that PostgreSQL lets everybody call and that do harm even in a read-only transaction: hold the locks that
- * appends, projectors and migrations wait for; announce positions that the tables have not reached; end the sessions of
- * other readers; fill the WAL; write large objects (before PostgreSQL 16); and undo the bounds of the session.
+ * Functions that PostgreSQL grants to PUBLIC and that do harm even in a read-only transaction: they take the
+ * locks that appends, projectors and migrations wait for, announce positions that the tables have not
+ * reached, end sessions of other readers, fill the WAL, write large objects (before PostgreSQL 16), or remove
+ * the limits of the session.
  */
 const HARMFUL =
   '^(pg_(try_)?advisory_.*|pg_notify|pg_(cancel|terminate)_backend|pg_logical_emit_message|pg_export_snapshot|set_config|lo_.*|loread|lowrite)$';
 
 /**
- * What is TimescaleDB's own is worse. Its drop_chunk(regclass) asks neither who owns the chunk nor whether the transaction
- * may write, and merge_chunks() of 2.19 ends the whole server. So nothing of it is left that may have an effect, but what
- * is known to read. (Its schemas stay open: it looks into them itself, as whoever runs a statement.)
+ * TimescaleDB's own functions are worse. Its drop_chunk(regclass) checks neither the owner of the chunk nor
+ * whether the transaction is read-only, and merge_chunks() of 2.19 crashes the whole server. So of the
+ * functions that can have an effect, the reader keeps only those that are known to read. (The schemas stay
+ * open: TimescaleDB itself looks into them, as the role that runs the statement.)
  */
 const TIMESCALE_READS = `'time_bucket', 'time_bucket_gapfill', 'locf', 'interpolate', 'first', 'last', 'histogram', 'show_chunks'`;
 
 /**
- * Functions of PostgreSQL that run on whatever ends the session: their work is the product of the lengths of two values, or a
- * power of one, a statement makes values of a gigabyte (`repeat`), and PostgreSQL looks whether it should end only between
- * two of them. Each was measured (docs/decisions/0017); what is linear ends within seconds.
+ * Functions of PostgreSQL that keep running whatever ends the session. Their work is the product of the
+ * lengths of two values, or a power of one. A statement can make values of a gigabyte (`repeat`), and
+ * PostgreSQL checks for interrupts only between two values. Each was measured (docs/decisions/0017); linear
+ * functions end within seconds.
  */
 const SQL_NAMES: Readonly<Record<string, string>> = { bpchar: 'character' };
 const ENDLESS: readonly string[] = [
-  // A place in one for each character of the other, or a search from each place.
+  // One step for each character of the other value, or a search from each position.
   'translate(text, text, text)',
   ...['btrim', 'ltrim', 'rtrim'].flatMap((name) => [`${name}(text, text)`, `${name}(bytea, bytea)`]),
   ...['text', 'bytea', 'bit'].map((type) => `position(${type}, ${type})`),
@@ -157,7 +169,7 @@ const ENDLESS: readonly string[] = [
     `${name}(text, text)`,
     `${name}(text, text, text)`,
   ]),
-  // LIKE and ILIKE: after each % the rest of the pattern, at each place of the text.
+  // LIKE and ILIKE: after each %, the rest of the pattern at each position of the text.
   ...['text', 'name', 'bpchar'].flatMap((type) =>
     ['like', 'nlike', 'iclike', 'icnlike'].map((how) => `${type}${how}(${SQL_NAMES[type] ?? type}, text)`),
   ),
@@ -166,11 +178,11 @@ const ENDLESS: readonly string[] = [
   ),
   'bytealike(bytea, bytea)',
   'byteanlike(bytea, bytea)',
-  // Joins pairs of quotes in a name by moving all that is behind them.
+  // Joins pairs of quotes in a name by moving everything behind them.
   'parse_ident(text, boolean)',
   'to_regclass(text)',
   'regclass(text)',
-  // Measures all that is left of a text for each part of the format.
+  // Measures the rest of the text for each part of the format.
   'to_timestamp(text, text)',
   'to_date(text, text)',
   // Compares each position of each word with those of all others.
@@ -178,19 +190,19 @@ const ENDLESS: readonly string[] = [
     `ts_rank(${weights}tsvector, tsquery)`,
     `ts_rank(${weights}tsvector, tsquery, integer)`,
   ]),
-  // Compare each edge of one with each of the other.
+  // Compares each edge of one value with each edge of the other.
   ...['overlap', 'same', 'distance'].map((what) => `poly_${what}(polygon, polygon)`),
   'path_inter(path, path)',
   'path_distance(path, path)',
-  // XPath may count all nodes at each node. XMLTABLE is no function: the server looks for it in the text.
+  // XPath can count all nodes at each node. XMLTABLE is not a function: the server looks for it in the text.
   'xpath(text, xml)',
   'xpath(text, xml, text[])',
   'xpath_exists(text, xml)',
   'xpath_exists(text, xml, text[])',
   'xmlexists(text, xml)',
-  // Puts accents in order by exchanging neighbours.
+  // Sorts accents by exchanging neighbours.
   'normalize(text, text)',
-  // Looks for each element of one among those of the other: @>, <@, &&, ?|, ?& and -.
+  // Looks up each element of one value among those of the other: @>, <@, &&, ?|, ?& and -.
   ...['contains', 'contained', 'overlap'].map((what) => `array${what}(anyarray, anyarray)`),
   'jsonb_contains(jsonb, jsonb)',
   'jsonb_contained(jsonb, jsonb)',
@@ -201,13 +213,15 @@ const ENDLESS: readonly string[] = [
 
 const ENDLESS_NAMES = new Set(ENDLESS.map((signature) => signature.slice(0, signature.indexOf('('))));
 
-/** Whether a function has this name that the reader may not call because nobody could end it. */
+/** Whether a function of this name is revoked from the reader because its run could not be ended. */
 export const isEndless = (name: string): boolean => ENDLESS_NAMES.has(name);
 
-/** Functions that run SQL which they are given as text, so that nobody can look into it before. */
+/** Functions that run SQL given to them as text, which cannot be checked beforehand. */
 const RUNS_SQL = '^((query|cursor|table|schema|database)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite)$';
 
-/** Those, as a condition on pg_proc p. A name that a version of PostgreSQL does not have is none of its functions. */
+/**
+ * Those functions, as a condition on pg_proc p. A name that this version of PostgreSQL lacks matches nothing.
+ */
 export const ENDLESS_FUNCTIONS = `(p.pronamespace = 'pg_catalog'::regnamespace
              and (p.proname || '(' || oidvectortypes(p.proargtypes) || ')' in (${ENDLESS.map(escapeLiteral).join(', ')})
                   or p.proname ~ '${RUNS_SQL}'))`;
@@ -220,8 +234,8 @@ export const HARMFUL_OF_TIMESCALE = `(p.provolatile = 'v' and p.prokind in ('f',
                             and e.extname = 'timescaledb'))`;
 
 /**
- * Functions that show what other sessions of a role run and have run. All ad-hoc SQL is of one role, so that whoever sends
- * some would read the values that others put into theirs. As a condition on pg_proc p.
+ * Functions that show what other sessions of a role run and have run. All ad-hoc SQL runs as one role, so
+ * each caller would see the values in the statements of other callers. As a condition on pg_proc p.
  */
 export const SHOWS_STATEMENTS = `(p.pronamespace = 'pg_catalog'::regnamespace and p.proname in ('pg_stat_get_activity', 'pg_stat_get_backend_activity')
              or p.proname = 'pg_stat_statements'
@@ -229,7 +243,7 @@ export const SHOWS_STATEMENTS = `(p.pronamespace = 'pg_catalog'::regnamespace an
                          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
                            and e.extname = 'pg_stat_statements'))`;
 
-/** The functions that a role may call though it should not, as SQL names them. */
+/** The functions that a role can call although it should not, as SQL names them. */
 const harmfulSql = (role: string) => `
   select p.oid::regprocedure::text as name, ${ENDLESS_FUNCTIONS} as endless
     from pg_proc p
@@ -239,8 +253,8 @@ const harmfulSql = (role: string) => `
    order by 1`;
 
 /**
- * Takes what is harmful from everybody, and gives it back to the roles that work with the log. Those that Waylog makes for
- * that get what they need by ensureDatabaseRoles.
+ * Revokes harmful functions from PUBLIC and grants them back to the roles that work with the log. Roles
+ * created by Waylog get what they need from ensureDatabaseRoles.
  */
 async function keepFromPublic(query: Query, role: string, database: string): Promise<void> {
   const harmful = (await query(harmfulSql('$1::name'), [role])).map(({ name }) => name as string);
@@ -257,20 +271,22 @@ async function keepFromPublic(query: Query, role: string, database: string): Pro
     `select string_agg(p.oid::regprocedure::text, ', ') as shows
        from pg_proc p where ${SHOWS_STATEMENTS} or ${ENDLESS_FUNCTIONS}`,
   );
-  // Whoever watches the database with a role of its own, in whose queries LIKE is common.
+  // Monitoring with a role of its own: LIKE is common in its queries.
   await query(`grant execute on routine ${String(shows)} to pg_monitor`);
 }
 
-/** No statement of ad-hoc SQL may run for longer (WAYLOG_SQL_TIMEOUT), and this much more until it was ended. */
+/**
+ * No statement of ad-hoc SQL can run for longer than WAYLOG_SQL_TIMEOUT, plus this time until it was ended.
+ */
 export const READER_MAX_SECONDS = 75;
 
-/** A session of ad-hoc SQL, and for how long its statement has run. */
+/** A session of ad-hoc SQL, and how long its statement has run. */
 export interface ReaderSession {
   readonly pid: number;
   readonly seconds: number;
 }
 
-/** Those of all processes, the oldest first; asked by a role that sees other sessions. */
+/** The sessions of all processes, the oldest first. The asking role must be able to see other sessions. */
 export async function readerSessions(query: Query): Promise<ReaderSession[]> {
   const rows = await query(
     `select pid, extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
@@ -282,7 +298,7 @@ export async function readerSessions(query: Query): Promise<ReaderSession[]> {
   return rows.map(({ pid, seconds }) => ({ pid: pid as number, seconds: seconds as number }));
 }
 
-/** What an operator does about statements that nothing has ended. */
+/** What an operator does about statements that could not be ended. */
 export const endReaderSessions = (pids: readonly number[] = []): string =>
   `PostgreSQL was told to end ${pids.length > 0 ? `process ${pids.join(' and ')}` : 'it'}, which it does only where it looks for that. ` +
   `What is left is to wait, or, on the machine of the database, \`kill -9 ${pids.join(' ') || 'PID'}\`: that ends all sessions, and PostgreSQL recovers within seconds from its WAL; nothing that was answered is lost. ` +
@@ -290,13 +306,16 @@ export const endReaderSessions = (pids: readonly number[] = []): string =>
 
 export interface ReaderRights {
   readonly role: string;
-  /** What it may that no role for ad-hoc SQL must: it is not used. */
+  /** A right that no role for ad-hoc SQL is allowed to have: the role is not used. */
   readonly tooMuch: readonly string[];
-  /** Harm that it can do and cannot be kept from here: such as functions that only a superuser could take from everybody. */
+  /**
+   * Harm that the role can do and that cannot be prevented from here, such as functions that only a superuser
+   * could revoke from PUBLIC.
+   */
   readonly weaknesses: readonly string[];
 }
 
-/** What the role of a session may, asked in that session. */
+/** The rights of the role of a session, queried in that session. */
 export async function readerRights(query: Query): Promise<ReaderRights> {
   const [row] = await query(`
     select current_user as role,

@@ -45,7 +45,7 @@ const publicKeysOption = () =>
 
 const DAY_MS = 86_400_000;
 
-/** The key that signs, and those that check what others have signed before it. */
+/** The signing key, and the keys that verify older signatures. */
 async function signingKeys({ keyFile, publicKey }: { keyFile?: string; publicKey?: string[] }) {
   const pem = keyFile ? await readKey(keyFile) : process.env['WAYLOG_AUDIT_KEY'];
   if (!pem)
@@ -82,7 +82,7 @@ Examples
     .argument('<file>', 'must not exist yet')
     .action(async (file: string, _options, sub: Command) => {
       const { privateKey, publicKey, keyId } = newKeyPair();
-      // `wx`: a key that is there is never overwritten, as what it has signed could not be signed again.
+      // `wx`: an existing key is never overwritten, as what it has signed could not be signed again.
       await writeFile(file, privateKey, { mode: 0o600, flag: 'wx' });
       await writeFile(`${file}.pub`, publicKey, { mode: 0o644, flag: 'wx' });
       print(
@@ -237,7 +237,7 @@ export const auditOptions = (): Option[] => [
   ),
 ];
 
-/** `waylog verify --audit`: exit code 3 when something is not as it was recorded. */
+/** `waylog verify --audit`: exit code 3 if anything is not as it was recorded. */
 export async function runAudit(
   { publicKey = [], digests: digestFolder, atLeast = [] }: AuditFlags,
   command: Command,
@@ -278,7 +278,7 @@ function answeredPosition(text: string): Answered {
 const problemLine = ({ code, streamId, revision, detail }: AuditProblem): string =>
   `${code.padEnd(17)} ${[streamId, revision !== undefined && `revision ${revision}`].filter(Boolean).join(' ')}${streamId ? ': ' : ''}${detail}`;
 
-/** Problems of a known break that are shown; --json has all. */
+/** How many problems of a known break are shown; --json has all. */
 const SHOWN = 10;
 
 function auditLines(result: AuditResult, keys: number): string[] {
@@ -315,7 +315,7 @@ async function readKey(file: string): Promise<string> {
   }
 }
 
-/** Runs `work` on a database whose log is its own. */
+/** Runs `work` on a database that holds its own log. */
 function withLog<T>(command: Command, work: (pool: pg.Pool) => Promise<T>): Promise<T> {
   if (eventStoreOf(command) !== undefined) {
     throw new UsageError(

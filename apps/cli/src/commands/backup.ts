@@ -257,7 +257,7 @@ Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back d
     });
 }
 
-/** The keys that an encrypted backup is opened with. Throws UsageError where it needs some and none are named. */
+/** The keys that decrypt an encrypted backup. Throws UsageError if it needs some and none are given. */
 async function identitiesFor(file: string, given: string | undefined): Promise<string[] | undefined> {
   const { manifest } = await readManifest(file);
   const { encryption } = manifest.dump;

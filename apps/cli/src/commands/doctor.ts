@@ -21,12 +21,12 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
       const findings: Finding[] = [...(await checkMachine(options.env, options.root))];
       const status = await databaseStatus(options);
       if (status.running) {
-        // It runs, so nothing is started by this: it only says where.
+        // It runs, so this starts nothing: it only returns where.
         const { url } = await databaseUp(options);
         findings.push({ check: 'database', level: 'ok', what: `answers (${status.source ?? 'url'})` });
         const { access, findings: ofRoles } = await checkRoles(url);
         findings.push(...ofRoles);
-        // Whoever keeps the tables may see what other sessions do.
+        // The role that keeps the tables can see what other sessions do.
         const pool = createPool({
           connectionString: access?.projector.url ?? url,
           size: 2,

@@ -4,7 +4,7 @@ import { EraseFlight, streamOf } from '#lib/flight';
 import { CheckpointWatch } from '#lib/projections';
 import { operator, print, UsageError, withWaylog } from '../context.js';
 
-/** How long the tables may take to follow. */
+/** How long the tables can take to follow. */
 const PATIENCE_MS = 60_000;
 
 export function eraseCommand(): Command {
@@ -34,7 +34,7 @@ Example
         const erased = await app.get(CommandBus).execute(new EraseFlight({ flightId, actor: operator() }));
         const watch = app.get(CheckpointWatch);
         await watch.waitFor(erased.position, PATIENCE_MS);
-        // A parked flight's rows stay what they were: whoever erases it must know.
+        // The rows of a parked flight stay as they were: the operator must know.
         await watch.refuseParked(streamOf(flightId), erased.position);
         return erased;
       });

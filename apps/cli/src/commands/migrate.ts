@@ -17,7 +17,7 @@ interface MigrateOptions {
   readonly yesDeleteTheLog?: boolean;
   readonly rollback: boolean;
   readonly level: string;
-  /** A folder; false: none is wanted. */
+  /** A folder; false: no backup. */
   readonly backup?: string | false;
 }
 

@@ -132,7 +132,7 @@ function describe(states: readonly ProjectionStatus[]): string {
         String(s.lagEvents),
         `${s.lagSeconds.toFixed(1)} s`,
         `${s.stuckSeconds.toFixed(1)} s`,
-        // A slow flow is not none.
+        // Slow is not zero.
         s.eventsPerSecond.toFixed(s.eventsPerSecond < 10 ? 1 : 0),
         String(s.parkedStreams),
         s.rebuild

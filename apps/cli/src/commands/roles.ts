@@ -65,7 +65,7 @@ Exit codes: 0 all rights are as they should be, 1 it cannot be told, 3 they are 
     .action(async (role: MadeRole, { to }: { to?: string }, command: Command) => {
       const { url } = await databaseUp(databaseOptions(command));
       const access = madeAccess(url, role);
-      // Whoever is not the owner derives what does not log in.
+      // A login that is not the owner's would derive passwords that do not work.
       const isMade =
         access !== undefined &&
         (await withClient(access.url, () => Promise.resolve(true)).catch((error: unknown) => {
@@ -102,7 +102,7 @@ const kinds: Record<KnownRole['kind'], string> = {
 const lineOf = ({ role, name, kind, tooMuch }: KnownRole & { readonly role: string }): string =>
   `${role.padEnd(10)} ${name.padEnd(28)} ${kinds[kind]}${tooMuch === null ? '' : `; it ${tooMuch}`}`;
 
-/** What is not as it should be, in a sentence. */
+/** A difference from the expected state, in a sentence. */
 export const deviationText = ({ role, table, right, has }: Deviation): string =>
   right === 'ownership'
     ? `${role} does not own ${table}`

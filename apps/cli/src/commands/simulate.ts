@@ -7,7 +7,7 @@ import { CheckpointWatch } from '#lib/projections';
 import { print, UsageError, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
-/** The longest that the tables may take to follow. */
+/** The longest that the tables can take to follow. */
 const TABLES_MS = 10 * 60_000;
 
 interface Options {

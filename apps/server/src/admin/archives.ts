@@ -15,7 +15,7 @@ import { Job, Jobs } from './jobs.js';
 class ArchiveRequest {
   /** Chunks whose end is this or earlier. */
   @IsTimestamp() readonly olderThan!: string;
-  /** All hypertables when it is left out. */
+  /** Default: all hypertables. */
   @Optional()
   @IsArray()
   @ArrayMinSize(1)

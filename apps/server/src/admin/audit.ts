@@ -19,37 +19,37 @@ import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
 import { Job, Jobs } from './jobs.js';
 
-/** A break in the log that somebody has recorded as known. */
+/** A break in the log that an operator has recorded as known. */
 export class KnownBreakInfo {
-  /** Who has recorded it. */
+  /** Who recorded it. */
   @IsString() readonly by!: string;
   @IsString() readonly why!: string;
-  /** What was found, in words, at most a hundred of it. */
+  /** The findings in words, at most a hundred. */
   @IsString({ each: true }) readonly problems!: readonly string[];
 }
 
-/** Where the chains of all streams stood at a position, signed. */
+/** The heads of all chains at a position, signed. */
 export class DigestInfo {
   @IsInt() @Min(1) readonly number!: number;
   @IsTimestamp() readonly takenAt!: Timestamp;
   /** The last position that it covers. */
   @IsString() readonly position!: string;
-  /** Streams that had grown since the digest before; with a known break, all that there are. */
+  /** Streams that had grown since the digest before; with a known break, all streams. */
   @IsInt() @Min(0) readonly streams!: number;
-  /** The key that has signed it. */
+  /** The key that signed it. */
   @IsString() readonly keyId!: string;
-  /** Since when every event up to the position had been walked, when it was signed. */
+  /** When it was signed, every event up to the position had been walked since this time. */
   @Optional() @IsTimestamp() readonly walkedSince?: Timestamp;
-  /** What broke and is known: from this digest on the log holds again. */
+  /** The known break: from this digest on the log holds again. */
   @Optional() @Nested(() => KnownBreakInfo) readonly knownBreak?: KnownBreakInfo;
 }
 
 export class TakenDigest {
-  /** 0 when the log has not grown since the last digest, and nothing was found. */
+  /** 0 if the log has not grown since the last digest, and nothing was found. */
   @IsInt() @Min(0) readonly taken!: number;
 }
 
-/** The proof that nobody has changed the log: digests of its chains, and the look through them. */
+/** The proof that the log was not changed: digests of its chains, and the check of the log against them. */
 @ApiTags('admin')
 @Controller('v1/admin/audit')
 export class AuditController {
@@ -119,7 +119,7 @@ export class AuditController {
   }
 }
 
-/** EventStoreDB keeps no hashes of ours. Throws `audit.other-log`. */
+/** EventStoreDB stores no hashes of Waylog. Throws `audit.other-log`. */
 function refuseOtherLog({ eventStore }: Pick<Config, 'eventStore'>): void {
   if (eventStore === undefined) return;
   throw conflict(

@@ -20,7 +20,7 @@ import { Job, type Jobs } from './jobs.js';
 export class BackupInfo implements ListedBackup {
   /** The path of the dump, on the server's machine. */
   @IsString() readonly file!: string;
-  /** Absent when the backup cannot be used. */
+  /** Absent if the backup cannot be used. */
   @Optional() @Nested(() => BackupManifest) readonly manifest?: BackupManifest;
   /** Why it cannot be used. */
   @Optional() @IsString() readonly problem?: string;
@@ -29,7 +29,7 @@ export class BackupInfo implements ListedBackup {
 const findTool: FindTool = (url, tool, args) =>
   serverTool(url, tool, args, { root: installation().root, env: process.env });
 
-/** Backups by schedule; undefined where none are asked for. */
+/** Scheduled backups; undefined if there are none. */
 export function backupSchedule(
   { backupDir, backupIntervalHours, backupKeep, backupRecipients }: Config,
   ownerUrl: string | undefined,
@@ -54,10 +54,10 @@ export class Backups {
 
   constructor(
     private readonly jobs: Jobs,
-    /** Who may read everything; undefined where the process does not know the owner. */
+    /** A login that can read everything; undefined if the process does not know the owner. */
     private readonly ownerUrl: string | undefined,
     private readonly backupDir: string | undefined,
-    /** Whom they are encrypted for. */
+    /** The recipients of the encryption. */
     private readonly recipients: readonly string[],
   ) {}
 
@@ -88,7 +88,7 @@ export class Backups {
           waylog: version,
           findTool,
           signal: control.signal,
-          // The dump is compressed and the total is not: more than this is not known before the end.
+          // The dump is compressed and the total is not: more is not known before the end.
           onProgress: (step, bytes, total) => control.report(step, Math.min(bytes / total, 1)),
         });
         return { file, manifest };
@@ -100,7 +100,7 @@ export class Backups {
     return job;
   }
 
-  /** One that is waited for, before something is done that may go wrong; undefined where there is no folder for it. */
+  /** A backup that the caller waits for before a risky operation; undefined if there is no folder for it. */
   async take(url: string, signal: AbortSignal): Promise<string | undefined> {
     if (this.backupDir === undefined) return undefined;
     const { recipients } = this;
@@ -108,14 +108,14 @@ export class Backups {
     return (await backUp({ url, to: this.#folder(), recipients, waylog, findTool, signal })).file;
   }
 
-  /** The newest first. Throws `backup.no-folder-configured`, and `backup.no-folder` when it cannot be read. */
+  /** The newest first. Throws `backup.no-folder-configured`, and `backup.no-folder` if it cannot be read. */
   list(): Promise<BackupInfo[]> {
     return listBackups(this.#folder());
   }
 
   #folder(): string {
     const { backupDir } = this;
-    // With a slash a folder that does not exist is not taken for the name of a file.
+    // With a slash a missing folder is not taken for the name of a file.
     if (backupDir !== undefined) return `${backupDir.replace(/\/+$/, '')}/`;
     throw conflict(
       'backup.no-folder-configured',

@@ -20,7 +20,7 @@ import { Id, ValidBody, ValidQuery } from '../http/input.js';
 class DropQuery {
   /** Chunks whose end is this or earlier. */
   @IsTimestamp() readonly olderThan!: string;
-  /** The full name of the table: without it nothing is dropped. */
+  /** The full name of the table; nothing is dropped without it. */
   @Optional() @IsOpaqueId() readonly confirm?: string;
   /** Only list the chunks. */
   @Optional() @IsBoolean() readonly dryRun?: boolean;

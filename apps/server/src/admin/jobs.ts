@@ -18,7 +18,7 @@ import { Id } from '../http/input.js';
 /** `cancelled`: asked to stop, and stopped. */
 const STATES = ['running', 'done', 'failed', 'cancelled'] as const;
 
-/** Work that goes on after its request has been answered. */
+/** Work that continues after its request has been answered. */
 export class Job {
   @IsString() readonly jobId!: string;
   /** What it does, such as `migrate` or `rebuild`. */
@@ -26,30 +26,30 @@ export class Job {
   @IsIn(STATES) readonly state!: (typeof STATES)[number];
   @IsTimestamp() readonly startedAt!: Timestamp;
   @Optional() @IsTimestamp() readonly endedAt?: Timestamp;
-  /** What it is at, in words; once it has failed or was cancelled, what it was at. One that is done is at nothing. */
+  /** The present step, in words; for a failed or cancelled job its last step. Absent once it is done. */
   @Optional() @IsString() readonly step?: string;
-  /** From 0 to 1, where that is known. */
+  /** From 0 to 1, if known. */
   @Optional() @IsNumber() readonly progress?: number;
-  /** What came of it, once it is done: what the request answers that does not run in the background. */
+  /** The result, once it is done: the same as the answer of a request that does not run in the background. */
   @Optional() @IsObject() readonly result?: object;
   @Optional() @IsString() readonly errorMessage?: string;
-  /** That of a problem which is known, such as `database.read-only`. */
+  /** The code of a known problem, such as `database.read-only`. */
   @Optional() @IsString() readonly errorCode?: string;
 }
 
 export interface JobControl {
-  /** Aborted when somebody cancels the job, or the server stops. */
+  /** Aborted when a caller cancels the job, or the server stops. */
   readonly signal: AbortSignal;
-  /** Whether somebody has cancelled it; a server that stops does not. */
+  /** Whether a caller has cancelled it; false if the server stops. */
   readonly isCancelled: () => boolean;
-  /** Says how far it has come. */
+  /** Reports the progress. */
   readonly report: (step: string, progress?: number) => void;
 }
 
-/** As many are remembered; the oldest that have ended are forgotten first. */
+/** How many are remembered; the oldest that have ended are forgotten first. */
 const MAX_JOBS = 200;
 
-/** The jobs of this process. What must outlive the process, such as the progress of a rebuild, stands in the database. */
+/** The jobs of this process. What must outlive the process, such as the progress of a rebuild, is in the database. */
 @Injectable()
 export class Jobs implements OnApplicationShutdown {
   readonly #jobs = new Map<
@@ -57,7 +57,7 @@ export class Jobs implements OnApplicationShutdown {
     { readonly job: Writable<Job>; readonly stop: AbortController; cancelled: boolean }
   >();
 
-  /** Starts `work` and answers at once. */
+  /** Starts `work` and returns at once. */
   start(kind: string, work: (control: JobControl) => Promise<object>): Job {
     const stop = new AbortController();
     const job: Writable<Job> = { jobId: uuid(), kind, state: 'running', startedAt: new Date().toISOString() };
@@ -87,7 +87,7 @@ export class Jobs implements OnApplicationShutdown {
     return { ...job };
   }
 
-  /** The one started last, first. */
+  /** The newest first. */
   list(): Job[] {
     return [...this.#jobs.values()].map(({ job }) => ({ ...job })).reverse();
   }
@@ -97,7 +97,7 @@ export class Jobs implements OnApplicationShutdown {
     return { ...this.#entry(jobId).job };
   }
 
-  /** Asks a job to stop; it says itself when it has. Throws `job.not-found`. */
+  /** Asks a job to stop; the job's state shows when it has. Throws `job.not-found`. */
   cancel(jobId: string): Job {
     const entry = this.#entry(jobId);
     entry.cancelled = true;

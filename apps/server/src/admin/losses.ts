@@ -10,7 +10,7 @@ import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
 
 export class LossesQuery {
-  /** Only what nobody has acknowledged. */
+  /** Only losses that no operator has acknowledged. */
   @Optional() @IsIn(['true', 'false']) readonly open?: string;
 }
 
@@ -22,7 +22,7 @@ export class Acknowledgement {
   @IsString() @MinLength(1) @MaxLength(1_000) readonly why!: string;
 }
 
-/** What is gone since the log went back: events that were answered, and are in it no more. */
+/** What was lost when the log went back: events that were answered, and that it no longer holds. */
 @ApiTags('admin')
 @Controller('v1/admin/log/losses')
 export class LossesController {

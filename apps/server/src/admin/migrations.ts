@@ -38,9 +38,9 @@ const POLL_MS = 200;
 const RETRY_MS = 1_000;
 
 /**
- * Migrations under a server that works. Its own projector lets go before tables are taken away, and its routes are shut
- * from then until the schema is whole again and the tables have been filled from the log. Other servers cannot be told,
- * so while any works on the database, nothing is taken away. The log itself is never deleted from here.
+ * Migrations under a running server. Its own projector stops before tables are dropped, and its routes are closed from
+ * then until the schema is complete again and the tables have been filled from the log. Other servers cannot be told,
+ * so while any uses the database, no table is dropped. The log itself is never deleted from here.
  */
 @Injectable()
 export class ServerMigrations implements BeforeApplicationShutdown {
@@ -59,7 +59,10 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     private readonly backups: Backups,
   ) {}
 
-  /** Asks as the application role; as the owner only while that one cannot log in, because its migration is taken back. */
+  /**
+   * Connects as the application role; as the owner only while that role cannot log in, because its migration is rolled
+   * back.
+   */
   async #ask<T>(question: (url: string) => Promise<T>): Promise<T> {
     const { app, ownerUrl } = this.access;
     try {
@@ -75,8 +78,8 @@ export class ServerMigrations implements BeforeApplicationShutdown {
   }
 
   /**
-   * One run after another: each leaves the gate and the projector as its schema wants them. Throws `database.no-owner` where
-   * this process does not know the owner.
+   * One run after another: each leaves the gate and the projector in the state that its schema requires. Throws
+   * `database.no-owner` if this process does not know the owner.
    */
   async run(request: MigrationRequest, control?: JobControl): Promise<MigrationResponse> {
     const { ownerUrl } = this.access;
@@ -118,7 +121,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     }
   }
 
-  /** Goes on with the tables, if they are all there. */
+  /** Resumes the tables, if they all exist. */
   async #resume(): Promise<void> {
     if (!this.#released || this.#stop.signal.aborted) return;
     const { roles } = this.sessions.config;
@@ -126,7 +129,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     try {
       ({ missing } = await this.#ask(schemaState));
     } catch (error) {
-      // The answer of the run does not wait for a database that is away; the tables do.
+      // The answer of the run does not wait for an unavailable database; the tables do.
       this.#log.warn(`Cannot see yet whether the tables are there: ${messageOf(error)}`);
       pause(RETRY_MS, this.#stop.signal)
         .then(() => this.#resume())
@@ -149,7 +152,9 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     this.#openWhenFilled();
   }
 
-  /** A table that is made again among others is rebuilt: its checkpoint is there before its rows, its version is not. */
+  /**
+   * A table that is created again among others is rebuilt: its checkpoint is there before its rows, its version is not.
+   */
   async #openWhenFilled(): Promise<void> {
     const versions = new Map(flightProjections.map(({ name, version }) => [name, version]));
     let head: Position | undefined;

@@ -38,13 +38,13 @@ import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
 import { Job, Jobs } from './jobs.js';
 
-/** Who acts, until there are users to tell apart. */
+/** The actor, until users can be told apart. */
 const BY = 'http';
 const names = flightProjections.map(({ name }) => name);
 
 @Example<Reason>({ reason: 'Disk is nearly full; ticket 4711' })
 class Reason {
-  /** Why, for whoever finds it so. */
+  /** The reason, for others who see it later. */
   @IsText() @IsNotEmpty() @MaxLength(1_000) readonly reason!: string;
 }
 
@@ -55,7 +55,7 @@ class VerifyRequest {
 }
 
 class FindingsQuery {
-  /** `true` leaves out what was repaired or is gone. */
+  /** `true` leaves out what was repaired or no longer exists. */
   @Optional() @IsIn(['true', 'false']) readonly open?: 'true' | 'false';
 }
 
@@ -117,7 +117,7 @@ export class ProjectionsController {
             report(`${events} of about ${counted(total, 'event')}`, events / total),
         });
       } catch (error) {
-        // A server that stops leaves what was made, for the next one to go on with; whoever cancels does not want it.
+        // A server that stops keeps the partial rebuild for the next one to continue; a cancelled rebuild is removed.
         if (isCancelled()) await discardRebuild(options);
         throw error;
       }

@@ -18,10 +18,10 @@ import { PerformanceStats, Statistics } from '../operations/statistics.js';
 const HEALTH = ['healthy', 'degraded', 'unhealthy'] as const;
 const DETAILED = ['excellent', 'good', 'fair', 'poor'] as const;
 
-/** What a firing alert takes from a score of 100. */
+/** How much a firing alert takes from a score of 100. */
 const COSTS = { critical: 40, warning: 10 } as const satisfies Record<Severity, number>;
 
-/** From 100, all is well, to 0, and the word for it. */
+/** The score from 100 (all is well) to 0, and its label. */
 export function scoreOf(firing: readonly { readonly severity: Severity }[]): {
   readonly healthScore: number;
   readonly detailedStatus: (typeof DETAILED)[number];
@@ -35,22 +35,22 @@ export function scoreOf(firing: readonly { readonly severity: Severity }[]): {
   return { healthScore, detailedStatus: word };
 }
 
-/** How the system stands. For probes there are /health/live and /health/ready; this is for people and dashboards. */
+/** The state of the system. For probes there are /health/live and /health/ready; this is for people and dashboards. */
 export class HealthResponse {
   /** `unhealthy`: a critical alert fires; `degraded`: a warning does. */
   @IsIn(HEALTH) readonly status!: (typeof HEALTH)[number];
-  /** 100 where no alert fires; each critical one takes 40, each warning 10. */
+  /** 100 if no alert fires; each critical one takes 40, each warning 10. */
   @IsInt() @Min(0) @Max(100) readonly healthScore!: number;
-  /** The score in a word: excellent is 100, good 80 and more, fair 50 and more. */
+  /** The label of the score: excellent is 100, good 80 and more, fair 50 and more. */
   @IsIn(DETAILED) readonly detailedStatus!: (typeof DETAILED)[number];
   @IsBoolean() readonly databaseConnected!: boolean;
   @IsBoolean() readonly timescaledbAvailable!: boolean;
-  /** `apache` or `timescale`: what each can do is in the documentation. */
+  /** `apache` or `timescale`: the documentation says what each can do. */
   @Optional() @IsString() readonly edition?: string;
   @Optional() @IsString() readonly postgresql?: string;
   @Optional() @IsString() readonly timescaledb?: string;
   @Nested(() => ConnectionPoolStatus) readonly connectionPoolStatus!: ConnectionPoolStatus;
-  /** Sessions of this database that are at work, of all processes. */
+  /** Active sessions of this database, of all processes. */
   @IsInt() @Min(0) readonly activeConnections!: number;
   @IsInt() @Min(0) readonly databaseBytes!: number;
   @Nested(() => Replica, { each: true }) readonly replication!: readonly Replica[];
@@ -61,15 +61,15 @@ export class HealthResponse {
   @IsNumber() @Min(0) readonly stuckSeconds!: number;
   /** Jobs of TimescaleDB, such as its policies, that fail or do not run. */
   @Nested(() => JobTrouble, { each: true }) readonly failingJobs!: readonly JobTrouble[];
-  /** When the newest complete scheduled backup was taken, where this server makes them. */
+  /** When the newest complete scheduled backup was made, if this server makes them. */
   @Optional() @IsTimestamp() readonly lastBackupAt?: Timestamp;
-  /** Why there is not the scheduled backup that there should be. */
+  /** Why the scheduled backup that should exist does not. */
   @Optional() @IsString() readonly backupProblem?: string;
   /** Names of the alerts that fire. */
   @IsArray() @IsString({ each: true }) readonly firing!: readonly string[];
-  /** Whether this process looks at its alert rules by itself. */
+  /** Whether this process checks its alert rules by schedule. */
   @Nested(() => Monitoring) readonly monitoring!: Monitoring;
-  /** Why the database cannot be asked. */
+  /** Why the database cannot be queried. */
   @Optional() @IsString() readonly errorMessage?: string;
   @IsTimestamp() readonly timestamp!: Timestamp;
 }
@@ -79,17 +79,17 @@ export class DatabaseConnection {
   @IsString() readonly serviceName!: string;
   /** Without its password. */
   @IsString() readonly databaseUrl!: string;
-  /** As whom it appends and reads. */
+  /** The role with which it appends and reads. */
   @IsString() readonly role!: string;
-  /** As whom it keeps the tables. */
+  /** The role with which it keeps the tables. */
   @IsString() readonly projectorRole!: string;
-  /** Whether it could migrate and back up, because it knows the owner of the database. */
+  /** Whether it could migrate and make backups, because it knows the owner of the database. */
   @IsBoolean() readonly knowsOwner!: boolean;
-  /** What is less safe than it could be about all this. */
+  /** What is less safe about these connections than it could be. */
   @IsArray() @IsString({ each: true }) readonly warnings!: readonly string[];
-  /** The most connections there may be in pools, for commands, queries and tables together. */
+  /** The most connections in pools, for commands, queries and tables together. */
   @IsInt() readonly poolSize!: number;
-  /** Connections for queries beyond `poolSize`, while all are in use. */
+  /** More connections for queries when all of `poolSize` are in use. */
   @IsInt() readonly maxOverflow!: number;
   /** Seconds that a caller waits for a connection. */
   @IsInt() readonly poolTimeout!: number;

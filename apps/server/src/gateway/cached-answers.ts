@@ -9,12 +9,12 @@ import { Statistics } from '../operations/statistics.js';
 
 const MAX_BYTES = 64 * 1024 * 1024;
 const MAX_ENTRY_BYTES = 8 * 1024 * 1024;
-/** What an entry takes beside its text: its key, and what the cache keeps of it. */
+/** The size of an entry without its text: its key, and the cache's own data. */
 const ENTRY_BYTES = 500;
 
-/** An answer is kept as the bytes that are sent: objects would take up to a hundred times as much, uncounted. */
+/** An answer is kept as the bytes that are sent: objects would use up to a hundred times as much, uncounted. */
 interface Entry extends JsonAnswer {
-  /** What the tables were at, at the latest when the answer was read from them. */
+  /** The state of the tables, determined before the answer was read from them. */
   readonly state: string;
 }
 
@@ -37,20 +37,20 @@ const allStateSql = `
             from projection.parked_streams p where p.projector = $1),
          ${commonState}`;
 
-/** Tables of which TimescaleDB may drop chunks, without any event. */
+/** Tables of which TimescaleDB can drop chunks, without any event. */
 const hypertables = flightProjections
   .filter(({ table }) => table.timeColumn)
   .map(({ table }) => `${table.schema}.${table.name}`);
 const projections = flightProjections.map(({ name }) => name);
 
 /**
- * Answers that are still what the tables say. Every look asks the database first, in one statement, what state the tables
- * are in, and takes an answer only when it was read in that very state: of one flight, the last revision that the
- * projector has folded of it, or has parked; of many, the projector's checkpoint; and of both, the generation, which
- * rebuilds and repairs count up, and the chunks of the hypertables. The projector moves the first two in the transaction
- * that writes the rows, and none of them ever comes back to a state it has left. So no answer is older than the moment at
- * which the state was asked for, and it is only ever noted before the rows are read. A log that goes back takes them back with
- * it, and what it says then is of another history.
+ * Answers that are still what the tables say. Every lookup first asks the database, in one statement, for the state of
+ * the tables, and uses an answer only if it was read in that very state: for one flight, the last revision that the
+ * projector has folded or parked of it; for many, the projector's checkpoint; for both, the generation, which rebuilds
+ * and repairs increase, and the chunks of the hypertables. The projector moves the first two in the transaction that
+ * writes the rows, and none of them ever returns to an earlier state. So no answer is older than the moment at which
+ * the state was read, and the state is always read before the rows. A log that goes back takes them back with it, and
+ * its new state belongs to another history.
  */
 @Injectable()
 export class CachedAnswers {
@@ -64,7 +64,7 @@ export class CachedAnswers {
     @Inject(Statistics) private readonly statistics: Statistics,
   ) {}
 
-  /** What is cached under a key, or what `read` answers. Without a flight, any event ends the answer. */
+  /** The cached answer of a key, or the result of `read`. Without a flight, any event ends the answer. */
   async get(
     key: string,
     flightId: string | undefined,
@@ -82,7 +82,7 @@ export class CachedAnswers {
     return { json, rowCount, cacheHit: false };
   }
 
-  /** Counts an answer that cannot be cached although somebody asked for it. */
+  /** Counts an answer that cannot be cached although the caller asked for it. */
   pass(): void {
     this.statistics.observeCache(false);
   }
@@ -98,7 +98,7 @@ export class CachedAnswers {
   }
 }
 
-/** The same for the same query and parameters; null and left out are the same. A hash, so that it has a length. */
+/** The same for the same query and parameters; null and omitted are the same. A hash, so that its length is fixed. */
 export function cacheKey(query: string, parameters: unknown): string {
   const text = JSON.stringify([query, parameters], (_key, value: unknown) =>
     typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -22,7 +22,7 @@ export const commandClasses: ReadonlyMap<string, CommandClass> = new Map(
   [...changes, transact].map(({ command }) => [command.name, command as unknown as CommandClass]),
 );
 
-/** What the gateway says itself, so that the parameters may not. */
+/** Fields that the gateway sets itself, so the parameters cannot. */
 const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf', 'origin'] as const;
 
 /** Runs commands by their names on the command bus. */
@@ -34,8 +34,8 @@ export class NamedCommands {
   ) {}
 
   /**
-   * Throws `command.unknown`, `input.invalid` with fields such as `parameters.waypoint.lat`, `command.timeout`, and what
-   * the command is refused with.
+   * Throws `command.unknown`, `input.invalid` with fields such as `parameters.waypoint.lat`, `command.timeout`, and the
+   * refusal of the command.
    */
   async run(request: CommandRequest, sender: CommandOptions): Promise<CommandResponse> {
     const commandId = sender.commandId ?? uuid();
@@ -63,7 +63,7 @@ export class NamedCommands {
     });
   }
 
-  /** The events of a command are the last ones up to where it left the flight, as far as they carry its id. */
+  /** The events of a command are the last ones up to the revision that it returned, as far as they carry its id. */
   async #recorded(flightId: string, revision: number, commandId: string): Promise<number> {
     let recorded = 0;
     for (let to = revision, size = 16; to >= 0; to -= size, size = 1_000) {
@@ -92,7 +92,7 @@ function commandOf(
   if (!Command) throw unknownCommand(name);
   const all = { ...parameters };
   refuseFields(all);
-  // Only what the class knows gets into it: no parameter may be called like something that every object has.
+  // Only known fields are copied: no parameter can use the name of a property that every object has.
   const names = fieldsOf(Command);
   const fields = Object.fromEntries(Object.entries(all).filter(([field]) => names.has(field)));
   const command = new Command({ ...fields, commandId, actor, onBehalfOf: serviceName, origin });
@@ -102,7 +102,7 @@ function commandOf(
       .filter((field) => !names.has(field))
       .map((field) => ({ field, message: 'is not a field of this command' })),
     ...badFields(Command, command),
-    // Some fields follow from others: whoever says them all the same must say the same.
+    // Some fields are derived from others: a caller that gives them too must give the same value.
     ...Object.keys(fields)
       .filter((field) => made[field] !== fields[field])
       .map((field) => ({

@@ -5,7 +5,7 @@ const fail = (error: unknown) => {
 };
 
 describe('sessions that were cut', () => {
-  it('are asked for together until the database has them no more, and never when there are none', async () => {
+  it('are checked together until the database no longer has them, and never if there are none', async () => {
     const running = new Set([7, 8]);
     const asked: (readonly number[])[] = [];
     let looked: () => void = () => undefined;
@@ -32,7 +32,7 @@ describe('sessions that were cut', () => {
     expect(asked.slice(looks)).toEqual([[10]]);
   });
 
-  it('are not gone because the database does not answer, and are given up when nobody looks any more', async () => {
+  it('stay while the database does not answer, and are given up when the checks stop', async () => {
     let looks = 0;
     let looked: () => void = () => undefined;
     const cut = new CutSessions(() => {

@@ -1,11 +1,11 @@
-/** How soon it is looked first, and how rarely at last. */
+/** The first and the longest interval between two checks. */
 const FIRST_LOOK_MS = 30;
 const LAST_LOOK_MS = 5_000;
 
 /**
- * Backends of the database whose sessions were cut. PostgreSQL ends a statement only where it looks whether it should, so
- * that one may run on for hours: what it takes must not be given to others meanwhile. All are asked for with one query, more
- * and more rarely; none is where there are none.
+ * Backends of the database whose sessions were cut. PostgreSQL ends a statement only where it checks for interrupts, so
+ * a statement can continue for hours, and its place must not be given to another one meanwhile. One query asks for all
+ * of them, less and less often, and only while there are any.
  */
 export class CutSessions {
   readonly #waiting = new Map<number, () => void>();
@@ -16,7 +16,7 @@ export class CutSessions {
   /** @param thoseLeft which of these backends the database still has */
   constructor(private readonly thoseLeft: (pids: readonly number[]) => Promise<readonly number[]>) {}
 
-  /** Resolves when the database does not have it any more; or when nobody looks any more. */
+  /** Resolves when the backend has ended, or when the checks stop. */
   gone(pid: number): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
     const gone = new Promise<void>((resolve) => this.#waiting.set(pid, resolve));
@@ -41,7 +41,7 @@ export class CutSessions {
 
   async #look(): Promise<void> {
     const asked = [...this.#waiting.keys()];
-    // A database that does not answer has not said that they are gone.
+    // If the database does not answer, the backends may still be there.
     const left = await this.thoseLeft(asked).catch(() => asked);
     const since = [...this.#waiting.keys()].filter((pid) => !asked.includes(pid));
     this.#settle([...left, ...since]);

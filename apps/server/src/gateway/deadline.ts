@@ -2,7 +2,7 @@ import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { inTime } from '#lib/platform';
 
-/** Answers what `work` does, or throws what `late` makes when that takes longer than `seconds`; `work` goes on. */
+/** Resolves like `work`, or throws the error of `late` if that takes longer than `seconds`; `work` continues. */
 export const within = <T>(
   seconds: number | null | undefined,
   work: Promise<T>,
@@ -13,7 +13,7 @@ export const within = <T>(
 /** Seconds since a moment of `performance.now()`. */
 export const secondsSince = (began: number): number => (performance.now() - began) / 1_000;
 
-/** Aborted when the caller closes the connection before it has its answer. */
+/** Aborted if the caller closes the connection before it has its answer. */
 export const CallerGone = createParamDecorator((_: unknown, context: ExecutionContext): AbortSignal => {
   const { raw } = context.switchToHttp().getResponse<FastifyReply>();
   const gone = new AbortController();

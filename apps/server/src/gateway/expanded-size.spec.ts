@@ -4,8 +4,8 @@ beforeAll(loadParser);
 
 const size = (sql: string) => expandedSize(sql);
 
-describe('the size that a statement may grow to', () => {
-  it('is about that of its text, where nothing is copied', () => {
+describe('the size that a statement can grow to', () => {
+  it('is about the size of its text if nothing is copied', () => {
     expect(size('select 1')).toBeLessThan(10);
     expect(size(`select ${Array(1_000).fill('x').join(' + ')} from flight.waypoints`)).toBeLessThan(10_000);
     const or = Array.from({ length: 300 }, (_, n) => `(frame_id = ${n} and altitude > 1)`).join(' or ');
@@ -121,18 +121,18 @@ describe('the size that a statement may grow to', () => {
     expect(size(`select * from (${arms}) a, (${arms}) b where a.lat + 1 = 2`)).toBeGreaterThan(100_000);
   });
 
-  it('cannot be told of what is nested deeper than this process can look', () => {
+  it('cannot be determined if the nesting is deeper than this process can follow', () => {
     expect(size(`select ${'('.repeat(9_900)}1${')'.repeat(9_900)}`)).toBeLessThan(10);
     expect(size(`select ${'array['.repeat(2_800)}1${']'.repeat(2_800)}`)).toBe(Infinity);
     const withs = (times: number): string =>
       times === 0 ? 'select 1' : `with a as (${withs(times - 1)}) select * from a`;
     expect(size(withs(10))).toBeLessThan(1_000);
     expect(size(withs(50))).toBeLessThan(20_000);
-    // And the parser works on.
+    // And the parser continues to work.
     expect(size('select 1')).toBeLessThan(10);
   });
 
-  it('is asked of one statement alone', () => {
+  it('is determined for exactly one statement', () => {
     expect(() => size('select 1; select 2')).toThrow(SyntaxFault);
     expect(() => size('select from where')).toThrow(
       expect.objectContaining({ message: expect.stringMatching(/syntax error/), position: 13 }) as Error,

@@ -35,7 +35,7 @@ const MAX_COLUMNS = 1_664;
 const TABLE: Size = { total: 0, column: 1, row: 1, columns: COLUMNS_OF_A_TABLE, arms: 1 };
 const NOTHING: Size = { total: 0, column: 1, row: 1, columns: 0, arms: 1 };
 
-/** What names mean at a place. */
+/** The meaning of names at a place. */
 interface Scope {
   readonly ctes: ReadonlyMap<string, () => Size>;
   /** All that can be named there, as if it were one table. */
@@ -58,14 +58,14 @@ const OF_A_ROW =
 
 let loading: Promise<void> | undefined;
 
-/** Makes `expandedSize` ready. */
+/** Prepares `expandedSize`. */
 export const loadParser = (): Promise<void> => (loading ??= loadModule());
 
 /** An error of the parser, as PostgreSQL would say it. */
 export class SyntaxFault extends Error {
   constructor(
     message: string,
-    /** Of the character, from 1; undefined where it is none in particular. */
+    /** The position of the character, from 1; undefined if the error has none. */
     public position?: number,
   ) {
     super(message);
@@ -100,7 +100,10 @@ const isTooDeep = (error: unknown): boolean =>
 
 const isPart = (value: unknown): value is Part => typeof value === 'object' && value !== null;
 
-/** What an expression, or anything else but a SELECT, grows to. One frame a level: a sum of a thousand terms is as deep. */
+/**
+ * The expanded size of an expression, or of anything except a SELECT. One frame per level: a sum of a thousand terms is
+ * as deep.
+ */
 function sizeOf(part: unknown, scope: Scope): number {
   if (!isPart(part)) return 0;
   let size = Array.isArray(part) ? 0 : 1;
@@ -185,7 +188,7 @@ function sizeOfSelect(select: Part, outer: Scope): Size {
     column = Math.max(column, isStar ? Math.max(from.column, size / Math.max(1, from.columns)) : size);
     columns += isStar ? Math.max(COLUMNS_OF_A_TABLE, from.columns) : 1;
   }
-  // VALUES has no targets, and all that it has is in the rest.
+  // VALUES has no targets; everything it has is in the rest.
   const others = sizeOf(rest, scope);
   if ('valuesLists' in select) [column, row, columns] = [others, others, others];
   return {

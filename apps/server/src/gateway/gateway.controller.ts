@@ -18,7 +18,7 @@ import { NamedQueries } from './queries.js';
 import { ReadOnlySql, ReadOnlySqlStatus } from './read-only-sql.js';
 import { OpenTransactions } from './transactions.js';
 
-/** Commands and queries by their names, SQL that reads, and transactions: what a service without a client of its own needs. */
+/** Commands and queries by their names, SQL that reads, and transactions: for a service without its own client. */
 @ApiTags('gateway')
 @Controller('v1')
 export class GatewayController {

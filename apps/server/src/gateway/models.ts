@@ -24,7 +24,7 @@ import {
 } from '#lib/platform';
 import { MAX_ROWS } from './read-only-sql.js';
 
-/** The longest that a caller may have a request wait, in seconds. */
+/** The longest time, in seconds, for which a caller can let a request wait. */
 const MAX_TIMEOUT = 300;
 
 /** A command by its name. */
@@ -41,7 +41,10 @@ export class CommandRequest {
   @IsText() @MinLength(1) @MaxLength(100) readonly command!: string;
   /** The fields of the command, `flightId` among them. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
-  /** Whom it is sent for; the audit trail has it as `onBehalfOf`, beside the actor, which is whose key the request carries. */
+  /**
+   * On whose behalf it is sent. The audit trail has it as `onBehalfOf`, beside the actor, which is the owner of the
+   * key.
+   */
   @IsName() readonly serviceName!: string;
   /** Collects the command in this transaction instead of recording it now. */
   @Optional() @IsOpaqueId() readonly transactionId?: string | null;
@@ -50,25 +53,28 @@ export class CommandRequest {
 }
 
 /**
- * What became of a command. It always says success: what was refused, or is not known to be recorded, is answered as a
- * problem with its status and code, as everywhere else.
+ * The result of a command. It always says success: a command that was refused, or may not have been recorded, is
+ * answered as a problem with its status and code, as everywhere else.
  */
 export class CommandResponse {
   @IsBoolean() readonly success!: boolean;
   /** The transaction that the command belongs to. */
   @Optional() @IsString() readonly transactionId?: string;
-  /** How many events it recorded; the same again for a repeat. 0 for what was no news, and for what a transaction has only collected so far. */
+  /**
+   * How many events it recorded; the same for a repeat. 0 if it changed nothing, or if a transaction has only collected
+   * it so far.
+   */
   @IsInt() @Min(0) readonly affectedRows!: number;
   /** In seconds. */
   @IsNumber() @Min(0) readonly executionTime!: number;
-  /** Never there: errors are problems. Named because others expect the field. */
+  /** Always absent: errors are problems. Declared because other clients expect the field. */
   @Optional() @IsString() readonly errorMessage?: string;
   @Optional() @IsString() readonly flightId?: string;
-  /** The flight's last revision after the command; not there while nothing is recorded. */
+  /** The flight's last revision after the command; absent while nothing is recorded. */
   @Optional() @IsInt() @Min(0) readonly revision?: number;
   /** What to send as Waylog-Min-Position to read what the command wrote. */
   @Optional() @IsString() readonly position?: string;
-  /** What the command answers beyond that, such as `waypointId`; of a transaction, `results` of each command. */
+  /** Further results of the command, such as `waypointId`; for a transaction, `results` of each command. */
   @Optional() @IsObject() readonly result?: object;
 }
 
@@ -81,12 +87,12 @@ export class CommandResponse {
 export class QueryRequest {
   /** The name of a query's class, such as `GetWaypoints`; or SQL that begins with select, with or values. */
   @IsText() @MinLength(1) @MaxLength(20_000) readonly query!: string;
-  /** The fields of the query; of SQL, `values`: a list of what $1, $2 and so on stand for. */
+  /** The fields of the query; for SQL, `values`: a list of the values of $1, $2 and so on. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
   @IsOpaqueId() readonly serviceName!: string;
   /** How long to wait for the answer, in seconds; SQL is ended by then. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeout?: number | null;
-  /** Take an answer from the cache that is still what the tables say; default false. */
+  /** Allow an answer from the cache that is still what the tables say; default false. */
   @Optional() @IsBoolean() readonly useCache?: boolean | null;
 }
 
@@ -94,21 +100,21 @@ export class QueryRequest {
 export class QueryResponse {
   @IsBoolean() readonly success!: boolean;
   /**
-   * A list stands in `rows`, an object is itself, and anything else stands in `value`. SQL answers `rows`, `columns`, and
-   * `truncated` when there were more rows than were asked for.
+   * A list is in `rows`, an object is itself, and any other value is in `value`. SQL has `rows`, `columns`, and
+   * `truncated` if there were more rows than requested.
    */
   @IsObject() readonly data!: object;
   /** In seconds. */
   @IsNumber() @Min(0) readonly executionTime!: number;
   @IsInt() @Min(0) readonly rowCount!: number;
   @IsBoolean() readonly cacheHit!: boolean;
-  /** Never there: errors are problems. Named because others expect the field. */
+  /** Always absent: errors are problems. Declared because other clients expect the field. */
   @Optional() @IsString() readonly errorMessage?: string;
 }
 
-/** What ad-hoc SQL takes as parameters. */
+/** The parameters of ad-hoc SQL. */
 export class SqlParameters {
-  /** What $1, $2 and so on stand for: texts, numbers, flags or null. */
+  /** The values of $1, $2 and so on: texts, numbers, flags or null. */
   @Optional() @IsArray() @IsScalar({ each: true }) @ArrayMaxSize(100) readonly values?:
     readonly (string | number | boolean | null)[] | null;
   /** The most rows to answer; default 1,000. */
@@ -119,7 +125,7 @@ export class SqlParameters {
 export class TransactionRequest {
   /** The one flight that the transaction changes. It need not exist yet. */
   @IsKnownId() readonly flightId!: string;
-  /** Whom it is opened for; the audit trail has it as `onBehalfOf`. */
+  /** On whose behalf it is opened. The audit trail has it as `onBehalfOf`. */
   @IsName() readonly serviceName!: string;
   /** Seconds after which the transaction ends by itself; default 30. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeLimit?: number | null;
@@ -133,10 +139,10 @@ export class TransactionContext {
   @IsTimestamp() readonly startedAt!: Timestamp;
   /** How many commands it has collected. They are executed together, at the commit. */
   @IsInt() @Min(0) readonly commandsExecuted!: number;
-  /** Whether it takes commands. */
+  /** Whether it accepts commands. */
   @IsBoolean() readonly isActive!: boolean;
   @IsTimestamp() readonly expiresAt!: Timestamp;
-  /** `uncertain`: a commit got no answer from the database; commit it again to know. */
+  /** `uncertain`: a commit got no answer from the database; commit again to find out. */
   @IsString() readonly state!: TransactionState;
 }
 

@@ -13,7 +13,7 @@ import type { JsonAnswer } from './sql-answer.js';
 import { ReadOnlySql, type StatementOptions } from './read-only-sql.js';
 import { followsFromTables, isSql } from './sql-text.js';
 
-/** The longest that SQL waits for its minimum position; as any other read. */
+/** The longest that SQL waits for its minimum position; the same as for any other read. */
 const MAX_WAIT_MS = 5_000;
 
 const SQL_GRACE_SECONDS = 1;
@@ -31,8 +31,8 @@ export class NamedQueries {
   ) {}
 
   /**
-   * A `QueryResponse` as the bytes of its JSON, of which the data is there already. Throws `query.unknown`, `input.invalid`
-   * with fields such as `parameters.flightId`, `query.timeout`, what the query throws, and what `ReadOnlySql.run` does.
+   * A `QueryResponse` as the bytes of its JSON, whose data is JSON already. Throws `query.unknown`, `input.invalid`
+   * with fields such as `parameters.flightId`, `query.timeout`, and the errors of the query and of `ReadOnlySql.run`.
    */
   async run(
     request: QueryRequest,
@@ -42,7 +42,7 @@ export class NamedQueries {
     const began = performance.now();
     const { query, timeout } = request;
     const { json, rowCount, cacheHit } = isSql(query)
-      ? // A statement has the same limit in the database, which says more; this one is for what comes before it.
+      ? // A statement has the same limit in the database, which reports more; this one covers what comes before it.
         await within(
           timeout && timeout + SQL_GRACE_SECONDS,
           this.#sql(request, options, { caller: actor, signal: gone }),
@@ -72,12 +72,12 @@ export class NamedQueries {
         }),
       );
     if (!useCache) return { ...(await read()), cacheHit: false };
-    // Answers from the log or the rollup are of no state of the tables.
+    // Answers from the log or the rollup do not belong to a state of the tables.
     if (named.isApart || typeof asOf === 'string') {
       this.cache.pass();
       return { ...(await read()), cacheHit: false };
     }
-    // What the caller wants to be there is there before the state of the tables is looked at.
+    // First wait for the minimum position, then determine the state of the tables.
     if (options.minPosition !== undefined) {
       await this.watch.waitFor(options.minPosition, MAX_WAIT_MS);
       if (flightId !== undefined) await this.watch.refuseParked(streamOf(flightId), options.minPosition);
@@ -108,7 +108,7 @@ export class NamedQueries {
   }
 }
 
-/** How an answer stands in `data`, and how many rows it is: a page as many as it has items. */
+/** The form of an answer in `data`, and its number of rows: for a page the number of its items. */
 async function answerOf(answer: unknown): Promise<JsonAnswer> {
   if (Array.isArray(answer)) return { json: await jsonInPieces({ rows: answer }), rowCount: answer.length };
   if (typeof answer !== 'object' || answer === null)

@@ -29,11 +29,13 @@ import {
 } from '#lib/flight';
 import type { Class } from '#lib/platform';
 
-/** A query by its name: the rules of its parameters, and how it is made of them. */
+/** A query by its name: the rules of its parameters, and how it is created from them. */
 interface NamedQuery {
   readonly parameters: Class;
   readonly make: (parameters: object, options: ReadOptions) => Query<unknown>;
-  /** It reads what is not of one state with the tables: the log, or the minute rollup. Its answers are not cached. */
+  /**
+   * It reads data that is not of one state with the tables: the log, or the minute rollup. Its answers are not cached.
+   */
   readonly isApart?: true;
 }
 
@@ -42,7 +44,7 @@ const query = <P extends object>(
   make: (parameters: P, options: ReadOptions) => Query<unknown>,
 ): NamedQuery => ({ parameters, make: make as NamedQuery['make'] });
 
-/** Every query by the name of its class; a new one is a line here. */
+/** Every query by the name of its class; a new one needs a line here. */
 export const namedQueries: ReadonlyMap<string, NamedQuery> = new Map(
   Object.entries({
     GetFlight: query(OfFlight, ({ flightId }, o) => new GetFlight(flightId, o)),

@@ -1,9 +1,9 @@
 import type pg from 'pg';
 import { invalidInput, MAX_ANSWER_BYTES, timestampFromPostgres } from '#lib/platform';
 
-/** Values that are made into text before others get a turn: some milliseconds' worth. */
+/** How many values are made into text before other work runs: some milliseconds' worth. */
 const CELLS_A_TURN = 20_000;
-/** Rows that are fetched before it is known how many columns they have. */
+/** How many rows are fetched before their number of columns is known. */
 const FIRST_ROWS = 10;
 
 /** JSON as the bytes that are sent, and how many rows it holds. */
@@ -16,9 +16,9 @@ type Column = Pick<pg.FieldDef, 'name' | 'dataTypeID'>;
 type Cell = string | null;
 
 /**
- * The answer of a statement, made into JSON text piece by piece, from PostgreSQL's text of each value. Nothing is parsed on
- * the way: a column of JSON is JSON already, and a few megabytes of it, parsed, would hold the process for a second and
- * take a hundred times their length.
+ * The answer of a statement, made into JSON text piece by piece, from PostgreSQL's text of each value. Nothing is
+ * parsed on the way: a column of JSON is JSON already, and parsing a few megabytes of it would hold the process for a
+ * second and use a hundred times their length.
  */
 export class SqlAnswer {
   readonly #maxRows: number;
@@ -34,7 +34,7 @@ export class SqlAnswer {
     this.#maxRows = maxRows;
   }
 
-  /** How many rows to fetch next; one more than is answered, to know whether there are more. 0 when there is enough. */
+  /** How many rows to fetch next; one more than is answered, to know whether there are more. 0 if there is enough. */
   get wanted(): number {
     if (this.#isTruncated) return 0;
     const left = this.#maxRows + 1 - this.#rows;
@@ -42,7 +42,7 @@ export class SqlAnswer {
     return Math.min(left, Math.max(1, Math.floor(CELLS_A_TURN / this.#columns.length)));
   }
 
-  /** Takes what was fetched. Throws `sql.invalid` and `sql.answer-too-large`. */
+  /** Adds what was fetched. Throws `sql.invalid` and `sql.answer-too-large`. */
   add(columns: readonly Column[], rows: readonly (readonly Cell[])[]): void {
     if (this.#names.length === 0) this.#begin(columns);
     for (const row of rows) {
@@ -61,7 +61,7 @@ export class SqlAnswer {
     }
   }
 
-  /** `columns`, `rows`, and `truncated` when there were more rows. */
+  /** `columns`, `rows`, and `truncated` if there were more rows. */
   end(): JsonAnswer {
     const columns = this.#columns.map(({ name, dataTypeID }) => ({ name, typeOid: dataTypeID }));
     return {
@@ -91,14 +91,17 @@ export class SqlAnswer {
 }
 
 const asText = (cell: string): string => JSON.stringify(cell);
-/** NaN and the infinities are no JSON, so they stay text. */
+/** NaN and the infinities are not JSON, so they stay text. */
 const asNumber = (cell: string): string => (/^-?\d/.test(cell) ? cell : asText(cell));
 const asIs = (cell: string): string => cell;
 const asFlag = (cell: string): string => (cell === 't' ? 'true' : 'false');
 const asTime = (cell: string): string =>
   asText(/^\d{4}-/.test(cell) && !cell.endsWith('BC') ? timestampFromPostgres(cell) : cell);
 
-/** By the oid of the type: what JSON can say exactly becomes a number, a flag or JSON, times become RFC 3339; the rest stays PostgreSQL's text. */
+/**
+ * By the oid of the type: what JSON can represent exactly becomes a number, a flag or JSON, times become RFC 3339; the
+ * rest stays PostgreSQL's text.
+ */
 const writers: Readonly<Record<number, (cell: string) => string>> = {
   /* bool */ 16: asFlag,
   /* int2 */ 21: asNumber,

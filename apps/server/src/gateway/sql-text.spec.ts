@@ -1,6 +1,6 @@
 import { followsFromTables } from './sql-text.js';
 
-/** The least that one look took of some, in milliseconds. */
+/** The shortest of several measurements of one check, in milliseconds. */
 function cost(text: string): number {
   let least = Infinity;
   for (let n = 0; n < 7; n++) {
@@ -11,11 +11,11 @@ function cost(text: string): number {
   return least;
 }
 
-describe('whether SQL may be cached', () => {
+describe('the check whether SQL can be cached', () => {
   const LENGTH = 20_000;
   const filled = (piece: string) => `select ${piece.repeat(LENGTH / piece.length)}`.slice(0, LENGTH);
 
-  // Quadratic in the length, one takes a thousand times as long as the other.
+  // If one is quadratic in the length, it takes a thousand times as long as the other.
   it.each([
     'a',
     'a ',
@@ -36,7 +36,7 @@ describe('whether SQL may be cached', () => {
     'as ',
     'pg_',
     'frame_minute',
-  ])('is told of a text of any form in time that grows with its length: %j', (piece) => {
+  ])('takes time that grows with the length of the text, whatever its form: %j', (piece) => {
     const usual = cost(filled('id, name, '));
     expect(cost(filled(piece))).toBeLessThan(50 * Math.max(usual, 0.1));
   });

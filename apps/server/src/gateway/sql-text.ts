@@ -1,7 +1,7 @@
 /** Whether a query is SQL rather than the name of one. */
 export const isSql = (query: string): boolean => /^\s*(select|with|values)\b/i.test(query);
 
-/** Functions of which the answer depends on nothing but what they are given, in a session whose settings never change. */
+/** Functions whose result depends only on their arguments, in a session whose settings never change. */
 const PURE = new Set(
   `abs array_agg array_length avg bool_and bool_or ceil ceiling char_length coalesce concat corr cos cosh count cume_dist
    date_part date_trunc degrees dense_rank every exp first first_value floor format greatest jsonb_array_elements
@@ -12,7 +12,7 @@ const PURE = new Set(
    variance width_bucket atan2 asin acos atan generate_series`.split(/\s+/),
 );
 
-/** Words that may stand before a parenthesis and call nothing. */
+/** Words that can come before a parenthesis without being a call. */
 const KEYWORDS = new Set(
   `all and any as between by case cast cross distinct else except exists extract filter from full group having in inner
    intersect interval is join lateral left like limit materialized not offset on or order outer over partition right row
@@ -20,21 +20,21 @@ const KEYWORDS = new Set(
 );
 
 /**
- * Whether the answer of a SELECT follows from the tables alone, so that it stays right until an event touches them. It
- * takes no more than it can be sure of: a function that is not known here, the clock, a catalog, anything unusual in
- * the text, or the minute rollup, which follows the tables at its own pace, and the answer is not cached.
+ * Whether the answer of a SELECT depends only on the tables, so that it stays right until an event touches them. If the
+ * statement has a function that is not known here, the clock, a catalog, anything unusual in the text, or the minute
+ * rollup, which follows the tables at its own pace, the answer is not cached.
  */
 export function followsFromTables(sql: string, values: readonly unknown[] = []): boolean {
-  // Other ways to write a name or a text: then the words below are not what they seem.
+  // Other ways to write a name or a text: the words below could then mean something else.
   if (/[$][a-z_$]|\b[eu]&?'|u&"|--|[/][*]/i.test(sql)) return false;
   const texts = [...sql.matchAll(/'((?:[^']|'')*)'/g)].map(([, text]) => text ?? '');
-  // Times such as 'now' and 'yesterday' are the clock, too, whether they stand in the statement or are sent with it.
+  // Times such as 'now' and 'yesterday' read the clock too, in the statement or in its parameters.
   if ([...texts, ...values].some((text) => /now|today|tomorrow|yesterday/i.test(String(text)))) return false;
   const words = sql.replace(/'(?:[^']|'')*'/g, " '' ").toLowerCase();
   const unsure =
     /\b(pg_\w*|information_schema|_?timescaledb\w*|frame_minute\w*|current_\w*|localtime\w*|session_user|system_user|user|tablesample|reg[a-z]+)\b/;
   if (unsure.test(words)) return false;
-  // What a text is made of may become one of them: a time is made of nothing but one text that stands there, or is sent.
+  // A text that is computed can become one of them: a time must come from one literal or one parameter.
   if (/''\s+''|(?<!(''|[$]\d+)\s*)::\s*"?(date|time|abstime)|\bas\s+"?(date|time|abstime)/.test(words))
     return false;
   for (const [, quoted, plain] of words.matchAll(/(?:"([^"]*)"|(?<![\w$])([a-z_][\w$]*))\s*\(/g)) {

@@ -25,14 +25,14 @@ import type {
 const DEFAULT_TIME_LIMIT = 30;
 const MAX_COMMANDS = 1_000;
 const MAX_OPEN = 1_000;
-/** Of the commands of one transaction, as JSON: they are recorded in one go, as those of one request are. */
+/** The commands of one transaction, as JSON: they are recorded in one append, as those of one request are. */
 const MAX_BYTES = 8 * 1024 * 1024;
 /** Of all commands of all open transactions, as JSON. */
 const MAX_COLLECTED_BYTES = 64 * 1024 * 1024;
-/** What one caller may have of both, so that none shuts out the others. */
+/** The limit of both for one caller, so that none shuts out the others. */
 const MAX_OPEN_EACH = 100;
 const MAX_COLLECTED_BYTES_EACH = 16 * 1024 * 1024;
-/** How long one that has ended is remembered, so that a repeated commit gets its answer. */
+/** How long an ended transaction is remembered, so that a repeated commit gets its answer. */
 const REMEMBERED_MS = 10 * 60 * 1_000;
 const MAX_REMEMBERED = 10_000;
 
@@ -40,17 +40,17 @@ interface Transaction {
   readonly id: string;
   readonly flightId: string;
   readonly serviceName: string;
-  /** Who opened it, and alone may go on with it: what it records has one actor. */
+  /** The caller that opened it. Only that caller can continue it: its events have one actor. */
   readonly actor: string;
   readonly startedAt: number;
   readonly expiresAt: number;
   readonly steps: TransactionStep[];
-  /** What was collected under an Idempotency-Key, as JSON. */
+  /** The commands collected under an Idempotency-Key, as JSON. */
   readonly keys: Map<string, string>;
   state: TransactionState;
   /** How many commands it has collected. */
   count: number;
-  /** What they are as JSON. */
+  /** Their size as JSON. */
   bytes: number;
   values: number;
   names: number;
@@ -58,8 +58,8 @@ interface Transaction {
 }
 
 /**
- * Transactions that collect commands of one flight until they are committed as one `Transact`: all of them are recorded,
- * or none. They live in the memory of this process: another one does not know them, and they are gone with it.
+ * Transactions that collect commands of one flight until they are committed as one `Transact`: all of them are
+ * recorded, or none. They are in the memory of this process: other processes do not know them, and they end with it.
  */
 @Injectable()
 export class OpenTransactions {
@@ -106,9 +106,9 @@ export class OpenTransactions {
   }
 
   /**
-   * Checks a command by its rules and keeps it for the commit. Nothing is recorded yet, and whether the flight allows it
-   * is known only then. Throws `input.invalid`, `command.unknown`, `transaction.not-found`, `transaction.of-another`,
-   * `transaction.ended`, `transaction.other-flight` and `transaction.full`.
+   * Checks a command by its rules and keeps it for the commit. Nothing is recorded yet, and only the commit shows
+   * whether the flight allows it. Throws `input.invalid`, `command.unknown`, `transaction.not-found`,
+   * `transaction.of-another`, `transaction.ended`, `transaction.other-flight` and `transaction.full`.
    */
   collect(id: string, request: CommandRequest, { commandId, actor }: CommandOptions): CommandResponse {
     const began = performance.now();
@@ -147,8 +147,8 @@ export class OpenTransactions {
   }
 
   /**
-   * Records all that was collected, or nothing. The same commit again gets the same answer, for ten minutes. Throws what
-   * the flight refuses it with, `transaction.not-found`, `transaction.ended` and `command.timeout`.
+   * Records everything collected, or nothing. A repeat of the commit gets the same answer, for ten minutes. Throws the
+   * refusal of the flight, `transaction.not-found`, `transaction.ended` and `command.timeout`.
    */
   async commit(
     id: string,
@@ -165,7 +165,7 @@ export class OpenTransactions {
     return within(timeout, transaction.commit, (seconds) => commitTimeout(id, seconds));
   }
 
-  /** Throws away what was collected. Throws `transaction.not-found` and `transaction.ended` once a commit has begun. */
+  /** Discards what was collected. Throws `transaction.not-found`, and `transaction.ended` once a commit has begun. */
   rollback(id: string, actor: string): TransactionContext {
     const transaction = this.#findOf(id, actor);
     if (['committing', 'committed', 'uncertain'].includes(transaction.state)) throw ended(transaction);
@@ -198,7 +198,7 @@ export class OpenTransactions {
       if (error instanceof WaylogError && error.kind !== 'unavailable') {
         this.#end(transaction, 'refused');
       } else {
-        // It may have been recorded: committing again, with the same command id, tells.
+        // It may have been recorded: committing again, with the same command id, shows it.
         transaction.state = 'uncertain';
         delete transaction.commit;
       }
@@ -218,7 +218,7 @@ export class OpenTransactions {
     this.#bytes += json.length;
   }
 
-  /** Why a transaction takes no more, or not this. */
+  /** Why a transaction accepts no more commands, or not this one. */
   #whyFull(
     { id, actor, count, ...holds }: Transaction,
     more: { readonly bytes: number; readonly values: number; readonly names: number },
@@ -236,7 +236,7 @@ export class OpenTransactions {
     return undefined;
   }
 
-  /** Whether a caller would hold more than his share. */
+  /** Whether a caller would exceed its share. */
   #isGreedy(actor: string, bytes: number): boolean {
     if (this.#bytes + bytes <= MAX_COLLECTED_BYTES_EACH) return false;
     const own = [...this.#transactions.values()].filter((transaction) => transaction.actor === actor);
@@ -273,7 +273,7 @@ export class OpenTransactions {
     transaction.keys.clear();
   }
 
-  /** Ends what has expired, and forgets what ended long ago. Maps keep their order: the oldest come first. */
+  /** Ends expired transactions, and forgets those that ended long ago. Maps keep their order: the oldest come first. */
   #forget(): void {
     const now = Date.now();
     for (const [id, transaction] of this.#transactions) {
@@ -323,7 +323,7 @@ const howItEnded: Record<TransactionState, string> = {
 const ended = ({ id, state }: Transaction) =>
   conflict('transaction.ended', `Transaction ${id} ${howItEnded[state]}.`, { transactionId: id, state });
 
-/** That a command is for another flight; or for what can be none. */
+/** The error for a command of another flight, or of an impossible one. */
 function otherFlight({ id, flightId }: Transaction, other: unknown): WaylogError {
   const errors = badFields(OfFlight, { flightId: other });
   if (errors.length > 0) return underParameters(invalidInput(errors)) as WaylogError;

@@ -7,7 +7,7 @@ import { referenceTo } from './schemas.js';
 /** The body of an answer: a component schema by its name, a class with rules, or a list of such objects. */
 type AnswerBody = string | Class | readonly [Class];
 
-/** What a route answers: its status and what its body is, if it has one. */
+/** The answer of a route: its status, and its body if it has one. */
 export function Answers(status: number, body?: AnswerBody): MethodDecorator {
   return applyDecorators(
     HttpCode(status),
@@ -38,8 +38,8 @@ function schemaFor(body: AnswerBody): object {
 }
 
 /**
- * Where a command left the log stands in its header too. A hook of Fastify rather than an interceptor: the first
- * interceptor sends every answer through an Observable.
+ * The position that a command returned is also sent in the header. A hook of Fastify rather than an interceptor: the
+ * first interceptor sends every answer through an Observable.
  */
 export const positionHeader: preSerializationHookHandler = (_request, reply, answer, done) => {
   setPosition(reply, answer);

@@ -12,7 +12,7 @@ import { beyondBounds } from './json-bounds.js';
 import { sendProblem } from './problem.js';
 import { readWholeBody } from './whole-body.js';
 
-/** A body is JSON in UTF-8, sent as it is, or is not there: one without a byte is none, whatever its content type. */
+/** A body is uncompressed JSON in UTF-8, or absent: an empty one counts as absent, whatever its content type. */
 export function readJsonBodies(fastify: FastifyInstance, limit: number): void {
   const parse = fastify.getDefaultJsonParser('error', 'error');
   fastify.removeAllContentTypeParsers();
@@ -62,7 +62,7 @@ export const inviteBody: onRequestHookHandler = ({ headers }, reply, done) => {
   done();
 };
 
-/** What is not ASCII would be read byte by byte, and a percent-encoding that is no UTF-8 as something else. */
+/** Other than ASCII would be read byte by byte, and a percent-encoding that is not UTF-8 as something else. */
 export const readableUrl: onRequestHookHandler = (request, _reply, done) => {
   done(isReadable(request.url) ? undefined : new BadRequestException(UNREADABLE_URL));
 };
@@ -81,7 +81,7 @@ function isReadable(url: string): boolean {
   }
 }
 
-/** Refuses what a route does not take, where it would be dropped without a word: a body, or parameters of the query string. */
+/** Refuses what a route does not accept and would ignore silently: a body, or parameters of the query string. */
 export function refuseUnasked({ paths }: OpenAPIObject): preValidationHookHandler {
   const routes = new Map(
     Object.entries(paths).flatMap(([path, item]) =>

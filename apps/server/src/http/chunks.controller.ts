@@ -18,7 +18,7 @@ import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
 
-// The chunk id stands in the path, so the body may leave it out.
+// The chunk id is in the path, so the body can leave it out.
 class ChunkInPath extends ChunkHandle {
   @Optional() override readonly chunkId!: string;
 }

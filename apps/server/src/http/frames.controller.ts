@@ -38,7 +38,7 @@ import {
   ValidQuery,
 } from './input.js';
 
-// The frame id stands in the path, so the body may leave it out.
+// The frame id is in the path, so the body can leave it out.
 class FrameInPath extends FrameResult {
   @Optional() override readonly frameId!: number;
 }
@@ -49,7 +49,7 @@ class ImageInPath extends ImageMetadata {
   @Optional() override readonly frameId!: number;
 }
 
-/** What the camera frames of a flight gave: results, headings and images. */
+/** The data from the camera frames of a flight: results, headings and images. */
 @ApiTags('frames')
 @Controller('v1/flights/:id')
 export class FramesController {

@@ -39,14 +39,14 @@ class Check implements PipeTransform {
 
 type MethodTarget = Parameters<ParameterDecorator>;
 
-/** Applies a method decorator from a parameter, so that a parameter also says itself in the OpenAPI document. */
+/** Applies a method decorator from a parameter, so that a parameter also adds itself to the OpenAPI document. */
 function onMethod(decorator: MethodDecorator, target: MethodTarget[0], key: MethodTarget[1]): void {
   if (key === undefined) return;
   const descriptor = Object.getOwnPropertyDescriptor(target, key);
   if (descriptor) decorator(target, key, descriptor);
 }
 
-/** The body, by the rules of a class; unknown fields are refused. */
+/** The body, checked by the rules of a class; unknown fields are refused. */
 export const ValidBody =
   (type: Class): ParameterDecorator =>
   (target, key, index) => {
@@ -59,7 +59,7 @@ export const ValidBody =
     onMethod(ApiBody({ schema: referenceTo(type) }), target, key);
   };
 
-/** A body that is a list of 1 to `maxItems` objects by the rules of a class. */
+/** A body that is a list of 1 to `maxItems` objects, checked by the rules of a class. */
 export const ValidBodies =
   (type: Class, maxItems: number): ParameterDecorator =>
   (target, key, index) => {
@@ -68,7 +68,7 @@ export const ValidBodies =
     onMethod(ApiBody({ schema: list(referenceTo(type)) }), target, key);
   };
 
-/** The query string, by the rules of a class; numbers are read from their text, unknown parameters are refused. */
+/** The query string, checked by the rules of a class; numbers are parsed, unknown parameters are refused. */
 export const ValidQuery =
   (type: Class): ParameterDecorator =>
   (target, key, index) => {
@@ -83,7 +83,7 @@ class PathId {
   @IsOpaqueId() readonly id!: string;
 }
 
-/** The ids that the examples of bodies have, and what is there in any Waylog: the page of the API fills them in. */
+/** The ids in the examples of bodies, and what exists in any Waylog: the page of the API fills them in. */
 const SAMPLE_IDS: Readonly<Record<string, string>> = {
   id: 'fjord-1',
   waypointId: 'w1',
@@ -127,7 +127,7 @@ const header = (request: FastifyRequest, name: string): string | undefined => {
   return Array.isArray(value) ? value[0] : value;
 };
 
-/** What a header says. Node reads its bytes one by one, and what is sent there is UTF-8, as everywhere else. */
+/** The text of a header. Node reads its bytes one by one, and what is sent there is UTF-8, as everywhere else. */
 function textOf(name: string, value: string | undefined): string | undefined {
   if (value === undefined) return undefined;
   try {
@@ -142,12 +142,12 @@ function actorOf({ principal }: FastifyRequest): string {
   throw new Error('A request has reached a command without passing the guard.');
 }
 
-/** Who sends a request, as events name it. */
+/** The sender of a request, as events name it. */
 export const Actor = createParamDecorator((_: unknown, context: ExecutionContext): string =>
   actorOf(context.switchToHttp().getRequest<FastifyRequest>()),
 );
 
-/** Where a request comes from, as events record it; undefined where they do not. */
+/** Where a request comes from, as events record it; undefined if they do not. */
 export const From = createParamDecorator(
   (_: unknown, context: ExecutionContext): CommandOptions['origin'] =>
     context.switchToHttp().getRequest<FastifyRequest>().origin,
@@ -161,7 +161,10 @@ const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): C
   return { commandId, actor: actorOf(request), origin: request.origin };
 });
 
-/** Who sends a command: whom the guard let in, whatever the request says. Its id is from Idempotency-Key. */
+/**
+ * The sender of a command: the caller that the guard identified, whatever the request says. The command id is from
+ * Idempotency-Key.
+ */
 export const Sender = (): ParameterDecorator => (target, key, index) => {
   senderOf()(target, key, index);
   onMethod(
@@ -180,7 +183,7 @@ const freshnessOf = createParamDecorator((_: unknown, context: ExecutionContext)
   return { minPosition: header(request, 'waylog-min-position') };
 });
 
-/** How fresh a read must be, from Waylog-Min-Position. */
+/** The minimum position of a read, from Waylog-Min-Position. */
 export const Freshness = (): ParameterDecorator => (target, key, index) => {
   freshnessOf()(target, key, index);
   onMethod(

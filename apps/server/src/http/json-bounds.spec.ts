@@ -4,7 +4,7 @@ import { beyondBounds, JSON_BOUNDS } from './json-bounds.js';
 const bytes = (text: string) => Buffer.from(text);
 
 describe('the structure of a body', () => {
-  it('is within bounds for the largest list that a command takes', () => {
+  it('is within the limits for the largest list that a command accepts', () => {
     const frame = {
       frameId: 1,
       gpsCenter: { lat: 1, lon: 2 },
@@ -29,11 +29,11 @@ describe('the structure of a body', () => {
       'an object with more than 1000 fields',
     ],
     ['levels', '['.repeat(JSON_BOUNDS.depth + 1), 'levels'],
-  ])('may not have more %s than are stated', (_, json, what) => {
+  ])('must not have more %s than the limit', (_, json, what) => {
     expect(beyondBounds(bytes(json))).toContain(what);
   });
 
-  it('counts the fields of each object by itself, whatever is in it', () => {
+  it('counts the fields of each object separately, whatever it contains', () => {
     const wide = Object.fromEntries(
       Array.from({ length: JSON_BOUNDS.fields }, (_, i) => [`k${i}`, { a: 1 }]),
     );
@@ -41,7 +41,7 @@ describe('the structure of a body', () => {
     expect(beyondBounds(bytes(JSON.stringify([wide, { b: { ...wide, more: 1 } }])))).toContain('an object');
   });
 
-  it('is what stands outside of texts', () => {
+  it('is counted outside of texts only', () => {
     const text = JSON.stringify({ text: '[{,:"\\'.repeat(JSON_BOUNDS.values) });
     expect(beyondBounds(bytes(text))).toBeUndefined();
     // An escaped quote does not end a text, an escaped backslash before a quote does.
@@ -49,7 +49,7 @@ describe('the structure of a body', () => {
     expect(beyondBounds(bytes(`["\\\\",${'['.repeat(100)}`))).toContain('levels');
   });
 
-  it('of what is no JSON is never a failure', () => {
+  it('is counted without an error for text that is not JSON', () => {
     fc.assert(fc.property(fc.uint8Array(), (any) => (beyondBounds(any), true)));
     expect(beyondBounds(bytes('}}]]"\\'))).toBeUndefined();
   });

@@ -1,12 +1,12 @@
 /**
- * How much structure a JSON body may have. What JSON.parse costs is not its length but how many values and how many
- * different names it makes: 8 MB of `{}` take a second and 200 MB, the same in one text 50 ms. So both are counted in the
- * bytes before anything is made of them, at 1.2 ms a megabyte. The largest lists that a command takes, 5,000 frames, have
- * 95,000 values and 45,000 names. At these bounds the worst body parses in about 70 ms (measured).
+ * How much structure a JSON body can have. The cost of JSON.parse is not the length but how many values and different
+ * names there are: 8 MB of `{}` take a second and 200 MB, the same bytes in one text 50 ms. So both are counted in the
+ * bytes before parsing, at 1.2 ms per megabyte. The largest lists that a command accepts, 5,000 frames, have 95,000
+ * values and 45,000 names. At these limits the worst body parses in about 70 ms (measured).
  *
- * An object with many names is a table of its own, which whoever copies it or looks at each of its fields builds again:
- * 74,000 of them held the process for 300 ms in all. No command has more than a few dozen; `cameraParams` may have as many
- * as somebody likes.
+ * An object with many names has its own hash table, which is built again when it is copied or its fields are visited:
+ * 74,000 names held the process for 300 ms in all. No command has more than a few dozen; `cameraParams` can have any
+ * number.
  */
 export const JSON_BOUNDS = { values: 200_000, names: 75_000, fields: 1_000, depth: 64 } as const;
 
@@ -19,7 +19,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** What a JSON text is made of, and what is too much about it; then the rest is not counted. */
+/** The structure of a JSON text, and which limit it exceeds; the rest is then not counted. */
 export interface JsonStructure {
   readonly values: number;
   /** Fields, those of all its objects together. */
@@ -27,12 +27,12 @@ export interface JsonStructure {
   readonly beyond?: string;
 }
 
-/** What is too much about a JSON text, or undefined. */
+/** The limit that a JSON text exceeds, or undefined. */
 export const beyondBounds = (json: Uint8Array): string | undefined => structureOf(json).beyond;
 
 /**
- * Counts what a JSON text is made of. It need not be JSON at all: that is for the parser to find. Every value but the first of
- * all is behind a comma, or in brackets.
+ * Counts the structure of a JSON text. It need not be valid JSON: the parser checks that. Every value except the very
+ * first comes after a comma or in brackets.
  */
 export function structureOf(json: Uint8Array): JsonStructure {
   let values = 0;
@@ -81,7 +81,7 @@ function tooMany(values: number, names: number): string | undefined {
   return undefined;
 }
 
-/** What closes more than it opens is no JSON: it is counted somewhere. */
+/** A text with too many closing brackets is not JSON: it is counted anywhere. */
 function count(fields: Int32Array, depth: number): number {
   const level = Math.max(depth, 0);
   return (fields[level] = (fields[level] ?? 0) + 1);

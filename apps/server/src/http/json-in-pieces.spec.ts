@@ -16,7 +16,7 @@ describe('JSON in pieces', () => {
     await same({ items: Array.from({ length: 5_000 }, (_, n) => [n]), total: 5_000, limit: undefined });
   });
 
-  it('gives others their turns', async () => {
+  it('lets other work run in between', async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 0);
     await jsonInPieces(Array.from({ length: 100_000 }, (_, n) => ({ n, text: 'x'.repeat(50) })));
@@ -24,14 +24,14 @@ describe('JSON in pieces', () => {
     expect(turns).toBeGreaterThan(1);
   });
 
-  it('is not made when it would be too large', async () => {
+  it('is not created if it would be too large', async () => {
     const many = Array.from({ length: 300 }, () => 'x'.repeat(64 * 1024));
     await expect(jsonInPieces({ items: many })).rejects.toMatchObject({ code: 'answer.too-large' });
   });
 });
 
 describe('a long list', () => {
-  it('that is refused when it is there is answered as a problem', async () => {
+  it('is answered as a problem if it is refused once it exists', async () => {
     const server = fastify();
     server.addHook('preSerialization', longLists);
     server.addHook('onSend', (_request, reply, _payload, done) => {

@@ -1,10 +1,10 @@
 import type { preSerializationHookHandler } from 'fastify';
 import { answerTooLarge, MAX_ANSWER_BYTES, Turns } from '#lib/platform';
 
-/** Shorter lists are written in one go. */
+/** Shorter lists are written at once. */
 const LONG = 200;
 
-/** Lists of a route, and pages of them. A hook of Fastify, as `positionHeader` is. */
+/** Lists of a route, and pages of them. A hook of Fastify, like `positionHeader`. */
 export const longLists: preSerializationHookHandler = (_request, reply, answer, done) => {
   const list = listOf(answer);
   if (list === undefined || list.length < LONG) {
@@ -26,7 +26,7 @@ const listOf = (answer: unknown): readonly unknown[] | undefined =>
       : undefined;
 
 /**
- * The JSON of a list, or of an object with a list among its fields, as JSON.stringify has it; but written item by item, so
+ * The JSON of a list, or of an object with a list among its fields, as by JSON.stringify, but written item by item, so
  * that a long one does not hold the process. Throws `answer.too-large`.
  */
 export const jsonInPieces = async (value: unknown): Promise<Buffer> => Buffer.concat(await piecesOf(value));
@@ -44,7 +44,7 @@ async function piecesOf(value: unknown): Promise<Buffer[]> {
   return parts.length === 0 ? [Buffer.from('{}')] : [...parts, Buffer.from('}')];
 }
 
-/** Of what JSON does not know there is none, which the type does not say. */
+/** JSON.stringify returns undefined for values that JSON lacks, which its type does not say. */
 const jsonOf = (value: unknown): string | undefined => JSON.stringify(value);
 
 const OPEN = Buffer.from('[');

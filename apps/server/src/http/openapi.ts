@@ -30,7 +30,7 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
   return document;
 }
 
-/** Says of every route what it takes to call it: `x-role`, and no security where everybody may. */
+/** Adds to every route what a call requires: `x-role`, and no security if the route is open to all. */
 function sayRoles({ paths }: OpenAPIObject): void {
   for (const [path, item] of Object.entries(paths)) {
     for (const method of ['get', 'post', 'put', 'patch', 'delete'] as const) {

@@ -21,10 +21,13 @@ import {
   type FieldError,
 } from '#lib/platform';
 
-/** A request that takes longer to arrive, headers and body, is refused. */
+/** A request whose headers and body take longer to arrive is refused. */
 export const REQUEST_TIMEOUT_MS = 30_000;
 
-/** What is said may hold what was sent: an answer must not be as long as its request. Bad fields are shortened by themselves. */
+/**
+ * A message can contain what was sent: an answer must not be as long as its request. Bad fields are shortened
+ * separately.
+ */
 const MAX_DETAIL = 70_000;
 
 /** RFC 9457, with a stable code and, for bad input, every wrong field. */
@@ -73,7 +76,7 @@ const codeOf: Record<number, string> = {
   415: 'body.not-json',
 };
 
-/** The one place where errors become HTTP. What is not expected is logged whole and answered without its inside. */
+/** The one place where errors become HTTP. Unexpected errors are logged in full and answered without details. */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   readonly #log = new Logger('Http');
@@ -82,7 +85,7 @@ export class ProblemFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     const reply = http.getResponse<FastifyReply>();
     const { raw } = http.getRequest<FastifyRequest>();
-    // Whoever sent it has gone in the middle of it: nobody reads the answer, and nothing has failed here.
+    // The client disconnected in the middle of its request: the answer has no reader, and nothing has failed here.
     if (raw.destroyed && !raw.complete) {
       sendProblem(reply, new BadRequestException('The request broke off before all of it was there.'));
       return;
@@ -90,7 +93,7 @@ export class ProblemFilter implements ExceptionFilter {
     const problem = problemOf(error);
     if (problem.status === 500 || problem.code === 'database.not-allowed') {
       const { method, url, id } = http.getRequest<FastifyRequest>();
-      // Somebody may have put a key there, where it does not belong.
+      // The URL can contain a key, although it does not belong there.
       const address = url.replaceAll(/wlk_[\w-]+/g, 'wlk_...');
       this.#log.error(
         `${method} ${address} failed, request ${id}`,
@@ -101,7 +104,7 @@ export class ProblemFilter implements ExceptionFilter {
   }
 }
 
-/** Answers a request with what went wrong, and ends it. */
+/** Answers a request with an error, and ends it. */
 export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   const error = told(thrown);
   const problem = problemOf(error);
@@ -110,12 +113,15 @@ export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   }
   if (problem.status === 415)
     void reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' });
-  // That of the answer which it takes the place of, such as a long list, may write no objects.
+  // The replaced answer, such as a long list, may have a serializer that writes no objects.
   reply.serializer((written) => JSON.stringify(written));
   void reply.status(problem.status).type('application/problem+json').send(problem);
 }
 
-/** What the database cannot do now, or that it is not there, also where nobody has tried it again: no failure of this server. */
+/**
+ * The database cannot do something now, or is unavailable, also if the operation was not retried: not a failure of this
+ * server.
+ */
 const told = (error: unknown): unknown =>
   !(error instanceof WaylogError) && isTransient(error) ? databaseUnavailable(error) : error;
 
@@ -148,9 +154,9 @@ export function problemOf(thrown: unknown): Problem {
   );
 }
 
-/** Answers what is no HTTP at all, before there is a request, and closes the connection. */
+/** Answers bytes that are not HTTP, before there is a request, and closes the connection. */
 export function refuseConnection(error: Error & { readonly code?: string }, socket: Socket): void {
-  // Whoever has gone is not told anything; `destroy` without an error, for nobody listens for it.
+  // A client that disconnected gets no answer; `destroy` without an error, since there is no listener for it.
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
   const refusal = refusedConnections[error.code ?? ''] ?? notHttp;
   const body = JSON.stringify(refusal);
@@ -161,8 +167,8 @@ export function refuseConnection(error: Error & { readonly code?: string }, sock
 }
 
 /**
- * What a driver says of a server that it does not reach names its address, and what that refuses names databases, roles and
- * hosts. Those are for the operator, in the log of the server, and for no caller.
+ * A driver's error about an unreachable server names its address, and a server's refusal names databases, roles and
+ * hosts. Those are for the operator, in the server's log, and not for callers.
  */
 export const withoutAddresses = (text: string): string =>
   text
@@ -192,7 +198,7 @@ const refusedConnections: Readonly<Record<string, Problem>> = {
   ),
 };
 
-/** Fastify's own errors (a body that is too large or no JSON) carry their status. */
+/** Fastify's own errors (a body that is too large or not JSON) carry their status. */
 const statusCodeOf = (error: unknown): number | undefined =>
   error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number'
     ? error.statusCode

@@ -3,16 +3,16 @@ import type { IncomingMessage } from 'node:http';
 import { Logger } from '@nestjs/common';
 import type { onRequestHookHandler, onResponseHookHandler } from 'fastify';
 
-/** What an id may be that a caller gives a request: nothing that could be taken for something else in a log. */
+/** The ids that a caller can give a request: nothing that could be mistaken for something else in a log. */
 const REQUEST_ID = /^[\w.:-]{1,64}$/;
 
-/** The id of a request: that which its caller has given it, or a new one. */
+/** The id of a request: the caller's, or a new one. */
 export function requestIdOf({ headers }: IncomingMessage): string {
   const given = headers['x-request-id'];
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
 }
 
-/** Answers the id of the request, so that a caller can name the line of the log that is about it. */
+/** Returns the id of the request to the caller, who can then name the log line about it. */
 export const sayRequestId: onRequestHookHandler = (request, reply, done) => {
   void reply.header('x-request-id', request.id);
   done();
@@ -20,7 +20,7 @@ export const sayRequestId: onRequestHookHandler = (request, reply, done) => {
 
 const log = new Logger('Http');
 
-/** A line for each request, by its route: addresses may hold what does not belong into a log. For LOG_LEVEL=debug. */
+/** A line for each request, by its route: addresses can contain what does not belong in a log. For LOG_LEVEL=debug. */
 export const logRequest: onResponseHookHandler = (request, reply, done) => {
   const { method, routeOptions, principal, id } = request;
   log.debug(

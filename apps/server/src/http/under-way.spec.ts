@@ -5,10 +5,10 @@ import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } fr
 
 const MIB = 1024 * 1024;
 const GET_NEVER = 'GET /never HTTP/1.1\r\nhost: x\r\nx-caller: a\r\n\r\n';
-/** More than what a connection on loopback holds by itself. */
+/** More than a connection on loopback buffers by itself. */
 const LARGE = 24 * MIB;
 
-describe('what is under way', () => {
+describe('the limits of requests in progress', () => {
   let server: FastifyInstance;
   let made: EventEmitter;
   const sockets: Socket[] = [];
@@ -80,7 +80,7 @@ describe('what is under way', () => {
     return {
       socket,
       served,
-      /** The statuses of answers that are made now, taken or not, when they are asked for in one go. */
+      /** The statuses of answers that are ready now, read or not, to requests sent at once. */
       ask: async (path: string, { caller = 'a', times = 1 } = {}) => {
         const statuses: number[] = [];
         const answered = new Promise<void>((resolve) => {
@@ -96,7 +96,9 @@ describe('what is under way', () => {
     };
   }
 
-  /** Sends the headers of a body and one byte of it; answers whether the rest is waited for, or how it was refused. */
+  /**
+   * Sends the headers of a body and one byte of it; returns whether the server waits for the rest, or how it refused.
+   */
   async function send(socket: Socket, headers: string) {
     const came = once(made, 'request').then(() => 'read');
     const answered = once(made, 'answer').then(([status]) => status as number);
@@ -106,7 +108,7 @@ describe('what is under way', () => {
     return Promise.race([came, answered]);
   }
 
-  it('counts short bodies as well: there may be thousands of them', async () => {
+  it('count short bodies too: there can be thousands of them', async () => {
     await serve({ bytesOfOne: 100_000 });
     const statuses: unknown[] = [];
     for (let n = 0; n < 5; n++)
@@ -114,7 +116,7 @@ describe('what is under way', () => {
     expect(statuses).toEqual(['read', 'read', 'read', 'read', 429]);
   });
 
-  it('of one connection has a bound for requests, be they sent in one go; a request that was answered makes room', async () => {
+  it('apply to the requests of one connection, even if sent at once; an answered request makes room', async () => {
     await serve({ notTakenMs: 100 });
     let begun = 0;
     made.on('request', () => begun++);
@@ -129,7 +131,7 @@ describe('what is under way', () => {
     for (let n = 0; n < 70; n++) expect(await askAgain('/small')).toEqual([200]);
   });
 
-  it('of one caller has a bound for requests, over all its connections', async () => {
+  it('apply to the requests of one caller, over all its connections', async () => {
     await serve({});
     const statuses: number[] = [];
     for (let n = 0; n < 9; n++) statuses.push(...(await (await connection()).ask('/small', { times: 60 })));
@@ -148,7 +150,7 @@ describe('what is under way', () => {
     expect(await (await connection()).ask('/small', { caller: 'b' })).toEqual([200]);
   });
 
-  it('of one caller has a bound for bodies, before they are there; who goes makes room', async () => {
+  it('apply to the bodies of one caller, before they arrive; a closed connection makes room', async () => {
     await serve({ bytesOfOne: 2 * LARGE });
     const whole = `content-length: ${LARGE}`;
     const first = await connection();
@@ -162,7 +164,7 @@ describe('what is under way', () => {
     expect(await send((await connection()).socket, 'transfer-encoding: chunked')).toBe(429);
   });
 
-  it('of one caller has a bound for answers, over all its connections; what is taken makes room', async () => {
+  it('apply to the answers of one caller, over all its connections; an answer that is read makes room', async () => {
     await serve({ bytesOfOne: 2 * LARGE });
     const first = await connection();
     const second = await connection();
@@ -176,7 +178,7 @@ describe('what is under way', () => {
     expect(await (await connection()).ask('/large', { times: 3 })).toEqual([200, 200, 429]);
   });
 
-  it('of all callers has one', async () => {
+  it('apply to all callers together', async () => {
     await serve({ bytes: 2 * LARGE });
     const statuses: number[] = [];
     for (const caller of ['a', 'b', 'c'])
@@ -184,7 +186,7 @@ describe('what is under way', () => {
     expect(statuses).toEqual([200, 200, 503]);
   });
 
-  it('ends with its connection, also an answer that waits behind others', async () => {
+  it('stop counting when a connection closes, also for an answer that waits behind others', async () => {
     await serve({ bytesOfOne: 3 * LARGE });
     const { ask, socket, served } = await connection();
     expect(await ask('/large', { times: 4 })).toEqual([200, 200, 200, 429]);
@@ -194,7 +196,7 @@ describe('what is under way', () => {
     expect(await (await connection()).ask('/large', { times: 4 })).toEqual([200, 200, 200, 429]);
   });
 
-  it('is cut off when a caller takes nothing of his answer', async () => {
+  it('close the connection of a caller that reads nothing of its answer', async () => {
     await serve({ notTakenMs: 50 });
     const { ask, served } = await connection();
     const closed = new Promise((resolve) => served.once('close', resolve));
@@ -202,7 +204,7 @@ describe('what is under way', () => {
     await closed;
   });
 
-  it('is not cut off while there is no answer yet', async () => {
+  it('do not close a connection while there is no answer yet', async () => {
     await serve({ notTakenMs: 50 });
     const { socket } = await connection();
     let read = '';

@@ -4,10 +4,10 @@ import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHand
 import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
 
 const MIB = 1024 * 1024;
-/** Shorter answers are not counted: those to all the requests that one connection may have under way are 256 KiB. */
+/** Shorter answers are not counted: those to all the requests that one connection can have in progress are 256 KiB. */
 const COUNTED_ANSWER = 4 * 1024;
 
-/** Requests of one connection that are not answered yet. A client that sends the next before the last was answered has a few. */
+/** The most unanswered requests of one connection. A client that pipelines has a few. */
 const MAX_PIPELINED = 64;
 
 export interface UnderWayBounds {
@@ -18,14 +18,14 @@ export interface UnderWayBounds {
 
 const BOUNDS: UnderWayBounds = { bytesOfOne: 4 * MAX_ANSWER_BYTES, bytes: 16 * MAX_ANSWER_BYTES };
 
-/** How long a caller may take nothing of an answer. */
+/** How long a caller can read nothing of an answer. */
 const NOT_TAKEN_MS = 30_000;
 
-/** Counts bytes that are kept for callers, until the answer to each has gone or its connection has. */
+/** Counts bytes that are kept for callers, until each answer was sent or its connection closed. */
 class BytesUnderWay {
   #bytes = 0;
   readonly #bytesOf = new Map<string, number>();
-  /** What ends the counting of each request of a connection. */
+  /** Ends the count of each request of a connection. */
   readonly #open = new WeakMap<Socket, Set<() => void>>();
 
   constructor(
@@ -33,11 +33,11 @@ class BytesUnderWay {
     /** Such as "answers that are not taken yet". */
     private readonly what: string,
     private readonly code: string,
-    /** Those that are shorter are not counted. */
+    /** Shorter ones are not counted. */
     private readonly least: number,
   ) {}
 
-  /** Counts some more, or answers why there is no room. */
+  /** Counts more bytes, or returns why there is no room. */
   keep(
     bytes: number,
     { principal, raw }: FastifyRequest,
@@ -70,7 +70,7 @@ class BytesUnderWay {
     return undefined;
   }
 
-  /** An answer that waits behind others on its connection is not told that this has closed. */
+  /** An answer that waits behind others on its connection gets no event when the connection closes. */
   #openOf(socket: Socket): Set<() => void> {
     let open = this.#open.get(socket);
     if (!open) {
@@ -92,8 +92,9 @@ class BytesUnderWay {
 }
 
 /**
- * Bodies that arrive or are worked on. Each is kept whole before it is read, so hundreds of connections that send slowly
- * would take gigabytes; and so would thousands that send little each. One that does not say its length counts as the longest that there may be.
+ * Bodies that arrive or are being processed. Each is kept whole before it is parsed, so hundreds of connections that
+ * send slowly would need gigabytes, and so would thousands that send little each. A body of unstated length counts as
+ * the longest allowed.
  */
 export class BodiesUnderWay {
   readonly #bytes: BytesUnderWay;
@@ -107,16 +108,16 @@ export class BodiesUnderWay {
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
     const { 'content-length': length, 'transfer-encoding': chunked } = request.headers;
-    // A longer one is refused by itself.
+    // A longer one is refused elsewhere.
     const bytes = chunked === undefined ? Math.min(Number(length ?? 0), this.maxBody) : this.maxBody;
     done(this.#bytes.keep(bytes, request, reply));
   };
 }
 
 /**
- * Answers that are made and that their callers have not taken yet. Whoever asks for large ones and does not read them would
- * have this process keep them all, for as long as he likes: so their bytes are bounded, and a connection that takes nothing
- * is closed.
+ * Answers that are ready and that their callers have not read yet. A caller that requests large answers and does not
+ * read them would make this process keep them all. So their bytes are limited, and a connection that reads nothing is
+ * closed.
  */
 export class AnswersUnderWay {
   readonly #bytes: BytesUnderWay;
@@ -136,10 +137,10 @@ export class AnswersUnderWay {
   };
 }
 
-/** A connection without a sign of life is closed by Node; the time stands still while there is nothing to take. */
+/** Node closes a connection without activity; the timer is stopped while there is nothing to read. */
 function closeUnlessTaken(answer: ServerResponse, ms: number): void {
   answer.setTimeout(ms);
-  // Before Node sets the time for which it keeps the connection, where no other answer waits.
+  // Before Node sets its keep-alive timeout, if no other answer waits.
   answer.prependOnceListener('finish', () => answer.socket?.setTimeout(0));
 }
 
@@ -150,10 +151,10 @@ const sizeOf = (payload: unknown): number =>
       ? payload.byteLength
       : 0;
 
-/** Requests of one caller without an answer: what he sends at once, others wait behind. */
+/** Unanswered requests of one caller, which delay those of others. */
 const MAX_OF_CALLER = 500;
 
-/** Refuses what a caller sends beyond that, over all of his connections. It comes behind who has found out who calls. */
+/** Refuses further requests of a caller, over all its connections. It runs after the caller was identified. */
 export class RequestsUnderWay {
   readonly #open = new Map<string, number>();
 
@@ -187,8 +188,8 @@ export class RequestsUnderWay {
 const pipelined = new WeakMap<Socket, number>();
 
 /**
- * Refuses what is sent on a connection that has too many requests without an answer. Node reads as many as fit into 64 KiB,
- * begins all of them, and holds their answers back until those before them have gone: thousands of reads for the price of one.
+ * Refuses requests on a connection that has too many without an answer. Node reads as many as fit into 64 KiB, starts
+ * them all, and holds their answers back until the earlier ones were sent: thousands of reads for the price of one.
  */
 export const boundPipelining: onRequestHookHandler = ({ raw: { socket } }, reply, done) => {
   const open = (pipelined.get(socket) ?? 0) + 1;

@@ -42,7 +42,7 @@ describe('a body', () => {
     return text;
   }
 
-  it('takes as much memory as it is long, however it is cut', async () => {
+  it('uses as much memory as it is long, however it is split', async () => {
     const text = `"${'x'.repeat(300_000)}"`;
     collectGarbage();
     const before = process.memoryUsage().heapUsed;
@@ -50,19 +50,19 @@ describe('a body', () => {
     client.write(sent);
     await eventually(() => atServer.bytesRead >= sent.length);
     collectGarbage();
-    // What the test itself has made of it is part of this; a Buffer for each byte would be 30 MB and more.
+    // This includes what the test itself creates; a Buffer for each byte would be 30 MB and more.
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(10e6);
     client.write('0\r\n\r\n');
     expect(await answer()).toContain(`{"length":${text.length}}`);
   });
 
-  it.each([1, 7, 1_000, 65_536, LIMIT])('comes whole in pieces of %d bytes', async (size) => {
+  it.each([1, 7, 1_000, 65_536, LIMIT])('arrives complete in pieces of %d bytes', async (size) => {
     const text = JSON.stringify(Array.from({ length: 12_345 }, (_, n) => n));
     client.write(`${head('transfer-encoding: chunked')}${inChunks(text, size)}0\r\n\r\n`);
     expect(await answer()).toContain(`{"length":${text.length}}`);
   });
 
-  it('may be as long as the limit and no longer, said or not', async () => {
+  it('can be as long as the limit and no longer, with and without a stated length', async () => {
     client.write(`${head(`content-length: ${LIMIT}`)}"${'x'.repeat(LIMIT - 2)}"`);
     expect(await answer()).toContain(`{"length":${LIMIT}}`);
   });

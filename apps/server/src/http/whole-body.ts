@@ -3,8 +3,8 @@ import { errorCodes, type FastifyRequest } from 'fastify';
 type Done = (error: Error | null, body?: Buffer) => unknown;
 
 /**
- * Reads a body of at most `limit` bytes. Fastify keeps each piece of it until the end, as a Buffer of its own, and whoever
- * sends 8 MB as chunks of one byte then has the process keep 3 GB: here a piece is copied, and let go.
+ * Reads a body of at most `limit` bytes. Fastify keeps each piece of it until the end, as a separate Buffer: a client
+ * that sends 8 MB as chunks of one byte would make the process hold 3 GB. Here each piece is copied and released.
  */
 export function readWholeBody({ headers, raw: payload }: FastifyRequest, limit: number, done: Done): void {
   const announced = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);

@@ -5,7 +5,7 @@ import type { DatabaseFacts, Observation } from './observation.js';
 import { Statistics } from './statistics.js';
 
 const rest = { size: 10, checkedIn: 5, maxOverflow: 0, overflow: 0, waiting: 0, invalid: 0, totalCreated: 6 };
-/** Of three pools, of which the one for queries uses so many of its ten connections. */
+/** Three pools; the one for queries uses this many of its ten connections. */
 const poolUsing = (checkedOut: number): Observation['pool'] => ({
   ...rest,
   size: 30,
@@ -63,11 +63,11 @@ const firing = (observation: Observation, statistics = new Statistics()) =>
     .map(({ name }) => name);
 
 describe('alerts', () => {
-  it('are silent while all is well', () => {
+  it('do not fire while all is well', () => {
     expect(firing(well)).toEqual([]);
   });
 
-  it('are silent while a log moves to another leader', () => {
+  it('do not fire while a log moves to another leader', () => {
     expect(firing({ ...well, error: 'no leader yet', projections: [], logDownSeconds: 9 })).toEqual([]);
   });
 
@@ -123,7 +123,7 @@ describe('alerts', () => {
     ).toEqual([]);
   });
 
-  it('fire for an error rate above a tenth, once there are enough requests to tell', () => {
+  it('fire for an error rate above a tenth, once there are enough requests', () => {
     const statistics = new Statistics();
     for (let n = 0; n < 10; n++) statistics.observeRequest(0.01, 503);
     expect(firing(well, statistics)).toEqual([]);
@@ -147,7 +147,7 @@ describe('alerts', () => {
     );
   });
 
-  it('say since when, and that something cannot be seen', () => {
+  it('say since when they have fired, and which values are unknown', () => {
     const rule = alertRules.find(({ name }) => name === 'DiskUsage');
     if (!rule) throw new Error('no such rule');
     const unseen = { ...well, database: { ...database, diskUsedShare: undefined } };

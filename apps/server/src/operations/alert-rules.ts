@@ -7,23 +7,23 @@ export type Severity = 'critical' | 'warning';
 export interface AlertRule {
   readonly name: string;
   readonly severity: Severity;
-  /** The value from which on it fires, in the unit of `value`. */
+  /** The alert fires above this value, in the unit of `value`. */
   readonly threshold: number;
-  /** What is looked at, in words and with its unit. */
+  /** What is measured, in words and with its unit. */
   readonly what: string;
   /** What an operator does about it. */
   readonly remedy: string | ((statistics: Statistics, observation: Observation) => string);
-  /** What it is now; nothing when that cannot be known. It fires when this is above the threshold. */
+  /** The present value; undefined if unknown. The alert fires when it is above the threshold. */
   readonly value: (observation: Observation, statistics: Statistics) => number | undefined;
 }
 
-/** Fewer requests than this in a minute say nothing of a rate. */
+/** Fewer requests than this in a minute give no meaningful rate. */
 const MIN_REQUESTS = 20;
 
-/** Nor fewer queries of how long one takes. */
+/** The same for the time that a query takes. */
 const MIN_QUERIES = 20;
 
-/** The thresholds of the reference (unified database architecture, alert conditions), and what Waylog adds. */
+/** The thresholds of the reference (unified database architecture, alert conditions), and Waylog's own. */
 export const alertRules: readonly AlertRule[] = [
   {
     name: 'DatabaseDown',
@@ -46,7 +46,7 @@ export const alertRules: readonly AlertRule[] = [
   {
     name: 'LogDown',
     severity: 'critical',
-    // A cluster of EventStoreDB moves to another leader within six seconds, and commands wait for ten.
+    // A cluster of EventStoreDB has a new leader within six seconds, and commands wait for ten.
     threshold: 15,
     what: 'seconds for which the log has not answered, or was not the one of the tables, although the database answers',
     remedy:

@@ -4,7 +4,7 @@ import { Alerts } from './alerts.js';
 import type { Observer } from './observation.js';
 import { Statistics } from './statistics.js';
 
-describe('looks at alert rules', () => {
+describe('checks of alert rules', () => {
   let alerts: Alerts;
   let looks: jest.SpyInstance;
   beforeEach(() => {
@@ -25,11 +25,11 @@ describe('looks at alert rules', () => {
     return looks.mock.calls.length;
   };
 
-  it('are as often as configured', () => {
+  it('run as often as configured', () => {
     expect(looksIn(60)).toBe(6);
   });
 
-  it('are as often as an administrator says, and only then', () => {
+  it('run as often as an administrator sets, and only then', () => {
     alerts.change({ intervalSeconds: 20 }, 'somebody');
     expect(looksIn(60)).toBe(3);
     alerts.change({ running: false }, 'somebody');
@@ -38,7 +38,7 @@ describe('looks at alert rules', () => {
     expect(looksIn(60)).toBe(3);
   });
 
-  it('end with the process, whatever an administrator says then', async () => {
+  it('end with the process, whatever an administrator sets then', async () => {
     await alerts.onApplicationShutdown();
     alerts.change({ running: true }, 'somebody');
     expect(looksIn(60)).toBe(0);

@@ -15,46 +15,46 @@ import { Statistics } from './statistics.js';
 
 const STATES = ['firing', 'ok', 'unknown'] as const;
 
-/** A rule and how it stands. */
+/** A rule and its state. */
 export class Alert {
   @IsString() readonly name!: string;
   @IsIn(['critical', 'warning']) readonly severity!: Severity;
-  /** `unknown`: what it looks at cannot be seen now, or from here. */
+  /** `unknown`: its value cannot be determined now, or from here. */
   @IsIn(STATES) readonly state!: (typeof STATES)[number];
   /** Since when it has been in this state. */
   @IsTimestamp() readonly since!: Timestamp;
   @Optional() @IsNumber() readonly value?: number;
-  /** It fires when the value is above. */
+  /** It fires if the value is above. */
   @IsNumber() readonly threshold!: number;
   @IsString() readonly what!: string;
   @IsString() readonly remedy!: string;
 }
 
-/** What the webhook is sent, when alerts begin or cease to fire. */
+/** The message to the webhook when alerts start or stop firing. */
 export interface AlertMessage {
-  /** Host and process: every server looks for itself. */
+  /** Host and process: every server checks for itself. */
   readonly server: string;
   readonly at: Timestamp;
   readonly alerts: readonly Alert[];
 }
 
-/** How an administrator wants the rules looked at. What is left out stays as it is. */
+/** The checks that an administrator requests. Omitted fields stay as they are. */
 export class MonitoringChange {
   @Optional() @IsBoolean() @Sample(true) readonly running?: boolean | null;
-  /** Seconds between two looks. */
+  /** Seconds between two checks. */
   @Optional() @IsInt() @Min(1) @Max(3_600) @Sample(10) readonly intervalSeconds?: number | null;
 }
 
-/** Whether this process looks at the rules by itself, and how often. */
+/** Whether this process checks the rules by schedule, and how often. */
 export class Monitoring {
   @IsBoolean() readonly running!: boolean;
   @IsInt() readonly intervalSeconds!: number;
-  /** Who changed it, and when; without both it is as this process was configured. */
+  /** Who changed it, and when; absent if it is as configured. */
   @Optional() @IsString() readonly changedBy?: string;
   @Optional() @IsTimestamp() readonly changedAt?: Timestamp;
 }
 
-/** How a rule stands after another look; the same object where nothing has changed but the value. */
+/** The state of a rule after another check; the same object if only the value has changed. */
 export function stateOf(
   rule: AlertRule,
   before: Alert | undefined,
@@ -75,14 +75,14 @@ export function stateOf(
   };
 }
 
-/** Looks at the rules every few seconds, logs what begins and ceases to fire, and tells a webhook. */
+/** Checks the rules every few seconds, logs which alerts start and stop firing, and calls a webhook. */
 @Injectable()
 export class Alerts implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #log = new Logger('Alerts');
   readonly #stop = new AbortController();
   #alerts = new Map<string, Alert>();
   #timer: NodeJS.Timeout | undefined;
-  /** Messages go out one after another, so that the last word is the last to arrive. */
+  /** Messages are sent one after another, so that the latest arrives last. */
   #sending: Promise<void> = Promise.resolve();
   failedMessages = 0;
   #monitoring: Monitoring;
@@ -103,7 +103,7 @@ export class Alerts implements OnApplicationBootstrap, OnApplicationShutdown {
     return this.#monitoring;
   }
 
-  /** Starts, stops or paces the looks of this process, until it ends: the next one begins as it is configured. */
+  /** Starts, stops or paces the checks of this process, until it ends: the next process uses its configuration. */
   change({ running, intervalSeconds }: MonitoringChange, by: string): Monitoring {
     const before = this.#monitoring;
     this.#monitoring = {
@@ -200,7 +200,7 @@ async function post(url: string, message: AlertMessage, stop: AbortSignal): Prom
   if (!response.ok) throw new Error(`it answered ${response.status}`);
 }
 
-/** `fetch` takes no credentials in an address, and its refusal, which is logged, would show them. */
+/** `fetch` accepts no credentials in an address, and its error, which is logged, would show them. */
 function withCredentialsApart(text: string): { readonly address: string; readonly authorization?: string } {
   const url = new URL(text);
   if (!url.username && !url.password) return { address: text };

@@ -14,7 +14,7 @@ import { withoutAddresses } from '../http/problem.js';
 import { Observer, type Observation } from './observation.js';
 import { SchemaGate } from './schema-gate.js';
 
-/** Behind for longer than this without moving, the projections count as stuck. */
+/** Projections that are behind for longer than this without moving count as stuck. */
 const STUCK_AFTER_SECONDS = 60;
 
 @ApiTags('operations')
@@ -106,7 +106,8 @@ export class HealthController {
       projector: first.state,
       ...(first.lastError !== undefined && { lastError: withoutAddresses(first.lastError) }),
     };
-    // Whoever has paused it knows that the tables stand still; that is no reason to take the server away.
+    // The operator who paused it knows that the tables stand still; that is no reason to take the server out of
+    // service.
     return first.lagSeconds > STUCK_AFTER_SECONDS && first.state !== 'paused'
       ? check.down({
           ...lag,

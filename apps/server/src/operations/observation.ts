@@ -21,7 +21,7 @@ import { CONFIG } from '../config.js';
 import { Pools, type ConnectionPoolStatus } from './pools.js';
 import { ScheduledWork } from './scheduled-work.js';
 
-/** A server that follows this one. */
+/** A standby of this server. */
 export class Replica {
   @IsString() readonly name!: string;
   @IsString() readonly state!: string;
@@ -30,7 +30,7 @@ export class Replica {
   @Optional() @IsNumber() @Min(0) readonly lagSeconds?: number;
 }
 
-/** What the database says of itself. */
+/** What the database reports about itself. */
 export interface DatabaseFacts {
   readonly capabilities: Capabilities;
   readonly activeConnections: number;
@@ -38,61 +38,64 @@ export interface DatabaseFacts {
   readonly maxConnections: number;
   readonly databaseBytes: number;
   readonly replicas: readonly Replica[];
-  /** Of the disk under the data, 0 to 1; nothing where it cannot be seen from here. */
+  /** The free share of the disk under the data, 0 to 1; undefined if it cannot be seen from here. */
   readonly diskUsedShare: number | undefined;
   readonly openFindings: number;
-  /** Times that the log went back, which nobody has acknowledged. */
+  /** Times that the log went back, which no operator has acknowledged. */
   readonly openLosses: number;
-  /** Locks that it takes to make the table with the most chunks anew, as a share of those that there are. */
+  /** Locks needed to rebuild the table with the most chunks, as a share of all locks. */
   readonly lockShare: number | undefined;
   /** Jobs of TimescaleDB that fail or do not run, such as policies. */
   readonly jobTroubles: readonly JobTrouble[];
   /** Sessions of ad-hoc SQL, of all servers, the oldest first. */
   readonly readerSessions: readonly ReaderSession[];
-  /** Why it takes no writes; undefined where it does take them. */
+  /** Why it accepts no writes; undefined if it accepts them. */
   readonly readOnly: string | undefined;
 }
 
-/** Everything that health, metrics and alerts are about, at one moment. */
+/** Everything that health, metrics and alerts report, at one moment. */
 export interface Observation {
   readonly at: number;
   readonly pool: ConnectionPoolStatus;
   readonly database: DatabaseFacts | undefined;
   readonly projections: readonly ProjectionStatus[];
-  /** Things in the log that are not as they were recorded; undefined where this server signs no digests. */
+  /** The number of things in the log that are not as recorded; undefined if this server signs no digests. */
   readonly auditProblems: number | undefined;
-  /** How long ago it has looked, and for how long it has tried in vain. */
+  /** How long ago the log was checked, and for how long checks have failed. */
   readonly auditLookedSecondsAgo: number | undefined;
   readonly auditStalledSeconds: number | undefined;
-  /** How scheduled backups stand; undefined where this server makes none. */
+  /** The state of scheduled backups; undefined if this server makes none. */
   readonly backups: BackupStanding | undefined;
-  /** Why there is no more, when the database did not answer, or the log where that is elsewhere. */
+  /** Why the rest is missing: the database did not answer, or the log did not, if it is elsewhere. */
   readonly error: string | undefined;
-  /** For how many seconds it has been so of the log while the database did answer; 0 where all is well. */
+  /** For how many seconds the log has not answered while the database did; 0 if all is well. */
   readonly logDownSeconds: number;
 }
 
-/** Asked by every scrape, probe and alert, so what was seen a moment ago is good enough. */
+/** Every scrape, probe and alert asks, so a recent observation is good enough. */
 const FRESH_MS = 1_000;
-/** Between two looks that begin for those who must know it now, and need no key for it: thousands of them cost no more than one. */
+/**
+ * The time between two observations for callers that need a current one, and need no key: thousands of them cost no
+ * more than one.
+ */
 const ANEW_MS = 500;
 
-/** A probe is answered before whoever asks gives up on it. */
+/** A probe must be answered before its caller gives up. */
 const ANSWER_WITHIN_MS = 3_000;
 
 @Injectable()
 export class Observer {
   #last: Promise<Observation> | undefined;
   #lastAt = 0;
-  /** The look that has not begun yet, for all who ask for one until then. */
+  /** The observation that has not begun yet, shared by all who ask until then. */
   #next: Promise<Observation> | undefined;
   #logDownSince: number | undefined;
   #seen: Observation | undefined;
 
   constructor(
-    /** So that queries which wait for a lock hide nothing. */
+    /** A separate session, so that queries which wait for a lock hide nothing. */
     @Inject(LOG_POOL) private readonly pool: pg.Pool,
-    /** Its role may see what other sessions do. */
+    /** A role that can see what other sessions do. */
     @Inject(TABLES_POOL) private readonly tables: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
     @Inject(CONFIG) private readonly config: Config,
@@ -101,8 +104,8 @@ export class Observer {
   ) {}
 
   /**
-   * Never throws: a database that does not answer is what is observed then. `anew` for one who must know it as it is after he has
-   * asked.
+   * Never throws: that the database does not answer is an observation too. `anew` asks for one that begins after the
+   * call.
    */
   observe({ anew = false } = {}): Promise<Observation> {
     const age = performance.now() - this.#lastAt;
@@ -118,7 +121,7 @@ export class Observer {
   }
 
   async #look(): Promise<Observation> {
-    // The database may answer, and the log be silent: it need not be in it.
+    // The database can answer while the log does not: it may be elsewhere.
     const [facts, states] = await Promise.allSettled([
       answered('the database', this.#facts()),
       answered('the log', flightProjectionStates(this.pool, this.store)),
@@ -142,7 +145,7 @@ export class Observer {
     return this.#seen;
   }
 
-  /** What does not answer, as far as was seen last; undefined where all did. */
+  /** What did not answer, according to the last observation; undefined if all did. */
   get silent(): string | undefined {
     if (this.#seen?.error === undefined) return undefined;
     return this.#seen.database
@@ -198,17 +201,17 @@ export class Observer {
     };
   }
 
-  /** By the size that the operator has set; else by the file system, where the data folder is on this machine. */
+  /** By the size that the operator has set; otherwise by the file system, if the data folder is on this machine. */
   async #diskUsed(folder: string | undefined, databaseBytes: number): Promise<number | undefined> {
     if (this.config.databaseLimitBytes > 0) return databaseBytes / this.config.databaseLimitBytes;
     if (folder === undefined || !isHere(this.config.databaseUrl)) return undefined;
-    // A container's folder is not to be seen from here, and that is no fault.
+    // The folder of a container cannot be seen from here. That is not an error.
     const disk = await statfs(folder).catch(() => undefined);
     return disk && 1 - disk.bavail / disk.blocks;
   }
 }
 
-/** What comes later is no news any more, nor is its failure. */
+/** What comes later is ignored, and so is its failure. */
 const answered = <T>(who: string, answer: Promise<T>): Promise<T> =>
   inTime(
     ANSWER_WITHIN_MS,

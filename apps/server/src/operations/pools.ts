@@ -8,12 +8,12 @@ import { CONFIG } from '../config.js';
 const POOLS = ['log', 'queries', 'tables'] as const;
 
 class Connections {
-  /** The most there may be, without the overflow. */
+  /** The largest size, without the overflow. */
   @IsInt() @Min(0) readonly size!: number;
-  /** Open, and used by nobody. */
+  /** Open and idle. */
   @IsInt() @Min(0) readonly checkedIn!: number;
   @IsInt() @Min(0) readonly checkedOut!: number;
-  /** How many more there may be while all of those are in use: DATABASE_POOL_OVERFLOW. */
+  /** How many more there can be while all of those are in use: DATABASE_POOL_OVERFLOW. */
   @IsInt() @Min(0) readonly maxOverflow!: number;
   /** Connections beyond `size` that are open. */
   @IsInt() @Min(0) readonly overflow!: number;
@@ -25,7 +25,7 @@ class Connections {
 }
 
 export class ConnectionPool extends Connections {
-  /** What for: the log with all that commands need, queries of tables, or keeping the tables. */
+  /** The purpose: the log with everything that commands need, queries of tables, or keeping the tables. */
   @IsIn(POOLS) readonly name!: (typeof POOLS)[number];
 }
 
@@ -34,7 +34,7 @@ export class ConnectionPoolStatus extends Connections {
   @Nested(() => ConnectionPool, { each: true }) readonly pools!: ConnectionPool[];
 }
 
-/** Looks at the pools of this process. */
+/** Reports on the pools of this process. */
 @Injectable()
 export class Pools {
   readonly #pools: readonly { readonly status: () => ConnectionPool }[];

@@ -24,7 +24,7 @@ import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/time
 import { backupSchedule } from '../admin/backups.js';
 import { CONFIG } from '../config.js';
 
-/** What a server with the role projector does beside its work, again and again: verify, apply the retention, sign digests, back up. */
+/** The recurring work of a server with the role projector: verify, apply the retention, sign digests, make backups. */
 @Injectable()
 export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
   readonly #digests: DigestSchedule | undefined;
@@ -75,23 +75,23 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     ];
   }
 
-  /** Things that were not as recorded when a digest was last due; undefined where this server signs none. */
+  /** The number of problems when a digest was last due; undefined if this server signs none. */
   get auditProblems(): number | undefined {
     return this.#digests?.problems;
   }
 
-  /** How long ago this server has last looked through the log; undefined where it has not. */
+  /** How long ago this server last checked the log completely; undefined if it has not. */
   get auditLookedSecondsAgo(): number | undefined {
     const ms = this.#digests?.lookedMsAgo;
     return ms === undefined ? undefined : ms / 1_000;
   }
 
-  /** For how long it has tried to, in vain; undefined where this server signs no digests. */
+  /** For how long its checks have failed; undefined if this server signs no digests. */
   get auditStalledSeconds(): number | undefined {
     return this.#digests && this.#digests.stalledMs / 1_000;
   }
 
-  /** How scheduled backups stand; undefined where none are asked for, and where another server makes them. */
+  /** The state of scheduled backups; undefined if there are none, or if another server makes them. */
   get backups(): BackupStanding | undefined {
     return this.config.roles.includes('projector') ? this.#backups?.standing : undefined;
   }
@@ -100,12 +100,12 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     if (this.config.roles.includes('projector')) for (const schedule of this.#schedules) schedule.start();
   }
 
-  /** Told to stop, and not waited for yet: it may wait for a log that does not answer, whose calls end soon after this. */
+  /** Tells it to stop without waiting: it may wait for a log that does not answer, whose calls end soon after this. */
   onModuleDestroy(): void {
     this.#stopped = Promise.all(this.#schedules.map((schedule) => schedule.stop()));
   }
 
-  /** Before the connections are closed, which all of them need to finish what they are at. */
+  /** Runs before the connections are closed, which all of them need to finish their work. */
   async beforeApplicationShutdown(): Promise<void> {
     await this.#stopped;
   }

@@ -3,15 +3,15 @@ import type { onRequestHookHandler } from 'fastify';
 import { unavailable } from '#lib/platform';
 import { sendProblem } from '../http/problem.js';
 
-/** What goes on while the tables are away: the operator's API, probes, metrics and the documents. */
+/** The routes that stay open without the tables: the operator's API, probes, metrics and the documents. */
 const OPEN = /^\/(v1\/admin|health|metrics|docs|openapi\.json)(\/|\?|-|$)/;
 
-/** Shut while the schema is not the one that this server needs: requests are refused instead of failing on the way. */
+/** Closed while the schema is not the one that this server needs: requests are refused instead of failing later. */
 @Injectable()
 export class SchemaGate {
   #reason: string | undefined;
 
-  /** Why it is shut; undefined while it is open. */
+  /** Why it is closed; undefined while it is open. */
   get reason(): string | undefined {
     return this.#reason;
   }

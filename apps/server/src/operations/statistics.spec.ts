@@ -1,7 +1,7 @@
 import { LastMinute } from './statistics.js';
 
 describe('the last minute', () => {
-  it('counts, averages, and forgets what is older', () => {
+  it('counts, averages, and forgets older values', () => {
     let now = 1_000_000;
     const minute = new LastMinute(() => now);
     expect(minute.get()).toEqual({ count: 0, failedShare: 0, mean: 0, max: 0 });

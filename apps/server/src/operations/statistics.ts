@@ -6,7 +6,7 @@ import { IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 /** From a millisecond to the longest that a read waits. */
 export const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 
-/** What alerts look at: the last minute, in steps of five seconds. */
+/** The period of alerts: the last minute, in steps of five seconds. */
 const STEP_MS = 5_000;
 const STEPS = 12;
 
@@ -29,7 +29,7 @@ export class LastMinute {
     last.max = Math.max(last.max, value);
   }
 
-  /** All 0 where nothing was counted. */
+  /** All 0 if nothing was counted. */
   get(): {
     readonly count: number;
     readonly failedShare: number;
@@ -58,7 +58,7 @@ export class SlowQuery {
   @IsNumber() @Min(0) readonly maxTime!: number;
 }
 
-/** A statement that the database has spent much time on. */
+/** A statement that has taken much time of the database. */
 export class SlowStatement {
   @IsString() readonly statement!: string;
   @IsInt() @Min(0) readonly calls!: number;
@@ -68,7 +68,7 @@ export class SlowStatement {
   @IsNumber() @Min(0) readonly totalTime!: number;
 }
 
-/** How the process that answers has done since it began, and what its database has been busy with. Times are seconds. */
+/** The performance of this process since it began, and of its database. Times are seconds. */
 export class PerformanceStats {
   @IsInt() @Min(0) readonly totalQueries!: number;
   @IsInt() @Min(0) readonly totalCommands!: number;
@@ -81,9 +81,12 @@ export class PerformanceStats {
   @IsTimestamp() readonly timestamp!: Timestamp;
   /** The queries of the last minute by name, those that took most of the time first. */
   @Nested(() => SlowQuery, { each: true }) readonly slowestQueries!: readonly SlowQuery[];
-  /** Those on which the database has spent most, of whichever program, since its own statistics began, where it has pg_stat_statements. */
+  /**
+   * The statements that have taken most time, of any program, since the database's statistics began, if it has
+   * pg_stat_statements.
+   */
   @Nested(() => SlowStatement, { each: true }) readonly slowestStatements!: readonly SlowStatement[];
-  /** Why there are none, where the database cannot say. */
+  /** Why there are none, if the database cannot report them. */
   @Optional() @IsString() readonly slowestStatementsUnavailable?: string;
 }
 
@@ -92,7 +95,10 @@ interface Total {
   seconds: number;
 }
 
-/** Counts and times commands, queries, requests and the cache. It is made before the application, which reports to it. */
+/**
+ * Counts and times commands, queries, requests and the cache. It is created before the application, which reports to
+ * it.
+ */
 export class Statistics {
   readonly commandSeconds = new Histogram({
     name: 'waylog_command_seconds',
@@ -119,7 +125,7 @@ export class Statistics {
   readonly cache = { hits: 0, misses: 0 };
   readonly lastQueries = new LastMinute();
   readonly #lastQueriesOf = new Map<string, LastMinute>();
-  /** Requests and their failures: what the server could not answer (5xx). */
+  /** Requests and their failures: requests that the server could not answer (5xx). */
   readonly lastRequests = new LastMinute();
 
   readonly observeCommand = (command: string, outcome: CommandOutcome, seconds: number): void => {
@@ -138,7 +144,7 @@ export class Statistics {
     ofType.add(seconds);
   };
 
-  /** What the time of the last minute's queries went to, most of it first. */
+  /** Which queries took the time of the last minute, the largest first. */
   slowestQueries(): SlowQuery[] {
     return [...this.#lastQueriesOf]
       .map(([query, last]) => ({ query, ...last.get() }))

@@ -1,37 +1,37 @@
 import type { JsonObject, Origin } from '../event-store.js';
 
-/** A fact of the domain, before the log has given it a place. */
+/** A domain event before the log has given it a position. */
 export interface DomainEvent {
   readonly type: string;
   readonly data: JsonObject;
 }
 
 /**
- * How the state behind decisions is made from events. `evolve` may change the state it is given and returns it; it never
- * fails and never asks the time: the event has happened.
+ * How the state for decisions is folded from events. `evolve` can change the state that it is given, and returns it. It
+ * never fails and never reads the clock: the event has happened.
  */
 export interface Decider<State, Event extends DomainEvent> {
   readonly initialState: () => State;
   readonly evolve: (state: State, event: Event) => State;
-  /** A copy to try events on, cheap however large the state is; the original must not notice. */
+  /** A copy to try events on, cheap however large the state is. The original must not change. */
   readonly fork: (state: State) => State;
-  /** What a state becomes that was read from a snapshot, where every map is a plain one; left out, it stays as it is. */
+  /** Restores a state from a snapshot, in which every map is a plain one; by default it stays as it is. */
   readonly revive?: (state: State) => State;
-  /** About how many bytes of memory the state takes; the cache is bounded by the sum. Asked after every command. */
+  /** The approximate size of the state in bytes; the cache limits the sum. Called after every command. */
   readonly sizeOf: (state: State) => number;
-  /** Counts up with every change of the state's shape or of `evolve`: older snapshots are left alone. */
+  /** Increases with every change of the state's shape or of `evolve`: older snapshots are ignored. */
   readonly version: number;
 }
 
-/** What a decision comes to: events, and what the caller is told beyond revision and position. */
+/** The result of a decision: events, and what the caller is told besides revision and position. */
 export interface Decided<Event, Answer extends object> {
   readonly events: readonly Event[];
   readonly answer: Answer;
 }
 
 /**
- * A pure function from state to events. It may refuse by throwing a WaylogError and must not change the state. No events
- * means that the command is no news.
+ * A pure function from state to events. It can refuse by throwing a WaylogError and must not change the state. No
+ * events means that the command changes nothing.
  */
 export type Decision<State, Event, Answer extends object = object> = (
   state: State,
@@ -39,7 +39,7 @@ export type Decision<State, Event, Answer extends object = object> = (
 
 /** Who sends a command, in answer to what, and when. */
 export interface CommandContext {
-  /** Names the command for good: sending it again changes nothing and returns the first result. */
+  /** The permanent id of the command: sending it again changes nothing and returns the first result. */
   readonly commandId?: string;
   readonly correlationId?: string;
   readonly causationId?: string;
@@ -48,11 +48,11 @@ export interface CommandContext {
   readonly origin?: Origin;
   /** The type of the command, for the audit trail. */
   readonly command: string;
-  /** Tells the content of a command with an id from that of another: the same id with another content is refused. */
+  /** A hash of the content of a command with an id: the same id with another content is refused. */
   readonly fingerprint?: string;
 }
 
-/** Where a command left the stream. */
+/** The end of the stream after a command. */
 export interface Appended {
   /** The stream's last revision after the command. */
   readonly revision: number;

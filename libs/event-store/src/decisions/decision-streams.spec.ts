@@ -6,7 +6,7 @@ import type { CommandContext, Decider } from './decider.js';
 import { DecisionStreams, type DecisionStreamsOptions } from './decision-streams.js';
 import { eventually } from '../../../../test/support/eventually.js';
 
-// A purse: coins go in and out, and it never holds fewer than none.
+// A purse: coins are added and taken, and their number is never negative.
 type Coins = { type: 'Added' | 'Taken'; data: { coins: number } };
 interface Purse {
   coins: number;
@@ -66,7 +66,7 @@ describe('DecisionStreams', () => {
     store = new ControlledStore();
   });
 
-  it('decides nothing on a stream of which the beginning is gone', async () => {
+  it('decides nothing on a stream whose beginning was deleted', async () => {
     await open().change('p', add(5), as());
     await open().change('p', add(7), as());
     const whole = store.readStream.bind(store);
@@ -80,7 +80,7 @@ describe('DecisionStreams', () => {
     expect(await typesOf()).toEqual(['Added 5', 'Added 7']);
   });
 
-  it('decides commands of one stream in order, each on what those before it did', async () => {
+  it('decides commands of one stream in order, each on the effects of those before it', async () => {
     const purses = open();
     const results = await Promise.allSettled([
       purses.change('p', add(5), as()),
@@ -100,7 +100,7 @@ describe('DecisionStreams', () => {
     expect(results.map((r) => (r.status === 'fulfilled' ? r.value.revision : -1))).toEqual([0, 1, -1, 2, 3]);
   });
 
-  it('sends what gathers during an append together in the next one', async () => {
+  it('sends commands that arrive during an append together in the next one', async () => {
     const purses = open();
     let release: () => void = () => undefined;
     store.before = () => new Promise((resolve) => (release = resolve));
@@ -113,7 +113,7 @@ describe('DecisionStreams', () => {
     expect(store.appends.map(([request]) => request?.events.length)).toEqual([1, 50]);
   });
 
-  it('reads just the events it missed when another process has written', async () => {
+  it('reads only the missed events when another process has written', async () => {
     const [mine, theirs] = [open(), open()];
     await mine.change('p', add(1), as());
     await theirs.change('p', add(2), as());
@@ -128,14 +128,14 @@ describe('DecisionStreams', () => {
     expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Taken 3']);
   });
 
-  it('never refuses or shrugs on a state that another process has moved on', async () => {
+  it('neither refuses a command nor reports no change because of an outdated state', async () => {
     const [mine, theirs] = [open(), open()];
     await mine.change('p', add(5), as());
     await theirs.change('p', take(5), as());
-    // By my cache there are 5: no news. By the log there are none.
+    // By the cache there are 5: no change. By the log there are none.
     await mine.change('p', atLeast(5), as());
     await theirs.change('p', add(100), as());
-    // By my cache there are 5 again: refuse. By the log there are 105.
+    // By the cache there are 5 again: refuse. By the log there are 105.
     await mine.change('p', take(50), as());
     expect(await typesOf()).toEqual(['Added 5', 'Taken 5', 'Added 5', 'Added 100', 'Taken 50']);
   });
@@ -148,7 +148,7 @@ describe('DecisionStreams', () => {
     expect((await open().load('p')).state.coins).toBe(200);
   });
 
-  it('answers nobody before the log has accepted what the answer rests on', async () => {
+  it('answers no command before the log has accepted what the answer rests on', async () => {
     const purses = open();
     store.before = () => Promise.reject(new Error('the disk is full'));
     const results = await Promise.allSettled([
@@ -156,7 +156,7 @@ describe('DecisionStreams', () => {
       purses.change('p', take(9), as()),
       purses.change('p', atLeast(5), as()),
     ]);
-    // Not even the refusal, which rests on 5 coins that never came.
+    // Not even the refusal, which rests on 5 coins that were never recorded.
     expect(results.map((r) => (r.status === 'rejected' ? String(r.reason) : 'done'))).toEqual(
       Array.from({ length: 3 }, () => 'Error: the disk is full'),
     );
@@ -166,7 +166,7 @@ describe('DecisionStreams', () => {
   });
 
   describe('a command with an id', () => {
-    it('changes nothing when it is sent again, and answers the same', async () => {
+    it('changes nothing when it is sent again, and gets the same answer', async () => {
       const purses = open();
       const decide = (coins: number) => () => ({
         events: add(coins)(),
@@ -175,7 +175,7 @@ describe('DecisionStreams', () => {
       const first = await purses.change('p', decide(5), as('c1'));
       await purses.change('p', add(1), as());
       expect(await purses.change('p', decide(5), as('c1'))).toEqual(first);
-      // Also in a process that has nothing but the log.
+      // Also in a process that has only the log.
       expect(await open().change('p', decide(5), as('c1'))).toEqual(first);
       expect(await typesOf()).toEqual(['Added 5', 'Added 1']);
     });
@@ -190,7 +190,7 @@ describe('DecisionStreams', () => {
       expect(await typesOf()).toEqual(['Added 5']);
     });
 
-    it('is not another command with the same id', async () => {
+    it('is not mistaken for another command with the same id', async () => {
       const purses = open();
       const together = await Promise.allSettled([
         purses.change('q', add(5), as('c2')),
@@ -203,7 +203,7 @@ describe('DecisionStreams', () => {
       });
     });
 
-    it('is not the same command with another content', async () => {
+    it('is refused when it is sent again with other content', async () => {
       const purses = open();
       const saying = (fingerprint: string): CommandContext => ({ ...as('c1'), fingerprint });
       const first = await purses.change('p', add(5), saying('five'));
@@ -264,7 +264,7 @@ describe('DecisionStreams', () => {
     expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Added 3']);
   });
 
-  it('drains: what was accepted is answered, what comes later is refused', async () => {
+  it('drains: accepted commands are answered, later ones are refused', async () => {
     const purses = open();
     const accepted = Array.from({ length: 20 }, (_, n) => purses.change(`p${n}`, add(1), as()));
     const drained = purses.drain();
@@ -274,7 +274,7 @@ describe('DecisionStreams', () => {
     expect(await typesOf()).toHaveLength(20);
   });
 
-  it('keeps no more states in memory than it may', async () => {
+  it('keeps no more states in memory than its limit', async () => {
     const purses = open({ cacheBytes: 40_000 });
     for (let n = 0; n < 30; n++) await purses.change(`p${n}`, add(1), as());
     store.reads = 0;
@@ -284,7 +284,7 @@ describe('DecisionStreams', () => {
     expect(store.reads).toBe(1);
   });
 
-  it('weighs a state anew as it grows, and says when those in use do not fit', async () => {
+  it('measures a state again as it grows, and reports when the states in use do not fit', async () => {
     const warnings: string[] = [];
     const purses = open({ cacheBytes: 20_000, onWarning: (message) => warnings.push(message) });
     for (let n = 0; n < 4; n++) await purses.change(`p${n}`, add(1), as());
@@ -300,7 +300,7 @@ describe('DecisionStreams', () => {
     expect(warnings).toEqual([expect.stringMatching(/do not fit into 0.02 MB: purse-p0 was put out/)]);
   });
 
-  it('revives a state that comes from a snapshot', async () => {
+  it('restores a state from a snapshot', async () => {
     const revived: Purse[] = [];
     const reviving = { ...decider, revive: (state: Purse) => (revived.push(state), { ...state }) };
     const open = () =>
@@ -333,22 +333,25 @@ describe('DecisionStreams', () => {
   it.each([
     ['too large for', 'append.too-large'],
     ['refused by', 'log.bad-request'],
-  ])('halves a batch that is %s the store, and refuses only what is so alone', async (_how, code) => {
-    store.before = async () => {
-      const coins = store.appends
-        .at(-1)?.[0]
-        ?.events.reduce((sum, { data }) => sum + Number(data['coins']), 0);
-      if (Number(coins) > 8) throw new WaylogError(code, 'invalid', `${coins} coins`);
-      return Promise.resolve();
-    };
-    const purses = open();
-    const amounts = [3, 3, 3, 9, 3, 3, 3];
-    const results = await Promise.allSettled(amounts.map((coins) => purses.change('p', add(coins), as())));
-    expect(results.map(({ status }) => status === 'fulfilled')).toEqual(amounts.map((coins) => coins < 9));
-    expect(results[3]).toMatchObject({ reason: { code } });
-    expect(await typesOf()).toEqual(Array(6).fill('Added 3'));
-    expect(store.appends.length).toBeLessThan(12);
-  });
+  ])(
+    'splits a batch that is %s the store, and refuses only commands for which that holds alone',
+    async (_how, code) => {
+      store.before = async () => {
+        const coins = store.appends
+          .at(-1)?.[0]
+          ?.events.reduce((sum, { data }) => sum + Number(data['coins']), 0);
+        if (Number(coins) > 8) throw new WaylogError(code, 'invalid', `${coins} coins`);
+        return Promise.resolve();
+      };
+      const purses = open();
+      const amounts = [3, 3, 3, 9, 3, 3, 3];
+      const results = await Promise.allSettled(amounts.map((coins) => purses.change('p', add(coins), as())));
+      expect(results.map(({ status }) => status === 'fulfilled')).toEqual(amounts.map((coins) => coins < 9));
+      expect(results[3]).toMatchObject({ reason: { code } });
+      expect(await typesOf()).toEqual(Array(6).fill('Added 3'));
+      expect(store.appends.length).toBeLessThan(12);
+    },
+  );
 
   it('refuses commands within the time of one call to the log, also those that wait for others, and records none later', async () => {
     const purses = open();
@@ -368,12 +371,12 @@ describe('DecisionStreams', () => {
     release();
     store.answersWithinMs = undefined;
     await purses.change('p', add(4), as());
-    // What had been sent has been recorded; what had not been has not.
+    // What was sent has been recorded, and nothing else.
     expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Added 4']);
     expect(purses.pending).toBe(0);
   });
 
-  it('answers commands also when a snapshot cannot be saved, and tells of it', async () => {
+  it('answers commands even if a snapshot cannot be saved, and reports that', async () => {
     const warnings: string[] = [];
     store.saveSnapshot = () => Promise.reject(new Error('no space'));
     const purses = open({
@@ -391,7 +394,7 @@ describe('DecisionStreams', () => {
     expect(store.reads).toBe(1);
   });
 
-  it('says on every event which command it comes from, in answer to what, and who sent it', async () => {
+  it('records with every event its command, the cause and the sender', async () => {
     const purses = open();
     await purses.change('p', add(1), {
       command: 'Add',
@@ -420,7 +423,7 @@ describe('DecisionStreams', () => {
   });
 });
 
-/** A log that can be put back to its first events, as by a fail-over; whoever asks is told so once. */
+/** A log that can be put back to its first events, as by a fail-over; each caller is told so once. */
 class LogThatGoesBack extends ControlledStore {
   #log = new InMemoryEventStore();
   #epoch = 0;
@@ -474,7 +477,7 @@ describe('DecisionStreams over a log that goes back', () => {
   });
   const coins = async () => (await log.readAll({ limit: 100 })).map(({ data }) => data['coins']);
 
-  it('records the repeat of a command that is gone, and gives no answer from memory', async () => {
+  it('records the repeat of a lost command, and gives no answer from memory', async () => {
     await purses.change('p', add(1), as('kept'));
     const first = await purses.change('p', add(2), as('lost'));
     await log.goBackTo(1);
@@ -484,7 +487,7 @@ describe('DecisionStreams over a log that goes back', () => {
     expect(await coins()).toEqual([1, 2]);
   });
 
-  it('refuses nothing, and calls nothing old news, for what is gone', async () => {
+  it('refuses nothing, and reports no change, because of lost events', async () => {
     await purses.change('p', add(5), as());
     await purses.change('p', take(5), as());
     await purses.change('q', add(5), as());
@@ -495,7 +498,7 @@ describe('DecisionStreams over a log that goes back', () => {
     expect(await coins()).toEqual([5, 3, 5]);
   });
 
-  it('decides again on what is there, whichever stream has found out', async () => {
+  it('decides again on what the log holds, whichever stream has noticed', async () => {
     await purses.change('p', add(5), as());
     await purses.change('q', add(5), as());
     await purses.change('q', add(5), as());

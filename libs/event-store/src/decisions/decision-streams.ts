@@ -22,17 +22,20 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
   /** Streams are called `<category>-<id>`. */
   readonly category: string;
   readonly upcasters?: Upcasters;
-  /** How many commands may wait in this process; more are refused with `commands.overloaded`. */
+  /** How many commands can wait in this process; more are refused with `commands.overloaded`. */
   readonly maxPending?: number;
-  /** The memory for states between commands, as `decider.sizeOf` counts it. 96 MB where nothing is said. */
+  /** The memory for states between commands, as `decider.sizeOf` counts it; default 96 MB. */
   readonly cacheBytes?: number;
-  /** A snapshot is saved when a stream has grown by this many events since the last one, and to twice its length then. */
+  /**
+   * A snapshot is saved when a stream has grown by this many events since the last one, and to twice its
+   * length then.
+   */
   readonly snapshotEvery?: number;
-  /** Told of what costs time only, such as a snapshot that could not be saved. */
+  /** Called for failures that cost only time, such as a snapshot that could not be saved. */
   readonly onWarning?: (message: string, error?: unknown) => void;
 }
 
-/** The first result of a command that carried an id of its own. */
+/** The first result of a command that carried its own id. */
 interface Remembered {
   readonly command: string;
   readonly fingerprint?: string;
@@ -42,8 +45,8 @@ interface Remembered {
 }
 
 /**
- * What is known of a stream: the fold of its events up to a revision. Snapshots hold it whole, so a change of its shape
- * counts up the version of every decider.
+ * What is known of a stream: the fold of its events up to a revision. Snapshots hold it whole, so a change of
+ * its shape requires a new version of every decider.
  */
 interface Entry<State> {
   state: State;
@@ -53,7 +56,7 @@ interface Entry<State> {
   /** Commands with ids of their own, by id. */
   commands: Map<string, Remembered>;
   snapshotRevision: number;
-  /** Of the store, when it was loaded. */
+  /** The epoch of the store when the entry was loaded. */
   epoch: number;
 }
 
@@ -70,7 +73,7 @@ interface Mailbox<State, Event> {
   readonly waiting: Pending<State, Event>[];
 }
 
-/** What became of one command of a batch, before the log has spoken. */
+/** The result of one command of a batch before the log has answered. */
 type Verdict =
   | { kind: 'refused'; error: unknown }
   | { kind: 'remembered'; remembered: Remembered }
@@ -80,10 +83,13 @@ type Verdict =
 const NO_ANSWER: object = Object.freeze({});
 const hasContent = (answer: object): boolean => answer !== NO_ANSWER && Object.keys(answer).length > 0;
 
-/** What an entry takes before it holds anything, and a command that it remembers; measured. */
+/** The measured size of an entry that holds nothing yet, and of a command that it remembers. */
 const ENTRY_BYTES = 2_500;
 const COMMAND_BYTES = 250;
-/** A state that is wanted again so soon after it had to go means that the cache is too small for the streams in use. */
+/**
+ * A state that is needed again this soon after its eviction means that the cache is too small for the streams
+ * in use.
+ */
 const SOON_MS = 60_000;
 
 const MAX_BATCH_COMMANDS = 1_000;
@@ -91,10 +97,11 @@ const MAX_BATCH_EVENTS = 5_000;
 const MAX_CONFLICTS = 20;
 
 /**
- * Decides commands on streams. The commands of one stream go through its mailbox one after another, against cached
- * state; what gathers while an append is on its way is decided together and goes out in the next one. Nobody is
- * answered before the log has accepted the events that the answer rests on: a refusal or a "no news" may rest on an
- * event of the same batch, or on a state that another process has moved on.
+ * Decides commands on streams. The commands of a stream go through its mailbox one after another, against
+ * cached state. Commands that arrive while an append is on its way are decided together and go out in the
+ * next one. No command is answered before the log has accepted the events that the answer rests on: a
+ * refusal, or an answer that nothing changed, can rest on an event of the same batch, or on a state that
+ * another process has changed.
  */
 export class DecisionStreams<State, Event extends DomainEvent> {
   readonly #store: EventStore;
@@ -103,10 +110,10 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   readonly #mailboxes = new Map<string, Mailbox<State, Event>>();
   readonly #cache: LRUCache<string, Entry<State>>;
   readonly #background = new Set<Promise<void>>();
-  /** Ids of commands that were no news, and so left no event to be remembered by. */
+  /** Ids of commands that changed nothing, so no event records them. */
   readonly #noNews = new LRUCache<string, Remembered>({ max: 10_000 });
   readonly #evicted = new LRUCache<string, true>({ max: 10_000, ttl: SOON_MS });
-  /** Of the store, when what is remembered was learned. */
+  /** The epoch of the store when these ids were learned. */
   #epoch: number;
   readonly #loaded = { total: 0, again: 0 };
   #warnedAt = -Infinity;
@@ -139,18 +146,22 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     return this.#pending;
   }
 
-  /** The memory that states take between commands, and how often one was loaded: again, when it had gone a moment before. */
+  /**
+   * The memory that states use between commands, how often a state was loaded, and how often it had been
+   * evicted a moment before.
+   */
   get cache(): { readonly bytes: number; readonly loaded: number; readonly loadedAgain: number } {
     return { bytes: this.#cache.calculatedSize, loaded: this.#loaded.total, loadedAgain: this.#loaded.again };
   }
 
   /**
-   * Runs one command on the stream of `id`. Resolves when its events are on disk; a command that is no news appends
-   * nothing and resolves with where the stream stands.
+   * Runs one command on the stream of `id`. Resolves when its events are on disk. A command that changes
+   * nothing appends nothing and resolves with the current end of the stream.
    *
    * Throws what the decision throws, `commands.overloaded`, `commands.stopping`, `command.id-reused`, and
-   * `database.unavailable` when it is not known whether the events were recorded: send it again with the same command id. Where a call to
-   * the log has a bound, so has the command, however many calls it needs and whatever it waits for.
+   * `database.unavailable` if it is unknown whether the events were recorded: send the command again with the
+   * same command id. If calls to the log have a time limit, so has the command, however many calls it needs
+   * and whatever it waits for.
    */
   change<Answer extends object = object>(
     id: string,
@@ -230,10 +241,10 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   async #run(id: string, mailbox: Mailbox<State, Event>): Promise<void> {
-    // Commands that are sent in the same turn of the event loop share the first batch already.
+    // Commands that are sent in the same turn of the event loop already share the first batch.
     await Promise.resolve();
     for (let most = MAX_BATCH_COMMANDS; mailbox.waiting.length > 0;) {
-      // Whose time was over before their turn came have their answer: nothing of them is to be recorded.
+      // Commands whose time ended before their turn have their answer: nothing of them must be recorded.
       const batch = mailbox.waiting.splice(0, most).filter(({ isAnswered }) => !isAnswered);
       if (batch.length === 0) continue;
       try {
@@ -241,10 +252,11 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         mailbox.waiting.unshift(...left);
         most = Math.min(MAX_BATCH_COMMANDS, most * 2);
       } catch (error) {
-        // Nobody knows what the log holds now: the next command reads it.
+        // The content of the log is unknown now: the next command reads it.
         this.#cache.delete(id);
         if (batch.length > 1 && isOfWhatWasSent(error)) {
-          // What is too large together may fit in parts: nothing was recorded, and no command pays for its neighbours.
+          // Commands that are too large together can fit in parts: nothing was recorded, and no command fails
+          // because of the others.
           most = batch.length >> 1;
           mailbox.waiting.unshift(...batch);
         } else {
@@ -263,8 +275,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       const { verdicts, facts, events } = this.#decide(id, entry, batch);
       const taken = batch.slice(0, verdicts.length);
       if (events.length === 0) {
-        // Refusals and "no news" rest on the state: it must still be the stream's. And so do answers that are given again: what
-        // was answered may be gone from the log.
+        // Refusals, and answers that nothing changed, rest on the state: it must still be that of the stream.
+        // The same holds for repeated answers: the events that they report may no longer be in the log.
         const isMoved =
           !verdicts.every(({ kind }) => kind === 'remembered') && (await this.#catchUp(id, entry));
         if (!(await this.#isConfirmed(entry))) entry = await this.#load(id);
@@ -303,14 +315,14 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
   }
 
-  /** The positions of the events; nothing where the stream has moved on. */
+  /** The positions of the events; undefined if the stream has changed in the meantime. */
   async #append(request: AppendRequest): Promise<readonly string[] | 'new-history' | undefined> {
     try {
       const [outcome] = await this.#store.append([request]);
       return outcome?.accepted ? outcome.positions : undefined;
     } catch (error) {
       if (!isNewHistory(error)) throw error;
-      // It may have been recorded all the same, by an attempt whose answer was lost.
+      // It can have been recorded all the same, by an attempt whose answer was lost.
       return (await this.#recorded(request)) ?? 'new-history';
     }
   }
@@ -338,7 +350,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
   }
 
-  /** What was learned of the log before it came to another place, or went back, is learned again. */
+  /** What was learned before the log moved to another place, or went back, must be learned again. */
   #forgetEarlier(): void {
     if (this.#epoch === this.#store.epoch) return;
     this.#epoch = this.#store.epoch;
@@ -346,7 +358,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#noNews.clear();
   }
 
-  /** Decides without touching the entry: what a later command of the batch must see is tried on a fork. */
+  /** Decides without touching the entry: what a later command of the batch must see is applied to a fork. */
   #decide(id: string, entry: Entry<State>, batch: readonly Pending<State, Event>[]) {
     const verdicts: Verdict[] = [];
     const facts: Event[] = [];
@@ -385,7 +397,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         verdicts.push({ kind: 'refused', error });
         continue;
       }
-      // From here on nothing may be refused: a defect in a fold fails the batch, with nothing recorded.
+      // Nothing can be refused from here on: a defect in a fold fails the batch, with nothing recorded.
       const { events: news, answer }: Decided<Event, object> = isDecided(decided)
         ? decided
         : { events: decided, answer: NO_ANSWER };
@@ -412,7 +424,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
       if (context.origin) metadata.origin = context.origin;
       if (context.commandId !== undefined) {
         if (context.fingerprint) metadata.fingerprint = context.fingerprint;
-        // Kept for the repeat of the command, which must answer the same.
+        // Kept for a repeat of the command, which must get the same answer.
         if (i === facts.length - 1 && hasContent(answer)) metadata['answer'] = answer as JsonObject;
       }
       return { id, type, schemaVersion: schemaVersionOf(this.#options.upcasters, type), data, metadata };
@@ -505,7 +517,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     };
   }
 
-  /** A snapshot is a cache: one that cannot be read costs the time of reading the stream. */
+  /** A snapshot is a cache: if it cannot be read, reading the stream only takes longer. */
   async #loadSnapshot(id: string): Promise<Omit<Entry<State>, 'epoch'> | undefined> {
     const snapshot = await this.#store.loadSnapshot(this.#streamId(id), this.#decider.version);
     if (!snapshot) return undefined;
@@ -519,7 +531,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
   }
 
-  /** Folds the events that the entry has missed; true when there were any. */
+  /** Folds the events that the entry has missed; true if there were any. */
   async #catchUp(id: string, entry: Entry<State>): Promise<boolean> {
     const before = entry.revision;
     let ownId: string | undefined;
@@ -529,7 +541,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         entry.state = this.#decider.evolve(entry.state, event as unknown as Event);
         entry.revision = event.revision;
         entry.position = event.position;
-        // A command without an id of its own goes by the id of its first event: nothing to remember.
+        // A command without its own id has the id of its first event: there is nothing to remember.
         if (event.metadata.commandId === event.id) ownId = event.id;
         else if (event.metadata.commandId !== ownId) remember(entry.commands, event);
       }
@@ -541,12 +553,12 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#forgetEarlier();
     if (entry.epoch !== this.#epoch) return;
     const size = ENTRY_BYTES + this.#decider.sizeOf(entry.state) + entry.commands.size * COMMAND_BYTES;
-    // A state that is larger than the whole cache stays in it alone, rather than be loaded for every batch.
-    // Setting what is there already would keep the size that it had when it came: entries grow in place.
+    // A state that is larger than the whole cache stays in it alone, rather than being loaded for every
+    // batch. Setting the present value again would keep its old size: entries grow in place.
     this.#cache.delete(id);
     this.#cache.set(id, entry, { size: Math.min(size, this.#options.cacheBytes) });
-    // Also as much again as the last one held: writing one down takes 4 us an event and holds up the commands meanwhile,
-    // reading an event from the log takes 10 us, once a process and stream.
+    // Also at twice the length of the last snapshot: saving one takes 4 us per event and delays the commands
+    // meanwhile, reading an event from the log takes 10 us, once per process and stream.
     const due = Math.max(this.#options.snapshotEvery, entry.snapshotRevision + 1);
     if (entry.revision - entry.snapshotRevision < due) return;
     entry.snapshotRevision = entry.revision;
@@ -554,7 +566,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#background.add(saved);
   }
 
-  /** The state is written down before the first await: later commands change it in place. */
+  /** The state is serialized before the first await: later commands change it in place. */
   async #saveSnapshot(id: string, { revision, state, position, commands }: Entry<State>): Promise<void> {
     try {
       const text = encodeState({ state, revision, position, commands });
@@ -585,7 +597,7 @@ const isDecided = <Event>(
   decided: readonly Event[] | Decided<Event, object>,
 ): decided is Decided<Event, object> => !Array.isArray(decided);
 
-/** A store that was sent less, or something else, would have recorded it. */
+/** A store that received less, or something else, would have recorded it. */
 const isOfWhatWasSent = (error: unknown): boolean =>
   error instanceof WaylogError && (error.code === 'append.too-large' || error.code === 'log.bad-request');
 

@@ -2,7 +2,7 @@ import { seededRandom } from '#lib/platform';
 import { LayeredMap } from './layered-map.js';
 
 describe('LayeredMap', () => {
-  it('behaves as a copy of its base would, through thousands of random steps, and leaves the base alone', () => {
+  it('behaves as a copy of its base would, through thousands of random steps, and leaves the base unchanged', () => {
     const random = seededRandom(42);
     const base = new Map<number, string>(Array.from({ length: 20 }, (_, n) => [n, `base ${n}`]));
     const before = [...base];

@@ -1,4 +1,4 @@
-/** What a state may ask of its maps; a plain Map has it all. */
+/** The part of Map that a state can use; a plain Map has it all. */
 export interface StateMap<K, V> {
   readonly size: number;
   get(key: K): V | undefined;

@@ -17,7 +17,7 @@ const packing: Packing<Reading> = {
 };
 
 describe('PackedMap', () => {
-  it('behaves as a Map does through thousands of random steps, also with values that numbers cannot say', () => {
+  it('behaves as a Map does through thousands of random steps, also with values that numbers cannot represent', () => {
     const random = seededRandom(7);
     const map = new Map<number, Reading>();
     const packed = new PackedMap(packing);
@@ -39,7 +39,7 @@ describe('PackedMap', () => {
     expect(inOrder(new PackedMap(packing, packed.entries()).entries())).toEqual(inOrder(map));
   });
 
-  it('keeps what the numbers cannot say as it was given', () => {
+  it('keeps values that the numbers cannot represent as they were given', () => {
     const odd = { at: 1, value: 2, unit: 'm' };
     const packed = new PackedMap<Reading>(packing, [[1, odd]]);
     expect(packed.get(1)).toBe(odd);
@@ -47,7 +47,7 @@ describe('PackedMap', () => {
     expect([packed.get(1), packed.size]).toEqual([{ at: 1, value: 3 }, 1]);
   });
 
-  it('knows about what it takes, and takes up again the room of what was deleted', () => {
+  it('knows its approximate size, and reuses the space of deleted values', () => {
     const packed = new PackedMap(packing);
     const fill = () => {
       for (let at = 0; at < 1_000; at++) packed.set(at, { at, value: at });

@@ -1,17 +1,19 @@
 import type { StateMap } from './layered-map.js';
 
-/** How a value is kept as a fixed count of numbers, and made again from them and its key. */
+/** How a value is stored as a fixed count of numbers, and restored from them and its key. */
 export interface Packing<V> {
-  /** How many numbers a value takes. */
+  /** How many numbers a value needs. */
   readonly width: number;
-  /** Writes it down from `at` on. False where `read` would not give back the same: then the value is kept as it is. */
+  /** Writes the value from `at` on. False if `read` would not return the same: the value is then kept as it is. */
   readonly write: (value: V, to: Float64Array, at: number) => boolean;
   readonly read: (key: number, from: Float64Array, at: number) => V;
 }
 
-/** What a Map of V8 takes for a key, a small whole number and its hash chain. It has room for a power of two of them. */
+/**
+ * The memory that a Map of V8 uses for a key, a small whole number and its hash chain. Its capacity is a power of two.
+ */
 const KEY_BYTES = 28;
-/** About what a value takes that is kept as it is. */
+/** The approximate memory of a value that is kept as it is. */
 const LOOSE_BYTES = 400;
 const FIRST_ROWS = 8;
 
@@ -19,8 +21,8 @@ const roomFor = (keys: number): number => (keys === 0 ? 0 : 2 ** Math.ceil(Math.
 
 /**
  * A map of many small values of one shape, for states that hold thousands of them: a value is a row of numbers in one
- * array, a third of the memory of an object, and nothing for the garbage collector to walk through. What numbers cannot say
- * is kept as it is. Values are made anew by every `get`.
+ * array, a third of the memory of an object, and nothing for the garbage collector to walk through. Values that do not
+ * fit numbers are kept as they are. Every `get` creates a new value.
  */
 export class PackedMap<V> implements StateMap<number, V> {
   readonly #packing: Packing<V>;
@@ -38,7 +40,7 @@ export class PackedMap<V> implements StateMap<number, V> {
     return this.#rows.size + this.#loose.size;
   }
 
-  /** About what it takes of the memory. */
+  /** Its approximate memory. */
   get bytes(): number {
     return this.#numbers.byteLength + KEY_BYTES * roomFor(this.#rows.size) + this.#loose.size * LOOSE_BYTES;
   }
@@ -81,7 +83,7 @@ export class PackedMap<V> implements StateMap<number, V> {
     for (const [, value] of this.entries()) yield value;
   }
 
-  /** As snapshots write it: a plain map. */
+  /** As snapshots store it: a plain map. */
   toJSON(): Map<number, V> {
     return new Map(this.entries());
   }
@@ -90,7 +92,7 @@ export class PackedMap<V> implements StateMap<number, V> {
     return this.#packing.read(key, this.#numbers, row * this.#packing.width);
   }
 
-  /** True when the row says all of the value. */
+  /** True if the row holds the whole value. */
   #pack(value: V, row: number): boolean {
     const { width, write } = this.#packing;
     const at = row * width;
@@ -102,7 +104,7 @@ export class PackedMap<V> implements StateMap<number, V> {
     try {
       return write(value, this.#numbers, at);
     } catch {
-      // The value is not of the shape it should have. It has happened all the same, and a fold never fails.
+      // The value does not have the expected shape. The event has happened all the same, and a fold never fails.
       return false;
     }
   }

@@ -1,7 +1,7 @@
 import { decodeState, encodeState } from './snapshot-codec.js';
 
 describe('the text of a snapshot', () => {
-  it('brings back maps within maps, and every object that only looks like one', () => {
+  it('restores maps within maps, and every object that only looks like one', () => {
     const state = {
       frames: new Map([[1, { at: new Map([['a', [1, 2]]]) }]]),
       users: [

@@ -3,7 +3,7 @@ import type { Position } from '../event-store.js';
 
 const NEW_HISTORY = 'log.new-history';
 
-/** For whoever decides on what he has read before: the log has come to another place since, or went back. */
+/** For code that decides on what it read before: the log has moved to another place since, or went back. */
 export const newHistory = () =>
   unavailable(
     NEW_HISTORY,

@@ -10,7 +10,7 @@ export interface History {
 
 const FRESH_MS = 1_000;
 
-/** Where the log went back, and at which positions it went on: in between there is nothing any more. */
+/** Where the log went back, and at which positions it continued: there are no events in between. */
 export class Histories {
   #known: readonly History[] = [];
   #readAt = -Infinity;
@@ -21,11 +21,11 @@ export class Histories {
     /** Whether a position is one of this store. */
     private readonly isOurs: (position: string) => boolean,
     private readonly compare: (a: Position, b: Position) => number,
-    /** Whether two positions are as far from each other as those of two histories. */
+    /** Whether two positions are as far apart as those of two histories. */
     private readonly areFarApart: (a: Position, b: Position) => boolean,
   ) {}
 
-  /** Throws `position.lost` for one that an event had which is gone. `reached` is where its reader has come to. */
+  /** Throws `position.lost` for the position of a lost event. `reached` is how far its reader has come. */
   async refuseLost(position: Position, reached: Position): Promise<void> {
     // What was read a moment ago may lack the history that `reached` is in.
     const isKnown = performance.now() - this.#readAt <= FRESH_MS && !this.areFarApart(position, reached);
@@ -60,7 +60,10 @@ export class Histories {
 
 const HISTORY_LOCK = 7239100411;
 
-/** Runs work in a transaction while no other process begins a history of a log that is in another place than this database. */
+/**
+ * Runs work in a transaction in which no other process can begin a history of a log that is elsewhere than this
+ * database.
+ */
 export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await databaseCall(() => pool.connect());
   try {
@@ -73,7 +76,7 @@ export async function whileOthersWait<T>(pool: Pool, work: (client: PoolClient) 
   }
 }
 
-/** Of a log that is in another place than this database; its own begins its histories itself. */
+/** Of a log that is elsewhere than this database; a log in this database begins its histories itself. */
 export const recordHistory = (client: ClientBase, kept: Position, resumesAfter: Position) =>
   client.query(
     `insert into log.histories (number, kept_position, resumes_after)
@@ -81,7 +84,7 @@ export const recordHistory = (client: ClientBase, kept: Position, resumesAfter: 
     [kept, resumesAfter],
   );
 
-/** The history that is over in a way, if there is one. */
+/** The history that ended here, if there is one. */
 export async function historyOver(
   client: ClientBase,
   isOver: (history: History) => boolean,

@@ -26,7 +26,7 @@ describe('a loss that several processes have noticed', () => {
     }
   };
 
-  it('names each stream once, with all that is gone of it', async () => {
+  it('names each stream once, with everything that it lost', async () => {
     await write(loss([], 0));
     await write(
       loss(

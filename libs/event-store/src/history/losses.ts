@@ -12,25 +12,25 @@ import {
 } from '#lib/platform';
 import type { Position } from '../event-store.js';
 
-/** How many streams of a loss are written down by name. */
+/** How many streams of a loss are recorded by name. */
 const NAMED = 1_000;
 
-/** The end of the log that somebody had seen, and that is gone: another copy of the log has taken its place. */
+/** An end of the log that a process had seen and that was lost: another copy of the log has taken its place. */
 export class Loss {
   @IsInt() readonly id!: number;
   @IsTimestamp() readonly noticedAt!: Timestamp;
   /** The machines and the processes that had seen more. */
   @IsString() readonly noticedBy!: string;
-  /** The last event that is there still, and the last one that had been seen. */
+  /** The last event that the log still holds, and the last one that had been seen. */
   @IsString() readonly keptPosition!: Position;
   @IsString() readonly seenPosition!: Position;
-  /** What is gone was recorded between these times. */
+  /** The lost events were recorded between these times. */
   @Optional() @IsTimestamp() readonly keptAt?: Timestamp;
   @Optional() @IsTimestamp() readonly seenAt?: Timestamp;
-  /** At most so many events are gone, and with them so many commands that these had answered; nothing where that is not known. */
+  /** The most events that were lost, and the commands that they had answered; undefined if unknown. */
   @Optional() @IsInt() readonly events?: number;
   @Optional() @IsInt() readonly commands?: number;
-  /** Streams that have lost events, with the first and the last revision that are gone, as far as that is known. */
+  /** Streams that have lost events, with the first and the last lost revision, as far as known. */
   @IsArray() readonly streams!: readonly LostRevisions[];
   @Optional() @IsTimestamp() readonly acknowledgedAt?: Timestamp;
   @Optional() @IsString() readonly acknowledgedBy?: string;
@@ -54,13 +54,16 @@ export interface NewLoss {
   readonly streams: readonly LostRevisions[];
 }
 
-/** What two processes name, each stream once: they may both have answered commands of it. */
+/** What two processes report, each stream once: both may have answered commands of it. */
 const bothSql = `
   select coalesce(jsonb_agg(jsonb_build_object('streamId', id, 'from', first, 'to', last) order by place), '[]')
     from (select s ->> 'streamId' as id, min((s -> 'from')::bigint) as first, max((s -> 'to')::bigint) as last, min(i) as place
             from jsonb_array_elements(l.streams || n.streams) with ordinality as t (s, i) group by 1) both_of_them`;
 
-/** Writes it down, or adds it to what others have noticed of the same loss; while no other process does (`whileOthersWait`). */
+/**
+ * Records a loss, or adds it to what others have noticed of the same loss, while no other process does
+ * (`whileOthersWait`).
+ */
 export async function recordLoss(client: ClientBase, loss: NewLoss): Promise<void> {
   const values = [
     `${hostname()} ${process.pid}`,
@@ -72,7 +75,7 @@ export async function recordLoss(client: ClientBase, loss: NewLoss): Promise<voi
     loss.commands ?? null,
     JSON.stringify(loss.streams.slice(0, NAMED)),
   ];
-  // Who has seen more of it says up to where it went; what each has answered adds up.
+  // The process that saw more says how far it went; the answered commands add up.
   const { rowCount } = await client.query(
     `with loss as (
        select $1::text as by, $2::text as kept, $3::text as seen, to_timestamp($4::double precision / 1000) as kept_at,
@@ -95,7 +98,7 @@ export async function recordLoss(client: ClientBase, loss: NewLoss): Promise<voi
   );
 }
 
-/** What is gone, the last first; `open` leaves out what an operator has acknowledged. */
+/** The losses, the last first; `open` leaves out those that an operator has acknowledged. */
 export async function losses(
   pool: Pool,
   { open = false }: { readonly open?: boolean } = {},
@@ -131,7 +134,7 @@ export async function losses(
   });
 }
 
-/** An operator has seen it, and says what became of it. Throws `log.no-such-loss`. */
+/** Records that an operator has acknowledged a loss, with a note. Throws `log.no-such-loss`. */
 export async function acknowledgeLoss(
   pool: Pool,
   id: number,

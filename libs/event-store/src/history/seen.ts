@@ -6,14 +6,14 @@ export interface Landmark {
   readonly id: string;
 }
 
-/** An event that was seen, and when, in milliseconds since 1970: it was recorded no later. */
+/** An event that was seen, and when, in milliseconds since 1970: it was recorded no later than that. */
 export type Sighting = Landmark & { readonly at: number };
 
-/** Which log tables are folded from, by its first event, and how far. */
+/** Which log the tables are folded from, identified by its first event, and how far. */
 export interface Folded {
   readonly first: Sighting;
   readonly position: Position;
-  /** When they had come so far, in milliseconds since 1970. */
+  /** When they had reached it, in milliseconds since 1970. */
   readonly at: number;
 }
 
@@ -26,25 +26,25 @@ interface Answered extends Landmark {
   readonly at: number;
 }
 
-/** What is known of events that this process has seen, and that are gone. */
+/** What is known of events that this process has seen and that the log no longer holds. */
 export interface Gone {
   readonly seen: Landmark;
-  /** When the last of them was seen; and the last that is there still, where one is known. */
+  /** When the last of them was seen; and the last event that the log still holds, if one is known. */
   readonly seenAt: number;
   readonly keptAt: number | undefined;
   readonly keptPosition: Position | undefined;
-  /** Those that this process has appended itself. */
+  /** Those that this process appended itself. */
   readonly streams: readonly { readonly streamId: string; readonly from: number; readonly to: number }[];
-  /** How many commands of its own it has answered with them; undefined where it does not remember so many. */
+  /** How many of its own commands it answered with them; undefined if it does not remember that many. */
   readonly commands: number | undefined;
 }
 
-/** So many appends are remembered, to say what is gone when some are: some 2 MB. */
+/** How many appends are remembered, to say which were lost; some 2 MB. */
 const REMEMBERED = 10_000;
 
 /**
- * What a process has seen of the log: the newest event, by which it notices that the log went back, and its latest appends, by
- * which it says what is gone.
+ * What a process has seen of the log: the newest event, by which it notices that the log went back, and its latest
+ * appends, by which it says what was lost.
  */
 export class Seen {
   #newest: Sighting | undefined;
@@ -77,14 +77,17 @@ export class Seen {
       commands,
       at: Date.now(),
     });
-    // In halves: to move all of them with every append would cost more than the append.
+    // In halves: moving all of them with every append would cost more than the append.
     if (this.#answered.length > 2 * REMEMBERED) {
       this.#answered = this.#answered.slice(-REMEMBERED);
       this.#isComplete = false;
     }
   }
 
-  /** What of it is gone; undefined where nothing is. `isThere` is asked a few times: what is gone is the end of what was seen. */
+  /**
+   * What of it was lost; undefined if nothing was. `isThere` is called a few times: what was lost is the end of what
+   * was seen.
+   */
   async gone(isThere: (event: Sighting) => Promise<boolean>): Promise<Gone | undefined> {
     const newest = this.#newest;
     if (!newest || (await isThere(newest))) return undefined;
@@ -107,7 +110,10 @@ export class Seen {
     };
   }
 
-  /** Forgets what was seen up to an event. Something newer may have come from the log that is gone meanwhile: it will be missed. */
+  /**
+   * Forgets what was seen up to an event. Something newer may have come from a log that no longer exists: that is not
+   * noticed.
+   */
   forget({ position }: Landmark): void {
     const isNewer = (event: Landmark) => this.compare(event.position, position) > 0;
     this.#answered = this.#answered.filter(isNewer);

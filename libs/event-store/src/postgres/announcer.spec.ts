@@ -2,7 +2,7 @@ import { Announcer } from './announcer.js';
 import { eventually } from '../../../../test/support/eventually.js';
 
 describe('Announcer', () => {
-  it('announces at once, and what comes meanwhile with one more announcement', async () => {
+  it('announces at once, and later growth with one more announcement', async () => {
     const sent: (() => void)[] = [];
     const announcer = new Announcer(() => new Promise<void>((resolve) => sent.push(resolve)));
     announcer.announce();
@@ -16,7 +16,7 @@ describe('Announcer', () => {
     expect(sent).toHaveLength(2);
   });
 
-  it('goes on after an announcement that failed', async () => {
+  it('continues after a failed announcement', async () => {
     let sent = 0;
     const announcer = new Announcer(() => Promise.reject(new Error(String(++sent))));
     announcer.announce();

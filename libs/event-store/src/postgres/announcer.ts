@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How long after one announcement the next may follow. */
+/** The shortest time between two announcements. */
 const INTERVAL_MS = 5;
 
 /**
- * Announces that the log has grown: at once when all was quiet, and once every few milliseconds while much is recorded.
- * It is no part of the append's transaction: there each of a thousand appends a second paid for a notification, which
- * woke every listening connection as often. One that fails is not sent again: whoever listens polls as well.
+ * Announces that the log has grown: at once after a quiet time, and once every few milliseconds under load. It is not
+ * part of the append's transaction: there each of a thousand appends per second paid for a notification, which woke
+ * every listening connection as often. A failed one is not repeated: listeners poll as well.
  */
 export class Announcer {
   #isDue = false;
@@ -30,7 +30,7 @@ export class Announcer {
       await this.notify().catch(() => undefined);
       await sleep(INTERVAL_MS);
     }
-    // In the same turn as the look at #isDue: nothing can be announced in between and be forgotten.
+    // In the same turn as the check of #isDue: nothing can be announced in between and be forgotten.
     this.#running = undefined;
   }
 }

@@ -5,20 +5,20 @@ import type { AppendOutcome, AppendRequest, ExpectedRevision } from '../event-st
 import type { Vantage } from '../snapshots.js';
 import { encodeMetadata } from './metadata.js';
 
-// The functions are made, and their parameters are explained, by the migrations `event-log` and `log-histories`. No stream at all
-// is appended to where the log does not hold what this process has seen, and null answered.
+// The migrations `event-log` and `log-histories` create the functions and explain their parameters. If the log does not
+// hold what this process has seen, nothing is appended to any stream, and the result is null.
 const appendSql = `
   select key, accepted, repeated, first_revision, first_position, current_revision
     from log.append(case when log.holds($10, $11, $12) then $1 end, $2, $3, $4, $5, $6, $7, $8, $9)`;
 const appendExpectedSql = `
   select case when log.holds($10, $11, $12) then log.append_expected($1, $2, $3, $4, $5, $6, $7, $8, $9) end`;
 
-/** The keys of streams by their ids. A stream keeps its key for good, so what is known stays true. */
+/** The keys of streams by their ids. A stream never changes its key, so cached keys stay right. */
 export type StreamKeys = LRUCache<string, string>;
 
 /**
- * Records requests of different streams in one transaction: one round trip, one flush to disk. Undefined, with nothing recorded,
- * when the log is not in the history that the vantage says, or lacks its event.
+ * Records requests of different streams in one transaction: one round trip, one flush to disk. Undefined, with nothing
+ * recorded, if the log is not in the history of the vantage, or lacks its event.
  */
 export async function append(
   pool: Pool,
@@ -31,7 +31,7 @@ export async function append(
   );
 }
 
-/** The short way; undefined when it does not apply, or when a stream is not where it is expected. */
+/** The fast path; undefined if it does not apply, or if a stream is not at its expected revision. */
 async function appendExpected(
   pool: Pool,
   keys: StreamKeys,
@@ -86,7 +86,7 @@ type Row = [
   current: string,
 ];
 
-/** The way for every kind of expectation, for new streams, and for repeats. */
+/** The path for every kind of expectation, for new streams, and for repeats. */
 async function appendAny(
   pool: Pool,
   keys: StreamKeys,
@@ -141,7 +141,7 @@ function outcomeOf([, accepted, repeated, revision, position, current]: Row, cou
   if (accepted !== 't' || revision === null || position === null) {
     return { accepted: false, currentRevision: Number(current) };
   }
-  // Events of one request stand next to each other in the global order: the function numbers them so.
+  // Events of one request are adjacent in the global order: the function numbers them so.
   const first = BigInt(position);
   const positions = Array.from({ length: count }, (_, i) => String(first + BigInt(i)));
   return { accepted: true, firstRevision: Number(revision), positions, repeated: repeated === 't' };

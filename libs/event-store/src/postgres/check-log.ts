@@ -2,7 +2,7 @@ import type { Pool, QueryConfig } from 'pg';
 import { databaseCall } from '#lib/platform';
 import type { LogProblem } from '../event-store.js';
 
-/** As many of each kind are named; where there are more, the detail of the last says how many. */
+/** How many of each kind are named; if there are more, the detail of the last says how many. */
 const NAMED = 20;
 
 interface Check {
@@ -16,7 +16,7 @@ const checks: readonly Check[] = [
   {
     code: 'position-gap',
     severity: 'error',
-    // Positions are numbered without gaps under a lock but for those between histories, so one that is missing was taken away.
+    // Positions are numbered without gaps under a lock, except between histories, so a missing one was removed.
     sql: `
       select null as stream_id, 'positions ' || before + 1 || ' to ' || position - 1 || ' are missing' as detail
         from (select position, lag(position, 1, 0::bigint) over (order by position) as before from log.events) e
@@ -55,7 +55,7 @@ const checks: readonly Check[] = [
   {
     code: 'repeated-id',
     severity: 'error',
-    // One stream may not hold an id twice; two streams may, as ids are only looked for within a stream.
+    // One stream cannot hold an id twice; two streams can, as ids are only looked up within a stream.
     sql: `
       select s.stream_id, 'holds ' || n || ' events with the id ' || id as detail
         from (select stream_key, id, count(*) as n from log.events group by stream_key, id having count(*) > 1) e
@@ -71,10 +71,10 @@ const checks: readonly Check[] = [
   },
 ];
 
-/** Longer than the pool's own limit: a look through the whole log takes minutes where the log is large. */
+/** Longer than the pool's own limit: a check of the whole log takes minutes if the log is large. */
 const PATIENCE_MS = 6 * 3_600_000;
 
-/** Looks through the log, check by check, in one moment. */
+/** Checks the log, check by check, in one snapshot. */
 export async function checkLog(pool: Pool): Promise<LogProblem[]> {
   const client = await databaseCall(() => pool.connect());
   try {

@@ -4,7 +4,7 @@ import type { RecordedEvent } from '../event-store.js';
 import { numbered } from '../testing/event-store.contract.js';
 import { PostgresEventStore } from './postgres-event-store.js';
 
-// What PostgreSQL adds to the contract: order across open transactions, and failures on the way to the database.
+// What PostgreSQL adds to the contract: order across open transactions, and failures of the connection to the database.
 describe('the PostgreSQL store under concurrent transactions', () => {
   let database: TestDatabase;
   let store: PostgresEventStore;
@@ -42,7 +42,7 @@ describe('the PostgreSQL store under concurrent transactions', () => {
   };
 
   it('shows no reader a position above one that is taken but not committed', async () => {
-    // A stream that the store knows: appends to it take the short way, those of `fast-b` below the long one.
+    // A stream that the store knows: appends to it take the fast path, those of `fast-b` below the slow one.
     await store.append([{ streamId: 'fast-a', expectedRevision: 'no-stream', events: event(0) }]);
     const seen: unknown[] = [];
     const stop = new AbortController();
@@ -63,7 +63,7 @@ describe('the PostgreSQL store under concurrent transactions', () => {
       appendIn(fast, 'fast-b', 3),
     ]);
     await sessionsWaiting(2);
-    // Nobody may be past the open transaction: neither the log's head nor any reader.
+    // Nothing must be past the open transaction: neither the log's head nor any reader.
     expect(await store.readAll({ after: start, limit: 10 })).toEqual([]);
     expect(seen).toEqual([]);
     await slow.query('commit');
@@ -97,10 +97,10 @@ describe('the PostgreSQL store under concurrent transactions', () => {
     await client.end();
   });
 
-  it('records an append once whose acknowledgement was lost', async () => {
+  it('records an append once when its acknowledgement was lost', async () => {
     const streamId = 'ambiguous';
     const request = { streamId, expectedRevision: 'no-stream' as const, events: [numbered(1), numbered(2)] };
-    // The first attempt reaches the log, but its answer does not come back.
+    // The first attempt reaches the log, but its answer is lost.
     let attempts = 0;
     const flaky = new Proxy(database.pool, {
       get: (pool, property, receiver) =>
@@ -142,7 +142,7 @@ describe('the PostgreSQL store under concurrent transactions', () => {
     await blocker.end();
   });
 
-  it('condemns only the request that PostgreSQL refuses, not those that share its transaction', async () => {
+  it('fails only the request that PostgreSQL refuses, not those that share its transaction', async () => {
     const bad = { ...numbered(1), id: 'not-a-uuid' };
     const results = await Promise.allSettled([
       store.append([{ streamId: 'good-1', expectedRevision: 'any', events: event(1) }]),

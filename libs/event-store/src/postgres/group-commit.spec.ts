@@ -26,7 +26,7 @@ describe('GroupCommit', () => {
     events: Array.from({ length: events }, (_, n) => numbered(n)),
   });
 
-  it('sends a lone append at once, and what gathers meanwhile together', async () => {
+  it('sends a single append at once, and later ones together', async () => {
     const { group, flushes, turn } = controlled({ maxInFlight: 1, maxEvents: 10 });
     const all = [group.add(to('a'))];
     await turn();
@@ -41,7 +41,7 @@ describe('GroupCommit', () => {
     await group.settled();
   });
 
-  it('sends much in two halves when nothing is on its way, so that one is written while the other is decided', async () => {
+  it('sends many requests in two halves when nothing is in progress, so that one is written while the other is decided', async () => {
     const { group, flushes, turn } = controlled({ maxInFlight: 2, maxEvents: 1_000 });
     const streams = Array.from({ length: 17 }, (_, n) => `s${n}`);
     const all = streams.map((stream) => group.add(to(stream)));
@@ -51,7 +51,7 @@ describe('GroupCommit', () => {
     flushes[0]?.answer();
     await turn();
     await turn();
-    // The other half is still on its way: all that may go goes.
+    // The other half is still in progress: everything that can be sent is.
     expect(flushes[2]?.streams).toEqual(streams.slice(0, 9));
     for (let n = 1; n < 4; n++) {
       flushes[n]?.answer();
@@ -61,7 +61,7 @@ describe('GroupCommit', () => {
     await Promise.all(all);
   });
 
-  it('never has two requests of one stream on their way, so that they arrive in their order', async () => {
+  it('never has two requests of one stream in progress, so that they arrive in order', async () => {
     const { group, flushes, turn } = controlled();
     const all = [group.add(to('a')), group.add(to('a')), group.add(to('b')), group.add(to('a'))];
     await turn();
@@ -78,7 +78,7 @@ describe('GroupCommit', () => {
     expect(flushes).toHaveLength(3);
   });
 
-  it('keeps to its limit of events, but for one request that is larger', async () => {
+  it('keeps to its limit of events, except for one request that is larger', async () => {
     const { group, flushes, turn } = controlled({ maxInFlight: 9, maxEvents: 10 });
     const all = [group.add(to('a', 6)), group.add(to('b', 6)), group.add(to('c', 50))];
     await turn();

@@ -8,9 +8,9 @@ interface Waiting {
 }
 
 export interface GroupCommitOptions {
-  /** How many flushes may be on their way at once. The second waits for the first one's lock while it parses. */
+  /** How many flushes can be in progress at once. The second waits for the first one's lock while it parses. */
   readonly maxInFlight: number;
-  /** A flush takes no further request once it holds this many events. */
+  /** A flush accepts no further request once it holds this many events. */
   readonly maxEvents: number;
 }
 
@@ -18,9 +18,9 @@ export interface GroupCommitOptions {
 const SPLIT_FROM = 16;
 
 /**
- * Collects appends while others are on their way to the database, and sends them together: under load one transaction,
- * and one flush to disk, serves many streams; without load a lone append leaves at once. Two requests for one stream
- * are never on their way together, so that the second sees what the first recorded.
+ * Collects appends while others are on their way to the database, and sends them together. Under load one transaction,
+ * and one flush to disk, serves many streams; without load a single append leaves at once. Two requests for one stream
+ * are never in progress together, so that the second sees what the first recorded.
  */
 export class GroupCommit {
   #waiting: Waiting[] = [];
@@ -37,7 +37,7 @@ export class GroupCommit {
   add(request: AppendRequest): Promise<AppendOutcome> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ request, resolve, reject });
-      // After the current turn of the event loop, so that callers that were woken together go out together.
+      // After the current turn of the event loop, so that callers that were woken together are sent together.
       if (this.#isScheduled) return;
       this.#isScheduled = true;
       setImmediate(() => {
@@ -47,7 +47,7 @@ export class GroupCommit {
     });
   }
 
-  /** Resolves when nothing waits and nothing is on its way. */
+  /** Resolves when nothing waits and nothing is in progress. */
   async settled(): Promise<void> {
     if (this.#inFlight > 0 || this.#waiting.length > 0)
       await new Promise<void>((resolve) => this.#idle.push(resolve));
@@ -78,7 +78,7 @@ export class GroupCommit {
         else reject(new Error(`The flush answered ${outcomes.length} outcomes to ${group.length} requests.`));
       }
     } catch (error) {
-      // A value that PostgreSQL refuses condemns its own request only: find it by halves.
+      // A value that PostgreSQL refuses fails only its own request: find it by bisection.
       if (group.length > 1 && isDataError(error)) {
         const half = group.length >> 1;
         await this.#flushGroup(group.slice(0, half));
@@ -92,7 +92,7 @@ export class GroupCommit {
   #takeGroup(): Waiting[] {
     const group: Waiting[] = [];
     const later: Waiting[] = [];
-    // Also what has to wait holds back what comes after it for the same stream.
+    // A request that has to wait also holds back later ones for the same stream.
     const streams = new Set(this.#streamsInFlight);
     let events = 0;
     const most = this.#mostEvents();
@@ -113,9 +113,9 @@ export class GroupCommit {
   }
 
   /**
-   * With nothing on its way, half of what waits goes first and the other half right behind it. Otherwise callers who
-   * were answered together come back together, and this process and PostgreSQL take turns instead of working side by
-   * side: with 64 and with 256 callers a quarter less. Where little waits, one flush for all is cheaper.
+   * With nothing in progress, half of what waits goes first and the other half right after it. Otherwise callers who
+   * were answered together come back together, and this process and PostgreSQL take turns instead of working in
+   * parallel: with 64 and with 256 callers a quarter less. If little waits, one flush for all is cheaper.
    */
   #mostEvents(): number {
     const { maxEvents } = this.options;

@@ -10,7 +10,7 @@ describe('the metadata of an event as the log keeps it', () => {
     metadata: { command: 'Number', actor: 'someone', ...metadata },
   });
 
-  it('leaves out what the event id and the command id say already', () => {
+  it('leaves out what the event id and the command id already say', () => {
     const text = encodeMetadata(event({ commandId: id, correlationId: id, causationId: id }));
     expect(JSON.parse(text)).toEqual({ command: 'Number', actor: 'someone' });
   });
@@ -21,7 +21,7 @@ describe('the metadata of an event as the log keeps it', () => {
     ['a conversation', { commandId: id, correlationId: 'talk', causationId: id }],
     ['a cause', { commandId: 'c', correlationId: 'c', causationId: id }],
     ['ids that all differ', { commandId: 'c', correlationId: 'd', causationId: 'e' }],
-  ])('is whole again when it is read: %s', (_, ids) => {
+  ])('is complete when it is read again: %s', (_, ids) => {
     const { metadata } = event(ids);
     expect(decodeMetadata(id, encodeMetadata(event(ids)))).toEqual(metadata);
   });

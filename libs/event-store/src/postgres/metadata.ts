@@ -1,8 +1,8 @@
 import type { EventMetadata, NewEvent } from '../event-store.js';
 
 /**
- * The metadata as the log keeps it: what is the same as the event's id (commandId) or as the command's
- * (correlationId, causationId) is left out, which is most of it for most events: a quarter of what is written.
+ * The metadata as the log stores it. Values equal to the event's id (commandId) or to the command's (correlationId,
+ * causationId) are left out, which is most of it for most events: a quarter of what is written.
  */
 export function encodeMetadata({ id, metadata }: NewEvent): string {
   const { commandId, correlationId, causationId, ...rest } = metadata;
@@ -13,7 +13,7 @@ export function encodeMetadata({ id, metadata }: NewEvent): string {
   return JSON.stringify(recorded);
 }
 
-/** The metadata whole again. */
+/** Restores the complete metadata. */
 export function decodeMetadata(id: string, text: string): EventMetadata {
   const metadata = JSON.parse(text) as Record<string, unknown>;
   const commandId = (metadata['commandId'] ??= id);

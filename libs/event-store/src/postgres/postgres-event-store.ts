@@ -30,22 +30,25 @@ export interface PostgresEventStoreOptions {
   readonly pool: Pool;
   readonly listener: Listener;
   readonly upcasters?: Upcasters;
-  /** How often a subscription looks for new events when no notification comes. */
+  /** How often a subscription looks for new events if no notification comes. */
   readonly pollIntervalMs?: number;
-  /** Told when the log turns out to have lost its end, which is written down then. */
+  /** Called when the log turns out to have lost its end; the loss is then recorded. */
   readonly onLoss?: (loss: NewLoss) => void;
 }
 
 const POSITION = /^\d{1,18}$/;
 
-/** A history begins at a time in microseconds, and takes far fewer events: two of them are further apart, and readers are not. */
+/**
+ * A history begins at a time in microseconds, and has far fewer events than that: two of them are further apart than
+ * this, and readers are not.
+ */
 const FAR = 100_000n;
 const MAX_EVENTS_OF_A_HISTORY = 1e12;
 
-/** The channel on which is announced that the log has grown. */
+/** The channel that announces that the log has grown. */
 const CHANNEL = 'waylog_events';
 
-// Nothing is lost with an announcement, so its transaction need not wait for the disk.
+// Losing an announcement loses nothing, so its transaction need not wait for the disk.
 const announceSql = `select set_config('synchronous_commit', 'off', true), pg_notify('${CHANNEL}', '')`;
 
 /** The log in PostgreSQL. Positions are whole numbers without gaps, in commit order (see the migration `event-log`). */
@@ -61,7 +64,7 @@ export class PostgresEventStore implements EventStore {
   readonly #announcer: Announcer;
   readonly #seen = new Seen((a, b) => this.compare(a, b));
   readonly #histories: Histories;
-  /** The history that appends were in last. */
+  /** The history of the last append. */
   #history: number | null = null;
   #epoch = 0;
   #looking: Promise<void> | undefined;
@@ -102,7 +105,7 @@ export class PostgresEventStore implements EventStore {
     for (const [i, outcome] of outcomes.entries())
       if (outcome.accepted)
         this.#seen.noteAppend(requests[i] as AppendRequest, outcome.firstRevision, outcome.positions);
-    // Also a repeat: it may be the answer to an attempt that was recorded and lost its own.
+    // Also for a repeat: it may answer an attempt that was recorded and whose answer was lost.
     if (outcomes.some(({ accepted }) => accepted)) this.#announcer.announce();
     return outcomes;
   }
@@ -202,7 +205,7 @@ export class PostgresEventStore implements EventStore {
     if (requests.some(({ epoch }) => epoch !== undefined && epoch !== this.#epoch)) throw newHistory();
   }
 
-  /** Finds out which history the log is in. Throws `log.new-history`, but for the first time. */
+  /** Finds out which history the log is in. Throws `log.new-history`, except for the first time. */
   async #lookAgain(): Promise<void> {
     await (this.#looking ??= this.#look().finally(() => (this.#looking = undefined)));
   }
@@ -220,7 +223,7 @@ export class PostgresEventStore implements EventStore {
     if (kept !== 't') await this.#lose();
     this.#history = Number(history);
     if (isFirst) return;
-    // Streams that were made at the end of the log that is gone may have left their keys to others.
+    // Streams created at the lost end of the log may have left their keys to others.
     this.#keys.clear();
     this.#histories.forget();
     this.#epoch++;
@@ -237,7 +240,7 @@ export class PostgresEventStore implements EventStore {
       seenPosition: gone.seen.position,
       keptAt: gone.keptAt,
       seenAt: gone.seenAt,
-      // Across more than one history, positions say nothing of that.
+      // Across more than one history, positions do not give the count.
       events: events < MAX_EVENTS_OF_A_HISTORY ? events : undefined,
       commands: gone.commands,
       streams: gone.streams,
@@ -247,7 +250,7 @@ export class PostgresEventStore implements EventStore {
     this.#onLoss(loss);
   }
 
-  /** Waits for the appends under way. The pool and the listener belong to whoever made them. */
+  /** Waits for the appends in progress. The pool and the listener belong to the caller. */
   async close(): Promise<void> {
     await this.#group.settled();
     await this.#announcer.settled();
@@ -266,8 +269,8 @@ export class PostgresEventStore implements EventStore {
 }
 
 /**
- * A page that is on its way while the one before it is being used. Whoever stops before it never asks what became of it,
- * and a failure that nobody asks about would end the process.
+ * A page that is fetched while the one before is used. A reader that stops early never awaits it, and an unhandled
+ * failure would end the process.
  */
 function readAhead<T>(page: Promise<T>): Promise<T> {
   page.catch(() => undefined);

@@ -6,9 +6,9 @@ import { decodeMetadata } from './metadata.js';
 
 const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
 
-// Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page. And one row for the page, a
-// text for each column: a replay takes half of this process's time that 10,000 rows of eight texts take. PostgreSQL's own
-// json_agg takes any type, and one of somebody's own that takes json would be preferred to it.
+// Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page. One row per page, with a text
+// for each column: a replay then uses half the time of this process that 10,000 rows of eight texts use. PostgreSQL's
+// own json_agg accepts any type, so a user-defined one that accepts json would be preferred to it.
 const streamSql = `
   select string_agg(position::text, ','), string_agg(revision::text, ','), string_agg(id::text, ','), string_agg(type, E'\\n'),
          string_agg(schema_version::text, ','), string_agg(recorded_at::text, ','), pg_catalog.json_agg(data),
@@ -31,7 +31,8 @@ const allOfTypesSql = `
     join log.streams s using (stream_key)
    order by e.position`;
 
-// Positions have no gaps but those between histories (log.append numbers them under a lock), so their difference is a count.
+// Positions have no gaps except those between histories (log.append numbers them under a lock), so their difference is
+// a count.
 const backlogSql = `
   select coalesce(max(position), 0) - $1::bigint
          - (select coalesce(sum(h.resumes_after::bigint - greatest(h.kept_position::bigint, $1::bigint)), 0) from log.histories h
@@ -41,8 +42,8 @@ const backlogSql = `
     from log.events`;
 
 /**
- * What one text may hold, in PostgreSQL and in V8, bounds a page: 1,000 events of half a megabyte. Types and metadata hold
- * no newlines: log.append tells them apart by those.
+ * The largest text, in PostgreSQL and in V8, limits a page: 1,000 events of half a megabyte. Types and metadata hold no
+ * newlines: log.append separates them by those.
  */
 export async function readStreamPage(
   pool: Pool,
@@ -112,7 +113,7 @@ function recordedEvent(row: TextRow, timestamp: (text: string) => string): Recor
   };
 }
 
-/** Reads times one after another: what was recorded together has the same, thousands of rows in a row. */
+/** Reads times one after another: events recorded together have the same one, thousands of rows in a row. */
 function timestamps(): (text: string) => Timestamp {
   let last = '';
   let time = '';
@@ -124,7 +125,7 @@ export async function isThere(pool: Pool, { position, id }: Landmark): Promise<b
   return (await readRows(pool, 'log.is-there', sql, [position, id])).length > 0;
 }
 
-/** The last event that is left of the history that a position is of, once another one has begun. */
+/** The last event of the history of a position, once another history has begun. */
 export async function keptBefore(pool: Pool, position: string): Promise<string> {
   const sql = `
     select kept_position from log.histories

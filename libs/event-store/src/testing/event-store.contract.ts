@@ -17,7 +17,7 @@ export interface StoreUnderTest {
 }
 
 let streams = 0;
-// Unlike any other's: a server that stands for more than one run keeps them.
+// Different from any other run: a server that serves more than one run keeps its streams.
 const run = uuidv7();
 const newStream = () => `contract-${run}-${++streams}`;
 
@@ -37,7 +37,7 @@ export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-/** Everything the port promises, to be run against every adapter: `open` makes a store over an empty log. */
+/** All guarantees of the port, to be tested against every adapter: `open` creates a store over an empty log. */
 export function describeEventStore(
   name: string,
   open: (upcasters: Upcasters) => Promise<StoreUnderTest>,
@@ -279,7 +279,7 @@ export function describeEventStore(
         await expect(read(stream)).rejects.toMatchObject({ code: 'event.newer-than-code' });
       });
     });
-    // The event from the future stays in the log, so whatever reads the whole log starts after it.
+    // The event from the future stays in the log, so tests that read the whole log start after it.
     describe('subscriptions', () => {
       it('catch up first and then follow, skipping and doubling nothing', async () => {
         const after = await store.head();

@@ -16,7 +16,7 @@ describe('a copied log', () => {
     schemaVersion: 7,
     data: { n, text: 'line\nbreak "quoted" \u2028 🚁', nested: { list: [1.5, null, true, -0.1] } },
   });
-  /** A store of which only the appends are other ones. */
+  /** A store with other appends. */
   const withAppend = (store: EventStore, append: EventStore['append']): EventStore =>
     new Proxy(store, {
       get(inner, name) {
@@ -25,7 +25,7 @@ describe('a copied log', () => {
         return typeof value === 'function' ? (value.bind(inner) as unknown) : value;
       },
     });
-  /** Three streams, interleaved as in life. */
+  /** Three streams, interleaved as in real use. */
   async function aSource(rounds = 400): Promise<InMemoryEventStore> {
     const source = open();
     for (let n = 0; n < rounds; n++)
@@ -51,7 +51,7 @@ describe('a copied log', () => {
     expect([...new Set(steps)]).toEqual(['copying', 'comparing']);
   });
 
-  it('records nothing twice, and takes up what the source has got since', async () => {
+  it('records nothing twice, and adds what the source has got since', async () => {
     const source = await aSource(20);
     const target = open();
     await copyLog({ from: source, to: target });
@@ -67,7 +67,7 @@ describe('a copied log', () => {
     expect(kept(await all(target))).toEqual(kept(await all(source)));
   });
 
-  it.each([1, 2, 5])('goes on after it was cut off at append %i, doubling nothing', async (cut) => {
+  it.each([1, 2, 5])('continues after an interruption at append %i, doubling nothing', async (cut) => {
     const source = await aSource(100);
     const target = open();
     let appends = 0;
@@ -89,7 +89,7 @@ describe('a copied log', () => {
     expect(done).toMatchObject({ already: there, recorded: 600 - there, identical: true, sameOrder: true });
   });
 
-  it('writes several streams at once where only their own order counts, and each event once', async () => {
+  it('writes several streams at once if only their own order counts, and each event once', async () => {
     const source = await aSource();
     const mostAtOnce = async (order: 'log' | 'stream') => {
       const target = open();
@@ -109,7 +109,7 @@ describe('a copied log', () => {
     expect(await mostAtOnce('log')).toBe(1);
   });
 
-  it('waits for logs that do not answer for a while, and says so', async () => {
+  it('waits for logs that do not answer for a while, and reports it', async () => {
     const source = await aSource(100);
     const target = open();
     let [reads, appends] = [0, 0];
@@ -140,13 +140,13 @@ describe('a copied log', () => {
     });
   });
 
-  it('says of how many events, where that is known', async () => {
+  it('gives the number of events, if known', async () => {
     const source = await aSource(400);
     const totals = new Set<number | undefined>();
     await copyLog({ from: source, to: open(), onProgress: (_step, _events, total) => totals.add(total) });
     expect([...totals]).toEqual([2_400]);
     totals.clear();
-    // As EventStoreDB, which counts no further.
+    // Like EventStoreDB, which counts no further.
     const capped = Object.assign(Object.create(source) as InMemoryEventStore, {
       backlog: () => Promise.resolve({ events: 10, since: undefined }),
       head: () => source.head(),
@@ -162,7 +162,7 @@ describe('a copied log', () => {
     expect([...totals]).toEqual([undefined]);
   });
 
-  it('takes single streams, and nothing else', async () => {
+  it('can be limited to some streams', async () => {
     const source = await aSource(10);
     const target = open();
     await append(target, 'own', numbered(1));
@@ -177,7 +177,7 @@ describe('a copied log', () => {
     });
   });
 
-  it('leaves a stream as it is that has other events in the target, and says so; the others go on', async () => {
+  it('leaves out a stream that has other events in the target, and reports it; the others continue', async () => {
     const source = await aSource(10);
     const target = open();
     await append(target, 'a', numbered(77));
@@ -185,7 +185,7 @@ describe('a copied log', () => {
       RecordedEvent,
       RecordedEvent,
     ];
-    // The same ids, which an append would take for a repeat, with another content.
+    // The same ids, which an append would take for a repeat, with other content.
     await append(target, 'b', { ...ofB[0], data: { n: 'other' } }, ofB[1]);
     const copied = await copyLog({ from: source, to: target });
     expect(copied).toMatchObject({
@@ -200,31 +200,28 @@ describe('a copied log', () => {
     expect((await all(target)).filter(({ streamId }) => streamId === 'a')).toHaveLength(1);
   });
 
-  it.each([0, 1, 7])(
-    'copies a stream of which revision %i is gone up to there, and says so',
-    async (gone) => {
-      const source = await aSource(10);
-      const without = new Proxy(source, {
-        get(store, name) {
-          const value = Reflect.get(store, name) as unknown;
-          if (name !== 'readAll') return typeof value === 'function' ? (value.bind(store) as unknown) : value;
-          return async (options: Parameters<EventStore['readAll']>[0]) =>
-            (await store.readAll(options)).filter((e) => e.streamId !== 'b' || e.revision !== gone);
-        },
+  it.each([0, 1, 7])('has a stream that lacks revision %i up to there, and reports it', async (gone) => {
+    const source = await aSource(10);
+    const without = new Proxy(source, {
+      get(store, name) {
+        const value = Reflect.get(store, name) as unknown;
+        if (name !== 'readAll') return typeof value === 'function' ? (value.bind(store) as unknown) : value;
+        return async (options: Parameters<EventStore['readAll']>[0]) =>
+          (await store.readAll(options)).filter((e) => e.streamId !== 'b' || e.revision !== gone);
+      },
+    });
+    const target = open();
+    for (const recorded of [40 + gone, 0])
+      expect(await copyLog({ from: without, to: target })).toMatchObject({
+        recorded,
+        identical: false,
+        sameOrder: true,
+        differences: [{ streamId: 'b', source: gone, target: gone, what: 'gap' }],
       });
-      const target = open();
-      for (const recorded of [40 + gone, 0])
-        expect(await copyLog({ from: without, to: target })).toMatchObject({
-          recorded,
-          identical: false,
-          sameOrder: true,
-          differences: [{ streamId: 'b', source: gone, target: gone, what: 'gap' }],
-        });
-      expect((await all(target)).filter(({ streamId }) => streamId === 'b')).toHaveLength(gone);
-    },
-  );
+    expect((await all(target)).filter(({ streamId }) => streamId === 'b')).toHaveLength(gone);
+  });
 
-  it('ends where the target changes the order, unless only the order of each stream counts', async () => {
+  it('fails if the target changes the order, unless only the order of each stream counts', async () => {
     const source = await aSource(10);
     for (const order of ['log', 'stream'] as const) {
       const target = open();
@@ -237,7 +234,7 @@ describe('a copied log', () => {
     }
   });
 
-  it('names a stream that has gone on in the target', async () => {
+  it('reports a stream that has continued in the target', async () => {
     const source = await aSource(10);
     const target = open();
     await copyLog({ from: source, to: target });
@@ -250,7 +247,7 @@ describe('a copied log', () => {
     });
   });
 
-  it('finds by hash what a target has lost or changed', async () => {
+  it('is compared by hash, which finds what a target has lost or changed', async () => {
     const source = await aSource(10);
     const target = open();
     const forgetful = new Proxy(target, {

@@ -6,51 +6,54 @@ import { newEventOf } from './format.js';
 import { Patience } from './patience.js';
 
 export interface CopyOptions {
-  /** Opened with `asRecorded`, as the target: what is copied is what was written. */
+  /** Opened with `asRecorded`, like the target: events are copied as they were written. */
   readonly from: EventStore;
   readonly to: EventStore;
-  /** Only these streams; otherwise all. */
+  /** Only these streams; default all. */
   readonly streams?: readonly string[];
   /**
-   * `log`: as in the source, also of streams among each other. `stream`: each stream in its own order, and what is more than 1,000
-   * events apart in the source is so in the target; several streams are written at once.
+   * `log`: the order of the source, also between streams. `stream`: each stream in its own order, and events that are
+   * more than 1,000 apart in the source keep their order in the target; several streams are written at once.
    */
   readonly order?: 'log' | 'stream';
-  /** Told how many events have gone through each step, and of how many, as far as that is known. */
+  /** Called with how many events have passed each step, and the total, if known. */
   readonly onProgress?: (step: 'copying' | 'comparing', events: number, total: number | undefined) => void;
-  /** Told when one of the logs does not answer and is waited for, and when it goes on. */
+  /** Called when one of the logs does not answer and the copy waits for it, and when it continues. */
   readonly onWarning?: (message: string) => void;
-  /** How long a log is waited for that does not answer; default two minutes. */
+  /** How long to wait for a log that does not answer; default two minutes. */
   readonly patienceMs?: number;
   readonly signal?: AbortSignal;
 }
 
-/** A stream of which the two logs do not say the same. */
+/** A stream that differs between the two logs. */
 export interface StreamDifference {
   readonly streamId: string;
-  /** Events up to where the source ended when the copy began. */
+  /** Its events up to where the source ended when the copy began. */
   readonly source: number;
   readonly target: number;
-  /** `gap`: the source lacks the event behind those; what comes later was not copied. */
+  /** `gap`: the source lacks the event after those; later events were not copied. */
   readonly what: 'missing' | 'shorter' | 'longer' | 'other events' | 'gap';
 }
 
 export interface LogDigest {
   readonly events: number;
   readonly streams: number;
-  /** Of the streams in the order of their ids: of each its id, its events' revisions, ids, types, versions, contents. */
+  /**
+   * A hash over the streams in the order of their ids: for each its id and its events' revisions, ids, types, versions,
+   * contents.
+   */
   readonly sha256: string;
 }
 
 export interface CopyResult {
-  /** Events that the target has now and had not before. */
+  /** Events that were added to the target. */
   readonly recorded: number;
-  /** Events that it had already. */
+  /** Events that the target already had. */
   readonly already: number;
   readonly source: LogDigest;
   /** Of the same streams. */
   readonly target: LogDigest;
-  /** Whether the events of all these streams stand in the same order among each other. */
+  /** Whether the events of all these streams are in the same order in both logs. */
   readonly sameOrder: boolean;
   /** Nothing was written to a stream of which the target has other events. */
   readonly differences: readonly StreamDifference[];
@@ -59,23 +62,24 @@ export interface CopyResult {
 
 const PAGE = 1_000;
 const PATIENCE_MS = 120_000;
-/** As much goes into one append: a node of EventStoreDB takes 1 MiB. */
+/** The size of one append: a node of EventStoreDB accepts 1 MiB. */
 const APPEND_EVENTS = 500;
 const APPEND_BYTES = 400_000;
-/** As many appends are on their way at once where the target keeps their order. */
+/** How many appends are in progress at once if the target keeps their order. */
 const APPENDS_AT_ONCE = 64;
 
 /**
- * Copies a log, event for event, through the port alone: what the source held when the copy began, in the source's order, so
- * that the target's order is the same; or, by `order`, several streams at once. Each append expects the revision that its events
- * have, under their own ids. So copying again records nothing twice, and a copy that was cut off goes on. Then the target is read
- * back, and compared by hash.
+ * Copies a log, event by event, using only the port: what the source held when the copy began, in the source's order,
+ * so that the target's order is the same; or, by `order`, several streams at once. Each append expects the revision
+ * that its events have and keeps their ids. So copying again records nothing twice, and continues an interrupted copy.
+ * Then the target is read back and compared by hash.
  *
- * Writers to the source are not held up; what they add meanwhile is for the next run. A stream that has other events in
- * the target is left as it is, and told among the differences. A log that does not answer, as while a cluster has no leader, is
- * waited for. Memory grows with the number of streams, not of events.
+ * Writers to the source are not blocked; events that they add meanwhile are for the next run. A stream that has other
+ * events in the target is left as it is and reported as a difference. The copy waits for a log that does not answer, as
+ * when a cluster has no leader. Memory grows with the number of streams, not of events.
  *
- * @throws WaylogError `log.no-such-stream`, before anything is written; `log.order-lost` where the target has changed the order
+ * @throws WaylogError `log.no-such-stream`, before anything is written; `log.order-lost` if the target has changed the
+ * order
  */
 export async function copyLog(options: CopyOptions): Promise<CopyResult> {
   const { from, to, streams, signal, order = 'log', onProgress = () => undefined } = options;
@@ -83,7 +87,7 @@ export async function copyLog(options: CopyOptions): Promise<CopyResult> {
   const [source, there] = [new PatientReads(from, patience), new PatientReads(to, patience)];
   const until = await source.head();
   for (const streamId of streams ?? []) await mustExist(from, streamId);
-  // EventStoreDB counts only so far; whoever has come further does not know how much there is.
+  // EventStoreDB counts only so far; beyond that the total is unknown.
   const about = await patience.with(async () => (await from.backlog(from.beginning)).events);
   const content = new LogContent();
   const target = new TargetStreams(from, to, patience, order);
@@ -144,7 +148,7 @@ export async function copyLog(options: CopyOptions): Promise<CopyResult> {
   };
 }
 
-/** Reads of a log that wait for it where it does not answer. */
+/** Reads of a log that wait if it does not answer. */
 class PatientReads {
   constructor(
     private readonly store: EventStore,
@@ -187,7 +191,7 @@ class PatientReads {
   }
 }
 
-/** The same pages; each is fetched while the one before is worked on. */
+/** The same pages; each is fetched while the previous one is processed. */
 async function* ahead<T>(pages: AsyncGenerator<T, void>): AsyncGenerator<T> {
   let next = pages.next();
   try {
@@ -195,7 +199,7 @@ async function* ahead<T>(pages: AsyncGenerator<T, void>): AsyncGenerator<T> {
       const { done, value } = await next;
       if (done) return;
       next = pages.next();
-      // Whoever does not come back for it must not leave its failure to nobody.
+      // If the consumer stops early, the failure of this page must not become an unhandled rejection.
       next.catch(() => undefined);
       yield value;
     }
@@ -217,7 +221,7 @@ function byStream(page: readonly RecordedEvent[]): Iterable<RecordedEvent[]> {
 const bytesOf = ({ data, metadata }: RecordedEvent): number =>
   Buffer.byteLength(JSON.stringify([data, metadata]));
 
-/** Neighbours of one stream, as many as go into one append. */
+/** Consecutive events of one stream that fit into one append. */
 function* runsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[]> {
   let run: RecordedEvent[] = [];
   let bytes = 0;
@@ -235,7 +239,7 @@ function* runsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[]> {
   if (run.length > 0) yield run;
 }
 
-/** Runs that can be on their way at once; a large event alone. */
+/** Runs that can be in progress at once; a large event alone. */
 function* windowsOf(page: readonly RecordedEvent[]): Generator<RecordedEvent[][]> {
   let runs: RecordedEvent[][] = [];
   for (const run of runsOf(page)) {
@@ -260,11 +264,11 @@ const orderLost = (streamId: string, position: Position, reached: Position) =>
     { streamId, position, reached },
   );
 
-/** What the target has of each stream that the copy has come across. */
+/** What the target has of each stream that the copy has reached. */
 class TargetStreams {
   recorded = 0;
   already = 0;
-  /** The last revision that both have, from the first one on. */
+  /** The last revision up to which both agree. */
   readonly #same = new Map<string, number>();
   /** Streams in which the target has something else. */
   readonly #other = new Set<string>();
@@ -282,24 +286,24 @@ class TargetStreams {
     return this.#other.has(streamId);
   }
 
-  /** Records events of several streams, of each one append after another. */
+  /** Records events of several streams, the appends of each stream one after another. */
   async putSideBySide(streams: Iterable<readonly RecordedEvent[]>): Promise<void> {
     const inTurn = async (events: readonly RecordedEvent[]) => {
       for (const run of runsOf(events)) await this.put([run]);
     };
     const puts = [...streams].map(inTurn);
-    // All of them, even if one has failed: nothing goes on behind the caller's back.
+    // Wait for all of them, even if one has failed: nothing must continue after this call has ended.
     await Promise.allSettled(puts);
     await Promise.all(puts);
   }
 
-  /** Records runs, in this order, as far as they are not there. */
+  /** Records runs in this order, except for events that are already there. */
   async put(runs: readonly (readonly RecordedEvent[])[]): Promise<void> {
-    // Before anything is put behind what is there: an append that repeats ids would be taken for the same events.
+    // Checked before appending after existing events: an append that repeats ids would be taken for the same events.
     const unmet = new Set(runs.map(streamOf).filter((streamId) => !this.#same.has(streamId)));
     await Promise.all([...unmet].map((streamId) => this.#meet(streamId)));
     let recorded = 0;
-    // A second round where somebody else writes to the target meanwhile.
+    // A second round is needed if another client writes to the target meanwhile.
     for (let open = this.#missing(runs); open.length > 0; open = this.#missing(runs)) {
       this.patience.signal?.throwIfAborted();
       recorded += await this.#append(open);
@@ -329,7 +333,7 @@ class TargetStreams {
         continue;
       }
       this.#same.set(streamOf(run), (run.at(-1) as RecordedEvent).revision);
-      // What is there at the second attempt was recorded by the first, whose answer was lost.
+      // Events found at the second attempt were recorded by the first, whose answer was lost.
       if (outcome.repeated && attempts === 1) continue;
       recorded += run.length;
       this.#mustFollow(streamOf(run), outcome.positions);
@@ -337,7 +341,7 @@ class TargetStreams {
     return recorded;
   }
 
-  /** In the order of the log each event stands behind those that were recorded before it. */
+  /** Checks that in the target each event comes after those that were recorded before it. */
   #mustFollow(streamId: string, positions: readonly Position[]): void {
     const [first, last] = [positions[0], positions.at(-1)];
     if (this.order === 'stream' || first === undefined || last === undefined) return;
@@ -358,7 +362,7 @@ class TargetStreams {
     return this.patience.with(() => this.#compare(streamId));
   }
 
-  /** Compares what the target has of a stream with the source's, from the beginning. */
+  /** Compares a stream in the target with the source, from the beginning. */
   async #compare(streamId: string): Promise<void> {
     let same = -1;
     for await (const there of this.to.readStream(streamId, { pageSize: PAGE })) {
@@ -391,7 +395,7 @@ class LogContent {
     return this.streams.get(streamId);
   }
 
-  /** Adds the next event of its stream; false, and from then on, where the stream lacks one before it. */
+  /** Adds the next event of its stream. Returns false if the stream lacks one before it, and from then on. */
   addNext(event: RecordedEvent): boolean {
     const { streamId, revision } = event;
     if (revision !== (this.of(streamId)?.events ?? 0)) this.gaps.add(streamId);
@@ -426,11 +430,11 @@ class LogContent {
   }
 }
 
-/** The same text for the same event, wherever it stands and whenever it was recorded there. */
+/** The same text for the same event, whatever its position and time of recording. */
 const lineOf = ({ streamId, revision, id, type, schemaVersion, data, metadata }: RecordedEvent): string =>
   JSON.stringify([streamId, revision, id.toLowerCase(), type, schemaVersion, sorted(data), sorted(metadata)]);
 
-/** No adapter promises to keep the order of an object's fields. */
+/** No adapter guarantees the order of an object's fields. */
 function sorted(value: Json | undefined): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return (value as readonly Json[]).map(sorted);

@@ -13,7 +13,7 @@ import { compressLines } from './lines.js';
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 300);
 
-/** Changes to the bytes of a file, each at a part of its length: what disks, networks and editors do. */
+/** Changes to the bytes of a file, each at a fraction of its length: what disks, networks and editors do. */
 const damage = fc.oneof(
   fc.record({ flip: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }), bit: fc.nat(7) }),
   fc.record({ cutAt: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }) }),
@@ -55,7 +55,7 @@ function damaged(whole: Buffer, by: Damage): Buffer {
   return bytes.fill(by.byte, at(by.fill), Math.min(bytes.length, at(by.fill) + by.bytes));
 }
 
-/** Changes to the lines of a file, by line numbers; the lines themselves stay whole. */
+/** Changes to the lines of a file, by line numbers; the lines themselves stay intact. */
 const shuffle = fc.oneof(
   fc.record({ swap: fc.nat(), with: fc.nat() }),
   fc.record({ remove: fc.nat() }),
@@ -110,7 +110,7 @@ describe('a damaged file of a log', () => {
     );
 
   const tried = { refused: 0, imported: 0 };
-  /** Refused with its line and nothing recorded, or imported with what the whole file has. */
+  /** Refused with its line and nothing recorded, or imported with everything that the undamaged file has. */
   async function refusedOrWhole(bytes: Buffer): Promise<void> {
     await writeFile(file, bytes);
     const store = new InMemoryEventStore();
@@ -133,21 +133,21 @@ describe('a damaged file of a log', () => {
   }
   const check = <T>(property: fc.IAsyncProperty<T>): Promise<void> => fc.assert(property, { seed, numRuns });
 
-  it('is refused with the line, or says what it said before: bytes changed in plain text', () =>
+  it('is refused with the line, or has its old content: bytes changed in plain text', () =>
     check(
       fc.asyncProperty(fc.array(damage, { minLength: 1, maxLength: 3 }), (all) =>
         refusedOrWhole(all.reduce(damaged, plain)),
       ),
     ));
 
-  it('is refused with the line, or says what it said before: bytes changed in zstd', () =>
+  it('is refused with the line, or has its old content: bytes changed in zstd', () =>
     check(
       fc.asyncProperty(fc.array(damage, { minLength: 1, maxLength: 3 }), (all) =>
         refusedOrWhole(all.reduce(damaged, compressed)),
       ),
     ));
 
-  it('is refused with the line, or says what it said before: lines moved, repeated or left out', () =>
+  it('is refused with the line, or has its old content: lines moved, repeated or left out', () =>
     check(
       fc.asyncProperty(fc.array(shuffle, { minLength: 1, maxLength: 3 }), (all) =>
         refusedOrWhole(Buffer.from(all.reduce(shuffled, lines).join('\n') + '\n')),
@@ -162,7 +162,7 @@ describe('a damaged file of a log', () => {
 
   afterAll(() => {
     expect(tried.refused).toBeGreaterThan(numRuns);
-    // Such as a change that was undone by the next one, or a line break at the very end.
+    // Such as a change that the next one undid, or a line break at the very end.
     expect(tried.imported).toBeLessThan(tried.refused / 5);
   });
 });

@@ -36,7 +36,7 @@ const value = fc.oneof(text, whole, fc.jsonValue({ stringUnit: 'binary', maxDept
 const data = fc
   .array(fc.tuple(text, value), { maxLength: 3 })
   .map((entries) => Object.fromEntries(entries) as object);
-/** What differs from an event that is as it should be. */
+/** The differences from a valid event. */
 const oddity = fc.oneof(
   fc.record({ type: text }),
   fc.record({ streamId: text }),
@@ -58,7 +58,7 @@ const oddity = fc.oneof(
 );
 type Oddity = typeof oddity extends fc.Arbitrary<infer T> ? T : never;
 
-describe('a file of a log that somebody made up, with every checksum right', () => {
+describe('a forged file of a log, with every checksum right', () => {
   let folder: string;
   let database: TestDatabase;
   let store: PostgresEventStore;
@@ -120,7 +120,7 @@ describe('a file of a log that somebody made up, with every checksum right', () 
       Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)),
     ]);
 
-  it('is refused before anything is recorded, or recorded as it is, and known when it comes again', async () => {
+  it('is refused before anything is recorded, or recorded as it is, and recognised when it comes again', async () => {
     const file = join(folder, 'log');
     const tried = { refused: 0, imported: 0, conflicts: 0 };
     await fc.assert(

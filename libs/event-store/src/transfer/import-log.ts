@@ -16,9 +16,9 @@ import { linesOf } from './lines.js';
 
 export interface ReadOptions {
   readonly file: string;
-  /** What this code knows of events: newer ones than it knows are refused. */
+  /** The event versions that this code knows: newer ones are refused. */
   readonly upcasters: Upcasters;
-  /** Told how many bytes of the file have been read. */
+  /** Called with the number of bytes read. */
   readonly onProgress?: (step: 'checking the file' | 'importing', bytes: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -27,10 +27,10 @@ export interface ImportOptions extends ReadOptions {
   readonly store: EventStore;
 }
 
-/** A stream of the file that the store already has with other events, or lacks the beginning of. */
+/** A stream in the file that the store already has with other events, or whose beginning it lacks. */
 export interface ImportConflict {
   readonly streamId: string;
-  /** The first revision at which the two differ. */
+  /** The first revision at which they differ. */
   readonly revision: number;
   /** Of the file. */
   readonly line: number;
@@ -41,9 +41,9 @@ export interface ImportResult {
   readonly header: LogFileHeader;
   readonly events: number;
   readonly streams: number;
-  /** Events that the store has now and had not before. */
+  /** Events that were added to the store. */
   readonly recorded: number;
-  /** Events that it had already. */
+  /** Events that the store already had. */
   readonly already: number;
   /** Events of streams with a conflict, which were left out. */
   readonly skipped: number;
@@ -52,16 +52,16 @@ export interface ImportResult {
   readonly position?: string;
 }
 
-/** As many events or characters go to the store at once. */
+/** How many events or characters go to the store at once. */
 const BATCH_EVENTS = 1_000;
 const BATCH_CHARACTERS = 8 << 20;
 
 /**
- * Records the events of a log file under their own stream, revision and id. Positions and times are the store's own. The
- * file is read twice: nothing is written before it has been checked to its end.
+ * Records the events of a log file under their own stream, revision and id. Positions and times are the store's own.
+ * The file is read twice: nothing is written before it has been checked to its end.
  *
- * Each append expects the revision that the event had, so importing twice records nothing twice, and an import that was
- * cut off goes on. A stream that has other events in the store is left as it is and reported; the others go on.
+ * Each append expects the revision that the event had. So importing twice records nothing twice, and continues an
+ * interrupted import. A stream that has other events in the store is left as it is and reported; the others continue.
  *
  * @throws WaylogError `log-file.damaged`, `log-file.unknown-format`, `log-file.newer-than-code`
  */
@@ -85,7 +85,7 @@ export async function importLog(options: ImportOptions): Promise<ImportResult> {
       if (conflicts.has(streamId)) count.skipped += events.length;
       else open.push(events);
     }
-    // More than one round where a stream has a part of the events already, or somebody writes to it meanwhile.
+    // More than one round if a stream already has some of the events, or another client writes to it meanwhile.
     while (open.length > 0) {
       const outcomes = await store.append(open.map(requestFor));
       const next: FileEvent[][] = [];
@@ -121,7 +121,7 @@ export async function importLog(options: ImportOptions): Promise<ImportResult> {
       }
     }
   } catch (error) {
-    // It was whole a moment ago.
+    // The first pass found it complete.
     if (!(error instanceof WaylogError) || error.code !== 'log-file.damaged') throw error;
     throw conflict(
       'log-file.changed',
@@ -141,7 +141,7 @@ export async function importLog(options: ImportOptions): Promise<ImportResult> {
   };
 }
 
-/** Reads a file to its end: what it says of itself when it is whole and can be imported by this code. */
+/** Reads a file to its end: returns its header if it is complete and this code can import it. */
 export async function checkLogFile(
   options: ReadOptions,
 ): Promise<{ header: LogFileHeader; footer: LogFileFooter }> {
@@ -202,7 +202,7 @@ function mustFollow({ revisions }: Content, { streamId, revision, line }: FileEv
   throw damaged(line, `has revision ${revision} of ${streamId}, after ${before}: events between are missing`);
 }
 
-/** No store takes an id twice in one append, which would end an import half way; one append is a batch at most. */
+/** No store accepts an id twice in one append, which would end an import half way; one append is a batch at most. */
 function mustBeNew(recent: Set<string>, { streamId, id, line }: FileEvent): void {
   const key = `${id} ${streamId}`;
   if (recent.has(key)) throw damaged(line, `has the id ${id} of an event before it in ${streamId}`);

@@ -5,14 +5,14 @@ import { Decompress } from 'fzstd';
 import { messageOf } from '#lib/platform';
 import { damaged } from './format.js';
 
-/** A block of lines becomes a frame of its own: a file of frames is a zstd file, and memory stays constant. */
+/** Each block of lines becomes its own frame: a file of frames is a zstd file, and memory stays constant. */
 const BLOCK_BYTES = 1 << 20;
 const LEVEL = 3;
-/** An event of 16 KiB a field is far below; a file without newlines must not fill the memory. */
+/** An event with 16 KiB per field is far below this; a file without newlines must not fill the memory. */
 const MAX_LINE = 16 << 20;
 /**
- * So much of a compressed file at a time, as the decoder hands out at once all that is in a piece: 128 KiB for every four bytes,
- * where somebody means ill.
+ * How much of a compressed file is decoded at a time. The decoder returns everything in a piece at once, and a
+ * malicious file can hold 128 KiB in every four bytes.
  */
 const PIECE_BYTES = 512;
 const ZSTD_MAGIC = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
@@ -45,14 +45,14 @@ export interface Line {
 }
 
 /**
- * The lines of a file, zstd-compressed by whomever, or plain. A last line without its newline is not whole.
+ * The lines of a file, compressed with zstd by any program, or plain. A last line without its newline is incomplete.
  *
- * @throws WaylogError `log-file.damaged` where the file ends in the middle, or is no zstd after all
+ * @throws WaylogError `log-file.damaged` if the file ends in the middle, or is not zstd after all
  */
 export async function* linesOf(path: string, onBytes: (bytes: number) => void): AsyncGenerator<Line> {
   const utf8 = new StringDecoder('utf8');
   let number = 0;
-  // In parts, as putting a long line together with every one of them would take ever longer.
+  // Kept in parts: concatenating a long line with each of them would take quadratic time.
   let rest: string[] = [];
   let length = 0;
   for await (const data of plainBytes(path, onBytes, () => number + 1)) {
@@ -97,7 +97,7 @@ async function* plainBytes(
   };
   for await (const data of createReadStream(path) as AsyncIterable<Buffer>) {
     if (read === 0 && data.subarray(0, 4).equals(ZSTD_MAGIC)) {
-      // The decoder uses its buffer again, so what it hands out is copied.
+      // The decoder reuses its buffer, so its output is copied.
       decoder = new Decompress((piece) => pieces.push(Buffer.from(piece)));
     }
     read += data.length;

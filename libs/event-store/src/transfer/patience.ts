@@ -3,18 +3,18 @@ import { backoffDelay, messageOf, WaylogError } from '#lib/platform';
 
 const MAX_PAUSE_MS = 1_000;
 
-/** Waits for logs that do not answer for a while. What it does for them must be harmless when it is done again. */
+/** Waits for logs that do not answer for a while. Its work must be harmless to repeat. */
 export class Patience {
   #since: number | undefined;
 
-  /** `boundMs` is how long nothing at all may get an answer. */
+  /** `boundMs` is the longest time without any answer. */
   constructor(
     private readonly boundMs: number,
     private readonly onWarning: (message: string) => void = () => undefined,
     readonly signal?: AbortSignal,
   ) {}
 
-  /** @throws what `work` fails with, at once where it is not that the log does not answer, and otherwise after the bound */
+  /** @throws the error of `work`, at once unless the log does not answer, otherwise after the bound */
   async with<T>(work: () => Promise<T>): Promise<T> {
     for (let failures = 0; ;) {
       try {

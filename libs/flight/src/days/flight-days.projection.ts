@@ -2,7 +2,7 @@ import type { Timestamp } from '#lib/platform';
 import { Projection, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
 
-/** The days on which a flight has had frames or headings; `selectRecorded` says what for. */
+/** The days on which a flight has had frames or headings; `selectRecorded` explains their use. */
 export const flightDaysTable: TableDefinition = {
   schema: 'flight',
   name: 'flight_days',
@@ -12,7 +12,7 @@ export const flightDaysTable: TableDefinition = {
 
 const dayOf = (timestamp: Timestamp): Timestamp => `${timestamp.slice(0, 10)}T00:00:00.000Z`;
 
-/** A day stays when its last frame moves to another one: bounds may be wider than they have to be. */
+/** A day stays when its last frame moves to another one: bounds may be wider than necessary. */
 export const flightDays = new Projection<FlightEvents>('flight_days', 1, flightDaysTable)
   .on('FrameResultSaved', (event) =>
     upsert({ flight_id: flightIdOf(event), day: dayOf(event.data.timestamp) }),

@@ -3,24 +3,26 @@ import type { Timestamp } from '#lib/platform';
 import type { Row, RowSource, TableRead } from '#lib/projections';
 import { flightDaysTable } from './flight-days.projection.js';
 
-/** From the beginning of one day to the end of another, the times between which a flight has rows in the hypertables. */
+/**
+ * The times between which a flight has rows in the hypertables, from the beginning of one day to the end of another.
+ */
 interface Days {
   readonly first: Timestamp;
   readonly last: Timestamp;
 }
 
-/** Before anything is known of a flight: no time at all. */
+/** For an unknown flight: an empty range. */
 const NONE: Days = { first: '2200-01-01T00:00:00.000Z', last: '1970-01-01T00:00:00.000Z' };
 
-/** What was found of each flight when it was read last: right nearly always, and checked with every read. */
+/** The bounds of each flight at the last read: nearly always right, and checked with every read. */
 export type KnownDays = LRUCache<string, Days>;
 
 export const knownDays = (): KnownDays => new LRUCache({ max: 10_000 });
 
 /**
  * Reads a flight's rows of a hypertable, between the days on which it has any: without such bounds a read looks into
- * every TimescaleDB chunk there is. The days are read in the same moment as the rows, so no row is missed: where they
- * are not those that the bounds were made of, the read is done again.
+ * every TimescaleDB chunk. The days are read in the same snapshot as the rows, so no row is missed: if they differ from
+ * the bounds, the read is repeated.
  */
 export async function selectRecorded(
   source: RowSource,

@@ -3,24 +3,24 @@ import type { FlightEvent } from '../events.js';
 
 const DAY_MS = 86_400_000;
 
-/** Which times frames and headings may have, wherever they come from but from a log. */
+/** The times that frames and headings can have, whatever their source except a log. */
 export interface TimesWindow {
   /** From the first day of this year on. */
   readonly firstYear: number;
-  /** How far ahead of the server's clock the last may lie. */
+  /** The latest time, in days ahead of the server's clock. */
   readonly daysAhead: number;
 }
 
-/** Clocks that were never set say 1970, or 1980, where GPS begins. */
+/** Clocks that were never set show 1970, or 1980, where GPS begins. */
 export const DEFAULT_TIMES: TimesWindow = { firstYear: 1970, daysAhead: 366 };
 
-/** A server without a clock, as after a flat battery, takes today's times all the same: it is later than this. */
+/** A server whose clock is wrong, as after a flat battery, still accepts today's times: today is later than this. */
 const LATER_THAN_MS = Date.parse('2026-11-30T00:00:00.000Z');
 
 /**
- * Throws `flight.time-outside` where a frame or a heading lies outside of the window. Each week in which any flight has one is a
- * chunk of a hypertable, and whatever looks at all of it, such as a backup, takes locks for every chunk: so the window is what
- * bounds them.
+ * Throws `flight.time-outside` if a frame or a heading is outside of the window. Each week with a frame or heading of
+ * any flight is a chunk of a hypertable, and work on a whole hypertable, such as a backup, locks every chunk. The
+ * window limits their number.
  */
 export function refuseTimesOutside(
   flightId: string,
@@ -34,7 +34,7 @@ export function refuseTimesOutside(
     if (event.type !== 'FrameResultSaved' && event.type !== 'HeadingSaved') continue;
     const { timestamp } = event.data;
     const time = millisecondsOf(timestamp);
-    // What is no time is refused by the rules of its field.
+    // A text that is not a time is refused by the rules of its field.
     if (!(time < first || time > last)) continue;
     const to = new Date(last).toISOString();
     throw conflict(

@@ -17,9 +17,9 @@ import { NewGeofence, geofenceOf } from '../geofences/geofence.js';
 import { GpsPoint } from '../gps-point.js';
 import { NewWaypoint, waypointOf } from '../waypoints/waypoint.js';
 
-/** What a flight is made of; what is left out gets the default. */
+/** The parts of a flight; omitted ones get the default. */
 export class NewFlight {
-  /** Made by Waylog when it is left out. */
+  /** Generated if omitted. */
   @Optional() @IsId() readonly id?: string | null | undefined;
   @Label(255) readonly name!: string;
   /** Default: empty. */
@@ -37,7 +37,7 @@ export class NewFlight {
     readonly NewGeofence[] | null | undefined;
 }
 
-/** A flight that another system has kept so far may bring its times along. */
+/** A flight that another system has kept so far can bring its times. */
 @Example<ImportedFlight>({
   id: 'fjord-1',
   name: 'Over the fjord',
@@ -54,7 +54,7 @@ export class ImportedFlight extends NewFlight {
   @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;
 }
 
-/** Begins a flight with its rough route, its geofences and its first processing state. */
+/** Creates a flight with its rough route, its geofences and its first processing state. */
 export class CreateFlight extends FlightCommand {
   @IsId() override readonly flightId!: string;
   @Nested(() => ImportedFlight) readonly flight!: ImportedFlight;

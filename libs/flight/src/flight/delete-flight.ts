@@ -2,7 +2,7 @@ import { IsOpaqueId } from '#lib/platform';
 import { FlightCommand, slice, type Decide } from '../command.js';
 import { flightNotFound } from '../flight.js';
 
-/** Takes a flight out of every table. Its events stay in the log, for the audit; its id may be used again. */
+/** Removes a flight from every table. Its events stay in the log, for the audit; its id can be used again. */
 export class DeleteFlight extends FlightCommand {
   @IsOpaqueId() override readonly flightId!: string;
 }

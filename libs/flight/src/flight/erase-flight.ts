@@ -3,15 +3,15 @@ import { FlightCommand, slice, type Decide } from '../command.js';
 import { flightNotFound } from '../flight.js';
 import { flightSensitiveFields } from '../sensitive-fields.js';
 
-/** What an erasure answers while the tables still hold what was erased. */
+/** The answer to an erasure while the tables still hold what was erased. */
 export interface StillInTables {
-  /** Why, and what has to happen before they do not. */
+  /** Why, and what has to happen first. */
   readonly waits?: string;
 }
 
 /**
- * Erases what is sensitive of a flight, also of a deleted one, for good: from the tables, and from every event ever recorded
- * of it, as the key that opens them is deleted. What is left can be read and deleted, and not be changed any more.
+ * Erases the sensitive fields of a flight, even a deleted one, permanently: from the tables, and from every event
+ * recorded of it, as the key that opens them is deleted. The rest can be read and deleted, but no longer changed.
  */
 export class EraseFlight extends FlightCommand<StillInTables> {
   @IsOpaqueId() override readonly flightId!: string;

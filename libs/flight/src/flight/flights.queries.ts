@@ -22,7 +22,7 @@ export interface FlightSummary extends FlightDetails {
   readonly id: string;
 }
 
-/** A flight, complete: waypoints in the order of their timestamps. */
+/** A complete flight: waypoints in the order of their timestamps. */
 export interface FlightView extends FlightSummary {
   readonly waypoints: readonly WaypointView[];
   readonly geofences: readonly GeofenceView[];
@@ -57,7 +57,7 @@ export class GetFlightHandler implements IQueryHandler<GetFlight> {
         geofences: geofences.map(geofenceView),
       };
     });
-    // Deleted since it was looked for.
+    // Deleted since the first read.
     if (!flight) throw flightNotFound(flightId);
     return flight;
   }
@@ -94,7 +94,7 @@ const flightList: PagedList = {
   orderBy: ['created_at', 'id'],
 };
 
-/** Only where it is asked for, and from the state's side, so that its index can be used. */
+/** Only if requested, and from the state's side, so that its index can be used. */
 const withState = 'flight.flight_state s join flight.flights t on t.id = s.flight_id';
 
 @QueryHandler(ListFlights)
@@ -118,7 +118,7 @@ export class ListFlightsHandler implements IQueryHandler<ListFlights> {
   }
 }
 
-/** A name filter as LIKE has it: there `_` stands for any character, and a backslash before anything is an escape. */
+/** A name filter in LIKE's syntax: there `_` matches any character, and a backslash before anything is an escape. */
 const likePattern = (name: string): string =>
   name.replaceAll(/\\[\\%]|[\\_]/g, (found) => (found.length === 2 ? found : `\\${found}`));
 

@@ -18,12 +18,12 @@ import { GpsPoint } from '../gps-point.js';
 import { Waypoint, waypointOf } from '../waypoints/waypoint.js';
 
 /**
- * The details to change; what is left out stays. A flight as it was read is one, too: its parts are not changed by this, so
+ * The details to change; omitted ones stay. A flight that was read is accepted too: this does not change its parts, so
  * they must be those that it has.
  */
 @Example<FlightChanges>({ name: 'Over the fjord, again', altitude: 110 })
 export class FlightChanges {
-  /** Must be the flight of the command when it is given. */
+  /** If given, it must be the flight of the command. */
   @Optional() @IsKnownId() readonly id?: string | null | undefined;
   @Optional() @Label(255) readonly name?: string | null | undefined;
   @Optional() @FreeText(10_000) readonly description?: string | null | undefined;
@@ -35,7 +35,7 @@ export class FlightChanges {
   @Optional() @Nested(() => Geofence, { each: true }) @ArrayMaxSize(1_000) readonly geofences?:
     readonly Geofence[] | null | undefined;
   @Optional() @IsTimestamp() readonly createdAt?: string | null | undefined;
-  /** Kept when it is given; otherwise when the details changed last. */
+  /** Kept if given; otherwise the time of the last change of the details. */
   @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;
 }
 

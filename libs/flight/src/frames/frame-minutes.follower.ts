@@ -39,11 +39,16 @@ const NAME = FRAME_MINUTES;
 /** The longest between two attempts, as the projector's. */
 const MAX_BACKOFF_MS = 2_000;
 
-/** What is too much for the database all by itself is tried so often, in sessions of their own, and for so long. */
+/**
+ * A batch of one event that is too much for the database is tried this many times, in separate sessions, for this long.
+ */
 const ATTEMPTS_ALONE = 3;
 const PATIENCE_ALONE_MS = 60_000;
 
-/** Minutes that are further apart than this are computed one after another: no statement opens the chunks between them. */
+/**
+ * Minutes that are further apart than this are computed one after another, so that no statement opens the chunks
+ * between them.
+ */
 const GAP_MS = 7 * 86_400_000;
 
 /** Its checkpoint, among those of the projections. */
@@ -57,7 +62,7 @@ export interface FrameMinutesOptions {
   readonly listener: Listener;
   readonly connectionString: string;
   readonly log: ProjectorLog;
-  /** The shortest time between two batches; default a second: what is rolled up together is computed once. */
+  /** The shortest time between two batches; default one second. Changes within one batch are computed once. */
   readonly intervalMs?: number;
   /** The most events in one batch. */
   readonly batchSize?: number;
@@ -73,11 +78,12 @@ export interface FollowerStatus extends Omit<ProjectorStatus, 'state'> {
 const PAUSE_POLL_MS = 250;
 
 /**
- * Keeps the minute rollup of frame results: a second follower of the log, which never goes ahead of the table. It collects the minutes that events have touched and computes these anew from the table, in one
- * transaction with its checkpoint. So whatever is killed when, doing a batch again comes to the same rows; and the
- * projector, which it neither waits for nor holds up, knows nothing of it.
+ * Keeps the minute rollup of frame results. It is a second follower of the log that never goes ahead of the table. It
+ * collects the minutes that events have touched and computes these again from the table, in one transaction with its
+ * checkpoint. So after a kill at any moment, repeating a batch gives the same rows. The projector does not depend on it
+ * and is not delayed.
  *
- * When the table has been made anew (a rebuild), all of it is rolled up again: the oid of the table says so.
+ * When the table was replaced (a rebuild), everything is rolled up again: the oid of the table shows it.
  */
 export class FrameMinutes {
   readonly #options: Required<FrameMinutesOptions>;
@@ -85,12 +91,12 @@ export class FrameMinutes {
   readonly #batchSize: BatchSize;
   readonly #trouble: Trouble;
   readonly #reporting: Trouble;
-  /** How often a single event, or a single flight, was too much in a row, and since when. */
+  /** How often in a row a single event, or a single flight, was too much, and since when. */
   #alone: { failures: number; readonly since: number } | undefined;
   readonly #background = new Background((signal) => this.#run(signal));
   #state: FollowerState = 'stopped';
   #position: Position | undefined;
-  /** Those that touch the rollup. */
+  /** The event types that affect the rollup. */
   #eventsFolded = 0;
   #lastError: FollowerStatus['lastError'];
 
@@ -121,13 +127,13 @@ export class FrameMinutes {
     this.#background.start();
   }
 
-  /** Finishes the batch under way and gives up the lead. */
+  /** Finishes the current batch and gives up the lead. */
   async stop(): Promise<void> {
     await this.#background.stop();
     this.#state = 'stopped';
   }
 
-  /** Stops, and lets go of the listener. */
+  /** Stops, and closes the listener. */
   async close(): Promise<void> {
     await this.stop();
     this.#watch.close();
@@ -152,7 +158,7 @@ export class FrameMinutes {
     this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
   }
 
-  /** Waits for the lead, then follows until told to stop or until something breaks. */
+  /** Waits for the lead, then follows until told to stop or until an error. */
   #lead(signal: AbortSignal): Promise<void> {
     const { pool, connectionString, standbyIntervalMs } = this.#options;
     const options = {
@@ -191,7 +197,7 @@ export class FrameMinutes {
     try {
       for (let isOurLog = false; !signal.aborted;) {
         waker.arm();
-        // Its checkpoint is of the same log as those of the tables, and the projector says which that is.
+        // Its checkpoint must be of the same log as those of the tables. The projector says which log that is.
         isOurLog ||= (await compareLog(pool, store)) !== 'other';
         if (!isOurLog) {
           this.#state = 'standby';
@@ -207,7 +213,7 @@ export class FrameMinutes {
         try {
           progress = await this.#stepOrLess(client, signal);
         } catch (error) {
-          // Paused in the middle of it: the checkpoint has not moved, and nothing was written.
+          // Paused in the middle of a batch: the checkpoint has not moved, and nothing was written.
           if (await this.#isPaused()) continue;
           throw error;
         }
@@ -225,7 +231,10 @@ export class FrameMinutes {
     return (await pausedSince(this.#options.pool, [ROLLUP.name])) !== undefined;
   }
 
-  /** What is too much for the database is done with fewer events; what is too much with one of them is left as it is, and told. */
+  /**
+   * A batch that is too much for the database is repeated with fewer events. If one event is too much, it is left and
+   * reported.
+   */
   async #stepOrLess(
     client: pg.Client,
     signal: AbortSignal,
@@ -249,7 +258,7 @@ export class FrameMinutes {
     }
   }
 
-  /** One batch, one transaction; `isLeft` for one that is too much, whose minutes stay as they are. */
+  /** One batch, one transaction. `isLeft` marks a batch that is too much: its minutes stay as they are. */
   async #step(
     client: pg.Client,
     signal: AbortSignal,
@@ -261,7 +270,7 @@ export class FrameMinutes {
     const at = (name: string) => checkpoints.find(({ projection }) => projection === name)?.position;
     const from = at(ROLLUP.name) ?? store.beginning;
     this.#position = from;
-    // What the table holds already; before the projector has ever run, there is nothing to roll up.
+    // The position that the table holds. Before the projector has run once, there is nothing to roll up.
     const end = at(frameResults.name);
     if (end === undefined) return 'nothing new';
     const { rows: known } = await client.query<{ source: string; same: boolean }>(
@@ -301,13 +310,13 @@ export class FrameMinutes {
     return isWhole ? 'up to date' : 'behind';
   }
 
-  /** Whole flights, that somebody has asked for with `rollUpAgain`; false when there are none. */
+  /** Rolls up whole flights that were requested with `rollUpAgain`; false if there are none. */
   async #rollUpAgain(client: pg.Client, isLeft: boolean): Promise<boolean> {
     const { log } = this.#options;
     const most = Math.min(100, this.#batchSize.now);
     let found = 0;
     await inTransaction(client, async () => {
-      // Taken before the frames are read: who asks from now on is served by the next step.
+      // Read before the frames: a request from now on is served by the next step.
       const { rows } = await client.query<{ flight_id: string }>(
         `delete from flight.frame_minutes_touched where flight_id in (select flight_id from flight.frame_minutes_touched limit $1)
          returning flight_id`,
@@ -328,7 +337,10 @@ export class FrameMinutes {
     return found > 0;
   }
 
-  /** Everything anew, a TimescaleDB chunk at a time; only then is the table noted as rolled up, so a kill starts over. */
+  /**
+   * Computes everything again, one TimescaleDB chunk at a time. Only then is the table noted as rolled up, so after a
+   * kill it starts over.
+   */
   async #rollUpAll(
     client: pg.Client,
     source: string,
@@ -345,7 +357,7 @@ export class FrameMinutes {
     );
     for (const { first, last } of chunks) {
       signal.throwIfAborted();
-      // A policy may be dropping what has just come back.
+      // A policy could drop the rows that have just come back.
       await notePolicyDrops(client);
       await client.query(patient(rollUpRangeSql, [first, last]));
     }
@@ -372,8 +384,8 @@ export class FrameMinutes {
 }
 
 /**
- * Asks for the minutes of these flights to be computed again, in the transaction that has written their frames past the
- * order of the log: a repair of rows, or the fold of events that had been parked. The follower sees to it within seconds.
+ * Requests that the minutes of these flights are computed again, in the transaction that wrote their frames out of the
+ * order of the log: a repair of rows, or the fold of events that had been parked. The follower does it within seconds.
  */
 export async function rollUpAgain(
   client: Pick<pg.ClientBase, 'query'>,
@@ -412,8 +424,8 @@ export function touchedBy(events: readonly RecordedEvent[]): {
 }
 
 /**
- * Where the frame of an event stands, and stood before. Nowhere for an event that cannot be read: the projector has parked
- * its flight, so the frame is not in the table, and once it is, its flight is rolled up again.
+ * The minutes in which the frame of an event is now and was before. None for an event that cannot be read: the
+ * projector has parked its flight, so the frame is not in the table. Once it is, its flight is rolled up again.
  */
 function timesOf(event: RecordedEvent): Timestamp[] {
   try {
@@ -425,7 +437,7 @@ function timesOf(event: RecordedEvent): Timestamp[] {
   }
 }
 
-/** The indexes of minutes in their order, in groups between which there is a gap. */
+/** The indexes of minutes in order, in groups with a gap between them. */
 function nearby(minutes: readonly string[]): number[][] {
   const groups: number[][] = [];
   let last = -Infinity;
@@ -438,16 +450,16 @@ function nearby(minutes: readonly string[]): number[][] {
   return groups;
 }
 
-/** Canonical timestamps are UTC, so their minute is their beginning. */
+/** Canonical timestamps are UTC, so their minute is their prefix. */
 const minuteOf = (timestamp: Timestamp): string => `${timestamp.slice(0, 16)}:00.000Z`;
 
-/** Whether the rows of a minute were dropped on purpose: then what the rollup has kept of it counts, not what is left. */
+/** Whether the rows of a minute were dropped on purpose. Then the kept rollup counts, not the rows that are left. */
 const isDropped = (minute: string) => `exists (
   select from timescale.dropped_ranges d
    where d.table_schema = 'flight' and d.table_name = 'frame_results'
      and d.range_start < ${minute} + interval '1 minute' and d.range_end > ${minute})`;
 
-/** Computes some minutes anew: `frames` are the rows that count, `parts` the minutes that may have no row left. */
+/** Computes some minutes again: `frames` are the rows that count, `parts` the minutes that may have no row left. */
 const rollUp = (frames: string, parts: string) => `
   with fresh as materialized (
     select r.flight_id, time_bucket(interval '1 minute', r."timestamp") as minute, count(*) as frames,
@@ -471,7 +483,7 @@ const rollUp = (frames: string, parts: string) => `
          refined_share = excluded.refined_share, path = excluded.path
    where excluded.frames >= p.frames or not ${isDropped('excluded.minute')}`;
 
-// The bounds are for TimescaleDB: by a join with a list alone it could exclude no chunk.
+// The bounds are for TimescaleDB: with only a join to a list it could exclude no chunk.
 const rollUpTouchedSql = rollUp(
   `r.flight_id = any ($1::text[])
        and r."timestamp" >= $3::timestamptz and r."timestamp" < $4::timestamptz + interval '1 minute'
@@ -481,13 +493,13 @@ const rollUpTouchedSql = rollUp(
 
 const rollUpFlightsSql = rollUp(`r.flight_id = any ($1::text[])`, `p.flight_id = any ($1::text[])`);
 
-/** From one minute to another, both whole. */
+/** A range of whole minutes, both ends included. */
 const rollUpRangeSql = rollUp(
   `r."timestamp" >= $1::timestamptz and r."timestamp" < $2::timestamptz + interval '1 minute'`,
   `p.minute between $1::timestamptz and $2::timestamptz`,
 );
 
-/** Minutes outside every chunk, and those of flights that are no more. */
+/** Removes minutes outside every chunk, and those of flights that no longer exist. */
 const clearStraySql = `
   delete from flight.frame_minute_parts p
    where not exists (select from flight.flights f where f.id = p.flight_id)
@@ -495,6 +507,6 @@ const clearStraySql = `
           and not exists (select from unnest($1::timestamptz[], $2::timestamptz[]) as c (first, last)
                            where p.minute between c.first and c.last))`;
 
-/** For statements over many rows: as long as they take, where others count as lost after half a minute. */
+/** For statements over many rows: no time limit, where other statements count as lost after half a minute. */
 const patient = (text: string, values: unknown[]): pg.QueryConfig =>
   ({ text, values, query_timeout: 6 * 3_600_000 }) as pg.QueryConfig;

@@ -17,23 +17,23 @@ import { checked, MinutesOfFlight } from '../query-rules.js';
 import { FrameMinutes, frameMinutesRollup } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
 
-/** What the frames of one flight gave within one minute. */
+/** The rollup of one flight's frames within one minute. */
 export class FrameMinute {
   /** Its beginning, in UTC. */
   @IsTimestamp() readonly minute!: Timestamp;
   @IsInt() @Min(1) readonly frames!: number;
   @IsNumber() @Min(0) @Max(1) readonly meanConfidence!: number;
   @IsNumber() @Min(0) @Max(1) readonly minConfidence!: number;
-  /** The part of the frames that have been refined, from 0 to 1. */
+  /** The share of the frames that have been refined, from 0 to 1. */
   @IsNumber() @Min(0) @Max(1) readonly refinedShare!: number;
   /**
    * Metres along great circles from frame to frame, in the order of their timestamps. The way between two frames counts
-   * into the minute in which it ends, so that the sum over all minutes is the length of the whole path.
+   * in the minute in which it ends, so that the sum over all minutes is the length of the whole path.
    */
   @IsNumber() @Min(0) readonly distanceMetres!: number;
 }
 
-/** Which minutes: those that begin from `from` (inclusive) to `to` (exclusive), RFC 3339. */
+/** The minutes that begin from `from` (inclusive) to `to` (exclusive), RFC 3339. */
 export interface MinuteRange {
   readonly from?: string | null | undefined;
   readonly to?: string | null | undefined;
@@ -71,7 +71,7 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
     const { from, to } = checked(MinutesOfFlight, { ...range, flightId });
     const bounds = [from, to].map((bound) => (bound && parseTimestamp(bound)) ?? null);
     const { minPosition } = options;
-    // The rollup is as far as its own checkpoint.
+    // The rollup has its own checkpoint.
     if (minPosition !== undefined)
       await waiting(options, () => this.minutes.waitFor(minPosition, MAX_WAIT_MS));
     return this.reads.ofFlight(flightId, options, async () => {
@@ -104,13 +104,13 @@ export interface RollupVerification {
   /** At most 100. */
   readonly differences: readonly RollupDifference[];
   readonly identical: boolean;
-  /** Whether the rollup was as far as the table: where it was not, a difference may be just that. */
+  /** Whether the rollup had caught up with the table: if not, a difference may only be due to that. */
   readonly caughtUp: boolean;
 }
 
 /**
- * Another way to the same numbers: hops from frame to frame over the whole flight, then by minute. What was dropped on
- * purpose cannot be computed any more: $1 is from when on; the hop into the first frame after it is not known either.
+ * Another way to compute the same numbers: hops from frame to frame over the whole flight, then by minute. Rows dropped
+ * on purpose cannot be used: $1 is the first time that can; the hop into the first frame after it is unknown too.
  */
 const differencesSql = `
   with hops as (
@@ -138,7 +138,7 @@ const differencesSql = `
   select (select count(*) from compared)::text, c.flight_id, c.minute, nullif(c.rollup, ''), nullif(c.frames, '')
     from (select) one left join (select * from compared where not same order by flight_id, minute limit 100) c on true`;
 
-/** Whether the rollup holds all that the table does: a row where it does. */
+/** Returns a row if the rollup holds everything that the table does. */
 const caughtUpSql = `
   select true
    where (select count(distinct position) from projection.checkpoints where projection in ('${frameMinutesRollup.name}', '${frameResults.name}')) <= 1
@@ -147,22 +147,22 @@ const caughtUpSql = `
      and not exists (select from flight.frame_minutes_touched)`;
 
 export interface RollupVerificationOptions {
-  /** How often it looks before it says that the rollup is behind. */
+  /** How often it compares before it reports that the rollup is behind. */
   readonly attempts?: number;
-  /** The pause between two looks, which the follower has to catch up. */
+  /** The pause between two comparisons, in which the follower can catch up. */
   readonly pauseMs?: number;
 }
 
 /**
- * Compares the rollup with a computation from the frames themselves, both of one moment. What differs while the rollup is
- * behind may be just that, so it looks again; a difference is one that every look has found.
+ * Compares the rollup with a computation from the frames themselves, in one snapshot. A difference while the rollup is
+ * behind may only be due to that, so it compares again; it reports the differences that every comparison found.
  */
 export async function verifyFrameMinutes(
   pool: pg.Pool,
   { attempts = 10, pauseMs = 1_000 }: RollupVerificationOptions = {},
 ): Promise<RollupVerification> {
   const since = (await retainedSince(pool)).get('flight.frame_results');
-  // The first minute after may be partly dropped, where chunks do not begin with a minute.
+  // The first minute after may be partly dropped, if chunks do not begin with a minute.
   const from = since ? new Date(Math.ceil(since.getTime() / 60_000) * 60_000) : null;
   let found = await compareFrameMinutes(pool, from);
   for (let look = 1; look < attempts && !found.identical && !found.caughtUp; look++) {
@@ -179,7 +179,7 @@ const keyOf = ({ flightId, minute }: RollupDifference): string => `${minute} ${f
 
 async function compareFrameMinutes(pool: pg.Pool, from: Date | null): Promise<RollupVerification> {
   const client = await databaseCall(() => pool.connect());
-  // One that breaks off in the transaction must not serve anybody else.
+  // A session that fails in the transaction must not be used again.
   let isBroken = true;
   try {
     await client.query('begin isolation level repeatable read read only');

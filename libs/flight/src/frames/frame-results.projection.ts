@@ -20,12 +20,12 @@ export const frameResultsTable: TableDefinition = {
   timeColumn: 'timestamp',
 };
 
-/** One row a frame: a result with another timestamp takes the row of the old one away (docs/decisions/0003). */
+/** One row per frame: a result with another timestamp removes the old row (docs/decisions/0003). */
 export const frameResults = new Projection<FlightEvents>('frame_results', 1, frameResultsTable)
   .on('FrameResultSaved', (event) => {
     const { frameId, gpsCenter, altitude, heading, confidence, refined, timestamp, updatedAt, supersedes } =
       event.data;
-    // One literal: a row that began as a copy of its key took V8 far longer, a quarter of the time of time travel.
+    // One literal: a row that began as a copy of its key took V8 far longer, a quarter of the time of an `asOf` read.
     const flightId = flightIdOf(event);
     const saved = upsert({
       flight_id: flightId,

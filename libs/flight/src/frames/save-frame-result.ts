@@ -5,7 +5,7 @@ import { Altitude, Confidence, Flag, FrameNumber, HeadingDegrees, normalHeading 
 import { existing, same, type ExistingFlight } from '../flight.js';
 import { GpsPoint } from '../gps-point.js';
 
-/** What one camera frame says of where the aircraft was. */
+/** What one camera frame says about the position of the aircraft. */
 @Example<FrameResult>({
   frameId: 0,
   gpsCenter: { lat: 63.4401, lon: 10.4002 },
@@ -23,9 +23,11 @@ export class FrameResult {
   @Confidence() readonly confidence!: number;
   /** True once a later estimate has improved the result. */
   @Optional() @Flag() readonly refined?: boolean | null | undefined;
-  /** When the frame was taken. The frames and headings of a flight may be on `WAYLOG_FLIGHT_DAYS` (100) different days. */
+  /**
+   * When the frame was taken. The frames and headings of a flight can be on `WAYLOG_FLIGHT_DAYS` (100) different days.
+   */
   @IsTimestamp() readonly timestamp!: string;
-  /** Kept when it is given; otherwise when the result changed last. */
+  /** Kept if given; otherwise the time of the last change. */
   @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;
 }
 
@@ -37,7 +39,7 @@ export class SaveFrameResult extends FlightCommand {
   }
 }
 
-/** The event of one saved frame, or none when it says what is known already. Shared with SaveFrameResults. */
+/** The event of one saved frame, or none if nothing changes. Shared with SaveFrameResults. */
 export function frameEvents(flight: ExistingFlight, frame: FrameResult, at: Timestamp): FlightEvent[] {
   const known = flight.frames.get(frame.frameId);
   const data = {

@@ -3,9 +3,9 @@ import type { GeofenceData } from '../events.js';
 import { GpsPoint } from '../gps-point.js';
 
 /**
- * A rectangle between two meridians and two parallels, or what is left of one without width or height. One that begins east
- * of where it ends goes across the antimeridian (from 179 to -179 degrees it is 2 degrees wide). It is at most half the way
- * round, or all of it: what is between has its corners exchanged, as from -179 to 179 degrees.
+ * A rectangle between two meridians and two parallels, possibly without width or height. One that begins east of its
+ * end crosses the antimeridian (from 179 to -179 degrees it is 2 degrees wide). It spans at most half the globe, or all
+ * of it: anything in between has its corners swapped, as from -179 to 179 degrees.
  */
 export class GeofenceFields {
   @Nested(() => GpsPoint) readonly northWest!: GpsPoint;
@@ -21,7 +21,7 @@ export class GeofenceFields {
 function isRectangle(northWest?: Partial<GpsPoint>, southEast?: Partial<GpsPoint>): boolean {
   const [north = NaN, west = NaN] = [northWest?.lat, northWest?.lon];
   const [south = NaN, east = NaN] = [southEast?.lat, southEast?.lon];
-  // What is no number is refused by itself: no comparison with NaN holds.
+  // NaN is refused elsewhere: no comparison with it is true.
   const width = west > east ? east + 360 - west : east - west;
   return !(south > north || (width > 180 && width !== 360));
 }
@@ -30,7 +30,7 @@ export class Geofence extends GeofenceFields {
   @IsKnownId() readonly id!: string;
 }
 
-/** Gets an id when it brings none. */
+/** Gets an id if it has none. */
 @Example<NewGeofence>({ id: 'g1', northWest: { lat: 63.5, lon: 10.3 }, southEast: { lat: 63.4, lon: 10.5 } })
 export class NewGeofence extends GeofenceFields {
   @Optional() @IsId() readonly id?: string | null | undefined;

@@ -4,7 +4,7 @@ import type { FlightEvent } from '../events.js';
 import { FrameNumber, HeadingDegrees, normalHeading } from '../fields.js';
 import { existing, same, type ExistingFlight } from '../flight.js';
 
-/** Where the aircraft pointed at one frame: for smoothing, and for turning the next image. */
+/** The direction of the aircraft at one frame: for smoothing, and for turning the next image. */
 @Example<HeadingRecord>({ frameId: 0, heading: 92.5, timestamp: '2026-05-01T12:00:00.500Z' })
 export class HeadingRecord {
   @FrameNumber() readonly frameId!: number;
@@ -20,7 +20,7 @@ export class SaveHeading extends FlightCommand {
   }
 }
 
-/** The event of one saved heading, or none when it says what is known already. Shared with SaveHeadings. */
+/** The event of one saved heading, or none if nothing changes. Shared with SaveHeadings. */
 export function headingEvents(
   flight: ExistingFlight,
   { frameId, heading, timestamp }: HeadingRecord,

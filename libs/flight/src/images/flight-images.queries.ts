@@ -6,7 +6,7 @@ import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { checked, ImageOfFlight } from '../query-rules.js';
 import { flightImagesTable } from './flight-images.projection.js';
 
-/** What is known of an image. */
+/** The data of an image. */
 export type ImageView = ImageData;
 
 /** Path and metadata of a frame's image. Throws `image.not-found`. */
@@ -48,7 +48,7 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
   }
 }
 
-/** Where the image of a frame is kept. Throws `image.not-found`. */
+/** The path of a frame's image. Throws `image.not-found`. */
 export class GetImagePath extends Query<string> {
   constructor(
     readonly flightId: string,

@@ -3,7 +3,7 @@ import { FlightCommand, slice, type CommandOptions, type Decide } from '../comma
 import { FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
 
-/** Where the image of a frame is kept, and what is known of the file. */
+/** The path of a frame's image, and what is known of the file. */
 @Example<ImageMetadata>({
   frameId: 0,
   filePath: '/images/fjord-1/0.jpg',
@@ -14,7 +14,7 @@ export class ImageMetadata {
   @Label(500) readonly filePath!: string;
   /** Original name, width, height, size and the like; default: empty. */
   @Optional() @IsJsonObject() readonly metadata?: object | null | undefined;
-  /** Kept when it is given; otherwise when the image was saved. */
+  /** Kept if given; otherwise the time at which the image was saved. */
   @Optional() @IsTimestamp() readonly uploadedAt?: string | null | undefined;
 }
 

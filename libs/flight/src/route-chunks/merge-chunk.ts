@@ -5,7 +5,7 @@ import { existing } from '../flight.js';
 import { chunkNotFound } from './delete-chunk.js';
 import { MAX_FRAMES_OF_CHUNK } from './save-chunk-state.js';
 
-/** Joins a route chunk into another one of the same flight; the source is gone afterwards. */
+/** Merges a route chunk into another one of the same flight; the source no longer exists afterwards. */
 export class MergeChunk extends FlightCommand {
   /** The source. */
   @IsId() readonly chunkId!: string;
@@ -49,7 +49,7 @@ export const decideMergeChunk: Decide<MergeChunk> =
     return [{ type: 'ChunkMerged', data: { chunkId, into: { ...whole, updatedAt: at } } }];
   };
 
-/** The target with the frames of both, in order; it keeps its anchor, or takes the source's when it has none. */
+/** The target with the frames of both, in order. It keeps its anchor, or gets the source's if it has none. */
 function merged(source: RouteChunk, target: RouteChunk): RouteChunk {
   const anchored = target.hasAnchor || !source.hasAnchor ? target : source;
   return {

@@ -36,7 +36,7 @@ export class ChunkHandle {
   /** The frame whose position is known; the flight must have its image. */
   @Optional() @FrameNumber() readonly anchorFrameId?: number | null | undefined;
   @Optional() @Nested(() => GpsPoint) readonly anchorGps?: GpsPoint | null | undefined;
-  /** How the search for an anchor stands, such as `unanchored`, `matching` or `anchored`. */
+  /** The state of the search for an anchor, such as `unanchored`, `matching` or `anchored`. */
   @Label(50) readonly matchingStatus!: string;
 }
 

@@ -3,14 +3,14 @@ import type { CommandResult, FlightCommand } from '../command.js';
 import type { SimulationStep } from './simulate-flight.js';
 
 export interface PlayOptions {
-  /** How many times faster than the flight; Infinity for as fast as it goes. */
+  /** How many times faster than the flight; Infinity for as fast as possible. */
   readonly speed: number;
   readonly signal?: AbortSignal;
-  /** Told after each step how many commands have been answered. */
+  /** Called after each step with the number of answered commands. */
   readonly onProgress?: (commands: number) => void;
 }
 
-/** Sends the steps of a simulation in their time; the commands of one step go out together. Answers their number. */
+/** Sends the steps of a simulation at their times; the commands of one step are sent together. Returns their number. */
 export async function playFlight(
   steps: Iterable<SimulationStep>,
   execute: (command: FlightCommand) => Promise<CommandResult>,

@@ -14,7 +14,7 @@ import type { Waypoint } from '../waypoints/waypoint.js';
 
 export interface SimulationOptions {
   readonly flightId: string;
-  /** The same seed makes the same flight. */
+  /** The same seed gives the same flight. */
   readonly seed: number;
   readonly frames: number;
   readonly framesPerSecond?: number;
@@ -42,9 +42,9 @@ interface Estimate {
 }
 
 /**
- * A UAV that works out its position from camera frames: the estimate drifts away from the truth and grows less certain;
- * some frames after a route chunk is complete it is anchored, its frames and waypoints are refined in one transaction,
- * and it is merged into the route so far. Every command has an id of its own, so a run may be repeated.
+ * A UAV that computes its position from camera frames: the estimate drifts away from the truth and grows less certain.
+ * Some frames after a route chunk is complete it is anchored, its frames and waypoints are refined in one transaction,
+ * and it is merged into the route so far. Every command has its own id, so a run can be repeated.
  */
 export function* simulateFlight(options: SimulationOptions): Generator<SimulationStep> {
   const { flightId, frames, framesPerSecond = 2, startedAt = new Date('2026-05-01T12:00:00Z') } = options;
@@ -133,7 +133,7 @@ export function* simulateFlight(options: SimulationOptions): Generator<Simulatio
     refinements.delete(i);
     yield { atSeconds: i / framesPerSecond, commands };
   }
-  // What is still to be refined when the last frame has come in comes later still.
+  // Refinements that are still due after the last frame come later.
   const late = [...refinements.values()].flatMap((chunk) => refinement(chunk));
   yield { atSeconds: frames / framesPerSecond, commands: [...late, state('completed', frames)] };
 

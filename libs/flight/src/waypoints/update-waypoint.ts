@@ -17,7 +17,7 @@ export const waypointNotFound = (flightId: string, waypointId: string) =>
     waypointId,
   });
 
-/** A repeat with the same values is not news: no event. */
+/** A repeat with the same values changes nothing: no event. */
 export const decideUpdateWaypoint: Decide<UpdateWaypoint> =
   ({ flightId, waypoint }) =>
   (flight) => {

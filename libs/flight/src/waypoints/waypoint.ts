@@ -25,7 +25,7 @@ export class Waypoint extends WaypointFields {
   @IsKnownId() readonly id!: string;
 }
 
-/** Gets an id when it brings none. */
+/** Gets an id if it has none. */
 @Example<NewWaypoint>({
   id: 'w1',
   lat: 63.44,

@@ -20,7 +20,7 @@ import {
 } from './chunk-source.js';
 import type { ArchivedChunk, ArchiveStep } from './models.js';
 
-/** A chunk that changes while it is written is written again, so often. */
+/** How often a chunk that changes while it is written is written again. */
 const ATTEMPTS = 3;
 
 /** A time for a file name: 20260501T120000Z. */
@@ -40,7 +40,7 @@ export async function archiveChunk(
   const file = `${fullName(model)}/${compact(rangeStart)}-${compact(rangeEnd)}-${eventId.slice(0, 8)}.csv.gz`;
   const path = join(directory, file);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    // A rebuild gives the chunk of a range another name.
+    // After a rebuild the chunk of a range has another name.
     const live = (await chunksOf(client, model)).find(
       (c) => c.rangeStart === rangeStart && c.rangeEnd === rangeEnd,
     );
@@ -53,7 +53,7 @@ export async function archiveChunk(
       return;
     }
     await setStatus(client, eventId, 'archiving');
-    // In a session of its own, which ends with whatever breaks the stream: the other one must still be able to say so.
+    // In a separate session, which ends when the stream fails: the other one must still be able to report that.
     const [wanted, written] = await withSession(pool, 'waylog archive', async (reader) => {
       await reader.query('begin isolation level repeatable read read only');
       const rows = rowsOf(source, chunk);
@@ -115,7 +115,7 @@ export async function archiveChunk(
   );
 }
 
-/** Drops a chunk while nobody can write to it, if its rows are still those of the file: one transaction. */
+/** Drops a chunk, under a lock against writers, if its rows are still those of the file: one transaction. */
 function dropIfSame(
   client: Client,
   model: TableModel,
@@ -125,7 +125,7 @@ function dropIfSame(
   wanted: Fingerprint,
 ): Promise<boolean> {
   return inBriefTransaction(client, async () => {
-    // Readers go on while the rows are compared; the drop itself then asks for all.
+    // Readers continue while the rows are compared; the drop itself then needs the exclusive lock.
     await client.query(`lock table ${chunk.chunkName} in share row exclusive mode`);
     if (!same(await fingerprint(client, source, rowsOf(source, chunk)), wanted)) return false;
     const { rows } = await client.query<{ name: string }>(

@@ -24,7 +24,7 @@ export interface ArchiveProgress {
   readonly tableName: string;
   readonly chunkName: string;
   readonly step: ArchiveStep;
-  /** Steps done, of all that are to do for the table at hand. */
+  /** The steps done, and all steps, of the present table. */
   readonly done: number;
   readonly total: number;
 }
@@ -34,26 +34,26 @@ export interface ArchiveRunOptions {
   readonly olderThan: Date;
   /** Where the files go. */
   readonly directory: string;
-  /** Full or short names; all hypertables of the registered models when it is left out. */
+  /** Full or short names; default all hypertables of the registered models. */
   readonly tables?: readonly string[];
   readonly onProgress?: (progress: ArchiveProgress) => void | Promise<void>;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Writes old chunks into files and drops them: copied, read back and compared, described by a manifest, and only then
- * dropped, when the rows are still the same. Each step can be done again, so a kill between any two of them loses nothing,
- * and the next run goes on with what was left.
+ * Writes old chunks into files and drops them. A chunk is copied, read back and compared, described by a manifest, and
+ * only then dropped, if its rows are still the same. Each step can be repeated, so a kill between two steps loses
+ * nothing, and the next run continues from there.
  */
 export class Archives {
   constructor(
     private readonly pool: Pool,
     private readonly models: readonly TableModel[],
-    /** Told, in the transaction that puts rows back, that they are there: no event says so. */
+    /** Called in the transaction that puts rows back: no event announces them. */
     private readonly onRestored: (client: ClientBase) => Promise<unknown> = () => Promise.resolve(),
   ) {}
 
-  /** What has been archived, or begun; the newest first. */
+  /** All archives, complete or not; the newest first. */
   list(): Promise<ArchivalEvent[]> {
     return eventsOf(this.pool, 'true', []);
   }
@@ -72,8 +72,8 @@ export class Archives {
   }
 
   /**
-   * First goes on with what an earlier run has left, then archives what is old enough: one event a table. A table that
-   * fails is answered as `failed`, and others go on. Throws `archive.running` while another process is at it.
+   * First continues what an earlier run has left, then archives what is old enough: one event per table. A table that
+   * fails is returned as `failed`, and the others continue. Throws `archive.running` while another process archives.
    */
   async run(options: ArchiveRunOptions): Promise<ArchivalConfirmation[]> {
     const { olderThan, signal } = options;
@@ -132,9 +132,9 @@ export class Archives {
   }
 
   /**
-   * Brings the rows of an archive back into its table. A second time changes nothing: rows that are there already stay as
+   * Restores the rows of an archive into its table. A second time changes nothing: rows that are already there stay as
    * they are. Throws `archive.not-found`, `archive.not-completed`, `archive.file-missing`, `archive.tampered`; chunks
-   * before the bad one are restored then, and the bad one not at all.
+   * before the bad one are then restored, and the bad one not at all.
    */
   async restore(
     eventId: string,
@@ -195,7 +195,7 @@ export class Archives {
     });
   }
 
-  /** Does what is left to do of an event. */
+  /** Does the remaining steps of an event. */
   async #finish(client: Client, eventId: string, options: ArchiveRunOptions): Promise<ArchivalConfirmation> {
     let errorMessage: string | undefined;
     const { tableName, lakehousePath, chunks } = await this.get(eventId);

@@ -7,7 +7,7 @@ import { createGunzip, createGzip } from 'node:zlib';
 import type { Client } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 
-/** What stands beside each file, as JSON: enough to know the file by, and to bring its rows back. */
+/** The manifest beside each file, as JSON: enough to identify the file, and to restore its rows. */
 export interface Manifest {
   readonly format: 'waylog-archive-1';
   readonly eventId: string;
@@ -26,7 +26,7 @@ export interface Manifest {
   readonly writtenAt: string;
 }
 
-/** Writes the rows of a query as gzipped CSV; the file has its name only once all of it is on the disk. */
+/** Writes the rows of a query as gzipped CSV; the file gets its name only once all of it is on disk. */
 export async function writeRows(
   client: Client,
   query: string,
@@ -45,7 +45,7 @@ export async function writeRows(
           yield part;
         }
       },
-      // It holds what the tables held: not for everybody on this machine.
+      // It holds table data: other users of this machine must not be able to read it.
       createWriteStream(partial, { flush: true, mode: 0o600 }),
     ),
   );

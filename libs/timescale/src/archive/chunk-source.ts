@@ -4,12 +4,12 @@ import type { TableModel } from '../hypertables/models.js';
 import { readRows } from './chunk-file.js';
 import type { ArchivedChunk, ArchivalStatus } from './models.js';
 
-/** The rows of a table in a range, and how to know them again. */
+/** The rows of a table in a range, and how to identify them. */
 export interface Source {
   readonly table: string;
   readonly timeColumn: string;
   readonly columns: readonly { readonly name: string; readonly type: string }[];
-  /** The primary key, or every column where there is none. */
+  /** The primary key, or every column if there is none. */
   readonly key: readonly string[];
 }
 
@@ -45,7 +45,7 @@ export const quoted = (columns: readonly string[]): string =>
   columns.map((column) => `"${column}"`).join(', ');
 export const names = ({ columns }: Source): string => quoted(columns.map(({ name }) => name));
 
-/** By the table and its range, not by the chunk: a chunk that is compressed reads the same. */
+/** By the table and its range, not by the chunk: a compressed chunk reads the same. */
 export const rowsOf = (source: Source, { rangeStart, rangeEnd }: ArchivedChunk): string =>
   `select ${names(source)} from ${source.table}
     where "${source.timeColumn}" >= '${rangeStart}' and "${source.timeColumn}" < '${rangeEnd}'`;
@@ -68,7 +68,9 @@ export async function fingerprint(client: Client, source: Source, rows: string):
 
 export const same = (a: Fingerprint, b: Fingerprint): boolean => a.rows === b.rows && a.hash === b.hash;
 
-/** Reads a file into the temporary table `archived`, which goes with the transaction, and answers what was in it. */
+/**
+ * Reads a file into the temporary table `archived`, which is dropped with the transaction, and returns what was in it.
+ */
 export async function load(client: Client, source: Source, path: string): Promise<Fingerprint> {
   await client.query(
     `create temporary table archived on commit drop as select ${names(source)} from ${source.table} limit 0`,

@@ -6,8 +6,8 @@ const STATUSES = ['pending', 'archiving', 'verifying', 'completed', 'failed'] as
 export type ArchivalStatus = (typeof STATUSES)[number];
 
 /**
- * `written`: the file is there and verified, the rows are still in the table as well. `gone`: somebody else dropped the
- * chunk before it was written.
+ * `written`: the file is there and verified, the rows are still in the table as well. `gone`: another process dropped
+ * the chunk before it was written.
  */
 const CHUNK_STATES = ['pending', 'written', 'dropped', 'restored', 'gone'] as const;
 
@@ -16,7 +16,7 @@ export class ArchivedChunk {
   @IsTimestamp() readonly rangeStart!: Timestamp;
   @IsTimestamp() readonly rangeEnd!: Timestamp;
   @IsIn(CHUNK_STATES) readonly state!: (typeof CHUNK_STATES)[number];
-  /** Below `lakehousePath`; its manifest has the same name with `.json` behind. */
+  /** Below `lakehousePath`; its manifest has the same name with `.json` added. */
   @Optional() @IsString() readonly file?: string;
   @Optional() @IsInt() @Min(0) readonly rows?: number;
   /** Of the file. */
@@ -27,7 +27,7 @@ export class ArchivedChunk {
   @Optional() @IsString() readonly rowHash?: string;
 }
 
-/** Some chunks of one table on their way into files. */
+/** An archive of some chunks of one table, complete or not. */
 export class ArchivalEvent {
   @IsString() readonly eventId!: string;
   @IsString() readonly tableName!: string;
@@ -41,7 +41,7 @@ export class ArchivalEvent {
   @Optional() @IsString() readonly errorMessage?: string;
 }
 
-/** What became of it. */
+/** The result. */
 export class ArchivalConfirmation {
   @IsString() readonly eventId!: string;
   @IsString() readonly tableName!: string;
@@ -62,9 +62,9 @@ export class RestoredArchive {
   @IsInt() @Min(0) readonly chunks!: number;
   /** Rows that were written into the table. */
   @IsInt() @Min(0) readonly restored!: number;
-  /** Rows that the table had already, maybe in a later state, which it keeps. */
+  /** Rows that the table already had, perhaps in a later state, which it keeps. */
   @IsInt() @Min(0) readonly present!: number;
-  /** Rows left out because the table has moved on: their flight is gone, or the frame now stands at another time. */
+  /** Rows left out because the table has changed: their flight was deleted, or the frame now has another time. */
   @IsInt() @Min(0) readonly outdated!: number;
   @IsArray() @IsString({ each: true }) readonly notes!: string[];
 }

@@ -31,7 +31,7 @@ export async function restoreChunk(
     );
     let outdated = 0;
     if (model.identity) {
-      // The same frame stands at another time by now.
+      // The same frame has another time by now.
       const { rowCount } = await client.query(
         `delete from archived where exists (select from ${source.table} live where ${matching(model.identity)})`,
       );
@@ -71,7 +71,7 @@ export async function restoreChunk(
   });
 }
 
-/** The file must be, byte by byte, the one that the database and its manifest know. */
+/** The file must be, byte by byte, the one that the database and its manifest describe. */
 async function checkFile(event: ArchivalEvent, chunk: ArchivedChunk, path: string): Promise<void> {
   const missing = (error: unknown) => {
     throw conflict(

@@ -1,6 +1,6 @@
 import type { ClientBase, Pool } from 'pg';
 
-/** Why rows are not there although the log has their events. */
+/** Why rows are missing although the log has their events. */
 export type DropReason = 'retention' | 'operator' | 'archive';
 
 export interface Range {
@@ -8,7 +8,7 @@ export interface Range {
   readonly end: Date;
 }
 
-/** Notes, in the transaction that drops them, that the rows of these ranges are gone on purpose. */
+/** Records, in the transaction that drops them, that the rows of these ranges were dropped on purpose. */
 export async function recordDropped(
   client: Pick<ClientBase, 'query'>,
   table: { readonly schema: string; readonly name: string },
@@ -27,7 +27,7 @@ export async function recordDropped(
   );
 }
 
-/** Tables from which a policy of TimescaleDB drops chunks, and up to when the ends of those may be. */
+/** Tables from which a policy of TimescaleDB drops chunks, and the latest end of a chunk that it can drop. */
 const policiesSql = `
   select hypertable_schema as table_schema, hypertable_name as table_name,
          format('%I.%I', hypertable_schema, hypertable_name)::regclass::oid as relation,
@@ -36,8 +36,9 @@ const policiesSql = `
    where proc_name = 'policy_retention' and config ? 'drop_after'`;
 
 /**
- * Notes what policies of TimescaleDB have dropped, which they do not say: chunks that there were and are no more, within
- * the reach of the policy. For whoever needs to know it now, and often enough that every chunk is known before it goes.
+ * Records what policies of TimescaleDB have dropped, which they do not report: chunks that existed and no longer do,
+ * within the range of the policy. Call it when the information is needed, and often enough that every chunk is known
+ * before it is dropped.
  */
 export const notePolicyDrops = (client: Pick<ClientBase, 'query'>) =>
   client.query(`
@@ -63,8 +64,8 @@ export const notePolicyDrops = (client: Pick<ClientBase, 'query'>) =>
     on conflict do nothing`);
 
 /**
- * Takes back that rows are gone, in the transaction that puts a table which holds all that the log says in the place of the old
- * one; its chunks are known from then on, so that it is noted when a policy drops them again.
+ * Removes the record of dropped rows, in the transaction that swaps in a table which holds everything in the log. Its
+ * chunks are known from then on, so that it is recorded when a policy drops them again.
  */
 export async function forgetDropped(
   client: Pick<ClientBase, 'query'>,
@@ -78,10 +79,10 @@ export async function forgetDropped(
 }
 
 /**
- * From when on each hypertable holds all that the log says, by `schema.table`: only rows of that time and later can be
- * compared with a fold of the log. A table of which nothing was dropped on purpose is not in the map.
+ * The time from which each hypertable holds everything in the log, by `schema.table`: only rows of that time and later
+ * can be compared with a fold of the log. A table of which nothing was dropped on purpose is not in the map.
  *
- * A policy of TimescaleDB may drop at any moment all that is in its reach.
+ * A policy of TimescaleDB can drop everything in its range at any moment.
  */
 export async function retainedSince(pool: Pick<Pool, 'query'>): Promise<Map<string, Date>> {
   const { rows } = await pool.query<{ name: string; since: Date }>(`

@@ -21,7 +21,7 @@ export interface InfoRow {
   readonly last_error: string | null;
 }
 
-// A policy's own word counts before our settings: somebody may have changed it in the database.
+// The policy itself counts before our settings: it may have been changed in the database.
 export const infoSql = `
   select h.hypertable_schema || '.' || h.hypertable_name as table_name, d.column_name as time_column,
          coalesce(d.time_interval::text, d.integer_interval::text) as chunk_interval,

@@ -28,7 +28,7 @@ import { inBriefTransaction, withSession } from './session.js';
 
 const DEFAULT_CHUNK_INTERVAL = '7 days';
 
-/** Lists, makes and changes hypertables of the registered models, and drops their chunks. */
+/** Lists, creates and changes hypertables of the registered models, and drops their chunks. */
 export class Hypertables {
   constructor(
     private readonly pool: Pool,
@@ -36,7 +36,7 @@ export class Hypertables {
     private readonly models: readonly TableModel[],
   ) {}
 
-  /** Every hypertable but the shadows of a rebuild or a verification. */
+  /** Every hypertable except the shadow tables of a rebuild or a verification. */
   async list(): Promise<HypertableInfo[]> {
     const [can, since, troubles] = await Promise.all([
       capabilities(this.pool),
@@ -66,8 +66,8 @@ export class Hypertables {
 
   /**
    * Makes a table of a registered model a hypertable. Throws `hypertable.unknown-model`, `hypertable.exists`,
-   * `hypertable.key-without-time`, `hypertable.has-rows`, `input.invalid`. What the edition does not have, such as
-   * compression, is left out, and the answer says so: `success` is false then, with the reason.
+   * `hypertable.key-without-time`, `hypertable.has-rows`, `input.invalid`. What the edition lacks, such as compression,
+   * is left out: `success` is then false, with the reason.
    */
   async create(request: HypertableRequest): Promise<HypertableResponse> {
     validate(HypertableRequest, request);
@@ -113,8 +113,8 @@ export class Hypertables {
   }
 
   /**
-   * Changes the chunk interval, the retention or the compression of a hypertable, each on its own: what can be done is
-   * done, and the answer says what could not (`success` false, `errorMessage`).
+   * Changes the chunk interval, the retention or the compression of a hypertable, each on its own. What is possible is
+   * done, and the answer says what was not (`success` false, `errorMessage`).
    */
   async change(tableName: string, change: HypertableChange): Promise<HypertableResponse> {
     validate(HypertableChange, change);
@@ -138,7 +138,7 @@ export class Hypertables {
             .catch(asBadInterval('chunkInterval'));
         }
         if (change.retentionPeriod) await setRetention(client, can, model, change.retentionPeriod);
-        // Whoever says after how long wants it compressed.
+        // A caller that gives the age wants compression.
         const compressionEnabled = change.compressionEnabled ?? (change.compressAfter ? true : undefined);
         if (compressionEnabled !== undefined) {
           if (can.compression.available)
@@ -163,7 +163,7 @@ export class Hypertables {
 
   /**
    * Drops the chunks whose end is `olderThan` (RFC 3339) or earlier. Without `confirm`, which is the full name of the
-   * table, it throws `hypertable.unconfirmed`; with `dryRun` it only says which they are.
+   * table, it throws `hypertable.unconfirmed`; with `dryRun` it only lists them.
    */
   async dropChunks(
     tableName: string,
@@ -217,7 +217,7 @@ export class Hypertables {
   }
 }
 
-/** What to know wherever rows are dropped from a table that is a fold of the log. */
+/** Needed wherever rows are dropped from a table that is a fold of the log. */
 const logKeeps = (table: string): string =>
   `The log keeps every event of rows that are dropped. A rebuild of ${table} brings them back, until the next run of the ` +
   'retention; a comparison with the log finds them missing unless it is limited to the time since retainedSince.';
@@ -231,10 +231,7 @@ const noHypertable = (table: string, name: string) =>
     },
   );
 
-/**
- * Drops the chunks whose end is `olderThan` or earlier, and notes it, in the caller's transaction. Answers what they
- * were.
- */
+/** Drops the chunks whose end is `olderThan` or earlier, and records it, in the caller's transaction. Returns them. */
 export async function dropOld(
   client: ClientBase,
   model: Pick<TableModel, 'schema' | 'name'>,
@@ -264,7 +261,7 @@ export async function dropOld(
 
 const TIME_TYPES = ['timestamp with time zone', 'timestamp without time zone', 'date'];
 
-/** Throws when the table cannot become a hypertable, with the reason. Locks it, so that what was found stays so. */
+/** Throws if the table cannot become a hypertable, with the reason. Locks it, so that the answer stays true. */
 async function refuseUnfit(client: ClientBase, model: TableModel, request: HypertableRequest): Promise<void> {
   const table = `${model.schema}.${model.name}`;
   const { rows: known } = await client.query<{ found: boolean; hyper: boolean }>(

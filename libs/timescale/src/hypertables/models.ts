@@ -9,19 +9,19 @@ import {
   type Timestamp,
 } from '#lib/platform';
 
-/** A table that may be operated on: the registered models are a list of these, which the caller gives. */
+/** A table that can be operated on. The registered models are a list of these, which the caller provides. */
 export interface TableModel {
   readonly schema: string;
   readonly name: string;
-  /** Set where the code that writes the table takes it for a hypertable over this column. */
+  /** Set if the code that writes the table expects a hypertable over this column. */
   readonly timeColumn?: string;
-  /** The columns that tell what a row is about, where the key has more: a flight's frame, whatever its time. */
+  /** The columns that identify what a row is about, if the key has more: a flight's frame, whatever its time. */
   readonly identity?: readonly string[];
-  /** The table without whose row a row of this one has no place, such as the flight of a frame. */
+  /** The table whose row a row of this table depends on, such as the flight of a frame. */
   readonly owner?: { readonly table: string; readonly key: string; readonly column: string };
 }
 
-/** Asks for a hypertable. */
+/** The request to create a hypertable. */
 @Example<HypertableRequest>({
   tableName: 'flight.frame_results',
   timeColumn: 'timestamp',
@@ -32,24 +32,24 @@ export class HypertableRequest {
   @IsOpaqueId() readonly tableName!: string;
   /** The column by which the table is cut into chunks; it must be part of every unique key. */
   @IsOpaqueId() readonly timeColumn!: string;
-  /** The time that one chunk covers; default 7 days. */
+  /** The time span of one chunk; default 7 days. */
   @Optional() @IsDuration() readonly chunkInterval?: string | null;
   /** Default false. */
   @Optional() @IsBoolean() readonly compressionEnabled?: boolean | null;
-  /** Chunks are compressed once their end is so long ago; default 30 days. */
+  /** The age at which chunks are compressed, counted from their end; default 30 days. */
   @Optional() @IsDuration() readonly compressAfter?: string | null;
-  /** Chunks are dropped once their end is so long ago; kept for ever where it is left out. */
+  /** The age at which chunks are dropped, counted from their end; without it they are kept forever. */
   @Optional() @IsDuration() readonly retentionPeriod?: string | null;
-  /** Move the rows of a table that has some into chunks; nobody can read or write it meanwhile. Default false. */
+  /** Move existing rows of the table into chunks. Meanwhile no session can read or write it. Default false. */
   @Optional() @IsBoolean() readonly migrateData?: boolean | null;
 }
 
-/** What to change of a hypertable; what is left out stays. */
+/** The changes to a hypertable; omitted fields stay as they are. */
 @Example<HypertableChange>({ retentionPeriod: '90 days' })
 export class HypertableChange {
-  /** For chunks made from now on; those that are there keep their range. */
+  /** For new chunks; existing chunks keep their range. */
   @Optional() @IsDuration() readonly chunkInterval?: string | null;
-  /** A length of time, or `none` to keep chunks for ever. */
+  /** A length of time, or `none` to keep chunks forever. */
   @Optional() @IsString() @MaxLength(50) readonly retentionPeriod?: string | null;
   @Optional() @IsBoolean() readonly compressionEnabled?: boolean | null;
   @Optional() @IsDuration() readonly compressAfter?: string | null;
@@ -57,21 +57,21 @@ export class HypertableChange {
 
 export class RetentionPolicy {
   @IsBoolean() readonly enabled!: boolean;
-  /** 0 where there is none. */
+  /** 0 if there is none. */
   @IsNumber() @Min(0) readonly retentionPeriodDays!: number;
   @Optional() @IsString() readonly retentionPeriod?: string;
   /** `policy`: a job of TimescaleDB drops chunks. `schedule`: the Waylog server does. */
   @IsIn(['policy', 'schedule']) readonly mechanism!: 'policy' | 'schedule';
-  /** Why it is no policy of TimescaleDB, where it is none. */
+  /** Why it is not a policy of TimescaleDB, if it is not. */
   @Optional() @IsString() readonly reason?: string;
   @Optional() @IsTimestamp() readonly lastRunAt?: Timestamp;
-  /** Why the last run failed, or why there is none. */
+  /** Why the last run failed, or why there was none. */
   @Optional() @IsString() readonly lastError?: string;
 }
 
 export class CompressionPolicy {
   @IsBoolean() readonly enabled!: boolean;
-  /** Whether the edition at hand has compression. */
+  /** Whether this edition has compression. */
   @IsBoolean() readonly available!: boolean;
   /** Why not. */
   @Optional() @IsString() readonly reason?: string;
@@ -81,7 +81,7 @@ export class CompressionPolicy {
 }
 
 export class HypertableResponse {
-  /** Whether everything was done that was asked for; `errorMessage` says what was not. */
+  /** Whether everything requested was done; `errorMessage` says what was not. */
   @IsBoolean() readonly success!: boolean;
   @IsString() readonly tableName!: string;
   @IsBoolean() readonly hypertableCreated!: boolean;
@@ -100,18 +100,18 @@ export class HypertableInfo {
   @IsString() readonly chunkInterval!: string;
   @IsBoolean() readonly compressionEnabled!: boolean;
   @Optional() @IsString() readonly retentionPeriod?: string;
-  /** When it was made a hypertable, or, where that is not known, its oldest chunk. */
+  /** When it became a hypertable, or, if unknown, the start of its oldest chunk. */
   @Optional() @IsTimestamp() readonly createdAt?: Timestamp;
   @Optional() @IsTimestamp() readonly lastChunkCreated?: Timestamp;
   @IsInt() @Min(0) readonly chunkCount!: number;
   @IsInt() @Min(0) readonly compressedChunks!: number;
   /** With indexes, of all chunks. */
   @IsInt() @Min(0) readonly sizeBytes!: number;
-  /** From the statistics of the last ANALYZE: fast and rough. */
+  /** From the statistics of the last ANALYZE: fast but rough. */
   @IsInt() @Min(0) readonly rowEstimate!: number;
   @Nested(() => CompressionPolicy) readonly compression!: CompressionPolicy;
   @Nested(() => RetentionPolicy) readonly retention!: RetentionPolicy;
-  /** Rows before were dropped on purpose; the log has them. */
+  /** Rows before this time were dropped on purpose; the log has them. */
   @Optional() @IsTimestamp() readonly retainedSince?: Timestamp;
 }
 
@@ -132,7 +132,7 @@ export class ChunkInfo {
 export class DroppedChunks {
   @IsString() readonly tableName!: string;
   @IsTimestamp() readonly olderThan!: Timestamp;
-  /** True where nothing was dropped, and the chunks are those that would be. */
+  /** True if nothing was dropped, and the chunks are those that would be. */
   @IsBoolean() readonly dryRun!: boolean;
   @Nested(() => ChunkInfo, { each: true }) readonly chunks!: ChunkInfo[];
   @IsInt() @Min(0) readonly bytes!: number;
@@ -149,8 +149,8 @@ export class ContinuousAggregateInfo {
   @IsString() readonly viewName!: string;
   @IsString() readonly sourceTable!: string;
   @Optional() @Nested(() => RefreshPolicy) readonly refreshPolicy?: RefreshPolicy;
-  /** Whether results are stored, rather than computed anew by every read. */
+  /** Whether results are stored instead of computed by every read. */
   @IsBoolean() readonly materialized!: boolean;
-  /** When its rows were first made, where that is known. */
+  /** When its rows were first computed, if known. */
   @Optional() @IsTimestamp() readonly createdAt?: Timestamp;
 }

@@ -25,7 +25,7 @@ export async function setRetention(
     [model.schema, model.name, none ? null : period],
   );
   if (!can.retentionPolicies.available) return;
-  // As long as the policy is there, what it has dropped can be told from what is lost.
+  // While the policy exists, rows that it dropped can be told from lost ones.
   await notePolicyDrops(client);
   await client.query(
     `select remove_retention_policy(format('%I.%I', $1::text, $2::text)::regclass, if_exists => true)`,
@@ -33,7 +33,7 @@ export async function setRetention(
   );
   if (none) return;
   await addRetentionPolicy(client, model, period);
-  // What it may drop in a moment is known from here on.
+  // From here on, what the policy can drop at any moment is recorded.
   await notePolicyDrops(client);
 }
 
@@ -95,7 +95,8 @@ async function enableCompression(
     `alter table ${table} set (timescaledb.compress, timescaledb.compress_segmentby = '${quoted(keys.slice(0, 1))}',
                                timescaledb.compress_orderby = '${quoted([...time, ...keys.slice(1)])}')`,
   );
-  // Without workers nothing would run it: chunks are then compressed by hand only, and compressAfter says what is wanted.
+  // Without workers nothing would run the policy: chunks are then compressed only by hand, and compressAfter records
+  // the setting.
   if (can.scheduler.available) {
     await client.query(
       `select add_compression_policy($1::text::regclass, compress_after => $2::text::interval, if_not_exists => true)`,
@@ -104,15 +105,15 @@ async function enableCompression(
   }
 }
 
-/** What was made again, in words. */
+/** What was created again, in words. */
 export interface RestoredPolicies {
   readonly tableName: string;
   readonly restored: readonly string[];
 }
 
 /**
- * Makes what the settings ask for and the table lacks: somebody has taken a policy away past them, or the backup was of
- * another edition. Harmless when nothing is missing. Answers the tables that lacked something.
+ * Creates what the settings require and the table lacks: a policy was removed outside Waylog, or the backup was of
+ * another edition. Harmless if nothing is missing. Returns the tables that lacked something.
  */
 export async function restorePolicies(client: ClientBase, can: Capabilities): Promise<RestoredPolicies[]> {
   const { rows } = await client.query<{
@@ -149,7 +150,7 @@ export async function restorePolicies(client: ClientBase, can: Capabilities): Pr
   return found;
 }
 
-/** What TimescaleDB keeps of a hypertable beside the table itself, and drops with it. */
+/** The data that TimescaleDB keeps for a hypertable beside the table itself, and drops with it. */
 export interface HypertableSettings {
   readonly compression: { readonly segmentby: string; readonly orderby: string } | undefined;
   readonly policies: readonly PolicyRow[];
@@ -167,7 +168,7 @@ interface PolicyRow {
   readonly next_start: string | null;
 }
 
-/** The compression and the policies of a hypertable, whoever has made them; for whoever puts another table in its place. */
+/** The compression and the policies of a hypertable, whatever created them; for code that replaces the table. */
 export async function hypertableSettings(client: ClientBase, table: string): Promise<HypertableSettings> {
   const { rows: compressed } = await client.query<{ segmentby: string | null; orderby: string | null }>(
     `select c.segmentby, c.orderby

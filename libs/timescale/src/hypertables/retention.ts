@@ -7,22 +7,22 @@ import { restorePolicies } from './policies.js';
 import type { ChunkInfo } from './models.js';
 import { inBriefTransaction, withSession } from './session.js';
 
-/** Held while chunks are dropped by schedule, so that of several servers one does it. */
+/** Held while chunks are dropped by schedule: of several servers one does it. */
 const RETENTION_LOCK = 7239100406;
 
 export interface RetentionRun {
   readonly tableName: string;
   readonly dropped: readonly ChunkInfo[];
-  /** What was made again of policies and compression that the settings ask for and the table lacked. */
+  /** Policies and compression that the settings require, that the table lacked, and that were created again. */
   readonly restored?: readonly string[];
-  /** Why it failed for this table, if it did. Others go on. */
+  /** Why it failed for this table, if it did. The others continue. */
   readonly error?: string;
 }
 
 /**
- * Drops the chunks that are older than the retention of their table, where TimescaleDB has no policies; where it has, notes
- * what they have dropped, and makes those again that are missing. Answers a line for each table whose retention is applied
- * here, or that lacked something; nothing when another process is at it.
+ * Drops the chunks that are older than the retention of their table, if TimescaleDB has no policies. If it has, records
+ * what they have dropped, and creates missing ones again. Returns a line for each table whose retention is applied
+ * here, or that lacked something; undefined while another process does it.
  */
 export function applyRetention(pool: Pool, now = new Date()): Promise<RetentionRun[]> {
   return withSession(pool, 'waylog retention', async (client) => {
@@ -68,7 +68,7 @@ export interface RetentionLog {
   warn(message: string): void;
 }
 
-/** Applies the retention now and then. Any number of processes may run one; they take turns. */
+/** Applies the retention regularly. Any number of processes can run one; they take turns. */
 export class RetentionSchedule {
   readonly #background = new Background((signal) => this.#run(signal));
 
@@ -82,7 +82,7 @@ export class RetentionSchedule {
     this.#background.start();
   }
 
-  /** Finishes the run under way. */
+  /** Finishes the current run. */
   stop(): Promise<void> {
     return this.#background.stop();
   }

@@ -1,10 +1,10 @@
 import type pg from 'pg';
 import { conflict, endClient, inTransaction, openSession, SqlState, sqlStateOf } from '#lib/platform';
 
-/** How long an exclusive lock is waited for: whoever waits for one holds up all who come after. */
+/** How long to wait for an exclusive lock: a session that waits for one blocks all later ones. */
 const LOCK_TIMEOUT = '5s';
 
-/** Runs work that may take long on a connection of its own, without the time limits of the pool. */
+/** Runs work that can take long on a separate connection, without the time limits of the pool. */
 export async function withSession<T>(
   pool: pg.Pool,
   applicationName: string,
@@ -21,7 +21,7 @@ export async function withSession<T>(
   }
 }
 
-/** One transaction that gives up when a lock is not to be had within seconds. Throws `hypertable.in-use` then. */
+/** One transaction that gives up if it cannot get a lock within seconds. Throws `hypertable.in-use` then. */
 export async function inBriefTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
   try {
     return await inTransaction(client, async () => {

@@ -1,9 +1,9 @@
 import type { Query } from '../schema/catalog.js';
 
-/** TimescaleDB numbers from here on what is not its own. */
+/** TimescaleDB numbers jobs that are not its own from here on. */
 export const FIRST_JOB = 1_000;
 
-/** Policies, with the table or the continuous aggregate that each is about. */
+/** Policies, with the table or the continuous aggregate of each. */
 export const policiesSql = `
   select j.job_id, j.owner::oid as owner, c.relowner, n.nspname as schema, c.relname as name
     from timescaledb_information.jobs j
@@ -13,9 +13,9 @@ export const policiesSql = `
     join pg_class c on c.relnamespace = n.oid and c.relname = coalesce(a.view_name, j.hypertable_name)`;
 
 /**
- * Makes each policy the job of whoever owns its table. A policy works as who owned it when the policy was made, and in some
- * versions of TimescaleDB that stays so when the table gets another owner: it is refused then, and where that role is
- * dropped, the scheduler ends. No function of TimescaleDB changes an owner, so it takes a superuser.
+ * Gives each policy to the owner of its table. A policy runs as the role that owned it when the policy was created, and
+ * in some versions of TimescaleDB that stays so when the table gets another owner. The policy is then refused, and if
+ * that role is dropped, the scheduler stops. No function of TimescaleDB changes an owner, so it takes a superuser.
  *
  * @param schemas of the tables
  * @returns whether there was anything to change
@@ -31,8 +31,8 @@ export async function givePolicies(query: Query, schemas?: readonly string[]): P
 }
 
 /**
- * Takes the other jobs from roles that are about to be dropped. They stand still from then on: to work as whoever is
- * logged in would be more than they may.
+ * Takes the other jobs from roles that are about to be dropped. They no longer run from then on: as the current user
+ * they would have too many rights.
  *
  * @returns the numbers of those jobs
  */
@@ -46,7 +46,7 @@ export async function stopJobsOf(query: Query, roles: readonly string[]): Promis
   return jobs.map(({ job_id }) => job_id);
 }
 
-/** Until it is dropped, nothing happens in this database by itself. */
+/** No job runs in this database until it is dropped. */
 export const stopAllJobs = async (query: Query): Promise<void> => {
   const jobs = await query<{ job_id: number }>(`select job_id from timescaledb_information.jobs`);
   for (const { job_id } of jobs) await changeJob(query, job_id, 'scheduled = false');
@@ -59,15 +59,15 @@ async function changeJob(query: Query, id: number, assignment: string): Promise<
   await query(`update ${jobs?.name ?? ''} set ${assignment} where id = $1`, [id]);
 }
 
-/** A condition: the scheduler of this database runs. Whoever may not look into other sessions never sees it. */
+/** A condition: the scheduler of this database runs. A role that cannot see other sessions never sees it. */
 export const schedulerRuns = `exists (select from pg_stat_activity
     where datname = current_database() and backend_type = 'TimescaleDB Background Worker Scheduler')`;
 
 /**
- * Starts the scheduler of this database where it does not run. `alter database ... rename` stops it, and so does a job whose
- * owner was dropped, and nothing but a restart of the whole server starts it again.
+ * Starts the scheduler of this database if it does not run. `alter database ... rename` stops it, and so does a job
+ * whose owner was dropped. After that only a restart of the whole server starts it again.
  *
- * @returns why it does not run, where there is something for it to do
+ * @returns why it does not run, if there is a job for it to run
  */
 export async function startScheduler(query: Query): Promise<string | undefined> {
   const [it] = await query<{ needed: boolean; super: boolean; name: string; workers: number }>(
@@ -77,7 +77,7 @@ export async function startScheduler(query: Query): Promise<string | undefined> 
             current_setting('timescaledb.max_background_workers')::integer as workers`,
   );
   if (!it?.needed) return undefined;
-  // Who is no superuser may not have seen it.
+  // A user that is not a superuser may be unable to see it.
   if (!it.super) return undefined;
   const [answer] = await query<{ started: boolean }>(
     'select _timescaledb_functions.start_background_workers() as started',

@@ -3,21 +3,24 @@ import { IsTimestamp, Optional, type Timestamp } from '#lib/platform';
 import type { Query } from '../schema/catalog.js';
 import { FIRST_JOB, policiesSql, schedulerRuns } from './job-owners.js';
 
-/** A job of TimescaleDB that fails or does not run, such as a policy; or, without a number, the scheduler of all of them. */
+/**
+ * A job of TimescaleDB that fails or does not run, such as a policy; or, without a number, the scheduler of all of
+ * them.
+ */
 export class JobTrouble {
   @Optional() @IsInt() @Min(1) readonly jobId?: number;
-  /** What it is: `retention`, `compression`, `refresh`, `scheduler`, or the name of its procedure. */
+  /** Its kind: `retention`, `compression`, `refresh`, `scheduler`, or the name of its procedure. */
   @IsString() readonly job!: string;
-  /** What it works on, with its schema. */
+  /** The table that it works on, with its schema. */
   @Optional() @IsString() readonly tableName?: string;
-  /** What is wrong. */
+  /** The problem. */
   @IsString() readonly what!: string;
   /** What to do about it. */
   @IsString() readonly remedy!: string;
   /** When its last run began. */
   @Optional() @IsTimestamp() readonly lastRunAt?: Timestamp;
   @Optional() @IsTimestamp() readonly lastSuccessAt?: Timestamp;
-  /** What the last run that failed said. */
+  /** The error of the last failed run. */
   @Optional() @IsString() readonly lastError?: string;
 }
 
@@ -28,7 +31,7 @@ interface JobRow {
   readonly owner: string;
   readonly owner_exists: boolean;
   readonly may_log_in: boolean;
-  /** null where it works on no table. */
+  /** null if it works on no table. */
   readonly may_work: boolean | null;
   readonly table_owner: string | null;
   readonly scheduled: boolean;
@@ -40,7 +43,7 @@ interface JobRow {
   readonly due_at: Date | null;
 }
 
-/** A job that was due so long ago waits for a worker that it does not get. */
+/** A job that has been due for this long waits for a worker that it does not get. */
 const OVERDUE = '15 minutes';
 
 const JOBS = `
@@ -65,12 +68,12 @@ const JOBS = `
    where j.job_id >= ${FIRST_JOB}
    order by j.job_id`;
 
-/** The jobs that fail or do not run, and why: TimescaleDB itself tells nobody. Empty where all is well. */
+/** The jobs that fail or do not run, and why: TimescaleDB itself does not report it. Empty if all is well. */
 export async function jobTroubles(query: Query): Promise<JobTrouble[]> {
   const jobs = await query<JobRow>(JOBS);
   if (jobs.length === 0) return [];
   const [scheduler] = await query<{ runs: boolean | null; workers: number }>(
-    // Who may not look into other sessions does not know, and a replica has none.
+    // A role that cannot see other sessions does not know, and a replica has no scheduler.
     `select case when pg_has_role('pg_read_all_stats', 'usage') and not pg_is_in_recovery() then ${schedulerRuns} end as runs,
             current_setting('timescaledb.max_background_workers')::integer as workers`,
   );
@@ -110,7 +113,7 @@ const factsOf = (row: JobRow): Omit<JobTrouble, 'what' | 'remedy'> => ({
 
 const HAND_OVER = '`waylog migrate` as a superuser hands the job to the owner of the table.';
 
-/** What is wrong with a job; what makes all its runs fail comes first. */
+/** The problem of a job; what makes all its runs fail comes first. */
 function troubleOf(row: JobRow): Pick<JobTrouble, 'what' | 'remedy'> | undefined {
   const id = row.job_id;
   const handOver =

@@ -7,7 +7,7 @@ import { isThere, makeFolder } from './files.js';
 import { megabytes, type Progress, step } from './progress.js';
 import { run, type RunOptions } from './run.js';
 
-/** The first Debian that carries TimescaleDB. Its packages are unpacked into a folder, never installed. */
+/** The first Debian that has TimescaleDB. Its packages are unpacked into a folder, never installed. */
 const RELEASE = 'trixie';
 const PUBLIC_MIRROR = 'http://deb.debian.org/debian';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -15,8 +15,8 @@ const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const WANTED = ['postgresql-17', 'postgresql-client-17', 'postgresql-17-timescaledb', 'patchelf', 'libc-bin'];
 
 /**
- * Libraries that only programs need which we leave out: jit (llvm, z3), PL/Perl, and what the install scripts
- * of the packages run. `missingLibraries` in binaries.ts proves on each machine that nothing else is missing.
+ * Libraries needed only by programs that are left out: jit (llvm, z3), PL/Perl, and the install scripts of the
+ * packages. `missingLibraries` in binaries.ts checks on each machine that nothing else is missing.
  */
 const UNNEEDED_LIBRARIES =
   /^lib(llvm|z3-|perl|c-l10n|pam-modules|semanage|sepol|debconf|audit-common|db5|proc2|ncursesw)|-perl$/;
@@ -35,8 +35,9 @@ export const isNeeded = ({ name }: Pick<Package, 'name'>): boolean =>
   WANTED.includes(name) || (/^(lib|zlib1g)/.test(name) && !UNNEEDED_LIBRARIES.test(name));
 
 /**
- * Reads what `apt-get --print-uris` prints: `'<uri>' <name>_<version>_<architecture>.deb <bytes> <hash>` per
- * line, with the colon of an epoch written as `%3a` and `SHA256:` before the hash, because our settings ask for that one.
+ * Parses the output of `apt-get --print-uris`: `'<uri>' <name>_<version>_<architecture>.deb <bytes> <hash>` per line,
+ * with the colon of an epoch written as `%3a` and `SHA256:` before the hash, because the settings here ask for that
+ * one.
  */
 export function parsePackages(printed: string): Package[] {
   return printed.split('\n').flatMap((line) => {
@@ -48,8 +49,8 @@ export function parsePackages(printed: string): Package[] {
 }
 
 /**
- * The Debian mirror that the machine's own apt uses, so that a mirror in the house is used here too. Reads
- * both forms of apt sources; other vendors' repositories, security archives and snapshots do not count.
+ * The Debian mirror that the machine's own apt uses, so that a local mirror is used here too. Reads both forms of apt
+ * sources; other vendors' repositories, security archives and snapshots do not count.
  *
  * @param sources the contents of the files in /etc/apt that name sources
  */
@@ -88,7 +89,7 @@ function stanzas(text: string): SourceEntry[] {
 
 const words = (text: string): string[] => text.split(/\s+/).filter(Boolean);
 
-/** What keeps apt from being used here, as a sentence; undefined when nothing does. */
+/** Why apt cannot be used here, as a sentence; undefined if it can. */
 export async function aptUnusable(): Promise<string | undefined> {
   if (process.platform !== 'linux')
     return `the private server is for Debian and its relatives, this is ${process.platform}`;
@@ -104,11 +105,11 @@ export async function aptUnusable(): Promise<string | undefined> {
 }
 
 /**
- * Downloads the packages of a TimescaleDB server into `<cache>/downloads`, verified by apt against the signed
- * index of the archive. Nothing of the system's apt is read or written except its proxy settings and the host
- * of its Debian mirror. What is there already and has the right checksum is not fetched again.
+ * Downloads the packages of a TimescaleDB server into `<cache>/downloads`, verified by apt against the signed index of
+ * the archive. Nothing of the system's apt is read or written except its proxy settings and the host of its Debian
+ * mirror. Existing files with the right checksum are not downloaded again.
  *
- * @param scratch an own folder for apt's index, a good 100 MB that are of no use afterwards
+ * @param scratch a separate folder for apt's index, a good 100 MB that are not needed afterwards
  * @returns the packages and, in the same order, their files
  */
 export async function downloadPackages(
@@ -164,8 +165,8 @@ async function fetchInto(
 }
 
 /**
- * The downloaded file of each package, where there is one that is what the signed index says. Others are
- * removed: `apt-get download` takes a file of the right name and size for the right one and leaves it.
+ * The downloaded file of each package that matches the signed index. Others are removed: `apt-get download` would keep
+ * any file of the right name and size.
  */
 async function filesOf(packages: readonly Package[], folder: string): Promise<(string | undefined)[]> {
   const present = await readdir(folder);
@@ -216,7 +217,7 @@ async function updateFrom(mirror: string, apt: string, signal?: AbortSignal): Pr
   await run('apt-get', ['--quiet', 'update'], { ...privately(apt), signal });
 }
 
-/** apt reads this file first, so it never comes to the system's own settings, sources or hooks. */
+/** apt reads this file first, so it never reads the system's own settings, sources or hooks. */
 const settings = (apt: string): string => `
 Dir::Etc::Main "/dev/null";
 Dir::Etc::Parts "/dev/null";
@@ -276,7 +277,7 @@ function notInstalled(what: string, why: unknown, signal?: AbortSignal): unknown
 
 const sizeOf = (packages: readonly Package[]): number => packages.reduce((sum, { bytes }) => sum + bytes, 0);
 
-/** Files may come and go meanwhile. */
+/** Files can appear and disappear meanwhile. */
 async function bytesIn(folder: string): Promise<number> {
   const names = await readdir(folder).catch(() => []);
   const sizes = names.map((name) =>

@@ -10,7 +10,7 @@ import { type Progress, step } from './progress.js';
 import { run } from './run.js';
 import { canReach, type ServerUser } from './server-user.js';
 
-/** A PostgreSQL with TimescaleDB, unpacked and patched so that it runs where it lies. */
+/** A PostgreSQL with TimescaleDB, unpacked and patched so that it runs in its place. */
 export interface Tree {
   readonly path: string;
   /** Where `postgres`, `psql`, `pg_dump` and so on are. */
@@ -34,7 +34,7 @@ const NOT_NEEDED = [
   'usr/lib/postgresql/17/lib/llvmjit_types.bc',
 ];
 
-/** The PostgreSQL that Debian's packages bring. */
+/** The PostgreSQL from Debian's packages. */
 export const PRIVATE_MAJOR = 17;
 
 export const treeAt = (path: string): Tree => ({
@@ -45,9 +45,8 @@ export const treeAt = (path: string): Tree => ({
 
 /**
  * Finds the unpacked server in the user's cache (`$XDG_CACHE_HOME/waylog`, by default `~/.cache/waylog`) or the
- * machine's (/var/cache/waylog, which only root writes), or downloads and unpacks it. The tree is
- * built beside its place and moved there when complete, so what stands there is always whole; all checkouts
- * of a user share it.
+ * machine's (/var/cache/waylog, which only root writes), or downloads and unpacks it. The tree is built beside its
+ * place and moved there when complete, so a tree in its place is always complete. All checkouts of a user share it.
  */
 export async function ensureTree(
   user: ServerUser,
@@ -66,7 +65,7 @@ export async function ensureTree(
   );
 }
 
-/** The unpacked server whose programs we may run ourselves, if there is one. Downloads nothing. */
+/** The unpacked server whose programs this process can run itself, if there is one. Downloads nothing. */
 export async function cachedTree(env: NodeJS.ProcessEnv): Promise<Tree | undefined> {
   const us: ServerUser = { name: 'we' };
   const own = resolve(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'waylog');
@@ -99,7 +98,7 @@ async function newestTree(cache: string, user: ServerUser): Promise<Tree | undef
 }
 
 async function build(cache: string, progress: Progress, signal?: AbortSignal): Promise<Tree> {
-  // We hold the lock, so these are of processes that have died.
+  // This process holds the lock, so these belong to processes that have died.
   for (const name of await readdir(cache)) {
     if (name.startsWith('partial-')) await rm(join(cache, name), { recursive: true, force: true });
   }
@@ -132,8 +131,8 @@ function nameOf(packages: readonly Package[]): string {
 }
 
 /**
- * Makes each program load this tree's libraries with this tree's loader, by absolute path, wherever it is
- * called from. The old-style RPATH (not RUNPATH) also holds for what the libraries themselves load.
+ * Makes each program load this tree's libraries with this tree's loader, by absolute path, wherever it is called from.
+ * The old-style RPATH (not RUNPATH) also applies to the libraries that the libraries themselves load.
  *
  * @param tree where the files are now
  * @param place where they will be

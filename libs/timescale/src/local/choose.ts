@@ -3,11 +3,11 @@ import { DatabaseError } from './database-error.js';
 /** Where a database comes from. */
 export type Source = 'url' | 'docker' | 'private';
 
-/** What keeps a way from being taken, as a sentence; undefined when nothing does. Asked only when it matters. */
+/** Why a way cannot be used, as a sentence; undefined if it can. Called only when it matters. */
 export type Obstacle = () => Promise<string | undefined>;
 
 /**
- * The first way that applies. An instance stays where it was made (its data are there), until it is reset.
+ * The first way that applies. An instance stays where it was created (its data are there), until it is reset.
  *
  * @throws DatabaseError `database.no-way`, naming what is missing for each of the three
  */

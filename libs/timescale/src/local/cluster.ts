@@ -11,14 +11,14 @@ import { run } from './run.js';
 import { canReach, give, type ServerUser, writeFor } from './server-user.js';
 
 /**
- * Of all connections together. What looks at a whole hypertable locks every chunk of it with its indexes: 3,000 chunks of each are
- * what half of these are enough for. They cost 40 MB of shared memory when all are taken.
+ * Of all connections together. Work on a whole hypertable locks every chunk of it with its indexes: half of these are
+ * enough for 3,000 chunks of each hypertable. They use 40 MB of shared memory if all are taken.
  */
 export const MAX_LOCKS = 512;
 
 const SYSTEM_DATA = '/var/lib/waylog';
 
-/** The instance's folder, or one in /var/lib when the server's user cannot pass through to the checkout. */
+/** The instance's folder, or one in /var/lib if the server's user cannot pass through to the checkout. */
 export async function dataPlace(of: Instance, user: ServerUser, progress: Progress): Promise<string> {
   const own = instanceFolder(of);
   await makeFolder(own);
@@ -29,7 +29,7 @@ export async function dataPlace(of: Instance, user: ServerUser, progress: Progre
   return other;
 }
 
-/** In the instance's folder if the path of a socket in it fits into the 107 bytes that a socket's name may have. */
+/** In the instance's folder if the path of a socket in it fits into the 107 bytes of a socket's name. */
 export async function socketPlace(
   folder: string,
   known: string | undefined,
@@ -47,7 +47,7 @@ export async function socketPlace(
 export const isMade = (record: PrivateRecord): Promise<boolean> =>
   isThere(join(dataOf(record), 'PG_VERSION'));
 
-/** Makes the cluster beside its place and moves it there when complete. */
+/** Creates the cluster beside its place and moves it there when complete. */
 export async function makeCluster(record: PrivateRecord, user: ServerUser, tree: Tree): Promise<void> {
   const data = dataOf(record);
   const fresh = `${data}.new`;
@@ -86,12 +86,12 @@ export async function makeCluster(record: PrivateRecord, user: ServerUser, tree:
   }
 }
 
-/** Writes what the server reads at its next start. Durability is PostgreSQL's default: all of it. */
+/** Writes the settings for the next start. Durability is PostgreSQL's default: full. */
 export async function writeSettings(record: PrivateRecord, user: ServerUser, tree: Tree): Promise<void> {
   const preload = (await hasLibrary(tree, 'pg_stat_statements'))
     ? 'timescaledb,pg_stat_statements'
     : 'timescaledb';
-  // Debian's PostgreSQL has no zone files of its own; without the host's, GMT is the one zone it knows.
+  // Debian's PostgreSQL has no zone files of its own; without the host's, GMT is the only zone it knows.
   const zone = (await isThere('/usr/share/zoneinfo/UTC')) ? 'UTC' : 'GMT';
   await writeFor(
     user,
@@ -116,7 +116,7 @@ log_line_prefix = '%m [%p] '
   );
 }
 
-/** Nothing of the caller's environment but the path: PGPORT and its like would reach the server. */
+/** Only the path of the caller's environment: PGPORT and others would affect the server. */
 export const serverEnv = (tree: Tree): NodeJS.ProcessEnv => ({
   PATH: process.env['PATH'] ?? '/usr/bin:/bin',
   LOCPATH: tree.locales,

@@ -1,18 +1,18 @@
 export type DatabaseErrorCode =
-  /** None of the three ways to a database is open on this machine. */
+  /** None of the three ways to a database works on this machine. */
   | 'database.no-way'
-  /** The server at hand does not carry TimescaleDB, or not one we can use. */
+  /** The server does not have TimescaleDB, or not a supported version. */
   | 'database.unsuitable'
   /** The server refused the connection or did not answer. */
   | 'database.unreachable'
-  /** The instance cannot be handled: another user's, not ours to stop, or a name that cannot be used. */
+  /** The instance cannot be used: it belongs to another user, cannot be stopped by this one, or has an invalid name. */
   | 'database.instance'
   /** Downloading or unpacking PostgreSQL failed. */
   | 'database.install'
   /** The server was asked to start or to stop and did not. */
   | 'database.start'
   | 'database.stop'
-  /** None of PostgreSQL's programs at hand goes with the server. */
+  /** None of the available PostgreSQL programs fits the server. */
   | 'database.tool'
   /** Another process holds the lock for too long. */
   | 'database.locked';
@@ -37,7 +37,7 @@ export const reasonOf = (error: unknown): string =>
 /** The `code` of a Node or PostgreSQL error (`ENOENT`, `3D000`), if it has one. */
 export const codeOf = (error: unknown): string | undefined => textIn(error, 'code');
 
-/** By shape, not by class: in a test runner, errors of Node's own are not `instanceof` the test's `Error`. */
+/** By shape, not by class: in a test runner, Node's own errors are not `instanceof` the test's `Error`. */
 function textIn(error: unknown, property: string): string | undefined {
   const value: unknown =
     typeof error === 'object' && error !== null ? Reflect.get(error, property) : undefined;

@@ -43,9 +43,9 @@ import { libpqEnv } from './server-tool.js';
 export interface DatabaseOptions extends Instance {
   /** Usually `process.env`: DATABASE_URL, XDG_CACHE_HOME, PATH and what Docker reads. */
   readonly env: NodeJS.ProcessEnv;
-  /** Told what is going on, line by line. */
+  /** Called with progress messages, line by line. */
   readonly progress?: Progress;
-  /** Ends a download or an unpacking; what is complete by then is kept. */
+  /** Stops a download or an unpacking; what is complete by then is kept. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -54,15 +54,19 @@ export interface Database {
   readonly source: Source;
   /** `postgres://user:password@host:port/database`. The role is a superuser unless `source` is `url`. */
   readonly url: string;
-  /** Whether `databaseDown`, `databaseKill` and `databaseReset` work: false for a server of somebody else. */
+  /**
+   * Whether `databaseDown`, `databaseKill` and `databaseReset` work: false for a server that Waylog does not manage.
+   */
   readonly stoppable: boolean;
-  /** Where the server logs: a file, or the command that shows it; undefined for a server of somebody else. */
+  /**
+   * Where the server logs: a file, or the command that shows it; undefined for a server that Waylog does not manage.
+   */
   readonly log: string | undefined;
 }
 
 /** What `waylog db status` shows. */
 export interface DatabaseStatus {
-  /** undefined: the instance has not been made yet. */
+  /** Undefined if the instance has not been created yet. */
   readonly source: Source | undefined;
   readonly running: boolean;
   /** Without its password. */
@@ -78,14 +82,14 @@ export interface DatabaseStatus {
   readonly dataBytes?: number;
   readonly dataFolder?: string;
   readonly log?: string;
-  /** Why a running server did not tell all of this. */
+  /** Why some of this is missing for a running server. */
   readonly trouble?: string;
 }
 
 /**
- * Sees to it that the instance's database runs and takes connections, by the first way that applies:
- * DATABASE_URL, Docker, a private server from Debian's packages. Idempotent, and safe when several processes do
- * it at once. The server outlives the caller. The extension itself is created by the migrations.
+ * Makes sure that the instance's database runs and accepts connections, by the first way that applies: DATABASE_URL,
+ * Docker, a private server from Debian's packages. Idempotent, and safe if several processes do it at once. The server
+ * outlives the caller. The migrations create the extension itself.
  *
  * @throws DatabaseError with the code and a sentence that says what, why and what to do
  */
@@ -101,15 +105,15 @@ export async function databaseUp(options: DatabaseOptions): Promise<Database> {
 /**
  * Stops the instance's server and keeps its data.
  *
- * @returns false when it did not run
+ * @returns false if it did not run
  */
 export const databaseDown = (options: DatabaseOptions): Promise<boolean> => databaseKill(options, 'fast');
 
 /**
- * Stops the instance's server: `fast` in good order, `immediate` as if it had crashed (the next start recovers
- * from the write-ahead log). Returns when the server has ended.
+ * Stops the instance's server: `fast` cleanly, `immediate` as if it had crashed (the next start recovers from the
+ * write-ahead log). Returns when the server has ended.
  *
- * @returns false when it did not run
+ * @returns false if it did not run
  */
 export async function databaseKill(options: DatabaseOptions, mode: StopMode): Promise<boolean> {
   mustBeOurs(options);
@@ -117,8 +121,8 @@ export async function databaseKill(options: DatabaseOptions, mode: StopMode): Pr
 }
 
 /**
- * Stops the instance's server, deletes all its data and starts it empty. The way is chosen anew; port and
- * password stay if it is the same one.
+ * Stops the instance's server, deletes all its data and starts it empty. The way is chosen again; port and password
+ * stay if it is the same one.
  */
 export async function databaseReset(options: DatabaseOptions): Promise<Database> {
   mustBeOurs(options);
@@ -132,7 +136,7 @@ export async function databaseReset(options: DatabaseOptions): Promise<Database>
   });
 }
 
-/** What there is to know of the instance's database. Starts nothing, and does not fail because it is down. */
+/** Describes the instance's database. Starts nothing, and does not fail if the database is down. */
 export async function databaseStatus(options: DatabaseOptions): Promise<DatabaseStatus> {
   const external = options.env['DATABASE_URL'];
   if (external) return { source: 'url', url: withoutPassword(external), ...(await asked(external, true)) };
@@ -155,7 +159,10 @@ export async function databaseStatus(options: DatabaseOptions): Promise<Database
   };
 }
 
-/** The names of the programs that have a session on the instance's server, each once. None when it cannot be asked. */
+/**
+ * The names of the programs that have a session on the instance's server, each once. Empty if the server cannot be
+ * asked.
+ */
 export async function databaseUsers(options: DatabaseOptions): Promise<string[]> {
   const record = await readRecord(options);
   if (!record) return [];
@@ -168,7 +175,7 @@ export async function databaseUsers(options: DatabaseOptions): Promise<string[]>
       return rows.map(({ name }) => name || 'a program without a name');
     });
   } catch {
-    // A server that does not answer has nobody to be warned of.
+    // If the server does not answer, there are no sessions to warn of.
     return [];
   }
 }
@@ -178,11 +185,11 @@ export const psqlCommand = (options: DatabaseOptions, args: readonly string[] = 
   toolCommand(options, 'psql', args);
 
 /**
- * How to run one of PostgreSQL's own programs (`psql`, `pg_dump`, `pg_restore`, `pgbench`, ...) against the
- * instance's database. The password goes by environment, so that no process list shows it. With Docker it runs
- * in the container, so paths in `args` are the container's: use standard input and output.
+ * How to run one of PostgreSQL's own programs (`psql`, `pg_dump`, `pg_restore`, `pgbench`, ...) against the instance's
+ * database. The password is passed by environment, so that no process list shows it. With Docker the program runs in
+ * the container, so paths in `args` are the container's: use standard input and output.
  *
- * @throws DatabaseError `database.instance` when the instance has not been made yet
+ * @throws DatabaseError `database.instance` if the instance has not been created yet
  */
 export async function toolCommand(
   options: DatabaseOptions,
@@ -316,7 +323,7 @@ async function databasesSize(client: ClientBase): Promise<number> {
   return Number(rows[0]?.bytes ?? 0);
 }
 
-/** Files may come and go meanwhile. */
+/** Files can appear and disappear meanwhile. */
 async function sizeOf(folder: string): Promise<number> {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
   const sizes = entries

@@ -12,14 +12,14 @@ import { run, type RunOptions } from './run.js';
 
 const SERVICE = 'database';
 
-/** A program to start, with what it needs to know. */
+/** A program to start, with its arguments and environment. */
 export interface Command {
   readonly program: string;
   readonly args: string[];
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What keeps Docker from being used here, as a sentence; undefined when nothing does. */
+/** Why Docker cannot be used here, as a sentence; undefined if it can. */
 export async function dockerUnusable(
   { root }: Pick<Instance, 'root'>,
   env: NodeJS.ProcessEnv,
@@ -30,7 +30,7 @@ export async function dockerUnusable(
       env,
       timeoutMs: 3_000,
     });
-    // Some clients return 0 and print nothing when there is no engine.
+    // Some clients return 0 and print nothing if there is no engine.
     if (!version.trim()) return 'the Docker client is there, but no Docker engine answers';
   } catch (error) {
     return /ENOENT/.test(reasonOf(error))
@@ -65,7 +65,7 @@ export async function startDocker(
           await compose(of, record, ['up', '-d', '--wait', SERVICE], env, { signal });
           return;
         } catch (error) {
-          // Between our look and the start somebody may have taken the port.
+          // Another process may have taken the port between the check and the start.
           if (attempt < 3 && !signal?.aborted && !(await isFree(record.port))) continue;
           throw signal?.aborted ? error : notStarted(of, error);
         }
@@ -81,9 +81,9 @@ export async function startDocker(
 }
 
 /**
- * Stops the container and keeps the data. `immediate` lets PostgreSQL end without a checkpoint.
+ * Stops the container and keeps the data. `immediate` ends PostgreSQL without a checkpoint.
  *
- * @returns false when it did not run
+ * @returns false if it did not run
  */
 export async function stopDocker(
   of: Instance,
@@ -167,7 +167,7 @@ export function dockerTool(
   return { program: 'docker', args: composeArgs(of, inside), env: composeEnv(record, env) };
 }
 
-/** How to see what the server logs. */
+/** The command that shows the server's log. */
 export const dockerLog = (of: Instance): string => `docker compose -p ${projectOf(of)} logs ${SERVICE}`;
 
 /** The compose project: one per instance of a checkout. */

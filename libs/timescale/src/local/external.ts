@@ -5,7 +5,7 @@ import { codeOf, DatabaseError, reasonOf } from './database-error.js';
 
 const MINIMUM = { timescaledb: '2.15', postgresql: 15 };
 
-/** What a server says of itself. */
+/** What a server reports about itself. */
 export interface ServerFacts {
   /** `server_version`, such as `17.11 (Debian 17.11-0+deb13u1)`. */
   readonly postgresql: string;
@@ -54,7 +54,7 @@ export async function checkUrl(url: string): Promise<ServerFacts> {
 const NOT_REACHED =
   'Put host, port, user, password and database of DATABASE_URL right, or unset it to get a database of your own.';
 
-/** Where the server was reached, by way of something that does not do. */
+/** The server was reached, but through something that does not work for Waylog. */
 const todoAbout: Readonly<Record<string, string>> = {
   'database.transaction-pooling':
     'Set pool_mode=session for this database in the pooler, or put the address of PostgreSQL itself into DATABASE_URL (docs/how-to/poolers.md).',
@@ -62,7 +62,7 @@ const todoAbout: Readonly<Record<string, string>> = {
     'Let what is between Waylog and PostgreSQL leave settings of sessions alone, or put the address of PostgreSQL itself into DATABASE_URL (docs/how-to/poolers.md).',
 };
 
-/** Why a server cannot serve Waylog, and what to do about it; undefined when it can. */
+/** Why a server cannot be used for Waylog, and what to do about it; undefined if it can. */
 export function unsuitable(facts: ServerFacts): { why: string; todo: string } | undefined {
   const else_ = 'or unset DATABASE_URL to get a database of your own';
   if (facts.versionNumber < MINIMUM.postgresql * 10_000) {
@@ -95,9 +95,10 @@ export function unsuitable(facts: ServerFacts): { why: string; todo: string } | 
   return undefined;
 }
 
-/** Asks a server what it is. Needs no privileges. */
+/** Queries the properties of a server. Needs no privileges. */
 export async function factsOf(client: ClientBase): Promise<ServerFacts> {
-  // shared_preload_libraries is for superusers; a setting that only the preloaded library defines tells as much.
+  // shared_preload_libraries can only be read by superusers; a setting that only the preloaded library defines shows
+  // the same.
   const { rows } = await client.query<ServerFacts>(`
     select current_setting('server_version') as postgresql,
            current_setting('server_version_num')::int as "versionNumber",
@@ -109,7 +110,10 @@ export async function factsOf(client: ClientBase): Promise<ServerFacts> {
   return facts;
 }
 
-/** Compares dotted versions by number: negative, zero or positive like a sort function. What follows a dash does not count. */
+/**
+ * Compares dotted versions by number: negative, zero or positive like a sort function. Anything after a dash does not
+ * count.
+ */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [a, b].map((version) => (version.split('-')[0] ?? '').split('.').map(Number));
   for (let i = 0; i < Math.max(left?.length ?? 0, right?.length ?? 0); i++) {
@@ -119,7 +123,7 @@ export function compareVersions(a: string, b: string): number {
   return 0;
 }
 
-/** For messages: the URL, with its password struck out. */
+/** For messages: the URL without its password. */
 export function withoutPassword(url: string): string {
   if (!URL.canParse(url)) return 'not a URL';
   const parsed = new URL(url);

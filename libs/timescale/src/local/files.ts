@@ -7,7 +7,7 @@ export const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** Makes a folder that others may pass through whatever our umask is (the server may run as another user). */
+/** Creates a folder that others can pass through, whatever the umask is (the server may run as another user). */
 export async function makeFolder(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true });
   if (first === undefined) return;

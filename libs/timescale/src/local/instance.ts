@@ -6,7 +6,7 @@ import { join, relative, resolve } from 'node:path';
 import { codeOf, DatabaseError } from './database-error.js';
 import { makeFolder } from './files.js';
 
-/** Which database of which checkout. */
+/** A database of a checkout. */
 export interface Instance {
   /** The checkout's folder. */
   readonly root: string;
@@ -14,7 +14,7 @@ export interface Instance {
   readonly instance: string;
 }
 
-/** What is remembered of an instance between runs, in `.waylog/<instance>/server.json` (mode 0600). */
+/** The stored state of an instance, in `.waylog/<instance>/server.json` (mode 0600). */
 export type InstanceRecord = DockerRecord | PrivateRecord;
 
 interface Access {
@@ -48,7 +48,7 @@ export const instanceFolder = ({ root, instance }: Instance): string =>
 export const hashOf = (root: string): string =>
   createHash('sha256').update(resolve(root)).digest('hex').slice(0, 10);
 
-/** @returns undefined when the instance has never been started, or was reset */
+/** @returns undefined if the instance has never been started, or was reset */
 export async function readRecord(of: Instance): Promise<InstanceRecord | undefined> {
   const file = recordFile(of);
   try {
@@ -88,7 +88,7 @@ export async function writeRecord(of: Instance, record: InstanceRecord): Promise
       : { ...record, folder: within(of, record.folder), socket: within(of, record.socket) };
   const next = `${recordFile(of)}.${process.pid}`;
   await writeFile(next, `${JSON.stringify(stored, null, 2)}\n`, { mode: 0o600 });
-  // Root at work in somebody's checkout must not lock them out of their own instance.
+  // Root working in another user's checkout must not lock that user out of the instance.
   const { uid, gid } = await stat(instanceFolder(of));
   if (process.getuid?.() === 0) await chown(next, uid, gid);
   await rename(next, recordFile(of));
@@ -102,7 +102,7 @@ export const logOf = (record: PrivateRecord): string => join(record.folder, 'ser
 export const urlOf = (record: Access, database = 'waylog'): string =>
   `postgres://waylog:${encodeURIComponent(record.password)}@127.0.0.1:${record.port}/${database}`;
 
-/** Relative where it lies in the instance's folder, so that a checkout can be moved or copied. */
+/** Relative if it is in the instance's folder, so that a checkout can be moved or copied. */
 function within(of: Instance, path: string): string {
   const steps = relative(instanceFolder(of), path);
   return steps.startsWith('..') ? path : steps || '.';

@@ -6,7 +6,7 @@ import { codeOf, DatabaseError } from './database-error.js';
 import { makeFolder } from './files.js';
 
 export interface LockOptions {
-  /** Told once, with the pid of the holder, when we have to wait. */
+  /** Called once, with the pid of the holder, if this process has to wait. */
   readonly onWait?: (pid: number) => void;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
@@ -15,11 +15,11 @@ export interface LockOptions {
 /**
  * Runs `work` while no other process (and no other call in this one) runs work under the same `path`.
  *
- * A claim is an empty file `<path>.<pid>.<start time of the process>`, so it says whose it is and a reused pid
- * is not mistaken for the holder. A process writes its claim first and looks for others second: of two that do
- * so at the same time at least one sees the other and steps back. Claims of dead processes are removed by
- * whoever meets them; their names never come again, so nobody can remove a live one by mistake (which is the
- * weak point of one shared lock file that is replaced when stale).
+ * A claim is an empty file `<path>.<pid>.<start time of the process>`, so it identifies its process, and a reused pid
+ * is not mistaken for the holder. A process first writes its claim and then looks for others: of two that do so at the
+ * same time at least one sees the other and steps back. Any process removes the claims of dead ones. Their names never
+ * occur again, so no live claim can be removed by mistake (the weakness of a single shared lock file that is replaced
+ * when stale).
  */
 export async function withLock<T>(
   path: string,
@@ -93,7 +93,7 @@ async function isAlive(pid: number, start: string | undefined): Promise<boolean>
   return now === undefined || start === '0' || now === start;
 }
 
-/** When a process started, in clock ticks since boot (proc(5), field 22); undefined where there is no /proc. */
+/** When a process started, in clock ticks since boot (proc(5), field 22); undefined without /proc. */
 async function startOf(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];

@@ -4,8 +4,8 @@ import { basename, join } from 'node:path';
 import { dataOf, type PrivateRecord } from './instance.js';
 
 /**
- * The postmaster of this data folder, if it runs. A pid in postmaster.pid that belongs to something else (left
- * over from a crash or a reboot) does not count.
+ * The postmaster of this data folder, if it runs. A pid in postmaster.pid that belongs to another process (left over
+ * from a crash or a reboot) does not count.
  */
 export async function runningPid(record: PrivateRecord): Promise<number | undefined> {
   const pid = pidIn(await pidFile(record));
@@ -13,12 +13,12 @@ export async function runningPid(record: PrivateRecord): Promise<number | undefi
 }
 
 /**
- * Clears away what a crash left and what would keep PostgreSQL from starting: it takes any live process of its
- * user for another postmaster, also one that has got the pid by chance, and also a dead one that nobody has
- * waited for yet (containers without an init are full of those).
+ * Removes what a crash left and what would keep PostgreSQL from starting. PostgreSQL takes any live process of its user
+ * for another postmaster, even one that has got the pid by chance, or a dead one that has not been reaped yet
+ * (containers without an init are full of those).
  *
- * postmaster.pid is not removed but given the pid of nobody: PostgreSQL then still checks, by the shared memory
- * that the file names, that no process of the dead server is at work on the data.
+ * postmaster.pid is not removed but gets a pid that no process has. PostgreSQL then still checks, by the shared memory
+ * that the file names, that no process of the dead server uses the data.
  */
 export async function clearLeftovers(record: PrivateRecord): Promise<void> {
   const content = await pidFile(record);
@@ -30,7 +30,7 @@ export async function clearLeftovers(record: PrivateRecord): Promise<void> {
   for (const name of sockets.filter((s) => s.startsWith('.s.PGSQL.'))) await rm(join(record.socket, name));
 }
 
-/** Greater than any pid that Linux gives (pid_max is at most 2^22). */
+/** Greater than any pid that Linux assigns (pid_max is at most 2^22). */
 const NOBODY = '2147483647';
 
 const pidPath = (record: PrivateRecord): string => join(dataOf(record), 'postmaster.pid');
@@ -43,9 +43,9 @@ function pidIn(content: string): number | undefined {
 }
 
 /**
- * Whose process this is. A postmaster works in its data folder, which is still so when the folder was moved;
- * where we may not look (root in a container, for one, has no say over other users' processes), its command
- * line says at least where it was started. A dead process that nobody has waited for has no command line.
+ * The data folder of a process. A postmaster works in its data folder, even after the folder was moved. If that cannot
+ * be read (root in a container, for one, has no rights on other users' processes), its command line says at least where
+ * it was started. A dead process that has not been reaped has no command line.
  */
 async function whose(pid: number, data: string): Promise<'nobody' | 'ours' | 'foreign' | 'unclear'> {
   const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => undefined);

@@ -20,8 +20,8 @@ import { canReach, give, serverUser, type ServerUser } from './server-user.js';
 export type StopMode = 'fast' | 'immediate';
 
 /**
- * Sees to it that the private server of an instance runs, whatever is missing for that: the unpacked
- * PostgreSQL, the cluster, the process, the database. The caller holds the instance's lock.
+ * Makes sure that the private server of an instance runs, and creates whatever is missing: the unpacked PostgreSQL, the
+ * cluster, the process, the database. The caller holds the instance's lock.
  */
 export async function startPrivate(
   of: Instance,
@@ -62,7 +62,7 @@ export async function startPrivate(
 /**
  * Stops exactly the server that runs on the recorded data folder; returns when it has ended.
  *
- * @returns false when it did not run
+ * @returns false if it did not run
  */
 export async function stopPrivate(record: PrivateRecord, mode: StopMode): Promise<boolean> {
   const pid = await runningPid(record);
@@ -92,14 +92,14 @@ export async function deletePrivate(record: PrivateRecord): Promise<void> {
   }
 }
 
-/** The tree that the instance ran on, as long as it is there. */
+/** The tree that the instance ran on, as long as it exists. */
 async function knownTree(known: PrivateRecord | undefined, user: ServerUser): Promise<Tree | undefined> {
   if (!known) return undefined;
   const tree = treeAt(known.tree);
   return (await isThere(join(tree.bin, 'postgres'))) && (await canReach(user, tree.bin)) ? tree : undefined;
 }
 
-/** Starts the server on the recorded port, or on another one if somebody listens there, and records it. */
+/** Starts the server on the recorded port, or on another one if that is in use, and records it. */
 async function start(
   of: Instance,
   wanted: PrivateRecord,
@@ -126,7 +126,7 @@ async function start(
       return started;
     } catch (error) {
       const said = await endOf(log, before);
-      // Somebody may have taken the port since we looked; processes of a killed server may still be ending.
+      // Another process may have taken the port since the check; processes of a killed server may still be ending.
       const passes = said.includes('pre-existing shared memory block') || !(await isFree(record.port));
       if (passes && Date.now() < patience) {
         await sleep(100);
@@ -145,7 +145,10 @@ async function start(
   }
 }
 
-/** The log shows statements, and so data: nobody else may read it, nor one that an earlier version has made for all. */
+/**
+ * The log shows statements, and so data: other users must not be able to read it, including a log that an earlier
+ * version created with wider rights.
+ */
 async function openedLog(log: string, user: ServerUser): Promise<void> {
   const handle = await open(log, 'a', 0o600);
   try {
@@ -157,9 +160,10 @@ async function openedLog(log: string, user: ServerUser): Promise<void> {
 }
 
 /**
- * pg_ctl makes the server a session of its own, so it outlives us and our terminal. Each process of the server gets a limit of
- * data, which no setting of PostgreSQL is: a statement that needs more fails by itself ("out of memory"), where it would
- * otherwise have the operating system end a process, and PostgreSQL then all sessions. Shared buffers do not count.
+ * pg_ctl gives the server its own session, so it outlives this process and the terminal. Each process of the server
+ * gets a limit on its data, which PostgreSQL has no setting for. A statement that needs more fails by itself ("out of
+ * memory"). Otherwise the operating system would kill a process, and PostgreSQL would then end all sessions. Shared
+ * buffers do not count.
  */
 const pgCtl = (
   args: readonly string[],
@@ -169,7 +173,7 @@ const pgCtl = (
 ): Promise<string> =>
   run(
     '/bin/sh',
-    // Where the system has no such limit, or a lower one, the server starts all the same.
+    // If the system has no such limit, or a lower one, the server starts all the same.
     [
       '-c',
       `ulimit -d ${MAX_DATA_KB} 2> /dev/null; exec "$0" "$@"`,

@@ -1,4 +1,4 @@
-/** Takes one line of what is going on, without a line end. */
+/** Receives one line about the progress, without a line end. */
 export type Progress = (line: string) => void;
 
 /** Says that a step begins, runs it, and says how long it took. */

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 
-/** Who a program runs as. Only root may name somebody else. */
+/** The user that a program runs as. Only root can name another user. */
 export interface Identity {
   readonly uid: number;
   readonly gid: number;
@@ -14,16 +14,16 @@ export interface RunOptions {
   readonly timeoutMs?: number;
 }
 
-/** A program that ended badly; `message` is the command and the end of what it said. */
+/** A program that failed; `message` is the command and the end of its output. */
 export class RunError extends Error {
   override readonly name = 'RunError';
 }
 
 /**
- * Runs a program to its end and returns what it printed. It starts in `/`, because a program that runs as
- * somebody else may not be allowed to stand where we stand, and speaks C, because its output is read here.
+ * Runs a program to its end and returns its output. It starts in `/`, because another user may not be allowed to enter
+ * the present folder, and in the C locale, because its output is parsed here.
  *
- * @throws RunError when it cannot be started or does not return 0
+ * @throws RunError if it cannot be started or does not return 0
  */
 export async function run(
   program: string,

@@ -21,14 +21,14 @@ export interface ToolPlaces {
 
 /**
  * How to run one of PostgreSQL's own programs (`pg_dump`, `pg_restore`, ...) against any database, in a version that
- * goes with its server: the private server's own, the container's, or one that is installed here. An older program
- * refuses a newer server, so a program that is merely in the PATH is asked for its version first.
+ * fits its server: the private server's own, the container's, or one that is installed here. An older program refuses a
+ * newer server, so a program from the PATH is asked for its version first.
  *
- * The password goes by environment, so that no process list shows it. With Docker the program runs in the container:
- * use standard input and output, not paths.
+ * The password is passed by environment, so that no process list shows it. With Docker the program runs in the
+ * container: use standard input and output, not paths.
  *
  * @param url of the database; the program connects to exactly this one
- * @throws DatabaseError `database.tool` when there is no program that goes with the server
+ * @throws DatabaseError `database.tool` if there is no program that fits the server
  */
 export async function serverTool(
   url: string,
@@ -39,7 +39,7 @@ export async function serverTool(
   const instance = await instanceAt(url, root);
   if (instance?.record.source === 'docker') {
     const command = dockerTool({ root, instance: instance.name }, instance.record, tool, args, env);
-    // Not a terminal, whoever calls; and the database may be another one than the instance's own.
+    // Never a terminal; and the database can be another one than the instance's own.
     const inside = command.args.indexOf('PGDATABASE=waylog');
     command.args[inside] = `PGDATABASE=${databaseOf(url)}`;
     if (!command.args.includes('-T')) command.args.splice(command.args.indexOf('exec') + 1, 0, '-T');
@@ -61,7 +61,7 @@ async function instanceAt(
   if (!['127.0.0.1', 'localhost'].includes(hostname)) return undefined;
   for (const name of await readdir(join(resolve(root), '.waylog')).catch(() => [])) {
     const record = await readRecord({ root, instance: name }).catch(() => undefined);
-    // The port alone may be somebody else's by now.
+    // Another server may have taken the port by now.
     const isIts = record && String(record.port) === port && record.password === decodeURIComponent(password);
     if (isIts) return { name, record };
   }
@@ -89,7 +89,7 @@ async function installed(url: string, tool: string, env: NodeJS.ProcessEnv): Pro
   });
 }
 
-/** The major version of a program; undefined when it cannot be run. */
+/** The major version of a program; undefined if it cannot be run. */
 async function majorOf(program: string, env: NodeJS.ProcessEnv): Promise<number | undefined> {
   const said = await run(program, ['--version'], { env, timeoutMs: 10_000 }).catch(() => '');
   const [, major] = /\(PostgreSQL\) (\d+)/.exec(said) ?? [];
@@ -109,7 +109,7 @@ export function libpqEnv(url: string): NodeJS.ProcessEnv {
     PGHOST: hostname,
     PGPORT: port || '5432',
     PGUSER: decodeURIComponent(username),
-    // Without one in the URL, that of the environment or of the password file holds.
+    // Without a password in the URL, that of the environment or of the password file is used.
     ...(password && { PGPASSWORD: decodeURIComponent(password) }),
     PGDATABASE: databaseOf(url),
     ...tlsEnv(searchParams.get('sslmode'), searchParams),
@@ -119,9 +119,9 @@ export function libpqEnv(url: string): NodeJS.ProcessEnv {
 }
 
 /**
- * Programs check a certificate as this process does: node-postgres takes `prefer`, `require` and `verify-ca` for `verify-full`,
- * and calls `no-verify` what is `require` to them. Without a certificate authority in the URL it is those that the system
- * trusts, which programs from version 16 on know.
+ * Makes programs check a certificate as this process does: node-postgres treats `prefer`, `require` and `verify-ca` as
+ * `verify-full`, and its `no-verify` is their `require`. Without a certificate authority in the URL the system's are
+ * trusted, which programs from version 16 on support.
  */
 function tlsEnv(mode: string | null, params: URLSearchParams): NodeJS.ProcessEnv {
   const root = params.get('sslrootcert');

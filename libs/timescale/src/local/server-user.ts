@@ -4,20 +4,20 @@ import { userInfo } from 'node:os';
 import { DatabaseError, reasonOf } from './database-error.js';
 import { type Identity, run, succeeds } from './run.js';
 
-/** The user that the private server runs as, and whether that is somebody else than we are. */
+/** The user that the private server runs as, and whether it is another user than that of this process. */
 export interface ServerUser {
   readonly name: string;
-  /** Set when we are root: PostgreSQL refuses to run as uid 0, so it runs as this one. */
+  /** Set if this process is root: PostgreSQL refuses to run as uid 0, so it runs as this user. */
   readonly as?: Identity;
 }
 
 const MADE_USER = 'waylog-postgres';
 
 /**
- * An ordinary user runs the server; for root it is the one whose data they are, else `postgres`, else a system
- * user made for it when the machine has none.
+ * An ordinary user runs the server. For root it is the owner of the data, else `postgres`, else a system user created
+ * for it if the machine has none.
  *
- * @param data the data folder, if it has been made
+ * @param data the data folder, if it exists
  */
 export async function serverUser(data?: string): Promise<ServerUser> {
   if (process.getuid?.() !== 0) return { name: userInfo().username };
@@ -45,15 +45,15 @@ export async function serverUser(data?: string): Promise<ServerUser> {
   }
 }
 
-/** Whether that user can pass through every folder down to this one (/root, for one, lets nobody else in). */
+/** Whether that user can pass through every folder down to this one (/root, for one, admits no other user). */
 export const canReach = (user: ServerUser, folder: string): Promise<boolean> =>
   user.as ? succeeds('test', ['-x', folder], { as: user.as }) : Promise.resolve(true);
 
-/** Makes a file or folder of ours the server's. */
+/** Gives a file or folder to the server's user. */
 export const give = (path: string, user: ServerUser): Promise<void> =>
   user.as ? chown(path, user.as.uid, user.as.gid) : Promise.resolve();
 
-/** Writes a file that only the server may read. */
+/** Writes a file that only the server can read. */
 export async function writeFor(user: ServerUser, path: string, text: string): Promise<void> {
   await writeFile(path, text, { mode: 0o600 });
   await give(path, user);

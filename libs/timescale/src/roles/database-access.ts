@@ -12,27 +12,29 @@ import { queryOn, type Query } from '../schema/catalog.js';
 import { knownRoles, type KnownRole } from './ensure-roles.js';
 import { madeAccess, type RoleAccess } from './role-names.js';
 
-/** How a process is connected: as whom it appends, as whom it keeps the tables, and whether it knows the owner. */
+/**
+ * How a process is connected: the role that appends, the role that keeps the tables, and whether it knows the owner.
+ */
 export interface DatabaseAccess {
   /** Appends to the log, and reads. */
   readonly app: RoleAccess;
-  /** Writes tables, makes them anew, drops their chunks, and whatever else operators do. */
+  /** Writes tables, rebuilds them, drops their chunks, and does the other tasks of operators. */
   readonly projector: RoleAccess;
-  /** Who migrates and backs up. undefined in a process that does not know the owner, as in production none should. */
+  /** Migrates and makes backups. Undefined in a process that does not know the owner, as in production none should. */
   readonly ownerUrl: string | undefined;
   /** Whether the database has a log. */
   readonly isMigrated: boolean;
-  /** What is less safe than it could be, in sentences; empty where all is as it should be. */
+  /** What is less safe than it could be, in sentences; empty if nothing is. */
   readonly warnings: readonly string[];
 }
 
 interface Login {
   readonly name: string;
-  /** There is a log. */
+  /** Whether there is a log. */
   readonly migrated: boolean;
-  /** May change what has been recorded: the owner, a superuser, or somebody who was given too much. */
+  /** Can change recorded events: the owner, a superuser, or a role with too many rights. */
   readonly mighty: boolean;
-  /** May keep the tables. */
+  /** Can keep the tables. */
   readonly projects: boolean;
 }
 
@@ -144,7 +146,7 @@ async function projectorOf(url: string): Promise<RoleAccess & { readonly warning
   };
 }
 
-/** Who has changed its password, or the owner's, gets to know what to do about it. */
+/** If its password, or the owner's, was changed, the message says what to do. */
 async function mustLogIn({ role, url }: RoleAccess): Promise<void> {
   try {
     await asking(url, () => Promise.resolve());
@@ -184,7 +186,7 @@ async function asking<T>(url: string, work: (query: Query) => Promise<T>): Promi
   }
 }
 
-/** For what only the owner can do, in a process that does not know the owner. */
+/** The error for a task that needs the owner, in a process that does not know the owner. */
 export const noOwner = (what: string, instead: string) =>
   conflict(
     'database.no-owner',

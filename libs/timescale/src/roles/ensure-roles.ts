@@ -16,23 +16,25 @@ const { escapeIdentifier, escapeLiteral } = pg;
 
 const WORKING: readonly WorkingRole[] = ['app', 'projector'];
 
-/** What Waylog writes on a role that it has made. */
+/** The comment that Waylog puts on a role that it created. */
 const MADE: Readonly<Record<WorkingRole, string>> = {
   app: 'Made by Waylog: appends to the log of one database and reads it.',
   projector: 'Made by Waylog: keeps the tables of one database.',
 };
 
-/** What somebody writes on a role that is for Waylog, though Waylog has not made it: its password is left alone then. */
+/**
+ * The comment that an administrator puts on a role created for Waylog: Waylog then leaves its password alone.
+ */
 export const GIVEN = 'For Waylog';
 
 export interface KnownRole {
   readonly name: string;
   /**
-   * `made` by Waylog; `released` by the way back of its migration, so that it may nothing now; `given` to Waylog by somebody;
-   * `missing`; or a `stranger` that happens to be called so.
+   * `made`: created by Waylog. `released`: the `down` of its migration removed its rights. `given`: an
+   * administrator created it for Waylog. `missing`. `stranger`: an unrelated role that has this name.
    */
   readonly kind: 'made' | 'released' | 'given' | 'missing' | 'stranger';
-  /** What no working role may be, such as a superuser. */
+  /** Attributes that no working role can have, such as superuser. */
   readonly tooMuch: string | null;
 }
 
@@ -75,10 +77,10 @@ export async function knownRoles(query: Query): Promise<Readonly<Record<WorkingR
 }
 
 /**
- * Makes the working roles of a database, or brings them up to date: passwords, owners, and the rights of rights.ts,
- * exactly. Run by the owner in a transaction, after every run of the migrations.
+ * Creates the working roles of a database, or updates them: passwords, owners, and exactly the rights of
+ * rights.ts. The owner runs it in a transaction, after every migration run.
  *
- * @returns why there are none, where there are none: everything then works as the owner
+ * @returns why there are no roles, if so: everything then works as the owner
  */
 export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promise<string | undefined> {
   const [owner] = await query<{ name: string; super: boolean; may: boolean; version: number }>(
@@ -94,7 +96,7 @@ export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promi
     }
     if (kind === 'given' && tooMuch)
       return `The role ${name} ${tooMuch}, which no role for Waylog's work may.`;
-    // A released one may not log in, and whoever may make none can give it no password either.
+    // A released role cannot log in, and a user who cannot create roles cannot give it a password either.
     if ((kind === 'missing' || kind === 'released') && !owner.super && !owner.may) {
       return `${owner.name} may not create roles. Give it CREATEROLE, or make ${roles.app.name} and ${roles.projector.name} yourself (docs/how-to/database-roles.md), and migrate again.`;
     }
@@ -132,31 +134,36 @@ function makeSql(
   ownerUrl: string,
   owner: { readonly super: boolean; readonly may: boolean; readonly version: number },
 ): string[] {
-  // What is there can be worked with; who may change it is another.
+  // The existing role can be used, even if another user administers it.
   if (!owner.super && !owner.may) return [];
   const id = escapeIdentifier(name);
-  // From version 16 on who makes a role only administers it, and is no member.
+  // From version 16 on, the creator of a role only administers it and is not a member.
   const join = `grant ${id} to current_user${owner.version >= 160_000 ? ' with inherit true, set true' : ''}`;
   if (kind === 'given') return owner.super ? [join] : [];
   const password = new URL(madeAccess(ownerUrl, role)?.url ?? '').password;
-  // Only a superuser may name some of these for a role that exists, even to say what is so already.
+  // For a role that exists, only a superuser can name some of these attributes, even with the value that they
+  // already have.
   const harmless = 'nosuperuser nocreatedb nocreaterole inherit noreplication nobypassrls';
   return [
     ...(kind === 'missing' ? [`create role ${id} ${harmless}`] : []),
     ...(kind !== 'missing' && owner.super ? [`alter role ${id} ${harmless}`] : []),
     `alter role ${id} login password ${escapeLiteral(scramVerifier(password))}`,
-    // Only a superuser may. Else the log of PostgreSQL has every row that a constraint refuses, and no erasure reaches it.
+    // Only a superuser can set this. Otherwise PostgreSQL logs every row that a constraint refuses, and
+    // erasing a flight does not reach that log.
     ...(owner.super ? [`alter role ${id} set log_error_verbosity = terse`] : []),
     ...(kind === 'missing' ? [`comment on role ${id} is ${escapeLiteral(MADE[role])}`] : []),
     join,
   ];
 }
 
-/** `create schema if not exists` wants the right to create one even where it is there. */
+/** `create schema if not exists` needs the right to create a schema even if it exists. */
 const makeSchemaSql = (schema: string): string =>
   `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`;
 
-/** Everything in the projector's schemas becomes the projector's; a hypertable's chunks go with it. */
+/**
+ * Everything in the projector's schemas becomes the projector's. The chunks of a hypertable change owner with
+ * it.
+ */
 const ownershipSql = (projector: string): string => `
   do $own$
   declare
@@ -184,14 +191,14 @@ const ownershipSql = (projector: string): string => `
   end $own$`;
 
 /**
- * A condition: whoever is logged in may not give away what lies in TimescaleDB's schema, chunks and what continuous aggregates
- * keep. PostgreSQL gives a table to no role that could not make it where it is; only a superuser is not asked. $1 is who
- * should have it.
+ * A condition: the current user cannot give away tables in TimescaleDB's schema, that is chunks and what
+ * continuous aggregates store. PostgreSQL gives a table only to a role that could create it in its schema; a
+ * superuser is exempt. $1 is the new owner.
  */
 const MAY_NOT_GIVE = `not (select rolsuper from pg_roles where rolname = current_user)
             and not has_schema_privilege($1::name, '_timescaledb_internal', 'create')`;
 
-/** Throws, so that what was done up to here is taken back: half of it would be of no use. */
+/** Throws, so that everything up to here is rolled back: half of it would be of no use. */
 async function refuseChunks(query: Query, projector: string): Promise<void> {
   const [row] = await query<{ refused: boolean }>(
     `select ${MAY_NOT_GIVE}
@@ -211,8 +218,8 @@ async function refuseChunks(query: Query, projector: string): Promise<void> {
 }
 
 /**
- * A continuous aggregate that cannot be given away, and is empty by now, is made by the projector instead. There is one only
- * in a database that was migrated back to before the follower kept the rollup.
+ * A continuous aggregate that cannot be given away, and is empty by now, is created again by the projector
+ * instead. One exists only in a database that was migrated back to before the follower kept the rollup.
  */
 async function mustBeMadeAnew(query: Query, projector: string): Promise<boolean> {
   const [row] = await query<{ anew: boolean }>(
@@ -225,8 +232,9 @@ async function mustBeMadeAnew(query: Query, projector: string): Promise<boolean>
 }
 
 /**
- * Policies follow their tables. Who is no superuser can only hand on what belongs to a role of Waylog, such as that of the
- * database before it was renamed; what belongs to the owner works as it is, for the owner is a member of the projector.
+ * Policies follow their tables. A user that is not a superuser can only pass on what belongs to a role of
+ * Waylog, such as that of the database before it was renamed. What belongs to the owner works as it is, since
+ * the owner is a member of the projector.
  */
 async function handOverPolicies(
   query: Query,
@@ -234,7 +242,7 @@ async function handOverPolicies(
   owner: { readonly super: boolean },
 ): Promise<void> {
   if (owner.super) {
-    // Only a new scheduler knows of it. It waits for the end of this transaction.
+    // Only a new scheduler notices. It waits for the end of this transaction.
     if (await givePolicies(query, projectorSchemas))
       await query('select _timescaledb_functions.restart_background_workers()');
     return;
@@ -250,7 +258,7 @@ async function handOverPolicies(
     await query(`reassign owned by ${escapeIdentifier(name)} to ${escapeIdentifier(projector)}`);
 }
 
-/** What brings the rights on tables from what they are to what they should be. */
+/** Changes the rights on tables from what they are to what they should be. */
 async function tableGrants(query: Query, roles: Roles): Promise<string[]> {
   const tables = await query<{ schema: string; name: string; app: string[]; projector: string[] }>(
     `select n.nspname as schema, c.relname as name,
@@ -279,7 +287,7 @@ async function tableGrants(query: Query, roles: Roles): Promise<string[]> {
   });
 }
 
-/** Rights on what is no table: the database, schemas, functions, and tables to come. */
+/** Rights on other objects: the database, schemas, functions, and future tables. */
 async function otherGrants(
   query: Query,
   roles: Roles,
@@ -324,20 +332,21 @@ async function otherGrants(
           : `revoke all on schema ${escapeIdentifier(schema)} from ${id}`;
       }),
     ),
-    // What only whoever appends calls. They run as their caller, so what counts are the rights on the tables.
+    // Only called during an append. They run with the rights of the caller, so the rights on the tables
+    // decide.
     'revoke execute on all functions in schema log from public',
     `grant execute on all functions in schema log to ${app}`,
-    // A rebuild makes some tables anew.
+    // A rebuild creates some tables again.
     `alter default privileges for role ${projector} in schema flight grant select on tables to ${[app, ...(reader ? [reader] : [])].join(', ')}`,
-    // It ends sessions of ad-hoc SQL that nobody waits for any more.
+    // It ends sessions of ad-hoc SQL whose callers no longer wait.
     ...(reader ? [`grant ${reader} to ${app}`] : []),
-    // Sessions, statements and settings of others, for health, alerts and slow statements.
+    // Sessions, statements and settings of others: for health, alerts and slow statements.
     ...(facts.monitors || owner.super ? [`grant pg_monitor to ${projector}`] : []),
     ...(owner.super ? await functionGrants(query, roles) : []),
   ].filter(Boolean);
 }
 
-/** Functions that ensureReaderRole takes from everybody, where they are lacking. */
+/** Grants the functions that ensureReaderRole revokes from PUBLIC, if they are missing. */
 async function functionGrants(query: Query, roles: Roles): Promise<string[]> {
   const rows = await query<{ role: WorkingRole; functions: string }>(
     `select 'app' as role, string_agg(f.name, ', ') as functions
@@ -367,8 +376,9 @@ const databaseName = async (query: Query): Promise<string> =>
   (await query<{ database: string }>(`select current_database() as database`))[0]?.database ?? '';
 
 /**
- * Gives everything back to the owner, so that an older Waylog works as it did. The roles stay, but may nothing and cannot
- * log in: sessions of a server that is migrated forwards again under its feet go on with them.
+ * Gives everything back to the owner, so that an older Waylog works as it did. The roles stay, without rights
+ * and without login: sessions of a running server continue with them once the database is migrated forward
+ * again.
  */
 export async function releaseDatabaseRoles(query: Query): Promise<void> {
   for (const schema of projectorSchemas.slice(1)) await query(`drop schema if exists ${schema} cascade`);
@@ -382,7 +392,7 @@ export async function releaseDatabaseRoles(query: Query): Promise<void> {
   }
 }
 
-/** Takes a role out of all roles but the administration of it. */
+/** Removes a role from all memberships except the right to administer it. */
 const leaveSql = (name: string): string => `
   do $leave$
   declare v_of name;
@@ -395,7 +405,7 @@ const leaveSql = (name: string): string => `
     end loop;
   end $leave$`;
 
-/** A right that a role has and should not have, or has not and should. */
+/** A right that a role has and should not have, or should have and lacks. */
 export interface Deviation {
   readonly role: string;
   readonly table: string;
@@ -403,7 +413,7 @@ export interface Deviation {
   readonly has: boolean;
 }
 
-/** Where the rights on tables are not those of rights.ts; of both roles, by PostgreSQL's own word. */
+/** The differences between the rights on tables and rights.ts, for both roles, as PostgreSQL reports them. */
 export async function rightsDeviations(query: Query): Promise<Deviation[]> {
   const roles = await knownRoles(query);
   const rows = await query<{
@@ -438,7 +448,7 @@ export async function rightsDeviations(query: Query): Promise<Deviation[]> {
 
 const ALL_RIGHTS = ['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'];
 
-/** Tables of Waylog's schemas of which rights.ts says nothing. */
+/** Tables in Waylog's schemas that rights.ts does not name. */
 export const unruledTables = async (query: Query, schemas: readonly string[]): Promise<string[]> =>
   (
     await query<{ schema: string; name: string }>(

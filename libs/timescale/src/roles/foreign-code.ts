@@ -4,8 +4,8 @@ import { projectorSchemas } from './rights.js';
 import { roleNames } from './role-names.js';
 
 /**
- * What the migrations make in the schemas of the tables that can be called, as the snapshot of the schema says it; a test
- * compares them. All else there was made by somebody else: the projector's role may.
+ * The callable objects that the migrations create in the schemas of the tables, as in the snapshot of the schema; a
+ * test compares them. Anything else there was created by another user: the projector's role can do that.
  */
 export const projectorFunctions: Readonly<Record<string, string>> = {
   'flight.create_frame_minutes()':
@@ -20,7 +20,7 @@ export const projectorFunctions: Readonly<Record<string, string>> = {
     'returns double precision[] language plpgsql immutable, source 203c251a780603e8a4164f8b9905c8d951a65fbbcea293d924d74902648535bf',
 };
 
-/** Views that the migrations make there. */
+/** Views that the migrations create there. */
 export const projectorViews: readonly string[] = [
   'flight.frame_minutes',
   // In the Timescale edition, between two migrations.
@@ -28,12 +28,12 @@ export const projectorViews: readonly string[] = [
 ];
 
 /**
- * $1 schemas of the projector, $2 its names and those of the other roles without rights of the owner, $3 and $4 the functions
- * that the migrations make and what they are, $5 the views.
+ * $1 schemas of the projector, $2 its names and those of the other roles without rights of the owner, $3 and $4 the
+ * functions that the migrations create and their definitions, $5 the views.
  *
- * An expression may call what the migrations make, what extensions have, and of PostgreSQL's own only what is immutable: others
- * read files, write them, or run SQL that stands in a text. Which it calls is read from its tree, as PostgreSQL notes no
- * dependency on functions of its own.
+ * An expression can call what the migrations create, what extensions contain, and of PostgreSQL's own functions only
+ * immutable ones: others read files, write them, or run SQL from a text. The called functions are read from its tree,
+ * as PostgreSQL records no dependency on its own functions.
  */
 const foreignSql = `
   with theirs as materialized (
@@ -128,8 +128,8 @@ const foreignSql = `
 const NAMED = 10;
 
 /**
- * What there is in the schemas of the tables, and among their chunks, that would run with the rights of whoever reads, writes or
- * restores them, and that no migration makes: `function flight.f(text)`, `check c of flight.flights`.
+ * Objects in the schemas of the tables, and among their chunks, that would run with the rights of a role that reads,
+ * writes or restores them, and that no migration creates: `function flight.f(text)`, `check c of flight.flights`.
  */
 export async function foreignCode(query: Query): Promise<string[]> {
   const [{ database } = { database: '' }] = await query<{ database: string }>(
@@ -146,8 +146,8 @@ export async function foreignCode(query: Query): Promise<string[]> {
 }
 
 /**
- * Refuses to work with the owner's rights where somebody else's code would have them, too. Whoever has the projector's role may
- * make functions, and have the tables call them; he has no other right on the log than to read it, and must come to none.
+ * Refuses to work with the owner's rights if foreign code would get them too. The projector's role can create
+ * functions, and have the tables call them. Its only right on the log is to read it, and it must not gain others.
  *
  * @throws WaylogError `database.foreign-code`
  */

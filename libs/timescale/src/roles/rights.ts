@@ -1,12 +1,14 @@
-/** What a process works as, but for migrations: `app` appends and reads, `projector` keeps the tables. */
+/** The roles that a process works as, except for migrations: `app` appends and reads, `projector` keeps the tables. */
 export type WorkingRole = 'app' | 'projector';
 
-/** What PostgreSQL can allow on a table. Whoever owns it may do all of it, and alter and drop it. */
+/** The rights that PostgreSQL can grant on a table. The owner of a table has all of them, and can alter and drop it. */
 export type TableRight = 'select' | 'insert' | 'update' | 'delete' | 'truncate' | 'references' | 'trigger';
 
 export interface TableRights {
   readonly app: readonly TableRight[];
-  /** `owner`: the tables belong to the projector, because a rebuild replaces them and a retention drops their chunks. */
+  /**
+   * `owner`: the tables belong to the projector, because a rebuild replaces them and a retention drops their chunks.
+   */
   readonly projector: readonly TableRight[] | 'owner';
 }
 
@@ -17,9 +19,9 @@ const of = (app: string, projector: string): TableRights => ({
 });
 
 /**
- * Who may do what with which table: all of it, and nothing else. `waylog migrate` brings a database there after every run
- * (docs/decisions/0021), and a test asks PostgreSQL whether it is so; a table that a migration makes needs a line here.
- * Tables that are not there yet are passed over. A name counts before the `*` of its schema.
+ * Which role can do what with which table: all of this, and nothing else. `waylog migrate` sets these rights after
+ * every run (docs/decisions/0021), and a test checks them in PostgreSQL. A table that a migration creates needs a line
+ * here. Tables that do not exist yet are skipped. A name takes precedence over the `*` of its schema.
  */
 export const tableRights: Readonly<Record<string, TableRights>> = {
   //                                    app                            projector
@@ -27,12 +29,12 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'log.events': /*                  */ of('select insert', 'select'),
   // A cache of the log: `projections adopt` clears it when the log has moved.
   'log.snapshots': /*               */ of('select insert update delete', 'select delete'),
-  // Begun and noticed by whoever writes or follows the log; an operator acknowledges a loss.
+  // Started and noticed by the processes that write or follow the log; an operator acknowledges a loss.
   'log.histories': /*               */ of('select insert', 'select insert'),
   'log.losses': /*                  */ of('select insert update', 'select insert update'),
   'log.digests': /*                 */ of('select insert', 'select'),
   'log.digest_heads': /*            */ of('select insert', 'select'),
-  // Putting nothing in the place of a flight's key is how its sensitive fields are erased.
+  // Replacing a flight's key with nothing is how its sensitive fields are erased.
   'log.data_keys': /*               */ of('select insert update', ''),
 
   'access.api_keys': /*             */ of('select insert update', ''),
@@ -58,13 +60,13 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'timescale.archival_events': /*   */ of('select', 'select insert update delete'),
   'timescale.archived_chunks': /*   */ of('select', 'select insert update delete'),
 
-  // A model is registered by whoever works; its tables are made by the owner alone.
+  // The working roles register a model; only the owner creates its tables.
   'registry.models': /*             */ of('select', 'select insert update delete'),
 
   'public.waylog_migrations': /*    */ of('select', 'select'),
 };
 
-/** The rights on a table; undefined where it is none of Waylog's, such as one that a service has registered. */
+/** The rights on a table; undefined for a table that is not Waylog's, such as one that a service has registered. */
 export const rightsOn = (schema: string, table: string): TableRights | undefined =>
   tableRights[`${schema}.${table}`] ?? tableRights[`${schema}.*`];
 
@@ -73,19 +75,19 @@ export const ruledSchemas: readonly string[] = [
   ...new Set(Object.keys(tableRights).map((name) => name.split('.')[0] as string)),
 ];
 
-/** Schemas that belong to the projector with all that is in them; it may make tables there, and nowhere else. */
+/** Schemas that belong to the projector with everything in them. It can create tables there, and nowhere else. */
 export const projectorSchemas: readonly string[] = ['flight', 'rebuild_flight', 'verify_flight'];
 
-/** Schemas that a role may look into: those in which it has a right, and none else. */
+/** Schemas that a role can look into: only those in which it has a right. */
 export const usesSchema = (role: WorkingRole, schema: string): boolean =>
   Object.entries(tableRights).some(
     ([name, rights]) => name.startsWith(`${schema}.`) && rights[role].length > 0,
   );
 
 /**
- * Functions of PostgreSQL that everybody may call until a superuser's migration takes them from everybody (reader-role.ts),
- * and without which the application role cannot work: the append's lock, announcements, a setting of one transaction, and how
- * many sessions there are. It ends sessions of the reader, of which it is a member, and of nobody else.
+ * Functions of PostgreSQL that everyone can call until a superuser's migration revokes them from PUBLIC
+ * (reader-role.ts), and that the application role needs: the append's lock, announcements, a setting of one
+ * transaction, and the number of sessions. It can end sessions of the reader, of which it is a member, and no others.
  */
 export const appFunctions: readonly string[] = [
   'pg_advisory_xact_lock(bigint)',

@@ -1,10 +1,10 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import type { WorkingRole } from './rights.js';
 
-/** The roles that Waylog makes for a database. */
+/** The roles that Waylog creates for a database. */
 export type MadeRole = WorkingRole | 'reader';
 
-/** How one of them logs in. */
+/** The login of one of them. */
 export interface RoleAccess {
   readonly role: string;
   readonly url: string;
@@ -12,7 +12,7 @@ export interface RoleAccess {
 
 const MAX_NAME_BYTES = 63;
 
-/** Such as `<database>_app`; the middle of a name that is too long becomes its hash. */
+/** Such as `<database>_app`; if that is too long, a hash replaces the middle. */
 export function roleName(database: string, kind: MadeRole): string {
   const name = `${database}_${kind}`;
   if (Buffer.byteLength(name) <= MAX_NAME_BYTES) return name;
@@ -32,8 +32,8 @@ export const databaseOf = (databaseUrl: string): string => {
 };
 
 /**
- * How a role that Waylog has made logs in. Its password follows from the owner's, so that every process that knows the
- * owner's URL knows it, and nobody keeps another secret. undefined when the URL carries no password.
+ * The login of a role that Waylog created. Its password derives from the owner's, so every process that knows the
+ * owner's URL knows it, and there is no other secret to keep. undefined if the URL contains no password.
  */
 export function madeAccess(ownerUrl: string, kind: MadeRole): RoleAccess | undefined {
   const url = new URL(ownerUrl);
@@ -45,7 +45,10 @@ export function madeAccess(ownerUrl: string, kind: MadeRole): RoleAccess | undef
   return { role, url: url.href };
 }
 
-/** What PostgreSQL keeps of a password. Made here, so that the password itself never stands in a statement or its log. */
+/**
+ * The form in which PostgreSQL stores a password. Computed here, so that the password itself is never in a statement or
+ * its log.
+ */
 export function scramVerifier(password: string): string {
   const iterations = 4_096;
   const salt = randomBytes(16);

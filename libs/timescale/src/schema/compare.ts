@@ -2,14 +2,14 @@ import { issue, type Severity, type ValidationIssue } from './issues.js';
 import { objectKey, type Catalog, type CatalogObject, type ObjectKind } from './catalog.js';
 import { tableNameOf, type ModelDefinition } from './models.js';
 
-/** An object that ought to be there, and who says so: `migration 1790000003000 (flight tables)`. */
+/** An object that should exist, and what requires it: `migration 1790000003000 (flight tables)`. */
 export interface ExpectedObject extends CatalogObject {
   readonly by: string;
-  /** How its table is made anew, in a sentence. */
+  /** How to create its table again, in a sentence. */
   readonly remake: string;
 }
 
-/** What matters how much, when it is missing or different, and when it is there although nothing makes it. */
+/** How serious it is if an object is missing or different, or exists although nothing creates it. */
 const severities: Record<
   ObjectKind,
   { readonly missing: Severity; readonly changed: Severity; readonly extra: Severity }
@@ -21,7 +21,7 @@ const severities: Record<
   'primary key': { missing: 'error', changed: 'error', extra: 'warning' },
   constraint: { missing: 'warning', changed: 'warning', extra: 'warning' },
   hypertable: { missing: 'error', changed: 'error', extra: 'error' },
-  // Nothing is wrong without an index, but a read may take a thousand times as long.
+  // Without an index the results are right, but a read can take a thousand times as long.
   index: { missing: 'warning', changed: 'warning', extra: 'info' },
   trigger: { missing: 'error', changed: 'error', extra: 'warning' },
   function: { missing: 'error', changed: 'error', extra: 'info' },
@@ -31,13 +31,13 @@ const location = ({ of, name }: CatalogObject): string => (name ? `${of}.${name}
 const slug = (kind: ObjectKind): string => kind.replace(' ', '-');
 
 /**
- * Every object that is missing, different, or there without anybody who makes it. What follows from another difference
- * is not said again: the columns of a missing table, the checks and indexes of a missing or changed column.
+ * Every object that is missing, different, or unexpected. Consequences of another difference are not repeated: the
+ * columns of a missing table, the checks and indexes of a missing or changed column.
  */
 export function compareCatalogs(
   expected: ReadonlyMap<string, ExpectedObject>,
   actual: Catalog,
-  /** Tables and schemas that are somebody's although no migration makes them. */
+  /** Tables and schemas that belong to a user although no migration creates them. */
   known: ReadonlySet<string> = new Set(),
 ): ValidationIssue[] {
   const found: { readonly object: CatalogObject; readonly issue: ValidationIssue }[] = [];
@@ -67,11 +67,11 @@ export function compareCatalogs(
   }
 }
 
-/** What keeps rows apart is no matter of speed. */
+/** Uniqueness protects data; it is not only about speed. */
 const isPromise = ({ kind, definition }: CatalogObject): boolean =>
   (kind === 'constraint' || kind === 'index') && /^(CREATE )?UNIQUE /.test(definition);
 
-/** A column that whoever does not know of it cannot leave out: nothing can be written any more. */
+/** A column that code which does not know it cannot leave out: nothing can be written any more. */
 const isRequired = ({ kind, definition }: CatalogObject): boolean =>
   kind === 'column' && / not null(?! generated| default)/.test(definition);
 
@@ -113,7 +113,7 @@ function extra(object: CatalogObject): ValidationIssue {
   );
 }
 
-/** How somebody puts it right: by one statement where that is enough, by making the table anew where it is not. */
+/** How to fix it: by one statement if that is enough, otherwise by creating the table again. */
 function how({ kind, of, name, by, remake }: ExpectedObject, definition: string): string {
   switch (kind) {
     case 'index':
@@ -154,7 +154,7 @@ export function statedType(type: string): { readonly type: string; readonly notN
 export const catalogType = (definition: string): string =>
   definition.split(/ (?:collate|not null|default|generated) ?/)[0] ?? definition;
 
-/** What a catalog lacks or has otherwise than models say. */
+/** What a catalog lacks, or has in another form than the models say. */
 export function compareModels(models: readonly ModelDefinition[], actual: Catalog): ValidationIssue[] {
   const described = new Set(
     models.flatMap((model) => Object.keys(model.columns).map((column) => `${tableNameOf(model)}.${column}`)),
@@ -165,7 +165,7 @@ export function compareModels(models: readonly ModelDefinition[], actual: Catalo
 function compareModel(
   model: ModelDefinition,
   actual: Catalog,
-  /** The columns of all models: who lacks one of them is told so, and not also whoever points to it. */
+  /** The columns of all models: a missing column is reported once, not also for the tables that refer to it. */
   described: ReadonlySet<string>,
 ): ValidationIssue[] {
   const table = tableNameOf(model);

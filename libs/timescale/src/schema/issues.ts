@@ -9,10 +9,10 @@ export type Severity = (typeof SEVERITIES)[number];
 export const VALIDATION_LEVELS = ['none', 'basic', 'strict'] as const;
 export type ValidationLevel = (typeof VALIDATION_LEVELS)[number];
 
-/** One difference between what a schema should be and what it is. */
+/** One difference between the expected and the actual schema. */
 export class ValidationIssue {
   @IsIn(SEVERITIES) readonly severity!: Severity;
-  /** What kind of thing differs, such as `missing-column`; stable, for programs. */
+  /** The kind of the difference, such as `missing-column`; stable, for programs. */
   @IsString() readonly category!: string;
   /** What is wrong, and by which standard. */
   @IsString() readonly description!: string;
@@ -23,9 +23,9 @@ export class ValidationIssue {
   @IsTimestamp() readonly timestamp!: Timestamp;
 }
 
-/** How a schema stands to its models and migrations. */
+/** A schema compared with its models and migrations. */
 export class SchemaValidationResult {
-  /** Whether nothing was found that this level fails on. */
+  /** Whether there is nothing that fails this level. */
   @IsBoolean() readonly isValid!: boolean;
   @Nested(() => ValidationIssue, { each: true }) readonly issues!: readonly ValidationIssue[];
   @IsTimestamp() readonly validatedAt!: Timestamp;

@@ -1,7 +1,7 @@
 import { IsArray, IsBoolean, IsObject, IsString, MaxLength } from 'class-validator';
 import { Example, IsJsonObject, IsText, IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 
-/** A table as the code that reads and writes it sees it: plain data, made by whoever owns the table. */
+/** A table as the code that reads and writes it sees it: plain data, provided by the owner of the table. */
 export interface ModelDefinition {
   /** Unique within its service, such as `waypoints`. */
   readonly name: string;
@@ -9,7 +9,7 @@ export interface ModelDefinition {
   readonly serviceName: string;
   readonly schema: string;
   readonly table: string;
-  /** Column types as PostgreSQL calls them; ` not null` may follow, and is only checked where it does. */
+  /** Column types as PostgreSQL names them; ` not null` can follow, and is only checked if it does. */
   readonly columns: Readonly<Record<string, string>>;
   /** The columns of the primary key; empty for a table without one. */
   readonly key: readonly string[];
@@ -46,7 +46,7 @@ export class ModelDiscoveryResponse {
 /** A model that a service registers. */
 export class RegisteredModel {
   @IsText() @MaxLength(63) readonly name!: string;
-  /** `notes`, which stands in the schema called like the service, or `reports.notes`. */
+  /** `notes`, in the schema named after the service, or `reports.notes`. */
   @IsText() @MaxLength(127) readonly tableName!: string;
   /** The type of each column, such as `"text"` or `"timestamptz not null"`. */
   @IsJsonObject() readonly fields!: Readonly<Record<string, unknown>>;

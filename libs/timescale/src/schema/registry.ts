@@ -9,7 +9,7 @@ import {
   type RegisteredModel,
 } from './models.js';
 
-/** What a column of a registered model can be. */
+/** The types that a column of a registered model can have. */
 const COLUMN_TYPES: ReadonlySet<string> = new Set([
   'text',
   'smallint',
@@ -28,18 +28,18 @@ const COLUMN_TYPES: ReadonlySet<string> = new Set([
 
 const TIME_TYPES: ReadonlySet<string> = new Set(['timestamp with time zone', 'date']);
 
-/** Needs no quoting but for words of SQL, and is quoted all the same. */
+/** Needs no quoting except for SQL keywords, and is quoted all the same. */
 const IDENTIFIER = /^[a-z_][a-z0-9_]{0,62}$/;
 const IDENTIFIER_RULE =
   'must be lower-case letters, digits and underscores, 63 at most, and not begin with a digit';
 
-/** Schemas that belong to PostgreSQL, TimescaleDB, everybody, a rebuild, or a verification. */
+/** Schemas that belong to PostgreSQL, TimescaleDB, all users, a rebuild, or a verification. */
 const RESERVED = /^(pg_|_?timescaledb|information_schema$|public$|toolkit_|rebuild_|verify_)/;
 
-/** Taken while a registration looks for collisions and makes tables. */
+/** Held while a registration checks for collisions and creates tables. */
 const REGISTRY_LOCK = 7239100405;
 
-/** The models that services have registered at runtime; none where the table for them is not there (yet). */
+/** The models that services have registered at runtime; none if the table for them does not exist (yet). */
 export async function registeredModels(query: Query): Promise<ModelDefinition[]> {
   const [table] = await query<{ found: string | null }>(
     `select to_regclass('registry.models')::text as found`,
@@ -52,12 +52,12 @@ export async function registeredModels(query: Query): Promise<ModelDefinition[]>
 }
 
 /**
- * Registers models of a service, all or none, and makes their tables where that is asked for.
+ * Registers models of a service, all or none, and creates their tables if requested.
  *
- * @param own the models that the code has: their services and schemas are not for others
+ * @param own the models of the code: other services cannot use their services and schemas
  * @returns all models that the service has registered now
- * @throws WaylogError `input.invalid` with every bad field, `service.reserved`, `model.table-taken` when a table belongs to
- *   another service, `model.table-differs` when it is there with another shape
+ * @throws WaylogError `input.invalid` with every bad field, `service.reserved`, `model.table-taken` if a table belongs
+ * to another service, `model.table-differs` if it exists with another shape
  */
 export async function registerModels(
   pool: pg.Pool,
@@ -131,8 +131,8 @@ export async function registerModels(
 }
 
 /**
- * Takes a registered model back. Its table stays, with all that is in it: it is the service's. Throws `service.reserved` for
- * the models that the code has, and `model.not-found`.
+ * Removes a registered model. Its table and rows stay: they belong to the service. Throws `service.reserved` for the
+ * models of the code, and `model.not-found`.
  */
 export async function removeModel(
   pool: pg.Pool,
@@ -159,7 +159,7 @@ export async function removeModel(
   }
 }
 
-/** Whether the table is there. Throws when it is, and is not what the model says. */
+/** Whether the table exists. Throws if it does and differs from the model. */
 async function refuseOtherShape(query: Query, model: ModelDefinition): Promise<boolean> {
   const catalog = await readCatalog(query, [model.schema]);
   const name = tableNameOf(model);
