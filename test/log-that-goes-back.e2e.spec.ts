@@ -28,7 +28,7 @@ const skipped = isContainer ? ' (SKIPPED: the server of this machine is a contai
 onPrivate.each([
   ['a replica that was behind takes over: another timeline', true],
   ['an older copy of its files is put in its place: nothing of the server is another', false],
-])(`under servers that live on, %s${skipped}`, (_, isPromoted) => {
+])(`a log that goes back under running servers (%s)${skipped}`, (_, isPromoted) => {
   const { DATABASE_URL: __, ...env } = process.env;
   const options: DatabaseOptions = { root: process.cwd(), instance: 'went-back', env };
   let url: string;
