@@ -6,14 +6,14 @@ import { sql, urlOf, type Bench } from './bench.js';
 import { readable, secondsOf } from './measure.js';
 import { flight } from './samples.js';
 
-/** Flights that were in the air at the same time: their events lie side by side in the log. */
+/** Flights that were in the air at the same time: their events are interleaved in the log. */
 const SIDE_BY_SIDE = 100;
 const WAYPOINTS = 10;
 
 /**
- * A database with `flights` flights of `eventsEach` events, log and tables, on the server of the benchmarks. It is made
- * once and then kept: the flights by commands, their frames and headings by one INSERT a hundred flights (commands would
- * take a quarter of an hour for ten million), and all tables by the projector.
+ * A database with `flights` flights of `eventsEach` events, log and tables, on the server of the benchmarks. It is
+ * created once and then kept: the flights by commands, their frames and headings by one INSERT for every hundred
+ * flights (commands would take a quarter of an hour for ten million), and all tables by the projector.
  */
 export async function grownDatabase(bench: Bench, flights: number, eventsEach: number): Promise<string> {
   const name = `waylog_grown_${flights}_${eventsEach}`;
@@ -31,7 +31,7 @@ export async function grownDatabase(bench: Bench, flights: number, eventsEach: n
 
   const client = new pg.Client({ connectionString: url });
   await client.connect();
-  // Lost in a crash, the database would be made again.
+  // If a crash loses it, the database is created again.
   await client.query('set synchronous_commit = off');
   const seconds = await secondsOf(async () => {
     for (let first = 0; first < flights; first += SIDE_BY_SIDE) {
@@ -61,11 +61,14 @@ async function isComplete(serverUrl: string, name: string): Promise<boolean> {
     `select shobj_description(oid, 'pg_database') as comment from pg_database where datname = '${name}'`,
   );
   if (row?.comment !== COMPLETE) return false;
-  // Made by an older Waylog: its functions are not those that are to be measured.
+  // Created by an older Waylog: its functions are not those to measure.
   return (await migrate(urlOf(serverUrl, name))).length === 0;
 }
 
-/** Frames and headings of the flights from $1 up to $2, until each has $3 events. A day a flight, a frame in half a second. */
+/**
+ * Frames and headings of the flights from $1 up to $2, until each has $3 events. One day per flight, one frame per half
+ * second.
+ */
 const recordedSql = `
   with heads as (
     select s.stream_key, substring(s.stream_id from '[0-9]+$')::integer as number,

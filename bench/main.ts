@@ -93,7 +93,7 @@ console.log(report);
 console.error(`Written to ${file}.md and ${file}.json`);
 for (const { name, unit, rounds, target } of missed)
   console.error(`MISSED ${name}: ${readable(median(rounds))} ${unit}, promised ${targetOf(target)}`);
-// Connections that a peer has left open must not keep the process.
+// Connections that a peer has left open must not keep the process alive.
 process.exit(missed.length > 0 ? 1 : 0);
 
 function targetOf(target: Target | undefined): string {

@@ -6,7 +6,7 @@ import { pgArray } from '#lib/platform';
 import { rate } from './measure.js';
 import { frame } from './samples.js';
 
-/** One writing process of `ordering.ts`: appends batches through one strategy's function until the time is over. */
+/** One writing process of `ordering.ts`: appends batches with one strategy's function until the time is over. */
 const [url, strategy, first, streams, callers] = process.argv.slice(2) as [
   string,
   string,

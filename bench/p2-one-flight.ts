@@ -8,7 +8,7 @@ export const p2: Benchmark = {
   about: 'P2: 64 callers writing frames of ONE flight, beside the same peers on one stream or one row',
   run: async (bench) => {
     const one = await compareWriters(bench, CALLERS, flightIds(1));
-    // What P1 measures, for the target, in the same run.
+    // The measurement of P1, for the target, in the same run.
     const flights = flightIds(CALLERS);
     const writer = await waylogWriter(bench, await bench.database(), flights);
     const many = await inTurn(

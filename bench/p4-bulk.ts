@@ -9,10 +9,10 @@ import { peers } from './peers/peer.js';
 import { flight, frame } from './samples.js';
 import { flightIds } from './writers.js';
 
-/** Recordings that are imported side by side, each one request after another. */
+/** How many recordings are imported in parallel, each one request after another. */
 const FLIGHTS = flightIds(4);
 const FRAMES_A_REQUEST = 1_000;
-/** The size of call that Emmett was measured with before. */
+/** The call size with which Emmett was measured before. */
 const EVENTS_A_CALL_OF_EMMETT = 100;
 const COPIED_EVENTS = 100_000;
 
@@ -29,7 +29,7 @@ export const p4: Benchmark = {
   run: async (bench) => {
     const url = await bench.database();
     const waylog = await waylogImport(bench, url);
-    // COPY gets what Waylog has written while it warmed up.
+    // COPY gets the events that Waylog wrote while it warmed up.
     for (let n = 0; n < COPIED_EVENTS; n += FRAMES_A_REQUEST * FLIGHTS.length)
       await Promise.all(FLIGHTS.map(waylog));
     const copy = await readyCopy(bench, url);
@@ -62,7 +62,7 @@ export const p4: Benchmark = {
   },
 };
 
-/** Counts on for each flight: no frame is written twice. */
+/** Continues the numbers of each flight: no frame is written twice. */
 function framesInTurn(count: number) {
   const next = new Map<string, number>();
   return (flightId: string) => {

@@ -15,13 +15,13 @@ import { emmettStore } from './peers/emmett.js';
 import { simulateFlights } from './simulated-log.js';
 import { flightIds } from './writers.js';
 
-/** Of the flight that is replayed. */
+/** Frames of the replayed flight. */
 const FRAMES = 2_350;
 const FLIGHT = 'replayed';
-/** What else is in the log that a table is rebuilt from. */
+/** The other events in the log from which a table is rebuilt. */
 const OTHER_FLIGHTS = 40;
 const FRAMES_EACH = 480;
-/** Each measurement is the mean of some, so that one pause counts for little. */
+/** Each measurement is the mean of several, so that one pause counts for little. */
 const REPEATS = 10;
 
 const REPLAY = 'Waylog, a flight replayed from the log';
@@ -38,7 +38,7 @@ export const p6: Benchmark = {
     const writer = await bench.waylog(url, { projector: false });
     await simulateFlights(writer, [FLIGHT], FRAMES);
     await simulateFlights(writer, flightIds(OTHER_FLIGHTS), FRAMES_EACH);
-    // Which waits for snapshots that are still being saved.
+    // This waits for snapshots that are still being saved.
     await writer.close();
     const waylog = await bench.waylog(url);
     await waylog.app.get(CheckpointWatch).waitFor(await waylog.store.head(), 60_000);
@@ -66,7 +66,7 @@ export const p6: Benchmark = {
       [TIME_TRAVEL]: measured(() => reads.ofFlight(FLIGHT, { asOf }, (source) => source.select(select))),
       [REBUILD]: () => rebuildFrames(waylog, url),
     };
-    // Once before it counts: all of it runs compiled then.
+    // Once before it counts: everything then runs compiled.
     for (const system of Object.values(systems)) await system();
     const rates = await inTurn(bench.rounds, systems, bench.say);
 
@@ -94,7 +94,7 @@ async function eventsOf({ store }: InProcess): Promise<RecordedEvent[]> {
   return events;
 }
 
-/** Lets the snapshots that commands have left be there for one measurement and not for another. */
+/** Keeps the snapshots that commands have left for one measurement, and removes them for another. */
 async function snapshotsAside({ pool }: InProcess) {
   await pool.query(`create table public.snapshots_aside as table log.snapshots`);
   const away = () => pool.query(`delete from log.snapshots`);

@@ -5,7 +5,7 @@ import type { InProcess } from './bench.js';
 const AT_ONCE = 64;
 
 /**
- * Fills the log with simulated flights through their commands, some four events a frame; answers the number of events
+ * Fills the log with simulated flights through their commands, some four events per frame; returns the number of events
  * in the log.
  */
 export async function simulateFlights(

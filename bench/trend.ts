@@ -4,7 +4,7 @@ export interface Point {
   readonly value: number;
 }
 
-/** The slope of the line that fits best, in units a second (least squares); 0 where there are fewer than two points. */
+/** The slope of the best-fitting line, in units per second (least squares); 0 for fewer than two points. */
 export function slopeOf(points: readonly Point[]): number {
   const meanAt = mean(points.map(({ at }) => at));
   const meanValue = mean(points.map(({ value }) => value));
@@ -17,7 +17,7 @@ export function slopeOf(points: readonly Point[]): number {
   return below === 0 ? 0 : above / below;
 }
 
-/** How much the line that fits best rises from the first point to the last. */
+/** How much the best-fitting line rises from the first point to the last. */
 export function growthOf(points: readonly Point[]): number {
   const first = points[0];
   const last = points.at(-1);

@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** Where each projection stands, and the last revision of each stream that a projector has folded. */
+/** The checkpoint of each projection, and the last revision of each stream that a projector has folded. */
 export class Projections1790000002000 implements MigrationInterface {
   name = 'Projections1790000002000';
 

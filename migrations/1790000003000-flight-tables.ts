@@ -2,8 +2,8 @@ import type { QueryRunner } from 'typeorm';
 import type { Migration } from './migration.js';
 
 /**
- * The tables of the flight context. Every one is a fold of the log and carries no foreign keys: what belongs
- * together was decided together in the stream, and a projector writes it in one transaction (docs/decisions/0005).
+ * The tables of the flight context. Each is a fold of the log and has no foreign keys: what belongs together was
+ * decided together in the stream, and a projector writes it in one transaction (docs/decisions/0005).
  *
  * Positions are WGS84 degrees, altitudes metres above mean sea level, headings degrees clockwise from north.
  */
@@ -122,7 +122,7 @@ export class FlightTables1790000003000 implements Migration {
     );
   }
 
-  /** The log stays, and so the tables come back: without records of how far they were, the projector begins anew. */
+  /** The log stays, so the tables can be rebuilt: without records of their progress, the projector starts again. */
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`drop schema flight cascade`);
     await runner.query(`drop schema if exists rebuild_flight cascade`);

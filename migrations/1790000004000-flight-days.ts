@@ -2,8 +2,8 @@ import type { QueryRunner } from 'typeorm';
 import type { Migration } from './migration.js';
 
 /**
- * On which days a flight has frames or headings. The hypertables are cut by time and asked by flight: without these
- * bounds every read of a flight looks into every TimescaleDB chunk there is, 0.1 ms each.
+ * The days on which a flight has frames or headings. The hypertables are cut by time and read by flight: without these
+ * bounds every read of a flight looks into every TimescaleDB chunk, 0.1 ms each.
  */
 export class FlightDays1790000004000 implements Migration {
   name = 'FlightDays1790000004000';

@@ -2,14 +2,14 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { dropReaderRole } from '#lib/timescale';
 
 /**
- * What ad-hoc SQL and cached answers need. The role that reads is made by `migrate()` after the migrations, every time:
- * its password follows from the owner's, and tables come with later migrations.
+ * What ad-hoc SQL and cached answers need. `migrate()` creates the reading role after the migrations, every time: its
+ * password derives from the owner's, and later migrations add tables.
  */
 export class ReaderRole1790000007000 implements MigrationInterface {
   name = 'ReaderRole1790000007000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // Counted up by whatever changes rows that no event touches, such as a repair: answers cached before it are over.
+    // Increased by every change of rows without an event, such as a repair: answers cached before it are invalid.
     await runner.query(`
       create table projection.generation (
         only_row boolean primary key default true check (only_row),

@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** The models that services register while Waylog runs. Those of the code are not in here: the code is asked for them. */
+/** The models that services register while Waylog runs. Those of the code are not in here. */
 export class ModelRegistry1790000008000 implements MigrationInterface {
   name = 'ModelRegistry1790000008000';
 
@@ -16,7 +16,9 @@ export class ModelRegistry1790000008000 implements MigrationInterface {
       )`);
   }
 
-  /** The tables that were made for registered models stay: they hold the data of others, which no log brings back. */
+  /**
+   * The tables that were created for registered models stay: they hold the data of others, which no log can restore.
+   */
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`drop schema registry cascade`);
   }

@@ -1,8 +1,8 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /**
- * Which log the tables are folded from, by its first event: positions of two logs cannot be compared, and a checkpoint is
- * worth nothing in another one. No row as long as nothing has been folded.
+ * Which log the tables are folded from, by its first event: positions of two logs cannot be compared, and a checkpoint
+ * means nothing in another log. No row as long as nothing has been folded.
  */
 export class FoldedLog1790000009000 implements MigrationInterface {
   name = 'FoldedLog1790000009000';

@@ -1,8 +1,8 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /**
- * The keys that seal what is sensitive in the events of a stream. Deleting one erases all of it, while the events stay as
- * they were recorded.
+ * The keys that seal the sensitive fields in the events of a stream. Deleting one erases all of them, while the events
+ * stay as they were recorded.
  */
 export class DataKeys1790000013000 implements MigrationInterface {
   name = 'DataKeys1790000013000';
@@ -17,7 +17,7 @@ export class DataKeys1790000013000 implements MigrationInterface {
       )`);
   }
 
-  /** The keys stay: without them what they have sealed is lost, and older code has no use for the table and no harm of it. */
+  /** The keys stay: without them the sealed fields are lost, and older code ignores the table. */
   async down(): Promise<void> {
     return Promise.resolve();
   }

@@ -5,8 +5,8 @@ export class UnfoldableEvents1790000022000 implements MigrationInterface {
   name = 'UnfoldableEvents1790000022000';
 
   async up(runner: QueryRunner): Promise<void> {
-    // Counts up when a rebuild parks streams. It stands on the very row that a projector moves, so that one that waits for the
-    // rebuild to let go of it learns at once that there are other parked streams now.
+    // Increases when a rebuild parks streams. It is in the very row that a projector moves, so that a projector that
+    // waits for the rebuild to release the row learns at once that the parked streams have changed.
     await runner.query(`alter table projection.checkpoints add column parkings integer not null default 0`);
     await runner.query(`alter table projection.integrity_findings add column error text`);
   }

@@ -20,7 +20,7 @@ import { LogHistories1790000023000 } from './1790000023000-log-histories.js';
 import { OriginOfKeys1790000025000 } from './1790000025000-origin-of-keys.js';
 import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
 
-/** In the order in which they run; each has its way back. */
+/** In the order in which they run; each has a `down`. */
 export const migrations = [
   EventLog1790000001000,
   Projections1790000002000,
@@ -46,7 +46,8 @@ export const migrations = [
 ];
 
 /**
- * Tables and views that migrations make in another way in each edition of TimescaleDB, as those before `rollups-followed`
- * do with `flight.frame_minutes`: the snapshot, which is taken in one edition, leaves them out. A model still says which columns they have.
+ * Tables and views that migrations create differently in each edition of TimescaleDB, as those before
+ * `rollups-followed` do with `flight.frame_minutes`: the snapshot, which is taken in one edition, leaves them out. A
+ * model still says which columns they have.
  */
 export const differsByEdition: readonly string[] = ['flight.frame_minute_parts', 'flight.frame_minutes'];

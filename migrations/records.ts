@@ -7,7 +7,7 @@ import type { MigrationInfo } from './messages.js';
 export interface AppliedMigration {
   readonly name: string;
   readonly revision: string;
-  /** RFC 3339; null where it ran before times were recorded. */
+  /** RFC 3339; null if it ran before times were recorded. */
   readonly appliedAt: string | null;
 }
 
@@ -26,7 +26,7 @@ export async function appliedMigrations(query: Query): Promise<AppliedMigration[
   );
 }
 
-/** The table as TypeORM makes it, with the time besides. */
+/** The table as TypeORM creates it, plus the time. */
 export async function ensureRecords(query: Query): Promise<void> {
   await query(
     `create table if not exists waylog_migrations (
@@ -47,7 +47,7 @@ export const recordApplied = (query: Query, { name, revision }: KnownMigration) 
 export const recordReverted = (query: Query, { name }: KnownMigration) =>
   query(`delete from waylog_migrations where name = $1`, [name]);
 
-/** What the code has and what the database has, in one list. */
+/** The migrations of the code and of the database, in one list. */
 export function migrationInfos(
   code: readonly KnownMigration[],
   applied: readonly AppliedMigration[],

@@ -2,7 +2,7 @@ import { unavailable } from '#lib/platform';
 import { newerThanCode, schemaState } from './migrate.js';
 
 /**
- * Tables that are not what the code expects would be written wrong, so nothing starts on them. Throws
+ * Tables that differ from what the code expects would be written wrong, so nothing starts on them. Throws
  * `schema.newer-than-code` and `schema.behind`.
  */
 export async function refuseOtherSchema(databaseUrl: string): Promise<void> {

@@ -5,7 +5,7 @@ import { runMigrations } from './migrate.js';
 import { known, WAYLOG } from './migration.js';
 import { takeSnapshot, type Snapshot } from './snapshot.js';
 
-/** Runs all migrations on an empty database of its own, one by one, and answers what each of them made. */
+/** Runs all migrations on an empty database, one by one, and returns what each of them created. */
 export async function snapshotOfMigrations(serverUrl: string): Promise<Snapshot> {
   const name = `waylog_snapshot_${process.pid}_${Date.now().toString(36)}`;
   const url = new URL(serverUrl);

@@ -1,9 +1,9 @@
-// Benchmarks against a database of their own: npm run bench [-- NAME]
+// Benchmarks against a separate database server: npm run bench [-- NAME]
 import { installDependencies, prepare, root, run, say, stoppable } from './lib/prepare.mjs';
 
 await stoppable(async (signal) => {
   await prepare(signal);
-  // The systems that Waylog is measured against are dependencies of the benchmarks alone.
+  // The systems that Waylog is compared with are dependencies of the benchmarks alone.
   await installDependencies(signal, 'bench/peers');
   const { databaseUp, databaseDown } = await import('../dist/libs/timescale/src/index.js');
   const options = { root, instance: 'bench', env: process.env, progress: say };

@@ -1,4 +1,4 @@
-// A server that starts again when a file is saved: npm run dev [-- options of `nest start`]
+// A server that restarts when a file is saved: npm run dev [-- options of `nest start`]
 import { exitCodeOf, prepare, say, stoppable } from './lib/prepare.mjs';
 
 await stoppable(async (signal) => {

@@ -1,4 +1,5 @@
-// Writes down what the migrations make, for the validation of schemas and for whoever reviews a migration: npm run snapshot
+// Writes the snapshot of what the migrations create, for the validation of schemas and for the review of a migration:
+// npm run snapshot
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { prepare, root, say, stoppable } from './lib/prepare.mjs';

@@ -1,4 +1,4 @@
-// Whether a server goes on growing under a steady load: npm run soak [-- --minutes 60]
+// Whether a server keeps growing under a steady load: npm run soak [-- --minutes 60]
 import { prepare, root, run, say, stoppable } from './lib/prepare.mjs';
 
 await stoppable(async (signal) => {

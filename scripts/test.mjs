@@ -1,4 +1,4 @@
-// Unit, database and end-to-end tests against a database server of their own: npm test [-- jest options]
+// Unit, database and end-to-end tests against a separate database server: npm test [-- jest options]
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { exitCodeOf, prepare, root, say, stoppable } from './lib/prepare.mjs';
@@ -30,7 +30,8 @@ await stoppable(async (signal) => {
   }
   const { numPassedTests, numFailedTests, numPendingTests, numRuntimeErrorTestSuites, testResults } =
     JSON.parse(readFileSync(report, 'utf8'));
-  // The name of a test that can be skipped says why it is. With a filter (-t) all others are skipped, and not news.
+  // The name of a test that can be skipped says why. With a filter (-t) all others are skipped, which is not worth a
+  // message.
   if (process.argv.length === 2) {
     for (const { status, fullName } of testResults.flatMap(({ assertionResults }) => assertionResults)) {
       if (status === 'pending') console.log(`skipped: ${fullName}`);

@@ -13,10 +13,10 @@ import { bearer, newKey, until, useServer } from './support/server.js';
 
 const QUIET = { WAYLOG_VERIFY_SHARE: '0' };
 
-describe('a limit of requests', () => {
+describe('the request limit', () => {
   const server = useServer({ ...QUIET, WAYLOG_RATE_LIMIT: '20' });
 
-  it('is each caller’s own, is answered with 429, and says when to come back', async () => {
+  it('is separate for each caller, and is answered with 429 and when to try again', async () => {
     const key = await newKey(server, 'reader');
     const read = () => server.call('GET', '/v1/flights', undefined, bearer(key));
     const answers = await Promise.all(Array.from({ length: 100 }, read));
@@ -28,7 +28,7 @@ describe('a limit of requests', () => {
       expect(headers.get('content-type')).toMatch(/^application\/problem\+json/);
       expect(body).toMatchObject({ status: 429, code: 'access.too-many-requests' });
     }
-    // Another caller is not held up, nor are the probes.
+    // Another caller is not limited, nor are the probes.
     expect((await server.call('GET', '/v1/flights')).status).toBe(200);
     expect((await server.call('GET', '/health/live')).status).toBe(200);
     await until(read, ({ status }) => status === 200);
@@ -38,12 +38,12 @@ describe('a limit of requests', () => {
 describe('wrong keys', () => {
   const server = useServer(QUIET);
 
-  it('are answered 429 when they come too fast, also the right one among them, but not who was let in before', async () => {
+  it('are answered with 429 if they come too fast, with the right one among them, but known callers are not', async () => {
     const guesses = Array.from({ length: 60 }, (_, n) => `wlk_00000000000a_${String(n).padStart(43, 'x')}`);
     const read = (key: string) => server.call('GET', '/v1/flights', undefined, bearer(key));
     let right = '';
     const codes = new Set<string>();
-    // Ten a second are looked at, and the right one may be among them: a new one then, as that is known now.
+    // Ten a second are checked, and the right one may be among them: so a new one, as the right one is known now.
     const refused = await until(
       async () => {
         right = await newKey(server, 'reader');
@@ -78,7 +78,7 @@ describe('other origins', () => {
       'access-control-request-headers': 'authorization,content-type',
     });
 
-  it('may call when they are named', async () => {
+  it('can call if they are named', async () => {
     const { status, headers } = await preflight(named);
     expect(status).toBe(204);
     expect(headers.get('access-control-allow-origin')).toBe(named);
@@ -90,7 +90,7 @@ describe('other origins', () => {
     });
     expect(answer.headers.get('access-control-allow-origin')).toBe(named);
     expect(answer.headers.get('access-control-expose-headers')).toContain('waylog-position');
-    // Also a refusal can be read by who may call.
+    // Allowed origins can also read a refusal.
     const refusal = await server.call('GET', '/v1/flights', undefined, { authorization: '', origin: named });
     expect(refusal.status).toBe(401);
     expect(refusal.headers.get('access-control-allow-origin')).toBe(named);
@@ -106,7 +106,7 @@ describe('other origins', () => {
     }
   });
 
-  it('may not when they are not', async () => {
+  it('cannot call if they are not named', async () => {
     for (const origin of [
       'https://evil.example',
       'https://app.example.evil.example',
@@ -152,7 +152,7 @@ describe('a request to the server as a whole', () => {
   const withPages = useServer({ ...QUIET, WAYLOG_CORS_ORIGINS: 'https://app.example' });
   const without = useServer(QUIET);
 
-  it('needs a key, as every other does', async () => {
+  it('needs a key like any other', async () => {
     for (const server of [withPages, without]) {
       const { hostname, port } = new URL(server.url);
       const socket = connect(Number(port), hostname);
@@ -166,7 +166,7 @@ describe('a request to the server as a whole', () => {
   });
 });
 
-describe('a provider that is away', () => {
+describe('an unavailable provider', () => {
   const provider = new OpenIdProvider();
   const env: Record<string, string> = { ...QUIET, WAYLOG_JWT_AUDIENCE: 'waylog' };
   beforeAll(async () => {
@@ -175,7 +175,7 @@ describe('a provider that is away', () => {
   });
   const server = useServer(env);
 
-  it('is no fault of the token: 503, and keys are checked all the same', async () => {
+  it('is not blamed on the token: 503, and keys are still checked', async () => {
     const token = await provider.token();
     await provider.stop();
     const answer = await server.call('GET', '/v1/flights', undefined, bearer(token));
@@ -185,10 +185,10 @@ describe('a provider that is away', () => {
   });
 });
 
-describe('a database that is away', () => {
+describe('an unavailable database', () => {
   const server = useServer(QUIET);
 
-  it('lets in who is known, and does not tell a right key that it is wrong', async () => {
+  it('lets known callers in, and does not call a right key wrong', async () => {
     const [known, unknown] = [await newKey(server, 'operator'), await newKey(server, 'operator')];
     const live = (key: string) => server.call('GET', '/v1/admin/connection', undefined, bearer(key));
     expect((await live(known)).status).toBe(200);
@@ -200,9 +200,9 @@ describe('a database that is away', () => {
       await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = $1`, [name]);
       const { status, body } = await live(unknown);
       expect([status, body.code]).toEqual([503, 'access.unavailable']);
-      // Who is not known yet is not told where the database is, nor what it said.
+      // An unknown caller is not told where the database is, nor its error.
       expect(body.detail).not.toMatch(/127\.0\.0\.1|ECONN|database|connect/i);
-      // Until long after it would have been looked at again.
+      // Until long after the next check was due.
       for (let n = 0; n < 70; n++) {
         expect((await live(known)).status).toBe(200);
         await sleep(100);
@@ -222,7 +222,7 @@ describe('a request', () => {
   const server = useServer(QUIET);
   const partOfAPost = `POST /v1/flights HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{`;
 
-  it('that is too large is refused by its announcement', async () => {
+  it('that is too large is refused by its announced length', async () => {
     const { hostname, port } = new URL(server.url);
     const socket = connect(Number(port), hostname);
     socket.write(
@@ -253,7 +253,7 @@ describe('a request', () => {
     }
   });
 
-  it('that breaks off is no failure of the server', async () => {
+  it('that breaks off is not a failure of the server', async () => {
     const errors = jest.spyOn(Logger.prototype, 'error');
     try {
       const http = server.app.getHttpServer();
@@ -265,7 +265,7 @@ describe('a request', () => {
       const closed = new Promise((resolve) => request.once('close', resolve));
       socket.destroy();
       await closed;
-      // By then it is known what became of the other one.
+      // By then the outcome of the other one is known.
       expect((await server.call('GET', '/health/live')).status).toBe(200);
       expect(errors).not.toHaveBeenCalled();
     } finally {

@@ -9,8 +9,8 @@ import { serverProcess, type ServerProcess } from './support/server-process.js';
 
 const secret = (name: string) => `${name}-${randomBytes(12).toString('hex')}`;
 
-/** What a server says when everything goes wrong that can, with nothing but secrets in its configuration. */
-describe('what a server writes and answers', () => {
+/** The output of a server when everything that can fail does, with nothing but secrets in its configuration. */
+describe('the output and the answers of a server', () => {
   const secrets = {
     database: secret('database'),
     eventStore: secret('eventstore'),
@@ -34,7 +34,7 @@ describe('what a server writes and answers', () => {
     url.username = role;
     url.password = secrets.database;
     databaseUrl = url.href;
-    // The passwords of the roles that servers work as follow from it.
+    // The passwords of the working roles derive from it.
     await migrate(databaseUrl);
     await provider.start();
   });
@@ -46,7 +46,7 @@ describe('what a server writes and answers', () => {
     await admin.end();
   });
 
-  it.each(['pretty', 'json'])('holds none of its secrets, in the log format %s', async (format) => {
+  it.each(['pretty', 'json'])('contain none of its secrets, in the log format %s', async (format) => {
     const answers: string[] = [];
     const asked: string[] = [...Object.values(secrets)];
     const server: ServerProcess = await serverProcess(
@@ -87,14 +87,14 @@ describe('what a server writes and answers', () => {
     await call('GET', `/v1/flights?key=${key}`);
     await call('POST', '/v1/queries', { query: "select current_setting('x')", serviceName: 'x' });
 
-    // A failure that nobody expects, with a stack in the log and none in the answer.
+    // An unexpected failure, with a stack in the log and none in the answer.
     await database.pool.query(`alter table flight.flights rename to hidden`);
     const failed = await call('GET', `/v1/flights?name=${key}`, undefined, key);
     await database.pool.query(`alter table flight.hidden rename to flights`);
     expect(failed).toMatchObject({ status: 500, body: { code: 'internal' } });
     expect(JSON.stringify(failed.body)).not.toMatch(/hidden|relation|\.js|at /);
 
-    // The log goes away, then the database, and everything that works with them complains.
+    // The log fails, then the database, and everything that uses them reports errors.
     await double.stop();
     await call('POST', '/v1/flights', aFlight(`secrets-${format}-2`, 2), key);
     const name = new URL(databaseUrl).pathname.slice(1);
@@ -109,7 +109,7 @@ describe('what a server writes and answers', () => {
     await server.end('SIGTERM');
 
     const output = server.output();
-    // It did complain: else nothing is shown by what is not there.
+    // It did report errors: otherwise their absence proves nothing.
     expect(output).toMatch(/GET \/v1\/flights\?name=wlk_\.\.\. failed/);
     for (const said of asked) {
       expect(output).not.toContain(said);
@@ -119,7 +119,7 @@ describe('what a server writes and answers', () => {
     }
   });
 
-  it('holds none of them when it cannot start', async () => {
+  it('contain none of them when it cannot start', async () => {
     const good = { WAYLOG_ADMIN_KEY: secrets.adminKey, HOST: '127.0.0.1' };
     const nowhere = new URL(databaseUrl);
     nowhere.port = '1';
@@ -138,7 +138,7 @@ describe('what a server writes and answers', () => {
     ];
     for (const [n, [url, eventStore, env]] of starts.entries()) {
       const failure = await serverProcess({ url, eventStore }, env, (output, child) => {
-        // An EventStoreDB that is not there is waited for; by then all has been said of it.
+        // The server waits for an EventStoreDB that is not there; by then it has reported everything about it.
         if (output.includes('The start waits until the log answers')) child.kill('SIGTERM');
       }).then(
         async (server) => {

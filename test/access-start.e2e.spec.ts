@@ -8,7 +8,7 @@ import { eventually } from './support/eventually.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 
 const KEY = /wlk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}/g;
-/** A server that nobody has given a key. */
+/** A server without a configured key. */
 const NONE = { WAYLOG_ADMIN_KEY: '', WAYLOG_VERIFY_SHARE: '0' };
 const keysIn = (output: string) => [...new Set(output.match(KEY) ?? [])];
 const get = (server: ServerProcess, path: string, key: string) =>
@@ -26,36 +26,33 @@ describe('the start of a server', () => {
   it.each([
     ['before it has begun anything', 'projection.folded_log', / leads|Waylog listens/],
     ['before it has said how to call it', 'access.api_keys', /Called end/],
-  ])(
-    'that is stopped %s, while the database holds it up, ends in good order',
-    async (_when, table, unsaid) => {
-      const client = await database.pool.connect();
-      await client.query(`begin; lock table ${table}`);
-      let child: ChildProcess | undefined;
-      let output = '';
-      const started = serverProcess(
-        database,
-        NONE,
-        (text) => (output = text),
-        (spawned) => (child = spawned),
-      );
-      started.catch(() => undefined);
-      await eventually(async () => {
-        const waiting = `select from pg_locks where relation = $1::regclass and not granted`;
-        return (await database.pool.query(waiting, [table])).rows.length > 0;
-      });
-      child?.kill('SIGTERM');
-      await eventually(() => output.includes('Stopping after SIGTERM'));
-      await client.query('rollback');
-      client.release();
-      await eventually(() => child?.exitCode !== null);
-      expect(child?.exitCode).toBe(0);
-      expect(output).not.toMatch(/did not start| ERROR /);
-      expect(output).not.toMatch(unsaid);
-    },
-  );
+  ])('that is stopped %s, while it waits for the database, ends cleanly', async (_when, table, unsaid) => {
+    const client = await database.pool.connect();
+    await client.query(`begin; lock table ${table}`);
+    let child: ChildProcess | undefined;
+    let output = '';
+    const started = serverProcess(
+      database,
+      NONE,
+      (text) => (output = text),
+      (spawned) => (child = spawned),
+    );
+    started.catch(() => undefined);
+    await eventually(async () => {
+      const waiting = `select from pg_locks where relation = $1::regclass and not granted`;
+      return (await database.pool.query(waiting, [table])).rows.length > 0;
+    });
+    child?.kill('SIGTERM');
+    await eventually(() => output.includes('Stopping after SIGTERM'));
+    await client.query('rollback');
+    client.release();
+    await eventually(() => child?.exitCode !== null);
+    expect(child?.exitCode).toBe(0);
+    expect(output).not.toMatch(/did not start| ERROR /);
+    expect(output).not.toMatch(unsaid);
+  });
 
-  it('on a database without keys makes one, and shows it once', async () => {
+  it('creates a key on a database without keys, and shows it once', async () => {
     const first = await start({});
     const [key = '', ...more] = keysIn(first.output());
     expect(more).toEqual([]);
@@ -70,7 +67,7 @@ describe('the start of a server', () => {
     expect(keysIn(second.output())).toEqual([]);
   });
 
-  it('of two servers at once makes one key', async () => {
+  it('creates one key if two servers start at once', async () => {
     const servers = await Promise.all([start({}), start({})]);
     const keys = keysIn(servers.map((server) => server.output()).join());
     expect(keys).toHaveLength(1);
@@ -79,7 +76,7 @@ describe('the start of a server', () => {
     await Promise.all(servers.map((server) => server.end('SIGTERM')));
   });
 
-  it('with a key in the configuration makes none, and does not show that one', async () => {
+  it('creates no key if one is configured, and does not show that one', async () => {
     const server = await start({ WAYLOG_ADMIN_KEY: ADMIN_KEY });
     expect(await get(server, '/v1/admin/keys', ADMIN_KEY)).toMatchObject({ status: 200, body: [] });
     await server.end('SIGTERM');
@@ -87,7 +84,7 @@ describe('the start of a server', () => {
     expect(keysIn(server.output())).toEqual([]);
   });
 
-  it('makes no key for a process that only folds', async () => {
+  it('creates no key for a process that only folds', async () => {
     const server = await start({ WAYLOG_ROLES: 'projector' });
     expect((await server.call('GET', '/health/live', undefined, { authorization: '' })).status).toBe(200);
     expect((await server.call('GET', '/metrics', undefined, { authorization: '' })).status).toBe(401);
@@ -95,7 +92,7 @@ describe('the start of a server', () => {
     expect(await countKeys(database.pool)).toEqual({ all: 0, valid: 0 });
   });
 
-  it('is refused where other machines could call and nobody could be known', async () => {
+  it('is refused if other machines could call and there is no key or provider', async () => {
     for (const HOST of ['0.0.0.0', '::', 'example.org', '192.0.2.1'])
       await expect(start({ HOST })).rejects.toThrow(
         /did not start. HOST is .* there is no key .*waylog keys create .* WAYLOG_ADMIN_KEY .* WAYLOG_JWT_ISSUER/,
@@ -103,7 +100,7 @@ describe('the start of a server', () => {
     expect(await countKeys(database.pool)).toEqual({ all: 0, valid: 0 });
   });
 
-  it('is not refused there when somebody could be known', async () => {
+  it('is not refused there with a key or provider', async () => {
     const refusal = (env: Record<string, string>) =>
       refuseOpenServer(
         readConfig({ DATABASE_URL: database.url, HOST: '0.0.0.0', ...env }),
@@ -148,7 +145,7 @@ describe('waylog keys', () => {
       );
     });
 
-  it('makes a key that works at once, as the only thing on standard output', async () => {
+  it('creates a key that works at once, as the only thing on standard output', async () => {
     const { code, out, err } = await run('create', '--name', 'refiner', '--role', 'reader');
     expect(code).toBe(0);
     expect(out).toMatch(/^wlk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}\n$/);
@@ -158,7 +155,7 @@ describe('waylog keys', () => {
     expect((await get(server, '/v1/admin/health', out.trim())).status).toBe(403);
   });
 
-  it('makes keys that expire, after a time or on a day', async () => {
+  it('creates keys that expire, after a time or on a day', async () => {
     const days = 86_400_000;
     const made = JSON.parse(
       (await run('create', '--name', 'a', '--role', 'operator', '--expires', '90d', '--json')).out,

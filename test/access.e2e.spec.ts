@@ -21,7 +21,7 @@ const anonymous = httpClient(() => server.url);
 const basic = (password: string) => ({
   authorization: `Basic ${Buffer.from(`me:${password}`).toString('base64')}`,
 });
-/** Nothing that says who calls. */
+/** Requests without credentials. */
 const NOBODY = { authorization: '' };
 
 const newKey = async (role: AccessRole, more: object = {}) => {
@@ -34,7 +34,7 @@ const newKey = async (role: AccessRole, more: object = {}) => {
   return body as { key: string; id: string };
 };
 
-/** Who may what, in words of its own: the table of the server is held against it. */
+/** Which role can do what, written independently: the table of the server is compared with it. */
 function expectedRole(method: string, path: string): 'everybody' | AccessRole {
   if (path.startsWith('/health/')) return 'everybody';
   if (path.startsWith('/v1/admin/keys') || path.endsWith('/erase')) return 'admin';
@@ -66,7 +66,7 @@ describe('every route', () => {
   });
   const filled = (path: string) => path.replaceAll(/\{\w+\}/g, '7');
 
-  it('but health wants a key', async () => {
+  it('except health needs a key', async () => {
     expect(routes.length).toBeGreaterThan(70);
     for (const { method, path } of routes) {
       const { status, headers, body } = await anonymous.call(method, filled(path), undefined, NOBODY);
@@ -82,7 +82,7 @@ describe('every route', () => {
     }
   });
 
-  it('wants the role that is meant for it, and no less', async () => {
+  it('needs the intended role, and no higher one', async () => {
     for (const { method, path } of routes) {
       const needed = expectedRole(method, path);
       if (needed === 'everybody') continue;
@@ -99,13 +99,13 @@ describe('every route', () => {
     }
   });
 
-  it('is for admin where nobody has said anything', () => {
+  it('needs the role admin if none is declared', () => {
     expect(neededRole('GET', '/v1/something-new')).toBe('admin');
     expect(neededRole('POST', '/v1/flights/:id')).toBe('admin');
     expect(neededRole('', '')).toBe('admin');
   });
 
-  it('that the table of roles names is there', () => {
+  it('in the table of roles exists', () => {
     const fastify = server.app.getHttpAdapter().getInstance() as unknown as {
       hasRoute: (route: { method: string; url: string }) => boolean;
     };
@@ -118,7 +118,7 @@ describe('every route', () => {
     expect(missing).toEqual([]);
   });
 
-  it('says in the OpenAPI document what it wants', async () => {
+  it('states its role in the OpenAPI document', async () => {
     const { body } = await server.call('GET', '/openapi.json');
     expect(body.components.securitySchemes).toMatchObject({ key: { type: 'http', scheme: 'bearer' } });
     expect(body.security).toEqual([{ key: [] }]);
@@ -132,7 +132,7 @@ describe('every route', () => {
       }
   });
 
-  it('that is none wants a key too, and says that it is not there only to who has one', async () => {
+  it('that does not exist needs a key too, and is reported missing only to a caller with one', async () => {
     for (const path of ['/', '/nothing', '/v1/nothing', '/docs/nothing.js']) {
       expect((await anonymous.call('GET', path, undefined, NOBODY)).status).toBe(401);
       expect((await anonymous.call('GET', path, undefined, bearer(keys.get('reader')!))).status).toBe(404);
@@ -189,7 +189,7 @@ describe('every route', () => {
   it('refuses before it reads the body', async () => {
     const { hostname, port } = new URL(server.url);
     const socket = connect(Number(port), hostname);
-    // A body is announced and never sent: whoever waits for it does not answer.
+    // A body is announced and never sent: a server that waits for it does not answer.
     socket.write(
       'POST /v1/flights HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n',
     );
@@ -227,7 +227,7 @@ describe('an API key', () => {
     expect((await read(key)).status).toBe(200);
   });
 
-  it('is refused when a character of it is wrong, without a word on which', async () => {
+  it('is refused if one character is wrong, without saying which', async () => {
     const { key, id } = await newKey('admin');
     const other = key.endsWith('A') ? 'B' : 'A';
     const wrong = [`${key.slice(0, -1)}${other}`, key.replace(id, '000000000000')];
@@ -255,12 +255,13 @@ describe('an API key', () => {
     ).toBe(200);
   });
 
-  // How long it takes cannot be told in a test; that nothing but this function compares, and always whole hashes, can.
-  it('is compared in constant time, be it right, wrong, unknown or that of the configuration', async () => {
+  // A test cannot measure the time that it takes; but it can show that only this function compares, and always whole
+  // hashes.
+  it('is compared in constant time, whether right, wrong, unknown or configured', async () => {
     const { key, id } = await newKey('reader');
     const wrong = `${key.slice(0, -1)}${key.endsWith('A') ? 'B' : 'A'}`;
     const cases: [credential: string, status: number, compared: boolean[]][] = [
-      // With the key of the configuration first, and then with the one that it names.
+      // With the configured key first, and then with the one that it names.
       [key, 200, [false, true]],
       [wrong, 401, [false, false]],
       [key.replace(id, '000000000000'), 401, [false, false]],
@@ -319,7 +320,7 @@ describe('an API key', () => {
     ]);
   });
 
-  it('must have a name and a role that there is', async () => {
+  it('must have a name and a valid role', async () => {
     const wrong = [
       {},
       { name: 'x', role: 'root' },
@@ -330,7 +331,7 @@ describe('an API key', () => {
       expect((await server.call('POST', '/v1/admin/keys', request)).status).toBe(400);
   });
 
-  it('says when it was last used, to the minute', async () => {
+  it('has the time of its last use, to the minute', async () => {
     const { key, id } = await newKey('reader');
     const lastUse = async () =>
       (await server.call('GET', '/v1/admin/keys')).body.find((k: { id: string }) => k.id === id).lastUsedAt;
@@ -351,7 +352,7 @@ describe('an API key', () => {
     expect(await anonymous.call('POST', '/v1/queries', sql, bearer(key))).toMatchObject({ status: 403 });
   });
 
-  it('of the configuration is not stored', async () => {
+  it('from the configuration is not stored', async () => {
     const { rows } = await server.store.pool.query(
       `select 1 from access.api_keys where name like '%admin-key%'`,
     );
@@ -368,7 +369,7 @@ describe('the actor of an event', () => {
       }[]
     ).map(({ metadata }) => metadata);
 
-  it('is whose key it was, whatever the request says', async () => {
+  it('is the owner of the key, whatever the request says', async () => {
     const { key, id } = await newKey('operator');
     const headers = { ...bearer(key), actor: 'root', 'x-actor': 'root', 'x-forwarded-user': 'root' };
     expect((await anonymous.call('POST', '/v1/flights', aFlight('actor', 1), headers)).status).toBe(201);
@@ -380,7 +381,7 @@ describe('the actor of an event', () => {
     }
   });
 
-  it('has beside it where the request came from, and no other can be said', async () => {
+  it('is recorded with the origin of the request, which the caller cannot set', async () => {
     const { key } = await newKey('operator');
     const from = {
       ...bearer(key),
@@ -418,7 +419,7 @@ describe('the actor of an event', () => {
     });
   });
 
-  it('is apart from whom a service says that it acts for', async () => {
+  it('is separate from the one on whose behalf a service acts', async () => {
     const { key, id } = await newKey('operator');
     const flight = aFlight('on-behalf', 1);
     const command = (parameters: object) =>
@@ -456,7 +457,7 @@ describe('the actor of an event', () => {
       });
   });
 
-  it('stays the first one, and so does the answer, when another repeats the command', async () => {
+  it('stays the first one, and so does the answer, when another caller repeats the command', async () => {
     const [one, two] = [await newKey('operator'), await newKey('operator')];
     const send = (key: string) =>
       anonymous.call('POST', '/v1/flights/repeat/waypoints', aWaypoint(1), {
@@ -473,7 +474,7 @@ describe('the actor of an event', () => {
     expect(all.filter(({ actor }) => actor?.includes(two.id))).toHaveLength(0);
   });
 
-  it('is one in a transaction: who did not open it can neither look into it nor end it', async () => {
+  it('is one per transaction: another caller can neither read nor end it', async () => {
     const [one, two] = [await newKey('operator'), await newKey('admin')];
     await anonymous.call('POST', '/v1/flights', aFlight('of-one', 1));
     const request = { flightId: 'of-one', serviceName: 'x' };
@@ -504,7 +505,7 @@ describe('the actor of an event', () => {
 });
 
 describe('a browser', () => {
-  it('opens the documents with a key as its password, and nothing else', async () => {
+  it('opens the documents with a key as the password, and nothing else', async () => {
     const { key } = await newKey('reader');
     for (const path of [
       '/docs',
@@ -526,9 +527,9 @@ describe('a browser', () => {
     }
   });
 
-  it('is asked for the key once: what the documents ask for, and what a person opens, takes the same', async () => {
+  it('asks for the key once: requests of the documents, and pages that a person opens, use the same', async () => {
     const { key } = await newKey('reader');
-    // As a browser says where a request is from; fetch does not let its caller say so.
+    // As a browser states where a request is from; fetch does not let its caller set it.
     const ask = (path: string, headers: Record<string, string>, method = 'GET') =>
       new Promise<IncomingMessage>((resolve, reject) => {
         request(`${server.url}${path}`, { method, headers }, (answer) => resolve(answer.resume()))
@@ -545,7 +546,7 @@ describe('a browser', () => {
         expect.stringMatching(/^Basic /),
       ]);
     }
-    // What a browser adds to requests of pages elsewhere opens nothing, nor does it where nothing is said.
+    // What a browser adds to requests of other pages opens nothing, nor does a missing header.
     for (const from of [
       { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' },
       { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' },
@@ -559,7 +560,7 @@ describe('a browser', () => {
     expect((await ask('/v1/flights', { ...typed, ...basic(ADMIN_KEY) }, 'POST')).statusCode).toBe(401);
   });
 
-  it('is told to take answers for what they are, and to keep none', async () => {
+  it('is told not to guess the type of answers, and to store none', async () => {
     const answers = await Promise.all([
       anonymous.call('GET', '/v1/flights'),
       anonymous.call('GET', '/v1/flights', undefined, NOBODY),
@@ -580,12 +581,12 @@ describe('a browser', () => {
       });
   });
 
-  it('may run what the documents bring along, and nothing else', async () => {
+  it('can run the scripts of the documents, and nothing else', async () => {
     const { headers, body } = await anonymous.call('GET', '/docs');
     const policy = headers.get('content-security-policy') ?? '';
     expect(policy).toContain("script-src 'self';");
     expect(headers.get('x-frame-options')).toBe('DENY');
-    // The policy lets scripts and styles of the server in, and no script that stands in the page.
+    // The policy allows scripts and styles of the server, and no inline script.
     const page = body as string;
     const scripts = [...page.matchAll(/<script([^>]*)>([^<]*)<\/script>/g)];
     expect(scripts.length).toBeGreaterThan(2);
@@ -617,7 +618,7 @@ describe('a browser', () => {
 });
 
 describe('a JWT', () => {
-  /** Asks again where too many wrong ones came before: these tests send more of them than anybody should. */
+  /** Tries again after too many wrong ones: these tests send more of them than allowed. */
   const read = async (token: string | Promise<string>, path = '/v1/flights') => {
     const headers = bearer(await token);
     return until(
@@ -626,7 +627,7 @@ describe('a JWT', () => {
     );
   };
 
-  it('of the provider is taken, and its subject is the actor', async () => {
+  it('of the provider is accepted, and its subject is the actor', async () => {
     const headers = bearer(await provider.token());
     expect((await anonymous.call('POST', '/v1/flights', aFlight('by-jwt', 1), headers)).status).toBe(201);
     const { body } = await anonymous.call('GET', '/v1/flights/by-jwt/events', undefined, headers);
@@ -657,7 +658,7 @@ describe('a JWT', () => {
     expect(await statusOf('Admin')).toBe(403);
   });
 
-  it('without a role is known, and may nothing', async () => {
+  it('without a role is recognised, and has no rights', async () => {
     for (const role of [undefined, [], 'root', { admin: true }, 7])
       expect(await read(provider.token({ waylog_role: role }))).toMatchObject({
         status: 403,
@@ -665,7 +666,7 @@ describe('a JWT', () => {
       });
   });
 
-  it('for another service, of another provider, or of another time is refused', async () => {
+  it('for another service, from another provider, or of another time is refused', async () => {
     const now = Math.floor(Date.now() / 1_000);
     const wrong: Record<string, string> = {
       'claim aud': await provider.token({ aud: 'another' }),
@@ -692,7 +693,7 @@ describe('a JWT', () => {
     const encoded = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
     const decoded = JSON.parse(Buffer.from(payload, 'base64url').toString()) as object;
     const { kid } = JSON.parse(Buffer.from(header, 'base64url').toString());
-    // Signed with the public key as a shared secret: the classic.
+    // Signed with the public key as a shared secret: the classic attack.
     const hmac = `${encoded({ alg: 'HS256', kid })}.${payload}`;
     const secret = JSON.stringify(provider.publicKeys[0]);
     const forged = [

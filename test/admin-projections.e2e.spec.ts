@@ -43,7 +43,7 @@ describe('the operator API over projections', () => {
     });
   });
 
-  it('pauses and resumes, and a read that asks for more than the tables have is told so', async () => {
+  it('pauses and resumes; a read that needs more than the tables hold is answered so', async () => {
     expect((await post('projectors/flight/pause', { reason: 'a look' })).body[0]).toMatchObject({
       state: 'paused',
       pauseReason: 'a look',
@@ -58,7 +58,7 @@ describe('the operator API over projections', () => {
     expect((await read()).status).toBe(200);
   });
 
-  it('refuses what it does not know, and says what there is', async () => {
+  it('refuses unknown names, and lists the known ones', async () => {
     expect(await post('projectors/other/resume')).toMatchObject({
       status: 404,
       body: { code: 'projector.not-found' },
@@ -104,7 +104,7 @@ describe('the operator API over projections', () => {
     expect((await server.call('GET', '/v1/flights/one')).body.name).toBe('Flight one');
   });
 
-  it('shows a parked flight, tells its readers, and goes on without the event once it is discarded', async () => {
+  it('shows a parked flight, tells its readers, and continues without the event once it is discarded', async () => {
     await create('bad');
     await appendRaw(store(), 'flight-bad', 'FrameResultSaved', poisonousFrames.refusedByTable);
     await settled();
@@ -128,7 +128,7 @@ describe('the operator API over projections', () => {
     expect(await get('parked')).toEqual([]);
   });
 
-  it('says that no scheduled verification has run where there is none', async () => {
+  it('reports that no scheduled verification has run if there is none', async () => {
     expect(await server.call('GET', '/v1/admin/verifications/scheduled')).toMatchObject({
       status: 404,
       body: { code: 'verification.never-ran' },

@@ -19,7 +19,7 @@ const DAY = 86_400_000;
 const EPOCH = Date.UTC(2026, 0, 1);
 const day = (n: number): string => new Date(EPOCH + n * DAY).toISOString();
 
-/** Archives in a process of its own, which kills itself after so many steps. */
+/** Archives in a separate process, which kills itself after this many steps. */
 const ARCHIVE_UNTIL = `
   const [url, directory, table, olderThan, steps] = process.argv.slice(1);
   const { Archives } = await import(process.cwd() + '/dist/libs/timescale/src/index.js');
@@ -34,7 +34,7 @@ const ARCHIVE_UNTIL = `
   } });
   await pool.end();`;
 
-describe('archives', () => {
+describe('archived chunks', () => {
   let database: TestDatabase;
   let directory: string;
   let archives: Archives;
@@ -133,48 +133,45 @@ describe('archives', () => {
     });
     expect(await contents(table)).toEqual(before);
     expect((await retainedSince(database.pool)).has(table)).toBe(false);
-    // Once more changes nothing.
+    // A second restore changes nothing.
     expect(await archives.restore(eventId)).toMatchObject({ restored: 0, present: 336 });
     expect(await contents(table)).toEqual(before);
-    // And they can be archived again, into files of their own.
+    // And they can be archived again, into other files.
     expect(await run()).toMatchObject([{ status: 'completed', chunks: 2 }]);
     expect(await files(table)).toHaveLength(8);
   });
 
-  it('have nothing to do where nothing is old enough', async () => {
+  it('do not exist if nothing is old enough', async () => {
     const table = await aHypertable();
     expect(await run({ olderThan: new Date(day(6)) })).toEqual([]);
     expect(await count(table)).toBe(504);
   });
 
   // Two chunks of four steps each.
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])(
-    'lose nothing when killed after step %i, and a rerun goes on',
-    async (steps) => {
-      const table = await aHypertable();
-      const before = await contents(table);
-      const victim = spawn(
-        process.execPath,
-        ['--input-type=module', '-e', ARCHIVE_UNTIL, database.url, directory, table, day(15), String(steps)],
-        { stdio: ['ignore', 'inherit', 'inherit'] },
-      );
-      expect(await once(victim, 'exit')).toEqual([null, 'SIGKILL']);
-      const [event] = await archives.list();
-      expect(event?.status).not.toBe('completed');
-      const dropped = event?.chunks.filter(({ state }) => state === 'dropped') ?? [];
-      expect(dropped).toHaveLength(Math.floor(steps / 4));
-      expect(await count(table)).toBe(504 - 168 * dropped.length);
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])('are complete after a kill at step %i and another run', async (steps) => {
+    const table = await aHypertable();
+    const before = await contents(table);
+    const victim = spawn(
+      process.execPath,
+      ['--input-type=module', '-e', ARCHIVE_UNTIL, database.url, directory, table, day(15), String(steps)],
+      { stdio: ['ignore', 'inherit', 'inherit'] },
+    );
+    expect(await once(victim, 'exit')).toEqual([null, 'SIGKILL']);
+    const [event] = await archives.list();
+    expect(event?.status).not.toBe('completed');
+    const dropped = event?.chunks.filter(({ state }) => state === 'dropped') ?? [];
+    expect(dropped).toHaveLength(Math.floor(steps / 4));
+    expect(await count(table)).toBe(504 - 168 * dropped.length);
 
-      // The server notices the loss of the connection, and with it lets go of the lock, a moment later.
-      await released();
-      const [done] = await run();
-      expect(done).toMatchObject({ eventId: event?.eventId, status: 'completed', chunks: 2, rows: 336 });
-      expect(await count(table)).toBe(168);
-      expect((await files(table)).filter((name) => name.endsWith('.partial'))).toEqual([]);
-      await archives.restore(event?.eventId ?? '');
-      expect(await contents(table)).toEqual(before);
-    },
-  );
+    // The server notices the lost connection, and releases the lock, a moment later.
+    await released();
+    const [done] = await run();
+    expect(done).toMatchObject({ eventId: event?.eventId, status: 'completed', chunks: 2, rows: 336 });
+    expect(await count(table)).toBe(168);
+    expect((await files(table)).filter((name) => name.endsWith('.partial'))).toEqual([]);
+    await archives.restore(event?.eventId ?? '');
+    expect(await contents(table)).toEqual(before);
+  });
   const released = async () => {
     for (;;) {
       const rows = await sql(
@@ -184,7 +181,7 @@ describe('archives', () => {
     }
   };
 
-  it('notice rows that change while they are written, and write them again', async () => {
+  it('are written again if rows change while they are written', async () => {
     const table = await aHypertable();
     let changes = 0;
     const steps: ArchiveStep[] = [];
@@ -206,7 +203,7 @@ describe('archives', () => {
     expect(await count(table)).toBe(505);
   });
 
-  it('give up on a chunk that never stands still, drop nothing of it, and go on with the next run', async () => {
+  it('stay in the table if they never stop changing, and the next run continues', async () => {
     const table = await aHypertable();
     let n = 0;
     const [failed] = await run({
@@ -224,7 +221,7 @@ describe('archives', () => {
     expect(await run()).toMatchObject([{ eventId: failed?.eventId, status: 'completed', chunks: 2 }]);
   });
 
-  it('note a chunk that somebody else has dropped before', async () => {
+  it('are recorded as gone if another process dropped them before', async () => {
     const table = await aHypertable();
     const stop = new AbortController();
     await expect(run({ signal: stop.signal, onProgress: () => stop.abort() })).rejects.toThrow(/abort/);
@@ -236,7 +233,7 @@ describe('archives', () => {
     );
   });
 
-  it('run one at a time', async () => {
+  it('are written by one process at a time', async () => {
     await aHypertable();
     const other = await database.pool.connect();
     try {
@@ -248,7 +245,7 @@ describe('archives', () => {
     }
   });
 
-  it('fail in sight where the folder cannot be written', async () => {
+  it('fail visibly if the folder cannot be written', async () => {
     const table = await aHypertable();
     await writeFile(join(directory, table), 'a file where the folder should be');
     expect(await run()).toMatchObject([
@@ -259,7 +256,7 @@ describe('archives', () => {
     expect(await run()).toMatchObject([{ status: 'completed' }]);
   });
 
-  describe('are refused on restore', () => {
+  describe('cannot be restored', () => {
     const archived = async () => {
       const table = await aHypertable();
       const [done] = await run();
@@ -274,7 +271,7 @@ describe('archives', () => {
       expect(await count(table)).toBe(168);
     };
 
-    it('when a byte of the file is another', async () => {
+    it('if a byte of the file differs', async () => {
       const { table, eventId, path } = await archived();
       const bytes = await readFile(path);
       bytes.writeUInt8(bytes.readUInt8(bytes.length >> 1) ^ 1, bytes.length >> 1);
@@ -282,29 +279,29 @@ describe('archives', () => {
       await refused(table, eventId, 'archive.tampered', /SHA-256 is another/);
     });
 
-    it('when something was added to the file', async () => {
+    it('if something was added to the file', async () => {
       const { table, eventId, path } = await archived();
       await appendFile(path, 'x');
       await refused(table, eventId, 'archive.tampered', /SHA-256 is another/);
     });
 
-    it('when the manifest was changed with it', async () => {
+    it('if the manifest was changed with it', async () => {
       const { table, eventId, path } = await archived();
       const manifest = JSON.parse(await readFile(`${path}.json`, 'utf8')) as Manifest;
       await writeFile(`${path}.json`, JSON.stringify({ ...manifest, sha256: '0'.repeat(64) }));
       await refused(table, eventId, 'archive.tampered', /another sha256 than the database/);
     });
 
-    it('when its rows are not those of the fingerprint', async () => {
+    it('if its rows do not match the fingerprint', async () => {
       const { table, eventId, path } = await archived();
-      // As if somebody had also changed what the database and the manifest say of the file.
+      // As if an attacker had also changed the hash of the file in the database and the manifest.
       const manifest = JSON.parse(await readFile(`${path}.json`, 'utf8')) as Manifest;
       await writeFile(`${path}.json`, JSON.stringify({ ...manifest, rowHash: '1:2' }));
       await sql(`update timescale.archived_chunks set row_hash = '1:2' where event_id = $1`, [eventId]);
       await refused(table, eventId, 'archive.tampered', /168 rows are not the 168 that were archived/);
     });
 
-    it('when a file is not there, unless it is said where it is', async () => {
+    it('if a file is missing, unless its place is given', async () => {
       const { table, eventId } = await archived();
       const moved = `${directory}-moved`;
       await rename(directory, moved);
@@ -313,12 +310,12 @@ describe('archives', () => {
       await rename(moved, directory);
     });
 
-    it('when there is no such archive, or nothing of it is archived', async () => {
+    it('if there is no such archive, or it has no archived chunks', async () => {
       await expect(archives.restore('none')).rejects.toMatchObject({ code: 'archive.not-found' });
     });
   });
 
-  it('bring back no row that was written again, moved or lost its owner meanwhile', async () => {
+  it('do not bring back rows that were written again, moved or lost their owner meanwhile', async () => {
     const table = await aHypertable();
     await sql(`create table if not exists public.devices (id text primary key)`);
     await sql(`insert into public.devices values ('d0'), ('d1') on conflict do nothing`);

@@ -14,14 +14,14 @@ import { migrate } from '../migrations/index.js';
 import { testServerUrl } from './support/database.js';
 import { until, useServer } from './support/server.js';
 
-// On an edition without jobs there is nothing to tell, and that is what is told.
+// On an edition without jobs there is nothing to report, and the test expects exactly that.
 describe('jobs of TimescaleDB that fail or do not run', () => {
   const server = useServer({ WAYLOG_ALERT_INTERVAL: '3600', WAYLOG_VERIFY_SHARE: '0' });
   let hasJobs = false;
   beforeAll(async () => {
     const { pool } = server.store;
     hasJobs = (await capabilities(pool)).scheduler.available;
-    // The refresh of the rollups is no matter of this test.
+    // The refresh of the rollups is not part of this test.
     await pool.query(`select delete_job(job_id) from timescaledb_information.jobs where job_id >= 1000`);
     await pool.query(
       `create procedure public.fails(job integer, config jsonb) language plpgsql as $$ begin raise exception 'no such bucket'; end $$`,
@@ -35,7 +35,7 @@ describe('jobs of TimescaleDB that fail or do not run', () => {
     /^waylog_jobs_failing (.*)$/m.exec((await server.call('GET', '/metrics')).body as string)?.[1];
   const doctor = async () =>
     (await checkDatabase({ ...server.store }, process.env)).filter(({ check }) => check === 'jobs');
-  /** As the projector: newer versions of TimescaleDB show errors to the owner of the job only. */
+  /** As the projector: newer versions of TimescaleDB show errors only to the owner of the job. */
   const addJob = async (more = '') => {
     const client = new pg.Client({ connectionString: madeAccess(server.store.url, 'projector')?.url });
     await client.connect();
@@ -50,7 +50,7 @@ describe('jobs of TimescaleDB that fail or do not run', () => {
   };
   const deleteJob = (id: number | undefined) => server.store.pool.query('select delete_job($1)', [id]);
 
-  it('are none as long as all is well', async () => {
+  it('do not exist while all is well', async () => {
     const { failingJobs, firing } = (await health()).body;
     expect(failingJobs).toEqual([]);
     expect(firing).not.toContain('JobsFailing');
@@ -86,7 +86,7 @@ describe('jobs of TimescaleDB that fail or do not run', () => {
     expect(await untilTroubles((troubles) => troubles.length === 0)).toEqual([]);
   });
 
-  it('are those that somebody has stopped, too', async () => {
+  it('include stopped jobs', async () => {
     if (!hasJobs) return;
     const jobId = await addJob(`, initial_start => now() + interval '1 day'`);
     expect((await health()).body.failingJobs).toEqual([]);
@@ -97,7 +97,7 @@ describe('jobs of TimescaleDB that fail or do not run', () => {
     await deleteJob(jobId);
   });
 
-  it('are policies that work as nobody who is there, or may; a migration puts them right', async () => {
+  it('include policies whose owner does not exist or lacks rights; a migration fixes them', async () => {
     if (!hasJobs) return;
     const { pool, url } = server.store;
     const [, projector] = roleNames(new URL(url).pathname.slice(1));
@@ -113,7 +113,7 @@ describe('jobs of TimescaleDB that fail or do not run', () => {
       `select from timescaledb_information.jobs where pg_get_userbyid(owner::oid) = $1`,
       [former],
     );
-    // Newer versions of TimescaleDB hand the policy on by themselves.
+    // Newer versions of TimescaleDB change the owner of the policy themselves.
     const [expected] =
       rows.length > 0 ? [`works as ${former}, who may not change a table of ${projector}`] : [];
     const says = async (what: string | undefined) => {
@@ -137,10 +137,10 @@ describe('jobs of TimescaleDB that fail or do not run', () => {
     await says(undefined);
   });
 
-  it('are all of them when the scheduler was stopped by a rename; a migration starts it', async () => {
+  it('are all jobs when a rename has stopped the scheduler; a migration starts it', async () => {
     if (!hasJobs) return;
     const { pool, url } = server.store;
-    // What a rename does, without taking the database from the server.
+    // The effect of a rename, without renaming the database on the server.
     await pool.query(`select _timescaledb_functions.stop_background_workers()`);
     expect((await health()).body.failingJobs).toContainEqual(
       expect.objectContaining({

@@ -103,7 +103,7 @@ describe('the command line', () => {
     });
   });
 
-  it('takes a registered model back', async () => {
+  it('removes a registered model', async () => {
     const definition = JSON.stringify({
       ...{
         name: 'notes',
@@ -129,7 +129,7 @@ describe('the command line', () => {
     expect(err).toMatch(/to do:/);
   });
 
-  it('shows projections that nobody leads, and those that somebody does', async () => {
+  it('shows projections with and without a leading process', async () => {
     const server = await serverProcess(database.url);
     await server.call('POST', '/v1/flights', aFlight('cli', 3));
     const { body } = await server.call('PUT', '/v1/flights/cli/frames/1', aFrame(1));
@@ -152,7 +152,7 @@ describe('the command line', () => {
     expect((await run('projections', 'resume')).code).toBe(0);
   });
 
-  it('does its work to the end when nobody reads what it prints', async () => {
+  it('finishes its work when its output is closed', async () => {
     const child = spawn(process.execPath, ['dist/apps/cli/src/main.js', 'rebuild', 'waypoints'], {
       env: { ...process.env, DATABASE_URL: database.url },
     });
@@ -175,7 +175,7 @@ describe('the command line', () => {
     expect((await run('integrity')).out).toMatch(/waypoints cli: .*; repaired /);
   });
 
-  it('rebuilds, and refuses a table that there is not', async () => {
+  it('rebuilds, and refuses an unknown table', async () => {
     const { code, result } = await json('rebuild', 'waypoints', 'frame_results');
     expect(code).toBe(0);
     expect(result.tables).toMatchObject([
@@ -188,7 +188,7 @@ describe('the command line', () => {
     });
   });
 
-  it('doctors: nothing but warnings here, a problem where the schema is behind or a variable is bad', async () => {
+  it('runs the doctor: only warnings here, a problem if the schema is behind or a variable is bad', async () => {
     const { code, result } = await json('doctor');
     expect(code).toBe(0);
     expect(result.findings.map(({ check }: { check: string }) => check)).toEqual(

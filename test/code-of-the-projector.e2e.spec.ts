@@ -3,12 +3,12 @@ import { madeAccess } from '#lib/timescale';
 import { aFlight, aFrame } from './support/samples.js';
 import { until, useServer } from './support/server.js';
 
-// Who keeps the tables owns them, and can have PostgreSQL run code wherever one is read: a policy, a view, a generated column.
-// It runs as whoever reads. Nobody with more rights may.
+// The role that keeps the tables owns them, and can make PostgreSQL run code when one is read: a policy, a view, a
+// generated column. That code runs as the reading role, which must not have more rights.
 describe('code that the projector’s role has put into a table', () => {
   const server = useServer({ WAYLOG_VERIFY_SHARE: '0' });
 
-  it('runs as nobody who can append events, make keys or see those of flights', async () => {
+  it('never runs as a role that can append events, create keys or see those of flights', async () => {
     const created = await server.call('POST', '/v1/flights', aFlight('trap', 2));
     expect(created.status).toBe(201);
     const { body: saved } = await server.call('PUT', '/v1/flights/trap/frames/0', aFrame(0));

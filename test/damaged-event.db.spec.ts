@@ -26,10 +26,10 @@ import { tableHashes } from './support/tables.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
-/** The revision of a frame behind the events that create a flight. */
+/** The revision of a frame after the events that create a flight. */
 const FRAME = 5;
 
-describe('an event that was folded, and cannot be folded any more', () => {
+describe('an event that was folded, and can no longer be folded', () => {
   let database: TestDatabase;
   let waylog: RunningWaylog;
   beforeEach(async () => {
@@ -91,7 +91,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     [0, 'FlightCreated'],
     [FRAME, 'FrameResultSaved'],
   ] as const)(
-    'is named by a verification, which goes on with the others: revision %d, %s',
+    'is named by a verification, which continues with the others: revision %d, %s',
     async (revision, type) => {
       const before = await tableHashes(database.url);
       await tamper('b', revision, undefined);
@@ -105,7 +105,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
           ),
         ).toEqual([['flights', 'c']]);
       }
-      // What the log does not say is not repaired.
+      // Rows that the log does not define are not repaired.
       expect(await tableHashes(database.url)).toEqual(before);
       const open = await integrityFindings(database.pool, { open: true });
       expect(new Set(open.map(({ key }) => key))).toEqual(new Set(['b']));
@@ -113,7 +113,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     },
   );
 
-  it('is a finding of the scheduled verification, which goes on with the others', async () => {
+  it('is a finding of the scheduled verification, which continues with the others', async () => {
     await tamper('a', 0, undefined);
     await database.pool.query(`update flight.flights set name = 'changed by hand' where id = 'b'`);
     const verification = new ScheduledVerification({
@@ -133,7 +133,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     expect((await found()).get('flights b')).toBeUndefined();
   });
 
-  it('nor is one that is gone with its stream: the scheduled verification names it and goes on with the others', async () => {
+  it('is named by the scheduled verification also if its stream no longer exists', async () => {
     await database.pool.query(`update flight.flights set name = 'changed by hand' where id = 'c'`);
     const log = store();
     const whole = log.readStream.bind(log);
@@ -168,7 +168,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     expect(await framesOf('b')).toEqual([]);
   });
 
-  it('is parked by a rebuild, which makes all others; the projector knows; and it can be discarded', async () => {
+  it('is parked by a rebuild, which rebuilds all others; the projector knows it; and it can be discarded', async () => {
     await tamper('b', FRAME, undefined);
     const result = await rebuild(options());
     expect(result.parked).toEqual(damagedOf('b', FRAME, 'FrameResultSaved'));
@@ -201,7 +201,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     expect((await rebuild(options())).parked).toEqual([]);
   });
 
-  it('is parked by a rebuild also where a later one of its flight was, and taken up when it is mended', async () => {
+  it('is parked by a rebuild also if a later one of its flight was, and is folded when it is repaired', async () => {
     const before = await tableHashes(database.url);
     const [good, last] = [await dataOf('b', 0), await dataOf('b', FRAME)];
     await tamper('b', FRAME, undefined);
@@ -218,7 +218,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     expect(await tableHashes(database.url)).toEqual(before);
   });
 
-  it('is parked by a rebuild of one table, of which the others hold more until it is discarded', async () => {
+  it('is parked by a rebuild of one table; the other tables hold more until it is discarded', async () => {
     await tamper('b', FRAME, undefined);
     const projections = flightProjector.projections.filter(({ name }) => name === 'frame_results');
     expect((await rebuild({ ...options(), projections })).parked).toHaveLength(1);
@@ -228,7 +228,7 @@ describe('an event that was folded, and cannot be folded any more', () => {
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
   });
 
-  it('does not end a rebuild that was cut off behind it and is begun again', async () => {
+  it('does not end a rebuild that was interrupted after it and starts again', async () => {
     await tamper('a', 0, undefined);
     const cut = new AbortController();
     await expect(

@@ -5,7 +5,7 @@ import { aFlight } from './support/samples.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 import { TcpProxy } from './faults/tcp-proxy.js';
 
-describe('while the database is away', () => {
+describe('while the database is unavailable', () => {
   let database: TestDatabase;
   let proxy: TcpProxy;
   let server: ServerProcess;
@@ -24,13 +24,13 @@ describe('while the database is away', () => {
     await database.drop();
   });
 
-  it('no route that reads fails, or says where the database is', async () => {
+  it('no route that reads fails, or reveals the address of the database', async () => {
     const { paths } = (await server.call('GET', '/openapi.json')).body as OpenApiDocument;
     const routes = Object.entries(paths)
       .filter(([, methods]) => 'get' in methods)
       .map(([path]) => path.replace('{id}', 'away').replaceAll(/\{\w+\}/g, '1'));
     expect(routes.length).toBeGreaterThan(25);
-    // Nobody listens there any more.
+    // A port without a listener.
     const { port } = proxy;
     await proxy.close();
     const found: unknown[] = [];
@@ -40,7 +40,7 @@ describe('while the database is away', () => {
       });
       const text = await answer.text();
       const isFailed = answer.status >= 500 && answer.status !== 503;
-      // An operator is shown what to connect to.
+      // An operator sees the address.
       const isTold =
         !path.startsWith('/v1/admin/') && (text.includes(`:${port}`) || text.includes('127.0.0.1'));
       if (isFailed || isTold) found.push({ path, text: text.slice(0, 500) });

@@ -19,7 +19,7 @@ import { testDatabase, testServerUrl, type TestDatabase } from './support/databa
 import { aFlight } from './support/samples.js';
 import { startWaylog } from './support/waylog.js';
 
-/** Runs `work` as whoever a URL logs in as. */
+/** Runs `work` with the login of a URL. */
 async function as<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url });
   client.on('error', () => undefined);
@@ -48,10 +48,10 @@ describe('the roles of a database', () => {
   });
   afterAll(() => database.drop());
 
-  /** What PostgreSQL answers to a statement of a role: the SQLSTATE, or nothing where it went well. */
+  /** PostgreSQL's answer to a statement of a role: the SQLSTATE, or nothing if it succeeded. */
   const answer = (role: 'app' | 'projector' | 'reader', sql: string): Promise<string | undefined> =>
     as(made(database.url, role), async (client) => {
-      // What a statement did is taken back; what may not stand in a transaction does nothing here.
+      // The effect of a statement is rolled back; a statement that cannot run in a transaction has none here.
       await client.query('begin');
       return client.query(sql).then(
         () => undefined,
@@ -59,7 +59,7 @@ describe('the roles of a database', () => {
       );
     });
 
-  it('have exactly the rights that rights.ts says, by the word of PostgreSQL; and it says something of every table', async () => {
+  it('have exactly the rights in rights.ts, according to PostgreSQL; and rights.ts covers every table', async () => {
     const query = queryOn(database.pool);
     const schemas = [...(await userSchemas(query)), 'public', 'rebuild_flight', 'verify_flight'];
     expect(await unruledTables(query, schemas)).toEqual([]);
@@ -91,7 +91,7 @@ describe('the roles of a database', () => {
     expect(await rightsDeviations(query)).toEqual([]);
   });
 
-  it('fail that test with a table that nobody has decided about, and with a right too many or too few', async () => {
+  it('fail that check if a table is not covered, or a right is missing or extra', async () => {
     const query = queryOn(database.pool);
     await database.pool.query(`create table log.forgotten (a integer)`);
     expect(await unruledTables(query, ['log'])).toEqual(['log.forgotten']);
@@ -108,7 +108,7 @@ describe('the roles of a database', () => {
       `revoke update (data) on log.events from ${app}; grant truncate on log.events to ${app}`,
     );
     await database.pool.query(`create function log.later() returns integer language sql as 'select 1'`);
-    // A migration brings them back to what they should be, and a function of the log is the application's alone.
+    // A migration restores them, and a function of the log is the application's alone.
     await migrate(database.url);
     const { rows } = await database.pool.query(
       `select distinct r.role, has_function_privilege(r.name, p.oid, 'execute') as may
@@ -201,7 +201,7 @@ describe('the roles of a database', () => {
   it.each([
     `select log.append('a', '{-1}', '{1}', '{0}', array[gen_random_uuid()], 'x', '{1}', '{}', '{}')`,
     `select log.append_expected('{1}', '{0}', '{1}', '{1}', array[gen_random_uuid()], 'x', '{1}', '{}', '{}')`,
-  ])('let nobody append but the application: %s', async (sql) => {
+  ])('let only the application append: %s', async (sql) => {
     expect(await answer('projector', sql)).toBe(DENIED);
     expect(await answer('app', sql)).toBeUndefined();
   });
@@ -224,7 +224,7 @@ describe('the roles of a database', () => {
         .rows[0]?.[name];
     for (const role of ['app', 'projector'] as const)
       expect(await setting(role, 'log_error_verbosity')).toBe('terse');
-    // A reader chooses what his errors quote.
+    // A reader chooses what its errors quote.
     expect(await setting('reader', 'log_min_messages')).toBe('fatal');
     expect(await setting('reader', 'log_min_error_statement')).toBe('panic');
   });
@@ -242,7 +242,7 @@ describe('the roles of a database', () => {
       expect(await answer('reader', `set role ${roleName(nameOf(database.url), role)}`)).toBe(DENIED);
   });
 
-  it('are what a process steps down to, whatever its URL', async () => {
+  it('are used by a process whatever its URL', async () => {
     const name = nameOf(database.url);
     const projectorUrl = made(database.url, 'projector');
     const both = { app: { role: roleName(name, 'app') }, projector: { role: roleName(name, 'projector') } };
@@ -260,7 +260,7 @@ describe('the roles of a database', () => {
     expect(mighty.warnings).toEqual([expect.stringContaining('WAYLOG_PROJECTOR_URL logs in as')]);
   });
 
-  it('are not passed by when the URL of the owner does not lead to them', async () => {
+  it('cause an error if the URL of the owner does not lead to them', async () => {
     const other = await testDatabase();
     const app = roleName(nameOf(other.url), 'app');
     try {
@@ -278,7 +278,7 @@ describe('the roles of a database', () => {
       await expect(stepDown({ databaseUrl: other.url })).rejects.toMatchObject({
         code: 'database.owner-at-work',
       });
-      // A migration leaves the password of a role that somebody else has made as it is.
+      // A migration keeps the password of a role that an administrator created.
       await migrate(other.url);
       const url = new URL(made(other.url, 'app'));
       url.password = 'changed';
@@ -288,7 +288,7 @@ describe('the roles of a database', () => {
     }
   });
 
-  it('are not taken from somebody who has roles of that name: then all works as the owner, which is said', async () => {
+  it('are not taken from another user who has roles of that name: everything then works as the owner, with a warning', async () => {
     const other = await testDatabase();
     const app = roleName(nameOf(other.url), 'app');
     await onServer((client) => client.query(`comment on role ${app} is 'the app of somebody else'`));
@@ -304,7 +304,7 @@ describe('the roles of a database', () => {
     await other.drop();
   });
 
-  it('are given back with the way back of their migration, and come again', async () => {
+  it('are removed by the `down` of their migration, and created again', async () => {
     const other = await testDatabase();
     const [app, projector] = roleNames(nameOf(other.url));
     const waylog = await startWaylog(other.url);
@@ -338,7 +338,7 @@ describe('the roles of a database', () => {
     await other.drop();
   });
 
-  it('are made for several databases at once', async () => {
+  it('are created for several databases at once', async () => {
     const databases = await Promise.all([testDatabase(), testDatabase(), testDatabase(), testDatabase()]);
     const lines: string[] = [];
     await Promise.all(
@@ -352,7 +352,7 @@ describe('the roles of a database', () => {
     await Promise.all(databases.map(({ drop }) => drop()));
   });
 
-  it('are made for a database whose name needs quotes', async () => {
+  it('are created for a database whose name needs quotes', async () => {
     const name = `waylog_test_r"q' ${process.pid}`;
     const url = new URL(testServerUrl());
     url.pathname = `/${encodeURIComponent(name)}`;
@@ -376,8 +376,8 @@ describe('the roles of a database', () => {
   });
 });
 
-describe('an owner that is no superuser', () => {
-  /** A database of such an owner, with the extension, which takes a superuser. */
+describe('an owner that is not a superuser', () => {
+  /** A database of such an owner, with the extension, which only a superuser can create. */
   async function owned(kind: string, attributes: string) {
     const owner = `waylog_test_${kind}_${process.pid}`;
     const name = `waylog_test_${kind}_db_${process.pid}`;
@@ -412,7 +412,7 @@ describe('an owner that is no superuser', () => {
     );
   };
 
-  /** Policies that work as somebody who may not change their table. */
+  /** Policies that run as a role which cannot change their table. */
   const jobsAway = async (client: pg.Client) =>
     (await jobTroubles(queryOn(client))).filter(({ what }) => what.startsWith('it works as'));
 
@@ -435,7 +435,7 @@ describe('an owner that is no superuser', () => {
     }
   }
 
-  it('that may create roles makes them, and each later run leaves them right', async () => {
+  it('creates the roles if it has that right, and each later run keeps them right', async () => {
     const it = await owned('maker', 'createrole');
     try {
       const lines: string[] = [];
@@ -451,7 +451,7 @@ describe('an owner that is no superuser', () => {
       await migrate(it.url, (line) => lines.push(line));
       expect(lines.filter((line) => !line.startsWith('migrated'))).toEqual([]);
       await as(it.url, async (client) => {
-        // A later migration alters tables that belong to the projector, and makes others among them.
+        // A later migration alters tables that belong to the projector, and creates others among them.
         await client.query(
           `alter table flight.waypoints add column note text; create table flight.notes (a integer)`,
         );
@@ -466,7 +466,7 @@ describe('an owner that is no superuser', () => {
       // Down to before the roles.
       const names = migrations.map((migration) => migration.name);
       await revert(it.url, names.length - names.indexOf(DatabaseRoles1790000011000.name));
-      // The hypertables have chunks by now, and those only a superuser may give away, or whoever is let.
+      // The hypertables have chunks by now, which only a superuser, or a role with that right, can give away.
       await migrate(it.url, (line) => lines.push(line));
       expect(lines.at(-1)).toContain(
         `grant create on schema _timescaledb_internal to "${it.name}_projector"`,
@@ -484,7 +484,7 @@ describe('an owner that is no superuser', () => {
     }
   });
 
-  it('hands tables and policies on to the roles of a database that was renamed', async () => {
+  it('passes tables and policies on to the roles of a database that was renamed', async () => {
     const it = await owned('former', 'createrole');
     const renamed = { name: `${it.name}_renamed` };
     try {
@@ -512,7 +512,7 @@ describe('an owner that is no superuser', () => {
     }
   });
 
-  it('that may not works as itself, says so, and takes roles that somebody has made for Waylog', async () => {
+  it('without that right works as itself, says so, and uses roles that an administrator has created for Waylog', async () => {
     const it = await owned('plain', '');
     try {
       const lines: string[] = [];
@@ -549,7 +549,7 @@ describe('an owner that is no superuser', () => {
         warnings: [],
       });
       await works(urls);
-      // From now on nobody appends as the owner.
+      // From now on no process appends as the owner.
       await expect(startWaylog(it.url)).rejects.toMatchObject({ code: 'database.owner-at-work' });
     } finally {
       await it.drop();

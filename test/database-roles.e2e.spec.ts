@@ -28,7 +28,7 @@ const waylog = (env: Record<string, string>, ...args: string[]): Promise<Ended> 
     );
   });
 
-/** As whom the sessions of a database are logged in, but those of the test itself. */
+/** The roles of the sessions of a database, without those of the test itself. */
 const users = async ({ pool }: TestDatabase) =>
   (
     await pool.query<{ name: string; application: string }>(
@@ -39,7 +39,7 @@ const users = async ({ pool }: TestDatabase) =>
     )
   ).rows.map(({ name }) => name);
 
-/** Waits for a job of the server to end, and answers it. */
+/** Waits for a job of the server to end, and returns it. */
 async function job(server: ServerProcess, started: { status: number; body: { jobId: string } }) {
   expect(started.status).toBe(202);
   for (;;) {
@@ -49,7 +49,10 @@ async function job(server: ServerProcess, started: { status: number; body: { job
   }
 }
 
-/** All that a server does: commands, tables, time travel, rebuild, verification, retention, archives, ad-hoc SQL. */
+/**
+ * Everything that a server does: commands, tables, `asOf` reads, rebuild, verification, retention, archives, ad-hoc
+ * SQL.
+ */
 async function worksInAll(server: ServerProcess, flight: string): Promise<void> {
   expect((await server.call('POST', '/v1/flights', aFlight(flight, 2))).status).toBe(201);
   const { body: saved } = await server.call('PUT', `/v1/flights/${flight}/frames/0`, aFrame(0));
@@ -131,7 +134,7 @@ describe('a server', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('that knows the owner works as the application and the projector, and as nobody else', async () => {
+  it('that knows the owner works only as the application and the projector', async () => {
     const server = await serverProcess(database, env);
     const [app, projector] = [
       roleName(nameOf(database.url), 'app'),
@@ -154,7 +157,7 @@ describe('a server', () => {
     expect(ready.info.database).toMatchObject({ role: app, projectorRole: projector });
     expect(ready.info.database).not.toHaveProperty('warnings');
     expect((await server.call('GET', '/v1/admin/ad-hoc-sql')).body).toMatchObject({ available: true });
-    // What takes the owner is done by the owner, for as long as it takes.
+    // The owner does what only the owner can do, for as long as it takes.
     expect(await job(server, await server.call('POST', '/v1/admin/backups'))).toMatchObject({
       state: 'done',
     });
@@ -230,7 +233,7 @@ describe('a server', () => {
     await server.end('SIGTERM');
   });
 
-  it('without roles works as the owner, and says so wherever somebody looks', async () => {
+  it('without roles works as the owner, and says so everywhere', async () => {
     const app = roleName(nameOf(database.url), 'app');
     await database.pool.query(`comment on role ${app} is 'somebody else'`);
     const server = await serverProcess(database, env);
@@ -244,7 +247,7 @@ describe('a server', () => {
     await server.end('SIGTERM');
   });
 
-  it('of which nobody knows the password of the roles does not start as the owner instead', async () => {
+  it('without the password of the roles does not start as the owner instead', async () => {
     await database.pool.query(`alter role ${roleName(nameOf(database.url), 'app')} password 'changed'`);
     await expect(serverProcess(database)).rejects.toThrow(
       /Waylog did not start\. The role \w+_app, .* cannot log in/,
@@ -264,7 +267,7 @@ describe('the command line', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('shows the roles, and what is not as it should be', async () => {
+  it('shows the roles, and what is wrong with them', async () => {
     const env = { DATABASE_URL: database.url };
     expect(await waylog(env, 'roles')).toMatchObject({
       code: 0,
@@ -289,7 +292,7 @@ describe('the command line', () => {
     expect(await waylog(env, 'roles')).toMatchObject({ code: 0 });
   });
 
-  it('writes down how a role logs in, where nobody else may read it; and works with that', async () => {
+  it('writes the URL of a role into a file that only its user can read; and works with that', async () => {
     const env = { DATABASE_URL: database.url };
     const files = { app: join(folder, 'app'), projector: join(folder, 'projector') };
     for (const [role, file] of Object.entries(files)) {
@@ -328,7 +331,7 @@ describe('the command line', () => {
     const other = await testDatabase();
     expect(await waylog({ DATABASE_URL: other.url }, 'simulate', '--frames', '5')).toMatchObject({ code: 0 });
     for (const args of appends) {
-      // A migration, such as before `simulate`, sets the right right again.
+      // A migration, such as before `simulate`, restores the right.
       const before = await database.pool.query(`select count(*) from log.events`);
       await database.pool.query(`revoke insert on log.events from ${app}`);
       const ended = await waylog({ DATABASE_URL: database.url, FROM: other.url }, ...args);

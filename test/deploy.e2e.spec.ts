@@ -9,7 +9,7 @@ import { testDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
 import { startDouble } from './support/eventstoredb-double/index.js';
 
-// What is deployed, read as far as it can be without a Docker engine and without a systemd in charge.
+// The deployment files, tested as far as possible without a Docker engine and without a running systemd.
 
 const run = promisify(execFile);
 const read = (path: string) => readFile(path, 'utf8');
@@ -35,7 +35,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }));
 
 describe('docker-compose.yml', () => {
-  it('confines every service, and publishes on the loopback alone', async () => {
+  it('confines every service, and publishes only on the loopback', async () => {
     const all = Object.entries(await services());
     expect(all.map(([name]) => name)).toEqual(['database', 'migrate', 'waylog', 'eventstoredb']);
     for (const [name, service] of all) {
@@ -79,7 +79,7 @@ describe('docker-compose.yml', () => {
     const [shell = '', ...args] = migrate!.command.map((part) =>
       part.replaceAll('$$', '$').replaceAll('/var/lib/waylog', folder),
     );
-    // As after an earlier start: what is there is written anew.
+    // As after an earlier start: existing files are written again.
     await writeFile(join(folder, 'app-url'), 'of yesterday', { mode: 0o600 });
     await run(shell, args, { env: { ...process.env, DATABASE_URL: database.url } });
     const files = Object.fromEntries(
@@ -88,7 +88,7 @@ describe('docker-compose.yml', () => {
         .map(([name, path]) => [name, path.replace('/var/lib/waylog', folder)]),
     );
     for (const path of Object.values(files)) expect((await stat(path)).mode & 0o777).toBe(0o600);
-    // Empty is unset: the harness names a database of its own.
+    // Empty counts as unset: the test environment names its own database.
     const server = await serverProcess(database.url, { ...files, DATABASE_URL: '' });
     const { rows } = await database.pool.query<{ name: string }>(
       `select distinct usename::text as name from pg_stat_activity
@@ -113,7 +113,7 @@ describe('deploy/systemd/waylog.service', () => {
   const valueOf = async (wanted: string) =>
     (await settings()).filter(([name]) => name === wanted).map(([, value]) => value);
 
-  it('starts the server itself, and waits longer for its end than that takes', async () => {
+  it('starts the server itself, and waits longer for its end than a stop takes', async () => {
     expect(await valueOf('ExecStart')).toEqual(['/usr/bin/node dist/apps/server/src/main.js']);
     expect(await valueOf('Type')).toEqual(['exec']);
     // WAYLOG_STOP_TIMEOUT is 20 s.
@@ -155,7 +155,7 @@ describe('npm ci', () => {
     );
   });
 
-  it('knows every dependency that would like to run one: a new one is looked at before it comes', async () => {
+  it('lists every dependency that would run a script: a new one must be reviewed first', async () => {
     const { packages } = JSON.parse(await read('package-lock.json')) as {
       packages: Record<string, { hasInstallScript?: boolean }>;
     };

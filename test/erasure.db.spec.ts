@@ -76,7 +76,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     );
     return JSON.stringify([events, rows]);
   }
-  /** Nothing for a flight that never had a key, null for one that was erased. */
+  /** Undefined for a flight that never had a key, null for one that was erased. */
   const keysOf = async (flightId: string) =>
     (
       await database.pool.query<{ key: Buffer | null }>(
@@ -95,7 +95,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await database.drop();
   });
 
-  it('keeps what is sensitive sealed in the log, and shows it as it is to who may read', async () => {
+  it('applies to fields that are sealed in the log, and shown to callers who can read', async () => {
     const { execute, query } = waylog;
     await execute(new CreateFlight({ flight: flight('open') }));
     const { position } = await execute(new SaveImageMetadata({ flightId: 'open', image }));
@@ -113,7 +113,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(found(text.slice(0, text.indexOf('"flights"')))).toEqual([]);
   });
 
-  it('records nothing in the clear when the key goes between its making and its use', async () => {
+  it('records nothing in the clear if the key is deleted between its creation and its use', async () => {
     class ErasedMeanwhile extends DataKeys {
       override async of(streamIds: Iterable<string>) {
         await Promise.all([...streamIds].map((streamId) => this.forget(streamId)));
@@ -147,7 +147,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(JSON.parse(await everything('race'))[0]).toEqual([]);
   });
 
-  it('leaves nothing of it: not in the events, the tables, the snapshots, nor in any way to read them', async () => {
+  it('removes the fields everywhere: from the events, the tables, the snapshots, and every way to read them', async () => {
     const { execute, query } = waylog;
     await execute(new CreateFlight({ flight: flight('gone') }));
     await execute(new UpdateFlight({ flightId: 'gone', changes: { name: 'Ada at the fjord again' } }));
@@ -176,14 +176,15 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     });
   });
 
-  it('is done once, can be asked for again, and lets nothing be added', async () => {
+  it('happens once, can be requested again, and allows no further change', async () => {
     const { execute, query } = waylog;
     const first = await query(new GetFlightEvents('gone'));
     await database.pool.query(
       `update log.data_keys set key = sha256('as if an older version had made it one') where stream_id = $1`,
       [streamOf('gone')],
     );
-    // A process that has not heard of it, from the part of the stream that it reads: what was erased has no key.
+    // A process that has not been told learns it from the part of the stream that it reads: an erased stream has no
+    // key.
     const other = await openFlightLog(database);
     for await (const [event] of other.readStream(streamOf('gone'), { toRevision: 0 }))
       expect(event?.data).toMatchObject({ name: 'erased' });
@@ -221,7 +222,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     });
   });
 
-  it('works on a flight that was deleted before, and not on one that never was', async () => {
+  it('works for a flight that was deleted before, and not for one that never existed', async () => {
     const { execute, query } = waylog;
     await execute(new CreateFlight({ flight: flight('deleted') }));
     await execute(new DeleteFlight({ flightId: 'deleted' }));
@@ -233,11 +234,11 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     });
   });
 
-  it('leaves the other flights as they are', async () => {
+  it('does not change other flights', async () => {
     expect(await waylog.query(new GetFlight('open'))).toMatchObject(flight('open'));
   });
 
-  it('reaches another process that had the key in hand, as soon as its turn is over', async () => {
+  it('reaches another process that has the key in memory, as soon as it checks again', async () => {
     const other = new DataKeys(database.pool, 1);
     await waylog.execute(new CreateFlight({ flight: flight('shared') }));
     expect((await other.of([streamOf('shared')])).size).toBe(1);
@@ -245,7 +246,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await eventually(async () => (await other.of([streamOf('shared')])).size <= 0);
   });
 
-  it('is for good: a process that learns of it too late makes no other key', async () => {
+  it('is permanent: a process that learns of it too late creates no other key', async () => {
     const streamId = streamOf('raced');
     const keys = new DataKeys(database.pool, 1);
     const late = await openEventStore({
@@ -262,14 +263,14 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     const change = { streamId, expectedRevision: 1, events: [renamed] };
     expect(await late.append([change])).toMatchObject([{ accepted: false, currentRevision: 2 }]);
     expect(await keysOf('raced')).toEqual([null]);
-    // What was recorded before it, and is sent again, is answered as the first time.
+    // A command that was recorded before, and is sent again, gets its first answer.
     const repeat = { streamId, expectedRevision: 'no-stream' as const, events: [created as RecordedEvent] };
     expect(await late.append([repeat])).toMatchObject([{ accepted: true, repeated: true }]);
     expect(await keysOf('raced')).toEqual([null]);
     await late.close();
   });
 
-  it('says what waits where the tables cannot follow: a parked flight, a paused projector', async () => {
+  it('reports what waits if the tables cannot follow: a parked flight, a paused projector', async () => {
     const { execute } = waylog;
     const nameOf = async (id: string) =>
       (await database.pool.query<{ name: string }>(`select name from flight.flights where id = $1`, [id]))
@@ -279,7 +280,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     const streamId = streamOf('parked');
     await folded((await execute(new CreateFlight({ flight: flight('parked') }))).position);
     await database.pool.query(`alter table flight.flights add constraint c check (name not like 'BOOM%')`);
-    // Parked by the time it is erased: a projector that comes later reads nothing that it could not project.
+    // Parked when it is erased: a projector that starts later reads nothing that it could not project.
     await folded(
       (await execute(new UpdateFlight({ flightId: 'parked', changes: { name: 'BOOM' } }))).position,
     );
@@ -288,7 +289,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(await nameOf('parked')).toBe('Ada at the fjord');
     const { rows } = await database.pool.query(`select error from projection.parked_streams`);
     expect(JSON.stringify(rows)).not.toContain('BOOM');
-    // What could not be projected is erased by now, and so it can.
+    // What could not be projected is erased by now, so it can be folded.
     expect(await unpark({ ...projector, pool, streamId })).toMatchObject({ folded: 2 });
     expect(await nameOf('parked')).toBe('erased');
     await database.pool.query(`alter table flight.flights drop constraint c`);
@@ -304,7 +305,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(await nameOf('paused')).toBe('erased');
   });
 
-  it('deletes the key with whatever records the erasure, such as an import', async () => {
+  it('deletes the key whatever records the erasure, such as an import', async () => {
     const other = await openFlightLog(database);
     const streamId = streamOf('imported');
     const [open] = await waylog.query(new GetFlightEvents('open'));
@@ -318,7 +319,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await other.close();
   });
 
-  it('leaves the tables what a fold of the whole log makes them, and every hash in its chain', async () => {
+  it('leaves tables that equal a fold of the whole log, and every hash valid in its chain', async () => {
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await folded(await store.head());
     const options = { ...flightProjector, store, connectionString: database.url };
@@ -330,7 +331,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(await verifyAudit(audit)).toMatchObject({ isSound: true });
   });
 
-  it('leaves nothing of it in the statistics of PostgreSQL, which show values to who may read a table', async () => {
+  it('leaves nothing in the statistics of PostgreSQL, which show values to roles that can read a table', async () => {
     if (log !== 'PostgreSQL') return;
     const statistics = async () => {
       await database.pool.query('analyze');
@@ -352,7 +353,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await migration.up(database.pool as never);
     expect(await statistics()).toContain('start_lat');
     expect(found(await statistics())).toEqual([]);
-    // A rebuild makes the tables anew.
+    // A rebuild creates the tables again.
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await rebuild({
       ...flightProjector,
@@ -363,7 +364,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     expect(found(await statistics())).toEqual([]);
   });
 
-  it('is not what a key says that is gone without anybody having asked: that is damage, and no table says erased', async () => {
+  it('differs from a missing key without an erasure: that is damage, and no table says erased', async () => {
     const { execute, query } = waylog;
     await folded((await execute(new CreateFlight({ flight: flight('lost') }))).position);
     const { rows } = await database.pool.query<{ key: Buffer }>(
@@ -384,7 +385,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     const { parked } = await rebuild(options);
     expect(parked).toMatchObject([{ streamId: streamOf('lost'), revision: 0 }]);
     await expect(query(new GetFlight('lost'))).rejects.toMatchObject({ code: 'flight.not-found' });
-    // Brought back, it opens at once, also where it was just said to be gone.
+    // A restored key opens the fields at once, even if it was just reported missing.
     await database.pool.query(`insert into log.data_keys (stream_id, key) values ($1, $2)`, [
       streamOf('lost'),
       rows[0]?.key,
@@ -395,7 +396,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await other.close();
   });
 
-  it('lets no state be saved in the clear by a process that has it in hand when the key goes', async () => {
+  it('keeps a process that has a state in memory from saving it in the clear', async () => {
     const { execute } = waylog;
     const other = await openFlightLog(database);
     const snapshots = async () =>
@@ -406,13 +407,13 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     await execute(new EraseFlight({ flightId: 'late' }));
     await other.saveSnapshot(streamOf('late'), 2, state);
     expect(await snapshots()).toEqual([]);
-    // What never had anything to seal has no key, and is saved as it is.
+    // A stream without sensitive fields has no key, and is saved as it is.
     await other.saveSnapshot('other-late', 2, state);
     expect(await other.loadSnapshot('other-late', 2)).toEqual(state);
     await other.close();
   });
 
-  it('stays with events that are recorded again elsewhere: no key is made for what none opens', async () => {
+  it('stays with events that are recorded again elsewhere: no key is created for fields that no key opens', async () => {
     const target = await testDatabase();
     try {
       const [from, to] = await Promise.all([openFlightLog(database), openFlightLog(target)]);
@@ -427,7 +428,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     }
   });
 
-  it('goes with a copy of the log to another database, and so does an erasure that comes later', async () => {
+  it('is copied with the log to another database, and so is a later erasure', async () => {
     if (log !== 'PostgreSQL') return;
     const { execute } = waylog;
     const target = await testDatabase();
@@ -452,7 +453,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     }
   });
 
-  it('does not open what was sealed for another event', async () => {
+  it('uses a key that does not open fields of another event', async () => {
     if (log !== 'PostgreSQL') return;
     await waylog.execute(new CreateFlight({ flight: flight('swapped') }));
     await database.pool.query(

@@ -22,7 +22,7 @@ import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
-// What others do to flights' streams in EventStoreDB, and what is said of it.
+// What others do to flights' streams in EventStoreDB, and how it is reported.
 describe('streams of flights in EventStoreDB that others have written to, limited and deleted', () => {
   const flights = ['first', 'written', 'limited', 'deleted', 'buried', 'whole'];
   let database: TestDatabase;
@@ -104,7 +104,7 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     });
   });
 
-  it('are whole in a copy of the log, which leaves the events of others out', async () => {
+  it('are complete in a copy of the log, which leaves out foreign events', async () => {
     const to = new InMemoryEventStore();
     expect(await copyLog({ from: store(), to })).toMatchObject({ identical: true, sameOrder: true });
     const last = async (streamId: string) => {
@@ -116,7 +116,7 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     expect(new Set(revisions).size).toBe(1);
   });
 
-  it('are left alone by a repair when a scavenge has taken their events away; all others are repaired', async () => {
+  it('are left alone by a repair after a scavenge has removed their events; all others are repaired', async () => {
     log().scavenge();
     const incomplete = ['flight-buried', 'flight-deleted', 'flight-limited'];
     const rows = async () =>
@@ -152,7 +152,7 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     ]);
   });
 
-  it('do not end a scheduled verification, which goes on with those behind them', async () => {
+  it('do not end a scheduled verification, which continues with the streams after them', async () => {
     await database.pool.query(`update flight.flights set name = 'changed by hand' where id = 'whole'`);
     const verification = new ScheduledVerification({
       ...options(),
@@ -168,8 +168,8 @@ describe('streams of flights in EventStoreDB that others have written to, limite
   });
 });
 
-// The same, seen by whoever makes tables from the beginning of the log.
-describe('tables that are made from the beginning of a log in EventStoreDB that has lost events of some flights', () => {
+// The same, seen by processes that build tables from the beginning of the log.
+describe('tables built from the beginning of a log in EventStoreDB that has lost events of some flights', () => {
   const lost = ['buried', 'deleted', 'limited'];
   let database: TestDatabase;
   let waylog: RunningWaylog;
@@ -201,7 +201,8 @@ describe('tables that are made from the beginning of a log in EventStoreDB that 
       .map(({ streamId, revision, error }) => [streamId, revision, error])
       .toSorted();
   const expected = [
-    // Its events are still in the log, and sealed with a key that is gone; whether it was erased it says no more.
+    // Its events are still in the log, sealed with a key that no longer exists; the log no longer says whether it was
+    // erased.
     ['flight-buried', 0, expect.stringMatching(/key of its stream is gone/)],
     ['flight-deleted', 0, expect.stringMatching(/lost revisions 0 to \d+ of the stream/)],
     ['flight-limited', 0, expect.stringMatching(/lost revisions 0 to \d+ of the stream/)],
@@ -227,7 +228,7 @@ describe('tables that are made from the beginning of a log in EventStoreDB that 
     await database.drop();
   });
 
-  it('are made by a projector, which parks those flights and goes on with all others', async () => {
+  it('are built by a projector, which parks those flights and continues with all others', async () => {
     const fresh = await testDatabase();
     const { rows: keys } = await database.pool.query<{ stream_id: string; key: Buffer }>(
       `select stream_id, key from log.data_keys`,
@@ -247,7 +248,7 @@ describe('tables that are made from the beginning of a log in EventStoreDB that 
     }
   });
 
-  it('are made by an adoption, which parks those flights, and a verification names them and ends', async () => {
+  it('are built by an adoption, which parks those flights, and a verification names them and ends', async () => {
     const projector = waylog.app.get(Projector);
     await projector.stop();
     const options = { ...flightProjector, store: running(), connectionString: database.url };
@@ -264,7 +265,7 @@ describe('tables that are made from the beginning of a log in EventStoreDB that 
       expect.arrayContaining(lost.map((id) => `flight-${id}`)),
     );
     expect(result.tables.flatMap(({ differences }) => differences)).toEqual([]);
-    // Nobody can take them up, and nobody leaves out what is not there.
+    // They cannot be resumed, and missing events cannot be discarded.
     for (const id of lost) {
       const unparking = { ...options, pool: database.pool, streamId: `flight-${id}` };
       expect(await unpark(unparking)).toMatchObject({ folded: 0, stillParked: { revision: 0 } });
@@ -275,7 +276,7 @@ describe('tables that are made from the beginning of a log in EventStoreDB that 
     expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 4']);
   });
 
-  it('are verified where they hold those flights still, which ends with what was found', async () => {
+  it('are verified if they still hold those flights, and the verification ends with its findings', async () => {
     const result = await verify({
       ...flightProjector,
       store: running(),
@@ -290,7 +291,7 @@ describe('tables that are made from the beginning of a log in EventStoreDB that 
     expect((await framesOf(database.pool)).length).toBe(5);
   });
 
-  it('are not made where the log skips an event of a flight that nobody has taken away', async () => {
+  it('are not built if the log skips an event of a flight that others have not deleted', async () => {
     const at = log().all.findIndex(({ stream, revision }) => stream === 'flight-whole' && revision === 1);
     log().all.splice(at, 1);
     await waylog.app.get(Projector).stop();

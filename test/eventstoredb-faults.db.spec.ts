@@ -23,8 +23,8 @@ import {
 } from './support/eventstoredb-double/index.js';
 import { eventually } from './support/eventually.js';
 
-// What the adapter does when the server, the network or somebody else does not do what it should. A hang is ended by the
-// test's own limit; a call is as long as `deadlineMs` says, which is short here, and waits a third of that for an answer.
+// How the adapter behaves when the server, the network or another application misbehaves. A hang is ended by the test's
+// own limit. A call takes at most `deadlineMs`, which is short here, and waits a third of that for an answer.
 let database: TestDatabase;
 beforeAll(async () => {
   database = await testDatabase();
@@ -62,7 +62,7 @@ const read = async (store: EventStore, streamId: string) =>
 const numbers = (events: readonly RecordedEvent[]) => events.map(({ data }) => data['n']);
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);
 
-/** A subscription in the background, which remembers what it was given. */
+/** A subscription in the background, which remembers what it received. */
 function follow(store: EventStore, after: Position = store.beginning) {
   const stop = new AbortController();
   const seen: RecordedEvent[] = [];
@@ -112,7 +112,7 @@ describe('an append to EventStoreDB', () => {
     expect(await append(store, stream, expected, events)).toEqual({ ...outcome, repeated: true });
   });
 
-  it('is recorded once where the server forgets it in a restart before it is sent again', async () => {
+  it('is recorded once if the server forgets it in a restart before it is sent again', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const stream = newStream();
@@ -141,7 +141,7 @@ describe('an append to EventStoreDB', () => {
     expect(numbers(await read(store, stream))).toEqual([1, 2]);
   });
 
-  it('says that the outcome is unknown when the server goes silent, and a repeat settles it', async () => {
+  it('reports an unknown outcome when the server stops answering, and a repeat settles it', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const stream = newStream();
@@ -156,12 +156,12 @@ describe('an append to EventStoreDB', () => {
     expect(numbers(await read(store, stream))).toEqual([1]);
   });
 
-  it('that was recorded but cannot be read back says that the outcome is unknown', async () => {
+  it('that was recorded but cannot be read back reports an unknown outcome', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const stream = newStream();
     await append(store, stream, 'no-stream', [numbered(0)]);
-    // The answer says where the last one is.
+    // The answer gives the place of the last one.
     const events = [numbered(1), numbered(2)];
     server.faults.stall('read');
     await expect(append(store, stream, 0, events)).rejects.toMatchObject(UNAVAILABLE);
@@ -175,7 +175,7 @@ describe('an append to EventStoreDB', () => {
   it.each([
     ['over the call that all small ones share', 2_000],
     ['over a call of its own', 600_000],
-  ])('of an event that is larger than the server takes is refused at once, %s', async (_way, length) => {
+  ])('of an event that is larger than the server accepts is refused at once, %s', async (_way, length) => {
     const server = await double({ maxAppendEventSize: 1_500 });
     const store = storeAt(server.connectionString);
     const stream = newStream();
@@ -190,7 +190,7 @@ describe('an append to EventStoreDB', () => {
     expect(await append(store, stream, 'no-stream', [numbered(0)])).toMatchObject({ accepted: true });
   });
 
-  it('that the server cannot make anything of is refused at once, with its reason', async () => {
+  it('that the server cannot parse is refused at once, with its reason', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const stream = newStream();
@@ -259,7 +259,7 @@ describe('an append to EventStoreDB', () => {
     },
   );
 
-  it('goes over one call with all small ones, of which each fails by itself; a large one has its own', async () => {
+  it('shares one call with all small appends, of which each can fail alone; a large one gets its own call', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const [lost, ...others] = upTo(30).map(newStream) as [string, ...string[]];
@@ -299,7 +299,7 @@ describe('an append to EventStoreDB', () => {
     expect(numbers(await read(store, stream))).toEqual([1, 3]);
   });
 
-  it('loses and doubles nothing when the server restarts under a hundred of them', async () => {
+  it('loses and doubles nothing when the server restarts during a hundred appends', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const events = upTo(100).map((n) => numbered(n));
@@ -308,7 +308,7 @@ describe('an append to EventStoreDB', () => {
     server.log.onAppend(() => {
       if (!restarted && server.calls.append > 30) restarted = server.restart();
     });
-    // As a client of Waylog does: sends again what has no answer.
+    // Like a client of Waylog: sends again what has no answer.
     const record = async (n: number): Promise<AppendOutcome> => {
       try {
         return await append(store, streams[n % 10] as string, 'any', [events[n] as NewEvent]);
@@ -331,7 +331,7 @@ describe('a read from EventStoreDB', () => {
     ['of the log', (store) => store.readAll({ limit: 10 })],
     ['of the head', (store) => store.head()],
     ['of the backlog', (store) => store.backlog(store.beginning)],
-  ])('%s ends with an error when the server goes silent', async (_, read) => {
+  ])('%s ends with an error when the server stops answering', async (_, read) => {
     const server = await double();
     const store = storeAt(server.connectionString, { deadlineMs: 1_000 });
     server.faults.stall('read');
@@ -341,7 +341,7 @@ describe('a read from EventStoreDB', () => {
     await read(store);
   });
 
-  it('goes on where the stream goes on, with many pages', async () => {
+  it('continues where the stream continues, with many pages', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
     const stream = newStream();
@@ -357,7 +357,7 @@ describe('a read from EventStoreDB', () => {
     expect(numbers(await store.readAll({ limit: 2_200, after }))).toEqual(upTo(2_500).slice(2_200));
   });
 
-  it('of the backlog counts as far as it says and no further', async () => {
+  it('of the backlog counts up to its limit and no further', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
     const proposed = (n: number) => ({
@@ -387,7 +387,7 @@ describe('a read from EventStoreDB', () => {
 
 describe('a subscription to EventStoreDB', () => {
   it.each<['clean' | 'cancelled' | 'restart']>([['clean'], ['cancelled'], ['restart']])(
-    'is made again after the server ended it (%s), skipping and doubling nothing',
+    'is opened again after the server ended it (%s), skipping and doubling nothing',
     async (how) => {
       const server = await double();
       const warnings: string[] = [];
@@ -431,7 +431,7 @@ describe('a subscription to EventStoreDB', () => {
     expect(numbers(subscription.seen)).toEqual([1]);
   });
 
-  it('that stands still without a word is made again', async () => {
+  it('that receives nothing any more is opened again', async () => {
     const server = await double();
     const warnings: string[] = [];
     const store = storeAt(server.connectionString, {
@@ -454,7 +454,7 @@ describe('a subscription to EventStoreDB', () => {
     expect(warnings.filter((text) => text.includes('stands still'))).toHaveLength(2);
   });
 
-  it('is left alone while there is nothing but events of the server', async () => {
+  it('is kept while there are only events of the server', async () => {
     const server = await double();
     const warnings: string[] = [];
     const store = storeAt(server.connectionString, {
@@ -477,7 +477,7 @@ describe('a subscription to EventStoreDB', () => {
     expect([warnings, server.calls.subscribe]).toEqual([[], 1]);
   });
 
-  it('says when it breaks and when it goes on, and nothing in between', async () => {
+  it('reports when it breaks and when it continues, and nothing in between', async () => {
     const server = await double();
     const warnings: string[] = [];
     let warned: () => void = () => undefined;
@@ -496,7 +496,7 @@ describe('a subscription to EventStoreDB', () => {
     const subscription = follow(store);
     await subscription.until(1);
     server.faults.stall('read');
-    // Each attempt begins with a look at what is there.
+    // Each attempt begins by reading what is there.
     const attempts = () => server.calls.subscribe + server.calls.read;
     const before = attempts();
     server.faults.closeSubscriptions('cancelled');
@@ -511,7 +511,7 @@ describe('a subscription to EventStoreDB', () => {
     ]);
   });
 
-  it('leaves nothing open on the server when it is left', async () => {
+  it('leaves nothing open on the server when its consumer stops', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     await append(store, newStream(), 'any', [numbered(1)]);
@@ -520,7 +520,7 @@ describe('a subscription to EventStoreDB', () => {
       expect(server.faults.subscriptions).toBe(1);
       break;
     }
-    // The cancellation reaches the server behind what was sent before it.
+    // The cancellation reaches the server after what was sent before it.
     while (server.faults.subscriptions > 0) await store.head();
   });
 
@@ -534,7 +534,7 @@ describe('a subscription to EventStoreDB', () => {
     await subscription.running;
   });
 
-  it('holds the server back when its events are not taken', async () => {
+  it('slows the server down when its events are not read', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
     const data = { text: 'x'.repeat(1_000) };
@@ -564,7 +564,7 @@ describe('a subscription to EventStoreDB', () => {
     expect(seen).toBe(10_000);
   });
 
-  it('goes on behind the server events that it has passed when it is made again', async () => {
+  it('continues after the server events that it has passed when it is opened again', async () => {
     const server = await double();
     const store = storeAt(server.connectionString);
     const stream = newStream();
@@ -594,7 +594,7 @@ describe('a subscription to EventStoreDB', () => {
   });
 });
 
-/** What another application writes: no events of ours. */
+/** Events of another application. */
 const foreign = (count: number, type = 'OrderPlaced') =>
   upTo(count).map(() => ({
     id: uuidv7(),
@@ -608,7 +608,7 @@ describe('beside other applications in EventStoreDB', () => {
   const categories = ['ours'];
   const ours = () => `ours-${uuidv7()}`;
 
-  /** Two events of ours, with many of others before, between and behind them. */
+  /** Two of our events, with many others before, between and after them. */
   async function between(server: EventStoreDbDouble, store: EventStore) {
     const stream = ours();
     server.log.append('orders-1', 'any', foreign(3_000));
@@ -619,7 +619,7 @@ describe('beside other applications in EventStoreDB', () => {
     return stream;
   }
 
-  it('the server passes over their events, whatever is asked', async () => {
+  it('the server skips their events, in every kind of read', async () => {
     const server = await double();
     await between(server, storeAt(server.connectionString, { categories }));
     const store = storeAt(server.connectionString, { categories });
@@ -637,7 +637,7 @@ describe('beside other applications in EventStoreDB', () => {
     expect(server.calls.sent).toBe(2);
   });
 
-  it('what they add is looked through once, for all who ask', async () => {
+  it('their new events are scanned once, for all readers', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { categories });
     await between(server, store);
@@ -651,14 +651,14 @@ describe('beside other applications in EventStoreDB', () => {
     expect(server.calls.read - before).toBeLessThan(12);
   });
 
-  it('a long look is waited for while the server is there, and no longer', async () => {
+  it('a long scan is waited for while the server is there, and no longer', async () => {
     const server = await double();
     await between(server, storeAt(server.connectionString, { categories }));
     const store = storeAt(server.connectionString, { categories, deadlineMs: 600 });
     const release = server.faults.holdLooks();
     const looking = store.head();
     const before = server.calls.read;
-    // Each is a question whether it is still there, which is asked every tenth of a second: longer than a call may take otherwise.
+    // Each asks whether the server is still there, every tenth of a second: longer than a call could take otherwise.
     await eventually(() => server.calls.read >= before + 10);
     release();
     const head = await looking;
@@ -674,7 +674,7 @@ describe('beside other applications in EventStoreDB', () => {
     expect(await store.head()).toBe(head);
   });
 
-  it('a subscription on its way through their events is not taken for one that stands still', async () => {
+  it('a subscription that scans their events does not count as dead', async () => {
     const server = await double();
     const writer = storeAt(server.connectionString, { categories });
     const stream = await between(server, writer);
@@ -694,7 +694,7 @@ describe('beside other applications in EventStoreDB', () => {
     expect(warnings[0]).toContain('stands still');
   });
 
-  it('what they have done to our streams is looked for from the end, for as long as there is time', async () => {
+  it('their changes to our streams are searched for from the end, within the time limit', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { categories });
     server.log.append('ours-old', 'any', foreign(1_500));
@@ -716,7 +716,7 @@ describe('beside other applications in EventStoreDB', () => {
     ]);
   });
 
-  it('what would never be found again is not recorded', async () => {
+  it('an event that could never be found again is not recorded', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { categories });
     await expect(append(store, 'orders-1', 'any', [numbered(1)])).rejects.toMatchObject({
@@ -747,7 +747,7 @@ describe('the connection to EventStoreDB', () => {
     }
   });
 
-  it('over TLS asks for the right password, and trusts the certificate that it was told to', async () => {
+  it('over TLS checks the password, and trusts the configured certificate', async () => {
     const server = await double({ tls: true, users: { waylog: 'p@ss/w:rd' } });
     const store = storeAt(server.connectionString);
     const stream = newStream();
@@ -788,7 +788,7 @@ describe('the connection to EventStoreDB', () => {
     expect(numbers(await read(store, stream))).toEqual([1]);
   });
 
-  it('goes over to the node that takes over', async () => {
+  it('moves to the node that takes over', async () => {
     const state = { leader: 0 };
     const nodes: EventStoreDbDouble[] = [];
     const members = () =>
@@ -817,7 +817,7 @@ describe('the connection to EventStoreDB', () => {
     expect(numbers(subscription.seen)).toEqual([0, 1]);
   });
 
-  it('outlives a while without a leader, whatever fails while one is looked for', async () => {
+  it('survives a time without a leader, whatever fails while it looks for one', async () => {
     const stray: unknown[] = [];
     const noted = (error: unknown) => stray.push(error);
     process.on('unhandledRejection', noted);
@@ -838,7 +838,8 @@ describe('the connection to EventStoreDB', () => {
       leads = false;
       const before = asked;
       node.faults.closeSubscriptions('cancelled', 1);
-      // It is made again, for which a leader is looked for. What fails on the old connection meanwhile is told of no leader either.
+      // The connection is opened again, which looks for a leader. What fails on the old connection meanwhile also finds
+      // no leader.
       await eventually(() => asked >= before + 2);
       node.faults.closeSubscriptions('cancelled', 1);
       await expect(append(store, stream, 0, [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
@@ -856,12 +857,12 @@ describe('the connection to EventStoreDB', () => {
     }
   });
 
-  it('asks who leads when the leader is silent, within the time of the call that has missed its answer', async () => {
+  it('asks who leads when the leader stops answering, within the time of the call without an answer', async () => {
     let frozen = false;
     let elected = false;
     const nodes: EventStoreDbDouble[] = [];
     const members = () => {
-      // Those that are left take over some time after the leader has gone silent: here, once one of them is asked.
+      // The remaining nodes take over some time after the leader stops answering: here, once one of them is asked.
       elected = frozen;
       return nodes.map(({ port }, i) => ({
         host: '127.0.0.1',
@@ -890,7 +891,7 @@ describe('the connection to EventStoreDB', () => {
     expect(second.calls.append).toBe(1);
   });
 
-  it('believes the nodes that most others follow, and not the one that is cut off', async () => {
+  it('believes the nodes that most others follow, and not the isolated one', async () => {
     const nodes: EventStoreDbDouble[] = [];
     const seenBy = (leader: number, alive: readonly number[]) => () =>
       nodes.map(({ port }, i) => ({
@@ -910,7 +911,7 @@ describe('the connection to EventStoreDB', () => {
     expect([cutOff, leader, follower].map(({ calls }) => calls.append)).toEqual([0, 2, 0]);
   });
 
-  it('sends no append whose time is over before its turn comes', async () => {
+  it('sends no append whose time ends before its turn', async () => {
     const server = await double();
     const store = storeAt(server.connectionString, { deadlineMs: 1_500 });
     server.faults.stall('append');
@@ -922,7 +923,7 @@ describe('the connection to EventStoreDB', () => {
     expect(server.calls.append).toBeLessThanOrEqual(64 * 3);
   });
 
-  it('lets go of calls that wait for a leader when the store is closed', async () => {
+  it('ends calls that wait for a leader when the store is closed', async () => {
     const dead = await double();
     await dead.stop();
     const store = storeAt(`esdb://127.0.0.1:${dead.port},127.0.0.1:${dead.port}?tls=false`, {
@@ -935,7 +936,7 @@ describe('the connection to EventStoreDB', () => {
       expect(outcome).toMatchObject({ status: 'rejected', reason: UNAVAILABLE });
   });
 
-  it('whose user may not read $all is refused there, with what to do', async () => {
+  it('whose user cannot read $all is refused there, with what to do', async () => {
     const server = await double({ tls: true, users: { waylog: 'x' }, guardsAll: true });
     const store = storeAt(server.connectionString);
     const denied = { code: 'log.access-denied', kind: 'unavailable' };
@@ -944,7 +945,7 @@ describe('the connection to EventStoreDB', () => {
     await expect(follow(store).running).rejects.toMatchObject(denied);
   });
 
-  it('says so when the nodes are silent, and records once what is sent again until they answer', async () => {
+  it('reports that the nodes do not answer, and records once what is sent again until they do', async () => {
     const silent = await double();
     silent.faults.stall('all');
     const store = storeAt(`esdb+discover://127.0.0.1:${silent.port}?tls=false&gossipTimeout=1`, {
@@ -960,7 +961,7 @@ describe('the connection to EventStoreDB', () => {
     });
     expect(await message).toMatch(/no answer/);
     silent.faults.resume();
-    // The client is still asking the node that was silent.
+    // The client is still asking the node that did not answer.
     const send = (): Promise<AppendOutcome> =>
       append(store, stream, 'no-stream', events).catch((error: unknown) => {
         expect(error).toMatchObject(UNAVAILABLE);
@@ -970,7 +971,7 @@ describe('the connection to EventStoreDB', () => {
     expect(numbers(await read(store, stream))).toEqual([1]);
   });
 
-  it('says so when no node can be found', async () => {
+  it('reports that no node can be found', async () => {
     const dead = await double();
     await dead.stop();
     const store = storeAt(
@@ -980,7 +981,7 @@ describe('the connection to EventStoreDB', () => {
     await expect(append(store, newStream(), 'any', [numbered(1)])).rejects.toMatchObject(UNAVAILABLE);
   });
 
-  it('to a server that is too old to tell positions says so', async () => {
+  it('to a server that is too old to give positions is refused with that reason', async () => {
     const store = storeAt((await double({ hidesPositions: true })).connectionString);
     const tooOld = { code: 'log.server-too-old', kind: 'unavailable' };
     const stream = newStream();
@@ -998,12 +999,12 @@ describe('the connection to EventStoreDB', () => {
     ['leaves calls next to no time', 'esdb://user:s3cret@127.0.0.1:2113?defaultDeadline=99'],
     ['leaves a ping no time', 'esdb://user:s3cret@127.0.0.1:2113?keepAliveTimeout=0'],
     ['leaves calls all time', 'esdb://user:s3cret@127.0.0.1:2113?default-deadline=-1'],
-  ])('is not begun with a string that %s, which no message repeats', (_, connectionString) => {
+  ])('is refused for a string that %s, which no message repeats', (_, connectionString) => {
     const open = () => new EventStoreDbEventStore({ connectionString, pool: database.pool });
     expect(open).toThrow(expect.objectContaining({ code: 'log.connection-string' }) as Error);
     expect(open).not.toThrow(/s3cret/);
   });
-  it('names the options of its string that change nothing, and no password', () => {
+  it('names the options of its string that have no effect, and no password', () => {
     const warnings: string[] = [];
     const warn = jest.spyOn(console, 'warn').mockImplementation((text: string) => warnings.push(text));
     try {
@@ -1018,8 +1019,11 @@ describe('the connection to EventStoreDB', () => {
   });
 });
 
-describe('an event that is gone from EventStoreDB', () => {
-  /** A store that has seen an event as its last; `look` has it compare what it has seen with the log, over a new connection. */
+describe('an event that is missing from EventStoreDB', () => {
+  /**
+   * A store that has seen an event as its last; `look` makes it compare what it has seen with the log, over a new
+   * connection.
+   */
   async function seen() {
     const server = await double();
     const losses: unknown[] = [];
@@ -1042,7 +1046,7 @@ describe('an event that is gone from EventStoreDB', () => {
     return { server, store, kept, gone, position, at, back, look };
   }
 
-  it('is no sign of a log that went back where a scavenge has taken it away', async () => {
+  it('is not a sign of a log that went back if a scavenge has removed it', async () => {
     const { server, store, kept, gone, position, at, look } = await seen();
     server.log.tombstone(gone);
     server.log.scavenge();
@@ -1057,7 +1061,7 @@ describe('an event that is gone from EventStoreDB', () => {
     expect(numbers(subscription.seen)).toEqual([3]);
   });
 
-  it('is one where the log went back and has grown beyond it', async () => {
+  it('is such a sign if the log went back and has grown beyond it', async () => {
     const { server, store, position, at, back, look } = await seen();
     back();
     for (const event of foreign(20)) server.log.append('orders-1', 'any', [event]);
@@ -1069,7 +1073,7 @@ describe('an event that is gone from EventStoreDB', () => {
 
 const server = process.env['ESDB_TEST_URL'];
 
-// What needs no switch in the server is asked of a real one as well.
+// Tests that need no fault switch in the server also run against a real one.
 describe.each<[string, string | undefined]>([
   ['the double', undefined],
   ...(server ? [['the server of ESDB_TEST_URL', server] as [string, string]] : []),
@@ -1085,7 +1089,7 @@ describe.each<[string, string | undefined]>([
   });
   const credentials = { username: 'admin', password: 'changeit' };
 
-  it('passes over what is not of Waylog', async () => {
+  it("skips events that are not Waylog's", async () => {
     const after = await store.head();
     const stream = newStream();
     await append(store, stream, 'any', [numbered(1)]);
@@ -1101,7 +1105,7 @@ describe.each<[string, string | undefined]>([
     expect(numbers(subscription.seen)).toEqual([1, 2]);
   });
 
-  it('names an event of somebody else at the end of a stream, behind which nothing can be recorded', async () => {
+  it('names a foreign event at the end of a stream, after which nothing can be recorded', async () => {
     const stream = newStream();
     await append(store, stream, 'no-stream', [numbered(0)]);
     expect(await append(store, stream, 'no-stream', [numbered(1)])).toMatchObject({ accepted: false });
@@ -1114,7 +1118,7 @@ describe.each<[string, string | undefined]>([
     });
   });
 
-  it('does not begin a stream again that was deleted, and refuses one that was buried', async () => {
+  it('does not restart a deleted stream, and refuses one with a tombstone', async () => {
     const stream = newStream();
     await append(store, stream, 'no-stream', [numbered(0), numbered(1)]);
     await client.deleteStream(stream, { credentials });
@@ -1174,7 +1178,7 @@ describe.each<[string, string | undefined]>([
     );
   });
 
-  it('reads what is left of a stream that was cut off', async () => {
+  it('reads the rest of a truncated stream', async () => {
     const stream = newStream();
     await append(
       store,
@@ -1188,7 +1192,7 @@ describe.each<[string, string | undefined]>([
     expect(await append(store, stream, 29, [numbered(30)])).toMatchObject({ firstRevision: 30 });
   });
 
-  it("refuses positions that are no event's, and has nothing beyond the end", async () => {
+  it('refuses positions that are not of an event, and returns nothing beyond the end', async () => {
     const stream = newStream();
     const events = [numbered(1), numbered(2)];
     const outcome = await append(store, stream, 'any', events);
@@ -1211,7 +1215,7 @@ describe.each<[string, string | undefined]>([
     expect(await store.readAll({ after: '9223372036854775807:9223372036854775807', limit: 10 })).toEqual([]);
   });
 
-  it('refuses an append that is larger than the server takes, recording nothing', async () => {
+  it('refuses an append that is larger than the server accepts, recording nothing', async () => {
     const stream = newStream();
     const events = upTo(20).map((n) => ({ ...numbered(n), data: { text: 'x'.repeat(1_000_000) } }));
     await expect(append(store, stream, 'any', events)).rejects.toMatchObject({ code: 'append.too-large' });
@@ -1221,7 +1225,7 @@ describe.each<[string, string | undefined]>([
   it.each([
     ['a bigint', { n: 1n }],
     ['a circle', Object.assign(Object.create(null) as object, {})],
-  ])('refuses data that is no JSON (%s) rather than wait for it', async (kind, data) => {
+  ])('refuses data that is not JSON (%s) instead of waiting for it', async (kind, data) => {
     const event = numbered(1);
     if (kind === 'a circle') (data as Record<string, unknown>)['self'] = data;
     const broken = { ...event, data } as unknown as NewEvent;

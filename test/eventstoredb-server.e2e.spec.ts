@@ -9,7 +9,7 @@ import { until, type Answer } from './support/server.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 import { eventually } from './support/eventually.js';
 
-// A server whose log in EventStoreDB does not do what it should. The double stands in for the server of EventStoreDB.
+// A server whose log in EventStoreDB misbehaves. The double stands in for the server of EventStoreDB.
 let database: TestDatabase;
 let server: ServerProcess;
 beforeEach(async () => {
@@ -24,21 +24,21 @@ const double = () => {
   if (!database.double) throw new Error('There is no double.');
   return database.double;
 };
-/** Its log, with so short a time for each call. */
+/** Its log, with a short time for each call. */
 const log = (deadlineMs: number) => ({
   url: database.url,
   eventStore: `${database.eventStore}&defaultDeadline=${deadlineMs}`,
 });
 
 describe('a server on EventStoreDB', () => {
-  it('that is started while nobody leads waits, and goes on when somebody does', async () => {
+  it('that is started while there is no leader waits, and continues when there is one', async () => {
     server = await serverProcess(log(3_000));
     const { body } = await server.call('POST', '/v1/flights', aFlight('before', 1));
     const fresh = { 'waylog-min-position': String(body.position) };
     expect((await server.call('GET', '/v1/flights/before', undefined, fresh)).status).toBe(200);
     await server.end('SIGTERM');
     await double().stop();
-    // It says so once it has waited for the first time, and then somebody leads.
+    // It reports the first wait, and then there is a leader.
     let restarted: Promise<void> | undefined;
     server = await serverProcess(log(600), {}, (output) => {
       if (output.includes('The start waits until the log answers')) restarted ??= double().restart();
@@ -49,7 +49,7 @@ describe('a server on EventStoreDB', () => {
   });
 
   it.each(['gone', 'silent'] as const)(
-    'that is stopped while its start waits for a log that is %s ends in good order',
+    'that is stopped while its start waits for a log that is %s ends cleanly',
     async (how) => {
       server = await serverProcess(log(3_000));
       const { body } = await server.call('POST', '/v1/flights', aFlight('before', 1));
@@ -70,7 +70,7 @@ describe('a server on EventStoreDB', () => {
     },
   );
 
-  it('outlives a failure that nobody has waited for, and says so', async () => {
+  it('survives a failure that was not awaited, and reports it', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'waylog-stray-'));
     const preload = join(folder, 'stray.mjs');
     await writeFile(
@@ -94,8 +94,8 @@ describe('a server on EventStoreDB', () => {
     }
   });
 
-  it('answers every command before it stops, and ends in good order, while its log is silent', async () => {
-    // Two calls one after another, each as long as it may be, are longer than the stop.
+  it('answers every command before it stops, and ends cleanly, while its log does not answer', async () => {
+    // Two calls one after another, each as long as allowed, are longer than the stop.
     server = await serverProcess(log(15_000), { WAYLOG_STOP_TIMEOUT: '20' });
     await server.call('POST', '/v1/flights', aFlight('stops', 1));
     double().faults.stall('all');
@@ -126,7 +126,7 @@ describe('a server on EventStoreDB', () => {
     expect(server.output()).toMatch(/did not stop within 5 s .*the log does not answer/);
   });
 
-  it('tells a client of its mistake, and counts neither that nor a probe as a failure of its own', async () => {
+  it('tells a client of its mistake, and counts neither that nor a probe as its own failure', async () => {
     server = await serverProcess(log(1_500));
     const { body } = await server.call('POST', '/v1/flights', aFlight('mistakes', 1));
     const commit = BigInt(/^\d+/.exec(String(body.position))?.[0] ?? '');
@@ -147,11 +147,11 @@ describe('a server on EventStoreDB', () => {
   });
 });
 
-describe('servers on an EventStoreDB that is given back older files', () => {
+describe('servers on an EventStoreDB whose older files are restored', () => {
   let idle: ServerProcess;
   afterEach(() => idle.end('SIGKILL'));
 
-  it('forget what is gone, say so, make their tables again, and give its positions to nothing else', async () => {
+  it('forget what was lost, report it, rebuild their tables, and give its positions to nothing else', async () => {
     server = await serverProcess(log(3_000));
     idle = await serverProcess(log(3_000), { WAYLOG_ROLES: 'api' });
     const frame = (n: number, key: string, by = server) =>

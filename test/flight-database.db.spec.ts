@@ -18,7 +18,7 @@ import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { startWaylog, useWaylog } from './support/waylog.js';
 
 // Every test case of the reference contract (IFlightDatabase), under its own name. The reference states times for some
-// of them; those are measured by `npm run bench`, because a timed test fails on a busy machine and says nothing.
+// of them; those are measured by `npm run bench`, because a timed test fails on a busy machine and proves nothing.
 describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
   const waylog = useWaylog({}, log);
   let flights = 0;
@@ -49,7 +49,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
     return counts;
   };
 
-  describe('what the types of the contract rule out, and callers without types give', () => {
+  describe('input that the types of the contract exclude', () => {
     const untyped = () => db() as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>;
     const refused = (field: string) => ({
       kind: 'invalid',
@@ -66,7 +66,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
         db().updateWaypoint(id, 'w-0', { ...aWaypoint(0), id: 'w-1' } as Waypoint),
       ).rejects.toMatchObject(refused('waypoint.id'));
       expect(await db().getFlightById(id)).toEqual(before);
-      // What a flight has besides is not looked at: a flight that was read can be given back.
+      // Other parts of a flight are ignored: a flight that was read can be given back.
       expect(await db().updateFlight({ ...before!, name: 'again' })).toBe(true);
     });
 
@@ -75,12 +75,12 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       ['updateWaypoint', ['f', 'w'], 'waypoint'],
       ['saveFlightState', [null], 'state'],
       ['queryProcessingHistory', [], 'filters'],
-    ] as const)('%s without an object says so', async (method, args, field) => {
+    ] as const)('is refused when %s gets no object', async (method, args, field) => {
       await expect(untyped()[method]?.(...args)).rejects.toMatchObject(refused(field));
     });
 
     it.each(['insertFlight', 'updateFlight', 'saveFlightState'] as const)(
-      'refuses a transaction in which %s was given nothing, also where that was caught',
+      'is refused in a transaction in which %s gets nothing, even if the error was caught',
       async (method) => {
         const id = await given();
         const careless = (tx: FlightTransaction) => {
@@ -125,7 +125,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
     test('Transaction rollback: Error mid-insert → complete rollback', async () => {
       const id = newId();
       const broken = aFlight(id, 50);
-      // The last waypoint takes the id of the first: everything before it is fine.
+      // The last waypoint has the id of the first: everything before it is valid.
       const waypoints = [...(broken.waypoints ?? []), aWaypoint(0)];
       await expect(db().insertFlight({ ...broken, waypoints })).rejects.toMatchObject({
         code: 'waypoint.already-exists',
@@ -169,7 +169,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect(found.map(({ name }) => name)).toEqual(names.slice(100, 150));
     });
 
-    test('Filter by name: only % stands for something else, and can be escaped', async () => {
+    test('Filter by name: only % is a wildcard, and can be escaped', async () => {
       const names = [
         'n_1 50%',
         'n_1 50 of 60',
@@ -220,7 +220,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
     });
 
     test('Large flight (3000 waypoints): Returns within 150ms', async () => {
-      // The time is a figure of `npm run bench`; here it is that all of them come, in order.
+      // The time is measured by `npm run bench`; this tests that all of them come, in order.
       const id = await given(3_000);
       const flight = await db().getFlightById(id);
       expect(flight?.waypoints).toEqual(Array.from({ length: 3_000 }, (_, n) => aWaypoint(n)));
@@ -284,7 +284,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
     });
 
     test('High-frequency: 100 updates/sec sustained', async () => {
-      // The rate is a figure of `npm run bench`; here it is that none of 1,000 updates in a row is lost.
+      // The rate is measured by `npm run bench`; this tests that none of 1,000 updates in a row is lost.
       const id = await given(100);
       const updates = Array.from({ length: 1_000 }, (_, n) => aWaypoint(n % 100, { confidence: n / 1_000 }));
       const answers = await Promise.all(
@@ -623,13 +623,13 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
         for (const [query, field] of ranges)
           await expect(waylog.query(query)).rejects.toMatchObject(refused(field));
       }
-      // No limit is no limit, in whichever way it is left out.
+      // However it is omitted, no limit means no limit.
       expect(await db().getWaypoints(id, null as never)).toHaveLength(2);
       expect(await waylog.query(new GetFrameResults(id, { from: null, to: null, limit: null }))).toEqual([]);
       expect(await waylog.query(new GetFlightEvents(id, null, null))).not.toEqual([]);
     });
 
-    test('hold for what can be no id, in every query', async () => {
+    test('apply to impossible ids, in every query', async () => {
       for (const id of ['', 'a\u0000b', 'x'.repeat(129), undefined as never, 7 as never]) {
         const reads: Promise<unknown>[] = [
           db().getFlightById(id),
@@ -650,7 +650,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       }
     });
 
-    test('take a Date wherever a time is, and refuse one that is none', async () => {
+    test('accept a Date wherever a time is, and refuse an invalid one', async () => {
       const [day, day2] = [new Date('2018-03-01T12:00:00Z'), new Date('2018-03-02T12:00:00Z')];
       const writes = (time: Date) => {
         const id = newId();
@@ -696,7 +696,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect((await db().queryProcessingHistory({ from: day, to: day2 })).length).toBe(2);
       for (const one of writes(new Date(NaN)).all)
         await expect(one()).rejects.toMatchObject({ code: 'input.invalid' });
-      // What stands in free-form JSON comes back as it went in, and a Date would not.
+      // Free-form JSON comes back as it went in, and a Date would not.
       const image = db().saveImageMetadata(id, 1, '/1.jpg', { taken: day });
       await expect(image).rejects.toMatchObject(refused('image.metadata'));
     });
@@ -719,7 +719,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect(await db().getFrameResults(id)).toHaveLength(1);
     });
 
-    test('records what was said, whatever becomes of the objects that said it', async () => {
+    test('records what was passed, even if the objects are changed afterwards', async () => {
       const id = await given(0);
       await db().executeTransaction([
         async (transaction) => {
@@ -737,7 +737,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
     });
 
     test.each([[undefined], [null], [() => undefined], [{}]])(
-      'refuses what is no list of operations: %p',
+      'refuses what is not a list of operations: %p',
       async (wrong) => {
         await expect(db().executeTransaction(wrong as never)).rejects.toMatchObject({
           code: 'input.invalid',
@@ -751,7 +751,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect(await db().getFrameResults(id)).toEqual([]);
     };
 
-    test('waits for operations that are async, one after another', async () => {
+    test('waits for async operations, one after another', async () => {
       const id = await given(2);
       const order: string[] = [];
       const done = await db().executeTransaction([
@@ -772,7 +772,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       expect((await db().getFrameResults(id)).map(({ frameId }) => frameId)).toEqual([0, 1]);
     });
 
-    test('records nothing of a transaction with an operation that throws or rejects, and says why', async () => {
+    test('records nothing if an operation throws or rejects, and reports why', async () => {
       const id = await given(2);
       const update: TransactionOperation = (transaction) =>
         transaction.updateWaypoint(id, 'w0', aWaypoint(0, { refined: true }));
@@ -796,7 +796,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       await untouched(id);
     });
 
-    test('is refused as a whole also where an operation has caught its refusal', async () => {
+    test('is refused as a whole even if an operation has caught its refusal', async () => {
       const [id, other] = [await given(2), await given(2)];
       const done = db().executeTransaction([
         (transaction) => transaction.updateWaypoint(id, 'w0', aWaypoint(0, { refined: true })),
@@ -814,7 +814,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       await untouched(other);
     });
 
-    test('takes nothing that an operation says after its end', async () => {
+    test('accepts nothing that an operation passes after its end', async () => {
       const id = await given(2);
       let late: Promise<void> | undefined;
       const done = await db().executeTransaction([
@@ -827,7 +827,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       await untouched(id);
     });
 
-    test('refuses what is no operation, and what an operation answers', async () => {
+    test('refuses invalid operations, and results of operations', async () => {
       const id = await given(2);
       const odd: unknown[] = [
         db().getWaypoints(id),
@@ -835,7 +835,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
         null,
         () => false,
         async () => Promise.resolve(false),
-        // Calling one runs nothing of it.
+        // Calling one executes nothing.
         function* () {
           yield 1;
         },
@@ -861,7 +861,7 @@ describe.each(logs)('FlightDatabase, with the log in %s', (log) => {
       await untouched(id);
     });
 
-    test('begins, refines and deletes a flight', async () => {
+    test('creates, refines and deletes a flight', async () => {
       const id = newId();
       const done = await db().executeTransaction([
         (transaction) => transaction.insertFlight({ ...aFlight(id, 3), id }),

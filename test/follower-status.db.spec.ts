@@ -15,7 +15,7 @@ import { useWaylog } from './support/waylog.js';
 describe('the minute rollup among the tables', () => {
   const waylog = useWaylog();
   const states = () => flightProjectionStates(waylog.store.pool, waylog.app.get<EventStore>(EVENT_STORE));
-  /** Asks until all tables are as they will be; `meanwhile` something is done each time. */
+  /** Polls until all tables are in the expected state; `meanwhile` is called each time. */
   const until = async (
     isSo: (state: ProjectionStatus) => boolean,
     meanwhile: () => Promise<unknown> = () => Promise.resolve(),
@@ -33,10 +33,10 @@ describe('the minute rollup among the tables', () => {
       new SaveFrameResults({ flightId: 'f', frames: Array.from({ length: 50 }, (_, n) => aFrame(from + n)) }),
     );
 
-  it('says who leads it and how fast it is, and stands still with them', async () => {
+  it('reports its leader and its speed, and stands still with the tables', async () => {
     await waylog.database.insertFlight(aFlight('f'));
     await frames(0);
-    // Speed is of the last seconds, and each of the two that write says its own by itself: so there is always something to do.
+    // Speed is of the last seconds, and each of the two writers reports its own: so there is always work for both.
     let altitude = 0;
     const moving = await until(
       ({ eventsPerSecond }) => eventsPerSecond > 0,

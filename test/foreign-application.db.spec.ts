@@ -7,7 +7,7 @@ import pg from 'pg';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aWaypoint } from './support/samples.js';
 
-/** Somebody else's module: it knows Waylog's buses and FlightDatabase, nothing more. */
+/** Another application's module: it knows Waylog's buses and FlightDatabase, nothing more. */
 @Injectable()
 class ResultManager {
   constructor(
@@ -54,12 +54,12 @@ describe('Waylog in a foreign NestJS application', () => {
     await database.drop();
   });
 
-  it('is there by injection, and reads what was written', async () => {
+  it('can be injected, and reads what was written', async () => {
     const answer = await app.inject({ method: 'GET', url: '/refined/theirs' });
     expect(answer.json()).toEqual([aWaypoint(0), aWaypoint(1, { refined: true })]);
   });
 
-  it('adds no routes of its own', async () => {
+  it('adds no routes', async () => {
     expect((await app.inject({ method: 'GET', url: '/v1/flights' })).statusCode).toBe(404);
   });
 
@@ -83,21 +83,21 @@ describe('an application that is started with a wrong database', () => {
       .compile()
       .then((app) => app.close());
 
-  it('hears that none is named', async () => {
+  it('is told that none is configured', async () => {
     await expect(start('')).rejects.toMatchObject({
       code: 'config.invalid',
       message: expect.stringMatching(/databaseUrl is missing: give the URL of a migrated database/) as string,
     });
   });
 
-  it('hears that it does not answer', async () => {
+  it('is told that it does not answer', async () => {
     await expect(start('postgres://waylog:waylog@127.0.0.1:1/waylog')).rejects.toMatchObject({
       code: 'database.unavailable',
       message: expect.stringMatching(/^The database did not answer/) as string,
     });
   });
 
-  it('hears that it is not migrated', async () => {
+  it('is told that it is not migrated', async () => {
     const name = `waylog_test_empty_${process.pid}`;
     const admin = new pg.Client({ connectionString: testServerUrl() });
     await admin.connect();

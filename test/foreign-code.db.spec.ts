@@ -19,7 +19,7 @@ import { eventually } from './support/eventually.js';
 const findTool: FindTool = (url, tool, args) =>
   serverTool(url, tool, args, { root: process.cwd(), env: process.env });
 
-/** Makes whoever calls it, if he may, make the projector a superuser. */
+/** Makes its caller, if it has the right, give the projector superuser rights. */
 const PWN = `
   create function flight.pwn(t text) returns boolean language plpgsql as $$ begin
     if (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
@@ -28,7 +28,7 @@ const PWN = `
     return true;
   end $$`;
 
-describe('code that the role of the projector has made', () => {
+describe('code that the role of the projector has created', () => {
   let database: TestDatabase;
   let folder: string;
   let projector: pg.Client;
@@ -72,15 +72,15 @@ describe('code that the role of the projector has made', () => {
     expect(await isSuper()).toBe(false);
   });
 
-  /** With the function alone the rest of a test could not tell what else is found. */
+  /** With the function alone, the test could not see what else is found. */
   const found = async () =>
     (await foreignCode(queryOn(database.pool))).filter((name) => name !== 'function flight.pwn(text)');
 
-  it('is none where nobody has made any', async () => {
+  it('is not reported if there is none', async () => {
     expect(await found()).toEqual([]);
   });
 
-  it('knows the functions that the migrations make', () => {
+  it('does not include the functions that the migrations create', () => {
     const made = Object.values(snapshot).flatMap(({ makes }) =>
       Object.entries(makes).filter(([key]) => /^function (flight|rebuild_flight|verify_flight)\./.test(key)),
     );
@@ -179,7 +179,7 @@ describe('code that the role of the projector has made', () => {
     }
   });
 
-  it('keeps a backup and a migration from doing anything', async () => {
+  it('stops a backup and a migration before they do anything', async () => {
     await asProjector(`alter table flight.flights add constraint fine check (flight.pwn(name))`);
     const refused = {
       code: 'database.foreign-code',
@@ -193,7 +193,7 @@ describe('code that the role of the projector has made', () => {
     }
   });
 
-  it('is not called by the hash of a table, should it come between', async () => {
+  it('is not called by the hash of a table, even if it is created in between', async () => {
     await asProjector(`
       create function flight.c(flight.flights) returns text language plpgsql as 'begin perform flight.pwn(null); return null; end';
       create cast (flight.flights as text) with function flight.c(flight.flights)`);
@@ -206,7 +206,7 @@ describe('code that the role of the projector has made', () => {
     }
   });
 
-  /** What a backup is where it was not looked for: a dump, and the manifest of what the tables hold. */
+  /** A backup without the check: a dump, and the manifest of the tables. */
   async function dumpWith(planted: string, taken: string): Promise<string> {
     const file = join(folder, `${randomUUID()}.dump`);
     await asProjector(planted);
@@ -240,7 +240,7 @@ describe('code that the role of the projector has made', () => {
       `alter table flight.flights drop constraint fine; ${PWN}`,
       /check fine of flight.flights/,
     ],
-    // The last, as it is not taken back.
+    // The last one, as it is not removed.
     [
       'a function of the migrations, made anew',
       `drop function flight.pwn(text); drop function flight.great_circle_metres cascade;

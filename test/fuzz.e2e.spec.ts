@@ -15,11 +15,11 @@ import { aChunk, aFlight, aFrame } from './support/samples.js';
 import { ADMIN_KEY } from './support/admin-key.js';
 import { useServer } from './support/server.js';
 
-/** `WAYLOG_FUZZ_SEED` and `WAYLOG_FUZZ_RUNS` (requests a route) look further than every day. */
+/** `WAYLOG_FUZZ_SEED` and `WAYLOG_FUZZ_RUNS` (requests per route) extend the search. */
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 15);
 
-/** What these do by design would end the run, so they are given nothing that they could act on. */
+/** These would end the run by design, so their input never allows it. */
 const RESTRICTED: Readonly<Record<string, Partial<Limits>>> = {
   // Drops data.
   'DELETE /v1/admin/hypertables/{table}/chunks': { knownPath: false, query: false },
@@ -35,12 +35,12 @@ const RESTRICTED: Readonly<Record<string, Partial<Limits>>> = {
   // Stops what every read waits for.
   'POST /v1/admin/projectors/{projector}/pause': { knownPath: false },
 };
-/** Stands in every path once, not left to chance: what PostgreSQL takes for no text at all. */
+/** Used in every path once, not left to chance: what PostgreSQL does not accept as text. */
 const ALWAYS = ['%00', 'a%00b', '%ed%a0%80', '%', '__proto__', 'a'.repeat(129)];
 /** Needs no input, and starts a backup. */
 const LEFT_OUT = ['POST /v1/admin/backups'];
 
-/** The 503s that say that something is not to be had now. */
+/** The 503s for features that are unavailable now. */
 const STATED = new Set([
   'command.timeout',
   'commands.overloaded',
@@ -97,7 +97,7 @@ function send({ method, path, headers, body }: RawRequest): Promise<Answer> {
   });
 }
 
-/** Sends bytes as they are, and reads until the server closes the connection. */
+/** Sends raw bytes, and reads until the server closes the connection. */
 function sendBytes(bytes: string): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { hostname, port } = new URL(server.url);
@@ -142,9 +142,9 @@ function mustBeClean(of: RawRequest, { status, type, text }: Answer): void {
 async function makeFixture(): Promise<void> {
   for (const id of ['fixture', 'other', 'w0']) {
     const path = `/v1/flights/${id}`;
-    // Not by a read: the tables may not have it yet, or have it still.
+    // Not by a read: the tables may not have it yet, or still have it.
     const { status } = await server.call('POST', '/v1/flights', aFlight(id, 2));
-    // There already, or erased.
+    // It exists already, or was erased.
     if (status === 409) continue;
     expect(status).toBe(201);
     for (const n of [0, 1]) {
@@ -162,7 +162,7 @@ describe('hostile requests', () => {
     document = (await server.call('GET', '/openapi.json')).body as OpenApiDocument;
   });
 
-  /** Sends a request, and finds that a refusal recorded nothing. */
+  /** Sends a request, and checks that a refusal recorded nothing. */
   async function attempt(of: RawRequest): Promise<Answer> {
     const before = await head();
     const answer = await send(of);
@@ -182,7 +182,7 @@ describe('hostile requests', () => {
       Object.keys(methods).map((method) => ({ method: method.toUpperCase(), path })),
     );
     expect(routes.length).toBeGreaterThan(60);
-    // Seeds of their own, for else they all are sent the same.
+    // Separate seeds: otherwise all routes get the same input.
     for (const [at, { method, path }] of routes.entries()) {
       const name = `${method} ${path}`;
       if (LEFT_OUT.includes(name)) continue;
@@ -200,7 +200,7 @@ describe('hostile requests', () => {
     }
     for (const name of [...LEFT_OUT, ...Object.keys(RESTRICTED)])
       expect(routes.map(({ method, path }) => `${method} ${path}`)).toContain(name);
-    // Both doors were knocked at: what is refused, and what is let in.
+    // Both kinds occurred: refused and accepted requests.
     expect(tried.done).toBeGreaterThan(tried.requests / 10);
     expect(tried.refused).toBeGreaterThan(tried.requests / 10);
     await expectReady();
@@ -222,7 +222,7 @@ describe('hostile requests', () => {
     }
   });
 
-  it('to what is no route, or with another method, get a problem', async () => {
+  it('to unknown routes, or with another method, get a problem', async () => {
     const paths = [
       '/',
       '/v1',
@@ -241,7 +241,7 @@ describe('hostile requests', () => {
         expect((await attempt({ method, path, headers: {} })).status).toBe(404);
   });
 
-  it('that are no HTTP get a problem too, and the connection is closed', async () => {
+  it('that are not HTTP get a problem too, and the connection is closed', async () => {
     const long = 'x'.repeat(100_000);
     const all = {
       'nonsense\r\n\r\n': 400,
@@ -264,8 +264,8 @@ describe('hostile requests', () => {
     await expectReady();
   });
 
-  // One without is all of an 8 MB body, in whatever is made of it: split at its commas it held the process for seconds.
-  it('hold no text without a length, neither by the rules of a route nor of a name', () => {
+  // A field without a limit could fill an 8 MB body: split at its commas, such a text held the process for seconds.
+  it('cannot contain text of unlimited length, neither by route nor by name', () => {
     const component = (reference: string) =>
       document.components.schemas[reference.split('/').at(-1) as string] as Schema;
     const none = () => ({});

@@ -37,7 +37,7 @@ describe('the gateway', () => {
     ((await server.call('GET', `/v1/flights/${flightId}/events`)).body as unknown[]).length - 1;
 
   describe('commands', () => {
-    it('run by their name, and say how many events they recorded', async () => {
+    it('run by their name, and return how many events they recorded', async () => {
       const flightId = await given();
       const { status, body, headers } = await command('UpdateWaypoint', {
         flightId,
@@ -60,7 +60,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('say beside that what the command answers', async () => {
+    it('return the other results of the command too', async () => {
       const flightId = await given();
       const { id: _, ...waypoint } = aWaypoint(9);
       const added = await command('AddWaypoint', { flightId, waypoint });
@@ -76,14 +76,14 @@ describe('the gateway', () => {
       });
     });
 
-    it('count every event of a command with many of them, and none of one that is no news', async () => {
+    it('count every event of a command with many of them, and none of one that changes nothing', async () => {
       const flightId = await given();
       const frames = Array.from({ length: 1_234 }, (_v, n) => aFrame(n));
       expect((await command('SaveFrameResults', { flightId, frames })).body.affectedRows).toBe(1_234);
       expect((await command('SaveFrameResult', { flightId, frame: aFrame(7) })).body.affectedRows).toBe(0);
     });
 
-    it('answer a repeat with the same key the same, and record it once', async () => {
+    it('give a repeat with the same key the same answer, and record it once', async () => {
       const flightId = await given();
       const send = () =>
         command('SaveFrameResult', { flightId, frame: aFrame(1) }, {}, { 'idempotency-key': 'once' });
@@ -105,7 +105,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('name every bad field, and what there is', async () => {
+    it('are refused with every bad field, and the possible names', async () => {
       const flightId = await given();
       const bad = await command('UpdateWaypoint', {
         flightId,
@@ -134,7 +134,7 @@ describe('the gateway', () => {
       ).toHaveLength(2);
     });
 
-    it('are refused with the status and code that they have everywhere', async () => {
+    it('are refused with the same status and code as everywhere', async () => {
       const flightId = await given();
       expect(await command('UpdateWaypoint', { flightId, waypoint: aWaypoint(50) })).toMatchObject({
         status: 404,
@@ -142,9 +142,9 @@ describe('the gateway', () => {
       });
     });
 
-    it('say after a timeout that they may have been recorded, and how to ask', async () => {
+    it('report after a timeout that they may have been recorded, and how to find out', async () => {
       const flightId = await given();
-      // Whoever holds this lock holds up every append: what a slow database looks like.
+      // The holder of this lock blocks every append, like a slow database.
       const blocker = await server.store.pool.connect();
       await blocker.query('begin');
       await blocker.query('select pg_advisory_xact_lock(7239100402)');
@@ -199,7 +199,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('answer a repeated commit, and one beside it, the same', async () => {
+    it('give a repeated commit, and a concurrent one, the same answer', async () => {
       const flightId = await given();
       const transactionId = await open(flightId);
       await command('SaveFrameResult', { frame: aFrame(1) }, { transactionId });
@@ -229,7 +229,7 @@ describe('the gateway', () => {
       expect(await revisionOf(flightId)).toBe(before);
     });
 
-    it('check a command when it is sent, and take none of another flight', async () => {
+    it('check a command when it is sent, and accept none of another flight', async () => {
       const flightId = await given();
       const transactionId = await open(flightId);
       expect(
@@ -239,7 +239,7 @@ describe('the gateway', () => {
       expect(
         await command('SaveFrameResult', { flightId: 'other', frame: aFrame(1) }, { transactionId }),
       ).toMatchObject({ status: 409, body: { code: 'transaction.other-flight' } });
-      // What can be no flight is not repeated at its length.
+      // The refusal does not repeat an impossible id in full.
       for (const none of [{ a: 'x'.repeat(300_000) }, 'x'.repeat(300_000), 7, null]) {
         const refused = await command(
           'SaveFrameResult',
@@ -267,7 +267,7 @@ describe('the gateway', () => {
       expect((await commit(transactionId)).body.affectedRows).toBe(1);
     });
 
-    it('are thrown away, or end at their time limit', async () => {
+    it('can be discarded, or end at their time limit', async () => {
       const flightId = await given();
       const before = await revisionOf(flightId);
       const thrown = await open(flightId);
@@ -292,7 +292,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('tell after a timed-out commit, when they are asked again, what became of it', async () => {
+    it('report the result of a timed-out commit when it is repeated', async () => {
       const flightId = await given();
       const transactionId = await open(flightId);
       await command('SaveFrameResult', { frame: aFrame(1) }, { transactionId });
@@ -318,8 +318,8 @@ describe('the gateway', () => {
       expect((await openAs(await newKey(server, 'operator'))).status).toBe(201);
     });
 
-    describe('hold', () => {
-      /** Opens one of a caller, and answers how to add 20,000 values to it, and what it is. */
+    describe('can hold', () => {
+      /** Opens one for a caller; returns functions that add 20,000 values to it, and that read it. */
       const begin = async (key: string) => {
         const { body } = await server.call(
           'POST',
@@ -338,7 +338,7 @@ describe('the gateway', () => {
           return server.call('POST', '/v1/commands', request, bearer(key));
         };
       };
-      /** Adds until there is no room. */
+      /** Adds until there is no more room. */
       const fill = async (add: () => Promise<Answer>) => {
         for (let added = 0; ; added++) {
           const { status, body } = await add();
@@ -346,7 +346,7 @@ describe('the gateway', () => {
         }
       };
 
-      it('as much as one request may', async () => {
+      it('as much as one request can', async () => {
         expect(await fill(await begin(await newKey(server, 'operator')))).toEqual({
           added: 9,
           code: 'transaction.full',
@@ -354,7 +354,7 @@ describe('the gateway', () => {
         });
       });
 
-      it('16 MiB of one caller, and there is room for others', async () => {
+      it('16 MiB of one caller, with room for others', async () => {
         const greedy = await newKey(server, 'operator');
         let added = 0;
         for (let last = 9; last === 9; added += last) last = (await fill(await begin(greedy))).added;
@@ -364,7 +364,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('hold at most 1,000 commands', async () => {
+    it('cannot hold more than 1,000 commands', async () => {
       const transactionId = await open(await given(), { timeLimit: 300 });
       const add = () => command('SaveFrameResult', { frame: aFrame(1) }, { transactionId });
       for (let n = 0; n < 1_000; n++) expect((await add()).status).toBe(200);
@@ -373,7 +373,7 @@ describe('the gateway', () => {
   });
 
   describe('queries', () => {
-    it('are there under the name of each class', () => {
+    it('exist under the name of each class', () => {
       const classes = Object.values(flight as Record<string, unknown>).filter(
         (value): value is { name: string } =>
           typeof value === 'function' && /^(Get|List)/.test(value.name) && !value.name.endsWith('Handler'),
@@ -381,7 +381,7 @@ describe('the gateway', () => {
       expect([...namedQueries.keys()].sort()).toEqual(classes.map(({ name }) => name).sort());
     });
 
-    it('answer what the routes answer', async () => {
+    it('return the same as the routes', async () => {
       const flightId = await given(3);
       await command('SaveFrameResult', { flightId, frame: aFrame(1) });
       await command('SaveHeading', { flightId, heading: { frameId: 1, heading: 5, timestamp: at(1) } });
@@ -421,7 +421,7 @@ describe('the gateway', () => {
       expect((await data('GetWaypoints', { flightId, asOf: '0' })).rows).toEqual([]);
     });
 
-    it('name every bad field, what there is, and what is not there', async () => {
+    it('are refused with every bad field, and the possible names', async () => {
       expect((await query('GetWaypoints', { limit: 0, colour: 'red' })).body.errors).toEqual(
         expect.arrayContaining([
           { field: 'parameters.flightId', message: 'is missing' },
@@ -441,7 +441,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('read what has been written up to a position, SQL as well', async () => {
+    it('read what has been written up to a position, SQL too', async () => {
       const flightId = await given(0);
       for (let n = 0; n < 20; n++) {
         const { body } = await command('SaveFrameResult', { flightId, frame: aFrame(n) });
@@ -465,7 +465,7 @@ describe('the gateway', () => {
       return { hit: body.cacheHit as boolean, lat: body.data.rows[0].lat as number };
     };
 
-    it('answers again what no event has touched, and counts that', async () => {
+    it('repeats answers that no event has affected, and counts them', async () => {
       const [one, other] = [await given(), await given()];
       await settled();
       const counts = server.app.get(Statistics).cache;
@@ -497,7 +497,7 @@ describe('the gateway', () => {
       for (const name of ['ListFlights', sql]) expect(await hit(name)).toBe(false);
     });
 
-    it('keeps no answer from the log, and none of SQL that asks for more than the tables', async () => {
+    it('keeps no answer from the log, and none of SQL that reads more than the tables', async () => {
       const flightId = await given();
       await settled();
       for (let n = 0; n < 2; n++) {
@@ -507,7 +507,7 @@ describe('the gateway', () => {
       }
     });
 
-    it('ends with a rebuild and with a repair', async () => {
+    it('is cleared by a rebuild and by a repair', async () => {
       const flightId = await given();
       await settled();
       const broken = (await waypoints(flightId)).lat;
@@ -518,7 +518,7 @@ describe('the gateway', () => {
         store: store(),
         connectionString: server.store.url,
       };
-      // Somebody's hand is no event: it is seen when the answer is read anew.
+      // A manual change is not an event: it is visible when the answer is read again.
       await server.store.pool.query(damage, [flightId]);
       await command('SaveFrameResult', { flightId, frame: aFrame(1) });
       await settled();
@@ -536,9 +536,9 @@ describe('the gateway', () => {
       expect(await waypoints(flightId)).toEqual({ hit: true, lat: broken });
     });
 
-    it('ends when a parked flight is taken up again', async () => {
+    it('is cleared when a parked flight is resumed', async () => {
       const flightId = await given();
-      // Its chunk is there before: a new one would end the answers by itself.
+      // Its chunk exists before: a new one would end the answers by itself.
       await command('SaveFrameResult', { flightId, frame: aFrame(0) });
       await appendRaw(store(), `flight-${flightId}`, 'FrameResultSaved', poisonousFrames.unreadable);
       await command('SaveFrameResult', { flightId, frame: aFrame(1) });
@@ -559,7 +559,7 @@ describe('the gateway', () => {
       expect((await cached(sql)).body).toMatchObject({ cacheHit: false, data: { rows: [{ n: 2 }] } });
     });
 
-    it('ends when chunks of a hypertable are dropped', async () => {
+    it('is cleared when chunks of a hypertable are dropped', async () => {
       const flightId = await given();
       await command('SaveFrameResult', {
         flightId,
@@ -574,7 +574,7 @@ describe('the gateway', () => {
       });
     });
 
-    it('is never behind an uncached read, whoever writes meanwhile', async () => {
+    it('is never behind an uncached read, even during writes', async () => {
       const ids = [await given(), await given(), await given()];
       await settled();
       const ROUNDS = 60;
@@ -626,7 +626,7 @@ describe('the gateway', () => {
     }, 120_000);
   });
 
-  it('knows SQL from names, and SQL of the tables alone from other SQL', () => {
+  it('distinguishes SQL from names, and SQL on the tables alone from other SQL', () => {
     expect(['select 1', ' WITH x as (select 1) select * from x', 'values (1)'].every(isSql)).toBe(true);
     expect(['GetFlight', 'selection', 'delete from x', '-- select'].some(isSql)).toBe(false);
     for (const sql of [

@@ -6,24 +6,27 @@ import { aFlight, aFrame } from './support/samples.js';
 import { ADMIN_KEY } from './support/admin-key.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 
-/** The most that a refusal may answer. */
+/** The longest body of a refusal. */
 const MAX_REFUSAL_BYTES = 128 * 1024;
-/** Looks before a request counts as holding others up: beside other work of the machine, anything is slow at times. */
+/**
+ * How many measurements must be too slow before a request counts as blocking others: on a busy machine anything is slow
+ * at times.
+ */
 const TRIES = 5;
 
 interface Held {
   readonly status: number;
   readonly bytes: number;
-  /** The longest that a second client waited meanwhile, in milliseconds. */
+  /** The longest wait of a second client meanwhile, in milliseconds. */
   readonly held: number;
 }
 
 /**
- * Large and hostile bodies, of which each once held the process for seconds or ended it. What a second client waits while
- * one is read and refused is held against what it waits while the largest list that a command takes is recorded, in the
- * same process and minute: a slow machine is slow with both.
+ * Large and hostile bodies, each of which once held the process for seconds or ended it. The wait of a second client
+ * while one is parsed and refused is compared with its wait while the largest possible list is recorded, in the same
+ * process and minute: a slow machine is slow with both.
  */
-describe('no request holds up the others', () => {
+describe('no request blocks the others', () => {
   let database: TestDatabase;
   let server: ServerProcess;
   let document: OpenApiDocument;
@@ -57,7 +60,7 @@ describe('no request holds up the others', () => {
     });
   }
 
-  /** The longest that a client waits that asks one thing after another until it is told to stop. */
+  /** The longest wait of a client that sends one request after another until it is told to stop. */
   async function waitsUntil(done: AbortSignal): Promise<number> {
     let longest = 0;
     while (!done.aborted) {
@@ -83,7 +86,7 @@ describe('no request holds up the others', () => {
   const object = (fields: readonly string[], value: string) =>
     `{${fields.map((field) => `${JSON.stringify(field)}:${value}`).join()}}`;
 
-  /** As many names as a body may have, none twice: an object with a thousand of them takes 8 ms for each copy. */
+  /** As many names as a body can have, none twice: an object with a thousand of them takes 8 ms for each copy. */
   const wide = () =>
     `[${Array.from({ length: 74 }, (_, i) =>
       object(
@@ -92,7 +95,7 @@ describe('no request holds up the others', () => {
       ),
     ).join()}]`;
 
-  /** Bodies for a route: in what it takes, where it takes lists, and in what it does not take. */
+  /** Bodies for a route: in fields that it accepts, in lists that it accepts, and in fields that it does not. */
   function bodies(schema: Schema | undefined): Record<string, string> {
     const fields = lists(schema);
     const share = Math.floor(90_000 / Math.max(1, fields.length));
@@ -101,7 +104,7 @@ describe('no request holds up the others', () => {
       'millions of empty objects': many(2_600_000),
       'as many empty objects as are parsed': many(99_000),
       'a list of empty objects that is not too long': many(5_000),
-      // Nothing at all is what some routes ask for.
+      // Some routes need no body at all.
       ...(fields.length > 0 && {
         'empty objects in every field': object(fields, many(share)),
         'one long text in every field': object(
@@ -136,7 +139,7 @@ describe('no request holds up the others', () => {
     };
   }
 
-  /** What others may have to wait, in milliseconds. */
+  /** The longest that other requests can wait, in milliseconds. */
   let bound: number;
   let transactionId: string;
   beforeAll(async () => {
@@ -162,14 +165,14 @@ describe('no request holds up the others', () => {
     return (body as { transactionId: string }).transactionId;
   }
 
-  /** Tries until one is within the bound. */
+  /** Tries until one is within the limit. */
   async function expectWithin(said: string, look: () => Promise<number>): Promise<void> {
     let least = Infinity;
     for (let n = 0; n < TRIES && least > bound; n++) least = Math.min(least, await look());
     expect({ said, held: least, bound, isWithin: least <= bound }).toMatchObject({ said, isWithin: true });
   }
 
-  it('whatever is sent to whichever route, and no refusal is long', async () => {
+  it('whatever is sent to any route, and no refusal is long', async () => {
     const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.entries(methods)
         .filter(([method]) => ['post', 'put', 'patch'].includes(method))
@@ -198,7 +201,7 @@ describe('no request holds up the others', () => {
     }
   });
 
-  it('whatever is read, and no answer is longer than any may be', async () => {
+  it('whatever is read, and no answer exceeds the limit', async () => {
     const text = 'x'.repeat(14_000);
     const lists = Array(490).fill([]);
     const inTurns = async (count: number, one: (n: number) => ReturnType<typeof server.call>) => {
@@ -244,7 +247,7 @@ describe('no request holds up the others', () => {
     }
   });
 
-  it('what is recorded together, as much as a transaction holds', async () => {
+  it('while a transaction of the largest size is recorded', async () => {
     let flights = 0;
     await expectWithin('the commit', async () => {
       const flightId = `together-${flights++}`;
@@ -264,7 +267,7 @@ describe('no request holds up the others', () => {
     });
   });
 
-  it('answers that are kept and not taken, however often they are asked for', async () => {
+  it('while answers are kept and not read, however often they are requested', async () => {
     const query = `select string_agg('${'b'.repeat(64)}', '') as b from generate_series(1, 100000)`;
     const body = JSON.stringify({ query, serviceName: 'x', useCache: true });
     expect((await send('POST', '/v1/queries', Buffer.from(body))).bytes).toBeGreaterThan(6_000_000);
@@ -278,7 +281,7 @@ describe('no request holds up the others', () => {
           60,
         ),
       );
-      // What is asked for behind them is answered when they have been.
+      // Requests after them are answered once they have been.
       for (let n = 0; n < 3; n++) await send('POST', '/v1/queries', Buffer.from(body));
       done.abort();
       const held = await second;

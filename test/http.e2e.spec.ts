@@ -19,7 +19,7 @@ interface Sent {
   readonly body: any;
 }
 
-/** Sends a path and a body as they are: `fetch` would resolve dots and set headers. */
+/** Sends a path and a body unchanged: `fetch` would resolve dots and set headers. */
 function send(method: string, path: string, headers: object = {}, body?: Buffer | string): Promise<Sent> {
   return new Promise((resolve, reject) => {
     const { hostname, port } = new URL(server.url);
@@ -50,7 +50,7 @@ const created = async (id: string, waypoints = 0) => {
 const refused = (field: string) => ({ status: 400, body: { code: 'input.invalid', errors: [{ field }] } });
 
 describe('a body', () => {
-  it('that is not UTF-8 is refused, wherever the byte stands', async () => {
+  it('that is not UTF-8 is refused, wherever the byte is', async () => {
     const head = await store().head();
     const parts: [string, Buffer, string][] = [
       ['{"id":"lat1', Buffer.from([0xe9]), '","name":"n","altitude":1,"startGps":{"lat":1,"lon":1}}'],
@@ -70,7 +70,7 @@ describe('a body', () => {
     expect(whole).toMatchObject({ status: 201, body: { flightId: 'fjörð 🚁' } });
   });
 
-  it('that is encoded, of another charset or no JSON gets 415', async () => {
+  it('that is compressed, of another charset or not JSON gets 415', async () => {
     const all: [object, Buffer | string][] = [
       [{ ...JSON_TYPE, 'content-encoding': 'gzip' }, gzipSync(flightText('gz'))],
       [{ ...JSON_TYPE, 'content-encoding': 'gzip' }, gzipSync(Buffer.alloc(64 * 1024 * 1024))],
@@ -100,7 +100,7 @@ describe('a body', () => {
     }
   });
 
-  it('may be missing with a JSON content type where none is wanted', async () => {
+  it('can be missing with a JSON content type if none is required', async () => {
     await created('empty');
     const length = { 'content-length': '0' };
     const chunked = { 'transfer-encoding': 'chunked' };
@@ -108,11 +108,11 @@ describe('a body', () => {
     expect((await send('DELETE', '/v1/flights/empty', { ...JSON_TYPE, ...chunked })).status).toBe(204);
     await created('empty2');
     expect((await send('DELETE', '/v1/flights/empty2', { ...JSON_TYPE, ...length })).status).toBe(204);
-    // Where one is wanted it is missed.
+    // A required one is reported missing.
     expect(await send('POST', '/v1/flights', { ...JSON_TYPE, ...length })).toMatchObject({ status: 400 });
   });
 
-  it('or a parameter that a route does not take is refused and named', async () => {
+  it('or a parameter that a route does not accept is refused and named', async () => {
     await created('asked');
     const routes = [
       ['POST', '/v1/admin/backups'],
@@ -135,7 +135,7 @@ describe('a body', () => {
     }
     for (const path of ['/v1/admin/jobs', '/v1/admin/projections', '/v1/flights/asked'])
       expect(await send('GET', `${path}?whatever=1`)).toMatchObject(refused('whatever'));
-    // Nothing is dropped of an empty object.
+    // An empty object has nothing that could be ignored.
     expect((await send('DELETE', '/v1/flights/asked', JSON_TYPE, '{}')).status).toBe(204);
   });
 });
@@ -167,10 +167,10 @@ describe('HEAD', () => {
 });
 
 describe('an address', () => {
-  it('that holds what is not UTF-8 is refused', async () => {
+  it('that is not UTF-8 is refused', async () => {
     for (const path of ['/v1/flights?name=%e9', '/v1/flights?name=a%ffb&limit=1', '/v1/flights/lat1%e9'])
       expect((await send('GET', path)).status).toBe(400);
-    // Text as it is, byte by byte: what Node takes for Latin-1.
+    // Raw text, byte by byte, which Node takes for Latin-1.
     for (const path of ['/v1/flights/fj\u00c3\u00b8rd', '/v1/flights?name=\u00e9'])
       expect((await send('GET', path)).status).toBe(400);
     for (const path of ['/v1/flights?name=100%', '/v1/flights?name=%c3%a9%25', '/v1/flights?name=Mission%'])
@@ -179,7 +179,7 @@ describe('an address', () => {
 });
 
 describe('ids', () => {
-  it('that a URL resolves are refused in every field and over every way in', async () => {
+  it('that a URL resolves are refused in every field and on every route', async () => {
     const fresh = await created('dots', 1);
     const fence = { northWest: { lat: 64, lon: 10 }, southEast: { lat: 63, lon: 11 } };
     const head = await store().head();
@@ -290,7 +290,7 @@ describe('ids', () => {
     expect((await server.call('DELETE', path)).status).toBe(204);
   });
 
-  it('of that kind that a log has already can be read, and taken away', async () => {
+  it('of that kind that a log already has can be read, and removed', async () => {
     const template = await created('template', 1);
     const { body: events } = await server.call('GET', '/v1/flights/template/events', undefined, template);
     const copied = (events as { type: string; data: object }[]).map(({ type, data }, n) => ({
@@ -315,7 +315,7 @@ describe('ids', () => {
     expect((await server.call('POST', '/v1/commands', removal)).status).toBe(200);
   });
 
-  it('that are taken are found by a client that encodes them', async () => {
+  it('that are accepted are found by a client that encodes them', async () => {
     const id = fc
       .oneof(
         fc.string({ unit: 'binary', minLength: 1, maxLength: 12 }),

@@ -29,7 +29,7 @@ describe('compressed chunks', () => {
   const settled = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
   let canCompress: boolean;
   let flights = 0;
-  // Each test has chunks of its own.
+  // Each test has its own chunks.
   let week = 0;
   beforeEach(async () => {
     week++;
@@ -51,7 +51,7 @@ describe('compressed chunks', () => {
     const { flightId } = await waylog.execute(new CreateFlight({ flight: aFlight(`packed-${++flights}`) }));
     return flightId;
   };
-  /** Rows of a flight, a second apart, as if they had been folded: the log knows nothing of them. */
+  /** Rows of a flight, a second apart, as if they had been folded: the log has no events for them. */
   const putRows = async (flightId: string, rows: number, from = 0) => {
     await sql(
       `insert into flight.frame_results
@@ -108,7 +108,7 @@ describe('compressed chunks', () => {
     expect(await frames(bystander)).toBe(120 * BATCH);
   });
 
-  it('are deleted with a flight of more frames than a transaction may decompress', async () => {
+  it('are deleted with a flight of more frames than a transaction can decompress', async () => {
     if (!canCompress) return;
     const doomed = await create();
     await putRows(doomed, 120 * BATCH);
@@ -119,7 +119,7 @@ describe('compressed chunks', () => {
     expect(await batches(doomed)).toBe(0);
   });
 
-  it('are decompressed only where a frame leaves, when one batch moves frames that are far apart', async () => {
+  it('are decompressed only where a frame is removed, when one batch moves frames that are far apart', async () => {
     if (!canCompress) return;
     const [flightId, bystander] = [await create(), await create()];
     const first = aFrame(0, { timestamp: second(0) });
@@ -140,7 +140,7 @@ describe('compressed chunks', () => {
     await compress();
     const [before, bystanders] = [await batches(flightId), await batches(bystander)];
     expect(before).toBeGreaterThanOrEqual(20);
-    // The two go into a week of their own, in one batch of the projector.
+    // The two move into a new week, in one batch of the projector.
     const projector = waylog.app.get(Projector);
     await projector.stop();
     const later = second(100 * WEEK);
@@ -168,7 +168,7 @@ describe('compressed chunks', () => {
     expect(await frames(flightId)).toBe(20 * BATCH + 1);
   });
 
-  it('take refinements of more batches than a transaction may decompress', async () => {
+  it('accept refinements of more batches than a transaction can decompress', async () => {
     if (!canCompress) return;
     const flightId = await create();
     await putRows(flightId, 120 * BATCH);
@@ -184,7 +184,7 @@ describe('compressed chunks', () => {
     expect(await frames(flightId)).toBe(120 * BATCH);
   });
 
-  it('take the events of a parked flight, when it is taken up again', async () => {
+  it('accept the events of a parked flight when it is resumed', async () => {
     if (!canCompress) return;
     const flightId = await create();
     await putRows(flightId, 120 * BATCH);
@@ -209,7 +209,7 @@ describe('compressed chunks', () => {
     ).toHaveLength(120);
   });
 
-  it('stay compressed in a repair, but for those that hold a wrong row', async () => {
+  it('stay compressed in a repair, except those that hold a wrong row', async () => {
     if (!canCompress) return;
     const flightId = await create();
     const count = 4 * BATCH;
@@ -224,7 +224,7 @@ describe('compressed chunks', () => {
       flightId,
     ]);
     await sql(`delete from flight.frame_results where flight_id = $1 and frame_id = 11`, [flightId]);
-    // Of it the log knows nothing, and there is more of it than a transaction may decompress.
+    // The log has no events for it, and it has more rows than a transaction can decompress.
     const stranger = await create();
     await putRows(stranger, 120 * BATCH);
     await compress();

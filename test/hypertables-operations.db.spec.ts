@@ -19,7 +19,7 @@ describe('operating hypertables', () => {
   const sql = async <T extends object>(text: string, values: unknown[] = []) =>
     (await database.pool.query<T>(text, values)).rows;
 
-  /** A plain table of a registered model with a row a day. */
+  /** A plain table of a registered model with a row per day. */
   const aTable = async (days = 0, key = 'device, at') => {
     const name = `readings_${++tables}`;
     await sql(
@@ -76,7 +76,7 @@ describe('operating hypertables', () => {
     for (const { sizeBytes } of chunks) expect(sizeBytes).toBeGreaterThan(8_000);
   });
 
-  it('makes one of an empty table, and of one with rows only when told to move them', async () => {
+  it('makes one of an empty table, and of one with rows only if told to move them', async () => {
     const empty = await aTable();
     expect(await hypertables.create({ tableName: empty, timeColumn: 'at' })).toMatchObject({
       success: true,
@@ -99,7 +99,7 @@ describe('operating hypertables', () => {
     expect(await hypertables.chunks(full)).toHaveLength(20);
   });
 
-  it('refuses what is no registered model, is missing, or is one already', async () => {
+  it('refuses a table that is not a registered model, is missing, or is one already', async () => {
     await sql(`create table public.stranger (at timestamptz primary key)`);
     await expect(
       hypertables.create({ tableName: 'public.stranger', timeColumn: 'at' }),
@@ -117,7 +117,7 @@ describe('operating hypertables', () => {
     await expect(hypertables.get(plain)).rejects.toMatchObject({ code: 'hypertable.not-found' });
   });
 
-  it('refuses a unique key without the time column, and says which', async () => {
+  it('refuses a unique key without the time column, and names it', async () => {
     const tableName = await aTable(0, 'device');
     await expect(hypertables.create({ tableName, timeColumn: 'at' })).rejects.toMatchObject({
       code: 'hypertable.key-without-time',
@@ -125,7 +125,7 @@ describe('operating hypertables', () => {
     });
   });
 
-  it('refuses a column that is no time, and an interval that is none', async () => {
+  it('refuses a column that is not a time, and an invalid interval', async () => {
     const tableName = await aTable();
     for (const [request, field] of [
       [{ timeColumn: 'value' }, 'timeColumn'],
@@ -142,7 +142,7 @@ describe('operating hypertables', () => {
     await expect(hypertables.get(tableName)).rejects.toMatchObject({ code: 'hypertable.not-found' });
   });
 
-  it('changes the chunk interval for chunks to come', async () => {
+  it('changes the chunk interval for new chunks', async () => {
     const tableName = await aHypertable(7);
     expect(await hypertables.change(tableName, { chunkInterval: '1 day' })).toMatchObject({
       success: true,
@@ -155,7 +155,7 @@ describe('operating hypertables', () => {
     });
   });
 
-  it('says why nothing is compressed, where the edition cannot', async () => {
+  it('says why nothing is compressed, if the edition cannot', async () => {
     const can = await edition();
     const tableName = await aTable(10);
     const made = await hypertables.create({
@@ -197,7 +197,7 @@ describe('operating hypertables', () => {
     expect(await hypertables.get(tableName)).toMatchObject({ chunkCount: 3, retainedSince: day(14) });
   });
 
-  it('gives up on a chunk that a long transaction reads, with nothing changed', async () => {
+  it('gives up on a chunk that a long transaction reads, without a change', async () => {
     const tableName = await aHypertable(10);
     const reader = await database.pool.connect();
     try {
@@ -214,7 +214,7 @@ describe('operating hypertables', () => {
     expect((await retainedSince(database.pool)).has(tableName)).toBe(false);
   });
 
-  it('retention by schedule drops what is too old, notes it, and goes on after a table that fails', async () => {
+  it('scheduled retention drops what is too old, records it, and continues after a table that fails', async () => {
     const can = await edition();
     const tableName = await aHypertable(30);
     const changed = await hypertables.change(tableName, { retentionPeriod: '10 days' });
@@ -253,7 +253,7 @@ describe('operating hypertables', () => {
     expect(await count(tableName)).toBe(16);
   });
 
-  it('makes policies and compression again that somebody has taken away, and says so', async () => {
+  it('creates removed policies and compression again, and reports it', async () => {
     if (!(await edition()).compression.available) return;
     const tableName = await aHypertable(10);
     expect(await hypertables.change(tableName, { retentionPeriod: '5000 days' })).toMatchObject({
@@ -301,7 +301,7 @@ describe('operating hypertables', () => {
         where proc_name = 'policy_retention' and hypertable_schema || '.' || hypertable_name = $1`,
       [tableName],
     );
-    // Lets it drop the first two weeks only.
+    // Lets it drop only the first two weeks.
     const reach = Math.ceil((Date.now() - EPOCH) / DAY) - 15;
     await sql(
       `select alter_job($1, config => config || jsonb_build_object('drop_after', $2::text))
@@ -312,7 +312,7 @@ describe('operating hypertables', () => {
     expect(await count(tableName)).toBe(16);
     await hypertables.change(tableName, { retentionPeriod: `${reach + 1000} days` });
     expect((await notes()).map(({ range_end }) => range_end.toISOString())).toEqual([day(7), day(14)]);
-    // By hand, past the reach of the policy: nobody meant it, as far as we know.
+    // By hand, outside the range of the policy: it does not count as dropped on purpose.
     await sql(`select drop_chunks($1::text::regclass, older_than => $2::timestamptz)`, [tableName, day(21)]);
     await applyRetention(database.pool);
     await hypertables.change(tableName, { retentionPeriod: 'none' });
@@ -320,7 +320,7 @@ describe('operating hypertables', () => {
     expect((await retainedSince(database.pool)).get(tableName)).toEqual(new Date(day(14)));
   });
 
-  it('retention by schedule leaves the work to the process that is at it', async () => {
+  it('scheduled retention leaves the work to the process that already does it', async () => {
     if ((await edition()).retentionPolicies.available) return;
     const tableName = await aHypertable(10);
     await hypertables.change(tableName, { retentionPeriod: '1 day' });

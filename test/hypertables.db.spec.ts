@@ -39,7 +39,7 @@ describe('the hypertables', () => {
     ]);
   });
 
-  it('keep one row a frame when its timestamp changes from one batch to the next, also to another chunk', async () => {
+  it('keep one row per frame when its timestamp changes from one batch to the next, also to another chunk', async () => {
     const flightId = await given();
     // 1,000 weeks apart and back: other chunks of the hypertable each time.
     for (const [n, timestamp] of [
@@ -58,7 +58,7 @@ describe('the hypertables', () => {
     }
   });
 
-  it('keep one row a frame when its timestamp changes within one batch', async () => {
+  it('keep one row per frame when its timestamp changes within one batch', async () => {
     const flightId = await given();
     const { position: before } = await waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(1) }));
     await settled(before);
@@ -80,7 +80,7 @@ describe('the hypertables', () => {
     ).toHaveLength(1);
   });
 
-  it('keep one row a frame when one command brings a frame twice', async () => {
+  it('keep one row per frame when one command has a frame twice', async () => {
     const flightId = await given();
     const frames = [aFrame(1), aFrame(2), aFrame(1, { timestamp: at(9) })];
     const { position } = await waylog.execute(new SaveFrameResults({ flightId, frames }));
@@ -93,7 +93,7 @@ describe('the hypertables', () => {
     ]);
   });
 
-  it('lose the rows of a deleted flight, and take those of a new one with its id, in one batch', async () => {
+  it('lose the rows of a deleted flight, and get those of a new one with its id, in one batch', async () => {
     const flightId = await given();
     await waylog.execute(new SaveFrameResults({ flightId, frames: [aFrame(1), aFrame(2)] }));
     const projector = waylog.app.get(Projector);
@@ -109,7 +109,7 @@ describe('the hypertables', () => {
     expect(frames.map(({ frameId, altitude }) => [frameId, altitude])).toEqual([[2, 1]]);
   });
 
-  it('give back every number and time as it was sent', async () => {
+  it('return every number and time as it was sent', async () => {
     const flightId = await given();
     const frame = aFrame(0, {
       gpsCenter: { lat: 63.41234567890123, lon: -0.000000000000001 },
@@ -123,7 +123,7 @@ describe('the hypertables', () => {
     expect(await waylog.query(new GetFrameResults(flightId, {}, { minPosition: position }))).toEqual([frame]);
   });
 
-  it('are read whole when a flight goes on into another day, and as of before', async () => {
+  it('are read completely when a flight continues into another day, and as of before', async () => {
     const flightId = await given();
     const frames = async (asOf?: string) =>
       (await waylog.query(new GetFrameResults(flightId, {}, { asOf }))).map(({ frameId }) => frameId);
@@ -147,7 +147,7 @@ describe('the hypertables', () => {
     await expect(frames()).rejects.toMatchObject({ code: 'flight.not-found' });
   });
 
-  it('are not asked for days on which the flight was not recorded', async () => {
+  it('are not read for days on which the flight was not recorded', async () => {
     const [here, elsewhere] = [await given(), await given()];
     const save = async (flightId: string, timestamp: string) => {
       const heading = { frameId: 1, heading: 5, timestamp };
@@ -162,7 +162,7 @@ describe('the hypertables', () => {
         where range_start <= '2013-05-01Z' and range_end > '2013-05-01Z'`,
     );
     expect(chunks).toHaveLength(2);
-    // Whoever looked into those chunks would wait for them.
+    // A read of those chunks would wait for them.
     const holder = await waylog.store.pool.connect();
     await holder.query('begin');
     for (const { name } of chunks) await holder.query(`lock table ${name} in access exclusive mode`);

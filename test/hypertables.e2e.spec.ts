@@ -20,7 +20,7 @@ describe('operating hypertables over HTTP', () => {
   afterAll(() => rm(directory, { recursive: true }));
   const chunksOf = async () =>
     (await server.call('GET', '/v1/admin/hypertables/frame_results/chunks')).body as { rangeEnd: string }[];
-  /** Frames of three weeks that lie years apart. */
+  /** Frames of three weeks that are years apart. */
   const recorded = async (id: string) => {
     await server.call('POST', '/v1/flights', aFlight(id));
     const times = ['2010-01-01T00:00:00Z', '2015-01-01T00:00:00Z', '2026-05-01T12:00:00Z'];
@@ -87,7 +87,7 @@ describe('operating hypertables over HTTP', () => {
       status: 400,
       body: { errors: [{ field: 'retentionPeriod' }] },
     });
-    // A table that has the time in its key, once there is nothing to move.
+    // A table with the time in its key, once there is nothing to move.
     expect(
       await server.call('POST', '/v1/admin/hypertables', {
         tableName: 'flight_days',
@@ -189,7 +189,7 @@ describe('operating hypertables over HTTP', () => {
     expect(await frameCount('archived')).toBe(3);
   });
 
-  it('drops chunks when told twice', async () => {
+  it('drops chunks when confirmed', async () => {
     await recorded('dropped');
     const path = '/v1/admin/hypertables/frame_results/chunks?olderThan=2012-01-01T00:00:00Z';
     expect(await server.call('DELETE', path)).toMatchObject({
@@ -219,7 +219,7 @@ describe('operating hypertables over HTTP', () => {
     });
   });
 
-  it('keeps to the retention by itself', async () => {
+  it('applies the retention by schedule', async () => {
     await recorded('retained');
     const info = async () => (await server.call('GET', '/v1/admin/hypertables/frame_results')).body;
     if ((await info()).retention.mechanism === 'policy') return;
@@ -241,7 +241,7 @@ describe('operating hypertables over HTTP', () => {
 });
 
 describe('minute rollups', () => {
-  it('are what the frames say after their server was killed again and again', async () => {
+  it('equal the frames after their server was killed repeatedly', async () => {
     const database = await testDatabase();
     const seed = Date.now() % 1_000_000;
     const random = seededRandom(seed);

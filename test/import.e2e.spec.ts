@@ -13,7 +13,7 @@ import {
 } from '#lib/flight';
 import { useWaylog } from './support/waylog.js';
 
-/** Ten seconds with a mission, in which nothing says what time of day it was. */
+/** Ten seconds with a mission, without any time of day. */
 const log = resolve('libs/flight/src/ulog/testing/logs/home_moved.ulg');
 
 describe('waylog import', () => {
@@ -61,7 +61,7 @@ describe('waylog import', () => {
   const times = async (flightId: string) =>
     (await waylog.query(new GetFrameResults(flightId))).map(({ timestamp }) => timestamp);
 
-  it('records a flight, where its times come from, and nothing more from any copy of its log', async () => {
+  it('records a flight, reports the source of its times, and records nothing more from any copy of its log', async () => {
     const { result } = await run(await copyOf('a.ulg', '2025-03-04T05:06:07Z'));
     const { flightId } = result;
     expect(result).toMatchObject({ report: { clock: { from: 'file-time' }, frames: 21 } });
@@ -85,7 +85,7 @@ describe('waylog import', () => {
     expect((await times(flightId)).at(-1)).toBe('2025-03-04T05:06:07.000Z');
   });
 
-  it('goes on from a fresh copy where an import was cut off, with the times that it had begun with', async () => {
+  it('continues an interrupted import from a fresh copy, with the times of the first run', async () => {
     const first = await readUlog(await copyOf('first.ulg', '2025-03-04T05:06:07.001Z'), { rate: 150 });
     const commands = [...ulogCommands(first, { flightId: 'cut-off' })];
     // The flight, its state, the first of several batches of frames.
@@ -97,21 +97,21 @@ describe('waylog import', () => {
     expect((await events('cut-off')).filter(({ type }) => type === 'FlightCreated')).toHaveLength(1);
   });
 
-  it('takes the date of the path where there is nothing better', async () => {
+  it('uses the date of the path if there is nothing better', async () => {
     const path = await copyOf('log/2026-04-11/04_29_40.ulg', '2026-01-01T00:00:00Z');
     const { result } = await run('--id', 'by-path', path);
     expect(result.report.clock.from).toBe('file-path');
     expect((await times('by-path'))[0]).toBe('2026-04-11T04:29:40.000Z');
   });
 
-  it('refuses another log, or other options, for a flight that is there', async () => {
+  it('refuses another log, or other options, for an existing flight', async () => {
     const path = await copyOf('a.ulg', '2025-03-04T05:06:07Z');
     const { code, notes } = await run('--id', 'by-path', '--rate', '4', path);
     expect(code).toBe(1);
     expect(notes).toContain('with other options or from another log');
   });
 
-  it('records a flight anew that was deleted', async () => {
+  it('records a deleted flight again', async () => {
     const path = await copyOf('a.ulg', '2026-01-01T00:00:00Z');
     const flightId = await flightIdOfFile(path);
     await waylog.execute(new DeleteFlight({ flightId }));
@@ -121,7 +121,7 @@ describe('waylog import', () => {
     expect((await times(flightId)).at(-1)).toBe('2026-01-01T00:00:00.000Z');
   });
 
-  it('says in its help what --waypoint-every does', async () => {
+  it('explains --waypoint-every in its help', async () => {
     const help = await new Promise<string>((done) =>
       execFile(process.execPath, ['dist/apps/cli/src/main.js', 'import', '--help'], (_error, out) =>
         done(out),

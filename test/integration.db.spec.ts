@@ -3,7 +3,7 @@ import { aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { useWaylog } from './support/waylog.js';
 
 // The first two integration tests of the reference contract, as written there; the third, which kills a process, is in
-// recovery.e2e.spec.ts. Rates are figures of `npm run bench`.
+// recovery.e2e.spec.ts. Rates are measured by `npm run bench`.
 describe.each(logs)('Integration, with the log in %s', (log) => {
   const waylog = useWaylog({}, log);
   const db = () => waylog.database;

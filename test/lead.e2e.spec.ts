@@ -18,7 +18,7 @@ describe('the lead of a projector', () => {
     await database.drop();
   });
 
-  /** A process that leads; `says` is its next word. */
+  /** A process that leads; `says` is its next output. */
   async function leader(name: string) {
     const args = ['dist/test/support/leading-process.js', database.url, name, String(SILENCE_MS)];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -29,7 +29,7 @@ describe('the lead of a projector', () => {
     return { says, kill: (signal: NodeJS.Signals) => child.kill(signal) };
   }
 
-  it('goes from a process that is frozen to another, and the frozen one knows it when it goes on', async () => {
+  it('passes from a frozen process to another, and the frozen one notices when it continues', async () => {
     const frozen = await leader('frozen');
     frozen.kill('SIGSTOP');
     try {
@@ -60,7 +60,7 @@ describe('the lead of a projector', () => {
   it('stays with a process that has nothing to do', async () => {
     const quiet = await leader('quiet');
     const words = new Set<string>();
-    // Two times as many as fit into the silence that would cost it the lead.
+    // Twice the silence that would cost it the lead.
     while (words.size < 12) {
       const { rows } = await database.pool.query<{ at: string }>(
         `select state_change::text as at from pg_stat_activity where application_name = 'waylog test quiet'`,

@@ -11,7 +11,7 @@ import { tableHashes } from './support/tables.js';
 import { startWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
-/** `waylog` as a process of its own; `child` can be killed. */
+/** `waylog` as a separate process; `child` can be killed. */
 function waylog(args: readonly string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, ['dist/apps/cli/src/main.js', ...args], {
     env: { ...process.env, ...env },
@@ -77,7 +77,7 @@ describe('a log that moves to EventStoreDB and back', () => {
     return rows[0]?.position.includes(':') ?? false;
   };
 
-  it('is killed on the way, goes on, and is the same by hash; a server of which only EVENT_STORE changes goes on with it', async () => {
+  it('is killed on the way, continues, and is the same by hash; a server with another EVENT_STORE continues on it', async () => {
     const events = await eventsInDatabase();
     const tables = await tableHashes(database.url);
 
@@ -114,7 +114,7 @@ describe('a log that moves to EventStoreDB and back', () => {
       status: 200,
       body: [{ frameId: 9_000 }],
     });
-    // A position of before is no position here, and nobody waits for it.
+    // An earlier position is not a position here, and no read waits for it.
     const old = { 'waylog-min-position': String(events) };
     expect(await moved.call('GET', '/v1/flights/moves-1', undefined, old)).toMatchObject({
       status: 400,
@@ -134,7 +134,7 @@ describe('a log that moves to EventStoreDB and back', () => {
     await back.end('SIGTERM');
   });
 
-  it('is reported with exit code 3 where the two say different things, and with 2 where nothing can be copied', async () => {
+  it('is reported with exit code 3 if the two differ, and with 2 if nothing can be copied', async () => {
     const running = await startWaylog(database, { projector: false });
     await appendRaw(running.app.get<EventStore>(EVENT_STORE), 'flight-moves-2', 'Nothing', {});
     await running.close();
@@ -153,7 +153,7 @@ describe('a log that moves to EventStoreDB and back', () => {
       expect((await waylog(['log', 'copy', ...args]).ended).code).toBe(2);
   });
 
-  it('that is not the one of the tables is named by doctor, which never shows what logs in', async () => {
+  it('that does not belong to the tables is named by doctor, which never shows credentials', async () => {
     const other = await testDatabase('EventStoreDB');
     try {
       const url = (other.eventStore ?? '').replace('//', '//me:s3cret@');

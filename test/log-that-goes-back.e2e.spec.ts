@@ -24,11 +24,11 @@ const isContainer = docker.status === 0 && docker.stdout.toString().trim() !== '
 const onPrivate = isContainer ? describe.skip : describe;
 const skipped = isContainer ? ' (SKIPPED: the server of this machine is a container, not a private one)' : '';
 
-// Two servers live on while the database under them goes back to what it was a few commands ago.
+// Two servers continue while the database under them goes back to its state a few commands ago.
 onPrivate.each([
   ['a replica that was behind takes over: another timeline', true],
   ['an older copy of its files is put in its place: nothing of the server is another', false],
-])(`under servers that live on, %s${skipped}`, (_, isPromoted) => {
+])(`a log that goes back under running servers (%s)${skipped}`, (_, isPromoted) => {
   const { DATABASE_URL: __, ...env } = process.env;
   const options: DatabaseOptions = { root: process.cwd(), instance: 'went-back', env };
   let url: string;
@@ -46,7 +46,7 @@ onPrivate.each([
   const idsOf = (answer: Answer): number[] =>
     (answer.body as { frameId: number }[]).map(({ frameId }) => frameId);
 
-  /** Everything in a folder becomes the server's, where we are root and the server is somebody else. */
+  /** Gives everything in a folder to the server's user, if this process is root. */
   async function give(path: string, like: string): Promise<void> {
     if (process.getuid?.() !== 0) return;
     const { uid, gid } = await stat(like);
@@ -79,7 +79,7 @@ onPrivate.each([
     first = await frame(0, { 'idempotency-key': 'kept' });
     await frame(1, {}, idle);
     const base = await copyOfNow();
-    // All this will never have been.
+    // All of this will be lost.
     lost = [
       await frame(2, { 'idempotency-key': 'lost-1' }),
       await frame(3, { 'idempotency-key': 'lost-2' }),
@@ -106,25 +106,25 @@ onPrivate.each([
 
   afterAll(async () => {
     for (const server of [busy, idle]) await server.end('SIGTERM');
-    // Its settings are those of this test: the next one begins anew.
+    // Its settings are those of this test: the next one starts a new server.
     await databaseReset(options);
     await databaseDown(options);
     await rm(`${data}.broken`, { recursive: true, force: true });
     await rm(kept, { recursive: true, force: true });
   });
 
-  it('does not answer a repeat of a lost command as if it were recorded: it records it', async () => {
+  it('records a repeat of a lost command instead of repeating its answer', async () => {
     const again = await frame(2, { 'idempotency-key': 'lost-1' });
     expect(again).toMatchObject({ status: 200, body: { revision: lost[0]!.body.revision } });
     expect(again.body.position).not.toBe(lost[0]!.body.position);
     expect(BigInt(again.body.position as string)).toBeGreaterThan(BigInt(lost[2]!.body.position as string));
     expect(idsOf(await frames(again.body.position as string))).toEqual([0, 1, 2]);
-    // And that one, it remembers; as it does what was there before.
+    // It remembers that one, and also what was there before.
     expect((await frame(2, { 'idempotency-key': 'lost-1' })).body).toEqual(again.body);
     expect((await frame(0, { 'idempotency-key': 'kept' })).body).toEqual(first.body);
   });
 
-  it('takes other commands of the stream at once, and makes again what is gone', async () => {
+  it('accepts other commands of the stream at once, and records lost ones again', async () => {
     const next = await frame(5);
     expect(next.status).toBe(200);
     const created = await busy.call('POST', '/v1/flights', aFlight('lost', 1), {
@@ -137,13 +137,13 @@ onPrivate.each([
     expect(read).toMatchObject({ status: 200, body: { id: 'lost' } });
   });
 
-  it('takes commands by a server that has seen nothing of what is gone', async () => {
+  it('accepts commands through a server that has seen nothing of what was lost', async () => {
     const next = await frame(6, {}, idle);
     expect(next.status).toBe(200);
     expect(idsOf(await frames(next.body.position as string, idle))).toContain(6);
   });
 
-  it('refuses the position of an event that is gone, to every reader, and for good', async () => {
+  it('permanently refuses the position of a lost event, to every reader', async () => {
     for (const server of [busy, idle]) {
       const { position } = lost[1]!.body as { position: string };
       expect(await frames(position, server)).toMatchObject({
@@ -157,7 +157,7 @@ onPrivate.each([
     }
   });
 
-  it('says what is gone until somebody has acknowledged it', async () => {
+  it('reports the loss until an operator has acknowledged it', async () => {
     const { body: found } = await busy.call('GET', '/v1/admin/log/losses');
     expect(found).toHaveLength(1);
     const [loss] = found as [Record<string, unknown>];
@@ -188,7 +188,7 @@ onPrivate.each([
     await eventually(async () => !(await firing()));
   });
 
-  it('holds a log without gaps but that one, and tables that are what it says', async () => {
+  it('has no other gaps, and the tables match it', async () => {
     const verified = await run(process.execPath, ['dist/apps/cli/src/main.js', '--json', 'verify'], {
       env: { ...process.env, DATABASE_URL: url },
     });

@@ -59,7 +59,7 @@ describe('a log in a file, between stores', () => {
       await database.drop();
     }
   }
-  /** Waits until so many more events have been recorded. */
+  /** Waits until this many more events have been recorded. */
   async function seen(count: number): Promise<void> {
     const { signal } = new AbortController();
     const after = await source().head();
@@ -76,7 +76,7 @@ describe('a log in a file, between stores', () => {
     return streams;
   };
 
-  it('goes from PostgreSQL into memory and back into PostgreSQL, and stays the same', async () => {
+  it('is copied from PostgreSQL into memory and back into PostgreSQL, and stays the same', async () => {
     const memory = new InMemoryEventStore({ upcasters });
     await importLog({ file: await exported(), store: memory, upcasters });
     expect(await streamsOf(memory)).toEqual(await streamsOf(source()));
@@ -90,11 +90,11 @@ describe('a log in a file, between stores', () => {
     });
   });
 
-  it('cut off in the middle goes on, and records every event once', async () => {
+  it('continues after an interruption, and records every event once', async () => {
     const file = await exported();
     await withTarget(async (store) => {
       const stop = new AbortController();
-      // Stopped between two appends: after the first there is some of it.
+      // Stopped between two appends: after the first some of it is there.
       const append = store.append.bind(store);
       store.append = async (requests) => {
         const outcomes = await append(requests);
@@ -112,13 +112,13 @@ describe('a log in a file, between stores', () => {
     });
   });
 
-  it('of one flight goes on in the other place: commands, their repeats, and tables', async () => {
+  it('of one flight continues in the other store: commands, their repeats, and tables', async () => {
     const file = await exported({ streams: [streamOf('b')] });
     await withTarget(async (store, database) => {
       await importLog({ file, store, upcasters });
       const there = await startWaylog(database.url);
       try {
-        // The id of a command came along: its repeat is recognised there, too.
+        // The id of a command was copied too: its repeat is recognised there.
         const frames = Array.from({ length: 900 }, (_, n) => aFrame(n));
         const repeated = await there.execute(
           new SaveFrameResults({ flightId: 'b', frames, commandId: 'frames of b' }),
@@ -134,7 +134,7 @@ describe('a log in a file, between stores', () => {
     });
   });
 
-  it('exported while others write is a prefix of each stream', async () => {
+  it('that is exported during writes is a prefix of each stream', async () => {
     let stop = false;
     const writers = ['a', 'b', 'c'].map(async (flightId) => {
       for (let n = 1_000; !stop; n++) {

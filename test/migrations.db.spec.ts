@@ -32,7 +32,7 @@ const request = (changes: Partial<MigrationRequest> = {}): MigrationRequest => (
   ...changes,
 });
 
-/** Makes a table that nobody knows, and takes rows away that somebody needs. */
+/** Creates an unknown table, and deletes rows that are needed. */
 class Careless9000000000001 implements Migration {
   name = 'Careless9000000000001';
 
@@ -58,7 +58,7 @@ class Failing9000000000002 implements Migration {
   async down(): Promise<void> {}
 }
 
-/** Cannot be in a transaction. */
+/** Cannot run in a transaction. */
 class Concurrent9000000000001 implements Migration {
   name = 'Concurrent9000000000001';
   transaction = false;
@@ -95,7 +95,7 @@ class DropsAnIndex9000000000004 implements Migration {
   }
 }
 
-/** The revision that makes the keys of flights. */
+/** The revision that creates the keys of flights. */
 const DATA_KEYS = 1_790_000_013_000;
 
 describe('migrations', () => {
@@ -114,14 +114,15 @@ describe('migrations', () => {
   const count = async (table: string) =>
     Number((await database.pool.query<{ n: string }>(`select count(*) as n from ${table}`)).rows[0]?.n);
 
-  /** Runs Waylog on the database until its tables hold the whole log, and answers their hashes. */
+  /** Runs Waylog on the database until its tables hold the whole log, and returns their hashes. */
   const filledTables = async (work?: (waylog: Awaited<ReturnType<typeof startWaylog>>) => Promise<void>) => {
     const waylog = await startWaylog(database.url);
     await work?.(waylog);
     const watch = waylog.app.get(CheckpointWatch);
     const head = await waylog.app.get<EventStore>(EVENT_STORE).head();
     const wanted = new Map(flightProjections.map(({ name, version }) => [name, version]));
-    // A projection that is made again among others has its checkpoint before its rows; its version says when.
+    // A projection that is rebuilt among others has its checkpoint before its rows; its version shows when it is
+    // complete.
     for (;;) {
       await watch.waitFor(head, 60_000);
       const checkpoints = await loadCheckpoints(database.pool, [...wanted.keys()]);
@@ -153,13 +154,13 @@ describe('migrations', () => {
     expect(await tables()).toEqual(before);
   });
 
-  it('keep the log on the way down to any revision above it, and the tables come back from it', async () => {
+  it('keep the log on the way down to any revision above it, and the tables can be rebuilt from it', async () => {
     const before = await recordFlights();
     expect(before['waypoints']).toMatch(/^5 rows/);
     const events = await count('log.events');
     for (const targetRevision of revisions.slice(0, -1).reverse()) {
       const down = await runMigrations(database.url, request({ targetRevision, confirmDataLoss: true }));
-      // What seals the flights' texts is kept, below the migration that makes its table, too.
+      // The keys that seal the flights' texts are kept, even below the migration that creates their table.
       expect(down).toMatchObject({
         success: true,
         applied: [],
@@ -175,7 +176,7 @@ describe('migrations', () => {
     }
   });
 
-  it('that rewrite what nothing else brings back are begun behind a backup, where there are events', async () => {
+  it('that rewrite data which nothing else can restore start after a backup, if there are events', async () => {
     const before = revisions[names.findIndex((name) => name.startsWith('AuditChain')) - 1] ?? '';
     const back = () =>
       runMigrations(database.url, request({ targetRevision: before, confirmDataLoss: true }));
@@ -203,7 +204,7 @@ describe('migrations', () => {
     expect(told).toEqual([]);
 
     await recordFlights();
-    // One that rewrites nothing asks for nothing.
+    // A migration that rewrites nothing needs no backup.
     await runMigrations(database.url, request({ targetRevision: revisions.at(-2)!, confirmDataLoss: true }));
     await runMigrations(database.url, request(), { onRewriting });
     expect(told).toEqual([]);
@@ -238,7 +239,7 @@ describe('migrations', () => {
     expect(lines).toContain(`${told[0]!}; no backup is taken first, as was asked for`);
   });
 
-  it('do not delete a log that has events unless that is said', async () => {
+  it('do not delete a log that has events without confirmation', async () => {
     await recordFlights();
     const events = await count('log.events');
     const below = request({ targetRevision: '0', confirmDataLoss: true });
@@ -255,7 +256,7 @@ describe('migrations', () => {
     expect(await tables()).toEqual([]);
   });
 
-  it('take no tables away without a word that this is meant, nor under a process that works on them', async () => {
+  it('drop no tables without confirmation, nor under a process that uses them', async () => {
     const back = request({ targetRevision: eventLog });
     await expect(runMigrations(database.url, back)).rejects.toMatchObject({
       code: 'migration.not-confirmed',
@@ -271,7 +272,7 @@ describe('migrations', () => {
     });
   });
 
-  it('refuse a service and a revision that nobody knows', async () => {
+  it('refuse an unknown service and an unknown revision', async () => {
     await expect(runMigrations(database.url, request({ serviceName: 'flihgt' }))).rejects.toMatchObject({
       code: 'service.unknown',
     });
@@ -301,7 +302,7 @@ describe('migrations', () => {
     expect(response.executionTime).toBeGreaterThan(0);
   });
 
-  it('say which have run and when, also where the time was not recorded', async () => {
+  it('list which have run and when, also if the time was not recorded', async () => {
     await revert(database.url, 1);
     const status = await migrationStatus(database.url);
     expect(status.map(({ revision }) => revision)).toEqual(revisions);
@@ -340,7 +341,7 @@ describe('migrations', () => {
     expect((await schemaState(database.url)).unknown).toEqual([]);
   });
 
-  it('keep what ran before the one that fails where no rollback is asked for', async () => {
+  it('keep what ran before the failed one if no rollback is requested', async () => {
     const broken = [...migrations, Careless9000000000001, Failing9000000000002];
     const response = await runMigrations(database.url, request({ autoRollback: false }), {
       migrations: broken,
@@ -354,7 +355,7 @@ describe('migrations', () => {
     expect((await schemaState(database.url)).unknown).toEqual(['Careless9000000000001']);
   });
 
-  it('take back by its way back what could not be in the transaction', async () => {
+  it('undo by `down` what could not run in the transaction', async () => {
     const broken = [...migrations, Concurrent9000000000001, Failing9000000000002];
     const response = await runMigrations(database.url, request(), { migrations: broken });
     expect(response).toMatchObject({ success: false, rollbackPerformed: true, applied: [] });
@@ -370,7 +371,7 @@ describe('migrations', () => {
     });
   });
 
-  it('are taken back when the validation finds that they broke something', async () => {
+  it('are rolled back when the validation finds that they broke something', async () => {
     const before = await recordFlights();
     const standard = {
       migrations: [...migrations, DropsAColumn9000000000003],
@@ -387,7 +388,7 @@ describe('migrations', () => {
       ],
     });
     expect(await tableHashes(database.url)).toEqual(before);
-    // Whoever asks for no validation gets none.
+    // A caller that requests no validation gets none.
     expect(await runMigrations(database.url, request({ validationLevel: 'none' }), standard)).toMatchObject({
       success: true,
       validationIssues: [],
@@ -395,7 +396,7 @@ describe('migrations', () => {
     });
   });
 
-  it('fail on warnings where the validation is strict, and bring back what a failing way back had taken', async () => {
+  it('fail on warnings if the validation is strict, and restore what a failing `down` had dropped', async () => {
     const standard = {
       migrations: [...migrations, DropsAnIndex9000000000004],
       snapshot: { ...snapshot, '9000000000004': { makes: {} } },
@@ -444,7 +445,7 @@ describe('migrations', () => {
     expect(await runMigrations(database.url, back)).toMatchObject({ success: true });
   });
 
-  it('stop between two migrations when they are told to', async () => {
+  it('stop between two migrations when told to', async () => {
     await revert(database.url, names.length);
     const stop = new AbortController();
     const progress = (line: string) => {
@@ -461,7 +462,7 @@ describe('migrations', () => {
     expect([a.length, b.length].sort()).toEqual([0, names.length]);
   });
 
-  it('say when a database is newer than the code, and leave it alone', async () => {
+  it('report a database that is newer than the code, and leave it alone', async () => {
     await database.pool.query(
       `insert into waylog_migrations (timestamp, name) values (9999999999999, 'FromTheFuture9999999999999')`,
     );
@@ -486,11 +487,11 @@ describe('migrations', () => {
     await admin.end();
   });
 
-  it('make what their snapshot says; `npm run snapshot` writes it anew', async () => {
+  it('create what their snapshot says; `npm run snapshot` writes it again', async () => {
     expect(await snapshotOfMigrations(testServerUrl())).toEqual(snapshot);
   });
 
-  it('stand where their names say', () => {
+  it('are in the files that their names say', () => {
     for (const model of withWaylogModels([])) expect(existsSync(model.sourceFile)).toBe(true);
   });
 });

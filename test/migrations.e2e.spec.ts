@@ -23,7 +23,7 @@ interface Ended {
   readonly errors: string;
 }
 
-/** The command line as a process of its own, built by `npm test`. */
+/** The command line as a separate process, built by `npm test`. */
 const waylog = (databaseUrl: string, ...args: string[]): Promise<Ended> =>
   new Promise((resolve) => {
     const env = { ...process.env, DATABASE_URL: databaseUrl };
@@ -60,7 +60,7 @@ describe('the command line', () => {
     expect(rows.map(({ name }) => name)).toEqual(names);
   });
 
-  it('goes to a revision, back only with --yes, and says where it is', async () => {
+  it('migrates to a revision, back only with --yes, and reports the present one', async () => {
     const [first = ''] = revisions;
     const refused = await waylog(database.url, 'migrate', '--to', first);
     expect(refused.code).toBe(1);
@@ -78,7 +78,7 @@ describe('the command line', () => {
     expect((await waylog(database.url, 'migrate', '--level', 'severe')).code).toBe(2);
   });
 
-  it('checks the schema, and ends with 3 where it is not what it should be', async () => {
+  it('checks the schema, and ends with 3 if it is not right', async () => {
     const fine = await waylog(database.url, 'schema', 'check');
     expect(fine).toMatchObject({ code: 0, output: 'the schema is what it should be\n' });
     await database.pool.query('drop index flight.waypoints_in_time');
@@ -115,12 +115,12 @@ describe('the command line, before the log is rewritten', () => {
   const back = () => revert(database.url, names.length - 1);
   const missing = async () => (await schemaState(database.url)).missing.length;
 
-  it('asks for a folder or a word, takes a backup that can be restored, and goes on', async () => {
+  it('requires a folder or an option, makes a backup that can be restored, and continues', async () => {
     await back();
     expect((await waylog(database.url, 'migrate', 'status')).output).toMatch(
       /audit chain +pending, rewrites the log/,
     );
-    // Also where it is not asked to migrate, but does.
+    // Also if migrating was not requested, but happens.
     for (const args of [['migrate'], ['simulate', '--frames', '1']]) {
       expect(await waylog(database.url, ...args)).toMatchObject({
         code: 1,
@@ -172,7 +172,7 @@ describe('migrations over HTTP', () => {
   const server = useServer();
   const post = (body: object) => server.call('POST', '/v1/admin/migrations', body);
   const [eventLog = ''] = revisions;
-  /** Asks until the answer is the one that is waited for: what goes on meanwhile is the server's business. */
+  /** Polls until the answer is the expected one. */
   const until = async (
     path: string,
     isRight: (answer: Awaited<ReturnType<typeof server.call>>) => boolean,
@@ -207,7 +207,7 @@ describe('migrations over HTTP', () => {
     expect(await post({ serviceName: 'flight', targetRevision: '17' })).toMatchObject({ status: 404 });
   });
 
-  it('take tables away only when that is confirmed and nobody else works on them, and never the log', async () => {
+  it('drop tables only with confirmation and while no other process uses them, and never the log', async () => {
     await server.call('POST', '/v1/flights', aFlight('f1', 3));
     const { headers } = await server.call('PUT', '/v1/flights/f1/frames/0', aFrame(0));
     const position = headers.get('waylog-position') ?? '';
@@ -244,7 +244,7 @@ describe('migrations over HTTP', () => {
     expect(await server.call('GET', '/health/live')).toMatchObject({ status: 200 });
     expect((await schemaState(server.store.url)).missing).toEqual(names.slice(1));
 
-    // There are events, and the way forwards rewrites the log.
+    // There are events, and migrating forward rewrites the log.
     expect(await post({ serviceName: 'flight' })).toMatchObject({
       status: 409,
       body: { code: 'migration.backup-first', detail: expect.stringContaining('"withoutBackup": true') },
@@ -265,7 +265,7 @@ describe('migrations over HTTP with a folder for backups', () => {
   const server = useServer({ WAYLOG_BACKUP_DIR: folder });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  it('take one before the log is rewritten, or do not run', async () => {
+  it('make a backup before the log is rewritten, or do not run', async () => {
     await server.call('POST', '/v1/flights', aFlight('f1', 3));
     const post = (body: object) =>
       server.call('POST', '/v1/admin/migrations', { serviceName: 'flight', ...body });

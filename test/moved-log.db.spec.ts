@@ -48,7 +48,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     await waylog.app.get(CheckpointWatch).waitFor(await store.head(), 60_000);
     await waylog.close();
   }
-  /** A log with something of its own before the copy, so that no event has the position that it had. */
+  /** A log with its own events before the copy, so that no event keeps its position. */
   async function copied(): Promise<InMemoryEventStore> {
     const moved = new InMemoryEventStore();
     await appendRaw(moved, 'before', 'Nothing', {});
@@ -93,7 +93,7 @@ describe('tables under a log that is not the one they were folded from', () => {
   const verified = (store: EventStore) =>
     verify({ ...flightProjector, store, connectionString: database.url, by: 'test' });
 
-  it('are taken over by a copy of it, the same rows from the new log, and go on with it', async () => {
+  it('can be adopted from a copy of it, with the same rows, and continue with it', async () => {
     await written();
     const before = await tableHashes(database.url);
     const moved = await copied();
@@ -116,7 +116,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     expect((await verified(moved)).isSound).toBe(true);
   });
 
-  it('are left alone under a log that lacks what they hold, until somebody says that it is meant', async () => {
+  it('are left alone under a log that lacks what they hold, until an operator confirms', async () => {
     await written();
     const before = await tableHashes(database.url);
     const short = new InMemoryEventStore();
@@ -153,11 +153,11 @@ describe('tables under a log that is not the one they were folded from', () => {
     ).rejects.toMatchObject({ code: 'projection.led' });
   }, 60_000);
 
-  it('stop where the log has lost its end, and are made from what is left when that is meant', async () => {
+  it('stop if the log has lost its end, and are rebuilt from the rest if confirmed', async () => {
     const log = new InMemoryEventStore();
     await appendRaw(log, 'flight-a', 'Nothing', {});
     await appendRaw(log, 'flight-a', 'Nothing', {});
-    /** As a restored backup has it: the same first event, and less behind it. */
+    /** Like a restored backup: the same first event, and fewer after it. */
     const restored = new Proxy(log, {
       get(store, name) {
         if (name === 'head') return () => Promise.resolve('1');
@@ -185,14 +185,14 @@ describe('tables under a log that is not the one they were folded from', () => {
     await appendRaw(other, 'flight-new', 'Nothing', {});
     const names = flightProjections.map(({ name }) => name);
     const watch = new CheckpointWatch(database.pool, database.listener, other, 'flight', names);
-    // The checkpoint is past 1 already: in the log of before.
+    // The checkpoint is already past 1: in the earlier log.
     await expect(watch.waitFor('1', 700)).rejects.toMatchObject({ code: 'projection.behind' });
     await database.pool.query(`select pg_notify('waylog_checkpoints', 'flight 99 0')`);
     await expect(watch.waitFor('1', 700)).rejects.toMatchObject({ code: 'projection.behind' });
     watch.close();
   });
 
-  it('let go of the snapshots of the other log before a command is decided, and of no others', async () => {
+  it('drop the snapshots of the other log before a command is decided, and no others', async () => {
     await written();
     const moved = await copied();
     const waylog = await startWaylog(database.url, { projector: false });
@@ -205,7 +205,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     await waylog.close();
   });
 
-  it('of which nothing has been folded take any log', async () => {
+  it('that are empty accept any log', async () => {
     const waylog = await startWaylog(database.url);
     await until(async () => (await checkpoints()).length > 0);
     await waylog.close();
@@ -220,7 +220,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     expect(await compareLog(database.pool, log)).toBe('same');
   });
 
-  it('of which nobody knows any more which log they are from are made anew from one that holds all of it', async () => {
+  it('whose log is unknown are rebuilt from one that holds everything in them', async () => {
     await written();
     const before = await tableHashes(database.url);
     const moved = await copied();
@@ -232,7 +232,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     expect(await tableHashes(database.url)).toEqual(before);
   });
 
-  it('say so to whoever asks how they stand, where positions cannot be compared', async () => {
+  it('report that positions cannot be compared when their state is read', async () => {
     await written();
     await database.pool.query(`update projection.checkpoints set position = '4711:4711'`);
     const store = new InMemoryEventStore();

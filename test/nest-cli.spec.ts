@@ -12,7 +12,7 @@ describe('nest-cli.json', () => {
     expect(Object.keys(projects)).toHaveLength(folders.length);
   });
 
-  it.each(Object.entries(projects))('says where %s is', (name, { type, root, sourceRoot, entryFile }) => {
+  it.each(Object.entries(projects))('gives the path of %s', (name, { type, root, sourceRoot, entryFile }) => {
     expect(root).toBe(`${type === 'application' ? 'apps' : 'libs'}/${name}`);
     expect(existsSync(`${sourceRoot}/${entryFile}.ts`)).toBe(true);
   });

@@ -17,24 +17,24 @@ import { eventually } from './support/eventually.js';
 interface Npm {
   readonly child: ChildProcess;
   readonly output: () => string;
-  /** Resolves when it has printed this; fails when it ends before. */
+  /** Resolves when it has printed this; fails if it ends before. */
   readonly prints: (what: RegExp) => Promise<RegExpExecArray>;
   /** Exit code and signal. */
   readonly ended: Promise<readonly [number | null, string | null]>;
 }
 
-/** Without what the npm that runs the tests was told: scripts of a checkout run here. */
+/** Without the settings of the npm that runs the tests: scripts of a checkout run here. */
 const environment = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !name.startsWith('npm_config_')),
 );
 
 const started = new Set<ChildProcess>();
 
-/** `npm ...` as a supervisor starts it: it signals this one process, and knows nothing of those that npm starts. */
+/** `npm ...` as a supervisor starts it: it signals this one process, and does not know those that npm starts. */
 function npm(args: readonly string[], env: Record<string, string> = {}, cwd = process.cwd()): Npm {
   const child = spawn('npm', args, {
     cwd,
-    // A group of its own, so that whatever is left of it after a failure can be ended.
+    // A separate process group, so that everything left after a failure can be ended.
     detached: true,
     env: { ...environment, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -68,7 +68,7 @@ function npm(args: readonly string[], env: Record<string, string> = {}, cwd = pr
 
 interface Process {
   readonly pid: number;
-  /** In clock ticks since boot; with the pid it names a process for good. */
+  /** In clock ticks since boot; with the pid it identifies a process forever. */
   readonly start: string;
 }
 
@@ -85,7 +85,7 @@ const isThere = ({ pid, start }: Process): boolean => {
   return state !== undefined && state !== 'Z' && rest[18] === start;
 };
 
-/** Everything that descends from a process. */
+/** All descendants of a process. */
 function descendants(pid: number): Process[] {
   const pids = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -112,7 +112,7 @@ afterEach(() => {
     try {
       if (pid !== undefined) process.kill(-pid, 'SIGKILL');
     } catch {
-      // Nothing is left of it.
+      // No process is left.
     }
   }
   started.clear();
@@ -132,7 +132,7 @@ describe('npm start under a supervisor', () => {
     WAYLOG_ADMIN_KEY: ADMIN_KEY,
   });
 
-  it('ends with npm: what was acknowledged is recorded, the port is free, the code is 0', async () => {
+  it('ends with npm: acknowledged commands are recorded, the port is free, the exit code is 0', async () => {
     const running = npm(['start'], env());
     const [, url = ''] = await running.prints(/Waylog listens on (\S+)/);
     const tree = descendants(running.child.pid ?? 0);
@@ -172,14 +172,14 @@ describe('npm start under a supervisor', () => {
     const fresh = new URL(database.url);
     fresh.pathname += '_fresh';
     await database.pool.query(`create database ${fresh.pathname.slice(1)}`);
-    // As a migration that is under way elsewhere holds it.
+    // Held as by a migration in another process.
     const other = new pg.Client(fresh.href);
     await other.connect();
     await other.query('begin; create schema log');
     const running = npm(['start'], { ...env(), DATABASE_URL: fresh.href });
     for (;;) {
       const { rows } = await other.query(
-        // Not by pg_stat_activity: in a transaction it goes on as it was when it was first asked.
+        // Not by pg_stat_activity: in a transaction its content stays as at the first query.
         `select from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid))`,
       );
       if (rows.length > 0) break;
@@ -200,8 +200,8 @@ describe('npm start under a supervisor', () => {
   });
 });
 
-it('npm start ends while another process is at work on the database of the checkout', async () => {
-  // As libs/timescale/src/local/lock.ts claims it: a file with the name of a process that lives.
+it('npm start ends while another process works on the database of the checkout', async () => {
+  // Claimed as by libs/timescale/src/local/lock.ts: a file with the name of a live process.
   const claim = join('.waylog', 'dev', `lock.${process.pid}.${statOf(process.pid)[19]}`);
   mkdirSync(join('.waylog', 'dev'), { recursive: true });
   writeFileSync(claim, '');
@@ -252,7 +252,7 @@ describe('npm start in the middle of its preparations', () => {
     await gone(tree);
   }
 
-  it('prints nothing on standard output that is no result', async () => {
+  it('prints nothing on standard output that is not a result', async () => {
     write(
       'hang.mjs',
       `import fs from 'node:fs';

@@ -16,7 +16,7 @@ describe('observers of commands and queries', () => {
     },
   });
 
-  it('do not change what becomes of them when they fail, at once or later', async () => {
+  it('do not change their outcome when they fail, at once or later', async () => {
     const warnings: string[] = [];
     const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation((text: string) => {
       warnings.push(text);

@@ -32,7 +32,7 @@ describe('the page of the API', () => {
 
   const resolved = (schema: Schema): Schema => schemas[schema.$ref?.split('/').at(-1) ?? ''] ?? schema;
 
-  /** What the page fills in. */
+  /** The values that the page fills in. */
   const exampleOf = (schema: Schema): unknown => {
     const { items, examples } = resolved(schema);
     return items ? [exampleOf(items)] : examples?.[0];
@@ -48,12 +48,12 @@ describe('the page of the API', () => {
     return server.call(method, filled, schema && exampleOf(schema));
   };
 
-  it('says of each operation what it does', () => {
+  it('describes each operation', () => {
     expect(operations.length).toBeGreaterThan(80);
     expect(operations.filter(([, { summary }]) => !summary).map(([name]) => name)).toEqual([]);
   });
 
-  it('fills in what can be executed', async () => {
+  it('fills in requests that can be executed', async () => {
     expect(await sent('POST /v1/flights')).toMatchObject({ status: 201, body: { flightId: 'fjord-1' } });
     const first = [
       'PUT /v1/flights/{id}/images/{frameId}',
@@ -64,7 +64,7 @@ describe('the page of the API', () => {
     const others = operations
       .map(([name]) => name)
       .filter((name) => /^(POST|PUT|PATCH) \/v1\/(flights\/\{id\}|commands|queries|transactions$)/.test(name))
-      // What is there already, what another chunk is needed for, and what ends the flight.
+      // Exceptions: what exists already, what needs another chunk, and what ends the flight.
       .filter((name) => !/(waypoints|geofences|merge|erase)$/.test(name) || name.startsWith('PATCH'));
     expect(others.length).toBeGreaterThan(12);
     for (const name of [...first, ...others]) {

@@ -56,14 +56,14 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     ).rows.map(({ frame_id }) => frame_id);
   const poison = (id: string, data: keyof typeof poisonousFrames = 'refusedByTable') =>
     appendRaw(store(), `flight-${id}`, 'FrameResultSaved', poisonousFrames[data]);
-  /** The fix that a deployment would bring: the table takes the value. */
+  /** The fix of a later deployment: the table accepts the value. */
   const mendTable = () =>
     database.pool.query(`
       alter table flight.frame_results drop constraint frame_results_confidence_check;
       alter table flight.frame_results add constraint frame_results_confidence_check check (confidence between 0 and 7)`);
 
   it.each(['refusedByTable', 'unreadable'] as const)(
-    'parks itself and the later events of its flight, and all others go on: %s',
+    'is parked with the later events of its flight, and all others continue: %s',
     async (kind) => {
       await Promise.all(['a', 'b', 'c'].map(create));
       await save('b', 1);
@@ -105,7 +105,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([{ waiting: 2 }]);
   });
 
-  it('is refused to a reader who asks for what was written behind it, and not to others', async () => {
+  it('is reported to a reader that asks for what was written after it, and not to others', async () => {
     await create('a');
     const before = (await save('a', 1)).position;
     await poison('a');
@@ -116,7 +116,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     await expect(reading(head)).rejects.toMatchObject({ code: 'projection.parked' });
     await expect(reading(before)).resolves.toBeUndefined();
     await expect(waylog.app.get(CheckpointWatch).refuseParked('flight-b', head)).resolves.toBeUndefined();
-    // Also in a process that has seen no notification.
+    // Also in a process that has received no notification.
     const other = await startWaylog(database, { projector: false });
     await other.app.get(CheckpointWatch).waitFor(head, 60_000);
     await expect(other.app.get(CheckpointWatch).refuseParked('flight-a', head)).rejects.toMatchObject({
@@ -156,7 +156,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     });
   });
 
-  it('is left out for good when it is discarded, by rebuilds and time travel as well', async () => {
+  it('is permanently left out when it is discarded, by rebuilds and `asOf` reads too', async () => {
     await create('a');
     await save('a', 1);
     const revision = await poison('a', 'unreadable');
@@ -183,19 +183,19 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     expect(then.map(({ frameId }) => frameId)).toEqual([1, 2]);
   });
 
-  it('is no difference to a verification while it is parked', async () => {
+  it('is not a difference for a verification while it is parked', async () => {
     await create('a');
     await poison('a');
     await settled();
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
   });
 
-  it('is folded while flights are written, and nothing is lost between', async () => {
+  it('is folded while flights are written, and nothing is lost in between', async () => {
     await create('a');
     await poison('a');
     await settled();
     await mendTable();
-    // Events of the same flight come while it is taken up again, many times over.
+    // Events of the same flight arrive while it is resumed, many times over.
     const frames = Array.from({ length: 300 }, (_, n) => n);
     const writing = (async () => {
       for (const n of frames)
@@ -211,7 +211,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
   });
 
-  it('is parked also when it cannot be brought into the shape of today', async () => {
+  it('is parked also if it cannot be upcast', async () => {
     await waylog.app.get(Projector).stop();
     await Promise.all(['a', 'b'].map(create));
     await save('b', 1);
@@ -249,7 +249,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     ]);
     const { rows } = await database.pool.query(`select id from flight.flights order by 1`);
     expect(rows).toEqual([{ id: 'a' }, { id: 'b' }]);
-    // With the upcaster of the code as it is, nothing is wrong with it.
+    // With the real upcaster it is valid.
     waylog.app.get(Projector).start();
     expect(await unpark({ ...options(), streamId: 'flight-b' })).toEqual({ streamId: 'flight-b', folded: 1 });
   });

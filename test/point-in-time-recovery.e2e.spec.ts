@@ -19,7 +19,7 @@ import { eventually } from './support/eventually.js';
 
 const run = promisify(execFile);
 
-// docs/how-to/recover-to-a-point-in-time.md, step by step, on a server of its own.
+// docs/how-to/recover-to-a-point-in-time.md, step by step, on a separate server.
 describe('point-in-time recovery', () => {
   const { DATABASE_URL: _, ...env } = process.env;
   const options: DatabaseOptions = { root: process.cwd(), instance: 'recovery', env };
@@ -34,7 +34,7 @@ describe('point-in-time recovery', () => {
     }
   }
 
-  /** Everything in a folder becomes the server's, where we are root and the server is somebody else. */
+  /** Gives everything in a folder to the server's user, if this process is root. */
   async function give(path: string, like: string): Promise<void> {
     const { uid, gid } = await stat(like);
     const entries = await readdir(path, { recursive: true });
@@ -42,7 +42,7 @@ describe('point-in-time recovery', () => {
     for (const entry of ['', ...entries]) await chown(join(path, entry), uid, gid);
   }
 
-  // Where Docker runs, the data folder is not ours to replace; the steps are the same there.
+  // With Docker, the data folder cannot be replaced from here; the steps are the same there.
   const docker = spawnSync('docker', ['info', '--format', '{{.ServerVersion}}'], { timeout: 5_000 });
   const notPrivate = docker.status === 0 && docker.stdout.toString().trim() !== '';
   const onPrivate = notPrivate ? it.skip : it;
@@ -59,7 +59,7 @@ describe('point-in-time recovery', () => {
       const data = dataFolder!;
       const kept = await mkdtemp('/tmp/waylog-recovery-');
       try {
-        // 1. The server keeps its log of changes.
+        // 1. The server keeps its write-ahead log.
         const archive = join(kept, 'wal');
         await mkdir(archive);
         await give(kept, data);
@@ -92,7 +92,7 @@ describe('point-in-time recovery', () => {
         );
         await run(program, args, { env: secret });
 
-        // 3. Life goes on; then comes what should not have happened.
+        // 3. More commands; then the mistake.
         for (let n = 0; n < 20; n++) await frame('before', n);
         const last = await frame('before', 20);
         const [moment] = await sql<{ at: string }>(url, `select clock_timestamp()::text as at`);
@@ -131,7 +131,8 @@ describe('point-in-time recovery', () => {
           { stream_id: 'flight-before' },
         ]);
 
-        // Waylog starts on it and goes on, at a position that nobody was answered; the tables are a fold of the log.
+        // Waylog starts on it and continues, at a position that no client was ever given; the tables are a fold of the
+        // log.
         server = await serverProcess(recovered.url);
         const next = await frame('before', 21);
         expect(next).toBeGreaterThan(1e15);
@@ -147,7 +148,7 @@ describe('point-in-time recovery', () => {
         expect(tables.length).toBeGreaterThan(5);
         await server.end('SIGTERM');
       } finally {
-        // Its settings are those of this test: the next one begins anew.
+        // Its settings are those of this test: the next one starts a new server.
         await databaseReset(options);
         await databaseDown(options);
         await rm(`${data}.broken`, { recursive: true, force: true });

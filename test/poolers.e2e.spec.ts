@@ -8,7 +8,7 @@ import { serverProcess, type ServerProcess } from './support/server-process.js';
 
 const found = findPgBouncer();
 const why = 'why' in found ? found.why : '';
-// CI is to run this, not to find a reason why not.
+// CI must run this, not skip it.
 if (why && process.env['WAYLOG_TEST_POOLER'] === 'required') throw new Error(`No PgBouncer: ${why}`);
 
 (why ? describe.skip : describe)(`behind PgBouncer${why && ` (SKIPPED: ${why})`}`, () => {
@@ -43,7 +43,7 @@ if (why && process.env['WAYLOG_TEST_POOLER'] === 'required') throw new Error(`No
     });
 
   it.each(['Europe/Berlin', 'America/New_York', 'Asia/Kolkata'])(
-    'times are what was sent and what is so, whatever the database is set to (%s)',
+    'times are returned as they were sent, whatever the settings of the database (%s)',
     async (zone) => {
       await alter(`timezone = '${zone}'`);
       await alter(`datestyle = 'German'`);
@@ -80,7 +80,7 @@ if (why && process.env['WAYLOG_TEST_POOLER'] === 'required') throw new Error(`No
       expect((await server.call('GET', `/v1/flights/tz?asOf=${now}`)).status).toBe(200);
       expect((await server.call('GET', '/health/ready')).status).toBe(200);
       expect(created.position).toBeDefined();
-      // The projector says how it is, although the driver does not know its session's process.
+      // The projector reports its state, although the driver does not know its session's process.
       const projections = await server.call('GET', '/v1/admin/projections');
       expect(projections.body).toEqual(
         expect.arrayContaining([expect.objectContaining({ projection: 'waypoints', state: 'active' })]),
@@ -111,7 +111,7 @@ if (why && process.env['WAYLOG_TEST_POOLER'] === 'required') throw new Error(`No
     },
   );
 
-  it('with pool_mode=transaction no session is handed out either while others use the pooler', async () => {
+  it('with pool_mode=transaction no session is handed out even while others use the pooler', async () => {
     const url = await start('transaction', { poolSize: 3, extra: 'server_round_robin = 1' });
     const open = Promise.allSettled(
       Array.from({ length: 8 }, () => openSession({ connectionString: url, applicationName: 'test' })),

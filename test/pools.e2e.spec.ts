@@ -9,7 +9,7 @@ describe('while every query waits for a lock on its table', () => {
     WAYLOG_VERIFY_SHARE: '0',
   });
 
-  it('commands are recorded, whoever has a new key is let in, and the server is ready', async () => {
+  it('commands are recorded, a caller with a new key is let in, and the server is ready', async () => {
     const created = await server.call('POST', '/v1/flights', aFlight('locked', 3));
     const position = { 'waylog-min-position': created.body.position as string };
     expect((await server.call('GET', '/v1/flights/locked', undefined, position)).status).toBe(200);
@@ -30,7 +30,7 @@ describe('while every query waits for a lock on its table', () => {
       expect(await server.call('PUT', '/v1/flights/locked/waypoints/w1', moved, key)).toMatchObject({
         status: 200,
       });
-      // It takes a key for its sensitive fields.
+      // Its sensitive fields need a key.
       expect((await server.call('POST', '/v1/flights', aFlight('another'))).status).toBe(201);
       expect(await server.call('GET', '/health/ready')).toMatchObject({ status: 200 });
       expect(await server.call('GET', '/v1/admin/connections')).toMatchObject({
@@ -51,7 +51,7 @@ describe('while every query waits for a lock on its table', () => {
     }
   });
 
-  it('says the settings of its pools', async () => {
+  it('reports the settings of its pools', async () => {
     expect(await server.call('GET', '/v1/admin/connection')).toMatchObject({
       body: { poolSize: 5, maxOverflow: 2, poolTimeout: 60, poolRecycle: 3_600 },
     });
@@ -61,7 +61,7 @@ describe('while every query waits for a lock on its table', () => {
 describe('with a short time to wait for a connection', () => {
   const server = useServer({ DATABASE_POOL_SIZE: '3', DATABASE_POOL_TIMEOUT: '1', WAYLOG_VERIFY_SHARE: '0' });
 
-  it('a query that gets none is answered 503, and those that have one go on', async () => {
+  it('a query without a connection is answered 503, and those with one continue', async () => {
     await server.call('POST', '/v1/flights', aFlight('waits'));
     const blocker = await server.store.pool.connect();
     try {

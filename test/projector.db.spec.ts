@@ -41,7 +41,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await Promise.all(running.splice(0).map((waylog) => waylog.close()));
     await database.drop();
   });
-  /** Resolves when a condition holds; the test's own time limit ends a wait in vain. */
+  /** Resolves when a condition holds; the test's time limit ends a wait in vain. */
   const until = async (condition: () => boolean | Promise<boolean>) => {
     await eventually(() => condition());
   };
@@ -90,7 +90,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     );
   });
 
-  it('lets whoever has written read it, at once, from another process', async () => {
+  it('lets a client read its own write, at once, from another process', async () => {
     const [writer, reader] = [await start(), await start(false)] as const;
     for (let n = 0; n < 50; n++) {
       const { position } = await write(writer, `mine-${n}`);
@@ -105,11 +105,11 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     const states = (of: RunningWaylog) =>
       projectionStates(database.pool, of.app.get<EventStore>(EVENT_STORE), 'flight', flightProjections);
 
-    it('writes nothing from the moment of the answer, and all of it once it is resumed', async () => {
+    it('writes nothing from the moment of the answer, and everything once it is resumed', async () => {
       const waylog = await start();
       await folded(waylog, (await write(waylog, 'before')).position);
       const before = await tableHashes(database.url);
-      // Many are on their way when it is paused.
+      // Many are in progress when it is paused.
       const writes = Array.from({ length: 50 }, (_, n) => write(waylog, `during-${n}`));
       await pause();
       const then = await tableHashes(database.url);
@@ -138,7 +138,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
       await until(async () => (await database.pool.query(`select from flight.flights`)).rowCount === 2);
     });
 
-    it('is told apart from one that nobody leads, one that fails, and one that works', async () => {
+    it('is distinguished from one without a leader, one that fails, and one that works', async () => {
       const waylog = await start();
       await folded(waylog, (await write(waylog, 'states')).position);
       await until(async () => (await states(waylog))[0]?.state === 'active');
@@ -156,13 +156,13 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     });
   });
 
-  // What follows is about the tables, or about the log in PostgreSQL alone.
+  // The following tests are about the tables, or about the log in PostgreSQL alone.
   if (log !== 'PostgreSQL') return;
 
   it('wakes without a notification: a lost one costs a poll, not an event', async () => {
     const waylog = await start();
     await until(() => stateOf(waylog) === 'active');
-    // An event that nobody is told of.
+    // An event without an announcement.
     await database.pool.query(`
       create or replace function pg_temp.quiet() returns void language sql as $$
         insert into log.streams (stream_id) values ('flight-quiet');
@@ -173,7 +173,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await until(() => waylog.app.get(Projector).status.eventsFolded === 1);
   });
 
-  it('is as old as the database says, whatever the clock of the server does', async () => {
+  it('measures age by the clock of the database, whatever the clock of the server', async () => {
     const waylog = await start();
     await folded(waylog, (await write(waylog, 'before')).position);
     await waylog.app.get(Projector).stop();
@@ -191,7 +191,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     }
   });
 
-  it('stops at a gap in a stream instead of writing half a story, and says where', async () => {
+  it('stops at a gap in a stream instead of writing half of it, and reports where', async () => {
     const writer = await start(false);
     await write(writer, 'gap');
     // As if revision 1 had been lost.
@@ -205,22 +205,22 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     expect(rows).toEqual([]);
   });
 
-  it('does not write when its checkpoint was moved by somebody else', async () => {
+  it('does not write when another process has moved its checkpoint', async () => {
     const waylog = await start();
     await folded(waylog, (await write(waylog, 'moved')).position);
     const before = await tableHashes(database.url);
-    // Another writer with the same checkpoint: what a second leader would be.
+    // Another writer with the same checkpoint, like a second leader.
     const [checkpoint] = await loadCheckpoints(database.pool, ['flights']);
     await database.pool.query(`update projection.checkpoints set position = $1`, [
       String(Number(checkpoint?.position) - 1),
     ]);
     await waylog.execute(new SaveFrameResult({ flightId: 'moved', frame: aFrame(2) }));
-    // It starts over from the records, which say that one event is to be folded again: a gap by its own books.
+    // It starts again from the records, which say that one event is to be folded again: a gap by its own records.
     await until(() => stateOf(waylog) === 'failed');
     expect(await tableHashes(database.url)).toEqual(before);
   });
 
-  it('makes the table of a projection that is new, or has a new version, from the whole log', async () => {
+  it('builds the table of a projection that is new, or has a new version, from the whole log', async () => {
     const writer = await start();
     await folded(writer, (await write(writer, 'old')).position);
     await writer.app.get(Projector).stop();
@@ -278,7 +278,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     expect(await tableHashes(database.url)).toEqual(before);
   });
 
-  it('is not impressed by a notification that means nothing', async () => {
+  it('ignores a notification without meaning', async () => {
     const waylog = await start();
     await folded(waylog, (await write(waylog, 'noise')).position);
     await database.pool.query(`select pg_notify('waylog_checkpoints', 'flight nonsense')`);

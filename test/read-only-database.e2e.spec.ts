@@ -4,7 +4,7 @@ import { testServerUrl } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { until, useServer } from './support/server.js';
 
-describe('a database that takes no writes for a while', () => {
+describe('a database that accepts no writes for a while', () => {
   const server = useServer({ WAYLOG_ALERT_INTERVAL: '3600' });
   const name = () => new URL(server.store.url).pathname.slice(1);
   const admin = async (...statements: string[]) => {
@@ -32,7 +32,7 @@ describe('a database that takes no writes for a while', () => {
       ),
     );
 
-  it('is told as that, and commands go through right after it takes them again', async () => {
+  it('is reported as such, and commands succeed right after it accepts them again', async () => {
     const { status, body: flight } = await server.call('POST', '/v1/flights', aFlight('r', 2));
     expect(status).toBe(201);
     const folded = await server.call('GET', '/v1/flights/r/waypoints', undefined, {
@@ -52,7 +52,7 @@ describe('a database that takes no writes for a while', () => {
         Array.from({ length: 40 }, () => server.call('GET', '/v1/flights/r/waypoints')),
       );
       for (const { status } of reads) expect(status).toBe(200);
-      // What is not tried again is told the same.
+      // Operations that are not retried get the same error.
       expect(await server.call('POST', '/v1/admin/keys', { name: 'k', role: 'reader' })).toMatchObject({
         status: 503,
         body: { code: 'database.read-only' },
@@ -64,7 +64,7 @@ describe('a database that takes no writes for a while', () => {
         },
       });
       expect((await server.call('GET', '/v1/admin/health')).body.firing).toContain('DatabaseReadOnly');
-      // So that the pool of the log is full of sessions that are read-only for as long as they live.
+      // To fill the log's pool with sessions that stay read-only.
       const events = await Promise.all(
         Array.from({ length: 40 }, () => server.call('GET', '/v1/flights/r/events')),
       );
@@ -76,7 +76,7 @@ describe('a database that takes no writes for a while', () => {
       expect((await server.call('GET', '/health/ready')).status).toBe(200);
       const made = await server.call('POST', '/v1/admin/keys', { name: `k${round}`, role: 'reader' });
       expect(made.status).toBe(201);
-      // Projector and rollups have gone on as well.
+      // Projector and rollups have continued too.
       const fresh = { 'waylog-min-position': String(saved.at(-1)?.body.position) };
       const read = (path: string) =>
         until(
@@ -88,7 +88,7 @@ describe('a database that takes no writes for a while', () => {
     }
   });
 
-  it('is told as that by what works in the background, and by the command line', async () => {
+  it('is reported as such by background work, and by the command line', async () => {
     await makeReadOnly();
     const sentence = /^(waylog: )?The database takes no writes now \(cannot execute .*\): it is a standby/m;
     for (const path of ['verifications', 'projections/waypoints/rebuild']) {
@@ -99,7 +99,7 @@ describe('a database that takes no writes for a while', () => {
           ({ body: { state } }) => state !== 'running',
         );
       };
-      // One may meet a connection that the test has ended, and that nobody has noticed yet.
+      // One command can meet a connection that the test has ended unnoticed.
       const job = await until(run, ({ body }) => body.errorCode !== 'database.unavailable');
       expect(job.body).toMatchObject({
         state: 'failed',
@@ -116,7 +116,7 @@ describe('a database that takes no writes for a while', () => {
     await makeWritable();
   });
 
-  it('is a problem for doctor, who says what to do', async () => {
+  it('is a problem for doctor, which says what to do', async () => {
     await makeReadOnly();
     expect(await waylog('doctor')).toMatch(
       /PROBLEM {2}writes .*alter database NAME reset default_transaction_read_only/,

@@ -44,7 +44,7 @@ describe('ad-hoc SQL', () => {
     (await server.store.pool.query<Record<string, unknown>>(sql, values)).rows;
   const settled = async () =>
     server.app.get(CheckpointWatch).waitFor(await server.app.get<EventStore>(EVENT_STORE).head(), 60_000);
-  /** A client with the reader's own login: what somebody could do who has more than the endpoint. */
+  /** A client with the reader's own login: what an attacker with more than the endpoint could do. */
   const asReader = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
     const access = readerAccess(server.store.url);
     if (typeof access === 'string') throw new Error(access);
@@ -63,7 +63,7 @@ describe('ad-hoc SQL', () => {
     await settled();
   });
 
-  it('answers rows with their columns, as JSON says them best', async () => {
+  it('answers rows with their columns, in the best JSON form', async () => {
     const { status, body } = await run(
       `select frame_id, confidence, refined, "timestamp", count(*) over () as n, gps_lat::numeric as lat,
               null as nothing, '{"a": [1]}'::jsonb as json, 'infinity'::float8 as far, 'infinity'::timestamptz as ever
@@ -102,7 +102,7 @@ describe('ad-hoc SQL', () => {
     });
   });
 
-  it('passes JSON on as it is, also what is nested deeper than anybody parses', async () => {
+  it('passes JSON on unchanged, even if it is nested too deep for a parser', async () => {
     const depth = 4_000;
     const query = `select (repeat('[', ${depth}) || repeat(']', ${depth}))::json as deep, '{"a":  1e400}'::json as odd`;
     const answer = await fetch(`${server.url}/v1/queries`, {
@@ -116,7 +116,7 @@ describe('ad-hoc SQL', () => {
     );
   });
 
-  it('says what is wrong with a statement', async () => {
+  it('reports what is wrong with a statement', async () => {
     expect(await run('select * from nothing')).toMatchObject({
       status: 400,
       body: { code: 'sql.invalid', errors: [{ field: 'query' }] },
@@ -124,7 +124,7 @@ describe('ad-hoc SQL', () => {
     expect((await run('select * from nothing')).body.detail).toContain('does not exist (at character 15)');
     expect((await run('select 1 as a, 2 as a')).body.detail).toContain('two columns called a');
     expect((await run('select $1::integer', { values: ['x'] })).status).toBe(400);
-    // More or fewer than it has places for: a fault of the statement, and none of the database.
+    // More or fewer values than parameters: a fault of the statement, not of the database.
     for (const [sql, values] of [
       ['select 1', ['x']],
       ['select $1, $2', ['x']],
@@ -142,7 +142,7 @@ describe('ad-hoc SQL', () => {
     ]);
   });
 
-  /** Each of these is refused, with its code; the text says what the database said. */
+  /** Each of these is refused, with its code; the text is the database's. */
   const breakouts: readonly (readonly [what: string, sql: string, code: string, why: RegExp])[] = [
     ['a second statement', 'select 1; drop table flight.waypoints', 'sql.invalid', /multiple commands/],
     ['a second statement that reads', 'select 1; select 2', 'sql.invalid', /multiple commands/],
@@ -289,7 +289,7 @@ describe('ad-hoc SQL', () => {
     ['the end of a job', `select delete_job(1)`, 'sql.forbidden', /delete_job/],
     ['another database', `select dblink('dbname=postgres', 'select 1')`, 'sql.invalid', /does not exist/],
   ];
-  /** PostgreSQL does not end these where it should: each ran on for seconds or hours behind a limit of 300 ms. */
+  /** PostgreSQL does not end these when it should: each ran on for seconds or hours after a limit of 300 ms. */
   it.each([
     ['translate', `select translate(id, 'a', 'b') from flights`],
     ['btrim', `select trim(both 'a' from id) from flights`],
@@ -337,13 +337,13 @@ describe('ad-hoc SQL', () => {
     ['jsonb_exists_any', `select to_jsonb(id) ?| array['a'] from flights`],
     ['jsonb_exists_all', `select to_jsonb(id) ?& array['a'] from flights`],
     ['jsonb_delete', `select '["a"]'::jsonb - array['a']`],
-  ])('refuses what nobody could end: %s (%s)', async (name, sql) => {
+  ])('refuses what could not be ended: %s (%s)', async (name, sql) => {
     const { status, body } = await run(sql);
     expect({ sql, status, code: body.code as string }).toEqual({ sql, status: 403, code: 'sql.forbidden' });
     expect(body.detail).toContain(`function ${name}`);
   });
 
-  it('lets those who work with the log use what it takes from everybody', async () => {
+  it('lets the working roles use what it revokes from PUBLIC', async () => {
     const roles = roleNames(new URL(server.store.url).pathname.slice(1));
     expect(
       await owner(
@@ -370,7 +370,7 @@ describe('ad-hoc SQL', () => {
     expect(body.detail).toMatch(why);
   });
 
-  it('takes nothing that is no query', async () => {
+  it('accepts only queries', async () => {
     for (const sql of [
       'insert into flight.flights default values',
       'update flight.flights set name = 1',
@@ -402,7 +402,7 @@ describe('ad-hoc SQL', () => {
     expect(await owner('select count(*)::integer as n from flight.flights')).toEqual([{ n: 1 }]);
   });
 
-  it('runs as a role that can do none of that with a session of its own either', async () => {
+  it('uses a role that can do none of that in its own session either', async () => {
     const denied = [
       'insert into flight.flights select * from flight.flights',
       'update flight.waypoints set lat = 1',
@@ -436,7 +436,7 @@ describe('ad-hoc SQL', () => {
       `comment on table flight.flights is 'x'`,
     ];
     await asReader(async (client) => {
-      // Even where it says that its transactions may write: that setting is a help, not the fence.
+      // Even if it makes its transactions writable: that setting is a help, not the protection.
       await client.query('set default_transaction_read_only = off');
       for (const sql of denied) {
         const refusal = await client.query(sql).then(
@@ -466,7 +466,7 @@ describe('ad-hoc SQL', () => {
     await asReader(async (client) => {
       await expect(client.query(sql)).rejects.toThrow('permission denied for function pg_stat');
     });
-    // Those who watch the database see it.
+    // Monitoring sees it.
     const watching = await owner(
       `select pg_get_userbyid(a.grantee) as role, p.proname as name
          from pg_proc p, aclexplode(p.proacl) a
@@ -496,14 +496,14 @@ describe('ad-hoc SQL', () => {
   });
 
   it.each([`select has_database_privilege('nope', 'connect')`, `select pg_database_size('nope')`])(
-    'is no outage because a statement names what is not there: %s',
+    'is not reported as unavailable because a statement names what does not exist: %s',
     async (sql) => {
       expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.invalid' } });
     },
   );
 
   describe('has limits', () => {
-    it('of statements of one caller, so that others have their turns', async () => {
+    it('of statements per caller, so that others have their turns', async () => {
       const sql = server.app.get(ReadOnlySql);
       const gone = new AbortController();
       const of = (caller: string, statement: string) =>
@@ -552,7 +552,7 @@ describe('ad-hoc SQL', () => {
         'a scalar sub-select in a sub-select',
         nestedIn(30, (e) => `(select x + x from (select ${e} as x) q)`),
       ],
-    ])('of what PostgreSQL makes of it before it runs: %s', async (_, sql) => {
+    ])('of the expanded size before it runs: %s', async (_, sql) => {
       expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.too-expensive' } });
     });
 
@@ -593,7 +593,7 @@ describe('ad-hoc SQL', () => {
     });
 
     it('of JSON text, however few bytes the database sends', async () => {
-      // Many columns with long names, and nothing but nulls in them.
+      // Many columns with long names, with only nulls in them.
       const many = (n: number, rows: number) =>
         `select * from ${Array.from({ length: n }, (_, i) => `(select null as "${'x'.repeat(50)}${i}") _${i}`).join()}, generate_series(1, ${rows}) n`;
       expect((await run(many(200, 10), { maxRows: 10 })).body.data.rows).toHaveLength(10);
@@ -601,7 +601,7 @@ describe('ad-hoc SQL', () => {
       expect([status, body.code]).toEqual([400, 'sql.answer-too-large']);
     });
 
-    it('of memory for answers that are kept, whatever they are made of', async () => {
+    it('of memory for answers that are kept, whatever they contain', async () => {
       setFlagsFromString('--expose-gc');
       const collect = runInNewContext('gc') as () => void;
       const used = () => {
@@ -629,13 +629,13 @@ describe('ad-hoc SQL', () => {
       expect(message.body.detail.length).toBeLessThan(1_000);
     });
 
-    it('of files for what does not fit into memory', async () => {
+    it('of files for data that does not fit into memory', async () => {
       const sql = `select count(*) from (select distinct repeat(md5(n::text), 100) from generate_series(1, 10000000) n) x`;
       const { body } = await run(sql);
       expect(['sql.too-expensive', 'sql.timeout']).toContain(body.code);
     });
 
-    it('of statements at a time, for which others wait', async () => {
+    it('of concurrent statements; others wait', async () => {
       const many = await Promise.all(
         Array.from({ length: 12 }, () => run('select pg_sleep(0.05)::text as x')),
       );
@@ -643,7 +643,7 @@ describe('ad-hoc SQL', () => {
     });
   });
 
-  it('ends a statement when its caller goes away', async () => {
+  it('ends a statement when its caller disconnects', async () => {
     const running = async () =>
       (
         await owner(
@@ -669,14 +669,14 @@ describe('ad-hoc SQL', () => {
     expect((await run('select 1 as one')).body.data.rows).toEqual([{ one: 1 }]);
   });
 
-  it('keeps the place of a statement that runs on: of its caller, and of the process', async () => {
+  it('keeps the place of a statement that does not end: of its caller, and of the process', async () => {
     const sql = new ReadOnlySql({ ownerUrl: server.store.url, maxTimeout: 20, pool: server.store.pool });
     const answered = (caller: string, statement = 'select 1', timeout?: number) =>
       sql.run(statement, { caller, timeout }).then(
         () => ({ code: 'answered', message: '' }),
         (error: unknown) => error as WaylogError,
       );
-    // A name with many quotes, which no right can take away: some seconds in which PostgreSQL does not look.
+    // A name with many quotes, which no right can prevent: for some seconds PostgreSQL does not check for interrupts.
     const runsOn = `select ('"a' || repeat('""', ${RUNS_ON}) || '"')::regproc`;
     expect(await Promise.all(['a', 'b', 'a', 'b'].map((caller) => answered(caller, runsOn, 0.2)))).toEqual(
       Array.from({ length: 4 }, () => expect.objectContaining({ code: 'sql.timeout' }) as unknown),
@@ -691,7 +691,7 @@ describe('ad-hoc SQL', () => {
     expect(other.code).toBe('sql.busy');
     expect(pids.filter((pid) => other.message.includes(String(pid)))).toHaveLength(4);
     expect(await sql.status()).toMatchObject({ available: false, reason: other.message });
-    // Until the database has them no more.
+    // Until the database no longer has them.
     for (const caller of ['c', 'a', 'b']) {
       let code: string;
       do {
@@ -710,7 +710,7 @@ describe('ad-hoc SQL', () => {
     expect(await pid()).not.toBe(await pid());
   });
 
-  it('reads on after rebuilds have put new tables in the place of the old ones, and tables that come later', async () => {
+  it('continues to read after rebuilds have replaced tables, and reads later tables', async () => {
     const tables = flightProjections.map(({ table }) => table.name);
     const counts = async () => {
       const all: unknown[] = [];
@@ -729,7 +729,7 @@ describe('ad-hoc SQL', () => {
       connectionString: server.store.url,
     });
     expect(await counts()).toEqual(before);
-    // A chunk that is made after the swap, too.
+    // Also a chunk that is created after the swap.
     await server.call('PUT', '/v1/flights/sql/frames/2', { ...aFrame(2), timestamp: '2024-01-01T00:00:00Z' });
     await settled();
     expect((await run('select count(*)::integer as n from frame_results')).body.data.rows).toEqual([
@@ -741,7 +741,7 @@ describe('ad-hoc SQL', () => {
     await owner('drop table flight.later cascade');
   });
 
-  it('says whether it can be had, and what its role could do that it should not', async () => {
+  it('reports whether it is available, and what its role could do that it should not', async () => {
     const { body } = await server.call('GET', '/v1/admin/ad-hoc-sql');
     expect(body).toMatchObject({
       available: true,
@@ -756,7 +756,7 @@ describe('ad-hoc SQL', () => {
     expect((await server.call('GET', '/v1/admin/ad-hoc-sql')).body.weaknesses).toEqual([]);
   });
 
-  it('runs as no role that may more than read', async () => {
+  it('refuses a role that can do more than read', async () => {
     const role = readerRoleName(new URL(server.store.url).pathname.slice(1));
     const fresh = (readerUrl?: string) =>
       new ReadOnlySql({ ownerUrl: server.store.url, readerUrl, maxTimeout: 5, pool: server.store.pool });
@@ -791,7 +791,7 @@ describe('ad-hoc SQL', () => {
     await sql.close();
   });
 
-  it('is not available, and says why, where there is no role', async () => {
+  it('is not available, with the reason, without a role', async () => {
     const url = new URL(server.store.url);
     url.password = '';
     const without = new ReadOnlySql({ ownerUrl: url.href, maxTimeout: 5, pool: server.store.pool });
@@ -839,7 +839,7 @@ describe('the role that reads', () => {
     });
   });
 
-  it('comes and goes with the migrations, for several databases at once', async () => {
+  it('is created and dropped by the migrations, for several databases at once', async () => {
     const databases = await Promise.all([testDatabase(), testDatabase(), testDatabase()]);
     const roles = databases.map(({ url }) => readerRoleName(new URL(url).pathname.slice(1)));
     for (const role of roles) expect(await exists(role)).toBe(true);
@@ -852,7 +852,7 @@ describe('the role that reads', () => {
     for (const role of roles) expect(await exists(role)).toBe(false);
   });
 
-  it('is made for a database whose name needs quotes', async () => {
+  it('is created for a database whose name needs quotes', async () => {
     const name = `waylog_test_"q' ${process.pid}`;
     const url = new URL(testServerUrl());
     url.pathname = `/${encodeURIComponent(name)}`;
@@ -873,7 +873,7 @@ describe('the role that reads', () => {
     }
   });
 
-  it('is not taken from somebody who has a role of that name', async () => {
+  it('is not taken from another user who has a role of that name', async () => {
     const database = await testDatabase();
     const role = readerRoleName(new URL(database.url).pathname.slice(1));
     await admin((client) => client.query(`comment on role ${role} is 'the reader of somebody else'`));
@@ -883,7 +883,7 @@ describe('the role that reads', () => {
     await database.drop();
   });
 
-  it('is made by an owner that is no superuser, who is told what he could not take from it', async () => {
+  it('is created by an owner that is not a superuser, with a report of what could not be revoked', async () => {
     const owner = `waylog_test_owner_${process.pid}`;
     const name = `waylog_test_owned_${process.pid}`;
     const url = new URL(testServerUrl());
@@ -911,13 +911,13 @@ describe('the role that reads', () => {
       expect(unused.reason).toContain('pg_notify');
       await expect(made.run('select 1')).rejects.toMatchObject({ code: 'sql.unavailable' });
       await made.close();
-      // Whoever names the role has decided to live with that.
+      // An operator who names the role has accepted that.
       const status = await sql.status();
       expect(status).toMatchObject({ available: true, role: `${name}_reader` });
       expect(status.weaknesses).toEqual([expect.stringContaining('pg_notify')]);
       expect(rowsOf(await sql.run('select count(*)::integer as n from flights'))).toEqual([{ n: 0 }]);
       await expect(sql.run('select * from log.events')).rejects.toMatchObject({ code: 'sql.forbidden' });
-      // The limit was set before the statement began: that it changes it is no use to it.
+      // The limit was set before the statement began: changing it now has no effect.
       await expect(
         sql.run(`select set_config('statement_timeout', '0', false), pg_sleep(60)`, { timeout: 0.3 }),
       ).rejects.toMatchObject({ code: 'sql.timeout' });

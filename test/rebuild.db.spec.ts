@@ -63,7 +63,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(await tableHashes(waylog.store.url)).toEqual(before);
   });
 
-  it('is written to by the projector from the moment it is in place', async () => {
+  it('is written to by the projector from the moment of the swap', async () => {
     await run('frame_results', 'replace');
     const { position } = await waylog.execute(
       new SaveFrameResult({ flightId: 'rebuild-1', frame: aFrame(900) }),
@@ -73,7 +73,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(rows).toHaveLength(1);
   });
 
-  it('goes on while flights are written, and misses nothing', async () => {
+  it('continues while flights are written, and misses nothing', async () => {
     const writing = playFlight(
       simulateFlight({ flightId: 'meanwhile', seed: 9, frames: 300 }),
       waylog.execute,
@@ -87,7 +87,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       expect(await run(name, 'compare')).toMatchObject({ identical: true });
   });
 
-  describe('that is cut off', () => {
+  describe('that is interrupted', () => {
     const options = (names = ['waypoints', 'frame_results']) => ({
       projector: FLIGHT_PROJECTOR,
       projections: flightProjections.filter(({ name }) => names.includes(name)),
@@ -118,7 +118,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       return rows[0]?.events ?? 0;
     };
 
-    it('leaves the live tables as they were, and is gone on with', async () => {
+    it('leaves the live tables unchanged, and is continued by the next one', async () => {
       const before = await tableHashes(waylog.store.url);
       const events = await cutOff();
       expect(events).toBeGreaterThan(0);
@@ -130,7 +130,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       expect(await shadows()).toEqual([]);
     });
 
-    it('begins anew when other tables are asked for, or something is left out of them now', async () => {
+    it('starts again if other tables are requested, or other events are left out now', async () => {
       await cutOff();
       expect((await rebuild(options(['waypoints', 'geofences']))).resumedFrom).toBe(0);
       await cutOff();
@@ -142,7 +142,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       await waylog.store.pool.query(`delete from projection.discarded_events`);
     });
 
-    it('can be cleared away', async () => {
+    it('can be discarded', async () => {
       await cutOff();
       expect(await shadows()).toEqual(['frame_results', 'waypoints']);
       await discardRebuild(options());
@@ -150,7 +150,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       expect((await rebuild(options())).resumedFrom).toBe(0);
     });
 
-    it('stops at once when it is told to', async () => {
+    it('stops at once when told to', async () => {
       const stop = new AbortController();
       const stopped = rebuild({ ...options(), signal: stop.signal, onProgress: () => stop.abort() });
       await expect(stopped).rejects.toThrow();
@@ -158,7 +158,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     });
   });
 
-  // What follows is about the tables, or about the log in PostgreSQL alone.
+  // The following tests are about the tables, or about the log in PostgreSQL alone.
   if (log !== 'PostgreSQL') return;
 
   it('leaves hypertables hypertables, with keys, checks, settings, comments and the names of indexes', async () => {
@@ -178,7 +178,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(await shape()).toEqual(before);
   });
 
-  it('never shows a reader an empty table, also one that reads several tables of one moment', async () => {
+  it('never shows a reader an empty table, even if it reads several tables in one snapshot', async () => {
     const flights = () => waylog.query(new GetFlight('rebuild-1'));
     const expected = await flights();
     let reading = true;
@@ -222,7 +222,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     await rebuilding;
   });
 
-  it('lets reads go on while a long transaction keeps it from its place, and takes it afterwards', async () => {
+  it('lets reads continue while a long transaction delays the swap, and swaps afterwards', async () => {
     const report = await waylog.store.pool.connect();
     await report.query('begin');
     await report.query('select count(*) from flight.geofences');
@@ -241,7 +241,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(await rebuilding).toMatchObject({ identical: true });
   });
 
-  it('finds a row that was changed by hand, and mends it', async () => {
+  it('finds a row that was changed by hand, and repairs it', async () => {
     await waylog.store.pool.query(
       `update flight.waypoints set lat = lat + 1e-9 where flight_id = 'rebuild-2' and id = 'wp-3'`,
     );
@@ -250,7 +250,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(await run('waypoints', 'compare')).toMatchObject({ identical: true });
   });
 
-  it('finds a row that is gone, and one that should not be there', async () => {
+  it('finds a missing row, and one that should not be there', async () => {
     await waylog.store.pool.query(
       `delete from flight.frame_results where flight_id = 'rebuild-3' and frame_id = 5`,
     );
@@ -264,7 +264,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(await run('heading_history', 'compare')).toMatchObject({ identical: true });
   });
 
-  it('says which rows differed, and how', async () => {
+  it('reports which rows differed, and how', async () => {
     const { pool } = waylog.store;
     await pool.query(`delete from flight.waypoints where flight_id = 'rebuild-1' and id in ('wp-1', 'wp-2')`);
     await pool.query(
@@ -288,7 +288,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     });
   });
 
-  it('brings back what was dropped on purpose, and does not call that a difference', async () => {
+  it('restores what was dropped on purpose, and does not call that a difference', async () => {
     const { pool } = waylog.store;
     const { flightId } = await waylog.execute(new CreateFlight({ flight: aFlight('dropped') }));
     const frames = [1, 2, 3].map((n) => aFrame(n, { timestamp: `2001-02-03T00:00:0${n}.000Z` }));
@@ -312,7 +312,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
       rows: rows + 3,
     });
     expect(await count('frame_results')).toBe(rows + 3);
-    // What is really wrong is found beside it.
+    // Real differences are found beside it.
     await hypertables.dropChunks('frame_results', {
       olderThan: '2002-01-01T00:00:00Z',
       confirm: 'flight.frame_results',
@@ -326,7 +326,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     });
   });
 
-  it('takes policies and compression along', async () => {
+  it('keeps policies and compression', async () => {
     const { pool } = waylog.store;
     if (!(await capabilities(pool)).compression.available) return;
     const hypertables = new Hypertables(
@@ -372,7 +372,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     expect(refused).toMatchObject([{ reason: { code: 'projection.verify-running' } }]);
   });
 
-  it('of a table whose fold fails for everybody names an event, and changes nothing', async () => {
+  it('of a table whose fold always fails names an event, and changes nothing', async () => {
     for (let n = 0; n < 101; n++) {
       await waylog.execute(new CreateFlight({ flight: aFlight(`fenced-${n}`) }));
     }

@@ -19,7 +19,7 @@ import { serverProcess, type ServerProcess } from './support/server-process.js';
 import { tableHashes } from './support/tables.js';
 import { eventually } from './support/eventually.js';
 
-/** Whether what was acknowledged is in the log exactly once, and whether the tables are what the log says. */
+/** Whether what was acknowledged is in the log exactly once, and whether the tables match the log. */
 async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], eventStore?: string) {
   const pool = createPool({
     connectionString: databaseUrl,
@@ -84,7 +84,7 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], 
 }
 const allWell = { lost: [], doubled: [], different: [], gaps: [], refused: [] };
 
-/** As many as it takes for each process to be killed; `npm run test:faults` kills for longer. */
+/** Enough for each process to be killed; `npm run test:faults` kills for longer. */
 const KILLS = Number(process.env['WAYLOG_KILLS'] ?? 6);
 
 describe('recovery', () => {
@@ -144,7 +144,7 @@ describe('recovery', () => {
     const clients = Array.from({ length: 8 }, (_, n) => writingClient(`killed-${n}`, () => api));
     for (let kill = 0; kill < KILLS; kill++) {
       const before = clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
-      // Work goes on after the last kill, and then the next comes at a random point.
+      // Work continues after the last kill, and then the next comes at a random point.
       await eventually(
         () => clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) >= before + 20,
         () => clients.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0),
@@ -168,7 +168,7 @@ describe('recovery', () => {
     await Promise.all([api.end('SIGTERM'), projector.end('SIGTERM')]);
   });
 
-  test('SIGTERM drains: what was acknowledged is kept, and the process ends by itself', async () => {
+  test('SIGTERM drains: acknowledged commands are kept, and the process ends by itself', async () => {
     let server = await serverProcess(database.url);
     const clients = Array.from({ length: 8 }, (_, n) => writingClient(`drained-${n}`, () => server));
     for (let round = 0; round < 3; round++) {
@@ -187,7 +187,7 @@ describe('recovery', () => {
     await server.end('SIGTERM');
   });
 
-  test('a server whose output nobody reads any more goes on, and stops in good order', async () => {
+  test('a server whose output is closed continues, and stops cleanly', async () => {
     const server = await serverProcess(database.url);
     server.stopReading();
     // A failure of the database is a line of the log, and so are two of a stop.
@@ -203,7 +203,7 @@ describe('recovery', () => {
     expect(await server.end('SIGTERM')).toBe(0);
   });
 
-  test('overload is answered 503 with Retry-After, and loses nothing that was accepted', async () => {
+  test('overload is answered 503 with Retry-After, and loses no accepted command', async () => {
     const server: ServerProcess = await serverProcess(database.url, { WAYLOG_MAX_PENDING: '4' });
     await server.call('POST', '/v1/flights', aFlight('busy'));
     const answers = await Promise.all(
@@ -293,14 +293,14 @@ describe('recovery with the log in EventStoreDB', () => {
 });
 
 describe('recovery of the database server', () => {
-  // A server of its own: the other tests need theirs. DATABASE_URL names one that is not ours to stop.
+  // Its own server: the other tests need theirs. The server of DATABASE_URL must not be stopped.
   const { DATABASE_URL: _, ...env } = process.env;
   const options: DatabaseOptions = { root: process.cwd(), instance: 'faults', env };
 
   test('PostgreSQL stopped and started under load', async () => {
     const { url: serverUrl, source, log = '' } = await databaseUp(options);
     const isPrivate = source === 'private';
-    // As an earlier version left it; the next start sees to it.
+    // As an earlier version left it; the next start fixes it.
     if (isPrivate) chmodSync(log, 0o644);
     const name = `waylog_faults_${Date.now().toString(36)}`;
     const admin = new pg.Client({ connectionString: serverUrl });

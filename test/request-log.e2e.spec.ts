@@ -8,7 +8,7 @@ describe('a request', () => {
       await server.call('GET', '/v1/flights', undefined, { ...(given && { 'x-request-id': given }) })
     ).headers.get('x-request-id');
 
-  it('has an id: that of its caller, or a new one', async () => {
+  it("has an id: its caller's, or a new one", async () => {
     expect(await idOf('flight-17.frame:4')).toBe('flight-17.frame:4');
     const ids = [await idOf(), await idOf()];
     expect(new Set(ids).size).toBe(2);
@@ -23,7 +23,7 @@ describe('a request', () => {
     const debug = jest.spyOn(Logger.prototype, 'debug');
     try {
       await server.call('GET', '/v1/flights/secret-7', undefined, { 'x-request-id': 'mine' });
-      // The line is written behind the answer.
+      // The line is written after the answer.
       await server.call('GET', '/health/live');
       const lines = debug.mock.calls.map(([line]) => String(line)).filter((line) => line.endsWith('mine'));
       expect(lines).toEqual([
@@ -35,7 +35,7 @@ describe('a request', () => {
     }
   });
 
-  it('that is refused before anything is read has an id, too', async () => {
+  it('that is refused before anything is read has an id too', async () => {
     const { status, headers } = await server.call('GET', '/v1/flights', undefined, { authorization: '' });
     expect([status, headers.get('x-request-id')]).toEqual([401, expect.stringMatching(/^[\da-f-]{36}$/)]);
   });

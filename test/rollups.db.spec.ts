@@ -79,12 +79,12 @@ describe('minute rollups of frame results', () => {
       })),
     );
     expect(sum(rows)).toBeCloseTo(length(frames), 6);
-    // The hop from the minute before counts although that minute is not asked for.
+    // The hop from the minute before counts although that minute is not requested.
     const [middle] = await minutes(flightId, position, { from: minute(1), to: minute(2) });
     expect(middle).toEqual(rows[1]);
   });
 
-  it('order frames by their timestamp, cross the antimeridian the short way, and know one frame as no way', async () => {
+  it('order frames by their timestamp, cross the antimeridian the short way, and give one frame no length', async () => {
     const frames = [
       aFrame(0, { timestamp: second(50), gpsCenter: { lat: 10, lon: 179.999 } }),
       aFrame(1, { timestamp: second(70), gpsCenter: { lat: 10, lon: -179.999 } }),
@@ -100,7 +100,7 @@ describe('minute rollups of frame results', () => {
     expect(sum(await minutes(alone.flightId, alone.position))).toBe(0);
   });
 
-  it('follow a frame that moves to another minute, and forget a minute that it leaves empty', async () => {
+  it('follow a frame that moves to another minute, and drop a minute that it leaves empty', async () => {
     const frames = Array.from({ length: 6 }, (_, n) => aFrame(n, { timestamp: second(n * 30) }));
     const { flightId, position: before } = await given(frames);
     expect((await minutes(flightId, before)).map(({ frames: n }) => n)).toEqual([2, 2, 2]);
@@ -122,17 +122,17 @@ describe('minute rollups of frame results', () => {
   it.each([
     ['has no time', { frameId: 667 }],
     ['has a time that is none', { ...aFrame(667), timestamp: 'noon' }],
-  ])('go on past an event of another flight that %s', async (_, poison) => {
+  ])('continue after an event of another flight that %s', async (_, poison) => {
     const { flightId } = await given([aFrame(1)]);
     await appendRaw(waylog.app.get<EventStore>(EVENT_STORE), streamOf(flightId), 'FrameResultSaved', poison);
     const after = await given([aFrame(1, { timestamp: second(1) })]);
     expect((await minutes(after.flightId, after.position)).length).toBe(1);
-    // The next step begins behind the poison, or fails at it.
+    // The next step begins after the poison, or fails at it.
     const next = await given([aFrame(1, { timestamp: second(1) })]);
     expect((await minutes(next.flightId, next.position)).length).toBe(1);
   });
 
-  it('go with their flight, and answer not found as the frames do', async () => {
+  it('are deleted with their flight, and then answer not found as the frames do', async () => {
     const { flightId, position: before } = await given([aFrame(0), aFrame(1)]);
     expect(await minutes(flightId, before)).toHaveLength(1);
     const { position } = await waylog.execute(new DeleteFlight({ flightId }));
@@ -145,7 +145,7 @@ describe('minute rollups of frame results', () => {
     expect(await minutes('no-frames', empty.position)).toEqual([]);
   });
 
-  it('refuse a bound that is no time', async () => {
+  it('refuse a bound that is not a time', async () => {
     await expect(waylog.query(new GetFrameMinutes('any', { from: 'noon' }))).rejects.toMatchObject({
       code: 'input.invalid',
       data: { errors: [{ field: 'from' }] },
@@ -170,7 +170,7 @@ describe('minute rollups of frame results', () => {
     expect(await verified()).toMatchObject({ identical: true });
   });
 
-  it('are computed again for flights whose rows were written past the log, once that is said', async () => {
+  it('are computed again for flights whose rows were written out of the order of the log, once requested', async () => {
     const { pool } = waylog.store;
     const { flightId, position } = await given([aFrame(0), aFrame(1), aFrame(2, { timestamp: second(90) })]);
     const before = await minutes(flightId, position);
@@ -192,11 +192,11 @@ describe('minute rollups of frame results', () => {
     expect((await pool.query(`select from flight.frame_minutes_touched`)).rows).toHaveLength(0);
   });
 
-  it('are made anew when the table under them has been rebuilt', async () => {
+  it('are computed again when the table under them has been rebuilt', async () => {
     const { flightId, position } = await given([aFrame(0), aFrame(1)]);
     const [before] = await minutes(flightId, position);
     const { pool, url } = waylog.store;
-    // Somebody breaks the frames by hand, and the rollup takes it over.
+    // The frames are changed by hand, and the rollup follows.
     await pool.query(`delete from flight.frame_results where flight_id = $1 and frame_id = 1`, [flightId]);
     await pool.query(
       `insert into flight.frame_results select 'stranger', frame_id, gps_lat, gps_lon, altitude, heading, confidence, refined, "timestamp", updated_at
@@ -220,7 +220,7 @@ describe('minute rollups of frame results', () => {
     expect(await verified()).toMatchObject({ differences: [], identical: true });
   });
 
-  it('come to the same when their follower is cut off again and again', async () => {
+  it('are the same when their follower is interrupted repeatedly', async () => {
     const seed = Date.now() % 1_000_000;
     const random = seededRandom(seed);
     await waylog.app.get(FrameMinutes).stop();
@@ -275,7 +275,7 @@ describe('minute rollups of frame results', () => {
     waylog.app.get(FrameMinutes).start();
   });
 
-  it('keep the minutes whose frames were dropped on purpose, until their flight goes', async () => {
+  it('keep the minutes whose frames were dropped on purpose, until their flight is deleted', async () => {
     // Two weeks apart, and the older week is dropped.
     const old = Array.from({ length: 4 }, (_, n) =>
       aFrame(n, { timestamp: `2020-01-02T00:00:${n}0.000Z`, confidence: 0.5 }),
@@ -305,7 +305,7 @@ describe('minute rollups of frame results', () => {
     expect(rows).toHaveLength(0);
   });
 
-  it('are what the frames say again, once those that were dropped are back', async () => {
+  it('match the frames again, once dropped ones are back', async () => {
     const old = [1, 2].map((n) => aFrame(n, { timestamp: `2020-03-02T00:00:${n}0.000Z` }));
     const { flightId, position } = await given([...old, aFrame(9, { timestamp: minute(5) })]);
     expect((await minutes(flightId, position)).map(({ frames }) => frames)).toEqual([2, 1]);
@@ -315,7 +315,7 @@ describe('minute rollups of frame results', () => {
       olderThan: '2021-01-01T00:00:00Z',
       confirm: 'flight.frame_results',
     });
-    // Leaves its minute, of which the rollup keeps what there was.
+    // Leaves its minute, whose old values the rollup keeps.
     const { position: moved } = await waylog.execute(
       new SaveFrameResult({ flightId, frame: aFrame(1, { timestamp: minute(6) }) }),
     );
@@ -342,7 +342,7 @@ describe('minute rollups of frame results', () => {
     expect(['standby', 'stopped']).toContain(state);
   });
 
-  it('are of the new flight at once, when one of its id is deleted and made again in the same minutes', async () => {
+  it('belong to the new flight at once, when a flight is deleted and created again with the same id and minutes', async () => {
     const { flightId, position: before } = await given([aFrame(0), aFrame(1), aFrame(2)]);
     expect(await minutes(flightId, before)).toMatchObject([{ frames: 3 }]);
     await waylog.execute(new DeleteFlight({ flightId }));
@@ -353,7 +353,7 @@ describe('minute rollups of frame results', () => {
     expect(await minutes(flightId, position)).toMatchObject([{ frames: 1, meanConfidence: 0.25 }]);
   });
 
-  it('are not said to differ as long as they are only behind', async () => {
+  it('do not count as different while they are only behind', async () => {
     const follower = waylog.app.get(FrameMinutes);
     await follower.stop();
     const { flightId, position } = await given([aFrame(0), aFrame(1)]);
@@ -368,7 +368,7 @@ describe('minute rollups of frame results', () => {
     expect(await minutes(flightId, position)).toHaveLength(1);
   });
 
-  it('come along when the migration puts the table in the place of a continuous aggregate, and back', async () => {
+  it('are kept when the migration replaces a continuous aggregate by the table, and back', async () => {
     const database = await testDatabase();
     const { pool } = database;
     const can = await capabilities(pool);
@@ -389,7 +389,7 @@ describe('minute rollups of frame results', () => {
         .then(({ rows }) => rows.map(({ flight_id, frames }) => [flight_id, Number(frames)]));
     try {
       await to('1790000014000');
-      // Its policy would refresh it at any moment, and what was dropped would be gone from it.
+      // Its policy could refresh it at any moment, and dropped minutes would be removed.
       if (can.continuousAggregates.available)
         await pool.query(
           `select remove_continuous_aggregate_policy('flight.frame_minute_parts', if_exists => true)`,
@@ -453,7 +453,7 @@ describe('minute rollups of frame results', () => {
         }),
       );
 
-    it('stay, and neither they nor the frames count as damage, also when the retention is taken off again', async () => {
+    it('stay, and neither they nor the frames count as damage, also when the retention is removed again', async () => {
       if (!(await capabilities(pool())).retentionPolicies.available) return;
       const old = Array.from({ length: 4 }, (_, n) =>
         aFrame(n, { timestamp: `2021-03-04T00:00:${n}0.000Z`, confidence: 0.5 }),
@@ -491,7 +491,7 @@ describe('minute rollups of frame results', () => {
     it('do not keep a late flight of the same time from being followed', async () => {
       if (!(await capabilities(pool())).retentionPolicies.available) return;
       await hypertables().change('frame_results', { retentionPeriod: '400 days' });
-      // It may run any time, which is for the other test.
+      // It could run at any time, but belongs to the other test.
       await pool().query(
         `select alter_job(job_id, scheduled => false) from timescaledb_information.jobs where proc_name = 'policy_retention'`,
       );

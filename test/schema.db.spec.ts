@@ -25,7 +25,7 @@ describe('the validation of a schema', () => {
   });
   afterEach(() => database.drop());
   const check = (level: ValidationLevel = 'basic') => validateSchema(queryOn(database.pool), level, models);
-  /** What is found after somebody has done this by hand. */
+  /** What is found after this was done by hand. */
   const after = async (...statements: string[]) => {
     for (const statement of statements) await database.pool.query(statement);
     const { isValid, issues } = await check();
@@ -39,14 +39,14 @@ describe('the validation of a schema', () => {
     ).toMatchObject({ success: true, validationIssues: [] });
   });
 
-  it('finds nothing wrong with what TimescaleDB adds by itself', async () => {
-    // As for a continuous aggregate; an edition without any takes the trigger too.
+  it('finds nothing wrong with what TimescaleDB adds itself', async () => {
+    // As for a continuous aggregate; an edition without any accepts the trigger too.
     const { found } = await after(
       `create trigger ts_of_its_own after insert on flight.waypoints for each row
          execute function _timescaledb_functions.metadata_insert_trigger()`,
     );
     expect(found).toEqual([]);
-    // Where the edition cannot compress, the answer says so, and the rest is done.
+    // If the edition cannot compress, the answer says so, and the rest is done.
     await new Hypertables(database.pool, flightTables).change('frame_results', {
       compressionEnabled: true,
       retentionPeriod: '90 days',
@@ -161,7 +161,7 @@ describe('the validation of a schema', () => {
     }
   });
 
-  it('finds a hypertable that is a plain table now', async () => {
+  it('finds a hypertable that has become a plain table', async () => {
     const { found } = await after(
       'create table flight.plain (like flight.heading_history including all)',
       'drop table flight.heading_history',
@@ -170,10 +170,10 @@ describe('the validation of a schema', () => {
     expect(found).toContain('error missing-hypertable flight.heading_history');
   });
 
-  it('finds a hypertable by another time column', async () => {
+  it('finds a hypertable with another time column', async () => {
     const { found } = await after(
       'create table flight.other (like flight.heading_history including defaults including constraints)',
-      // Not the frame results: rollups that depend on the very table hold it, in the edition that has them.
+      // Not the frame results: in the edition that has them, rollups that depend on the very table hold it.
       'drop table flight.heading_history',
       'alter table flight.other rename to heading_history',
       'alter table flight.heading_history add seen timestamptz not null default now()',
@@ -187,7 +187,7 @@ describe('the validation of a schema', () => {
     ]);
   });
 
-  it.each(['append', 'append_expected'])('finds that log.%s is gone, or is another one', async (name) => {
+  it.each(['append', 'append_expected'])('finds that log.%s is missing or different', async (name) => {
     const { rows } = await database.pool.query<{ definition: string; signature: string }>(
       `select pg_get_functiondef(oid) as definition, oid::regprocedure::text as signature
          from pg_proc where pronamespace = 'log'::regnamespace and proname = $1`,
@@ -209,10 +209,10 @@ describe('the validation of a schema', () => {
     expect(dropped.found).toEqual([expect.stringMatching(`^error missing-function log\\.${name}\\(`)]);
   });
 
-  it('finds migrations that are missing or unknown, and says nothing more of what follows from them', async () => {
+  it('finds missing or unknown migrations, and does not repeat their consequences', async () => {
     await revert(database.url, 2);
     const behind = await check();
-    // Taking its migration back leaves the keys where they are.
+    // Its migration's `down` leaves the keys in place.
     const issues = behind.issues.filter(({ location }) => location !== 'log.data_keys');
     expect(new Set(issues.map(({ category }) => category))).toEqual(new Set(['missing-migration']));
     expect(issues).toHaveLength(2);
@@ -227,14 +227,14 @@ describe('the validation of a schema', () => {
     ]);
   });
 
-  it('fails on warnings where it is strict, and checks nothing at level none', async () => {
+  it('fails on warnings if it is strict, and checks nothing at level none', async () => {
     await database.pool.query('drop index flight.waypoints_in_time');
     expect(await check('basic')).toMatchObject({ isValid: true, issues: [{ severity: 'warning' }] });
     expect(await check('strict')).toMatchObject({ isValid: false });
     expect(await check('none')).toMatchObject({ isValid: true, issues: [] });
   });
 
-  it('compares with models that say something else than the migrations', async () => {
+  it('compares with models that differ from the migrations', async () => {
     const others = models.map((model) =>
       model.name === 'waypoints'
         ? {
@@ -306,7 +306,7 @@ describe('models', () => {
     });
   });
 
-  it('make their tables where that is asked for, and are validated from then on', async () => {
+  it('create their tables if requested, and are validated from then on', async () => {
     const [model] = await register('notebook', [aModel()], true);
     expect(model).toMatchObject({
       serviceName: 'notebook',
@@ -323,12 +323,12 @@ describe('models', () => {
     const { issues } = await validateSchema(query(), 'basic', models);
     expect(issues).toMatchObject([{ category: 'missing-column', location: 'notebook.notes.text' }]);
     await database.pool.query(`alter table notebook.notes add text text`);
-    // Again is no news.
+    // A second time changes nothing.
     expect(await register('notebook', [aModel()], true)).toHaveLength(1);
     expect(await registeredModels(query())).toHaveLength(1);
   });
 
-  it('may describe a table that is there, if it is what they say', async () => {
+  it('can describe an existing table, if it matches', async () => {
     await database.pool.query(`create schema archive`);
     await database.pool.query(`create table archive.files (id uuid primary key, bytes bigint not null)`);
     const files = aModel({
@@ -356,7 +356,7 @@ describe('models', () => {
     ).rejects.toMatchObject({ code: 'model.table-differs' });
   });
 
-  it('are refused where a table or a schema is somebody else', async () => {
+  it('are refused if a table or a schema belongs to another service', async () => {
     await register('first', [aModel()], true);
     await expect(register('second', [aModel({ tableName: 'first.notes' })])).rejects.toMatchObject({
       code: 'model.table-taken',
@@ -383,7 +383,7 @@ describe('models', () => {
     expect((await registeredModels(query())).some(({ serviceName }) => serviceName === 'second')).toBe(false);
   });
 
-  it('are refused with every bad field, and nothing is made', async () => {
+  it('are refused with every bad field, and nothing is created', async () => {
     const bad = aModel({
       name: 'Notes',
       tableName: 'a"; drop schema flight; --',

@@ -10,7 +10,7 @@ import { testDatabase, testServerUrl, type TestDatabase } from './support/databa
 import { aFlight } from './support/samples.js';
 import { serverProcess } from './support/server-process.js';
 
-/** Whatever holds a secret holds this, and nothing that anybody is shown may. */
+/** Every secret contains this, and no visible output may. */
 const MARK = 's3cr3t-mark';
 
 interface Ended {
@@ -37,7 +37,7 @@ const program =
 const waylog = program('dist/apps/cli/src/main.js');
 const server = program('dist/apps/server/src/main.js');
 
-describe('what logs in', () => {
+describe('credentials', () => {
   let database: TestDatabase;
   let folder: string;
   const owner = `waylog_test_marked_${process.pid}`;
@@ -46,7 +46,7 @@ describe('what logs in', () => {
   beforeAll(async () => {
     database = await testDatabase();
     folder = await mkdtemp(join(tmpdir(), 'waylog-secret-'));
-    // A session keeps its last statement where others can see it, so this one ends; and statements are counted by their text.
+    // Others can see the last statement of a session, so this one ends; and statements are counted by their text.
     await onServer(`create role ${owner} superuser login password '${MARK}'`);
     await database.pool.query(`select pg_stat_statements_reset()`);
     const url = new URL(database.url);
@@ -70,7 +70,7 @@ describe('what logs in', () => {
     }
   }
 
-  /** Also what follows from it: the passwords of the roles. */
+  /** Also what derives from it: the passwords of the roles. */
   const secrets = () => [
     MARK,
     ...(['app', 'projector', 'reader'] as const).map(
@@ -89,7 +89,7 @@ describe('what logs in', () => {
     return url.href;
   };
 
-  it('is in no output of commands that fail', async () => {
+  it('are in no output of commands that fail', async () => {
     const urls = {
       'wrong password': refused(database.url, () => undefined),
       'nobody listens': refused(database.url, (url) => (url.port = '1')),
@@ -150,7 +150,7 @@ describe('what logs in', () => {
     }
   }, 600_000);
 
-  it('is refused on the command line, without being repeated', async () => {
+  it('are refused on the command line, without being repeated', async () => {
     const url = `postgres://u:${MARK}@127.0.0.1:1/db`;
     for (const args of [
       ['--database-url', url, 'migrate'],
@@ -177,7 +177,7 @@ describe('what logs in', () => {
     expect(await waylog({}, '--database-url', 'file:/nothing/here', 'migrate')).toMatchObject({ code: 2 });
   });
 
-  it('is in nothing that a server says, writes or starts', async () => {
+  it('are in nothing that a server says, writes or starts', async () => {
     const migrated = await waylog({ DATABASE_URL: marked }, 'migrate');
     expect(migrated).toMatchObject({ code: 0 });
     expectNone('migrate', migrated.output);
@@ -206,7 +206,7 @@ describe('what logs in', () => {
     const statements = await database.pool.query(`select query from pg_stat_statements`);
     expectNone('pg_stat_activity', JSON.stringify([activity.rows, statements.rows]));
 
-    // Programs that are started, while they run: what they were called with is everybody's to read.
+    // Programs that are started, while they run: every user can read their arguments.
     const seen = new Set<string>();
     const child = spawn(
       process.execPath,
@@ -217,7 +217,7 @@ describe('what logs in', () => {
     );
     const gone = once(child, 'exit');
     while (child.exitCode === null) {
-      // All at once: what runs for a moment only must not be over before its turn.
+      // All at once: a program that runs only for a moment must not end before it is seen.
       for (const pid of readdirSync('/proc').filter((name) => Number(name) > Number(child.pid))) {
         try {
           seen.add(readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '));
@@ -243,7 +243,7 @@ describe('what logs in', () => {
     });
     await running.end('SIGTERM');
     expectNone('server', running.output());
-    // The roles log in with passwords that nobody has been told.
+    // The roles log in with passwords that were never given out.
     expect(roleNames(new URL(marked).pathname.slice(1))).toHaveLength(3);
   });
 });

@@ -9,7 +9,7 @@ import { testServerUrl } from './support/database.js';
 import { aFlight } from './support/samples.js';
 import { startWaylog } from './support/waylog.js';
 
-describe('sessions of a database with settings of its own', () => {
+describe('sessions of a database with its own settings', () => {
   const name = `waylog_test_${process.pid}_sessions`;
   const url = Object.assign(new URL(testServerUrl()), { pathname: `/${name}` }).href;
   const on = async (connectionString: string, ...statements: string[]) => {
@@ -50,14 +50,14 @@ describe('sessions of a database with settings of its own', () => {
   it.each([
     ['off', 'on'],
     ['on', 'on'],
-    // Whoever sets it has decided about standbys; it waits for the disk.
+    // An operator who sets it has decided about standbys; it waits for the disk.
     ['local', 'local'],
     ['remote_write', 'remote_write'],
     ['remote_apply', 'remote_apply'],
-  ])('commit to the disk at least: synchronous_commit %s is %s', async (of, is) => {
+  ])('commit at least to disk: synchronous_commit %s is %s', async (of, is) => {
     await admin(`alter database ${name} set synchronous_commit = ${of}`);
     expect(await shown('synchronous_commit')).toBe(is);
-    // Where nothing is answered that could be lost.
+    // For sessions whose writes can be lost.
     expect(await shown('synchronous_commit', { synchronous_commit: 'off' })).toBe('off');
     const pool = createPool({
       ...{ connectionString: url, size: 1, applicationName: 'test' },
@@ -82,7 +82,7 @@ describe('sessions of a database with settings of its own', () => {
     expect(await shown(setting)).toBe(is);
   });
 
-  it('look where TimescaleDB was installed', async () => {
+  it('search the schema in which TimescaleDB was installed', async () => {
     await on(url, `create schema "Time Scale"`, `create extension timescaledb schema "Time Scale"`);
     expect(await shown('search_path')).toBe('public, "Time Scale"');
   });

@@ -6,8 +6,8 @@ import pg from 'pg';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { TcpProxy } from './faults/tcp-proxy.js';
 
-// A database that goes silent closes nothing and refuses nothing. What cannot be seen has to be asked for.
-describe('when the way to the database goes silent', () => {
+// A database that stops answering closes nothing and refuses nothing. Only a query shows it.
+describe('when the database stops answering', () => {
   let database: TestDatabase;
   let proxy: TcpProxy;
   let url: string;
@@ -24,7 +24,7 @@ describe('when the way to the database goes silent', () => {
     await database.drop();
   });
 
-  it('one connection without an answer is the end of all that nobody uses', async () => {
+  it('one connection without an answer ends all idle ones', async () => {
     const pool = createPool({
       ...{ connectionString: url, size: 5, applicationName: 'silence' },
       ...{ statementTimeoutMs: 1_000, connectTimeoutMs: 1_000 },
@@ -34,13 +34,13 @@ describe('when the way to the database goes silent', () => {
     proxy.set('black-hole');
     await expect(pool.query('select 1')).rejects.toThrow('Query read timeout');
     proxy.set('pass');
-    // None of the five is asked again, which would take as long once more.
+    // None of the five is used again, which would take as long once more.
     await expect(pool.query('select 1')).resolves.toBeDefined();
     expect(pool.idleCount).toBe(1);
     await pool.end();
   });
 
-  it('a listener asks whether anybody is still there, and listens anew when nobody is', async () => {
+  it('a listener checks whether the server still answers, and connects again if not', async () => {
     const listener = new Listener(url, 'silence');
     const heard: string[] = [];
     let wake: () => void = () => undefined;
@@ -62,7 +62,7 @@ describe('when the way to the database goes silent', () => {
     await listener.close();
   }, 60_000);
 
-  it('the database is asked to find out by itself, and to let go of what a process held that is no more', async () => {
+  it('the database is set to notice dead clients itself, and to release their locks', async () => {
     const pool = createPool({
       ...{ connectionString: database.url, size: 1, applicationName: 'silence' },
       ...{ statementTimeoutMs: 1_000, connectTimeoutMs: 1_000 },

@@ -19,10 +19,10 @@ describe('health, statistics and alerts', () => {
       let text = '';
       request.on('data', (part: Buffer) => (text += part.toString()));
       request.on('end', () => {
-        // The credentials of the address come as a header, or there is no message at all.
+        // The credentials of the address come as a header; without it the message is refused.
         const login = Buffer.from('alerts:s3cret').toString('base64');
         if (request.headers.authorization !== `Basic ${login}`) return response.writeHead(401).end();
-        // The first attempt of each message fails; where it is sent instead is not what the operator has named.
+        // The first attempt of each message fails; the redirect leads where the operator has not allowed.
         if (request.url !== '/') return response.end();
         if (refusals++ % 2 === 0) return response.writeHead(302, { location: '/elsewhere' }).end();
         messages.push(JSON.parse(text) as AlertMessage);
@@ -37,14 +37,14 @@ describe('health, statistics and alerts', () => {
   const server = useServer(env);
   const get = async (path: string) => (await server.call('GET', path)).body;
 
-  // They may fail by themselves where the edition has any; background-jobs.e2e.spec.ts looks at that.
+  // They may fail by themselves if the edition has any; background-jobs.e2e.spec.ts tests that.
   beforeAll(() =>
     server.store.pool.query(
       `select delete_job(job_id) from timescaledb_information.jobs where job_id >= 1000`,
     ),
   );
 
-  it('say how the system stands', async () => {
+  it('report the state of the system', async () => {
     const { body } = await server.call('POST', '/v1/flights', aFlight('h', 1));
     await server.app.get(CheckpointWatch).waitFor(String(body.position), 60_000);
     // The minute rollup follows the tables, a second behind.
@@ -90,7 +90,7 @@ describe('health, statistics and alerts', () => {
     expect(after.totalCommands - before.totalCommands).toBe(1);
     expect(after.avgQueryTime).toBeGreaterThan(0);
     expect(after.totalConnections).toBeGreaterThan(0);
-    // Where the database has pg_stat_statements it names statements, and elsewhere it says why not.
+    // With pg_stat_statements in the database it names statements, otherwise it says why not.
     expect(after.slowestStatements.length > 0).toBe(after.slowestStatementsUnavailable === undefined);
   });
 
@@ -100,7 +100,7 @@ describe('health, statistics and alerts', () => {
     for (const file of ['deploy/prometheus/waylog.rules.yml', 'deploy/grafana/waylog.json']) {
       const used = new Set(readFileSync(file, 'utf8').match(/\bwaylog_\w+/g));
       expect(used.size).toBeGreaterThan(5);
-      // A counter that has counted nothing has no sample yet, but stands in the metrics with its type.
+      // A counter without a count has no sample yet, but its type is in the metrics.
       for (const name of used) {
         const isThere =
           given.has(name) || metrics.includes(`# TYPE ${name.replace(/_(count|sum|bucket)$/, '')} `);
@@ -114,7 +114,7 @@ describe('health, statistics and alerts', () => {
     for (const { name } of alertRules) expect(rules).toContain(`- alert: Waylog${name}\n`);
   });
 
-  it('fire, say what to do, and tell the webhook when they begin and cease', async () => {
+  it('fire, say what to do, and call the webhook when they start and stop', async () => {
     const alerts = server.app.get(Alerts);
     const names = async () =>
       ((await get('/v1/admin/alerts')) as { name: string; state: string }[])
@@ -149,11 +149,11 @@ describe('health, statistics and alerts', () => {
   });
 });
 
-describe('a server whose alert rules are looked at once an hour', () => {
+describe('a server that checks its alert rules once an hour', () => {
   const server = useServer({ WAYLOG_ALERT_INTERVAL: '3600', WAYLOG_VERIFY_SHARE: '0' });
   const put = (change: object) => server.call('PUT', '/v1/admin/monitoring', change);
 
-  it('looks as often as an administrator says, and not at all when told so', async () => {
+  it('checks as often as an administrator sets, and not at all when told so', async () => {
     expect(await put({ intervalSeconds: 0 })).toMatchObject({ status: 400 });
     expect(await put({ intervalSeconds: 1 })).toMatchObject({
       status: 200,
@@ -178,7 +178,7 @@ describe('a server whose alert rules are looked at once an hour', () => {
 describe('a server whose log is in EventStoreDB', () => {
   const server = useServer({}, 'EventStoreDB');
 
-  it('tells a log that is down from a database that is down, answers reads, and is ready again by itself', async () => {
+  it('distinguishes a log that is down from a database that is down, answers reads, and becomes ready again by itself', async () => {
     const { body } = await server.call('POST', '/v1/flights', aFlight('up', 2));
     const fresh = { 'waylog-min-position': body.position as string };
     expect((await server.call('GET', '/v1/flights/up', undefined, fresh)).status).toBe(200);

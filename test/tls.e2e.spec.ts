@@ -21,7 +21,7 @@ const notPrivate = docker.status === 0 && docker.stdout.toString().trim() !== ''
 const noOpenssl = spawnSync('openssl', ['version']).status !== 0;
 const why = notPrivate ? 'the server of this machine is a container' : noOpenssl ? 'there is no openssl' : '';
 
-// A PostgreSQL of its own, whose certificate is for `localhost` alone, by an authority that is made here.
+// A separate PostgreSQL, whose certificate is for `localhost` alone, signed by an authority that is created here.
 (why ? describe.skip : describe)(`TLS to the database${why && ` (SKIPPED: ${why})`}`, () => {
   const { DATABASE_URL: _, ...env } = process.env;
   const options = { root: process.cwd(), instance: 'tls', env };
@@ -89,7 +89,7 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
     await client.query(`alter system set ssl = ${on ? 'on' : 'off'}`);
     await client.query(`select pg_reload_conf()`);
     await client.end();
-    // A reload is a signal: what it does is seen a moment later, by new sessions.
+    // A reload is a signal: it takes effect a moment later, in new sessions.
     for (;;) {
       const look = new pg.Client({ connectionString: plain });
       await look.connect();
@@ -99,7 +99,7 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
     }
   };
 
-  it('is refused by verify-full where the server has none', async () => {
+  it('is refused by verify-full if the server has none', async () => {
     await setTls(false);
     await expect(connect(url('localhost', checked()))).rejects.toThrow(/does not support SSL/);
     await expect(stepDown({ databaseUrl: url('localhost', checked()) })).rejects.toThrow(
@@ -109,7 +109,7 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
     expect(migrated).toMatchObject({ code: 1, stderr: expect.stringContaining('does not support SSL') });
   });
 
-  it('takes the right name by the right authority, and no other', async () => {
+  it('accepts the right name from the right authority, and no other', async () => {
     await setTls(true);
     expect(await connect(url('localhost', checked()))).toBe(true);
     await expect(connect(url('127.0.0.1', checked()))).rejects.toMatchObject({
@@ -117,7 +117,7 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
     });
     await expect(connect(url('localhost', checked('theirs')))).rejects.toThrow(/certificate/);
     await expect(connect(url('localhost', { sslmode: 'verify-full' }))).rejects.toThrow(/certificate/);
-    // As docs/how-to/tls.md has it: what is weaker to PostgreSQL's own programs is not to node-postgres 8.
+    // As in docs/how-to/tls.md: settings that are weaker for PostgreSQL's own programs are not for node-postgres 8.
     for (const sslmode of ['prefer', 'require', 'verify-ca']) {
       await expect(connect(url('127.0.0.1', { ...checked(), sslmode }))).rejects.toMatchObject({
         code: 'ERR_TLS_CERT_ALTNAME_INVALID',
@@ -180,7 +180,7 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
         `${folder}/`,
       );
       expect(authority).toMatchObject({ code: 1, stderr: expect.stringContaining('certificate') });
-      // The program by itself, without this process before it.
+      // The program alone, without a check by this process.
       const dumped = await psql(url('127.0.0.1', { ...checked(), sslmode }));
       expect(dumped.code).not.toBe(0);
       expect(dumped.stderr).toMatch(
@@ -213,8 +213,8 @@ const why = notPrivate ? 'the server of this machine is a container' : noOpenssl
     ).rejects.toThrow(/Waylog did not start.*altnames/s);
   });
 
-  it('is missed, wherever somebody looks, on the way to another machine', async () => {
-    // An address of this machine that Waylog does not take for one.
+  it('is reported missing everywhere on a connection to another machine', async () => {
+    // An address of this machine that Waylog does not recognise as one.
     const away = url('0.0.0.0');
     expect((await stepDown({ databaseUrl: away })).warnings).toEqual([
       expect.stringMatching(/0\.0\.0\.0:\d+ is not encrypted/),

@@ -17,7 +17,7 @@ import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
-// What a transaction runs into that a smaller one may not: a time limit, memory, locks, TimescaleDB's limit of tuples.
+// Limits that a transaction can hit and a smaller one may not: time, memory, locks, TimescaleDB's limit of tuples.
 describe('times that are spread over centuries', () => {
   let database: TestDatabase;
   let waylog: RunningWaylog;
@@ -39,7 +39,7 @@ describe('times that are spread over centuries', () => {
   const save = (...given: ReturnType<typeof frames>) =>
     waylog.execute(new SaveFrameResults({ flightId: 'a', frames: given }));
 
-  it('are refused at the door, in one request and in many, frames and headings together, and nothing is recorded', async () => {
+  it('are refused at the start, in one request and in many, frames and headings together, and nothing is recorded', async () => {
     await expect(save(...frames(0, 5_000))).rejects.toMatchObject({ ...refusal, data: { days: 5_000 } });
     await save(...frames(0, 5));
     await waylog.execute(
@@ -67,7 +67,7 @@ describe('times that are spread over centuries', () => {
     );
   });
 
-  it('begin with none when the flight is deleted and created again, also in one transaction', async () => {
+  it('start with none when the flight is deleted and created again, also in one transaction', async () => {
     const flight = aFlight('again');
     await waylog.execute(new CreateFlight({ flight }));
     const headings = (from: number) =>
@@ -90,7 +90,7 @@ describe('times that are spread over centuries', () => {
     ).rejects.toMatchObject(refusal);
   });
 
-  it('may jump as they like within that, be written again on days that are known, and have another flight to themselves', async () => {
+  it('can jump within the limit, be written again on known days, and do not affect another flight', async () => {
     await save(aFrame(0, { timestamp: week(0), confidence: 0.1 }), aFrame(77, { timestamp: week(3) }));
     await waylog.execute(new CreateFlight({ flight: aFlight('b') }));
     const ages = [
@@ -104,7 +104,7 @@ describe('times that are spread over centuries', () => {
     );
   });
 
-  it('are refused outside of the window, whichever command has them, and nothing is recorded', async () => {
+  it('are refused outside of the window, in every command, and nothing is recorded', async () => {
     const outside = { code: 'flight.time-outside', kind: 'conflict', data: { firstYear: 2020 } };
     const narrow = await startWaylog(database, {
       times: { firstYear: 2020, daysAhead: 30 },
@@ -135,7 +135,7 @@ describe('times that are spread over centuries', () => {
     await narrow.execute(
       new SaveFrameResult({ flightId: 'c', frame: aFrame(1, { timestamp: '2020-01-01T00:00:00.000Z' }) }),
     );
-    // Without being told so, a server takes no time of the next century.
+    // By default a server accepts no time of the next century.
     await waylog.execute(new CreateFlight({ flight: aFlight('d') }));
     const late = aFrame(0, { timestamp: '2199-12-31T23:59:59.000Z' });
     await expect(waylog.execute(new SaveFrameResult({ flightId: 'd', frame: late }))).rejects.toMatchObject({
@@ -174,7 +174,7 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
   const count = async () =>
     (await database.pool.query<{ n: number }>('select count(*)::integer as n from flight.frame_results'))
       .rows[0]?.n;
-  /** Rows of frames fail where the condition holds; `rows` are those of the transaction so far. */
+  /** Rows of frames fail if the condition holds; `rows` are those of the transaction so far. */
   const failWhere = (condition: string) =>
     database.pool.query(`
       create or replace function public.too_much() returns trigger language plpgsql as $$
@@ -187,7 +187,7 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
       create or replace trigger too_much before insert on flight.frame_results for each row execute function public.too_much();`);
   const mend = () => database.pool.query('drop trigger too_much on flight.frame_results');
 
-  it('goes through in smaller batches, and nobody is parked', async () => {
+  it('is folded in smaller batches, and no flight is parked', async () => {
     await waylog.app.get(Projector).stop();
     await failWhere('rows > 40');
     await save('a', ...Array.from({ length: 300 }, (_, n) => n));
@@ -198,7 +198,7 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
     expect(await count()).toBe(310);
   });
 
-  it('is parked as a single event, once others have shown that the database is well, and can be taken up', async () => {
+  it('is parked as a single event, once other events show that the database works, and can be resumed', async () => {
     await failWhere('new.frame_id = 666');
     await save('a', 1, 666, 2);
     await save('b', 1);
@@ -214,14 +214,14 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
     expect(await count()).toBe(5);
   });
 
-  it('is parked also where no other flight has an event, after a while', async () => {
+  it('is parked also if no other flight has an event, after a while', async () => {
     await failWhere('new.frame_id = 666');
     await save('a', 666);
     await settled();
     expect(await parked()).toMatchObject([{ streamId: 'flight-a' }]);
   });
 
-  it('parks nobody when nothing goes through for anybody, and goes on as soon as it does', async () => {
+  it('parks no flight while nothing succeeds for any flight, and continues as soon as it does', async () => {
     await failWhere('true');
     await Promise.all([save('a', 1), save('b', 1), save('c', 1)]);
     const projector = waylog.app.get(Projector);
@@ -238,10 +238,10 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
     expect(await count()).toBe(3);
   });
 
-  it('does not end a rebuild that can go on in smaller steps, and one that cannot says which event it is', async () => {
+  it('does not end a rebuild that can continue in smaller steps, and ends one that cannot tell which event it is', async () => {
     await save('a', ...Array.from({ length: 200 }, (_, n) => n));
     await settled();
-    // A table that is made like another one takes no triggers along; a check does as well.
+    // A table that is created like another one has no triggers of it; a check does as well.
     await database.pool.query(`
       create or replace function public.fits(frame_id integer) returns boolean language plpgsql volatile as $$
       declare rows integer := coalesce(nullif(current_setting('test.rows', true), ''), '0')::integer + 1;

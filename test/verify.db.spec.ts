@@ -42,7 +42,7 @@ describe('a verification', () => {
     await settled();
   });
 
-  it('finds nothing where all is as the log says', async () => {
+  it('finds nothing if everything matches the log', async () => {
     const result = await verify(options());
     expect(result).toMatchObject({ isSound: true, log: [], records: [], position: await store().head() });
     expect(result.tables.map(({ projection }) => projection)).toEqual(
@@ -100,7 +100,7 @@ describe('a verification', () => {
     expect((await verify(options())).isSound).toBe(true);
   });
 
-  it('closes a finding that is gone without a repair', async () => {
+  it('closes a finding that disappeared without a repair', async () => {
     await sql(`update flight.waypoints set refined = not refined where flight_id = 'v1' and id = 'wp-2'`);
     await verify(options());
     await sql(`update flight.waypoints set refined = not refined where flight_id = 'v1' and id = 'wp-2'`);
@@ -120,12 +120,12 @@ describe('a verification', () => {
     expect((await verify(options())).isSound).toBe(true);
   });
 
-  it('leaves no tables of its own behind', async () => {
+  it('leaves no shadow tables behind', async () => {
     const { rows } = await sql(`select from pg_tables where schemaname = 'verify_flight'`);
     expect(rows).toEqual([]);
   });
 
-  it('finds what the projector has noted wrongly', async () => {
+  it('finds wrong records of the projector', async () => {
     await sql(`update projection.stream_revisions set revision = revision - 1 where stream_id = 'flight-v3'`);
     const result = await verify(options());
     await sql(`update projection.stream_revisions set revision = revision + 1 where stream_id = 'flight-v3'`);
@@ -134,7 +134,7 @@ describe('a verification', () => {
   });
 
   describe('of the log', () => {
-    /** Damages the log inside a transaction of which the check sees a copy, and takes it back. */
+    /** Damages the log inside a transaction of which the check sees a copy, and rolls it back. */
     const damaged = async (damage: string) => {
       await sql(
         `create table log.events_before as table log.events; create table log.streams_before as table log.streams`,
@@ -192,7 +192,7 @@ describe('a verification', () => {
       expect([...new Set(problems.map(({ code }) => code))].sort()).toEqual([...codes].sort());
     });
 
-    it('names a gap that only the fold meets, as in a log that nobody can look through', async () => {
+    it('names a gap that only the fold meets, as in a log that cannot be searched', async () => {
       const log = options().store;
       const whole = log.readAll.bind(log);
       const without = jest
@@ -220,7 +220,7 @@ describe('a verification', () => {
       ['in the middle of a flight', `revision = 3`],
       ['from the end of a flight', `revision > 60`],
       ['all of a flight', `true`],
-    ])('that lacks events, %s, is compared as far as it says what is right', async (_, which) => {
+    ])('that lacks events, %s, is compared as far as it defines the right rows', async (_, which) => {
       const before = await tableHashes(waylog.store.url);
       const key = `(select stream_key from log.streams where stream_id = 'flight-v2')`;
       await sql(
@@ -243,7 +243,7 @@ describe('a verification', () => {
       expect((await verify(options())).isSound).toBe(true);
     });
 
-    it('that lacks its first event is told from another one by what was found in it', async () => {
+    it('that lacks its first event is distinguished from another log by the damage that was found', async () => {
       await sql(
         `create table log.kept as select * from log.events where position = 1; delete from log.events where position = 1`,
       );
@@ -278,7 +278,7 @@ describe('a verification', () => {
     const endOfRound = async () =>
       (await verificationProgress(waylog.store.pool, FLIGHT_PROJECTOR))?.lastRoundEndedAt;
 
-    it('goes through all flights and finds nothing where all is well', async () => {
+    it('checks all flights and finds nothing if all is well', async () => {
       await rounds(async () => (await endOfRound()) !== undefined);
       expect(await verificationProgress(waylog.store.pool, FLIGHT_PROJECTOR)).toMatchObject({
         lastRoundStreams: 4,
@@ -286,7 +286,7 @@ describe('a verification', () => {
       expect(await integrityFindings(waylog.store.pool, { open: true })).toEqual([]);
     });
 
-    it('finds a row that was changed by hand, and sees when it is right again', async () => {
+    it('finds a row that was changed by hand, and closes the finding when it is right again', async () => {
       const open = async () => (await integrityFindings(waylog.store.pool, { open: true })).length;
       await sql(
         `update flight.frame_results set altitude = altitude + 1 where flight_id = 'v2' and frame_id = 7`,

@@ -36,7 +36,7 @@ export async function emmettStore(url: string): Promise<EmmettStore> {
   };
 }
 
-/** appendToStream with one event; each stream's next version is known where one caller owns it. */
+/** appendToStream with one event; each stream's next version is known if one caller owns it. */
 export const emmett: OpenWriter = async (url, flights) => {
   const store = await emmettStore(url);
   const versions = new Map<string, bigint>();
@@ -55,7 +55,8 @@ export const emmett: OpenWriter = async (url, flights) => {
           versions.set(flightId, nextExpectedStreamVersion);
           return;
         } catch (error) {
-          // On a stream that others write to it refuses also without an expectation; its command handler tries again.
+          // On a stream that other clients write to it refuses even without an expected version; its command handler
+          // retries.
           if (owned || (error as { errorCode?: number }).errorCode !== 412) throw error;
         }
       }

@@ -2,14 +2,14 @@ import { EventStoreDBClient, jsonEvent, STREAM_EXISTS } from '@eventstore/db-cli
 import { frame } from '../samples.js';
 import type { Writer } from './peer.js';
 
-/** The official client by itself: one append a call, of an event of the same size, to a stream for each flight. */
+/** The official client alone: one append per call, of an event of the same size, to a stream for each flight. */
 export async function eventStoreDbClient(eventStore: string, flights: readonly string[]): Promise<Writer> {
   const client = EventStoreDBClient.connectionString(eventStore);
   const run = crypto.randomUUID();
   const streamOf = (flightId: string) => `bench_${run}_${flightId}`;
   const event = (n: number) =>
     jsonEvent({ type: 'FrameResultSaved', data: { ...frame(n) }, metadata: { n, run } });
-  // As Waylog does it: with credentials the client makes a call of each append, without any it puts them all into one stream.
+  // Like Waylog: with credentials the client makes one call per append, without any it puts all into one stream.
   const options = { credentials: { username: 'admin', password: 'changeit' } };
   await Promise.all(flights.map((id) => client.appendToStream(streamOf(id), event(0), options)));
   return {

@@ -10,7 +10,7 @@ const table = `
 
 let run = 0;
 
-/** What a service does without an event log: one prepared INSERT a call, on a pool. */
+/** What a service without an event log does: one prepared INSERT per call, on a pool. */
 export const plainInsert: OpenWriter = async (url) => {
   const pool = new pg.Pool({ connectionString: url, max: CONNECTIONS });
   await pool.query(table);

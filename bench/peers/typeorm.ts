@@ -29,7 +29,7 @@ const FrameEntity = new EntitySchema<FrameRow>({
   },
 });
 
-/** Repository.update(): the fastest way of TypeORM to change one row by its key. */
+/** Repository.update(): TypeORM's fastest way to change one row by its key. */
 export const typeormUpdate: OpenWriter = async (url, flights) => {
   const source = await new DataSource({
     type: 'postgres',

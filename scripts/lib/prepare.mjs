@@ -1,5 +1,5 @@
-// What `npm start`, `npm test` and `npm run bench` do before anything else: dependencies and build, each only when
-// something changed. Nothing but Node itself may be imported here.
+// The first steps of `npm start`, `npm test` and `npm run bench`: dependencies and build, each only if something
+// changed. Only modules of Node itself can be imported here.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -14,14 +14,14 @@ const began = Date.now();
 export const say = (line) =>
   console.error(`[${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s] ${line}`);
 
-/** Standard error for both: what the steps of a preparation print is no result. */
+/** Both to standard error: the output of the preparation steps is not a result. */
 const AS_PROGRESS = ['ignore', 2, 2];
 const STOPPED_BY = ['SIGTERM', 'SIGINT', 'SIGHUP'];
 
 /**
- * Runs the work of a script with a signal that a supervisor, or Ctrl-C, aborts. Programs that were started with it end first;
- * then this process ends by what stopped it, as if it had not listened. Says what else went wrong, with an exit code.
- * Answers what the work answers; undefined after a failure.
+ * Runs the work of a script with a signal that a supervisor, or Ctrl-C, aborts. Programs that were started with it end
+ * first; then this process ends by the signal that stopped it, as if it had not handled it. Reports any other error,
+ * with an exit code. Returns the result of the work; undefined after a failure.
  */
 export async function stoppable(work) {
   const stop = new AbortController();
@@ -42,8 +42,8 @@ export async function stoppable(work) {
 }
 
 /**
- * Runs a program to its end and answers its exit code. `signal` ends it, and all that it has started: they are a group of
- * their own, for npm and test runners do not end what they start.
+ * Runs a program to its end and returns its exit code. `signal` ends it, and everything that it has started: they are a
+ * process group, since npm and test runners do not end what they start.
  */
 export async function exitCodeOf(program, args, { signal, env = {}, stdio = 'inherit' }) {
   signal.throwIfAborted();
@@ -67,7 +67,7 @@ export async function exitCodeOf(program, args, { signal, env = {}, stdio = 'inh
   }
 }
 
-/** Runs a program to its end; its output is this program's, unless `stdio` says otherwise. Throws when it fails. */
+/** Runs a program to its end; its output is this program's, unless `stdio` says otherwise. Throws if it fails. */
 export async function run(program, args, options) {
   const code = await exitCodeOf(program, args, options);
   if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with code ${code}`);
@@ -81,7 +81,7 @@ function checkNode() {
   );
 }
 
-/** Brings the node_modules of a folder to what its package-lock.json asks for. */
+/** Installs the node_modules of a folder from its package-lock.json. */
 export async function installDependencies(signal, folder = '.') {
   if (isInstalled(join(root, folder))) return;
   say(
@@ -93,7 +93,7 @@ export async function installDependencies(signal, folder = '.') {
   });
 }
 
-/** Whether node_modules holds what package-lock.json asks for; npm keeps a lock file of what it installed. */
+/** Whether node_modules matches package-lock.json; npm keeps a lock file of what it installed. */
 function isInstalled(folder) {
   const installed = join(folder, 'node_modules', '.package-lock.json');
   if (!existsSync(installed)) return false;
@@ -156,14 +156,14 @@ const fingerprint = (file) => {
 
 const hashOf = (content) => createHash('sha256').update(content).digest('hex');
 
-/** Brings the checkout to the point where dist/ can be run. */
+/** Prepares the checkout so that dist/ can be run. */
 export async function prepare(signal) {
   checkNode();
   await installDependencies(signal);
   await build(signal);
 }
 
-/** Says what went wrong in one line and ends with an exit code. */
+/** Reports an error in one line and ends with an exit code. */
 export function fail(error) {
   console.error(`\n${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

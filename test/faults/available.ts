@@ -1,7 +1,7 @@
 import type { DatabaseOptions } from '#lib/timescale';
 import { scenarios } from './scenarios.js';
 
-// Prints why which scenario cannot be run here, as JSON: jest wants to know before it runs anything.
+// Prints why which scenario cannot run here, as JSON: jest needs to know before it runs anything.
 
 const { DATABASE_URL: _, ...env } = process.env;
 const instance: DatabaseOptions = { root: process.cwd(), instance: process.argv[2] ?? '', env };

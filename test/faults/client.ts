@@ -1,10 +1,10 @@
 import { Agent, request } from 'node:http';
 import { ADMIN_KEY } from '../support/admin-key.js';
 
-/** What every request of the suite carries. The one place for it. */
+/** The headers of every request of the suite, in one place. */
 const defaultHeaders = (): Record<string, string> => ({ authorization: `Bearer ${ADMIN_KEY}` });
 
-/** How long a client waits before it gives up on an answer, and does not know what became of its request. */
+/** How long a client waits for an answer before it gives up, without knowing the outcome of its request. */
 export const PATIENCE_MS = 4_000;
 
 export interface Reply {
@@ -24,8 +24,8 @@ export interface Call {
 const agent = new Agent({ keepAlive: true, maxSockets: Infinity });
 
 /**
- * Sends one request. Rejects when no whole answer has come, be it that nobody listens, that the connection broke or that
- * it took longer than `patienceMs`: then nothing is known of its effect.
+ * Sends one request. Rejects if no complete answer has come, because no server listens, the connection broke, or it
+ * took longer than `patienceMs`: its effect is then unknown.
  */
 export function call(baseUrl: string, wanted: Call, patienceMs = PATIENCE_MS): Promise<Reply> {
   const text = wanted.body === undefined ? undefined : JSON.stringify(wanted.body);
@@ -49,7 +49,7 @@ export function call(baseUrl: string, wanted: Call, patienceMs = PATIENCE_MS): P
       response.on('data', (part: Buffer) => parts.push(part));
       response.on('error', reject);
       response.on('end', () => {
-        // An answer that was cut off is no answer.
+        // A truncated answer does not count.
         if (!response.complete) {
           reject(new Error('the answer was cut off'));
           return;

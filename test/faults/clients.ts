@@ -2,20 +2,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { call, type Call, type Reply } from './client.js';
 import { now, type History, type Write } from './history.js';
 
-/** What the answers of a run were: by status, or `no answer`. */
+/** The answers of a run: by status, or `no answer`. */
 export type Answers = Record<string, number>;
 
 export interface ClientOptions {
   readonly history: History;
-  /** A server to ask now; another one, perhaps, at the next attempt. */
+  /** A server for this attempt; perhaps another one at the next. */
   readonly server: () => string;
   readonly random: () => number;
-  /** Aborted when nobody shall try again any more: what has no answer by then is of unknown outcome. */
+  /** Aborted when clients must stop trying: what has no answer by then is of unknown outcome. */
   readonly giveUp: AbortSignal;
-  /** How often a client that has no answer goes away for good, as one that crashes does. */
+  /** How often a client without an answer stops for good, like one that crashes. */
   readonly quits: number;
   readonly answers: Answers;
-  /** Answers that no server may give: 500, a 503 that does not say when to come back, ... */
+  /** Answers that no server must give: 500, a 503 without the time to come back, ... */
   readonly wrongAnswers: string[];
 }
 
@@ -33,14 +33,14 @@ export interface Query extends Call {
   readonly name: string;
   readonly flightId: string;
   readonly key: string;
-  /** The value of the row in the answer; null where it is not in it. */
+  /** The value of the row in the answer; null if it is missing. */
   readonly pick: (body: Reply['body']) => number | null;
   readonly minPosition?: string | undefined;
 }
 
 /**
- * A careful client, as the documentation asks for: sends a command under one Idempotency-Key again and again until it is
- * acknowledged or refused, and waits a little in between.
+ * A careful client, as the documentation requires: sends a command under one Idempotency-Key until it is acknowledged
+ * or refused, with short waits in between.
  */
 export class Client {
   constructor(
@@ -48,7 +48,7 @@ export class Client {
     private readonly options: ClientOptions,
   ) {}
 
-  /** Resolves when it is known what became of it, or that nobody will know; also when its last attempt was sent. */
+  /** Resolves when the outcome is known, or will stay unknown; also when its last attempt was sent. */
   async write(command: Command): Promise<Write & { readonly lastSent: number }> {
     const { history, giveUp, random, quits } = this.options;
     const { name, flightId, events } = command;
@@ -93,7 +93,7 @@ export class Client {
     }
   }
 
-  /** One attempt; undefined where it got no answer that counts. */
+  /** One attempt; undefined if it got no answer that counts. */
   async read(query: Query): Promise<number | null | undefined> {
     const { history } = this.options;
     const { name, flightId, key, minPosition } = query;
@@ -117,7 +117,7 @@ export class Client {
     return value;
   }
 
-  /** A query by itself: its answer if it is a success, or 404. */
+  /** A single query: its answer if it is a success, or 404. */
   async ask(query: Call, minPosition?: string): Promise<Reply | undefined> {
     const headers = minPosition === undefined ? {} : { 'waylog-min-position': minPosition };
     const reply = await this.#send({ ...query, headers });
@@ -141,12 +141,12 @@ export class Client {
   }
 }
 
-/** Whether it is known for good that nothing was, or will be, recorded. 503 and 429 ask for another attempt. */
+/** Whether it is certain that nothing was, or will be, recorded. 503 and 429 ask for another attempt. */
 const isFinal = ({ status, body }: Reply): boolean =>
   status >= 400 &&
   status < 500 &&
   status !== 429 &&
-  // Other processes were quicker, twenty times; nothing was recorded, and it may be sent again.
+  // Other processes were faster, twenty times; nothing was recorded, and it can be sent again.
   (body as { code?: unknown }).code !== 'commands.contended';
 
 function count(answers: Answers, what: string): void {

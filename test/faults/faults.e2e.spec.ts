@@ -10,7 +10,7 @@ import { eventually } from '../support/eventually.js';
 
 const SECONDS = 3;
 
-/** A database server of its own, for it is stopped, killed and filled up. */
+/** Its own database server, because it is stopped, killed and filled up. */
 const INSTANCE = 'fault-suite';
 
 const { DATABASE_URL: _, ...env } = process.env;

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { dirname } from 'node:path';
 
 /**
- * What a client did and what came of it. Times are milliseconds of the one monotonic clock of the process that all
- * clients live in, so that "before" means before.
+ * What a client did and the result. Times are milliseconds of the one monotonic clock of the process that all clients
+ * run in, so that "before" means before.
  */
 interface Operation {
   readonly id: number;
@@ -18,10 +18,10 @@ interface Operation {
 }
 
 /**
- * A command, sent under one id until something came of it:
+ * A command, sent under one id until it had a result:
  * - `acknowledged`: a success, with the last revision and position that it recorded
  * - `refused`: the server said that it records nothing
- * - `unknown`: nobody said; it may have been recorded, or still be
+ * - `unknown`: no answer; it may have been recorded, or still be
  */
 export interface Write extends Operation {
   readonly kind: 'write';
@@ -31,7 +31,7 @@ export interface Write extends Operation {
   readonly events: number;
   readonly revision?: number;
   readonly position?: string;
-  /** What was refused, and should not have been by what the client knows. */
+  /** It was refused, and should not have been by what the client knows. */
   readonly surprise?: string;
 }
 
@@ -40,9 +40,9 @@ export interface Read extends Operation {
   readonly kind: 'read';
   /** Which row: its table, flight and key. */
   readonly key: string;
-  /** The value that tells the writes of a row apart; null where there was no row. */
+  /** The value that distinguishes the writes of a row; null if there was no row. */
   readonly value: number | null;
-  /** What the reader asked to be in the answer. */
+  /** How new the reader asked the answer to be. */
   readonly minPosition?: string;
 }
 
@@ -51,7 +51,7 @@ export type Entry = Write | Read;
 /** The clock of histories. */
 export const now = (): number => performance.now();
 
-/** Keeps the operations of a run in memory, and beside it in a file, line by line, as they begin and end. */
+/** Keeps the operations of a run in memory, and also in a file, line by line, as they begin and end. */
 export class History {
   readonly entries: Entry[] = [];
   readonly #file: WriteStream;
@@ -62,14 +62,14 @@ export class History {
     this.#file = createWriteStream(path);
   }
 
-  /** Notes that an operation begins; its id and its time. */
+  /** Records that an operation begins; its id and its time. */
   begin(what: Readonly<Record<string, unknown>>): { readonly id: number; readonly invoked: number } {
     const begun = { id: ++this.#ids, invoked: now() };
     this.#write({ type: 'invoke', ...begun, ...what });
     return begun;
   }
 
-  /** `ok`, `fail` or, where nobody knows, `info`. */
+  /** `ok`, `fail` or, if unknown, `info`. */
   end(entry: Entry): void {
     this.entries.push(entry);
     const unknown = entry.kind === 'write' && entry.outcome === 'unknown';
@@ -77,7 +77,7 @@ export class History {
     this.#write({ type: unknown ? 'info' : refused ? 'fail' : 'ok', ...entry });
   }
 
-  /** Something that is no operation: a fault that begins or ends. */
+  /** Something other than an operation: a fault that begins or ends. */
   note(what: Readonly<Record<string, unknown>>): void {
     this.#write({ type: 'note', at: now(), ...what });
   }

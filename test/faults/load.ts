@@ -8,10 +8,10 @@ const OWN = 6;
 const SHARING = 6;
 const REGISTER = 4;
 
-/** The longest that a client thinks between two operations. */
+/** The longest pause of a client between two operations. */
 const THINK_MS = 20;
 
-/** After so many operations a client begins another flight. */
+/** After this many operations a client begins another flight. */
 const OPERATIONS_A_FLIGHT = 200;
 
 const REGISTER_FLIGHT = 'register';
@@ -25,7 +25,7 @@ export interface Load {
   readonly done: Promise<void>;
 }
 
-/** When each acknowledged command was sent last and answered, and where it stands in the log. */
+/** When each acknowledged command was last sent and answered, and its place in the log. */
 export interface Acknowledgement {
   readonly lastSent: number;
   readonly ended: number;
@@ -33,19 +33,19 @@ export interface Acknowledgement {
 }
 
 export interface LoadOptions extends ClientOptions {
-  /** Aborted when no client shall begin anything more. */
+  /** Aborted when clients must begin nothing more. */
   readonly stop: AbortSignal;
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void;
 }
 
 let values = 0;
-/** Tells every write from every other; in a column of degrees it stands as millionths. */
+/** Distinguishes every write from every other; in a column of degrees it is written as millionths. */
 const next = (): number => ++values;
 
 const START = Date.UTC(2026, 4, 1, 12);
 const at = (n: number): string => new Date(START + (n % 1_000_000) * 100).toISOString();
 
-/** Makes the shared flights, and then lets all clients loose. */
+/** Creates the shared flights, and then starts all clients. */
 export async function startLoad(options: LoadOptions): Promise<Load> {
   const { stop, random, onAcknowledged } = options;
   const write = async (client: Client, command: Command) => {
@@ -62,7 +62,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     const client = new Client(name, options);
     for (let flight = 0; !isOver(); flight++) {
       const flightId = `${name}-${flight}`;
-      // Whoever went away before the answer does not know whether there is such a flight, and begins another one.
+      // A client that stopped before the answer does not know whether its flight exists, and begins another one.
       if ((await write(client, create(flightId))).outcome !== 'acknowledged') continue;
       for (let n = 0; n < OPERATIONS_A_FLIGHT && !isOver(); n++) {
         await operate(client, flightId, n);
@@ -79,7 +79,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
     }
   };
 
-  /** A command, and often a look at what it wrote. */
+  /** A command, and often a read of what it wrote. */
   const operate = async (client: Client, flightId: string, n: number) => {
     const { command, query } = pick(operations)(flightId, n, random);
     const { outcome, position } = await write(client, command);
@@ -113,7 +113,7 @@ export async function startLoad(options: LoadOptions): Promise<Load> {
         let minPosition = last;
         const isLatest = chance > 0.75;
         if (isLatest) {
-          // The log answers what is in it now; a read at that position is as new as one can be.
+          // The log answers its present content; a read at that position is as new as possible.
           const events = await client.ask({
             method: 'GET',
             path: `/v1/flights/${REGISTER_FLIGHT}/events?fromRevision=${revision}&limit=5000`,
@@ -157,7 +157,7 @@ const create = (
 ): Command => ({
   name: 'create flight',
   flightId,
-  // Itself, its waypoints, and its first state.
+  // The flight, its waypoints, and its first state.
   events: 2 + waypoints.length,
   method: 'POST',
   path: '/v1/flights',
@@ -201,7 +201,7 @@ const aHeading = (n: number, value: number) => ({
   timestamp: at(value % 7 === 0 ? n + 1 : n),
 });
 
-/** What a client may do with the `n`th thing of a flight, and how to look at it. */
+/** What a client can do with the `n`th thing of a flight, and how to read it. */
 const operations: readonly ((flightId: string, n: number, random: () => number) => Both)[] = [
   (flightId, n) => {
     const id = `w${n % 3}`;
@@ -311,7 +311,7 @@ const operations: readonly ((flightId: string, n: number, random: () => number) 
       query: waypointQuery(flightId, id),
     };
   },
-  // To be refused, and so never to be found in the log.
+  // Must be refused, and so never be found in the log.
   (flightId) => ({
     command: { ...moveWaypoint(flightId, 'nowhere', next() / 1e6), refusal: 'waypoint.not-found' },
   }),

@@ -22,7 +22,7 @@ import {
   type DatabaseOptions,
 } from '#lib/timescale';
 
-// Where the database server of a scenario lives, when it is not just anywhere.
+// Special places for the database server of a scenario.
 
 const run = promisify(execFile);
 
@@ -38,7 +38,7 @@ const DISK_MB = 320;
 export const diskFolder = (instance: DatabaseOptions): string =>
   join(instance.root, '.waylog', instance.instance);
 
-/** Why there can be no file system of a limited size here; undefined when there can. */
+/** Why there can be no file system of a limited size here; undefined if there can. */
 export async function whyNoSmallDisk(instance: DatabaseOptions): Promise<string | undefined> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0)
     return 'only root on Linux may mount a file system of a limited size';
@@ -56,12 +56,12 @@ export async function whyNoSmallDisk(instance: DatabaseOptions): Promise<string 
   }
 }
 
-/** A database server whose data folder is on a file system of its own, in memory, that can be filled. */
+/** A database server whose data folder is on a separate file system in memory that can be filled. */
 export async function onSmallDisk(base: DatabaseOptions): Promise<Place> {
   const instance = { ...base, instance: `${base.instance}-disk` };
   const folder = diskFolder(instance);
   mkdirSync(folder, { recursive: true });
-  // What a run that was killed has left.
+  // Left by a run that was killed.
   await databaseKill(instance, 'immediate').catch(() => false);
   await run('umount', [folder]).catch(() => undefined);
   await run('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MB}m,mode=755`, 'tmpfs', folder]);
@@ -75,7 +75,7 @@ export async function onSmallDisk(base: DatabaseOptions): Promise<Place> {
   };
 }
 
-/** Takes all the room that is left; the answer gives it back. */
+/** Uses all the space that is left; the returned function frees it. */
 export function fillDisk(folder: string): () => void {
   const ballast = join(folder, 'ballast');
   const file = openSync(ballast, 'w');
@@ -100,7 +100,7 @@ export function fillDisk(folder: string): () => void {
   return () => rmSync(ballast);
 }
 
-/** Why PostgreSQL's clock cannot be set wrong here; undefined when it can. */
+/** Why PostgreSQL's clock cannot be set wrong here; undefined if it can. */
 export async function whyNoDatabaseClock(instance: DatabaseOptions): Promise<string | undefined> {
   if (process.platform !== 'linux') return 'the clock of a process can be set wrong on Linux only';
   if ((await sourceOf(instance)) !== 'private') return 'the database server runs in a container';
@@ -115,7 +115,7 @@ export interface ClockedPlace extends Place {
   readonly setClock: (offsetMs: number) => void;
 }
 
-/** The database server, started once more with a clock that can be set. */
+/** The database server, started again with a clock that can be set. */
 export async function withDatabaseClock(instance: DatabaseOptions): Promise<ClockedPlace> {
   const status = await databaseUp(instance).then(() => databaseStatus(instance));
   const { dataFolder, log } = status;
@@ -167,5 +167,5 @@ export async function withDatabaseClock(instance: DatabaseOptions): Promise<Cloc
 export const sourceOf = async (instance: DatabaseOptions): Promise<string> =>
   (await databaseUp(instance)).source;
 
-// Not by `instanceof`: in jest an error of Node's own is of another world.
+// Not by `instanceof`: in jest an error of Node's own is of another realm.
 const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;

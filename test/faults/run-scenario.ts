@@ -15,13 +15,13 @@ import { World, type Fault } from './world.js';
 
 export interface RunOptions {
   readonly scenario: Scenario;
-  /** How long load and faults go on; on a slow machine longer, until enough was acknowledged to mean something. */
+  /** How long load and faults last; longer on a slow machine, until enough was acknowledged to mean something. */
   readonly seconds: number;
   readonly seed: number;
-  /** The database server that is the suite's alone. */
+  /** The database server of this suite alone. */
   readonly instance: DatabaseOptions;
   readonly say: (line: string) => void;
-  /** Keeps the history of a clean run, too. */
+  /** Keep the history of a clean run, too. */
   readonly keep?: boolean;
 }
 
@@ -51,23 +51,26 @@ export interface RunResult {
   /** What else went wrong, in words. */
   readonly trouble: readonly string[];
   readonly isClean: boolean;
-  /** Where the history and what the servers said are kept, when the run was not clean. */
+  /** Where the history and the output of the servers are kept, if the run was not clean. */
   readonly kept: string | undefined;
 }
 
-/** A run of fewer has shown nothing. */
+/** A run with fewer proves nothing. */
 const ENOUGH_ACKNOWLEDGED = 100;
 
-/** For enough to be acknowledged; and after the load for the last answers, for the tables, and for a server to end in good order. */
+/**
+ * Time for enough acknowledgements; and after the load for the last answers, for the tables, and for a server to end
+ * cleanly.
+ */
 const ENOUGH_MS = 90_000;
 const GIVE_UP_AFTER_MS = 90_000;
 const CATCH_UP_MS = 90_000;
 const STOP_MS = 30_000;
 
-/** A client that goes away at an attempt without an answer leaves a command of which nobody knows. */
+/** A client that stops after an attempt without an answer leaves a command of unknown outcome. */
 const QUITS = 0.005;
 
-/** Runs load and faults side by side for a while, lets both end, and has the checkers look at what is left. */
+/** Runs load and faults in parallel for a while, lets both end, and checks the result. */
 export async function runScenario(options: RunOptions): Promise<RunResult> {
   const { scenario, seconds, seed, instance, say } = options;
   const folder = join(
@@ -187,7 +190,7 @@ export async function runScenario(options: RunOptions): Promise<RunResult> {
     watched.abort();
     for (const { name, output } of world.servers)
       if (existsSync(folder)) writeFileSync(join(folder, `${name}.log`), output);
-    // The place is left also when the world does not end well.
+    // The place is cleaned up also when the world does not end well.
     await world.close().finally(() => place.leave());
   }
 }

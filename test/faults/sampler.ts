@@ -11,12 +11,15 @@ export interface Sample {
 
 const EVERY_MS = 25;
 
-// The rollup by minutes follows at its own pace, a second behind by design.
+// The minute rollup follows at its own pace, a second behind by design.
 const sampleSql = `
   select coalesce((select max(e.position) from log.events e), 0) as head,
          coalesce((select min(c.position::bigint) from projection.checkpoints c where c.projection <> 'frame_minutes'), 0) as tables`;
 
-/** Looks at the database again and again, past the proxy, until the signal is aborted. While it is down there is nothing to see. */
+/**
+ * Samples the database repeatedly, past the proxy, until the signal is aborted. While it is down there is nothing to
+ * sample.
+ */
 export async function sampleProgress(url: string, signal: AbortSignal): Promise<Sample[]> {
   const samples: Sample[] = [];
   let client: pg.Client | undefined;
@@ -32,7 +35,7 @@ export async function sampleProgress(url: string, signal: AbortSignal): Promise<
       const { rows } = await client.query<{ head: string; tables: string }>(sampleSql);
       if (rows[0]) samples.push({ at, head: BigInt(rows[0].head), tables: BigInt(rows[0].tables) });
     } catch {
-      // What cannot be seen is not sampled; the next look connects anew.
+      // A failed sample is left out; the next one connects again.
       await client?.end().catch(() => undefined);
       client = undefined;
     }

@@ -24,17 +24,17 @@ export interface Scenario {
   readonly name: string;
   /** What is broken, in a line, for the report and --help. */
   readonly about: string;
-  /** Why it cannot be run here; undefined when it can. */
+  /** Why it cannot run here; undefined if it can. */
   readonly unavailable?: (instance: DatabaseOptions) => Promise<string | undefined>;
   /** False for the one that only loads. */
   readonly hasFaults: boolean;
-  /** The least that a run must last, where what is waited for takes long; such a one is left out of the short form. */
+  /** The shortest duration, if the effect takes long; such a scenario is left out of the short form. */
   readonly leastSeconds?: number;
-  /** Where its database server is, when the suite's own will not do. */
+  /** The place of its database server, if it cannot be the suite's own. */
   readonly place?: (instance: DatabaseOptions) => Promise<Place>;
   /** Starts the servers. */
   readonly begin: (world: World) => Promise<void>;
-  /** Breaks things until the load stops, and puts right each before it breaks the next. */
+  /** Breaks things until the load stops, and repairs each before it breaks the next. */
   readonly inject: (world: World) => Promise<void>;
 }
 
@@ -47,7 +47,7 @@ const oneServer =
 /** Commands that are acknowledged before the next fault. */
 const ACKNOWLEDGED_BETWEEN = 20;
 
-/** Again and again after a pause of random length, at least once, as long as there is load. */
+/** Repeatedly after a pause of random length, at least once, as long as there is load. */
 async function repeatedly(
   world: World,
   [least, most]: readonly [number, number],
@@ -55,7 +55,7 @@ async function repeatedly(
 ): Promise<void> {
   for (let n = 0; ; n++) {
     await world.pause(between(world, least, most));
-    // A slow machine has hardly begun by then, and faults without anything between them show nothing.
+    // A slow machine has hardly begun by then, and faults without anything between them prove nothing.
     await world.acknowledged(ACKNOWLEDGED_BETWEEN);
     if (world.isOver && n > 0) return;
     await work(n);
@@ -108,7 +108,7 @@ const connection = (
   ...more,
 });
 
-/** Holds what some SQL takes, in a transaction of its own, for a while. */
+/** Holds the locks of some SQL, in a separate transaction, for a while. */
 async function holding(world: World, name: string, statements: readonly string[], ms: number): Promise<void> {
   const client = new pg.Client({ connectionString: world.url, application_name: 'fault suite' });
   client.on('error', () => undefined);
@@ -140,7 +140,7 @@ const sessionsSql = `
    where datname = current_database() and application_name like 'waylog%'
    order by application_name like 'waylog projector%' desc, pid`;
 
-/** The process id of the server that says that it leads. */
+/** The process id of the server that reports to lead. */
 async function leaderOf(world: World): Promise<number> {
   const [row] = await world.sql<{ leader: string }>(
     `select leader from projection.projectors where name = 'flight'`,
@@ -152,7 +152,7 @@ const preload = (world: World, file: string): string =>
   `--import=${pathToFileURL(join(world.instance.root, 'dist/test/faults/preload', `${file}.js`)).href}`;
 
 const HOUR = 3_600_000;
-/** Forwards and backwards, by little and by much, and back to what is right. */
+/** Forwards and backwards, by small and large steps, and back to the right time. */
 const jumps = [HOUR, -HOUR, 30_000, -30_000, 400 * 24 * HOUR, 0];
 
 export const scenarios: readonly Scenario[] = [
@@ -289,7 +289,7 @@ export const scenarios: readonly Scenario[] = [
             await world.pause(2_000);
             world.proxy.set('pass');
           });
-          // Only time tells a silent connection from a slow one.
+          // Only time distinguishes a dead connection from a slow one.
           await world.pause(60_000);
         }),
     },
@@ -405,7 +405,7 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
-/** A server that works must say so: a load balancer would take it away otherwise. */
+/** A working server must report it: otherwise a load balancer would remove it. */
 async function staysReady(world: World): Promise<void> {
   for (let look = 0; look < 5; look++) {
     const { status, body } = await call(world.apiUrl(world.random), { method: 'GET', path: '/health/ready' });

@@ -49,7 +49,7 @@ describe('TcpProxy', () => {
     client.socket.destroy();
   });
 
-  it('delivers late, and in order, when it is told to delay', async () => {
+  it('delivers late, and in order, in the mode delayed', async () => {
     const client = await open();
     proxy.set({ delayed: 60 });
     const began = performance.now();
@@ -73,7 +73,7 @@ describe('TcpProxy', () => {
     client.socket.destroy();
   });
 
-  it('cuts what is connected and whoever connects', async () => {
+  it('cuts open and new connections', async () => {
     const client = await open();
     const ended = once(client.socket, 'close');
     proxy.set('cut');
@@ -88,7 +88,7 @@ describe('TcpProxy', () => {
     third.socket.destroy();
   });
 
-  it('swallows for good what is sent on a connection that it has black-holed, and does not close it', async () => {
+  it('drops permanently what is sent on a black-holed connection, and does not close it', async () => {
     const client = await open();
     client.socket.write('before ');
     await client.hears('before ');

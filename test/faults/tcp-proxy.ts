@@ -2,13 +2,13 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
 /**
- * What the way between server and database does with what is sent on it:
+ * What the connection between server and database does with data:
  * - `pass`: nothing
  * - `cut`: connections end at once, and so does every new one
- * - `delayed`: everything arrives, in order, so much later
- * - `held`: nothing arrives until the way is free again, and then all of it: a network that was down for a while
- * - `black-hole`: what is sent on a connection is swallowed from now on and for ever, also once the way is free again;
- *   new connections are taken and never answered: a firewall that has forgotten the connection
+ * - `delayed`: everything arrives, in order, with this delay
+ * - `held`: nothing arrives until the connection is free again, and then all of it: a network that was down for a while
+ * - `black-hole`: what is sent on a connection is dropped from now on, even once the proxy passes data again; new
+ *   connections are accepted and never answered: a firewall that has forgotten the connection
  */
 export type Way = 'pass' | 'cut' | 'held' | 'black-hole' | { readonly delayed: number };
 
@@ -18,12 +18,12 @@ interface Link {
   isSwallowed: boolean;
 }
 
-/** A TCP proxy on a port of its own, before whatever `target` says at the time of each connection. */
+/** A TCP proxy on its own port, in front of the `target` at the time of each connection. */
 export class TcpProxy {
   readonly #server = createServer((near) => this.#accept(near));
   readonly #links = new Set<Link>();
   #way: Way = 'pass';
-  /** Told when the way has changed: what is held may be let go. */
+  /** Called when the mode has changed: held data may be sent. */
   readonly #changed = new Set<() => void>();
 
   private constructor(private readonly target: () => { readonly host: string; readonly port: number }) {}
@@ -65,7 +65,7 @@ export class TcpProxy {
     this.#links.add(link);
     for (const socket of [link.near, link.far]) {
       socket.setNoDelay(true);
-      // Whatever ends one end ends the other, as it would without a proxy.
+      // When one end closes, so does the other, as without a proxy.
       socket.on('error', () => this.#end(link));
       socket.on('close', () => this.#end(link));
     }
@@ -75,7 +75,7 @@ export class TcpProxy {
 
   #forward(link: Link, from: Socket, to: Socket): void {
     let last = Promise.resolve();
-    // One after another, so that nothing overtakes when the delay changes.
+    // One after another, so that the order is kept when the delay changes.
     const inOrder = (deliver: () => void) => {
       const due = performance.now() + (typeof this.#way === 'object' ? this.#way.delayed : 0);
       last = last.then(async () => {
@@ -100,7 +100,7 @@ export class TcpProxy {
   }
 
   #end(link: Link): void {
-    // A swallowed connection ends for nobody but the one who ends it.
+    // A black-holed connection ends only at the end that closes it.
     if (link.isSwallowed && this.#way !== 'cut' && !link.near.destroyed && !this.#isClosing) return;
     this.#links.delete(link);
     link.near.destroy();

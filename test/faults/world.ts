@@ -35,7 +35,7 @@ export class Server {
     return this.#process?.pid;
   }
 
-  /** All that its processes have said. */
+  /** The output of all its processes. */
   get output(): string {
     return this.#output + (this.#process?.output() ?? '');
   }
@@ -65,7 +65,7 @@ export class Server {
     await this.#end('SIGKILL');
   }
 
-  /** Ends it in good order; how long that took, or undefined where it had to be killed in the end. */
+  /** Stops it cleanly; returns how long that took, or undefined if it had to be killed in the end. */
   async stop(patienceMs: number): Promise<number | undefined> {
     const began = now();
     const ended = this.#end('SIGTERM');
@@ -91,7 +91,7 @@ export class Server {
   }
 }
 
-/** From what moment on recovery is measured, and what was done. */
+/** The moment from which recovery is measured, and what was done. */
 export interface Fault {
   readonly name: string;
   readonly began: number;
@@ -99,14 +99,14 @@ export interface Fault {
   readonly ended: number;
 }
 
-/** All that a scenario can reach: a database server of its own, a database on it, the way there, and the servers. */
+/** Everything that a scenario can use: its own database server, a database on it, the proxy, and the servers. */
 export class World {
   readonly faults: Fault[] = [];
-  /** What went wrong that no checker sees. */
+  /** Errors that no checker sees. */
   readonly trouble: string[] = [];
   readonly servers: Server[] = [];
   readonly random: () => number;
-  /** Commands so far that were acknowledged. */
+  /** The commands acknowledged so far. */
   #acknowledged = 0;
   readonly #heard = new EventEmitter();
   readonly #endings: (() => Promise<unknown>)[] = [];
@@ -154,21 +154,21 @@ export class World {
     this.#heard.emit('acknowledged');
   }
 
-  /** Waits until so many more commands have been acknowledged, or it is over. */
+  /** Waits until this many more commands have been acknowledged, or the run is over. */
   async acknowledged(count: number): Promise<void> {
     const enough = this.#acknowledged + count;
     while (this.#acknowledged < enough && !this.isOver)
       await once(this.#heard, 'acknowledged', { signal: this.signal }).catch(() => undefined);
   }
 
-  /** The database, past the proxy: for those who look on and for those who break things. */
+  /** The database, past the proxy: for observers and for the code that breaks things. */
   get url(): string {
     const url = new URL(this.database.url);
     url.pathname = `/${this.databaseName}`;
     return url.href;
   }
 
-  /** The database by the way that faults happen on: for the servers. */
+  /** The database through the proxy, where faults happen: for the servers. */
   get proxiedUrl(): string {
     const url = new URL(this.url);
     url.hostname = '127.0.0.1';
@@ -191,14 +191,14 @@ export class World {
     return server;
   }
 
-  /** A server that answers HTTP; one that has just died is as good as any other, for nobody tells clients. */
+  /** A server that answers HTTP; one that has just died counts too, as clients are not told. */
   apiUrl(random: () => number): string {
     const urls = this.servers.flatMap(({ url, isApi }) => (url !== undefined && isApi ? [url] : []));
-    // Discard: nobody listens there.
+    // The discard port, without a listener.
     return urls[Math.floor(random() * urls.length)] ?? 'http://127.0.0.1:9';
   }
 
-  /** Does something bad, and notes from when to when it was so. */
+  /** Injects a fault, and records from when to when it lasted. */
   async fault(name: string, work: () => Promise<unknown>): Promise<void> {
     const began = now();
     this.history.note({ fault: name, is: 'begun' });
@@ -221,14 +221,14 @@ export class World {
     return onServer<Row>(this.url, text, values);
   }
 
-  /** Brings the database server up, wherever it is by now, and waits until it takes connections. */
+  /** Starts the database server, wherever it is by now, and waits until it accepts connections. */
   async databaseUp(): Promise<void> {
     const { url } = await databaseUp(this.instance);
     if (url !== this.database.url)
       throw new Error('The database server has come back on another port, which the suite is not made for.');
   }
 
-  /** Waits until a database server that recovers by itself takes connections again. */
+  /** Waits until a database server that recovers by itself accepts connections again. */
   async databaseIsBack(patienceMs = 60_000): Promise<void> {
     for (const patience = now() + patienceMs; ;) {
       try {
@@ -246,7 +246,7 @@ export class World {
     for (const end of this.#endings) await end();
     await this.databaseUp();
     await onServer(this.database.url, `drop database ${this.databaseName} with (force)`);
-    // Roles are the server's, and carry the name of the database that they are for.
+    // Roles belong to the server, and carry the name of their database.
     const roles = await onServer<{ name: string }>(
       this.database.url,
       `select rolname as name from pg_roles where starts_with(rolname, $1)`,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const openssl = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe' });
 
-/** A certificate authority in a folder; answers the path of its certificate. */
+/** A certificate authority in a folder; returns the path of its certificate. */
 export function makeAuthority(folder: string, name: string): string {
   const [key, certificate] = [join(folder, `${name}.key`), join(folder, `${name}.crt`)];
   openssl(

@@ -4,13 +4,13 @@ import { roleNames } from '#lib/timescale';
 import { migrate } from '../../migrations/index.js';
 import { startDouble, type EventStoreDbDouble } from './eventstoredb-double/index.js';
 
-/** Where the log of a test is: what is promised of the flight context is promised on both. */
+/** Where the log of a test is: the flight context gives the same guarantees with both. */
 export const logs = ['PostgreSQL', 'EventStoreDB'] as const;
 export type Log = (typeof logs)[number];
 
 export interface TestDatabase {
   readonly url: string;
-  /** The connection string of the log when it is not in the database: that of a double of the server. */
+  /** The connection string of the log if it is not in the database: that of a double of the server. */
   readonly eventStore: string | undefined;
   readonly double: EventStoreDbDouble | undefined;
   readonly pool: pg.Pool;
@@ -21,8 +21,8 @@ export interface TestDatabase {
 let databases = 0;
 
 /**
- * A database of its own on the test server, at the newest schema, and, where that is wanted, an EventStoreDB for its log.
- * `npm test` says where the server is.
+ * A new database on the test server, at the newest schema, and, if requested, an EventStoreDB for its log. `npm test`
+ * says where the server is.
  */
 export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabase> {
   const server = testServerUrl();
@@ -39,7 +39,7 @@ export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabas
     connectTimeoutMs: 5_000,
   });
   const listener = new Listener(url.href, 'waylog test');
-  // As docs/how-to/move-the-log.md asks for: one command may record 5,000 events.
+  // As docs/how-to/move-the-log.md requires: one command can record 5,000 events.
   const double = log === 'EventStoreDB' ? await startDouble({ maxAppendSize: 16_767_216 }) : undefined;
   return {
     url: url.href,
@@ -51,7 +51,7 @@ export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabas
       await listener.close();
       await pool.end();
       await double?.stop();
-      // Roles are the server's, not the database's.
+      // Roles belong to the server, not to the database.
       await onServer(
         server,
         `drop database ${name} with (force)`,

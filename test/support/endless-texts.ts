@@ -1,6 +1,6 @@
 import { compileSchema, type Schema } from '#lib/platform';
 
-/** The paths of the texts under a schema that may be as long as somebody likes; `named` answers what a reference is to. */
+/** The paths of the texts under a schema that have no length limit; `named` resolves a reference. */
 export function endlessTexts(schema: Schema, path: string, named: (reference: string) => Schema): string[] {
   if (typeof schema['$ref'] === 'string') return endlessTexts(named(schema['$ref']), path, named);
   const parts = [

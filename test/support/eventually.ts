@@ -1,11 +1,11 @@
-/** So long nothing may move before a wait gives up. */
+/** How long there can be no progress before a wait gives up. */
 const PATIENCE_MS = 60_000;
 
 const LOOK_EVERY_MS = 5;
 
 /**
- * Waits until something is so. Throws when nothing has moved for a minute: what `seen` answers, or else whether it is so.
- * A slow machine makes a wait longer, and no test fail.
+ * Waits until a condition holds. Throws if there is no progress for a minute: a change of what `seen` returns, or else
+ * of the condition. A slow machine makes a wait longer, and fails no test.
  */
 export async function eventually(isSo: () => unknown, seen: () => unknown = () => false): Promise<void> {
   let last: string | undefined;

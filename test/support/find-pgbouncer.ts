@@ -2,13 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Where PgBouncer is, or why it is nowhere. */
+/** Where PgBouncer is, or why there is none. */
 export type FoundPgBouncer =
   { readonly program: string; readonly libraries: string } | { readonly why: string };
 
 const FOLDER = join(process.cwd(), '.waylog', 'pgbouncer');
 
-/** That of the machine; or Debian's own package, unpacked into a folder of this checkout and not installed. */
+/** The machine's own; or Debian's package, unpacked into a folder of this checkout and not installed. */
 export function findPgBouncer(): FoundPgBouncer {
   const places = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin'].map((folder) =>
     join(folder, 'pgbouncer'),
@@ -26,8 +26,8 @@ export function findPgBouncer(): FoundPgBouncer {
 }
 
 /**
- * Downloads the package, and what it needs that this machine lacks, as the machine's own apt is set up, and changes nothing of
- * it. Answers why it could not.
+ * Downloads the package, and its dependencies that this machine lacks, with the machine's apt settings, and changes
+ * nothing of apt. Returns why it could not.
  */
 function unpack(): string | undefined {
   if (!existsSync('/usr/bin/apt-get')) return 'there is no pgbouncer, and no apt-get to fetch it with';

@@ -3,7 +3,7 @@ import { DataKeys, openEventStore, type EventStore, type RecordedEvent } from '#
 import { FLIGHT_CATEGORY, flightSealing } from '#lib/flight';
 import type { Listener } from '#lib/platform';
 
-/** A log of flights beside Waylog: what is sealed in it is opened. */
+/** A log of flights outside Waylog: it opens sealed fields. */
 export const openFlightLog = (place: {
   readonly eventStore: string | undefined;
   readonly pool: pg.Pool;

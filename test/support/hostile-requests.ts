@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-/** A request as it goes over the wire; the body is text or bytes, whatever the content type says. */
+/** A request as sent; the body is text or bytes, whatever the content type says. */
 export interface RawRequest {
   readonly method: string;
   readonly path: string;
@@ -36,9 +36,9 @@ export interface OpenApiDocument {
   readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
 }
 
-/** Ids that the fixture has, so that requests get further than the first check. */
+/** Ids of the fixture, so that requests get further than the first check. */
 const KNOWN_IDS = ['fixture', 'other', 'w0', 'w1', 'home', 'c0', 'c1', '0', '1', '2'];
-/** The same for the parts of a path that want something else. */
+/** The same for the parts of a path that are not ids. */
 const KNOWN_STEPS: Readonly<Record<string, readonly string[]>> = {
   '{id}': ['fixture', 'other'],
   '{frameId}': ['0', '1', '2'],
@@ -147,7 +147,7 @@ const nested = (depth: number): unknown => {
   for (let i = 0; i < depth; i++) value = i % 2 === 0 ? [value] : { a: value };
   return value;
 };
-/** An object of one own field, whatever its name; JSON.stringify writes it so. */
+/** An object with one own field, whatever its name; JSON.stringify writes it. */
 const own = (name: string, value: unknown): object => Object.fromEntries([[name, value]]);
 
 export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
@@ -164,7 +164,7 @@ export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.jsonValue(),
 );
 
-/** Mostly what a schema asks for; one in `oddity` values is what it does not, none where that is 0. */
+/** Mostly values that match a schema; one in `oddity` values does not, none if that is 0. */
 function valueOf(
   schema: Schema,
   document: OpenApiDocument,
@@ -248,7 +248,7 @@ function objectOf(
     .map((entries) => Object.fromEntries(entries.filter((entry) => entry !== undefined)) as object);
 }
 
-/** What stands in a path: an id, a hostile one, or what is no percent-encoding at all. */
+/** A part of a path: an id, a hostile one, or invalid percent-encoding. */
 const pathStep = (name: string, isKnownAllowed: boolean) =>
   fc.oneof(
     {
@@ -278,7 +278,7 @@ const pathStep = (name: string, isKnownAllowed: boolean) =>
     },
   );
 
-/** As encodeURIComponent, but for halves of surrogate pairs, which become the bytes that no UTF-8 has. */
+/** Like encodeURIComponent, but halves of surrogate pairs become bytes that are not UTF-8. */
 function percentEncoded(step: string): string {
   return [...step]
     .map((c) => (/[\ud800-\udfff]/u.test(c) ? '%ed%a0%80' : encodeURIComponent(c).replace('.', '%2e')))
@@ -320,7 +320,7 @@ interface Body {
   readonly body?: string | Buffer;
 }
 
-/** JSON cut off, with a byte more, or with another number than JSON has; and bodies that are no JSON. */
+/** Truncated JSON, JSON with an extra byte, or with a number that JSON lacks; and bodies that are not JSON. */
 const brokenBody: fc.Arbitrary<Body> = fc.oneof(
   fc
     .constantFrom(
@@ -396,11 +396,11 @@ function bodyOf(
 const printable = (value: string) => value.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 400);
 
 export interface Limits {
-  /** Names of things that are there may stand in the path. */
+  /** The path can have names of existing things. */
   readonly knownPath: boolean;
-  /** The body may be what the route asks for. */
+  /** The body can match the route. */
   readonly validBody: boolean;
-  /** Query parameters may be what the route asks for. */
+  /** Query parameters can match the route. */
   readonly query: boolean;
 }
 
@@ -423,7 +423,7 @@ export function requestsTo(
         { weight: 8, arbitrary: fc.constant<[string, string] | undefined>(undefined) },
         {
           weight: 1,
-          // A position far beyond the log would wait for its events.
+          // A read would wait for the events of a position far beyond the log.
           arbitrary: fc
             .oneof(fc.constantFrom('0', '1', '-1', '1e3', '9'.repeat(40)), hostileText.map(printable))
             .map((value): [string, string] => [name.toLowerCase(), value]),

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { messageOf } from '#lib/platform';
 import { lead } from '#lib/projections';
 
-// A process that leads and does nothing with it, to be frozen: node dist/test/support/leading-process.js URL NAME SILENCE_MS
+// A process that only leads, to be frozen: node dist/test/support/leading-process.js URL NAME SILENCE_MS
 
 const [connectionString = '', name = '', silenceMs] = process.argv.slice(2);
 const stop = new AbortController();

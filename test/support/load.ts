@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { aFlight, aFrame, at, aWaypoint } from './samples.js';
 import type { HttpClient } from './server.js';
 
-/** One write that a client wants done: sent with its key again and again until it is acknowledged. */
+/** One write of a client: sent with its key repeatedly until it is acknowledged. */
 interface Write {
   readonly key: string;
   readonly method: string;
@@ -20,8 +20,8 @@ export interface Client {
 }
 
 /**
- * A client that writes to one flight without a pause. When the server is gone, or says 503, it sends the same write with
- * the same Idempotency-Key again: what any careful client does.
+ * A client that writes to one flight without a pause. If the server is down, or answers 503, it sends the same write
+ * with the same Idempotency-Key again, as any careful client does.
  */
 export function writingClient(flightId: string, server: () => HttpClient): Client {
   const stop = new AbortController();

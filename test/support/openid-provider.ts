@@ -3,13 +3,18 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { CompactSign, exportJWK, generateKeyPair, type CryptoKey, type JWK } from 'jose';
 
-/** Stands for an OpenID provider: its discovery document, its public keys, and tokens signed with the private ones. */
+/**
+ * A stand-in for an OpenID provider: its discovery document, its public keys, and tokens signed with the private ones.
+ */
 export class OpenIdProvider {
-  /** What the discovery document and the keys are answered with; anything else than 200 is a provider in trouble. */
+  /**
+   * The status of the answers for the discovery document and the keys; anything other than 200 is a provider in
+   * trouble.
+   */
   status = 200;
-  /** Takes requests and answers none. */
+  /** Accepts requests and answers none. */
   hangs = false;
-  /** Published beside the key that it signs with, whatever it is. */
+  /** Published beside the signing key, whatever it is. */
   others: object[] = [];
   /** How often the keys were fetched. */
   keysServed = 0;
@@ -58,7 +63,7 @@ export class OpenIdProvider {
     return this.#published;
   }
 
-  /** A token of `alice` for `waylog` that is good for five minutes, unless `claims` say something else. */
+  /** A token of `alice` for `waylog`, valid for five minutes, unless `claims` say otherwise. */
   token(claims: Record<string, unknown> = {}): Promise<string> {
     return this.signed(JSON.stringify({ ...this.#claims(), ...claims }));
   }
@@ -68,7 +73,7 @@ export class OpenIdProvider {
     return JSON.stringify(this.#claims());
   }
 
-  /** A token with claims as they are, also such as no library would sign. */
+  /** A token with unchecked claims, including some that no library would sign. */
   signed(claims: string): Promise<string> {
     if (!this.#private) throw new Error('The provider has not been started.');
     return new CompactSign(Buffer.from(claims))
@@ -88,7 +93,7 @@ export class OpenIdProvider {
     };
   }
 
-  /** Cuts off whoever waits for an answer. */
+  /** Disconnects all clients that wait for an answer. */
   closeConnections(): void {
     this.#server.closeAllConnections();
   }

@@ -7,17 +7,17 @@ import { join } from 'node:path';
 import type { FoundPgBouncer } from './find-pgbouncer.js';
 
 export interface PgBouncer {
-  /** The database that a URL names, by way of the pooler. */
+  /** The database of a URL, through the pooler. */
   readonly url: (databaseUrl: string) => string;
   readonly stop: () => Promise<void>;
 }
 
-/** Root may not run it: then it runs as nobody. */
+/** Root cannot run it: then it runs as the user nobody. */
 const NOBODY = 65_534;
 
 /**
- * A PgBouncer before a server, with nothing set but what it must: whoever may log in to the server may log in to it. With a
- * `poolSize` it makes do with so many connections to the server.
+ * A PgBouncer in front of a server, with only the required settings: every login of the server is a login of the
+ * pooler. With a `poolSize` it uses at most that many connections to the server.
  */
 export async function startPgBouncer(
   found: Exclude<FoundPgBouncer, { why: string }>,

@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto';
 import type { EventStore, JsonObject } from '#lib/event-store';
 import { aFrame, at } from './samples.js';
 
-/** Frames that no command lets through: one that its table refuses, and one that its fold cannot read. */
+/** Frames that no command can record: one that its table refuses, and one that its fold cannot read. */
 export const poisonousFrames = {
   refusedByTable: { ...aFrame(666), confidence: 7, updatedAt: at(666) },
   unreadable: { frameId: 667 },
 };
 
-/** Puts an event behind the last one of a stream, as if an older Waylog had written it; answers its revision. */
+/** Appends an event to a stream, as if an older Waylog had written it; returns its revision. */
 export async function appendRaw(
   store: EventStore,
   streamId: string,

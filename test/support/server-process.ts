@@ -9,14 +9,14 @@ export interface ServerProcess extends HttpClient {
   readonly pid: number;
   /** How it ended, once it has: its exit code, or the signal. */
   readonly ended: Promise<number | string>;
-  /** Ends it and answers how it ended: its exit code, or the signal. */
+  /** Ends it and returns how it ended: its exit code, or the signal. */
   readonly end: (signal: 'SIGKILL' | 'SIGTERM') => Promise<number | string>;
   readonly output: () => string;
-  /** Reads no more of what it prints: the next line finds the pipe closed. */
+  /** Stops reading its output: at the next line the pipe is closed. */
   readonly stopReading: () => void;
 }
 
-/** The server as a process of its own, built by `npm test`, so that it can be killed. */
+/** The server as a separate process, built by `npm test`, so that it can be killed. */
 export async function serverProcess(
   database: string | Pick<TestDatabase, 'url' | 'eventStore'>,
   env: Record<string, string> = {},

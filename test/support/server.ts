@@ -22,7 +22,7 @@ export interface HttpClient {
   ) => Promise<Answer>;
 }
 
-/** Calls a server as a client would: JSON in, JSON out, with the admin key unless `headers` say something else. */
+/** Calls a server as a client would: JSON in, JSON out, with the admin key unless `headers` say otherwise. */
 export const httpClient = (baseUrl: () => string): HttpClient => ({
   async call(method, path, body, headers = {}) {
     const response = await fetch(baseUrl() + path, {
@@ -48,7 +48,7 @@ interface OpenApi {
   readonly components: object;
 }
 
-/** Throws when an answer is not what the server's own OpenAPI document says of its route. */
+/** Throws if an answer does not match the server's own OpenAPI document. */
 function openApiCheck(document: OpenApi) {
   const routes = Object.entries(document.paths).map(([path, methods]) => ({
     pattern: new RegExp(`^${path.replaceAll(/\{\w+\}/g, '[^/]+')}$`),
@@ -76,7 +76,7 @@ function openApiCheck(document: OpenApi) {
   };
 }
 
-/** A server in this process over a database of its own, for all the tests of a file. */
+/** A server in this process over its own database, for all the tests of a file. */
 export function useServer(env: Record<string, string> = {}, log?: Log) {
   let app: NestFastifyApplication;
   let store: TestDatabase;
@@ -119,7 +119,7 @@ export function useServer(env: Record<string, string> = {}, log?: Log) {
   };
 }
 
-/** Makes a key; asks again where it is over a limit. */
+/** Creates a key; tries again while a limit is exceeded. */
 export async function newKey(server: { call: HttpClient['call'] }, role: string): Promise<string> {
   const { body } = await until(
     () => server.call('POST', '/v1/admin/keys', { name: 'a', role }),
@@ -128,10 +128,10 @@ export async function newKey(server: { call: HttpClient['call'] }, role: string)
   return body.key as string;
 }
 
-/** The header of who sends a key. */
+/** The header that sends a key. */
 export const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
 
-/** Asks until the answer is as it will be. */
+/** Polls until the answer is the expected one. */
 export async function until(ask: () => Promise<Answer>, isSo: (answer: Answer) => boolean): Promise<Answer> {
   let answer = await ask();
   for (let attempt = 1; !isSo(answer); attempt++) {

@@ -11,12 +11,12 @@ export interface RunningWaylog {
   readonly database: FlightDatabase;
   readonly execute: <R>(command: Command<R>) => Promise<R>;
   readonly query: <R>(query: Query<R>) => Promise<R>;
-  /** Resolves when the tables hold all that the log holds now. */
+  /** Resolves when the tables hold everything that the log holds now. */
   readonly settled: (maxWaitMs?: number) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
-/** Waylog without HTTP, as a module of another application would have it. */
+/** Waylog without HTTP, as a module of another application would use it. */
 export async function startWaylog(
   database: string | Pick<TestDatabase, 'url' | 'eventStore'>,
   options: Partial<WaylogOptions> = {},
@@ -41,7 +41,7 @@ export async function startWaylog(
   };
 }
 
-/** One Waylog over a database of its own, for all the tests of a file. */
+/** One Waylog over its own database, for all the tests of a file. */
 export function useWaylog(
   options: Partial<WaylogOptions> = {},
   log?: Log,

@@ -6,7 +6,7 @@ import { messageOf } from '#lib/platform';
 /** Ten minutes of flight at two frames a second. */
 const DEMO_FRAMES = 1_200;
 
-/** Begins to record a simulated flight in real time, through the command bus; resolves once the flight exists. */
+/** Starts to record a simulated flight in real time, through the command bus; resolves once the flight exists. */
 export async function recordDemoFlight(app: INestApplicationContext): Promise<string> {
   const commands = app.get(CommandBus);
   const startedAt = new Date();

@@ -28,7 +28,7 @@ import { Statistics } from './operations/statistics.js';
 import { ServerSessions } from './operations/server-sessions.js';
 import { SchemaGate } from './operations/schema-gate.js';
 
-/** The HTTP server: Waylog with controllers before it. Another context would be one more line in `imports`. */
+/** The HTTP server: Waylog with controllers in front of it. Another context would be one more line in `imports`. */
 @Module({})
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {

@@ -6,7 +6,7 @@ import type { AppendRequest } from './event-store.js';
 // eslint-disable-next-line no-control-regex -- control characters are what it looks for
 const controlCharacter = /[\u0000-\u001f\u007f\ud800-\udfff]/u;
 
-/** What the index on stream ids can hold with room to spare. */
+/** Well within what the index on stream ids can hold. */
 const MAX_STREAM_ID_BYTES = 1_024;
 /** Revisions are 32 bits wide in PostgreSQL. */
 const MAX_REVISION = 2 ** 31 - 1;

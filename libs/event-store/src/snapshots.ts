@@ -2,10 +2,10 @@ import type { Pool } from 'pg';
 import { databaseCall, readRows } from '#lib/platform';
 import type { Position, Snapshot } from './event-store.js';
 
-/** What log.holds is asked: the history that a process knows, and the newest event that it has seen. */
+/** The parameters of log.holds: the history that a process knows, and the newest event that it has seen. */
 export type Vantage = readonly [history: number | null, position: Position | null, id: string | null];
 
-/** Snapshots in PostgreSQL, whichever store has the log: they are a cache beside the tables, not part of it. */
+/** Snapshots in PostgreSQL, whichever store has the log: they are a cache beside the tables, not part of the log. */
 export async function loadSnapshot(
   pool: Pool,
   streamId: string,
@@ -16,7 +16,7 @@ export async function loadSnapshot(
   return row && { revision: Number(row[0]), state: row[1] as string };
 }
 
-/** With a vantage, only if the database still has what the state was folded from. */
+/** With a vantage, only if the database still has the events that the state was folded from. */
 export async function saveSnapshot(
   pool: Pool,
   streamId: string,

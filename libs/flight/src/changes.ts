@@ -18,7 +18,9 @@ import { addWaypoint } from './waypoints/add-waypoint.js';
 import { updateWaypoint } from './waypoints/update-waypoint.js';
 import { updateWaypoints } from './waypoints/update-waypoints.js';
 
-/** Every command that changes a flight; a new one is a file in its folder and a line here. Transact combines them. */
+/**
+ * Every command that changes a flight; a new one needs a file in its folder and a line here. Transact combines them.
+ */
 export const changes = [
   createFlight,
   updateFlight,

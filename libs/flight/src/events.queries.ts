@@ -5,7 +5,7 @@ import { checked, EventsOfFlight, EventsQuery, knownTypes } from './query-rules.
 
 const DEFAULT_LIMIT = 1_000;
 
-/** The audit trail of a flight, also of a deleted one: events from a revision on, at most `limit` (1,000). */
+/** The audit trail of a flight, even of a deleted one: events from a revision on, at most `limit` (1,000). */
 export class GetFlightEvents extends Query<RecordedEvent[]> {
   constructor(
     readonly flightId: string,

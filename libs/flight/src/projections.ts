@@ -9,7 +9,7 @@ import { flightState } from './processing-state/flight-state.projection.js';
 import { chunks } from './route-chunks/chunks.projection.js';
 import { waypoints } from './waypoints/waypoints.projection.js';
 
-/** Every table of the flight context. They move together, so that a flight is whole at every checkpoint. */
+/** Every table of the flight context. They move together, so that a flight is complete at every checkpoint. */
 export const flightProjections = [
   flights,
   waypoints,

@@ -3,7 +3,7 @@ import { isLoopback, readConfig, withoutCredentials } from './config.js';
 const DATABASE_URL = 'postgres://u:p@127.0.0.1/waylog';
 
 describe('readConfig', () => {
-  it('needs no more than a database, and listens on loopback then', () => {
+  it('needs only a database, and then listens on loopback', () => {
     expect(readConfig({ DATABASE_URL })).toEqual({
       databaseUrl: DATABASE_URL,
       auditIntervalMinutes: 1_440,
@@ -42,7 +42,7 @@ describe('readConfig', () => {
     });
   });
 
-  it('knows a folder for backups only where one is named', () => {
+  it('has a folder for backups only if one is named', () => {
     expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '/backups' }).backupDir).toBe('/backups');
     expect(readConfig({ DATABASE_URL, WAYLOG_BACKUP_DIR: '' })).not.toHaveProperty('backupDir');
     expect(() => readConfig({ DATABASE_URL, WAYLOG_BACKUP_INTERVAL: '24' })).toThrow(
@@ -50,7 +50,7 @@ describe('readConfig', () => {
     );
   });
 
-  it('takes the log from the database, or from an EventStoreDB that it names', () => {
+  it('uses the log in the database, or in the EventStoreDB that it names', () => {
     expect(readConfig({ DATABASE_URL, EVENT_STORE: '' })).not.toHaveProperty('eventStore');
     for (const EVENT_STORE of [
       'esdb://127.0.0.1:2113?tls=false',
@@ -61,7 +61,7 @@ describe('readConfig', () => {
       expect(() => readConfig({ DATABASE_URL, EVENT_STORE })).toThrow(/EVENT_STORE is no connection string/);
   });
 
-  it('never shows what logs in', () => {
+  it('never shows credentials', () => {
     expect(() => readConfig({ DATABASE_URL, EVENT_STORE: 'http://me:s3cret@here' })).not.toThrow(/s3cret/);
     expect(withoutCredentials('esdb://me:s3cret@a:2113,b:2113?tls=true')).toBe('esdb://a:2113,b:2113');
     expect(withoutCredentials('esdb+discover://me:s3@cret@a?userCertFile=x')).toBe('esdb+discover://a');
@@ -80,7 +80,7 @@ describe('readConfig', () => {
     }
   };
 
-  it('takes an admin key that nobody guesses, and does not show one that is too short', () => {
+  it('accepts an admin key that cannot be guessed, and does not show one that is too short', () => {
     const key = 'a'.repeat(32);
     expect(readConfig({ DATABASE_URL, WAYLOG_ADMIN_KEY: key }).adminKey).toBe(key);
     expect(readConfig({ DATABASE_URL, WAYLOG_ADMIN_KEY: '' })).not.toHaveProperty('adminKey');
@@ -90,7 +90,7 @@ describe('readConfig', () => {
     }
   });
 
-  it('believes a provider only with an audience, and over TLS or from this machine', () => {
+  it('trusts a provider only with an audience, and over TLS or from this machine', () => {
     const provider = { WAYLOG_JWT_ISSUER: 'https://login.example/realm', WAYLOG_JWT_AUDIENCE: 'waylog' };
     expect(readConfig({ DATABASE_URL, ...provider }).jwt).toEqual({
       issuer: 'https://login.example/realm',
@@ -112,7 +112,7 @@ describe('readConfig', () => {
       expect(refusal({ ...provider, WAYLOG_JWT_ISSUER: url, WAYLOG_JWT_JWKS_URL: url })).toBe('');
   });
 
-  it('opens to origins that are named whole, and to no pattern', () => {
+  it('allows origins that are named in full, and no pattern', () => {
     const origins = (text: string) => readConfig({ DATABASE_URL, WAYLOG_CORS_ORIGINS: text }).corsOrigins;
     expect(origins('https://app.example,http://127.0.0.1:8080')).toEqual([
       'https://app.example',
@@ -130,14 +130,14 @@ describe('readConfig', () => {
     expect(refusal({ WAYLOG_RATE_LIMIT: '0' })).toMatch(/WAYLOG_RATE_LIMIT/);
   });
 
-  it('knows the addresses of this machine from those that others reach', () => {
+  it('distinguishes addresses of this machine from those that others can reach', () => {
     for (const host of ['127.0.0.1', '127.8.9.1', 'localhost', '::1', '[::1]'])
       expect(isLoopback(host)).toBe(true);
     for (const host of ['0.0.0.0', '::', '', '10.0.0.1', '127.example', 'localhost.example', '::ffff:7f00:1'])
       expect(isLoopback(host)).toBe(false);
   });
 
-  it('names every bad variable together', () => {
+  it('names all bad variables together', () => {
     expect(() =>
       readConfig({
         PORT: '70000',

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where Waylog is installed, and in which version: the folder of its package.json, above the sources and above dist. */
+/** The folder and version of this installation: the folder of its package.json, above the sources and above dist. */
 export function installation(): { readonly root: string; readonly version: string } {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) {

@@ -3,7 +3,7 @@ import { databaseCall, failureOf, isTransient } from './postgres.js';
 
 const sqlError = (code: string) => Object.assign(new Error(`SQLSTATE ${code}`), { code });
 
-describe('what may be gone a moment later', () => {
+describe('a failure that can pass within a moment', () => {
   it.each(['08006', '57P01', '40001', '53100', '53200', '53300', '58030', '25006'])(
     'is SQLSTATE %s',
     (code) => expect(isTransient(sqlError(code))).toBe(true),
@@ -13,7 +13,7 @@ describe('what may be gone a moment later', () => {
     expect(isTransient(sqlError(code))).toBe(false),
   );
 
-  it('is tried three times, and then told as such: a full disk is no fault of whoever asks', async () => {
+  it("is tried three times, and then reported as such: a full disk is not the caller's fault", async () => {
     let attempts = 0;
     const full = () => {
       attempts++;
@@ -34,14 +34,14 @@ describe('what may be gone a moment later', () => {
       /^The database has run out of locks .*max_locks_per_transaction/,
     ],
     ['out of memory', 'database.out-of-memory', /^The database has no memory left for this/],
-  ])('is told as what it is, and what to do: %s', async (said, code, message) => {
+  ])('is reported with its cause and what to do: %s', async (said, code, message) => {
     const error = Object.assign(new pg.DatabaseError(said, 0, 'error'), { code: '53200' });
     const told = { code, kind: 'unavailable', message: expect.stringMatching(message) as string };
     await expect(databaseCall(() => Promise.reject(error))).rejects.toMatchObject(told);
     expect(failureOf(error)).toMatchObject(told);
   });
 
-  it('is told in a sentence where nobody tries again: a connection that was lost', () => {
+  it('is reported in a sentence if it is not retried: a lost connection', () => {
     const error = Object.assign(
       new pg.DatabaseError('terminating connection due to administrator command', 0, 'error'),
       {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface RetryOptions {
-  /** How often to try in all. */
+  /** The total number of attempts. */
   readonly attempts: number;
   /** The wait after the first failure, in milliseconds; it doubles with each further one. */
   readonly baseDelayMs: number;
@@ -19,7 +19,7 @@ export function backoffDelay(attempt: number, baseDelayMs: number, maxDelayMs = 
 
 /**
  * Runs `operation` again after failures that `retryIf` calls transient. Only for operations that are harmless when done
- * twice: reads, and appends with fixed event ids. The last error is thrown as it came.
+ * twice: reads, and appends with fixed event ids. The last error is thrown unchanged.
  */
 export async function retry<T>(operation: () => Promise<T>, options: RetryOptions): Promise<T> {
   for (let attempt = 1; ; attempt++) {

@@ -16,7 +16,7 @@ describe('secrets from files', () => {
   };
   const url = 'postgres://u:p@127.0.0.1/waylog';
 
-  it.each(FROM_FILES)('are taken for %s, without the end of the line', (name) => {
+  it.each(FROM_FILES)('are read for %s, without the line end', (name) => {
     const path = file(name, `  ${url}\n`);
     expect(readSecrets({ [`${name}_FILE`]: path, PORT: '1' })).toEqual({
       env: { [name]: url, PORT: '1' },
@@ -25,7 +25,7 @@ describe('secrets from files', () => {
     });
   });
 
-  it('make the configuration, as if they stood in the environment', () => {
+  it('give the same configuration as the environment', () => {
     const DATABASE_URL_FILE = file('database', `${url}\n`);
     const WAYLOG_PROJECTOR_URL_FILE = file('projector', url.replace('u:', 'v:'));
     expect(readConfig({ DATABASE_URL_FILE, WAYLOG_PROJECTOR_URL_FILE })).toMatchObject({
@@ -52,14 +52,14 @@ describe('secrets from files', () => {
     );
   });
 
-  it('are warned of when everybody may read them', () => {
+  it('cause a warning if all users can read them', () => {
     const path = file('open', url, 0o644);
     expect(readConfig({ DATABASE_URL_FILE: path }).warnings).toEqual([
       expect.stringContaining(`${path} (DATABASE_URL_FILE) can be read by everybody`),
     ]);
   });
 
-  it('are not handed on to programs that Waylog starts', () => {
+  it('are not passed to programs that Waylog starts', () => {
     expect(
       withoutSecrets({ PATH: '/bin', DATABASE_URL: url, EVENT_STORE_FILE: 'x', WAYLOG_READER_URL: url }),
     ).toEqual({
@@ -76,7 +76,7 @@ describe('a URL of PostgreSQL', () => {
     'postgres://u:s3cret@ho st/db',
     'http://u:s3cret@host/db',
     's3cret',
-  ])('that cannot be taken apart is refused, and never shown: %s', (DATABASE_URL) => {
+  ])('that cannot be parsed is refused, and never shown: %s', (DATABASE_URL) => {
     expect(() => readConfig({ DATABASE_URL })).toThrow(/DATABASE_URL is no PostgreSQL URL/);
     expect(() => readConfig({ DATABASE_URL })).not.toThrow(/s3cret/);
     for (const name of ['WAYLOG_READER_URL', 'WAYLOG_PROJECTOR_URL'])
@@ -86,7 +86,7 @@ describe('a URL of PostgreSQL', () => {
   });
 });
 
-describe('the way to the database', () => {
+describe('the connection to the database', () => {
   it.each([
     'postgres://u:p@127.0.0.1:5432/db',
     'postgres://u:p@127.3.2.1/db',
@@ -107,7 +107,7 @@ describe('the way to the database', () => {
     ['postgres://u:s3cret@db.example/db?sslmode=require', /sslmode=require/],
     ['postgres://u:s3cret@db.example/db?sslmode=verify-ca', /sslmode=verify-ca/],
     ['postgres://u:s3cret@db.example/db?sslmode=no-verify', /sslmode=no-verify/],
-  ])('is warned of, without what logs in: %s', (url, why) => {
+  ])('causes a warning, without credentials: %s', (url, why) => {
     expect(tlsWeakness(url)).toMatch(why);
     expect(tlsWeakness(url)).not.toMatch(/s3cret/);
   });

@@ -21,7 +21,7 @@ const canonical = (seconds: number, us: number) => {
 };
 
 describe('a time', () => {
-  it('has one text, which is its own canonical form and orders as time does', () =>
+  it('has one text, which is its own canonical form and sorts by time', () =>
     check(
       fc.property(instant, instant, ([a, ua], [b, ub]) => {
         const [first, second] = [canonical(a, ua), canonical(b, ub)];
@@ -31,7 +31,7 @@ describe('a time', () => {
       }),
     ));
 
-  it('is the same from whatever zone and with however many digits it is said', () =>
+  it('is the same in whatever zone and with however many digits it is written', () =>
     check(
       fc.property(
         instant,
@@ -51,7 +51,7 @@ describe('a time', () => {
       ),
     ));
 
-  it('comes back from the text that PostgreSQL makes of it', () =>
+  it("comes back from PostgreSQL's text of it", () =>
     check(
       fc.property(instant, ([seconds, us]) => {
         const digits = String(us).padStart(6, '0').replace(/0+$/, '');
@@ -62,7 +62,7 @@ describe('a time', () => {
       }),
     ));
 
-  it('is none, or one that the calendar has, whatever the text', () => {
+  it('is refused, or one that the calendar has, whatever the text', () => {
     const near = fc
       .tuple(
         fc.constantFrom('0000', '0070', '1969', '1970', '2000', '2100', '2199', '2200', '9999'),
@@ -86,7 +86,7 @@ describe('a time', () => {
         expect(time).toMatch(/^(19[7-9]|20|21)\d{1,2}-\d\d-\d\dT\d\d:\d\d:\d\d\.(\d{3}|\d{6})Z$/);
         expect(new Date(time).toISOString().slice(0, 23)).toBe(time.slice(0, 23));
         expect(parseTimestamp(time)).toBe(time);
-        // The day of the text is one of the calendar, too.
+        // The calendar must have the day of the text, too.
         const day = text.slice(0, 10);
         expect(new Date(`${day}T00:00:00Z`).toISOString().slice(0, 10)).toBe(day);
       }),
@@ -95,7 +95,7 @@ describe('a time', () => {
   });
 });
 
-/** Array literals by the rules of PostgreSQL's manual (8.15.2): what a server makes of the text. */
+/** Array literals by the rules of PostgreSQL's manual (8.15.2): what a server reads from the text. */
 function parsed(literal: string): (string | null)[] {
   expect(literal.startsWith('{') && literal.endsWith('}')).toBe(true);
   const items: (string | null)[] = [];
@@ -147,7 +147,7 @@ describe('an array literal', () => {
     fc.boolean(),
     fc.constant(null),
   );
-  it('says the values that it was made of, whatever is in them', () =>
+  it('holds the values that it was made of, whatever they contain', () =>
     check(
       fc.property(fc.array(value), (values) => {
         expect(parsed(pgArray(values))).toEqual(values.map((v) => (v === null ? null : String(v))));

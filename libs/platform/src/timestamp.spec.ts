@@ -32,7 +32,7 @@ describe('parseTimestamp', () => {
     '',
   ])('refuses %j', (text) => expect(parseTimestamp(text)).toBeUndefined());
 
-  it('is the form that PostgreSQL times are brought to', () => {
+  it('gives the canonical form of PostgreSQL times', () => {
     expect(timestampFromPostgres('2026-05-01 12:00:00+00')).toBe('2026-05-01T12:00:00.000Z');
     expect(timestampFromPostgres('2026-05-01 12:00:00.5+00')).toBe('2026-05-01T12:00:00.500Z');
     expect(timestampFromPostgres('2026-05-01 12:00:00.123456+00')).toBe('2026-05-01T12:00:00.123456Z');

@@ -1,13 +1,13 @@
 import { mapInTurns, nextTurn } from './turns.js';
 
 describe('work in turns', () => {
-  it('is done in its order', async () => {
+  it('is done in order', async () => {
     const items = Array.from({ length: 1_000 }, (_, i) => i);
     expect(await mapInTurns(items, (n) => n * 2)).toEqual(items.map((n) => n * 2));
     expect(await mapInTurns([], String)).toEqual([]);
   });
 
-  it('lets others go on as soon as one has taken longer than a turn', async () => {
+  it('lets other work run as soon as one piece has taken longer than a turn', async () => {
     const order: string[] = [];
     setImmediate(() => order.push('another'));
     await mapInTurns(['a', 'b'], (item) => {
@@ -17,7 +17,7 @@ describe('work in turns', () => {
     expect(order).toEqual(['a', 'another', 'b']);
   });
 
-  it('lets others go on between any two, however many work', async () => {
+  it('lets other work run between any two pieces, however many tasks there are', async () => {
     const order: string[] = [];
     let next = setImmediate(function another() {
       order.push('another');
@@ -35,7 +35,7 @@ describe('work in turns', () => {
     order.forEach((name, i) => expect(name === 'another' || order[i - 1] === 'another').toBe(true));
   });
 
-  it('goes on first with what ends, and now and then with the rest', async () => {
+  it('continues first with ending work, and now and then with the rest', async () => {
     const order: string[] = [];
     const long = async (name: string, isEnding: boolean) => {
       for (let n = 0; n < 8; n++) {

@@ -29,14 +29,14 @@ class Route {
 
 const mark = { id: 'm', at: { lat: 1, lon: 2 } };
 
-/** Fails when it is looked at. */
+/** Fails when it is read. */
 const untouchable = new Proxy({}, { ownKeys: () => fail(), get: () => fail(), has: () => fail() });
 function fail(): never {
   throw new Error('An item was looked at.');
 }
 
 describe('an input', () => {
-  it('is named by every bad field, in lists and below them too', () => {
+  it('is refused with every bad field, in lists and below them too', () => {
     const marks = [mark, { id: '', at: { lat: 91, lon: 'east' } }, { ...mark, count: 1.5, colour: 'red' }, 7];
     expect(badFields(Route, { marks, numbers: [1, 'two'], speed: 3 })).toEqual(
       expect.arrayContaining([
@@ -68,7 +68,7 @@ describe('an input', () => {
     );
   });
 
-  it('whose list is too long is refused for that alone, whatever is in it', () => {
+  it('whose list is too long is refused for that alone, whatever the list contains', () => {
     expect(badFields(Route, { marks: [], numbers: [1, 2, 3, untouchable] })).toEqual([
       { field: 'numbers', message: 'must have at most 3 items' },
     ]);
@@ -81,10 +81,10 @@ describe('free-form JSON', () => {
     { field: 'notes', message: expect.stringContaining('at most 16 KiB, 500 values') as string },
   ];
 
-  it('has as many values as are allowed, wherever they are, and no more', () => {
+  it('can have as many values as allowed, wherever they are, and no more', () => {
     expect(bad({ a: Array(499).fill(1) })).toEqual([]);
     expect(bad({ a: Array(500).fill(1) })).toEqual(refused);
-    // Within 16 KiB, and 5,300 objects all the same.
+    // Within 16 KiB, but 5,300 objects.
     expect(bad({ a: Array(5_300).fill([]) })).toEqual(refused);
     const nested = (lists: number) => ({ a: Array.from({ length: lists }, () => ({ b: [1] })) });
     expect(bad(nested(166))).toEqual([]);
@@ -92,7 +92,7 @@ describe('free-form JSON', () => {
     expect(bad(Object.fromEntries(Array.from({ length: 501 }, (_, i) => [`x${i}`, 1])))).toEqual(refused);
   });
 
-  it('is counted before it is looked at', () => {
+  it('is counted before it is visited', () => {
     expect(bad({ a: [...Array<number>(500).fill(1), untouchable] })).toEqual(refused);
   });
 });
@@ -121,7 +121,7 @@ describe('a refusal', () => {
   const errors = (howMany: number) =>
     Array.from({ length: howMany }, (_, i) => ({ field: `f${i}`, message: 'is wrong' }));
 
-  it('names every field up to a number, and beyond it says that there are more', () => {
+  it('names every field up to a limit, and then says that there are more', () => {
     const whole = invalidInput(errors(MAX_BAD_FIELDS));
     expect(whole.data).toEqual({ errors: errors(MAX_BAD_FIELDS) });
     const cut = invalidInput(errors(MAX_BAD_FIELDS + 1));
@@ -131,7 +131,7 @@ describe('a refusal', () => {
     );
   });
 
-  it('is short, however long what it names', () => {
+  it('is short, however long the names of its fields', () => {
     const long = '\u{1f681}'.repeat(100_000);
     const { message, data } = invalidInput([{ field: `x${long}`, message: long }]);
     expect(message.length + JSON.stringify(data).length).toBeLessThan(5_000);

@@ -11,7 +11,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)}h ${minutes % 60}m`;
 }
 
-/** What a person types before a command of Waylog: `waylog` where it is installed, `./waylog` in a checkout. */
+/** What a person types before a command of Waylog: `waylog` if it is installed, `./waylog` in a checkout. */
 const typed = (): string => process.env['WAYLOG_TYPED'] ?? 'waylog';
 
 /** A text for people, with the commands in it as they are typed here. */

@@ -1,2 +1,2 @@
-/** The same object while it is being made. */
+/** The same object while it is being built. */
 export type Writable<T> = { -readonly [K in keyof T]: T[K] };

@@ -1,7 +1,7 @@
 import { BatchSize } from './batch-size.js';
 
 describe('the size of a batch', () => {
-  it('falls quickly to one event, and comes back by doubling while batches are brisk', () => {
+  it('falls quickly to one event, and doubles again while batches are fast', () => {
     const size = new BatchSize(2_000);
     const sizes = [];
     while (size.now > 1) {

@@ -42,7 +42,7 @@ const projection = new Projection<{ Changed: { readonly changes: readonly RowCha
   table,
 ).on('Changed', ({ data }) => data.changes) as unknown as Projection;
 
-// Few keys, so that changes meet; times that only microseconds tell apart, and some that are far from the others.
+// Few keys, so that changes meet; times that differ only in microseconds, and some that are far from the others.
 const key = fc.record({
   owner: fc.constantFrom('a', '"{,}\\ null', 'ü\u00a0🚁\u2028'),
   id: fc.constantFrom(0, 1, -2_147_483_648),
@@ -79,7 +79,7 @@ const row = fc
   )
   .map(([k, rest]) => ({ ...k, ...rest }));
 
-/** What folds ask for: rows, rows that move to another time, and removals of one or of many. */
+/** The changes that folds request: rows, rows that move to another time, and removals of one or of many. */
 const changes: fc.Arbitrary<readonly RowChange[]> = fc.oneof(
   { weight: 6, arbitrary: row.map((r) => [upsert(r)]) },
   {
@@ -115,7 +115,7 @@ function* batches(events: readonly RecordedEvent[], given: readonly number[]): G
   }
 }
 
-/** As they are written down, for comparison: -0 is 0, and nobody promises an order of the keys in jsonb. */
+/** As stored, for comparison: -0 is 0, and jsonb does not keep the order of keys. */
 const canonical = (value: unknown): unknown =>
   Array.isArray(value)
     ? value.map(canonical)
@@ -148,7 +148,7 @@ describe('a fold in batches of any sizes', () => {
   });
   afterAll(() => database.drop());
 
-  it('leaves the rows that the events one by one leave in memory', () =>
+  it('leaves the same rows in memory as the events one by one', () =>
     fc.assert(
       fc.property(log, sizes, (events, given) => {
         const memory = new MemoryTable(table);
@@ -163,7 +163,7 @@ describe('a fold in batches of any sizes', () => {
       { seed, numRuns: runs(300) },
     ));
 
-  it('leaves them in the table, too', async () => {
+  it('leaves the same rows in the table', async () => {
     const client = await database.pool.connect();
     const writers = new Map([[projection, new TableWriter(table)]]);
     try {

@@ -9,11 +9,11 @@ import type { TableWriter } from './table-writer.js';
 export interface Poison {
   readonly event: RecordedEvent;
   readonly error: string;
-  /** It is not at fault itself: the log has lost the events before it, from this revision on. */
+  /** The event itself is not at fault: the log has lost the events before it, from this revision on. */
   readonly lostFrom?: number;
 }
 
-/** Whether an event is at fault, and not the connection, the server or the schema: trying again will not help. */
+/** Whether an event is at fault, and not the connection, the server or the schema: a retry does not help. */
 export const isPoison = (error: unknown): boolean => error instanceof FoldError || isDataError(error);
 
 export type TableWriters = ReadonlyMap<Projection, TableWriter>;
@@ -29,8 +29,8 @@ export async function writeBatch(
 }
 
 /**
- * As `writeBatch`, for a batch in which something is wrong: finds the events that cannot be projected by halving, and
- * writes all the others but the later ones of the same streams. Answers what it found, one event a stream.
+ * Like `writeBatch`, for a batch with an error: finds the events that cannot be projected by bisection, and writes all
+ * others except the later ones of the same streams. Returns what it found, one event per stream.
  */
 export async function writeCarefully(
   client: ClientBase,

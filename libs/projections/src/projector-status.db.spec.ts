@@ -3,14 +3,14 @@ import { testDatabase, type TestDatabase } from '../../../test/support/database.
 import { reportProjector } from './projector-status.js';
 import { eventually } from '../../../test/support/eventually.js';
 
-describe('what a projector says of itself', () => {
+describe('the reported state of a projector', () => {
   let database: TestDatabase;
   beforeAll(async () => {
     database = await testDatabase();
   });
   afterAll(() => database.drop());
 
-  it('counts as long as its session is there, which holds the lead', async () => {
+  it('counts while its session exists, which holds the lead', async () => {
     const leader = await openSession({ connectionString: database.url, applicationName: 'leader' });
     const say = (eventsFolded: number) =>
       reportProjector(database.pool, 'flight', leader, {

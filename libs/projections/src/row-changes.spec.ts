@@ -9,7 +9,10 @@ const table: TableDefinition = {
   key: ['owner', 'id', 'time'],
 };
 
-/** Changes as the folds make them: rows, rows that move to another time, removals, and owners that go with all they have. */
+/**
+ * Changes as the folds request them: rows, rows that move to another time, removals, and owners that are removed with
+ * all they have.
+ */
 function randomChanges(count: number, random: () => number): RowChange[] {
   const pick = (n: number) => Math.floor(random() * n);
   return Array.from({ length: count }, (_, value): RowChange[] => {
@@ -48,7 +51,7 @@ describe('coalesced changes', () => {
     }
   });
 
-  it('write each key at most once, and nothing that is gone again', () => {
+  it('write each key at most once, and nothing that is removed again', () => {
     const changes = new ChangeSet(table);
     const row = (value: number) => ({ owner: 'o', id: 1, time: 't', value });
     for (let value = 0; value < 10; value++) changes.add(upsert(row(value)));

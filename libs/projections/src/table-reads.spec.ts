@@ -21,7 +21,7 @@ describe('rows of the tables', () => {
   const pool = { query: () => Promise.resolve({ rows: [arrays] }) } as unknown as Queryable;
   const read = { table, where: {}, orderBy: ['id'] };
 
-  it('are made of their columns, and others go on meanwhile', async () => {
+  it('are created from their columns, and other work runs meanwhile', async () => {
     let turns = 0;
     let isDone = false;
     const others = () => {
@@ -38,7 +38,7 @@ describe('rows of the tables', () => {
     expect(rows.at(-2)).toEqual({ id: N - 2, text: `note ${N - 2}`, at: '2026-05-01T12:00:00.123456Z' });
   });
 
-  it('are not made of more text than they may have', async () => {
+  it('are not created from more text than allowed', async () => {
     const length = arrays.join('').length;
     await expect(new LiveRows(pool, length).select(read)).resolves.toHaveLength(N);
     await expect(new LiveRows(pool, length - 1).select(read)).rejects.toThrow(answerTooLarge());

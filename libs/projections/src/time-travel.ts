@@ -4,7 +4,7 @@ import type { Projection, TableDefinition } from './projection.js';
 import { MemoryTable } from './row-changes.js';
 import { MemoryRows } from './table-reads.js';
 
-/** The rows that these events make, through the same folds that write the tables. Throws `FoldError`. */
+/** The rows that these events give, through the same folds that write the tables. Throws `FoldError`. */
 export async function foldInMemory(
   projections: readonly Projection[],
   pages: AsyncIterable<readonly RecordedEvent[]>,

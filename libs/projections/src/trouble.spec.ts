@@ -1,6 +1,6 @@
 import { Trouble } from './trouble.js';
 
-describe('what fails and is tried again', () => {
+describe('the log of a failure that is retried', () => {
   const lines: string[] = [];
   let at = 0;
   const log = { info: (text: string) => lines.push(text), warn: (text: string) => lines.push(text) };
@@ -10,7 +10,7 @@ describe('what fails and is tried again', () => {
     at = 0;
   });
 
-  it('is said when it begins, once a minute with a count, and when it goes on', () => {
+  it('has a line when the failure begins, one a minute with a count, and one when it ends', () => {
     const trouble = open();
     for (; at < 180_000; at += 2_000) trouble.failed(new Error('nobody leads'));
     trouble.succeeded();
@@ -26,7 +26,7 @@ describe('what fails and is tried again', () => {
     trouble.end();
   });
 
-  it('goes on also where there is nothing to do, and not before that has lasted', () => {
+  it('says that it works again also if there is nothing to do, but only after a while', () => {
     jest.useFakeTimers();
     try {
       const trouble = open();

@@ -2,8 +2,8 @@ import { capabilitiesOf } from './capabilities.js';
 
 const server = { timescaledb: '2.19.3', postgresql: '17.11', workers: 16 };
 
-describe('what a database can do', () => {
-  it('is everything on the Timescale edition', () => {
+describe('the capabilities of a database', () => {
+  it('are complete on the Timescale edition', () => {
     expect(capabilitiesOf({ ...server, edition: 'timescale' })).toMatchObject({
       compression: { available: true },
       continuousAggregates: { available: true },
@@ -12,7 +12,7 @@ describe('what a database can do', () => {
     });
   });
 
-  it('lacks the licensed features on the Apache edition, each with the reason', () => {
+  it('do not include the licensed features on the Apache edition, each with the reason', () => {
     const { compression, continuousAggregates, retentionPolicies, scheduler } = capabilitiesOf({
       ...server,
       edition: 'apache',
@@ -25,7 +25,7 @@ describe('what a database can do', () => {
     }
   });
 
-  it('has no policies where no background worker would run them', () => {
+  it('do not include policies if no background worker would run them', () => {
     expect(capabilitiesOf({ ...server, edition: 'timescale', workers: 0 })).toMatchObject({
       compression: { available: true },
       retentionPolicies: {

@@ -9,7 +9,7 @@ export type Edition = 'apache' | 'timescale';
 export type Availability =
   { readonly available: true } | { readonly available: false; readonly reason: string };
 
-/** What the database at hand can do. */
+/** The capabilities of the database. */
 export interface Capabilities {
   readonly edition: Edition;
   /** The extension's version in this database. */
@@ -19,7 +19,7 @@ export interface Capabilities {
   /** Compressed chunks (columnstore). */
   readonly compression: Availability;
   readonly continuousAggregates: Availability;
-  /** `add_retention_policy`; where it is not, `drop_chunks` on a schedule of our own. */
+  /** `add_retention_policy`; otherwise `drop_chunks` by Waylog's own schedule. */
   readonly retentionPolicies: Availability;
   /** `add_job`: user-defined jobs in the database. */
   readonly scheduler: Availability;
@@ -33,10 +33,10 @@ interface Answer {
 }
 
 /**
- * Asks a database once what it can do. Everything that depends on the edition goes by this, never by a guess.
+ * Determines the capabilities of a database once. Everything that depends on the edition uses this and never guesses.
  *
  * @param client connected to a database in which the extension has been created
- * @throws DatabaseError `database.unsuitable` when it has not been
+ * @throws DatabaseError `database.unsuitable` if it has not
  */
 export async function capabilities(client: Pick<ClientBase, 'query'>): Promise<Capabilities> {
   const { rows } = await client.query<Answer>(`
@@ -60,7 +60,7 @@ export async function capabilities(client: Pick<ClientBase, 'query'>): Promise<C
   });
 }
 
-/** What follows from the edition and from the number of background workers. */
+/** The consequences of the edition and of the number of background workers. */
 export function capabilitiesOf(server: {
   edition: Edition;
   timescaledb: string;

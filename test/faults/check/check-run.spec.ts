@@ -3,7 +3,9 @@ import { checkRun, isClean, type Verdict } from './check-run.js';
 import type { Evidence, LogEvent } from './evidence.js';
 import { foldTables } from './fold.js';
 
-/** A little run that went well: a flight with a waypoint that is moved twice, a refused and an unknown command, reads. */
+/**
+ * A small run that went well: a flight with a waypoint that is moved twice, a refused and an unknown command, reads.
+ */
 function aGoodRun() {
   let position = 0n;
   const revisions = new Map<string, number>();
@@ -68,7 +70,7 @@ function aGoodRun() {
 type Run = ReturnType<typeof aGoodRun>;
 const check = ({ writes, reads, evidence }: Run) => checkRun({ writes, reads }, evidence);
 
-/** What is found after one thing has been put wrong. */
+/** The findings after one thing has been made wrong. */
 function found(spoil: (run: Run) => void): (keyof Verdict)[] {
   const run = aGoodRun();
   spoil(run);
@@ -78,7 +80,7 @@ function found(spoil: (run: Run) => void): (keyof Verdict)[] {
 const patch = <T>(list: T[], i: number, change: Partial<T>) => list.splice(i, 1, { ...list[i]!, ...change });
 
 describe('the checker of runs', () => {
-  it('has nothing to say of a run that went well', () => {
+  it('finds nothing in a run that went well', () => {
     expect(isClean(check(aGoodRun()))).toBe(true);
     expect(found(() => undefined)).toEqual([]);
   });
@@ -87,7 +89,7 @@ describe('the checker of runs', () => {
     expect(found(({ evidence }) => void evidence.events.splice(4, 1))).toEqual([
       ...['gaps', 'lost', 'stale', 'wrongRows'],
     ]);
-    // Also where the log has closed the gap behind it.
+    // Also if the log has closed the gap after it.
     expect(
       found(({ writes }) =>
         writes.push({
@@ -102,7 +104,7 @@ describe('the checker of runs', () => {
     ).toEqual(['lost']);
   });
 
-  it('finds a half of a command', () => {
+  it('finds half of a command', () => {
     expect(found(({ writes }) => patch(writes, 0, { events: 3 }))).toEqual(['lost']);
     expect(found(({ writes }) => patch(writes, 5, { events: 2 }))).toEqual(['misplaced']);
   });
@@ -122,7 +124,7 @@ describe('the checker of runs', () => {
     expect(found(({ evidence: { events } }) => patch(events, 3, { id: 'event 1' }))).toEqual(['gaps']);
   });
 
-  it('finds what was refused and recorded all the same, and what nobody sent', () => {
+  it('finds a recorded command that was refused, or never sent', () => {
     expect(found(({ writes }) => patch(writes, 5, { outcome: 'refused' }))).toEqual(['uninvited']);
     expect(found(({ writes }) => writes.splice(5, 1))).toEqual(['uninvited']);
   });
@@ -138,7 +140,7 @@ describe('the checker of runs', () => {
     expect(found(({ evidence: { events } }) => patch(events, 5, { revision: 7 }))).toEqual(['gaps']);
   });
 
-  it('finds two commands in another order than they were acknowledged in', () => {
+  it('finds two commands in another order than that of their acknowledgements', () => {
     const swap = ({ writes, evidence: { events } }: Run) => {
       patch(writes, 2, { revision: 3, position: '5' });
       patch(writes, 4, { revision: 2, position: '4' });
@@ -146,7 +148,7 @@ describe('the checker of runs', () => {
       patch(events, 4, { commandId: 'move 2' });
     };
     expect(found(swap)).toEqual(['disorder']);
-    // Side by side there is no order to be kept.
+    // Concurrent commands have no order to keep.
     expect(
       found((run) => {
         swap(run);
@@ -155,7 +157,7 @@ describe('the checker of runs', () => {
     ).toEqual([]);
   });
 
-  it('finds positions in another order than they were acknowledged in, also of two flights', () => {
+  it('finds positions in another order than that of the acknowledgements, also of two flights', () => {
     expect(found(({ writes }) => patch(writes, 1, { invoked: 60, ended: 65 }))).toEqual(['disorder']);
   });
 
@@ -164,7 +166,7 @@ describe('the checker of runs', () => {
     expect(found(({ reads }) => patch(reads, 1, { value: null }))).toEqual(['stale']);
   });
 
-  it('finds reads that go back, though nobody asked for a position', () =>
+  it('finds reads that go back, even without a minimum position', () =>
     expect(
       found(({ reads }) => {
         patch(reads, 5, { value: 2 });
@@ -185,7 +187,7 @@ describe('the checker of runs', () => {
     ]);
   });
 
-  it('passes on what Waylog complains of itself', () => {
+  it("includes what Waylog's own verification reports", () => {
     expect(found(({ evidence }) => evidence.parked.push('flight-f'))).toEqual(['complaints']);
     expect(found(({ evidence }) => evidence.findings.push('{}'))).toEqual(['complaints']);
   });

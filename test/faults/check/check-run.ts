@@ -2,32 +2,32 @@ import type { Read, Write } from '../history.js';
 import type { Evidence, LogEvent, TableName } from './evidence.js';
 import { foldTables, valueOf } from './fold.js';
 
-/** What the checker finds: each list names cases, and all of them are to be empty. */
+/** The findings of the checker: each list names cases, and all of them must be empty. */
 export interface Verdict {
-  /** Acknowledged, and not in the log, or only a part of it. */
+  /** Acknowledged, but missing from the log in whole or in part. */
   readonly lost: readonly string[];
   /** In the log more than once. */
   readonly doubled: readonly string[];
-  /** Refused, and yet in the log; or in it and sent by nobody. */
+  /** Refused, but in the log; or in it without having been sent. */
   readonly uninvited: readonly string[];
-  /** Acknowledged at a revision or position that is not where the log has it; or torn apart in the log. */
+  /** Acknowledged with another revision or position than in the log; or not contiguous in the log. */
   readonly misplaced: readonly string[];
   /** Revisions of a flight, or positions, that are missing, or do not go up together. */
   readonly gaps: readonly string[];
-  /** Acknowledged before another was sent, and recorded behind it. */
+  /** Acknowledged before another was sent, but recorded after it. */
   readonly disorder: readonly string[];
-  /** Reads older than asked for, or older than what somebody had read before, or of what was never written. */
+  /** Reads older than requested, or older than what an earlier reader had read, or of what was never written. */
   readonly stale: readonly string[];
-  /** Rows that are not what the log says. */
+  /** Rows that differ from the log. */
   readonly wrongRows: readonly string[];
-  /** Flights set aside by a projector, and complaints of Waylog's own verification. */
+  /** Flights that a projector has parked, and findings of Waylog's own verification. */
   readonly complaints: readonly string[];
 }
 
 export const isClean = (verdict: Verdict): boolean =>
   Object.values(verdict).every((found: readonly string[]) => found.length === 0);
 
-/** Compares what clients were told with what is in the log and in the tables. */
+/** Compares the answers to clients with the log and the tables. */
 export function checkRun(
   run: { readonly writes: readonly Write[]; readonly reads: readonly Read[] },
   evidence: Evidence,
@@ -64,7 +64,7 @@ function checkCommands(writes: readonly Write[], byCommand: ReadonlyMap<string, 
     if (outcome === 'refused' && found.length > 0) uninvited.push(`${said} was refused`);
     if (outcome === 'acknowledged' && found.length < expected)
       lost.push(`${said}: ${found.length} events instead of ${expected}`);
-    // Nobody knows whether it was recorded; but half of it, that is another matter.
+    // It is unknown whether it was recorded; but half of it must not be.
     if (outcome === 'unknown' && found.length > 0 && found.length < expected)
       misplaced.push(`${said}: ${found.length} events of ${expected}`);
     const last = found.at(-1);
@@ -106,7 +106,7 @@ function checkGaps(events: readonly LogEvent[]): string[] {
   return gaps;
 }
 
-/** What was acknowledged before another was sent must stand before it: in its flight, and in the whole log. */
+/** A command that was acknowledged before another was sent must come before it: in its flight, and in the whole log. */
 function checkOrder(writes: readonly Write[]): string[] {
   const found: string[] = [];
   const acknowledged = writes.filter(({ outcome }) => outcome === 'acknowledged');
@@ -158,7 +158,7 @@ function checkReads(reads: readonly Read[], events: readonly LogEvent[]): string
   for (const [key, ofKey] of grouped(reads, (read) => read.key)) {
     const history = versions.get(key) ?? [];
     const index = new Map(history.map(({ value }, i) => [value, i]));
-    // Which version each read saw; -1 for "no such row".
+    // The version that each read saw; -1 for "no such row".
     const seen = ofKey.map((read) => ({
       read,
       version: read.value === null ? -1 : (index.get(read.value) ?? undefined),
@@ -182,7 +182,7 @@ function checkReads(reads: readonly Read[], events: readonly LogEvent[]): string
   return found;
 }
 
-/** There is one set of tables, and it moves forwards: what one reader has seen, a later one sees at least. */
+/** There is one set of tables, and it moves forward: a later reader sees at least what an earlier one saw. */
 function goingBack(
   key: string,
   seen: readonly { readonly read: Read; readonly version: number | undefined }[],

@@ -1,6 +1,6 @@
 import pg from 'pg';
 
-// What the checker looks at. It knows the log and the tables by their columns and nothing of Waylog's code.
+// The data of the checker. It knows the log and the tables by their columns and uses none of Waylog's code.
 
 export interface LogEvent {
   readonly position: bigint;
@@ -15,15 +15,15 @@ export interface LogEvent {
   readonly recordedAt: number;
 }
 
-/** The rows of each table by their key, as text that two equal rows share. */
+/** The rows of each table by their key, as text that is equal for equal rows. */
 export type Tables = Readonly<Record<TableName, ReadonlyMap<string, string>>>;
 
 export interface Evidence {
   readonly events: readonly LogEvent[];
   readonly tables: Tables;
-  /** Streams that a projector has set aside. */
+  /** Streams that a projector has parked. */
   readonly parked: readonly string[];
-  /** What Waylog's own verification complains of. */
+  /** The findings of Waylog's own verification. */
   readonly findings: readonly string[];
 }
 
@@ -64,9 +64,7 @@ export const tableColumns = {
 
 export type TableName = keyof typeof tableColumns;
 
-/**
- * Waits until the tables hold the whole log, and reads both in one moment. Throws when they do not get there in time.
- */
+/** Waits until the tables hold the whole log, and reads both in one snapshot. Throws if that takes too long. */
 export async function gatherEvidence(url: string, patienceMs: number): Promise<Evidence> {
   const client = new pg.Client({ connectionString: url, application_name: 'fault checker' });
   await client.connect();
@@ -101,7 +99,7 @@ export async function gatherEvidence(url: string, patienceMs: number): Promise<E
       const found = new Map<string, string>();
       for (const row of rows) {
         const name = key.map((column) => String(row[column])).join(' ');
-        // Two rows with one key would be news to the primary key, but a hypertable's has the time in it.
+        // The primary key excludes two rows with one key, but a hypertable's key includes the time.
         found.set(found.has(name) ? `${name} once more` : name, rowText(Object.values(row)));
       }
       tables[table as TableName] = found;
@@ -119,7 +117,7 @@ export async function gatherEvidence(url: string, patienceMs: number): Promise<E
         revision: row.revision,
         id: row.id,
         type: row.type,
-        // Left out of the metadata where the command had no id of its own.
+        // Left out of the metadata if the command had no id of its own.
         commandId: row.metadata.commandId ?? row.id,
         data: row.data,
         recordedAt: row.recorded_at,
@@ -133,5 +131,5 @@ export async function gatherEvidence(url: string, patienceMs: number): Promise<E
   }
 }
 
-/** Numbers as JavaScript writes them, whichever way they came. */
+/** Numbers as JavaScript writes them, whatever their source. */
 export const rowText = (values: readonly unknown[]): string => JSON.stringify(values);

@@ -1,6 +1,6 @@
 import { rowText, type LogEvent, type TableName, type Tables } from './evidence.js';
 
-/** What the tables must hold, folded from the log by the checker's own few lines. */
+/** The expected tables, folded from the log by a few lines of the checker's own. */
 export function foldTables(events: readonly LogEvent[]): Tables {
   const tables: Record<TableName, Map<string, string>> = {
     flights: new Map(),
@@ -54,7 +54,9 @@ export function foldTables(events: readonly LogEvent[]): Tables {
   return tables;
 }
 
-/** The row that an event writes, and the value that tells it from other writes of that row; as reads name them. */
+/**
+ * The row that an event writes, and the value that distinguishes it from other writes of that row, as reads name them.
+ */
 export function valueOf({ streamId, type, data }: LogEvent): { key: string; value: number } | undefined {
   const flight = flightOf(streamId);
   switch (type) {

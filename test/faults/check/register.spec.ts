@@ -20,7 +20,7 @@ const read = (
 const isLinearizable = (...history: RegisterOperation[]) => checkRegister(history, 0).linearizable;
 
 describe('the checker of register histories accepts', () => {
-  it('nothing at all, and a read of what the register began with', () => {
+  it('an empty history, and a read of the initial value', () => {
     expect(isLinearizable()).toBe(true);
     expect(isLinearizable(read('a', 0, 1, 2))).toBe(true);
   });
@@ -52,7 +52,7 @@ describe('the checker of register histories accepts', () => {
       isLinearizable(write('a', 1, 1, 100), read('b', 1, 2, 3), write('b', 2, 4, 5), read('c', 2, 6, 7)),
     ).toBe(true));
 
-  it('a read behind others’ writes, where it only has to know its own', () => {
+  it("a read behind others’ writes, which only has to include the client's own", () => {
     const history = [write('a', 1, 1, 2), write('b', 2, 3, 4)];
     expect(isLinearizable(...history, read('a', 1, 5, 6, 'own'))).toBe(true);
     expect(isLinearizable(...history, read('a', 2, 5, 6, 'own'))).toBe(true);
@@ -77,7 +77,7 @@ describe('the checker of register histories finds', () => {
     expect(isLinearizable(read('b', 1, 1, 2, 'own'), write('a', 1, 3, 4))).toBe(false);
   });
 
-  it('a value that nobody wrote', () =>
+  it('a value that was never written', () =>
     expect(isLinearizable(write('a', 1, 1, 2), read('b', 7, 3, 4))).toBe(false));
 
   it('reads that go back', () => {
@@ -114,7 +114,7 @@ describe('the checker of register histories finds', () => {
       ),
     ).toBe(false));
 
-  it('and says how far it got, and what did not fit', () => {
+  it('and reports how far it got, and what did not fit', () => {
     const good = [write('a', 1, 1, 2), read('b', 1, 3, 4)];
     const ids = good.map(({ id }) => id);
     const unheard = read('b', 7, 5, 6);
@@ -132,7 +132,7 @@ describe('the checker of register histories finds', () => {
   });
 });
 
-describe('on made-up histories of a register', () => {
+describe('the checker on generated histories of a register', () => {
   /** Runs six clients against a register in memory; each operation takes effect at a moment within its time. */
   function simulated(random: () => number, operations: number) {
     const history: (RegisterOperation & { at: number })[] = [];
@@ -159,11 +159,11 @@ describe('on made-up histories of a register', () => {
       });
   }
 
-  it('takes histories as long as those of a run', () => {
+  it('handles histories as long as those of a run', () => {
     expect(checkRegister(simulated(seededRandom(7), 20_000), 0).linearizable).toBe(true);
   });
 
-  it('accepts what a register did, and finds every read that was made one write older', () => {
+  it('accepts the behaviour of a register, and finds every read that was made one write older', () => {
     const random = seededRandom(24);
     for (let round = 0; round < 20; round++) {
       const history = simulated(random, 400);

@@ -1,12 +1,12 @@
 /**
- * Whether a history of one register could have come from one that does one operation after another, in the manner of
- * Wing & Gong with the memory of Lowe (what Knossos and Porcupine do). It knows nothing of revisions: only who did what,
- * from when to when, and which value was seen.
+ * Checks whether a history of one register could come from a register that does one operation after another, with the
+ * algorithm of Wing & Gong and Lowe's memory (as Knossos and Porcupine do). It knows nothing of revisions: only which
+ * client did what, from when to when, and which value it saw.
  *
- * The values of writes are unique. Two kinds of reads are told apart by what they have to be as new as:
+ * The values of writes are unique. Two kinds of reads differ in how new they must be:
  * - `latest`: takes effect between its own beginning and end, as a write does (linearisable)
- * - `own`: may answer with an older value, but none that is older than the client's own last acknowledged write, or than
- *   what the client has read before (read your writes, monotonic reads)
+ * - `own`: can return an older value, but none older than the client's own last acknowledged write, or than what the
+ *   client has read before (read your writes, monotonic reads)
  */
 export interface RegisterWrite {
   readonly id: number;
@@ -14,7 +14,7 @@ export interface RegisterWrite {
   readonly kind: 'write';
   readonly value: number;
   readonly invoked: number;
-  /** Undefined where nobody knows whether it took effect: it may, at any time after its beginning, or never. */
+  /** Undefined if it is unknown whether it took effect: it can, at any time after its beginning, or never. */
   readonly ended: number | undefined;
 }
 
@@ -37,17 +37,17 @@ export type RegisterVerdict =
     }
   | {
       readonly linearizable: false;
-      /** The longest order that was found, and what did not fit behind it. */
+      /** The longest order that was found, and what did not fit after it. */
       readonly longest: readonly number[];
       readonly stuck: readonly RegisterOperation[];
     };
 
 interface Node {
   readonly operation: RegisterOperation;
-  /** From when on it may take effect, and by when it must have. */
+  /** The time from which it can take effect, and the time by which it must have. */
   readonly start: number;
   readonly end: number;
-  /** Indices of what must have taken effect before, beside what had ended before its start. */
+  /** Indices of operations that must have taken effect before, besides those that had ended before its start. */
   readonly after: readonly number[];
 }
 
@@ -65,12 +65,12 @@ export function checkRegister(operations: readonly RegisterOperation[], initial:
   const byEnd = nodes.map((_, i) => i).sort((a, b) => end(a) - end(b));
   const rank = new Uint32Array(nodes.length);
   for (const [place, i] of byEnd.entries()) rank[i] = place;
-  // The first that is still to do, in the order of beginnings and in that of ends.
+  // The first remaining one, in the order of beginnings and in that of ends.
   let firstOpen = 0;
   let firstToEnd = 0;
   const readsLeft = new Map<number, number>();
   for (const { operation } of nodes) if (operation.kind !== 'write') count(readsLeft, operation.value, 1);
-  // Those of unknown outcome come last, and may stay open for good.
+  // Those of unknown outcome come last, and can stay open forever.
   const known = nodes.filter(({ end }) => end < Infinity).length;
   let left = known;
   let value = initial;
@@ -101,7 +101,7 @@ export function checkRegister(operations: readonly RegisterOperation[], initial:
     const { operation } = nodes[i] as Node;
     if (operation.kind !== 'write') count(readsLeft, operation.value, 1);
   };
-  /** What may take effect next: nothing that is still to do has ended before it began. */
+  /** What can take effect next: no remaining operation has ended before it began. */
   const candidates = (): number[] => {
     const first = byEnd[firstToEnd];
     const bound = first === undefined ? Infinity : end(first);
@@ -116,7 +116,7 @@ export function checkRegister(operations: readonly RegisterOperation[], initial:
   };
 
   for (;;) {
-    // A read that fits now may as well be answered now: it changes nothing, and nothing gets harder by it.
+    // A read that fits now can be answered now: it changes nothing, and makes nothing harder.
     const reads: number[] = [];
     for (let isMore = true; isMore;) {
       isMore = false;
@@ -131,14 +131,14 @@ export function checkRegister(operations: readonly RegisterOperation[], initial:
     if (order.length > longest.length) longest = [...order];
     if (left === 0) return { linearizable: true, order: order.map((i) => idOf(nodes, i)) };
     const state = `${value} ${stateOf(isDone, firstOpen)}`;
-    // Values are unique: once it is overwritten, nobody can read this one any more.
+    // Values are unique: once this one is overwritten, it cannot be read again.
     const isDeadEnd = (readsLeft.get(value) ?? 0) > 0 || seen.has(state);
     seen.add(state);
     const choices = isDeadEnd
       ? []
       : candidates()
           .filter((i) => (nodes[i] as Node).operation.kind === 'write')
-          // Rather one that must take effect soon than one that never has to.
+          // First try one that must take effect soon, then those that never have to.
           .sort((a, b) => end(a) - end(b));
     steps.push({ reads, choices, next: 0, value });
     for (;;) {
@@ -211,7 +211,7 @@ function stateOf(isDone: Uint8Array, firstOpen: number): string {
   return text;
 }
 
-/** Reads of a value that has to be overwritten before they began; or else, all that could not come next. */
+/** Reads of a value that must be overwritten before they began; otherwise everything that could not come next. */
 function stuckAfter(
   nodes: readonly Node[],
   longest: readonly number[],

@@ -1,7 +1,7 @@
 import { flightProjections } from '#lib/flight';
 
-// Loaded into a server before anything else (NODE_OPTIONS=--import): it takes its folds for those of a later version, as
-// the server of the next deployment would.
+// Loaded into a server before anything else (NODE_OPTIONS=--import): its folds have a later version, like those of the
+// server of the next deployment.
 
 const version = Number(process.env['FAULTS_PROJECTION_VERSION']);
 for (const projection of flightProjections)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
-// Loaded into a server before anything else (NODE_OPTIONS=--import): its wall clock is off by as many milliseconds as a
-// file says, and jumps when the file changes. The monotonic clock goes on as ever, as it does when somebody sets the time.
+// Loaded into a server before anything else (NODE_OPTIONS=--import): its wall clock is off by the milliseconds in a
+// file, and jumps when the file changes. The monotonic clock runs on, as it does when an administrator sets the time.
 
 const file = process.env['FAULTS_CLOCK_FILE'];
 const RealDate = Date;

@@ -14,7 +14,7 @@ export interface Member {
   readonly state: 'leader' | 'follower';
 }
 
-/** What the nodes tell of each other: who leads, who follows, who is dead. */
+/** The gossip of the nodes: who leads, who follows, who is dead. */
 export const gossipService = (
   members: () => readonly Member[],
   faults: Faults,
@@ -34,7 +34,7 @@ export const gossipService = (
   },
 });
 
-/** Says that BatchAppend is there, as every server since version 21 does: it is the client's own choice not to use it. */
+/** Announces BatchAppend, as every server since version 21 does: the client itself chooses not to use it. */
 export const featuresService = (): UntypedServiceImplementation => ({
   getSupportedMethods: (_call: unknown, answer: sendUnaryData<SupportedMethods>) => {
     const method = new features.SupportedMethod()

@@ -1,6 +1,6 @@
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 
-/** An error as the server sends it: a status, and what it is about in the trailers. */
+/** An error as the server sends it: a status, and the details in the trailers. */
 export function failure(
   code: status,
   details: string,
@@ -19,15 +19,15 @@ export const shuttingDown = () => failure(status.CANCELLED, 'Call canceled by th
 
 export const unauthenticated = () => failure(status.UNAUTHENTICATED, 'Unauthenticated');
 
-/** A user who may do something, but not this. */
+/** A user with some rights, but not this one. */
 export const notAllowed = () =>
   failure(status.PERMISSION_DENIED, 'Access Denied', { exception: 'access-denied' });
 
-/** A read that begins where no event is. */
+/** A read that begins at a position without an event. */
 export const invalidPosition = (isFiltered: boolean) =>
   failure(status.UNKNOWN, `Unexpected ${isFiltered ? 'Filtered' : ''}ReadAllResult: InvalidPosition`);
 
-/** A subscription that does. */
+/** The same for a subscription. */
 export const invalidSubscription = () =>
   failure(status.INVALID_ARGUMENT, 'Trying to read from an invalid position.');
 

@@ -6,7 +6,7 @@ export type AnyCall =
   | ServerReadableStream<unknown, unknown>
   | ServerWritableStream<unknown, unknown>;
 
-/** What can be switched to go wrong. Each says what a server would do; nothing here changes what is recorded. */
+/** The faults that can be switched on. Each behaves as a server would; none changes what is recorded. */
 export class Faults {
   #lost: ('refused' | 'silent')[] = [];
   #stalled = new Set<Stallable>();
@@ -31,8 +31,8 @@ export class Faults {
   }
 
   /**
-   * Reads with a filter get nothing until the returned function is called, as while a server looks through millions of events that
-   * do not pass. Other calls are answered.
+   * Reads with a filter get nothing until the returned function is called, as while a server scans millions of events
+   * that do not match. Other calls are answered.
    */
   holdLooks(): () => void {
     let release: () => void = () => undefined;
@@ -45,25 +45,25 @@ export class Faults {
     this.#busy = calls;
   }
 
-  /** Whatever needs a leader is refused, and told where the leader is. Without an address: this node leads again. */
+  /** Calls that need a leader are refused with the leader's address. Without an address, this node leads again. */
   notLeader(leader?: { host: string; port: number }): void {
     this.#leader = leader;
   }
 
   /**
-   * What is subscribed to now brings nothing any more, and stays open: so does a node that is cut off from the others, or that
-   * leads no more. What is subscribed later does.
+   * Open subscriptions get nothing any more, and stay open, as on a node that is isolated or no longer leads. Later
+   * subscriptions work.
    */
   muteSubscriptions(): void {
     this.#mutings++;
   }
 
-  /** How often subscriptions have been muted: whoever began before is silent. */
+  /** How often subscriptions have been muted: those that began before are silent. */
   get mutings(): number {
     return this.#mutings;
   }
 
-  /** Ends open subscriptions: `clean` as a server that closes in good order, `cancelled` as one that is going down. */
+  /** Ends open subscriptions: `clean` like a server that closes cleanly, `cancelled` like one that is going down. */
   closeSubscriptions(how: 'clean' | 'cancelled', most = Infinity): void {
     for (const close of [...this.#subscriptions].slice(0, most)) close(how);
   }

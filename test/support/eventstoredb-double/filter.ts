@@ -3,7 +3,7 @@ import type { StoredEvent } from './log.js';
 
 export interface Filter {
   readonly matches: (event: StoredEvent) => boolean;
-  /** How many events are looked at between two checkpoints. */
+  /** How many events are scanned between two checkpoints. */
   readonly checkpointEvery: number;
 }
 

@@ -14,25 +14,25 @@ export interface DoubleOptions {
   readonly port?: number;
   /** With the certificate of the test fixture, for localhost. */
   readonly tls?: boolean;
-  /** User names and passwords; by default nobody is asked. */
+  /** User names and passwords; by default no login is needed. */
   readonly users?: Readonly<Record<string, string>>;
-  /** The users may append, and nobody may read `$all`. */
+  /** The users can append, and none can read `$all`. */
   readonly guardsAll?: boolean;
-  /** What the gossip says; default this node alone, as the leader. */
+  /** The content of the gossip; default this node alone, as the leader. */
   readonly members?: () => readonly Member[];
-  /** Of another double, to be a node of the same cluster. */
+  /** The log of another double, to be a node of the same cluster. */
   readonly log?: DoubleLog;
   /** Default 1 MiB, as the server's. */
   readonly maxAppendSize?: number;
-  /** The largest event of an append, in bytes; by default none is too large, as for the server. */
+  /** The largest event of an append, in bytes; by default there is no limit, as in the server. */
   readonly maxAppendEventSize?: number;
   /** As before version 22.6: an event that is read from its stream has no position. */
   readonly hidesPositions?: boolean;
 }
 
 /**
- * Stands in for an EventStoreDB server in tests: its protocol over real gRPC, its rules as far as Waylog relies on them, its
- * data in memory, and faults at the turn of a switch. What it shows is that Waylog keeps to the protocol as this file
+ * A stand-in for an EventStoreDB server in tests: its protocol over real gRPC, its rules as far as Waylog relies on
+ * them, its data in memory, and faults that can be switched on. It shows that Waylog follows the protocol as this file
  * understands it; only a real server (ESDB_TEST_URL) shows that the server does, too.
  */
 export interface EventStoreDbDouble {
@@ -40,7 +40,10 @@ export interface EventStoreDbDouble {
   readonly port: number;
   readonly faults: Faults;
   readonly log: DoubleLog;
-  /** How often each kind of call has come, how many events reads got, and how many and what checkpoints subscriptions. */
+  /**
+   * The number of calls of each kind, of events that reads got, and the number and positions of checkpoints of
+   * subscriptions.
+   */
   readonly calls: Readonly<
     Record<'append' | 'batched' | 'read' | 'subscribe' | 'events' | 'sent' | 'checkpoints', number>
   >;
@@ -50,7 +53,7 @@ export interface EventStoreDbDouble {
   restart(): Promise<void>;
 }
 
-/** With more the server does not start. */
+/** With a larger value the server does not start. */
 const LARGEST_APPEND = 16_767_216;
 
 export const TLS_CERTIFICATE = join(import.meta.dirname, 'tls', 'test-fixture.crt');

@@ -1,4 +1,4 @@
-/** One event of the double's log, as it was proposed and where it was put. */
+/** One event of the double's log, as it was proposed, and its place. */
 export interface StoredEvent {
   readonly id: string;
   readonly stream: string;
@@ -22,9 +22,9 @@ export type Appended =
   | { readonly kind: 'tombstoned' };
 
 interface Stream {
-  /** All that were ever recorded; index = revision. */
+  /** All events ever recorded; index = revision. */
   readonly events: StoredEvent[];
-  /** Set by a soft delete: revisions below are gone, those to come continue. */
+  /** Set by a soft delete: revisions below no longer exist, later ones continue. */
   truncateBefore: number;
   maxCount: number;
   tombstoned: boolean;
@@ -32,8 +32,8 @@ interface Stream {
 }
 
 /**
- * What EventStoreDB keeps, in memory: streams, and `$all` in commit order. Positions have gaps, and the events of one append
- * share their commit position; after every third append the log gets a system event, as a server's does.
+ * The data of EventStoreDB, in memory: streams, and `$all` in commit order. Positions have gaps, and the events of one
+ * append share their commit position; after every third append the log gets a system event, as a server's does.
  */
 export class DoubleLog {
   readonly all: StoredEvent[] = [];
@@ -68,7 +68,7 @@ export class DoubleLog {
     return { kind: 'recorded', last: recorded };
   }
 
-  /** The stream's events that can be read, in order; undefined where there is no stream. */
+  /** The readable events of the stream, in order; undefined if there is no stream. */
   stream(name: string): readonly StoredEvent[] | 'tombstoned' | undefined {
     const stream = this.#streams.get(name);
     if (!stream) return undefined;
@@ -86,7 +86,7 @@ export class DoubleLog {
     const metadata = new Uint8Array();
     this.#record(`$$${name}`, [{ id, type: '$metadata', contentType: 'application/json', data, metadata }]);
     stream.deleted = true;
-    // What is written later is not cut off: the server puts the metadata right then.
+    // Later events are not truncated: the server then corrects the metadata.
     stream.truncateBefore = stream.events.length;
   }
 
@@ -98,7 +98,7 @@ export class DoubleLog {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  /** Takes away for good what nobody can read any more, but the last event of each stream. */
+  /** Permanently removes everything that cannot be read any more, except the last event of each stream. */
   scavenge(): void {
     const isKept = ({ stream: name, revision, type }: StoredEvent) => {
       const stream = this.#streams.get(name);
@@ -116,7 +116,7 @@ export class DoubleLog {
     return commit <= this.#scavengedUpTo;
   }
 
-  /** A copy of its files as they are now; what it answers puts them back. */
+  /** Copies the present files; the returned function restores them. */
   copy(): () => void {
     const all = [...this.all];
     const streams = [...this.#streams].map(
@@ -132,7 +132,7 @@ export class DoubleLog {
     };
   }
 
-  /** What a restart takes: the memory of recent appends. */
+  /** What a restart loses: the memory of recent appends. */
   forget(): void {
     this.#recent = new Map();
   }
@@ -156,8 +156,8 @@ export class DoubleLog {
   }
 
   /**
-   * The last event of an earlier append with the same ids: at its place where a revision is expected (from the disk), and
-   * among the recent ones where any is (from memory).
+   * The last event of an earlier append with the same ids: at its place if a revision is expected (from disk), and
+   * among the recent ones if any is (from memory).
    */
   #earlier(stream: string, expected: Expected, proposed: readonly Proposed[]): StoredEvent | undefined {
     const events = this.#streams.get(stream)?.events ?? [];

@@ -79,7 +79,7 @@ function varint(number: number, value: number): Buffer {
   return Buffer.from([...bytes, rest]);
 }
 
-/** A refusal is a status, with what it is about packed into it: what the stubs have no type for is written by hand. */
+/** A refusal is a status with details packed into it. The stubs have no type for these, so they are written by hand. */
 function batchError(text: string, name: string, details: { serializeBinary(): Uint8Array }): BatchAppendResp {
   const any = Buffer.concat([
     field(1, Buffer.from(`type.googleapis.com/${name}`)),

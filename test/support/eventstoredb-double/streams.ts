@@ -40,9 +40,9 @@ import * as messages from './messages.js';
 export interface StreamsOptions {
   readonly log: DoubleLog;
   readonly faults: Faults;
-  /** User names and their passwords; without it everybody may do everything. */
+  /** User names and their passwords; without it every caller can do everything. */
   readonly users?: Readonly<Record<string, string>>;
-  /** Nobody may read `$all`, as by itself only administrators may. */
+  /** No user can read `$all`; by default only administrators can. */
   readonly guardsAll: boolean;
   /** In bytes, as the server's MaxAppendSize. */
   readonly maxAppendSize: number;
@@ -67,7 +67,7 @@ const sizeOf = ({ data, metadata, type }: Proposed): number =>
 export function streamsService(options: StreamsOptions): UntypedServiceImplementation {
   const { log, faults, users, guardsAll, maxAppendSize, maxAppendEventSize, hidesPositions, calls } = options;
 
-  /** Why the call is refused before anything is looked at. */
+  /** Why the call is refused before anything else. */
   function refusal(call: AnyCall) {
     if (faults.takeBusy()) return serverBusy();
     if (users) {
@@ -97,7 +97,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       if (message) proposed.push(messages.proposedOf(message));
     });
     call.on('end', () => {
-      // Cut off in the middle, by its deadline: a part is nothing.
+      // Cut off in the middle by its deadline: a partial append does not count.
       if (call.cancelled) return;
       if (!header) {
         answer(goneAway());
@@ -125,7 +125,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     });
   }
 
-  /** Many appends over one call, each with an answer of its own; a failure of the call is that of all that have none. */
+  /** Many appends over one call, each with its own answer; a failure of the call applies to all without an answer. */
   function batchAppend(call: ServerDuplexStream<BatchAppendReq, BatchAppendResp>) {
     const refused = users && refusal(call);
     if (refused) return void call.emit('error', refused);
@@ -138,7 +138,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
         call.write(response.setCorrelationId(request.getCorrelationId()));
       if (!options || !request.getIsFinal()) return;
       if (faults.takeBusy()) return void answer(messages.batchBusy());
-      // The server ends the whole call over it.
+      // The server ends the whole call because of it.
       if (faults.leader) return void call.emit('error', notLeader(faults.leader));
       const stream = messages.nameOf(options.getStreamIdentifier());
       const proposed = request.getProposedMessagesList().map(messages.proposedOf);
@@ -204,7 +204,10 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     call.end();
   }
 
-  /** Up to its end the log is read from places where an event is, or from its beginning; there is nothing to be wrong beyond. */
+  /**
+   * Up to its end the log can be read only from the position of an event, or from its beginning; beyond it any position
+   * is valid.
+   */
   function isInvalid(request: ReadReq.Options): boolean {
     const position = request.getAll()?.getPosition();
     if (!position) return false;
@@ -234,7 +237,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     };
     let wake: () => void = () => undefined;
     let closed: 'clean' | 'cancelled' | 'by client' | undefined;
-    // The compiler does not know that it changes while somebody waits.
+    // The compiler does not know that it changes during the wait.
     const isOver = () => closed !== undefined;
     const close = (how: typeof closed) => {
       closed ??= how;
@@ -258,7 +261,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
         }
         next++;
         if (after && event.commit === after.commit && event.prepare === after.prepare) continue;
-        // Beyond the end of the log is a place, too: what comes before it is not sent.
+        // A position beyond the end of the log is valid too: events before it are not sent.
         if (
           after &&
           (event.commit < after.commit || (event.commit === after.commit && event.prepare < after.prepare))
@@ -297,7 +300,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
   };
 }
 
-/** Writes a message and waits where the client is slow; false when the call is over. */
+/** Writes a message and waits if the client is slow; false when the call is over. */
 async function send(call: ServerWritableStream<ReadReq, ReadResp>, message: ReadResp): Promise<boolean> {
   if (call.cancelled) return false;
   if (!call.write(message)) {

@@ -79,7 +79,7 @@ Examples
   return command;
 }
 
-/** The bar counts steps of the table at hand. */
+/** The bar counts steps of the current table. */
 const shareOf =
   (update: (done: number, total?: number) => void) =>
   ({ done, total }: ArchiveProgress): void =>

@@ -184,7 +184,7 @@ interface DropOptions {
 const withHypertables = (command: Command, work: (hypertables: Hypertables) => Promise<void>) =>
   withDatabase(command, ({ pool }) => work(new Hypertables(pool, flightTables)));
 
-/** Exit code 1 when something of it could not be done. */
+/** Exit code 1 if a part could not be done. */
 function printResponse(command: Command, response: HypertableResponse, done: string): void {
   const { tableName, chunkInterval, retentionPolicy, compressionPolicy, errorMessage, notes } = response;
   const kept = retentionPolicy?.retentionPeriod ?? 'for ever';

@@ -72,9 +72,9 @@ Examples
     });
 }
 
-/** What a rebuild has found, for people. */
+/** The findings of a rebuild, for people. */
 function linesOf({ tables, events, parked }: RebuildResult): string[] {
-  // Of those that are parked it is known why.
+  // The reason is known for parked streams.
   const known = new Set(parked.map(({ streamId }) => flightProjector.keyOf(streamId)));
   const differ = tables.some(({ differences }) => differences.some(({ key }) => !known.has(key)));
   return [
@@ -89,7 +89,7 @@ function linesOf({ tables, events, parked }: RebuildResult): string[] {
   ];
 }
 
-/** Streams that were parked, as one of their events could not be folded, for people. */
+/** Streams that were parked because one of their events could not be folded, for people. */
 export const parkedLines = (parked: readonly FailedEvent[]): string[] =>
   parked.map(
     (event) =>

@@ -95,7 +95,7 @@ const isRepaired = ({ log, records, unfoldable, tables }: VerifyResult, repair: 
 
 const SHOWN = 10;
 
-/** What verifying found, for people. */
+/** The findings of a verification, for people. */
 export function linesOf(
   { events, position, log, records, incomplete, unfoldable, tables }: VerifyResult,
   repair: boolean,

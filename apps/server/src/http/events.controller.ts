@@ -5,7 +5,7 @@ import { EventsQuery, FlightEventsQuery, GetEvents, GetFlightEvents } from '#lib
 import { Answers } from './answer.js';
 import { Id, ValidQuery } from './input.js';
 
-/** The log itself: the audit trail of a flight, and all that happened. */
+/** The log itself: the audit trail of a flight, and all events. */
 @ApiTags('events')
 @Controller('v1')
 export class EventsController {

@@ -52,7 +52,7 @@ const page = (items: Schema): Schema =>
     },
   });
 
-/** A stored object: every optional field of its input is there, null where nothing was given. */
+/** A stored object: every optional field of its input is there, null if it was not given. */
 function answerOf(type: Class, more: Record<string, Schema> = {}): Schema {
   const properties = { ...(schemaOf(type, referenceTo)['properties'] as Record<string, Schema>), ...more };
   return object(properties);
@@ -69,7 +69,7 @@ const details = {
   updatedAt: time,
 };
 
-/** What the routes answer, by component name. */
+/** The answers of the routes, by component name. */
 export const answers = (): Record<string, Schema> => ({
   GpsPoint: schemaOf(GpsPoint),
   CommandResult: object(recorded),
@@ -158,10 +158,10 @@ export const answers = (): Record<string, Schema> => ({
   },
 });
 
-/** All components: what the routes answer and every input that they take. */
+/** All components: the answers of the routes, and every input. */
 export function components(): Record<string, Schema> {
   const all = answers();
-  // Inputs refer to inputs: go on until no new one turns up.
+  // Inputs refer to inputs: continue until there is no new one.
   for (let before = -1; before < inputs.size;) {
     before = inputs.size;
     for (const [name, type] of inputs) all[name] = schemaOf(type, referenceTo);

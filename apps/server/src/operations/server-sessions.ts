@@ -1,10 +1,10 @@
 import type { Config } from '#lib/platform';
 
-/** What this server calls its sessions, so that it knows them from those of other servers on the same database. */
+/** The names of this server's sessions, which distinguish them from those of other servers on the same database. */
 export class ServerSessions {
   constructor(
     readonly config: Config,
-    /** Begins the application_name of every session. */
+    /** The prefix of the application_name of every session. */
     readonly name: string,
   ) {}
 }

@@ -10,7 +10,9 @@ const sql = `
    order by total_exec_time desc
    limit 20`;
 
-/** The statements on which the database has spent most time since its statistics began, or why it cannot say. */
+/**
+ * The statements that have taken most time of the database since its statistics began, or why it cannot report them.
+ */
 export async function slowStatements(
   pool: pg.Pool,
 ): Promise<{ readonly statements: SlowStatement[]; readonly unavailable?: string }> {

@@ -1,7 +1,7 @@
 /**
- * A state as text: JSON with maps, for plain states of objects, arrays and scalars. A Map becomes
- * `{ "$map": [[key, value], ...] }`; an object that happens to have such a key itself becomes
- * `{ "$object": [[key, value], ...] }`, for states hold JSON that users made up.
+ * A state as text: JSON with maps, for plain states of objects, arrays and scalars. A Map becomes `{ "$map": [[key,
+ * value], ...] }`. An object that happens to have such a key itself becomes `{ "$object": [[key, value], ...] }`, since
+ * states contain JSON from users.
  */
 export const encodeState = (state: unknown): string =>
   JSON.stringify(state, (_key, value: unknown) => {

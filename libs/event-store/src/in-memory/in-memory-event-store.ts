@@ -131,7 +131,7 @@ export class InMemoryEventStore implements EventStore {
 
     const recordedAt = new Date().toISOString();
     const recorded = events.map((event, i): RecordedEvent => ({
-      // The same copy through JSON that a database makes: what cannot travel must not survive here either.
+      // The same copy through JSON that a database makes: what cannot be stored must not survive here either.
       ...(JSON.parse(JSON.stringify(event)) as typeof event),
       streamId,
       revision: stream.length + i,

@@ -4,9 +4,9 @@ import { Content, eventLine, LOG_FILE_FORMAT, type LogFileFooter, type LogFileHe
 
 export interface ExportOptions {
   readonly store: EventStore;
-  /** In words: which log it is, for the header. */
+  /** The exported log, in words, for the header. */
   readonly from: string;
-  /** Only these streams, each whole; otherwise all, in the order of the log. */
+  /** Only these streams, each complete; default all, in the order of the log. */
   readonly streams?: readonly string[];
   /** Only events after this position. */
   readonly after?: Position;
@@ -17,9 +17,9 @@ export interface ExportOptions {
 const PAGE = 1_000;
 
 /**
- * The lines of a log file, without newlines, through the port alone: the header, the events up to where the log ended when
- * the export began, the footer (which it also returns). Writers are not held up; what they add meanwhile is not in it, so
- * of each stream there is a prefix.
+ * The lines of a log file, without newlines, using only the port: the header, the events up to where the log ended when
+ * the export began, the footer (which it also returns). Writers are not blocked; events that they add meanwhile are
+ * left out, so the file has a prefix of each stream.
  *
  * @throws WaylogError `log.no-such-stream`, before any line
  */

@@ -9,7 +9,7 @@ import { frameResultsTable } from './frame-results.projection.js';
 /** A frame result as it is stored. */
 export type FrameResultView = FrameData;
 
-/** Which frames: ids from `from` to `to`, both inclusive, and at most `limit` of them. */
+/** The frames with ids from `from` to `to`, both inclusive, and at most `limit` of them. */
 export interface FrameRange {
   readonly from?: number | null | undefined;
   readonly to?: number | null | undefined;

@@ -14,7 +14,7 @@ export const headingHistoryTable: TableDefinition = {
   timeColumn: 'timestamp',
 };
 
-/** One row a frame, as in frame_results (docs/decisions/0003). */
+/** One row per frame, as in frame_results (docs/decisions/0003). */
 export const headingHistory = new Projection<FlightEvents>('heading_history', 1, headingHistoryTable)
   .on('HeadingSaved', (event) => {
     const { frameId, heading, timestamp, supersedes } = event.data;

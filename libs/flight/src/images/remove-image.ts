@@ -4,7 +4,7 @@ import type { FlightEvent } from '../events.js';
 import { FrameNumber } from '../fields.js';
 import { existing } from '../flight.js';
 
-/** Forgets the image of a frame. Route chunks that are anchored at it lose the reference. */
+/** Removes the image of a frame. Route chunks that are anchored at it lose the reference. */
 export class RemoveImage extends FlightCommand {
   @IsOpaqueId() override readonly flightId!: string;
   @FrameNumber() readonly frameId!: number;

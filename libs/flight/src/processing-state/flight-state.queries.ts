@@ -15,7 +15,7 @@ export interface FlightStateView extends ProcessingState {
   readonly flightId: string;
 }
 
-/** The processing state of a flight: what a restarted module resumes from. */
+/** The processing state of a flight, from which a restarted module continues. */
 export class GetFlightState extends Query<FlightStateView> {
   constructor(
     readonly flightId: string,
@@ -42,7 +42,7 @@ export class GetFlightStateHandler implements IQueryHandler<GetFlightState> {
 
 export class HistoryFilter extends PageOf {
   @Optional() @FreeText(50) readonly status?: string | null | undefined;
-  /** Bounds on when the state changed last, both inclusive. */
+  /** Bounds on the time of the last change, both inclusive. */
   @Optional() @IsTimestamp() readonly from?: string | null | undefined;
   @Optional() @IsTimestamp() readonly to?: string | null | undefined;
   @Optional() @IsInt() @Min(1) @Max(1_000) readonly limit?: number | null | undefined;

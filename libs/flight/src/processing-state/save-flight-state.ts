@@ -11,7 +11,7 @@ import { FlightCommand, slice, type CommandOptions, type Decide } from '../comma
 import { Flag, FrameNumber, Label } from '../fields.js';
 import { existing, same } from '../flight.js';
 
-/** How far the processing of a flight has come. Headings are not here: they live in the heading history alone. */
+/** The progress of the processing of a flight. Headings are not here: they are in the heading history alone. */
 @Example<FlightStateFields>({
   status: 'processing',
   framesProcessed: 1,
@@ -20,7 +20,7 @@ import { existing, same } from '../flight.js';
   blocked: false,
 })
 export class FlightStateFields {
-  /** Must be the flight of the command when it is given. */
+  /** If given, it must be the flight of the command. */
   @Optional() @IsKnownId() readonly flightId?: string | null | undefined;
   @Label(50) readonly status!: string;
   @FrameNumber() readonly framesProcessed!: number;
@@ -28,11 +28,11 @@ export class FlightStateFields {
   @Optional() @FrameNumber() readonly currentFrame?: number | null | undefined;
   /** True while the processing waits for a person. */
   @Flag() readonly blocked!: boolean;
-  /** Number of tiles of the search grid, when one is searched. */
+  /** Number of tiles of the search grid, if one is searched. */
   @Optional() @FrameNumber() readonly searchGridSize?: number | null | undefined;
-  /** Kept when it is given; otherwise when the state was first saved. */
+  /** Kept if given; otherwise the time of the first save. */
   @Optional() @IsTimestamp() readonly createdAt?: string | null | undefined;
-  /** Kept when it is given; otherwise when the state changed last. */
+  /** Kept if given; otherwise the time of the last change. */
   @Optional() @IsTimestamp() readonly updatedAt?: string | null | undefined;
 }
 

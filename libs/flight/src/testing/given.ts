@@ -3,7 +3,7 @@ import type { Decision } from '#lib/event-store';
 import type { FlightEvent, FlightEvents, FlightEventType } from '../events.js';
 import { evolve, noFlight, type Flight } from '../flight.js';
 
-/** When the commands of these tests are sent. */
+/** The time at which the commands of these tests are sent. */
 export const NOW = '2026-05-01T12:00:00.000Z';
 
 export const event = <Type extends FlightEventType>(type: Type, data: FlightEvents[Type]): FlightEvent =>

@@ -33,7 +33,7 @@ const point = fc.record({ lat: double(-90, 90), lon: double(-180, 180) });
 const label = fc.constantFrom('x', '"', '{}', 'NULL', 'a\\b', '🚁');
 const optional = <T>(arbitrary: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 2, arbitrary }, { weight: 1, arbitrary: fc.constantFrom(null, undefined) });
-/** Objects as people make them up, with names that every object has. */
+/** User-made objects, with names that every object has. */
 export const madeUpJson: fc.Arbitrary<object> = fc
   .array(
     fc.tuple(
@@ -58,7 +58,7 @@ const waypointFields = {
 const waypoint = fc.record({ id, ...waypointFields });
 const geofence = fc.record({ id, a: point, b: point }).map(({ id, a, b }) => {
   const [least, most] = [Math.min(a.lon, b.lon), Math.max(a.lon, b.lon)];
-  // The short way around, over the antimeridian where that is shorter.
+  // The short way around, over the antimeridian if that is shorter.
   const [west, east] = most - least > 180 ? [most, least] : [least, most];
   return {
     id,
@@ -113,7 +113,7 @@ const create = sent(
   8,
 );
 
-/** Valid commands to one flight; what they come to is another matter. */
+/** Valid commands to one flight, whatever their result. */
 export const flightCommands: fc.Arbitrary<Sent> = fc.oneof(
   create,
   sent('DeleteFlight', {}, 1),

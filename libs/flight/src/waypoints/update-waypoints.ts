@@ -8,20 +8,20 @@ import { waypointNotFound } from './update-waypoint.js';
 import { Waypoint, waypointOf } from './waypoint.js';
 
 export interface BatchResult {
-  /** True when every waypoint was known. */
+  /** True if every waypoint was known. */
   readonly success: boolean;
   readonly updatedCount: number;
-  /** The ids that the flight does not have. */
+  /** The ids that the flight lacks. */
   readonly failedIds: readonly string[];
 }
 
-/** Updates the waypoints that the flight has, in one append, and names those that it has not. */
+/** Updates the waypoints that the flight has, in one append, and names those that it lacks. */
 export class UpdateWaypoints extends FlightCommand<BatchResult> {
   @Nested(() => Waypoint, { each: true })
   @ArrayMinSize(1)
   @ArrayMaxSize(MAX_BATCH)
   readonly waypoints!: readonly Waypoint[];
-  /** Refuse the whole when the flight lacks one of them, instead of naming it; default false. */
+  /** Refuse the whole command if the flight lacks one of them, instead of naming it; default false. */
   @Optional() @Flag() readonly allOrNone?: boolean | null | undefined;
 
   constructor(

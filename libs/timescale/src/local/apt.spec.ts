@@ -27,7 +27,7 @@ describe('packages that apt resolved', () => {
     'libsystemd0',
     'libpam0g',
     'patchelf',
-  ])('keep %s, which the server loads or is', (name) => expect(isNeeded({ name })).toBe(true));
+  ])('include %s, which the server needs', (name) => expect(isNeeded({ name })).toBe(true));
 
   it.each([
     'libllvm19',
@@ -40,11 +40,11 @@ describe('packages that apt resolved', () => {
     'debconf',
     'postgresql-common',
     'tzdata',
-  ])('leave out %s, which it does without', (name) => expect(isNeeded({ name })).toBe(false));
+  ])('do not include %s, which the server does not need', (name) => expect(isNeeded({ name })).toBe(false));
 });
 
 describe('the Debian mirror of the machine', () => {
-  it('is found in one-line sources, options and other vendors notwithstanding', () => {
+  it('is found in one-line sources, despite options and other vendors', () => {
     const docker =
       'deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/debian bookworm stable';
     const debian =

@@ -9,27 +9,27 @@ const closed =
 const notAsked: Obstacle = () => Promise.reject(new Error('was asked'));
 const fresh = { databaseUrl: undefined, madeBy: undefined } as const;
 
-describe('where a database comes from', () => {
-  it('is DATABASE_URL when it is set, and nothing else is looked at', async () => {
+describe('the way to a database', () => {
+  it('is DATABASE_URL if it is set, and nothing else is checked', async () => {
     const known = { databaseUrl: 'postgres://elsewhere/db', madeBy: 'private' } as const;
     expect(await chooseSource(known, { docker: notAsked, private: notAsked })).toBe('url');
   });
 
-  it('is Docker when its engine answers', async () => {
+  it('is Docker if its engine answers', async () => {
     expect(await chooseSource(fresh, { docker: open, private: notAsked })).toBe('docker');
   });
 
-  it('is a private server when it does not', async () => {
+  it('is a private server if Docker does not answer', async () => {
     expect(await chooseSource(fresh, { docker: closed('no engine'), private: open })).toBe('private');
   });
 
-  it('stays where the data are, though Docker is there by now', async () => {
+  it('stays where the data are, even if Docker is there by now', async () => {
     expect(await chooseSource({ ...fresh, madeBy: 'private' }, { docker: notAsked, private: notAsked })).toBe(
       'private',
     );
   });
 
-  it('is not swapped for an empty one when Docker is down and the data are in it', async () => {
+  it('is not replaced by an empty database when Docker is down and has the data', async () => {
     const choice = chooseSource(
       { ...fresh, madeBy: 'docker' },
       { docker: closed('no engine answers'), private: open },
@@ -37,7 +37,7 @@ describe('where a database comes from', () => {
     await expect(choice).rejects.toThrow(/lives in Docker.*\n.*no engine answers/);
   });
 
-  it('is nowhere when all three are closed, and the error says why for each', async () => {
+  it('does not exist if all three are closed, and the error says why for each', async () => {
     const choice = chooseSource(fresh, {
       docker: closed('docker is not installed'),
       private: closed('this is darwin'),

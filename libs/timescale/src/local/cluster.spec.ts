@@ -12,7 +12,7 @@ describe('the settings of a server that Waylog starts', () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it('leave room for the locks of some thousand chunks, as those of docker-compose.yml do', async () => {
+  it('leave room for the locks of some thousand chunks, like those of docker-compose.yml', async () => {
     await mkdir(join(folder, 'data'));
     const record = {
       source: 'private',

@@ -6,7 +6,7 @@ import { endClient, openSession } from '#lib/platform';
 
 import { codeOf } from './database-error.js';
 
-/** A server that starts, recovers or stops says so with this SQLSTATE. */
+/** The SQLSTATE of a server that starts, recovers or stops. */
 const CANNOT_CONNECT_NOW = '57P03';
 const NO_SUCH_DATABASE = '3D000';
 
@@ -21,7 +21,7 @@ export async function connected<T>(url: string, work: (client: pg.Client) => Pro
 }
 
 /**
- * Waits until the server takes connections, and makes the database if it is not there yet.
+ * Waits until the server accepts connections, and creates the database if it does not exist.
  *
  * @param urlFor the URL of a database of this server, by name
  */

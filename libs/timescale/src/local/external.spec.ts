@@ -9,7 +9,7 @@ const good: ServerFacts = {
 };
 
 describe('a server at DATABASE_URL', () => {
-  it('suits when it is new enough, has TimescaleDB and preloads it', () => {
+  it('is accepted if it is new enough, has TimescaleDB and preloads it', () => {
     expect(unsuitable(good)).toBeUndefined();
     expect(unsuitable({ ...good, available: '2.15.0', versionNumber: 150000 })).toBeUndefined();
   });
@@ -24,7 +24,7 @@ describe('a server at DATABASE_URL', () => {
     expect(unsuitable({ ...good, ...facts })?.why).toMatch(why);
   });
 
-  it('is told to update in place when the newer library is already there', () => {
+  it('is refused with the advice to update in place if the newer library is already there', () => {
     expect(unsuitable({ ...good, installed: '2.14.2' })?.todo).toContain(
       'alter extension timescaledb update',
     );

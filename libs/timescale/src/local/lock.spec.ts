@@ -12,7 +12,7 @@ describe('withLock', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it('lets one at a time work, and leaves nothing behind', async () => {
+  it('lets one caller at a time work, and leaves nothing behind', async () => {
     let inside = 0;
     let most = 0;
     const work = () =>
@@ -26,7 +26,7 @@ describe('withLock', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('takes over from a process that has died, also when its pid belongs to another by now', async () => {
+  it('takes over from a process that has died, even if another process has its pid by now', async () => {
     await writeFile(join(folder, 'lock.4194303999.17'), '');
     await writeFile(join(folder, `lock.${process.ppid}.1`), '');
     expect(await withLock(join(folder, 'lock'), () => Promise.resolve('done'), { timeoutMs: 1_000 })).toBe(
@@ -35,7 +35,7 @@ describe('withLock', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('waits for a live process, says so, and gives up with an error that names it', async () => {
+  it('waits for a live process, reports it, and fails with an error that names it', async () => {
     await writeFile(join(folder, `lock.${process.ppid}.0`), '');
     const waited: number[] = [];
     const attempt = withLock(join(folder, 'lock'), () => Promise.resolve(), {

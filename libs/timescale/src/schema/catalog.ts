@@ -1,6 +1,6 @@
 import type { ClientBase } from 'pg';
 
-/** Runs one statement and answers its rows; a pool, a client and TypeORM's query runner can all be wrapped into it. */
+/** Runs one statement and returns its rows; a pool, a client and TypeORM's query runner can all be wrapped into it. */
 export type Query = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>;
 
 /** Statements on a pool or a client. */
@@ -21,18 +21,18 @@ export type ObjectKind =
   | 'trigger'
   | 'function';
 
-/** One thing that a schema is made of. */
+/** One object of a schema. */
 export interface CatalogObject {
   readonly kind: ObjectKind;
   /** `flight.waypoints` */
   readonly of: string;
-  /** The name within it: of a column, index, constraint, trigger; empty for the thing itself. */
+  /** The name within it: of a column, index, constraint, trigger; empty for the object itself. */
   readonly name: string;
-  /** What it is, in words that are the same on every server. */
+  /** Its definition, in words that are the same on every server. */
   readonly definition: string;
 }
 
-/** What a database's schemas are made of, by `kind name`. */
+/** The objects of a database's schemas, by `kind name`. */
 export type Catalog = ReadonlyMap<string, CatalogObject>;
 
 export const objectKey = ({ kind, of, name }: Omit<CatalogObject, 'definition'>): string =>
@@ -41,7 +41,10 @@ export const objectKey = ({ kind, of, name }: Omit<CatalogObject, 'definition'>)
 export const catalogOf = (objects: Iterable<CatalogObject>): Catalog =>
   new Map([...objects].map((object) => [objectKey(object), object]));
 
-/** The tables, views, functions and the rest of some schemas, as PostgreSQL describes them; what extensions own is left out. */
+/**
+ * The tables, views, functions and other objects of some schemas, as PostgreSQL describes them, without those of
+ * extensions.
+ */
 export async function readCatalog(query: Query, schemas: readonly string[]): Promise<Catalog> {
   const [extension] = await query<{ found: boolean }>(
     `select exists (select from pg_extension where extname = 'timescaledb') as found`,
@@ -51,7 +54,7 @@ export async function readCatalog(query: Query, schemas: readonly string[]): Pro
   );
 }
 
-/** The schemas that are neither PostgreSQL's nor an extension's nor the one that everybody has. */
+/** The schemas that are neither PostgreSQL's, nor an extension's, nor `public`. */
 export async function userSchemas(query: Query): Promise<string[]> {
   const rows = await query<{ name: string }>(
     `select nspname as name from pg_namespace n
@@ -71,8 +74,8 @@ const HYPERTABLES = `
     from timescaledb_information.dimensions
    where hypertable_schema = any ($1) and dimension_number = 1`;
 
-// One statement, so that it is one moment. Texts are those that do not depend on the version of PostgreSQL: no view
-// definitions, and function bodies as their hash. The chunk interval is left out: it is the operator's to change.
+// One statement, so that it is one snapshot. Only texts that do not depend on the version of PostgreSQL: no view
+// definitions, and function bodies as their hash. The chunk interval is left out: the operator can change it.
 const OBJECTS = `
   with relations as materialized (
     select c.oid, n.nspname || '.' || c.relname as name, c.relkind, c.reloptions
