@@ -343,7 +343,7 @@ describe('a read from EventStoreDB', () => {
 
   it('continues where the stream continues, with many pages', async () => {
     const server = await double();
-    const store = storeAt(server.connectionString, { deadlineMs: 10_000 });
+    const store = storeAt(server.connectionString, { deadlineMs: 60_000 });
     const stream = newStream();
     const many = upTo(2_500).map((n) => numbered(n));
     expect(await append(store, stream, 'no-stream', many)).toMatchObject({

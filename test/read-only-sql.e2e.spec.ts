@@ -11,6 +11,7 @@ import { migrate, migrations, revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { ADMIN_KEY } from './support/admin-key.js';
+import { eventually } from './support/eventually.js';
 import { useServer } from './support/server.js';
 
 const LIMIT_SECONDS = 30;
@@ -700,8 +701,11 @@ describe('ad-hoc SQL', () => {
       } while (code === 'sql.busy' || code === 'sql.too-many');
       expect(code).toBe('answered');
     }
-    const left = await readerSessions(queryOn(server.store.pool));
-    expect(left.filter(({ pid }) => pids.includes(pid))).toEqual([]);
+    // A caller has a place again once one of its two is gone: the other can run a little longer.
+    await eventually(async () => {
+      const left = await readerSessions(queryOn(server.store.pool));
+      return !left.some(({ pid }) => pids.includes(pid));
+    });
     await sql.close();
   });
 

@@ -15,7 +15,13 @@ import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
 import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
-import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './http/under-way.js';
+import {
+  AnswersUnderWay,
+  BodiesUnderWay,
+  boundPipelining,
+  LargeBodiesInTurn,
+  RequestsUnderWay,
+} from './http/under-way.js';
 import { ServerLogger } from './logger.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
@@ -100,6 +106,7 @@ export async function startServer(
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('onRequest', inviteBody);
+  fastify.addHook('preValidation', new LargeBodiesInTurn().preValidation);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('preSerialization', longLists);
   fastify.addHook('onSend', new AnswersUnderWay().onSend);

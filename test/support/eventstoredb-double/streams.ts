@@ -96,8 +96,10 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       const message = request.getProposedMessage();
       if (message) proposed.push(messages.proposedOf(message));
     });
-    call.on('end', () => {
-      // Cut off in the middle by its deadline: a partial append does not count.
+    // The stream of a call that its deadline cuts off ends first, and is cancelled a moment later.
+    call.on('end', () => setImmediate(record));
+    const record = () => {
+      // A partial append does not count.
       if (call.cancelled) return;
       if (!header) {
         answer(goneAway());
@@ -122,7 +124,7 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       else if (outcome.kind === 'tombstoned') answer(streamDeleted(stream));
       else if (outcome.kind === 'recorded') answer(null, messages.recorded(outcome.last));
       else answer(null, messages.wrongVersion(outcome.current, expected));
-    });
+    };
   }
 
   /** Many appends over one call, each with its own answer; a failure of the call applies to all without an answer. */

@@ -1,7 +1,13 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
-import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './under-way.js';
+import {
+  AnswersUnderWay,
+  BodiesUnderWay,
+  boundPipelining,
+  LargeBodiesInTurn,
+  RequestsUnderWay,
+} from './under-way.js';
 
 const MIB = 1024 * 1024;
 const GET_NEVER = 'GET /never HTTP/1.1\r\nhost: x\r\nx-caller: a\r\n\r\n';
@@ -217,5 +223,89 @@ describe('the limits of requests in progress', () => {
     socket.write(of('/small') + of('/late', 'connection: close\r\n'));
     await closed;
     expect(read).toMatch(/small.*late$/s);
+  });
+});
+
+describe('large bodies of one caller', () => {
+  let server: FastifyInstance;
+  let begun: string[];
+  let ends: (() => void)[];
+  const arrived = new EventEmitter();
+  beforeEach(async () => {
+    begun = [];
+    ends = [];
+    server = fastify({ forceCloseConnections: true, bodyLimit: LARGE });
+    server.decorateRequest('principal');
+    server.addHook('onRequest', (request, _reply, done) => {
+      request.principal = { actor: String(request.headers['x-caller']), role: 'operator' };
+      done();
+    });
+    server.addHook('preValidation', (_request, _reply, done) => {
+      arrived.emit('body');
+      done();
+    });
+    server.addHook('preValidation', new LargeBodiesInTurn().preValidation);
+    server.post('/command', async (request) => {
+      begun.push(String(request.headers['x-name']));
+      arrived.emit('begun');
+      await new Promise<void>((resolve) => ends.push(resolve));
+      return 'done';
+    });
+    await server.listen({ port: 0, host: '127.0.0.1' });
+  });
+  afterEach(() => server.close());
+
+  const send = (caller: string, name: string, bytes: number, signal?: AbortSignal): Promise<Response> => {
+    const answer = fetch(`http://127.0.0.1:${(server.server.address() as AddressInfo).port}/command`, {
+      method: 'POST',
+      headers: { 'x-caller': caller, 'x-name': name, 'content-type': 'application/json' },
+      body: JSON.stringify('x'.repeat(bytes)),
+      ...(signal && { signal }),
+    });
+    answer.catch(() => undefined);
+    return answer;
+  };
+  const sent: Promise<Response>[] = [];
+  const start = async (...given: Parameters<typeof send>) => {
+    const received = once(arrived, 'body');
+    sent.push(send(...given));
+    await received;
+  };
+
+  it('wait for each other, and no small one and no other caller waits for them', async () => {
+    for (const name of ['a1', 'a2', 'a3']) await start('a', name, MIB);
+    await start('a', 'small', 100);
+    await start('b', 'b1', MIB);
+    expect(begun).toEqual(['a1', 'a2', 'small', 'b1']);
+    const next = once(arrived, 'begun');
+    ends[0]?.();
+    await next;
+    expect(begun.at(-1)).toBe('a3');
+    for (const end of ends) end();
+    expect(await Promise.all(sent.splice(0).map(async (answer) => (await answer).status))).toEqual(
+      Array(5).fill(200),
+    );
+  });
+
+  it('are not begun for a caller that has gone meanwhile, and hold up none behind them', async () => {
+    const gone = new AbortController();
+    for (const name of ['a1', 'a2']) await start('a', name, MIB);
+    await start('a', 'gone', MIB, gone.signal);
+    await start('a', 'a4', MIB);
+    const closed = new Promise<void>((resolve) => {
+      server.server.getConnections((_error, before) => {
+        const look = () =>
+          server.server.getConnections((_e, now) => (now < before ? resolve() : setImmediate(look)));
+        gone.abort();
+        look();
+      });
+    });
+    await closed;
+    const next = once(arrived, 'begun');
+    ends[0]?.();
+    await next;
+    expect(begun).toEqual(['a1', 'a2', 'a4']);
+    for (const end of ends) end();
+    await Promise.allSettled(sent.splice(0));
   });
 });

@@ -1,6 +1,13 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHandler } from 'fastify';
+import type {
+  FastifyReply,
+  FastifyRequest,
+  onRequestHookHandler,
+  onSendHookHandler,
+  preValidationHookHandler,
+} from 'fastify';
+import pLimit, { type LimitFunction } from 'p-limit';
 import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
 
 const MIB = 1024 * 1024;
@@ -182,6 +189,50 @@ export class RequestsUnderWay {
       else this.#open.delete(actor);
     });
     done();
+  };
+}
+
+/** Bodies from this length on are large: the commands in them take the log for tens of milliseconds. */
+const LARGE_BODY = MIB / 4;
+/** So many large ones of one caller are executed at a time. */
+const LARGE_OF_CALLER = 2;
+
+/**
+ * Lets large bodies of one caller wait for each other, so that small commands of other callers find their turn between them:
+ * the log takes appends in the order in which they arrive. It runs once a body has arrived, and how many can wait is bounded
+ * by `BodiesUnderWay`.
+ */
+export class LargeBodiesInTurn {
+  readonly #turns = new Map<string, LimitFunction>();
+
+  readonly preValidation: preValidationHookHandler = (request, reply, done) => {
+    const { principal, headers } = request;
+    // One of unstated length counts as large.
+    const bytes =
+      headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : LARGE_BODY;
+    if (!principal || bytes < LARGE_BODY) {
+      done();
+      return;
+    }
+    const { actor } = principal;
+    const turns = this.#turns.get(actor) ?? pLimit(LARGE_OF_CALLER);
+    this.#turns.set(actor, turns);
+    const turn = turns(
+      () =>
+        new Promise<void>((resolve) => {
+          // The caller has gone while it waited: nothing was begun.
+          if (reply.raw.closed || request.raw.socket.destroyed) {
+            resolve();
+            return;
+          }
+          reply.raw.once('close', resolve);
+          done();
+        }),
+    );
+    const leave = () => {
+      if (turns.activeCount + turns.pendingCount === 0) this.#turns.delete(actor);
+    };
+    turn.then(leave, leave);
   };
 }
 
