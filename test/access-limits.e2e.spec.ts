@@ -7,6 +7,7 @@ import pg from 'pg';
 import { testServerUrl } from './support/database.js';
 import { OpenIdProvider } from './support/openid-provider.js';
 import { aFlight } from './support/samples.js';
+import { Statistics } from '../apps/server/src/operations/statistics.js';
 import { ADMIN_KEY } from './support/admin-key.js';
 import { bearer, newKey, until, useServer } from './support/server.js';
 
@@ -118,6 +119,32 @@ describe('other origins', () => {
       const answer = await server.call('GET', '/v1/flights', undefined, { ...bearer(ADMIN_KEY), origin });
       expect(answer.headers.get('access-control-allow-origin')).toBeNull();
     }
+  });
+});
+
+describe('a token that cannot be checked', () => {
+  // Nothing listens there.
+  const server = useServer({
+    ...QUIET,
+    WAYLOG_JWT_ISSUER: 'http://127.0.0.1:9/realm',
+    WAYLOG_JWT_AUDIENCE: 'waylog',
+  });
+
+  it('is 503, and no failure of the service: anybody can send it', async () => {
+    const head = Buffer.from(JSON.stringify({ alg: 'RS256', kid: 'unknown' })).toString('base64url');
+    for (let n = 0; n < 25; n++) {
+      const { status, body } = await server.call(
+        'GET',
+        '/v1/flights',
+        undefined,
+        bearer(`${head}.e30.AAA${n}`),
+      );
+      expect({ status, body }).toMatchObject({ status: 503, body: { code: 'access.unavailable' } });
+    }
+    const { body } = await server.call('GET', '/metrics');
+    expect(body).toMatch(/http_request_seconds_count\{method="GET",route="turned away",status="503"\} 25/);
+    expect(body).not.toMatch(/route="\/v1\/flights",status="503"/);
+    expect(server.app.get(Statistics).lastRequests.get().failedShare).toBe(0);
   });
 });
 

@@ -556,6 +556,32 @@ describe('ad-hoc SQL', () => {
       expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.too-expensive' } });
     });
 
+    it('of memory that the database has, which is no failure of the service', async () => {
+      // What a statement that has run out of it is told, without taking the memory.
+      await owner(`create function flight.no_room() returns int language plpgsql as
+        $$ begin raise exception 'out of memory' using errcode = 'out_of_memory'; end $$`);
+      const answer = await run('select flight.no_room()').finally(() =>
+        owner('drop function flight.no_room()'),
+      );
+      expect(answer.body).toMatchObject({ status: 400, code: 'sql.too-expensive' });
+    });
+
+    it('of connections of all servers, which is said as such', async () => {
+      const role = pg.escapeIdentifier(readerRoleName(new URL(server.store.url).pathname.slice(1)));
+      const other = new ReadOnlySql({ ownerUrl: server.store.url, maxTimeout: 5, pool: server.store.pool });
+      await owner(`alter role ${role} connection limit 0`);
+      try {
+        await expect(other.run('select 1', {})).rejects.toMatchObject({
+          code: 'sql.busy',
+          kind: 'unavailable',
+          data: { retryAfterSeconds: 5 },
+        });
+      } finally {
+        await owner(`alter role ${role} connection limit 12`);
+        await other.close();
+      }
+    });
+
     it('of rows', async () => {
       const sql = 'select n from generate_series(1, 20000) n';
       const some = (await run(sql)).body;

@@ -52,6 +52,8 @@ const MAX_WAITING = 60;
  */
 const MAX_LISTS = 4;
 const MAX_WAITING_LISTS = 250;
+/** Reads of route chunks at a time: those of a flight may be as large as an answer can be. Others do not wait for them. */
+const MAX_CHUNK_READS = 2;
 
 /** The target size of a page of events, so that none holds the process for long. */
 const PAGE: Weight = { values: 20_000, characters: 1024 * 1024 };
@@ -70,6 +72,7 @@ export class FlightReads {
   readonly #folds = pLimit(MAX_FOLDS);
   readonly #eventReads = pLimit(MAX_EVENT_READS);
   readonly #lists = pLimit(MAX_LISTS);
+  readonly #chunks = pLimit(MAX_CHUNK_READS);
 
   constructor(
     private readonly store: EventStore,
@@ -128,6 +131,12 @@ export class FlightReads {
   list<T>(read: () => Promise<T>): Promise<T> {
     if (this.#lists.pendingCount >= MAX_WAITING_LISTS) throw tooManyLists();
     return this.#lists(read);
+  }
+
+  /** Route chunks, when it is their turn. Throws `reads.overloaded`. */
+  chunks<T>(read: () => Promise<T>): Promise<T> {
+    if (this.#chunks.pendingCount >= MAX_WAITING) throw tooManyChunkReads();
+    return this.#chunks(read);
   }
 
   /** The events of a flight from a revision on, at most `limit`. Throws `answer.too-large` and `reads.overloaded`. */
@@ -285,6 +294,12 @@ const tooManyLists = () =>
   unavailable(
     'reads.overloaded',
     `${MAX_WAITING_LISTS} lists wait for their turn already, ${MAX_LISTS} are made at a time. Try again in a moment.`,
+  );
+
+const tooManyChunkReads = () =>
+  unavailable(
+    'reads.overloaded',
+    `${MAX_WAITING} reads of route chunks wait for their turn already, ${MAX_CHUNK_READS} run at a time. Try again in a moment.`,
   );
 
 const tooManyFolds = () =>

@@ -1,9 +1,6 @@
 import { IsBoolean, IsInt, Max, Min } from 'class-validator';
 import type pg from 'pg';
 import {
-  answerTooLarge,
-  databaseCall,
-  inTransaction,
   invalidInput,
   mapInTurns,
   MAX_ANSWER_BYTES,
@@ -12,18 +9,17 @@ import {
   parseTimestamp,
   readRows,
   Relation,
-  type TextRow,
 } from '#lib/platform';
-import { rowFromText, type Row, type TableDefinition } from '#lib/projections';
+import { readInSlices, rowFromText, type Row, type TableDefinition } from '#lib/projections';
 import { FreeText } from './fields.js';
 
 export interface Page<T> {
   readonly items: readonly T[];
-  /** The total number; null if `total: false` asked not to count. */
+  /** How many there are in all; null when `total: false` asked not to count them. */
   readonly total: number | null;
   readonly limit: number;
   readonly offset: number;
-  /** The `after` of the next page; null on the last one. */
+  /** What to give as `after` for the next page; null on the last one. */
   readonly next: string | null;
 }
 
@@ -54,14 +50,14 @@ export interface PagedList {
   readonly orderBy: readonly [time: string, id: string];
 }
 
-/** The left side of a comparison with its operator, and the right side. Null means no condition. */
+/** The left side of a comparison with its operator, and the right side. Null asks for nothing. */
 export type Condition = readonly [is: string, value: string | null | undefined];
 
 const DEFAULT_LIMIT = 100;
-/** How many rows are fetched at a time: each can hold some 60 KB. */
+/** Rows that are fetched at a time: each may hold some 60 KB. */
 const SLICE = 100;
 
-/** One page of a list. Throws `input.invalid` for an `after` that is not from a page. */
+/** One page of a list. Throws `input.invalid` for an `after` that no page gave. */
 export async function readPage<T>(
   pool: pg.Pool,
   { table, from, orderBy }: PagedList,
@@ -84,11 +80,13 @@ export async function readPage<T>(
     select ${columns.map((column) => `t."${column}"`).join(', ')}
       from ${from} where ${[...fits, ...beyond].join(' and ')}
      order by ${order} limit $${n + 1} offset $${n + 2}`,
-    // One more than requested shows whether there is a next page.
+    // One more than asked for tells whether there is a next page.
     values: [...filters, limit + 1, offset, ...after],
   };
   const [rows, counted] = await Promise.all([
-    limit <= SLICE ? readRows(pool, undefined, list.text, list.values) : readInSlices(pool, list),
+    limit <= SLICE
+      ? readRows(pool, undefined, list.text, list.values)
+      : readInSlices(pool, list, { rows: SLICE, maxBytes: MAX_ANSWER_BYTES }),
     page.total === false
       ? undefined
       : readRows(pool, undefined, `select count(*) from ${from} where ${fits.join(' and ')}`, filters),
@@ -109,7 +107,7 @@ export async function readPage<T>(
 const placeOf = (row: Row, orderBy: PagedList['orderBy']): string =>
   Buffer.from(JSON.stringify(orderBy.map((column) => row[column]))).toString('base64url');
 
-/** The time and the id at a place. Throws `input.invalid` if it is not from a page. */
+/** The time and the id at a place. Throws `input.invalid` where no page gave it. */
 function placeIn(after: string): readonly string[] {
   try {
     const [time, id, ...rest] = JSON.parse(Buffer.from(after, 'base64url').toString()) as unknown[];
@@ -120,30 +118,4 @@ function placeIn(after: string): readonly string[] {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }
   throw invalidInput([{ field: 'after', message: 'is not what a page of this list gave as `next`' }]);
-}
-
-/**
- * Rows that are fetched a few at a time, so that an answer that is too large is noticed early. Throws
- * `answer.too-large`.
- */
-function readInSlices(pool: pg.Pool, ask: { text: string; values: unknown[] }): Promise<TextRow[]> {
-  return databaseCall(async () => {
-    const client = await pool.connect();
-    try {
-      return await inTransaction(client, async () => {
-        await client.query(`declare list no scroll cursor for ${ask.text}`, ask.values);
-        const rows: TextRow[] = [];
-        let length = 0;
-        for (;;) {
-          const slice = await readRows(client, undefined, `fetch ${SLICE} from list`, []);
-          rows.push(...slice);
-          length += slice.flat().reduce((sum, cell) => sum + (cell?.length ?? 0), 0);
-          if (length > MAX_ANSWER_BYTES) throw answerTooLarge();
-          if (slice.length < SLICE) return rows;
-        }
-      });
-    } finally {
-      client.release();
-    }
-  });
 }

@@ -234,8 +234,10 @@ function makeAjv(options: { coerceTypes: boolean }): Ajv {
   made.addKeyword({
     keyword: 'x-relation',
     schemaType: 'string',
-    validate: (name: string, _value: unknown, _schema: unknown, context?: { parentData: object }) =>
-      relations.get(name)?.(context?.parentData as never) ?? false,
+    // A value that is checked by itself stands in no relation.
+    validate: (name: string, _value: unknown, _schema: unknown, context?: { parentData: unknown }) =>
+      typeof context?.parentData !== 'object' ||
+      (relations.get(name)?.(context.parentData as never) ?? false),
   });
   return made;
 }

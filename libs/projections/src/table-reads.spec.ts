@@ -43,4 +43,22 @@ describe('rows of the tables', () => {
     await expect(new LiveRows(pool, length).select(read)).resolves.toHaveLength(N);
     await expect(new LiveRows(pool, length - 1).select(read)).rejects.toThrow(answerTooLarge());
   });
+
+  it('that are large are read a few at a time, until there is more text than they may have', async () => {
+    const asked: string[] = [];
+    const row = ['1', 'x'.repeat(1_000), '2026-05-01 12:00:00+00'];
+    const client = {
+      query: (ask: string | { text: string }) => {
+        const text = typeof ask === 'string' ? ask : ask.text;
+        asked.push(text.trim().split(' ')[0] ?? '');
+        return Promise.resolve({ rows: text.startsWith('fetch 5') ? Array(5).fill(row) : [] });
+      },
+      release: () => asked.push('release'),
+    };
+    const endless = { connect: () => Promise.resolve(client) } as unknown as Queryable;
+    await expect(new LiveRows(endless, 12_000).select({ ...read, slice: 5 })).rejects.toThrow(
+      answerTooLarge(),
+    );
+    expect(asked).toEqual(['begin', 'declare', 'fetch', 'fetch', 'fetch', 'rollback', 'release']);
+  });
 });

@@ -1,16 +1,21 @@
+import type pg from 'pg';
 import {
   answerTooLarge,
+  databaseCall,
+  inTransaction,
+  mapInTurns,
   readRows,
   timestampFromPostgres,
   Turns,
   type Queryable,
+  type TextRow,
   type Timestamp,
 } from '#lib/platform';
 import { textOf, type ColumnType, type Row, type TableDefinition, type Value } from './projection.js';
 import type { MemoryTable } from './row-changes.js';
 import { quote } from './table-writer.js';
 
-/** A read of one table, simple enough to be answered both by SQL and from rows in memory. */
+/** A read of one table, small enough to be answered by SQL and by rows in memory alike. */
 export interface TableRead {
   readonly table: TableDefinition;
   /** Columns and the values they must have. */
@@ -20,6 +25,8 @@ export interface TableRead {
   readonly orderBy: readonly string[];
   readonly descending?: boolean;
   readonly limit?: number | undefined;
+  /** A row may be large: so many are read at a time, until there is more text than an answer may have. */
+  readonly slice?: number;
 }
 
 export interface Range {
@@ -28,7 +35,7 @@ export interface Range {
   readonly to?: number | Timestamp | undefined;
 }
 
-/** The source of rows: the tables as they are, or a fold of the log as of some time. */
+/** Where rows come from: the tables as they are, or a fold of the log as of some time. */
 export interface RowSource {
   select(read: TableRead): Promise<Row[]>;
   /** Several reads of one and the same moment. */
@@ -39,25 +46,31 @@ export interface RowSource {
  * The tables as they are. Reads of one moment are one statement: it locks all its tables before its snapshot is taken,
  * so that none of them is swapped for a rebuilt one in between.
  *
- * Each column arrives as one JSON array. For 2,000 waypoints that takes half of this process's time that separate rows
- * and fields would, and the database takes the same time.
+ * Each column arrives as one JSON array. Of 2,000 waypoints that takes half of this process's time that their rows and
+ * fields one by one would, and the database gives it back in the same time.
  */
 export class LiveRows implements RowSource {
-  /** With `maxBytes`, a read of more text than that throws `answer.too-large` instead of creating rows. */
+  /** With `maxBytes`, a read of more text than that throws `answer.too-large` instead of making rows of it. */
   constructor(
     private readonly pool: Queryable,
     private readonly maxBytes: number = Infinity,
   ) {}
 
   async select(read: TableRead): Promise<Row[]> {
-    return (await this.selectTogether([read]))[0] as Row[];
+    if (read.slice === undefined) return (await this.selectTogether([read]))[0] as Row[];
+    const values: Value[] = [];
+    const columns = Object.keys(read.table.columns);
+    const sql = rowsSql(read, columns, values);
+    const slices = { rows: read.slice, maxBytes: this.maxBytes };
+    const rows = await readInSlices(this.pool as pg.Pool, { text: sql, values }, slices);
+    return mapInTurns(rows, (row) => rowFromText(read.table, columns, row));
   }
 
   async selectTogether(reads: readonly TableRead[]): Promise<Row[][]> {
     const values: Value[] = [];
     const parts = reads.map((read, i) => `(${columnArraysSql(read, values)}) t${i}`);
     const sql = `select * from ${parts.join(', ')}`;
-    // PostgreSQL may switch a prepared statement to a generic plan, which looks into every chunk of a hypertable.
+    // A prepared statement may come to be planned for any value, and then looks into every chunk of a hypertable.
     const name = reads.some(({ table }) => table.timeColumn) ? undefined : statementName(sql);
     const [arrays = []] = await readRows(this.pool, name, sql, values);
     if (arrays.reduce((sum, json) => sum + (json?.length ?? 0), 0) > this.maxBytes) throw answerTooLarge();
@@ -73,11 +86,19 @@ export class LiveRows implements RowSource {
   }
 }
 
-/** All columns except those whose value the read itself sets. */
+/** All columns but those whose value the read says itself. */
 const columnsToRead = ({ table, where }: TableRead): string[] =>
   Object.keys(table.columns).filter((column) => !(column in where));
 
 function columnArraysSql(read: TableRead, values: Value[]): string {
+  const columns = columnsToRead(read);
+  return (
+    `select ${columns.map((column) => `json_agg(${quote(column)})`).join(', ')} from (` +
+    `${rowsSql(read, columns, values)}) ordered`
+  );
+}
+
+function rowsSql(read: TableRead, columns: readonly string[], values: Value[]): string {
   const { table, where, ranges = [], orderBy, descending, limit } = read;
   const bind = (value: Value) => `$${values.push(value)}`;
   const conditions = Object.entries(where).map(([column, value]) => `${quote(column)} = ${bind(value)}`);
@@ -85,21 +106,48 @@ function columnArraysSql(read: TableRead, values: Value[]): string {
     if (from !== undefined) conditions.push(`${quote(column)} >= ${bind(from)}`);
     if (to !== undefined) conditions.push(`${quote(column)} <= ${bind(to)}`);
   }
-  const columns = columnsToRead(read);
   return (
-    `select ${columns.map((column) => `json_agg(${quote(column)})`).join(', ')} from (` +
     `select ${columns.map(quote).join(', ')} from ${table.schema}.${table.name}` +
     ` where ${conditions.join(' and ') || 'true'}` +
     ` order by ${orderBy.map((column) => quote(column) + (descending ? ' desc' : '')).join(', ')}` +
-    (limit === undefined ? '' : ` limit ${bind(limit)}`) +
-    `) ordered`
+    (limit === undefined ? '' : ` limit ${bind(limit)}`)
   );
 }
 
-/** How many rows are created before the clock is checked. */
+/**
+ * Rows that come a few at a time, so that too much text is noticed before all of it is here, and the database has not read it all
+ * either. Throws `answer.too-large`.
+ */
+export function readInSlices(
+  pool: pg.Pool,
+  ask: { readonly text: string; readonly values: unknown[] },
+  { rows: sliceRows, maxBytes }: { readonly rows: number; readonly maxBytes: number },
+): Promise<TextRow[]> {
+  return databaseCall(async () => {
+    const client = await pool.connect();
+    try {
+      return await inTransaction(client, async () => {
+        await client.query(`declare list no scroll cursor for ${ask.text}`, ask.values);
+        const rows: TextRow[] = [];
+        let length = 0;
+        for (;;) {
+          const slice = await readRows(client, undefined, `fetch ${sliceRows} from list`, []);
+          rows.push(...slice);
+          length += slice.flat().reduce((sum, cell) => sum + (cell?.length ?? 0), 0);
+          if (length > maxBytes) throw answerTooLarge();
+          if (slice.length < sliceRows) return rows;
+        }
+      });
+    } finally {
+      client.release();
+    }
+  });
+}
+
+/** Rows that are made before anybody looks at the clock. */
 const ROWS_A_LOOK = 1_000;
 
-/** Other work runs in between: 100,000 rows take a quarter of a second. */
+/** Others get their turns in between: 100,000 rows take a quarter of a second. */
 async function rowsFromArrays(
   read: TableRead,
   arrays: readonly (string | null)[],
@@ -124,7 +172,7 @@ async function rowsFromArrays(
   return rows;
 }
 
-/** There are only a few texts for each table, so each can have a name to be prepared under. */
+/** The texts are a handful for each table, so each can have a name to be prepared under. */
 const statementNames = new Map<string, string>();
 function statementName(sql: string): string {
   let name = statementNames.get(sql);

@@ -33,6 +33,10 @@ describe('the size that a statement can grow to', () => {
       'a chain of FULL JOIN',
       `select id from (select 1 as id) t0 ${Array.from({ length: 15 }, (_, n) => `full join (select ${n} as id) t${n + 1} using (id)`).join(' ')}`,
     ],
+    [
+      'steps of which each adds a column that no other uses',
+      `with c0 as (select lat as x, lon as y, 1 as z from waypoints), ${Array.from({ length: 12 }, (_, n) => `c${n + 1} as (select x, y, case when x > 1 then x else y end as z from c${n} where y between 0 and 1)`).join(', ')} select * from c12`,
+    ],
     ['one row taken apart', `select (r).* from (select row(1, 2)::flight.flights as r) q`],
   ])('leaves room for %s', (_, sql) => {
     expect(size(sql)).toBeLessThan(MAX_EXPANDED_SIZE / 4);
@@ -93,6 +97,34 @@ describe('the size that a statement can grow to', () => {
     [
       'names of CTEs that are used for something else, too',
       `with c0 as (select 1 as x), ${steps(30, (i) => `c${i + 1} as (select x + x as x from c${i})`)} select x from c30, ${steps(30, (i) => `(with c${i} as (select 1) select 1 from c${i}) z${i}`)}`,
+    ],
+    [
+      'columns with other names',
+      `select x from ${nested(30, (e) => `(select x + x as y from ${e}) q (x)`, '(select 1) q (x)')}`,
+    ],
+    [
+      'columns of a CTE with other names',
+      `with c0 (x) as (select 1), ${steps(30, (i) => `c${i + 1} (x) as (select x + x from c${i})`)} select x from c30`,
+    ],
+    [
+      'columns behind *',
+      `select x from ${nested(30, (e) => `(select *, 1 from (select x + x as x from ${e}) p) q`, '(select 1 as x) q')}`,
+    ],
+    [
+      'columns of UNION ALL',
+      `select x from ${nested(30, (e) => `(select x + x as x from ${e} union all select 1) q`, '(select 1 as x) q')}`,
+    ],
+    [
+      'columns of a FULL JOIN',
+      `select x from ${nested(30, (e) => `(select x + x as x from ${e} full join (select 1 as x) p using (x)) q`, '(select 1 as x) q')}`,
+    ],
+    [
+      'columns that no name was given',
+      `select "?column?" from ${nested(30, (e) => `(select "?column?" + "?column?" from ${e}) q`, '(select 1 + 1) q')}`,
+    ],
+    [
+      'columns called after a function',
+      `select lower from ${nested(30, (e) => `(select lower(lower || lower) from ${e}) q`, `(select lower('x')) q`)}`,
     ],
     [
       'EXISTS in EXISTS',

@@ -18,8 +18,10 @@ type Part = { readonly [name: string]: unknown };
 /** What a table, a sub-select or a join grows to, in nodes. */
 interface Size {
   readonly total: number;
-  /** The largest of its columns, which stands in each place that names it. */
-  readonly column: number;
+  /** Its columns by name, each of which stands in every place that names it. */
+  readonly names: ReadonlyMap<string, number>;
+  /** The largest of its columns of which the name is not known. */
+  readonly others: number;
   /** All its columns together, which stand where the whole row is named. */
   readonly row: number;
   readonly columns: number;
@@ -32,8 +34,9 @@ const COLUMNS_OF_A_TABLE = 50;
 /** PostgreSQL refuses more in one SELECT. */
 const MAX_COLUMNS = 1_664;
 
-const TABLE: Size = { total: 0, column: 1, row: 1, columns: COLUMNS_OF_A_TABLE, arms: 1 };
-const NOTHING: Size = { total: 0, column: 1, row: 1, columns: 0, arms: 1 };
+const NO_NAMES: ReadonlyMap<string, number> = new Map();
+const TABLE: Size = { total: 0, names: NO_NAMES, others: 1, row: 1, columns: COLUMNS_OF_A_TABLE, arms: 1 };
+const NOTHING: Size = { total: 0, names: NO_NAMES, others: 1, row: 1, columns: 0, arms: 1 };
 
 /** The meaning of names at a place. */
 interface Scope {
@@ -160,7 +163,7 @@ function sizeOfName({ fields }: Part, { named, aliases }: Scope): number {
   const last = steps.at(-1);
   const name = (last?.['String'] as { sval?: string } | undefined)?.sval;
   const isRow = name === undefined || (steps.length === 1 ? aliases.has(name) : OF_A_ROW.test(name));
-  return isRow ? Math.max(named.row, named.columns) : named.column;
+  return isRow ? Math.max(named.row, named.columns) : (named.names.get(name) ?? named.others);
 }
 
 function sizeOfSelect(select: Part, outer: Scope): Size {
@@ -172,33 +175,68 @@ function sizeOfSelect(select: Part, outer: Scope): Size {
     const right = sizeOfSelect(rarg, inner);
     return {
       total: left.total + right.total + sizeOf(rest, inner) + totalOfCtes(),
-      column: Math.max(left.column, right.column),
+      // Columns meet by their place, and have the names of the first.
+      names: NO_NAMES,
+      others: Math.max(largest(left), largest(right)),
       row: Math.max(left.row, right.row),
       columns: Math.max(left.columns, right.columns),
       arms: left.arms + right.arms,
     };
   }
   const { size: from, scope } = sizeOfFrom(fromClause, { ...outer, ctes });
-  let [column, row, columns, ofTargets] = [1, 0, 0, 0];
-  for (const target of (targetList ?? []) as readonly Part[]) {
+  const names = new Map<string, number>();
+  let [others, row, columns, ofTargets] = [1, 0, 0, 0];
+  for (const { ResTarget: target } of (targetList ?? []) as readonly { ResTarget: Part }[]) {
     const size = sizeOf(target, scope);
     ofTargets += size;
     row += size;
-    const isStar = JSON.stringify(target).includes('A_Star');
-    column = Math.max(column, isStar ? Math.max(from.column, size / Math.max(1, from.columns)) : size);
-    columns += isStar ? Math.max(COLUMNS_OF_A_TABLE, from.columns) : 1;
+    if (isStar(target)) {
+      for (const [name, ofName] of from.names) setLargest(names, name, ofName);
+      others = Math.max(others, from.others);
+      columns += Math.max(COLUMNS_OF_A_TABLE, from.columns);
+    } else {
+      const name = nameOf(target);
+      if (name === undefined) others = Math.max(others, size);
+      else setLargest(names, name, size);
+      columns++;
+    }
   }
-  // VALUES has no targets; everything it has is in the rest.
-  const others = sizeOf(rest, scope);
-  if ('valuesLists' in select) [column, row, columns] = [others, others, others];
+  // VALUES has no targets, and all that it has is in the rest.
+  const rests = sizeOf(rest, scope);
+  if ('valuesLists' in select) [others, row, columns] = [rests, rests, rests];
   return {
-    total: from.total + from.arms * (ofTargets + others) + totalOfCtes(),
-    column,
+    total: from.total + from.arms * (ofTargets + rests) + totalOfCtes(),
+    names,
+    others,
     row: Math.max(1, row),
     columns: Math.min(columns, MAX_COLUMNS),
     arms: from.arms,
   };
 }
+
+const largest = ({ names, others }: Size): number => Math.max(others, ...names.values());
+
+const setLargest = (names: Map<string, number>, name: string, size: number): unknown =>
+  names.set(name, Math.max(size, names.get(name) ?? 0));
+
+/** `*`, `q.*` and `(value).*`: columns of which only PostgreSQL knows the names. */
+const isStar = ({ val }: Part): boolean => {
+  const { ColumnRef, A_Indirection } = (val ?? {}) as Readonly<Record<string, Part | undefined>>;
+  const last = (ColumnRef?.['fields'] as readonly Part[] | undefined)?.at(-1);
+  return (last !== undefined && 'A_Star' in last) || (A_Indirection !== undefined && isWhole(A_Indirection));
+};
+
+/** What a column is called, where that can be told from the tree alone. */
+function nameOf({ name, val }: Part): string | undefined {
+  if (typeof name === 'string') return name;
+  const { ColumnRef } = (val ?? {}) as Readonly<Record<string, Part | undefined>>;
+  const last = (ColumnRef?.['fields'] as readonly Part[] | undefined)?.at(-1);
+  return (last?.['String'] as { sval?: string } | undefined)?.sval;
+}
+
+/** A size as it is seen by other names than its own. */
+const renamed = (size: Size, alias: unknown): Size =>
+  isPart(alias) && 'colnames' in alias ? { ...size, names: NO_NAMES, others: largest(size) } : size;
 
 /** All that stands behind FROM, and what can be named beside it. */
 function sizeOfFrom(items: unknown, outer: Scope): { readonly size: Size; readonly scope: Scope } {
@@ -233,24 +271,23 @@ function sizeOfItem(part: unknown, scope: Scope): Item {
     case 'RangeVar': {
       const relation = String(inside['relname']);
       const cte = inside['schemaname'] === undefined ? scope.ctes.get(relation)?.() : undefined;
-      return { size: cte ?? TABLE, aliases: alias === undefined ? [relation] : aliases };
+      return {
+        size: renamed(cte ?? TABLE, inside['alias']),
+        aliases: alias === undefined ? [relation] : aliases,
+      };
     }
     case 'RangeSubselect': {
       const { SelectStmt = {} } = inside['subquery'] as { SelectStmt?: Part };
-      return { size: sizeOfSelect(SelectStmt, scope), aliases };
+      return { size: renamed(sizeOfSelect(SelectStmt, scope), inside['alias']), aliases };
     }
     case 'JoinExpr': {
       const left = sizeOfItem(inside['larg'], scope);
       const right = sizeOfItem(inside['rarg'], beside(scope, left));
       const both = together(left.size, right.size);
       const conditions = sizeOf(inside['quals'], beside(beside(scope, left), right));
+      const joined = inside['jointype'] === 'JOIN_FULL' ? merged(left.size, right.size) : both;
       return {
-        size: {
-          ...both,
-          total: both.total + both.arms * conditions,
-          // A column that USING or NATURAL makes of two is COALESCE of both.
-          column: inside['jointype'] === 'JOIN_FULL' ? left.size.column + right.size.column + 1 : both.column,
-        },
+        size: renamed({ ...joined, total: both.total + both.arms * conditions }, inside['alias']),
         aliases: [...left.aliases, ...right.aliases, ...aliases],
       };
     }
@@ -259,13 +296,22 @@ function sizeOfItem(part: unknown, scope: Scope): Item {
   }
 }
 
-const together = (a: Size, b: Size): Size => ({
+const together = (a: Size, b: Size, ofBoth: (a: number, b: number) => number = Math.max): Size => ({
   total: a.total + b.total,
-  column: Math.max(a.column, b.column),
+  names: new Map(
+    [...new Set([...a.names.keys(), ...b.names.keys()])].map((name) => [
+      name,
+      ofBoth(a.names.get(name) ?? a.others, b.names.get(name) ?? b.others),
+    ]),
+  ),
+  others: ofBoth(a.others, b.others),
   row: a.row + b.row,
   columns: Math.min(a.columns + b.columns, MAX_COLUMNS),
   arms: a.arms * b.arms,
 });
+
+/** A column that USING or NATURAL makes of two is COALESCE of both, in a FULL JOIN. */
+const merged = (a: Size, b: Size): Size => together(a, b, (left, right) => left + right + 1);
 
 /**
  * What the names of a WITH mean. PostgreSQL computes once what is MATERIALIZED or names itself; everything else can come to stand in
@@ -285,6 +331,7 @@ function withCtes(
   const totals: (() => number)[] = [];
   for (const { CommonTableExpr: cte } of (withClause['ctes'] ?? []) as { CommonTableExpr: Part }[]) {
     const { SelectStmt = {} } = cte['ctequery'] as { SelectStmt?: Part };
+    const isRenamed = 'aliascolnames' in cte;
     const seen = isRecursive ? ctes : new Map(ctes);
     let size: Size | undefined;
     let isUnderWay = false;
@@ -293,7 +340,8 @@ function withCtes(
     const found = (): Size => {
       if (size) return size;
       isUnderWay = true;
-      size = sizeOfSelect(SelectStmt, { ...outer, ctes: seen });
+      const own = sizeOfSelect(SelectStmt, { ...outer, ctes: seen });
+      size = isRenamed ? renamed(own, { colnames: [] }) : own;
       isUnderWay = false;
       return size;
     };

@@ -6,7 +6,6 @@ import pg from 'pg';
 import {
   asText,
   backendOf,
-  databaseUnavailable,
   isTransient,
   messageOf,
   Nested,
@@ -514,7 +513,8 @@ function readingError(error: unknown, timeout?: number): WaylogError {
   if (state === '57014') return sqlTimeout(`It was ended after ${timeout} s.`, error);
   // Before what may be gone a moment later: a READ ONLY transaction is what the statement is run in.
   if (state === '42501' || state === '25006') return refused('sql.forbidden', error as pg.DatabaseError);
-  if (state === SqlState.outOfMemory) return databaseUnavailable(error);
+  // Its own, as a limit of time is: a database that is short of memory for everybody fails other requests, too.
+  if (state === SqlState.outOfMemory) return refused('sql.too-expensive', error as pg.DatabaseError);
   if (!(error instanceof pg.DatabaseError) || (isTransient(error) && !isWrongCount(error))) {
     return sqlUnavailable(
       `the database does not answer (${messageOf(error)}). Try again in a moment.`,

@@ -7,7 +7,7 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import { IsBoolean, IsIn, IsInt, IsNumber, IsString, Max, Min } from 'class-validator';
-import { IsTimestamp, messageOf, Optional, Sample, retry, type Config, type Timestamp } from '#lib/platform';
+import { Example, IsTimestamp, messageOf, Optional, retry, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { alertRules, type AlertRule, type Severity } from './alert-rules.js';
 import { Observer, type Observation } from './observation.js';
@@ -39,10 +39,11 @@ export interface AlertMessage {
 }
 
 /** The checks that an administrator requests. Omitted fields stay as they are. */
+@Example<MonitoringChange>({ running: true, intervalSeconds: 10 })
 export class MonitoringChange {
-  @Optional() @IsBoolean() @Sample(true) readonly running?: boolean | null;
+  @Optional() @IsBoolean() readonly running?: boolean | null;
   /** Seconds between two checks. */
-  @Optional() @IsInt() @Min(1) @Max(3_600) @Sample(10) readonly intervalSeconds?: number | null;
+  @Optional() @IsInt() @Min(1) @Max(3_600) readonly intervalSeconds?: number | null;
 }
 
 /** Whether this process checks the rules by schedule, and how often. */

@@ -1,6 +1,6 @@
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController, ApiOperation } from '@nestjs/swagger';
-import type { onResponseHookHandler } from 'fastify';
+import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { Flights } from '#lib/flight';
 import { Projector } from '#lib/projections';
@@ -10,7 +10,7 @@ import { Observer, type Observation } from './observation.js';
 import { Pools, type ConnectionPool } from './pools.js';
 import { SECONDS, Statistics } from './statistics.js';
 
-/** The metrics for Prometheus. One registry per application, so that several can run in one process. */
+/** What Prometheus reads. One registry an application, so that several can live in one process. */
 @Injectable()
 export class Metrics {
   readonly registry = new Registry();
@@ -124,7 +124,7 @@ export class Metrics {
     });
   }
 
-  /** Gauges of the database and the projections; NaN if unknown. */
+  /** Gauges of what is observed of the database and the projections; NaN where it cannot be seen. */
   #observed(observer: Observer): void {
     const gauge = (name: string, help: string, read: (observation: Observation) => number | undefined) =>
       new Gauge({
@@ -259,18 +259,26 @@ export class Metrics {
 
   /** Times a request under the pattern of its route, so that ids do not become labels. */
   readonly onResponse: onResponseHookHandler = (request, reply, done) => {
-    const route = request.routeOptions.url ?? 'unknown';
+    // Whoever could not be checked was not let in: anybody can be answered so, and nothing of the service has failed.
+    const isTurnedAway = reply.statusCode === 503 && request.principal === undefined;
+    const route = (isTurnedAway && !isProbe(request) ? TURNED_AWAY : request.routeOptions.url) ?? 'unknown';
     this.#requests.observe(
       { method: request.method, route, status: reply.statusCode },
       reply.elapsedTime / 1_000,
     );
-    // "Not ready" is a proper answer to a probe.
-    if (!route.startsWith('/health')) {
+    // A probe that is told "not ready" has its answer.
+    if (!isProbe(request) && !isTurnedAway) {
       this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
     }
     done();
   };
 }
+
+const isProbe = ({ routeOptions }: FastifyRequest): boolean =>
+  routeOptions.url?.startsWith('/health') === true;
+
+/** In place of a route. */
+const TURNED_AWAY = 'turned away';
 
 @ApiExcludeController()
 @Controller('metrics')

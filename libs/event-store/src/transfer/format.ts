@@ -5,24 +5,24 @@ import { checkAppend } from '../check-append.js';
 import type { NewEvent, Position, RecordedEvent } from '../event-store.js';
 
 /**
- * The log in a file: lines of JSON. The first one is the header, the last one the footer, each one between an event.
- * The line of an event ends with its own checksum, so that damage is located; the footer counts and hashes all before
- * it, so that missing lines are noticed.
+ * The log in a file: lines of JSON. The first one is the header, the last one the footer, each one between an event. A
+ * line of an event ends with its own checksum, so that damage is found in its line; the footer counts and hashes all
+ * before it, so that what is missing is noticed.
  */
 export const LOG_FILE_FORMAT = 1;
 
 export interface LogFileHeader {
   readonly waylogLog: typeof LOG_FILE_FORMAT;
   readonly exportedAt: Timestamp;
-  /** The exported log, in words. */
+  /** In words: which log it was. */
   readonly from: string;
-  /** Only events after this position, if requested. */
+  /** Only events after this position, where that was asked for. */
   readonly after?: Position;
-  /** The last position when the export began; nothing later is in the file. */
+  /** The last position that there was when the export began; nothing later is in the file. */
   readonly until: Position;
-  /** Only these streams, if requested. */
+  /** Only these streams, where that was asked for. */
   readonly streams?: readonly string[];
-  /** How many events follow, if known; the footer has the number in any case. */
+  /** How many events follow, where that is known; the footer knows in any case. */
   readonly events?: number;
 }
 
@@ -34,14 +34,14 @@ export interface LogFileFooter {
   readonly sha256: string;
 }
 
-/** An event of a file; position and time are those in the exported log. */
+/** An event of a file; position and time are those that it had where it came from. */
 export type FileEvent = RecordedEvent & { readonly line: number };
 
 const CHECKSUM = /,"crc32":"([0-9a-f]{8})"\}$/;
 const CHECKSUM_LENGTH = ',"crc32":"00000000"}'.length;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-const checksum = (text: string): string => crc32(text).toString(16).padStart(8, '0');
+export const checksum = (text: string): string => crc32(text).toString(16).padStart(8, '0');
 
 /** The line of an event, without its newline. */
 export function eventLine(event: RecordedEvent): string {
@@ -60,10 +60,10 @@ export function eventLine(event: RecordedEvent): string {
   return `${open},"crc32":"${checksum(open)}"}`;
 }
 
-/** Counts and hashes lines as they are written or read. */
+/** Counts and hashes lines on their way into or out of a file. */
 export class Content {
   events = 0;
-  /** The last revision of each stream: memory grows with their number. */
+  /** The last revision of each stream: what memory grows by. */
   readonly revisions = new Map<string, number>();
   readonly #hash: Hash = createHash('sha256');
 
@@ -114,12 +114,32 @@ export function parseHeader(text: string): LogFileHeader {
   return header as unknown as LogFileHeader;
 }
 
-/** undefined if the line is not the footer. */
+/** undefined where the line is not the footer. */
 export function parseFooter(text: string, line: number): LogFileFooter | undefined {
   return text.startsWith('{"end":true,') ? (parse(text, line) as unknown as LogFileFooter) : undefined;
 }
 
-/** Throws `log-file.damaged` for anything that no store would record. */
+/** No command makes data of more than some twenty. Far deeper ones end what writes them with an overflow of its stack. */
+const MAX_LEVELS = 1_000;
+
+function isTooDeep(text: string): boolean {
+  if (text.length < 2 * MAX_LEVELS) return false;
+  let levels = 0;
+  let isInText = false;
+  for (let i = 0; i < text.length; i++) {
+    const sign = text[i];
+    if (isInText) {
+      if (sign === '\\') i++;
+      else if (sign === '"') isInText = false;
+    } else if (sign === '"') isInText = true;
+    else if (sign === '[' || sign === '{') {
+      if (++levels > MAX_LEVELS) return true;
+    } else if (sign === ']' || sign === '}') levels--;
+  }
+  return false;
+}
+
+/** Throws `log-file.damaged` for whatever no store would record. */
 export function parseEvent(text: string, line: number): FileEvent {
   const [, expected] = CHECKSUM.exec(text) ?? [];
   if (expected === undefined)
@@ -127,6 +147,7 @@ export function parseEvent(text: string, line: number): FileEvent {
   if (checksum(text.slice(0, -CHECKSUM_LENGTH)) !== expected) {
     throw damaged(line, 'is not what was written: its checksum is another one');
   }
+  if (isTooDeep(text)) throw damaged(line, `is nested in more than ${MAX_LEVELS} levels`);
   const { crc32: _, ...event } = parse(text, line);
   const bad = badField(event);
   if (bad !== undefined) throw damaged(line, `has a bad ${bad}`);
@@ -157,7 +178,7 @@ function badField(event: Record<string, unknown>): string | undefined {
   return undefined;
 }
 
-/** The part of it that a store records. */
+/** What a store records of it. */
 export const newEventOf = ({ id, type, schemaVersion, data, metadata }: NewEvent): NewEvent => ({
   id,
   type,

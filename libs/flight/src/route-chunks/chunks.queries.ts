@@ -17,7 +17,10 @@ export interface ChunkView {
   readonly matchingStatus: string;
 }
 
-/** The route chunks of a flight, in the order of their first frames. A restarted module continues from these. */
+/** Chunks that are read at a time: one may list 20,000 frames, which is 150 KB. */
+const SLICE = 20;
+
+/** The route chunks of a flight, in the order of their first frames: what a restarted module resumes from. */
 export class GetChunkStates extends Query<ChunkView[]> {
   constructor(
     readonly flightId: string,
@@ -33,14 +36,13 @@ export class GetChunkStatesHandler implements IQueryHandler<GetChunkStates> {
 
   async execute({ flightId, options }: GetChunkStates): Promise<ChunkView[]> {
     checked(OfFlight, { flightId, asOf: options.asOf });
-    // A flight can have any number of chunks, of up to 20,000 frames each: the answer can be as large as a list over
-    // all flights.
-    const rows = await this.reads.list(() =>
+    const rows = await this.reads.chunks(() =>
       this.reads.ofFlight(flightId, options, (source) =>
         source.select({
           table: chunksTable,
           where: { flight_id: flightId },
           orderBy: ['start_frame_id', 'chunk_id'],
+          slice: SLICE,
         }),
       ),
     );
