@@ -10,7 +10,7 @@ import { Observer, type Observation } from './observation.js';
 import { Pools, type ConnectionPool } from './pools.js';
 import { SECONDS, Statistics } from './statistics.js';
 
-/** What Prometheus reads. One registry an application, so that several can live in one process. */
+/** The metrics for Prometheus. One registry per application, so that several can run in one process. */
 @Injectable()
 export class Metrics {
   readonly registry = new Registry();
@@ -124,7 +124,7 @@ export class Metrics {
     });
   }
 
-  /** Gauges of what is observed of the database and the projections; NaN where it cannot be seen. */
+  /** Gauges of the database and the projections; NaN if unknown. */
   #observed(observer: Observer): void {
     const gauge = (name: string, help: string, read: (observation: Observation) => number | undefined) =>
       new Gauge({
@@ -266,7 +266,7 @@ export class Metrics {
       { method: request.method, route, status: reply.statusCode },
       reply.elapsedTime / 1_000,
     );
-    // A probe that is told "not ready" has its answer.
+    // "Not ready" is a proper answer to a probe.
     if (!isProbe(request) && !isTurnedAway) {
       this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
     }
