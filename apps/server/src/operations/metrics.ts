@@ -259,7 +259,7 @@ export class Metrics {
 
   /** Times a request under the pattern of its route, so that ids do not become labels. */
   readonly onResponse: onResponseHookHandler = (request, reply, done) => {
-    // Whoever could not be checked was not let in: anybody can be answered so, and nothing of the service has failed.
+    // A caller that could not be checked was not let in. Anyone can cause that answer, and the service has not failed.
     const isTurnedAway = reply.statusCode === 503 && request.principal === undefined;
     const route = (isTurnedAway && !isProbe(request) ? TURNED_AWAY : request.routeOptions.url) ?? 'unknown';
     this.#requests.observe(
