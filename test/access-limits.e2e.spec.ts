@@ -96,7 +96,7 @@ describe('other origins', () => {
     expect(refusal.headers.get('access-control-allow-origin')).toBe(named);
   });
 
-  it('are asked for a key by what is no preflight', async () => {
+  it('need a key for any request that is not a preflight', async () => {
     for (const origin of [{ origin: named }, undefined]) {
       const { status } = await server.call('OPTIONS', '/v1/flights', undefined, {
         authorization: '',
@@ -130,7 +130,7 @@ describe('a token that cannot be checked', () => {
     WAYLOG_JWT_AUDIENCE: 'waylog',
   });
 
-  it('is 503, and no failure of the service: anybody can send it', async () => {
+  it('is 503, and not a failure of the service, since anyone can cause it', async () => {
     const head = Buffer.from(JSON.stringify({ alg: 'RS256', kid: 'unknown' })).toString('base64url');
     for (let n = 0; n < 25; n++) {
       const { status, body } = await server.call(

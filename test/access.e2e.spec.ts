@@ -155,7 +155,7 @@ describe('every route', () => {
       '404',
     ],
     ['OPTIONS of no page', 'OPTIONS /v1/flights HTTP/1.1\r\nhost: x\r\n', '404'],
-  ])('wants a key before it says anything of %s', async (_, head, status) => {
+  ])('needs a key before it reports anything about %s', async (_, head, status) => {
     const { hostname, port } = new URL(server.url);
     const answer = async (more: string) => {
       const socket = connect(Number(port), hostname);

@@ -40,7 +40,7 @@ describe('the audit over HTTP and the CLI', () => {
 
   it('signs a digest on request, and finds with it what was changed afterwards', async () => {
     const { body } = await server.call('POST', '/v1/flights', flight);
-    // The server takes one at its start by itself, without the flight or with it.
+    // The server signs one at its start, with or without the flight.
     await server.call('POST', '/v1/admin/audit/digests');
     const { body: digests } = await server.call('GET', '/v1/admin/audit/digests');
     expect(digests[0]?.position).toBe(body.position);
@@ -61,7 +61,7 @@ describe('the audit over HTTP and the CLI', () => {
     );
   });
 
-  it('is looked after by the doctor: a newest digest that is too old says that none was signed since', async () => {
+  it('is checked by the doctor: a newest digest that is too old means that none was signed since', async () => {
     const doctor = async () =>
       (
         await checkDatabase(
@@ -92,7 +92,7 @@ describe('the audit over HTTP and the CLI', () => {
     const serverKey = join(folder, 'server.pub');
     await writeFile(serverKey, pair.publicKey);
     const mine = ['--key-file', key, '--digests', digests];
-    // What another key has signed before may be a forgery for all that is known.
+    // A digest by another key could be a forgery.
     await expect(
       run(process.execPath, ['dist/apps/cli/src/main.js', 'audit', 'digest', ...mine], {
         env: { ...process.env, DATABASE_URL: server.store.url },
@@ -113,7 +113,7 @@ describe('the audit over HTTP and the CLI', () => {
     });
   });
 
-  it('records a break that is known, as it was looked at, and goes on from there', async () => {
+  it('records a known break as the operator saw it, and continues from there', async () => {
     const key = join(folder, 'server.pem');
     await writeFile(key, pair.privateKey);
     await server.store.pool.query(`truncate log.digests, log.digest_heads`);
@@ -143,7 +143,7 @@ describe('the audit over HTTP and the CLI', () => {
     });
   });
 
-  it('never writes over a key', async () => {
+  it('never overwrites a key', async () => {
     const key = join(folder, 'kept.pem');
     await writeFile(key, 'kept');
     await expect(
@@ -155,7 +155,7 @@ describe('the audit over HTTP and the CLI', () => {
 describe('a server without a key for digests', () => {
   const server = useServer();
 
-  it('says that it has none', async () => {
+  it('reports that it has none', async () => {
     const { status, body } = await server.call('POST', '/v1/admin/audit/digests');
     expect(status).toBe(409);
     expect(body.code).toBe('audit.no-key');

@@ -85,7 +85,7 @@ describe('a backup', () => {
   const exists = async (name: string) =>
     (await sql(testServerUrl(), `select from pg_database where datname = '${name}'`)).length > 0;
   const nameOf = (url: string) => new URL(url).pathname.slice(1);
-  /** The policies of TimescaleDB, and as whom they work. */
+  /** The policies of TimescaleDB, and their owners. */
   const policies = async (url: string) =>
     (
       await sql(
@@ -124,7 +124,7 @@ describe('a backup', () => {
       )
     ).map(({ datname }) => datname);
 
-  it('says in its manifest what is in it', async () => {
+  it('lists its content in its manifest', async () => {
     const { manifest, file } = backup;
     const [log] = await sql(
       database.url,
@@ -150,7 +150,7 @@ describe('a backup', () => {
     expect(await listBackups(folder)).toEqual([{ file, manifest }]);
   });
 
-  it('comes back equal in every table, hypertables too, and the server goes on where it was', async () => {
+  it('is restored equal in every table, hypertables too, and the server continues where it was', async () => {
     const name = newName();
     const result = await restore({ file: backup.file, into: urlOf(name), findTool });
     expect(result).toMatchObject({ database: name, differences: [] });
@@ -179,7 +179,7 @@ describe('a backup', () => {
     expect(await scratches()).toEqual([]);
   });
 
-  it('goes into a database that is there and empty', async () => {
+  it('is restored into an existing empty database', async () => {
     const name = newName();
     await sql(testServerUrl(), `create database ${name}`);
     const result = await restore({ file: backup.file, into: urlOf(name), findTool });
@@ -187,7 +187,7 @@ describe('a backup', () => {
     expect(await tableHashes(urlOf(name))).toEqual(await tableHashes(database.url));
   });
 
-  it('goes into no database that has anything in it, and says what is there', async () => {
+  it('is not restored into a database with any content, which is named', async () => {
     const name = newName();
     await sql(testServerUrl(), `create database ${name}`);
     await sql(urlOf(name), `create table precious (n int)`);
@@ -202,7 +202,7 @@ describe('a backup', () => {
     expect(await sql(urlOf(name), `select count(*)::int as n from precious`)).toEqual([{ n: 0 }]);
   });
 
-  it('is of one moment, while writes go on', async () => {
+  it('is of one moment, while writes continue', async () => {
     const waylog = await startWaylog(database.url);
     const stop = new AbortController();
     const writing = (async () => {
@@ -218,7 +218,7 @@ describe('a backup', () => {
     for (const path of [busy.file, `${busy.file}.json`]) await rm(path);
   });
 
-  it('is refused when one byte of the dump is another', async () => {
+  it('is refused if one byte of the dump differs', async () => {
     const name = newName();
     const damaged = join(folder, 'damaged.dump');
     const bytes = await readFile(backup.file);
@@ -258,7 +258,7 @@ describe('a backup', () => {
     for (const path of [wrong, `${wrong}.json`]) await rm(path);
   });
 
-  it('brings back what other roles may do, and says which are missing', async () => {
+  it('restores the rights of other roles, and names missing roles', async () => {
     const role = `waylog_test_reader_${process.pid}`;
     const granted = await testDatabase();
     await granted.pool.query(`create role ${role}`);
@@ -274,7 +274,7 @@ describe('a backup', () => {
       const may = `select has_table_privilege('${role}', 'flight.frame_results', 'select') as read,
                           has_table_privilege('${role}', 'flight.frame_results', 'insert') as write`;
       expect(await sql(urlOf(name), may)).toEqual([{ read: true, write: false }]);
-      // Waylog's roles are those of the database they were made for, whether they are still there or not.
+      // Waylog's roles are those of the original database, whether they still exist or not.
       const rights = `select count(*)::integer as n
                         from (select relacl as acl from pg_class union all select nspacl from pg_namespace
                               union all select proacl from pg_proc union all select defaclacl from pg_default_acl) g,
@@ -314,7 +314,7 @@ describe('a backup', () => {
     }
   });
 
-  it('brings back policies that run, as the roles of the restored database', async () => {
+  it('restores policies that run, as the roles of the restored database', async () => {
     const origin = await testDatabase();
     try {
       const can = await capabilities(origin.pool);
@@ -325,7 +325,7 @@ describe('a backup', () => {
         compressionEnabled: true,
       });
       await migrate(origin.url);
-      // A job of somebody's own, which is no policy.
+      // A user's job, which is not a policy.
       await sql(
         origin.url,
         `create procedure public.nothing(job integer, config jsonb) language sql as 'select 1';
@@ -337,7 +337,7 @@ describe('a backup', () => {
       ]);
       const file = join(folder, 'policies.dump');
       await backUp({ url: origin.url, to: file, findTool, waylog: 'test' });
-      // While it is only looked at, nothing drops what is compared.
+      // During a verification, no policy drops what is compared.
       let scheduled: unknown;
       const look = async (scratch: string) => {
         scheduled = await sql(scratch, `select job_id from timescaledb_information.jobs where scheduled`);
@@ -355,9 +355,9 @@ describe('a backup', () => {
             ? [expect.stringMatching(/^The roles of jobs \d+ of TimescaleDB are not on this server/)]
             : [],
         );
-        // Its process is there before it has said whose it is.
+        // Its process exists before it has reported its owner.
         await eventually(async () => (await sql(testServerUrl(), scheduler(name))).length !== 0);
-        // Until it has roles of its own, all is whoever restored it's.
+        // Until it has its own roles, everything belongs to the user who restored it.
         const [{ me } = { me: '' }] = await sql(urlOf(name), 'select current_user::text as me');
         expect(new Set((await policies(urlOf(name))).map(({ owner }) => owner))).toEqual(new Set([me]));
         expect(await neverRun(urlOf(name))).toEqual(isNewServer ? ['nothing'] : []);
@@ -390,7 +390,7 @@ describe('a backup', () => {
     const name = newName();
     const failing: FindTool = async (url, tool, args) => {
       const command = await findTool(url, tool, args);
-      // The schema comes back, and then it ends badly: there is no such table in the dump to be found by strict names.
+      // The schema is restored, and then it fails: the dump has no such table for strict names to find.
       return { ...command, args: [...command.args, '--strict-names', '--table=nowhere'] };
     };
     await expect(restore({ file: backup.file, into: urlOf(name), findTool: failing })).rejects.toMatchObject({
@@ -435,7 +435,7 @@ describe('a backup', () => {
     expect((await readdir(folder)).filter((name) => name.startsWith('failing'))).toEqual([]);
   });
 
-  it('that finds the disk full says so, and leaves nothing', async () => {
+  it('reports a full disk, and leaves nothing', async () => {
     const target = join(folder, 'full.dump');
     await symlink('/dev/full', `${target}.partial`);
     await expect(backUp({ url: database.url, to: target, findTool, waylog: 'test' })).rejects.toMatchObject({
@@ -445,7 +445,7 @@ describe('a backup', () => {
     expect((await readdir(folder)).filter((name) => name.startsWith('full'))).toEqual([]);
   });
 
-  it('never replaces another one', async () => {
+  it('never overwrites another one', async () => {
     await expect(
       backUp({ url: database.url, to: backup.file, findTool, waylog: 'test' }),
     ).rejects.toMatchObject({ code: 'backup.exists' });

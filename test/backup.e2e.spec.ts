@@ -95,20 +95,20 @@ describe('backups over HTTP, encrypted', () => {
   beforeAll(() => mkdir(folder));
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  it('say for whom', async () => {
+  it('name their recipients', async () => {
     await server.call('POST', '/v1/admin/backups');
     await eventually(async () => (await server.call('GET', '/v1/admin/backups')).body[0]?.manifest);
     const { body } = await server.call('GET', '/v1/admin/backups');
     expect(body[0].manifest.dump.encryption).toEqual({ format: 'age', recipients: [recipient] });
   });
 
-  it('do not begin with a key that is none', async () => {
+  it('do not start with an invalid key', async () => {
     const config = readConfig({ DATABASE_URL: server.store.url, WAYLOG_BACKUP_RECIPIENTS: 'age1wrong' });
     await expect(startServer(config)).rejects.toMatchObject({ code: 'backup.recipient-invalid' });
   });
 });
 
-describe('a server that takes backups by itself', () => {
+describe('a server with scheduled backups', () => {
   const folder = join(tmpdir(), `waylog-backups-scheduled-${process.pid}`);
   const env = { WAYLOG_BACKUP_DIR: folder, WAYLOG_BACKUP_INTERVAL: '24', WAYLOG_BACKUP_KEEP: '2' };
   const server = useServer(env);
@@ -124,7 +124,7 @@ describe('a server that takes backups by itself', () => {
       await checkDatabase({ pool: server.store.pool, url: server.store.url, eventStore: undefined }, env)
     ).filter(({ check }) => check === 'backups');
 
-  it('says in every place that it could not, and why', async () => {
+  it('reports a failed backup and the reason everywhere', async () => {
     await eventually(async () => (await health()).backupProblem !== undefined);
     expect(await health()).toMatchObject({
       status: 'degraded',
@@ -141,12 +141,12 @@ describe('a server that takes backups by itself', () => {
     expect(await doctor()).toMatchObject([{ level: 'problem', what: expect.stringContaining('cannot be') }]);
   });
 
-  it('takes one when it starts and none is there, and says of when the newest is', async () => {
+  it('makes one when it starts and there is none, and reports the time of the newest', async () => {
     await mkdir(folder);
     expect(await doctor()).toMatchObject([
       { level: 'problem', what: expect.stringContaining('no complete one') },
     ]);
-    // The first server tries again only later, and another that starts tries at once, when that one is gone.
+    // The first server tries again only later, and another one tries at its start, after the first has ended.
     server.app.get(ScheduledWork).onModuleDestroy();
     const other = await startServer(
       readConfig({ DATABASE_URL: server.store.url, PORT: '0', WAYLOG_ADMIN_KEY: ADMIN_KEY, ...env }),
@@ -169,8 +169,8 @@ describe('a server that takes backups by itself', () => {
   });
 });
 
-describe('a server that is asked for backups, and does not know the owner', () => {
-  it('says so when it starts, and goes on saying it', async () => {
+describe('a server with configured backups that does not know the owner', () => {
+  it('reports it when it starts, and continues to report it', async () => {
     const database = await testDatabase();
     const app = await startServer(
       readConfig({
@@ -221,7 +221,7 @@ describe('the command line', () => {
     [database, other] = [await testDatabase(), await testDatabase()];
     expect((await waylog(database.url, 'simulate', '--frames', '30', '--id', 'one')).code).toBe(0);
     expect((await waylog(database.url, 'simulate', '--frames', '30', '--id', 'two')).code).toBe(0);
-    // Also waits until the tables have it all.
+    // Also waits until the tables hold everything.
     expect((await waylog(database.url, 'verify')).code).toBe(0);
   });
   afterAll(async () => {
@@ -236,7 +236,7 @@ describe('the command line', () => {
     return rows.length;
   };
 
-  it('backs up, lists, verifies and restores, and says so by exit codes', async () => {
+  it('backs up, lists, verifies and restores, and returns the right exit codes', async () => {
     const made = await waylog(database.url, '--json', 'backup', '--to', folder);
     const { file, manifest } = JSON.parse(made.stdout) as {
       file: string;
@@ -258,7 +258,7 @@ describe('the command line', () => {
       const restored = await waylog(database.url, 'restore', file, '--database', name);
       expect(restored).toMatchObject({ code: 0, stdout: expect.stringContaining(`restored    ${name}`) });
       const url = Object.assign(new URL(testServerUrl()), { pathname: `/${name}` }).href;
-      // Folds the log again beside the tables: they are one and the same after the restore, too.
+      // Folds the log again beside the tables: they are equal after the restore, too.
       expect((await waylog(url, 'verify')).code).toBe(0);
       expect(await waylog(database.url, 'restore', file, '--database', name)).toMatchObject({
         code: 1,
@@ -280,7 +280,7 @@ describe('the command line', () => {
     expect(await scratches()).toBe(0);
   });
 
-  it('encrypts for the keys that are named, and says which key it wants', async () => {
+  it('encrypts for the given keys, and names the key that it needs', async () => {
     const keys = await Promise.all([generateIdentity(), generateIdentity()]);
     const [mine = '', theirs = ''] = await Promise.all(keys.map(identityToRecipient));
     const [keyFile, otherFile] = [join(folder, 'key.txt'), join(folder, 'other.txt')];
@@ -354,7 +354,7 @@ describe('the command line', () => {
       code: 3,
       stdout: `DAMAGED, not counted  ${second}\n1 backup of the series stays\n`,
     });
-    // What is older than enough whole ones goes, be it damaged or not.
+    // One that is older than enough complete ones is removed, damaged or not.
     const third = await make('--scheduled');
     expect(await prune('--keep', '1')).toMatchObject({
       code: 0,
@@ -365,7 +365,7 @@ describe('the command line', () => {
     );
   });
 
-  it('finds by --fold that a table was wrong already when it was backed up', async () => {
+  it('finds with --fold that a table was already wrong when it was backed up', async () => {
     const wrong = await testDatabase();
     try {
       expect((await waylog(wrong.url, 'simulate', '--frames', '10')).code).toBe(0);
@@ -452,7 +452,7 @@ describe('the command line', () => {
           data,
         }));
       };
-      // Also what is sealed: with a key of its own at each place, and it says the same.
+      // Also sealed fields: with a different key in each database, and the same content.
       expect(await told(target)).toEqual(await told(database));
     } finally {
       await target.drop();
@@ -460,7 +460,7 @@ describe('the command line', () => {
   });
 });
 
-describe('a flight that went on in two places', () => {
+describe('a flight that has continued in two places', () => {
   const server = useServer();
 
   it('is left as it is and reported by its stream, with exit code 3', async () => {

@@ -55,7 +55,7 @@ describe('the command line', () => {
     expect((await run('parked', 'discard', 'flight-a')).err).toMatch(/--reason/);
   });
 
-  it('shows what is not seen in what it prints, in text, JSON and errors', async () => {
+  it('shows invisible characters in its output as escapes, in text, JSON and errors', async () => {
     const name = 'k\u009b31m\u202e\u200b';
     const client = new pg.Client({ connectionString: database.url });
     await client.connect();

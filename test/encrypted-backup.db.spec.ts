@@ -63,7 +63,7 @@ describe('an encrypted backup', () => {
   });
   const urlOf = (name: string) => Object.assign(new URL(testServerUrl()), { pathname: `/${name}` }).href;
 
-  it('is never in clear on the disk, not even in part', async () => {
+  it('is never unencrypted on disk, not even in part', async () => {
     expect(backup.file).toMatch(/\.dump\.age$/);
     expect((await readFile(backup.file, 'latin1')).startsWith(AGE)).toBe(true);
     expect([...seen].filter((start) => start !== '')).toEqual(seen.has(AGE) ? [AGE] : []);
@@ -71,9 +71,9 @@ describe('an encrypted backup', () => {
       expect(await readFile(join(folder, name), 'latin1')).not.toContain(PG_DUMP);
   });
 
-  it('says in its manifest, which is readable, for whom it is', async () => {
+  it('names its recipients in its manifest, which is readable', async () => {
     expect(backup.manifest).toMatchObject({
-      // A Waylog that knows of no encryption must not take it for a dump.
+      // A Waylog without encryption must not take it for a dump.
       format: 2,
       dump: { encryption: { format: 'age', recipients } },
     });
@@ -81,7 +81,7 @@ describe('an encrypted backup', () => {
     expect(await listBackups(folder)).toEqual([backup]);
   });
 
-  it('comes back equal with the key of any recipient, and with no other', async () => {
+  it('is restored equal with the key of any recipient, and with no other', async () => {
     const name = `waylog_test_encrypted_${process.pid}`;
     try {
       const identities = [other, identity];
@@ -101,7 +101,7 @@ describe('an encrypted backup', () => {
     });
   });
 
-  it('is seen to be damaged without any key that opens it', async () => {
+  it('is found to be damaged without any key that opens it', async () => {
     const damaged = join(folder, 'damaged.dump.age');
     const bytes = await readFile(backup.file);
     bytes[bytes.length - 5]! ^= 1;
@@ -110,7 +110,7 @@ describe('an encrypted backup', () => {
     await expect(
       verifyBackup({ file: damaged, url: testServerUrl(), findTool, identities: [other] }),
     ).rejects.toMatchObject({ code: 'backup.damaged' });
-    // Whoever changes the manifest with it does not get past the encryption.
+    // An attacker who changes the manifest too does not get past the encryption.
     const { createHash } = await import('node:crypto');
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const dump = { ...backup.manifest.dump, sha256 };
@@ -121,7 +121,7 @@ describe('an encrypted backup', () => {
     for (const path of [damaged, `${damaged}.json`]) await rm(path);
   });
 
-  it('is written for the keys of people, which are told apart from those that open it', async () => {
+  it('is encrypted for public keys, which are distinguished from secret ones', async () => {
     const hybrid = await identityToRecipient(await generateHybridIdentity());
     expect(recipientsOf(` ${recipients.join(', ')},${recipients[0]!},${hybrid} `)).toEqual([
       ...recipients,
@@ -147,7 +147,7 @@ describe('an encrypted backup', () => {
     await rm(file);
   });
 
-  it('that finds the disk full says so, and leaves nothing', async () => {
+  it('reports a full disk, and leaves nothing', async () => {
     const { symlink } = await import('node:fs/promises');
     await symlink('/dev/full', join(folder, 'full.dump.age.partial'));
     const to = join(folder, 'full.dump.age');

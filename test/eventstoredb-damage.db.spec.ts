@@ -139,7 +139,7 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     expect(await rows()).toEqual(before);
     const open = await integrityFindings(database.pool, { open: true });
     expect([...new Set(open.map(({ key }) => `flight-${key}`))].toSorted()).toEqual(incomplete);
-    // No repair can help, and nobody is told that one does.
+    // No repair can help, and no message suggests one.
     const doctor = await checkDatabase(
       { pool: waylog.app.get<pg.Pool>(TABLES_POOL), url: database.url, eventStore: database.eventStore },
       {},

@@ -239,7 +239,7 @@ describe('ids', () => {
     ['what turns the direction of text', 'ok\u202egpj'],
     ['a space of no width', 'demo\u200b'],
     ['an invisible tag', 'demo\u{e0041}'],
-  ])('with %s are refused where something is made, by what is true of them', async (_, id) => {
+  ])('with %s are refused when something is created, with the reason', async (_, id) => {
     const fence = { northWest: { lat: 64, lon: 10 }, southEast: { lat: 63, lon: 11 } };
     const flightId = `seen ${id.length}${id.charCodeAt(4)}`;
     await created(flightId, 0);
@@ -263,7 +263,7 @@ describe('ids', () => {
     expect(await store().head()).toBe(head);
   });
 
-  it('that cannot be seen and are in a log already can be read, changed and taken away', async () => {
+  it('with invisible characters that a log already has can be read, changed and removed', async () => {
     const template = await created('seen', 1);
     const { body: events } = await server.call('GET', '/v1/flights/seen/events', undefined, template);
     const id = 'c1\u009b31m \u202e';

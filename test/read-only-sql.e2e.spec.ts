@@ -557,8 +557,8 @@ describe('ad-hoc SQL', () => {
       expect(await run(sql)).toMatchObject({ status: 400, body: { code: 'sql.too-expensive' } });
     });
 
-    it('of memory that the database has, which is no failure of the service', async () => {
-      // What a statement that has run out of it is told, without taking the memory.
+    it('of memory of the database, which are not failures of the service', async () => {
+      // The error of a statement without memory, without using it up.
       await owner(`create function flight.no_room() returns int language plpgsql as
         $$ begin raise exception 'out of memory' using errcode = 'out_of_memory'; end $$`);
       const answer = await run('select flight.no_room()').finally(() =>
@@ -567,7 +567,7 @@ describe('ad-hoc SQL', () => {
       expect(answer.body).toMatchObject({ status: 400, code: 'sql.too-expensive' });
     });
 
-    it('of connections of all servers, which is said as such', async () => {
+    it('of connections of all servers, reported as such', async () => {
       const role = pg.escapeIdentifier(readerRoleName(new URL(server.store.url).pathname.slice(1)));
       const other = new ReadOnlySql({ ownerUrl: server.store.url, maxTimeout: 5, pool: server.store.pool });
       await owner(`alter role ${role} connection limit 0`);

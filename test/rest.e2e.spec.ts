@@ -57,14 +57,14 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       });
     });
 
-    it('get an id when they bring none', async () => {
+    it('get an id if they have none', async () => {
       const { id: _, ...nameless } = aFlight('x');
       const { status, body } = await server.call('POST', '/v1/flights', nameless);
       expect(status).toBe(201);
       expect((await read(`/v1/flights/${body.flightId as string}`)).status).toBe(200);
     });
 
-    it('refuse what exists already', async () => {
+    it('are refused if they exist already', async () => {
       await given();
       const again = await server.call('POST', '/v1/flights', aFlight(`rest-${flights}`));
       expect(again).toMatchObject({ status: 409, body: { code: 'flight.already-exists', status: 409 } });
@@ -72,7 +72,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
     });
   });
 
-  it('takes back what it answers, as it is, and that is no news', async () => {
+  it('accepts what it answers, unchanged, which changes nothing', async () => {
     const flight = await given(2);
     await server.call('PUT', `${flight}/frames/1`, aFrame(1));
     await server.call('PUT', `${flight}/images/1`, { filePath: '1.jpg' });
@@ -227,7 +227,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
     expect(few.body[0].frames).toHaveLength(20_000);
   });
 
-  it('serves a list page after page, and counts it only where that is wanted', async () => {
+  it('serves a list page after page, and counts it only if requested', async () => {
     for (const _ of [1, 2, 3]) await given();
     const first = await read('/v1/flights?limit=1&status=created');
     expect(first.body).toMatchObject({ total: expect.any(Number), next: expect.any(String) });
@@ -256,7 +256,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       [3, 4, 5].map((n) => ({ ...aFrame(n), updatedAt: expect.any(String) as string })),
     );
     expect((await read(`${flight}/frames`)).body).toHaveLength(1_000);
-    // What was read can be sent back, and is no news.
+    // What was read can be sent back, and changes nothing.
     const events = async () =>
       (await server.call('GET', `${flight}/events?limit=5000`)).body.length as number;
     const before = await events();
@@ -315,14 +315,14 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
     });
     const merged = { ...anchored, chunkId: 'a', startFrameId: 0, frames: [0, 1, 2, 7, 8], isActive: true };
     expect((await read(`${flight}/chunks`)).body).toEqual([merged]);
-    // The image goes, and the reference to it with it.
+    // The image is removed, with the references to it.
     expect(await server.call('DELETE', `${flight}/images/7`)).toMatchObject({ status: 200 });
     expect((await read(`${flight}/chunks`)).body).toEqual([{ ...merged, anchorFrameId: null }]);
     expect(await server.call('DELETE', `${flight}/chunks/a`)).toMatchObject({ status: 200 });
     expect((await read(`${flight}/chunks`)).body).toEqual([]);
   });
 
-  it('runs a transaction whole or not at all', async () => {
+  it('runs a transaction as a whole or not at all', async () => {
     const flight = await given(2);
     const { id, ...fields } = aWaypoint(5);
     const done = await server.call('POST', `${flight}/transactions`, {
@@ -479,7 +479,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
         });
     });
 
-    it('is the text that was sent, also in letters that are not ASCII', async () => {
+    it('is the text that was sent, also with letters that are not ASCII', async () => {
       const flight = aFlight('keyed-in-letters', 1);
       const asBytes = (text: string) => Buffer.from(text).toString('latin1');
       const { status } = await server.call('POST', '/v1/flights', flight, {
@@ -710,7 +710,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       });
     });
 
-    it('answers what the router itself refuses as a problem', async () => {
+    it('is answered as a problem, also if the router itself refuses it', async () => {
       const answer = await server.call('GET', '/v1/flights/%zz');
       expect(answer).toMatchObject({ status: 400, body: { code: 'input.invalid', status: 400 } });
       const events = await server.call('GET', `${await given()}/events?fromRevision=2147483647`);
@@ -726,7 +726,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
   });
 
   describe('reads', () => {
-    it('wait for the position they ask for, and say so when it does not come', async () => {
+    it('wait for the position they ask for, and report if it does not come', async () => {
       const flight = await given();
       const far = await server.call('GET', flight, undefined, {
         'waylog-min-position': log === 'PostgreSQL' ? '999999999' : '999999999:999999999',
@@ -760,7 +760,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       }
     });
 
-    it('looks at the database once for all that ask whether it is ready', async () => {
+    it('read the database once for all readiness probes', async () => {
       const pools = server.app.get(Pools);
       const status = pools.status.bind(pools);
       let looks = 0;
@@ -778,7 +778,7 @@ describe.each(logs)('the HTTP API, with the log in %s', (log) => {
       pools.status = status;
     });
 
-    it('describes itself: every answer above was held against /openapi.json', async () => {
+    it("include the API's own description: every answer above was checked against /openapi.json", async () => {
       const { body } = await server.call('GET', '/openapi.json');
       const { parameters } = body.paths['/v1/flights'].get as { parameters: { name: string }[] };
       const name = parameters.find((parameter) => parameter.name === 'name');

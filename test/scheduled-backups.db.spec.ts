@@ -54,17 +54,17 @@ describe('scheduled backups', () => {
         `select from pg_stat_activity where datname = current_database() and application_name = 'waylog backups'`,
       )
     ).rowCount;
-  /** As if a backup had been taken so long ago. */
+  /** As if a backup had been made this long ago. */
   const age = async (file: string, hours: number) => {
     const manifest = JSON.parse(await readFile(`${file}.json`, 'utf8')) as BackupManifest;
     const createdAt = new Date(Date.now() - hours * HOUR).toISOString();
-    // At once: the schedule looks all the time.
+    // At once: the schedule checks all the time.
     await writeFile(`${file}.new`, JSON.stringify({ ...manifest, createdAt }));
     await rename(`${file}.new`, `${file}.json`);
     return createdAt;
   };
 
-  it('are taken when one is due, and so many stay', async () => {
+  it('are made when one is due, and the configured number is kept', async () => {
     const schedule = start();
     await eventually(async () => (await complete()).length === 1);
     await eventually(() => schedule.standing?.newestAt);
@@ -81,17 +81,17 @@ describe('scheduled backups', () => {
     expect(schedule.standing).not.toHaveProperty('problem');
   });
 
-  it('are taken by one of several', async () => {
+  it('are made by one of several servers', async () => {
     const [one, two] = [start(), start()];
     await eventually(async () => (await complete()).length === 1);
     await eventually(() => one.standing?.newestAt ?? two.standing?.newestAt);
-    // Both have asked by then.
+    // Both have checked by then.
     await eventually(async () => (await sessions()) === 1);
     expect([one, two].map(({ standing }) => standing).filter(Boolean)).toHaveLength(1);
     expect(await complete()).toHaveLength(1);
   });
 
-  it('that fail say why, are tried again, and leave the older ones alone', async () => {
+  it('that fail are reported and retried, and leave the older ones alone', async () => {
     const before = await backUp({ url: database.url, to: folder, findTool, scheduled: true, waylog: 'test' });
     await age(before.file, 30);
     let isBroken = true;
@@ -107,7 +107,7 @@ describe('scheduled backups', () => {
     expect((await complete())[0]?.file).not.toBe(before.file);
   });
 
-  it('tell of a folder that is not there, and make none', async () => {
+  it('report a missing folder, and create none', async () => {
     const gone = join(folder, 'not-mounted');
     const schedule = start({ folder: gone });
     await eventually(() => schedule.standing?.problem);
@@ -117,7 +117,7 @@ describe('scheduled backups', () => {
     await eventually(() => schedule.standing && !schedule.standing.problem);
   });
 
-  it('tell of one that is damaged until it is moved away', async () => {
+  it('report a damaged one until it is moved away', async () => {
     const schedule = start();
     const next = async (count: number) => {
       await eventually(async () => (await complete()).length === count);
@@ -137,10 +137,10 @@ describe('scheduled backups', () => {
     await eventually(() => !schedule.standing?.problem);
   });
 
-  it('that do not come to an end are told of when they are late', async () => {
+  it('that do not end are reported when they are late', async () => {
     const before = await backUp({ url: database.url, to: folder, findTool, scheduled: true, waylog: 'test' });
     const createdAt = await age(before.file, 30);
-    // pg_dump waits for as long as somebody holds a table.
+    // pg_dump waits as long as another session locks a table.
     const client = await database.pool.connect();
     await client.query('begin; lock table flight.flights in access exclusive mode');
     try {
@@ -151,7 +151,7 @@ describe('scheduled backups', () => {
       const late = start({ everyMs: 12 * HOUR });
       await eventually(() => late.standing?.newestAt);
       expect(late.standing?.problem).toContain(`The newest complete backup is of ${createdAt}`);
-      // Nor does it hold up a stop.
+      // It does not delay a stop either.
       await late.stop();
     } finally {
       await client.query('rollback');
@@ -160,7 +160,7 @@ describe('scheduled backups', () => {
     expect((await readdir(folder)).filter((name) => name.includes('partial'))).toEqual([]);
   });
 
-  it('are not silently left out where the owner is not known', async () => {
+  it('are reported missing if the owner is not known', async () => {
     const schedule = start({ url: undefined });
     expect(said).toEqual([
       expect.stringMatching(/^WAYLOG_BACKUP_INTERVAL asks this server for backups, and it makes none/),

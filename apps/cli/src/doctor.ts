@@ -72,7 +72,7 @@ function node(): Finding {
 
 function configuration(env: NodeJS.ProcessEnv): Finding {
   try {
-    // Without one, `npm start` and `waylog` find a database of their own.
+    // Without one, `npm start` and `waylog` start their own database.
     const config = readConfig(env['DATABASE_URL'] ? env : { ...env, DATABASE_URL: 'postgres://' });
     return isLoopback(config.host)
       ? ok('configuration', 'every variable is valid')
@@ -106,11 +106,11 @@ async function disk(folder: string): Promise<Finding> {
 interface Place {
   readonly pool: pg.Pool;
   readonly url: string;
-  /** Where the log is when it is not in the database. */
+  /** Where the log is, if not in the database. */
   readonly eventStore: string | undefined;
 }
 
-/** The database and what runs on it. Each check stands alone: one that fails says so, and the others go on. */
+/** The database and what runs on it. Each check is independent: a failure is reported, and the others continue. */
 export async function checkDatabase(
   { pool, url, eventStore }: Place,
   env: NodeJS.ProcessEnv,
@@ -125,7 +125,7 @@ export async function checkDatabase(
     ['transactions', () => transactions(pool)],
     ['backups', () => backups(url, env)],
   ];
-  // These look at what the migrations make.
+  // These checks need what the migrations create.
   const ofSchema: typeof checks = [
     ['edition', () => edition(pool)],
     ['jobs', () => jobs(pool)],
@@ -143,11 +143,11 @@ export async function checkDatabase(
 
 const HOUR_MS = 3_600_000;
 
-/** Of the backups that servers take by themselves; nothing to tell where none are asked for. */
+/** The scheduled backups of servers; undefined if there are none. */
 async function backups(url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> {
   const hours = Number(env['WAYLOG_BACKUP_INTERVAL'] || 0);
   const folder = env['WAYLOG_BACKUP_DIR'];
-  // What is no number has been told of as a bad variable.
+  // A value that is not a number has been reported as a bad variable.
   if (!folder || !(hours > 0)) return [];
   const remedy = 'The log of the server that takes them says why; waylog backup --scheduled takes one now.';
   const of = await withClient(url, databaseIdentity);
@@ -162,7 +162,7 @@ async function backups(url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> 
   ];
 }
 
-/** As whom Waylog works on this database, and whether those roles may what they should, and no more. */
+/** The roles that Waylog uses on this database, and whether they have exactly the rights that they should. */
 export async function checkRoles(
   databaseUrl: string,
 ): Promise<{ readonly access?: DatabaseAccess; readonly findings: readonly Finding[] }> {
@@ -183,7 +183,7 @@ export async function checkRoles(
   return { access, findings };
 }
 
-/** Whether anybody can be let in, and for how long. `url` is the application role's, or the owner's. */
+/** Whether there are valid keys or a provider, and for how long. `url` is the application role's, or the owner's. */
 export const checkKeys = (url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> =>
   run([['keys', () => withClient(url, (client) => keys(client, env))]]);
 
@@ -276,7 +276,7 @@ async function edition(pool: pg.Pool): Promise<Finding[]> {
   ];
 }
 
-/** Where nothing is scheduled there is nothing to tell. */
+/** Undefined if nothing is scheduled. */
 async function jobs(pool: pg.Pool): Promise<Finding[]> {
   const found = await capabilities(pool);
   if (!found.scheduler.available) return [];
@@ -328,7 +328,7 @@ async function durability(pool: pg.Pool): Promise<Finding[]> {
         ),
       ];
     }
-    // Of synchronous_commit every session of Waylog has made `on` by now.
+    // Every session of Waylog has raised synchronous_commit to `on` by now.
     if (setting === 'off') {
       return name === 'data_checksums'
         ? [
@@ -366,7 +366,7 @@ async function connections(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Findi
   ];
 }
 
-/** One that does not keep sessions together has been refused before this. */
+/** A pooler that does not keep sessions together has been refused before this. */
 const pooler = (client: pg.Client): Finding[] =>
   isPooled(client) ? [ok('pooler', 'one is before the database, and sessions stay together behind it')] : [];
 
@@ -395,7 +395,7 @@ async function clock(pool: pg.Pool): Promise<Finding[]> {
   );
   const after = Date.now();
   const there = Number(rows[0]?.now);
-  // Where it lies within the question and its answer, nobody can tell.
+  // The exact moment between question and answer is unknown.
   const skew = Math.max(0, before - there, there - after);
   const what = `this machine and the database differ by ${skew.toFixed(0)} ms`;
   return [
@@ -473,7 +473,7 @@ async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefi
   return [ok('log', `${where}, up to position ${head}`), ...found.map(ofLog)];
 }
 
-/** So long is the end of a log in EventStoreDB looked through; `waylog verify` looks through all of it. */
+/** How long the end of a log in EventStoreDB is searched; `waylog verify` searches all of it. */
 const LOOK_MS = 10_000;
 
 const FOREIGN =
@@ -485,7 +485,7 @@ const LOST =
 
 const remedies: Readonly<Record<string, string>> = { 'foreign-event': FOREIGN, 'stream-limit': LIMIT };
 
-/** What others have done to the log, as `waylog verify` says it, too. */
+/** What others have done to the log, as `waylog verify` reports it. */
 const ofLog = ({ code, severity, streamId, detail }: LogProblem): Finding =>
   severity === 'warning'
     ? ok('log', `${detail}; \`waylog verify\` looks through all of it`)
@@ -544,7 +544,7 @@ async function lost(pool: pg.Pool): Promise<Finding[]> {
   ];
 }
 
-/** Of the signed digests of the log; nothing to tell where none are asked for. */
+/** The signed digests of the log; undefined if none are configured. */
 async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]> {
   const newest = await newestDigest(pool);
   const hasKey = Boolean(env['WAYLOG_AUDIT_KEY'] || env['WAYLOG_AUDIT_KEY_FILE']);

@@ -1,7 +1,7 @@
 import { ServerLogger } from './logger.js';
 
 describe("the server's log", () => {
-  it('shows what a terminal would obey in it as escapes', () => {
+  it('shows terminal control characters as escapes', () => {
     let written = '';
     const write = jest.spyOn(process.stdout, 'write').mockImplementation((text) => {
       written += String(text);

@@ -11,7 +11,7 @@ const startUpChatter = new Set([
 ]);
 
 export class ServerLogger extends ConsoleLogger {
-  /** Ids and names come from anywhere, and whoever reads the log may do so on a terminal. */
+  /** Ids and names can come from anyone, and the log may be read on a terminal. */
   protected override resolveMessage(message: unknown): unknown {
     const said: unknown = super.resolveMessage(message);
     return typeof said === 'string' ? visible(said) : said;

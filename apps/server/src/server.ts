@@ -64,7 +64,7 @@ export async function startServer(
     return503OnClosing: false,
     exposeHeadRoutes: true,
     clientErrorHandler: refuseConnection,
-    // What Fastify refuses before any route and any hook is reached, such as a broken percent-encoding.
+    // What Fastify refuses before any route and any hook is reached, such as bad percent-encoding.
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       app.get(Guard).onRequest.call(fastify, request, reply, () => sendProblem(reply, error));
     },
@@ -121,8 +121,8 @@ export async function startServer(
 }
 
 /**
- * Node answers `Expect` before anybody has been asked for a key: it invites the body, or refuses an expectation that it does not
- * know. The guard comes first, then `inviteBody`; other expectations may be ignored (RFC 9110, section 10.1.1).
+ * Node answers `Expect` before the caller was asked for a key: it invites the body, or refuses an unknown expectation.
+ * The guard runs first, then `inviteBody`; other expectations can be ignored (RFC 9110, section 10.1.1).
  */
 function askBeforeExpectations({ server }: FastifyInstance): void {
   for (const event of ['checkContinue', 'checkExpectation'])
@@ -146,8 +146,8 @@ function closeBehindLastAnswers(fastify: FastifyInstance): void {
 }
 
 /**
- * Pages of these origins may call, with what they have to send and to see. A request of any other origin, a preflight too,
- * is treated as one without. What is no preflight is asked for a key.
+ * Pages of these origins can call, with the headers that they need. A request of any other origin, preflights included,
+ * is treated as one without an origin. Any request that is not a preflight needs a key.
  */
 const corsFor =
   (origins: readonly string[]) =>

@@ -10,7 +10,7 @@ export const storedDigests = (client: Queryable): Promise<Digest[]> => readDiges
 export const digestsBefore = (client: Queryable, number: number, limit: number): Promise<Digest[]> =>
   readDigests(client, 'where number < $1::bigint order by number desc limit $2', [number, limit]);
 
-/** The digest that was stored last; undefined where there is none. */
+/** The digest that was stored last; undefined if there is none. */
 export const newestDigest = async (client: Queryable): Promise<Digest | undefined> =>
   (await readDigests(client, 'order by number desc limit 1'))[0];
 
@@ -28,11 +28,11 @@ export const storedNumbers = async (client: Queryable): Promise<number[]> =>
 export const digestsAfter = (client: Queryable, number: number, limit: number): Promise<Digest[]> =>
   readDigests(client, 'where number > $1 order by number limit $2', [number, limit]);
 
-/** The digests that say of themselves that they record a break. */
+/** The digests that claim to record a break. */
 export const digestsWithBreak = (client: Queryable): Promise<Digest[]> =>
   readDigests(client, `where position('"break":{' in document) > 0 order by number`);
 
-// Whatever may be missing in a row is read as what nobody has signed.
+// A row with missing values is read as an unsigned digest.
 async function readDigests(client: Queryable, which: string, values: unknown[] = []): Promise<Digest[]> {
   const rows = await readRows(
     client,
@@ -48,7 +48,7 @@ async function readDigests(client: Queryable, which: string, values: unknown[] =
   }));
 }
 
-/** The heads that a digest has noted: of the streams that had grown since the one before. */
+/** The heads stored with a digest: of the streams that had grown since the one before. */
 export async function storedHeads(client: Queryable, number: number): Promise<Heads> {
   const rows = await readRows(
     client,
@@ -59,7 +59,7 @@ export async function storedHeads(client: Queryable, number: number): Promise<He
   return new Map(rows.map((row) => headOf(row as [string, string, string])));
 }
 
-/** The last digest up to a number that has noted each of some streams. */
+/** The last digest up to a number that has a head of each of some streams. */
 export async function notedLast(
   client: Queryable,
   streamIds: readonly string[],
@@ -82,7 +82,7 @@ const headOf = ([streamId, revision, hash]: [string, string, string]): [string, 
   { revision: Number(revision), hash: Buffer.from(hash, 'hex') },
 ];
 
-/** Writes a digest down; part of the caller's transaction. */
+/** Stores a digest, in the caller's transaction. */
 export async function storeDigest(client: ClientBase, digest: Digest, heads: Heads): Promise<void> {
   await client.query(
     `insert into log.digests (number, document, key_id, signature) values ($1, $2, $3, $4)`,

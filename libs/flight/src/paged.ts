@@ -15,11 +15,11 @@ import { FreeText } from './fields.js';
 
 export interface Page<T> {
   readonly items: readonly T[];
-  /** How many there are in all; null when `total: false` asked not to count them. */
+  /** The total number; null if `total: false` asked not to count. */
   readonly total: number | null;
   readonly limit: number;
   readonly offset: number;
-  /** What to give as `after` for the next page; null on the last one. */
+  /** The `after` of the next page; null on the last one. */
   readonly next: string | null;
 }
 
@@ -50,14 +50,14 @@ export interface PagedList {
   readonly orderBy: readonly [time: string, id: string];
 }
 
-/** The left side of a comparison with its operator, and the right side. Null asks for nothing. */
+/** The left side of a comparison with its operator, and the right side. Null means no condition. */
 export type Condition = readonly [is: string, value: string | null | undefined];
 
 const DEFAULT_LIMIT = 100;
-/** Rows that are fetched at a time: each may hold some 60 KB. */
+/** How many rows are fetched at a time: each can hold some 60 KB. */
 const SLICE = 100;
 
-/** One page of a list. Throws `input.invalid` for an `after` that no page gave. */
+/** One page of a list. Throws `input.invalid` for an `after` that is not from a page. */
 export async function readPage<T>(
   pool: pg.Pool,
   { table, from, orderBy }: PagedList,
@@ -80,7 +80,7 @@ export async function readPage<T>(
     select ${columns.map((column) => `t."${column}"`).join(', ')}
       from ${from} where ${[...fits, ...beyond].join(' and ')}
      order by ${order} limit $${n + 1} offset $${n + 2}`,
-    // One more than asked for tells whether there is a next page.
+    // One more than requested shows whether there is a next page.
     values: [...filters, limit + 1, offset, ...after],
   };
   const [rows, counted] = await Promise.all([
@@ -107,7 +107,7 @@ export async function readPage<T>(
 const placeOf = (row: Row, orderBy: PagedList['orderBy']): string =>
   Buffer.from(JSON.stringify(orderBy.map((column) => row[column]))).toString('base64url');
 
-/** The time and the id at a place. Throws `input.invalid` where no page gave it. */
+/** The time and the id at a place. Throws `input.invalid` if it is not from a page. */
 function placeIn(after: string): readonly string[] {
   try {
     const [time, id, ...rest] = JSON.parse(Buffer.from(after, 'base64url').toString()) as unknown[];

@@ -112,7 +112,7 @@ describe('the connection to the database', () => {
     expect(tlsWeakness(url)).not.toMatch(/s3cret/);
   });
 
-  it('is not guessed where a parameter of TLS is said twice', () => {
+  it('is refused if it repeats a parameter of TLS', () => {
     const url = 'postgres://u:s3cret@db.example/db?sslmode=verify-full';
     expect(repeatedParameter(url)).toBeUndefined();
     expect(repeatedParameter(`${url}&sslmode=disable`)).toMatch(/says sslmode more than once/);

@@ -20,8 +20,8 @@ export function tlsWeakness(url: string): string | undefined {
 }
 
 /**
- * What is wrong with a URL of PostgreSQL that says a parameter more than once; undefined where it does not. node-postgres takes
- * the last one, others take the first: with two sslmodes, what was checked is not what the connection does.
+ * What is wrong with a URL of PostgreSQL that repeats a parameter; undefined if it does not. node-postgres uses the
+ * last one, others use the first: with two sslmodes, the connection could differ from what was checked.
  */
 export function repeatedParameter(url: string): string | undefined {
   const names = URL.canParse(url) ? [...new URL(url).searchParams.keys()] : [];

@@ -47,7 +47,7 @@ export const IsOpaqueId = rule(
   (value) => typeof value === 'string' && OPAQUE_ID.test(value),
 );
 
-/** A new name of something: what people tell it by, on a terminal too. */
+/** A new name of something, which people must be able to recognise, on a terminal too. */
 export const IsName = rule(
   'isName',
   { type: 'string', pattern: NAME.source, examples: ['a-1'] },
@@ -56,9 +56,9 @@ export const IsName = rule(
 );
 
 /**
- * The id of something that is made: a name that has an address, which is any but `.` and `..`. As a step of a path a URL is
- * resolved by them, also where they are percent-encoded, so that a client never sends them. What is read or removed takes an
- * opaque id: logs of before these rules may have such things.
+ * The id of something new: a name that can be part of an address, so any but `.` and `..`. URLs resolve those as steps
+ * of a path, even percent-encoded, so a client never sends them. Reads and removals accept an opaque id: older logs can
+ * hold such ids.
  */
 export const IsId = rule(
   'isId',
@@ -67,7 +67,7 @@ export const IsId = rule(
   (value) => typeof value === 'string' && ID.test(value),
 );
 
-/** The id of something that is changed, and may be older than the rule against what is not seen. */
+/** The id of something that is changed, which can be older than the rule against invisible characters. */
 export const IsKnownId = rule(
   'isKnownId',
   { type: 'string', pattern: KNOWN_ID.source, examples: ['a-1'] },
@@ -234,7 +234,7 @@ function makeAjv(options: { coerceTypes: boolean }): Ajv {
   made.addKeyword({
     keyword: 'x-relation',
     schemaType: 'string',
-    // A value that is checked by itself stands in no relation.
+    // A value that is checked alone has no relations.
     validate: (name: string, _value: unknown, _schema: unknown, context?: { parentData: unknown }) =>
       typeof context?.parentData !== 'object' ||
       (relations.get(name)?.(context.parentData as never) ?? false),

@@ -1,14 +1,14 @@
 import { UNSEEN, visible } from './visible.js';
 
 describe('a text for a terminal', () => {
-  it('shows what is not seen in it, and what turns it around, as escapes', () => {
+  it('has invisible characters, and those that change its direction, as escapes', () => {
     expect(visible('a\u001b[31mb\u009b2Jc\u007f')).toBe('a\\u001b[31mb\\u009b2Jc\\u007f');
     expect(visible('ok\u202egpj \u200b\u2066 \u{e0041} \ud800')).toBe(
       'ok\\u202egpj \\u200b\\u2066 \\udb40\\udc41 \\ud800',
     );
   });
 
-  it('keeps lines, tabs and what is seen', () => {
+  it('keeps lines, tabs and visible characters', () => {
     const text = 'Fjörd\t飛行 שלום 🚁\nnext';
     expect(visible(text)).toBe(text);
   });
@@ -20,7 +20,7 @@ describe('a text for a terminal', () => {
     expect(JSON.parse(text)).toEqual(value);
   });
 
-  it('knows all that Unicode says is ignored, or turns text around', () => {
+  it('covers everything that Unicode ignores by default, or that changes the direction', () => {
     const unseen = new RegExp(`^[${UNSEEN}]$`, 'u');
     const missed: string[] = [];
     for (let code = 0; code <= 0x10ffff; code++) {

@@ -1,8 +1,9 @@
 /**
- * As a class of a regular expression with the flag `u`: what is not seen, or changes how others are seen. Control characters
- * (C1 too: U+009B begins an escape sequence in some terminals), separators of lines, what turns the direction of text, and
- * what Unicode has ignored where it is not known (Default_Ignorable_Code_Point), such as spaces of no width. Those beyond
- * U+FFFF stand as themselves: they are read alike where patterns have no escapes for them, as in the schemas that clients get.
+ * As a class of a regular expression with the flag `u`: characters that are invisible, or change how others are shown.
+ * These are control characters (C1 too: U+009B begins an escape sequence in some terminals), line separators,
+ * characters that change the direction of text, and those that Unicode ignores by default
+ * (Default_Ignorable_Code_Point), such as zero-width spaces. Those beyond U+FFFF are written literally: this works also
+ * for patterns without escapes for them, as in the schemas for clients.
  */
 export const UNSEEN =
   '\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f' +
@@ -20,7 +21,7 @@ const escaped = (character: string): string =>
   ).join('');
 
 /**
- * A text with what is not seen in it as escapes (`\u009b`), but for tabs and ends of lines: for terminals and logs, which obey
- * some of it. JSON stays the same JSON.
+ * A text with its invisible characters as escapes (`\u009b`), except tabs and line ends: for terminals and logs, which
+ * could interpret them. JSON keeps its meaning.
  */
 export const visible = (text: string): string => text.replaceAll(IN_TEXT, escaped);

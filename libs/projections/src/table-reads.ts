@@ -15,7 +15,7 @@ import { textOf, type ColumnType, type Row, type TableDefinition, type Value } f
 import type { MemoryTable } from './row-changes.js';
 import { quote } from './table-writer.js';
 
-/** A read of one table, small enough to be answered by SQL and by rows in memory alike. */
+/** A read of one table, simple enough to be answered both by SQL and from rows in memory. */
 export interface TableRead {
   readonly table: TableDefinition;
   /** Columns and the values they must have. */
@@ -35,7 +35,7 @@ export interface Range {
   readonly to?: number | Timestamp | undefined;
 }
 
-/** Where rows come from: the tables as they are, or a fold of the log as of some time. */
+/** The source of rows: the tables as they are, or a fold of the log as of some time. */
 export interface RowSource {
   select(read: TableRead): Promise<Row[]>;
   /** Several reads of one and the same moment. */
@@ -46,11 +46,11 @@ export interface RowSource {
  * The tables as they are. Reads of one moment are one statement: it locks all its tables before its snapshot is taken,
  * so that none of them is swapped for a rebuilt one in between.
  *
- * Each column arrives as one JSON array. Of 2,000 waypoints that takes half of this process's time that their rows and
- * fields one by one would, and the database gives it back in the same time.
+ * Each column arrives as one JSON array. For 2,000 waypoints that takes half of this process's time that separate rows
+ * and fields would, and the database takes the same time.
  */
 export class LiveRows implements RowSource {
-  /** With `maxBytes`, a read of more text than that throws `answer.too-large` instead of making rows of it. */
+  /** With `maxBytes`, a read of more text than that throws `answer.too-large` instead of creating rows. */
   constructor(
     private readonly pool: Queryable,
     private readonly maxBytes: number = Infinity,
@@ -70,7 +70,7 @@ export class LiveRows implements RowSource {
     const values: Value[] = [];
     const parts = reads.map((read, i) => `(${columnArraysSql(read, values)}) t${i}`);
     const sql = `select * from ${parts.join(', ')}`;
-    // A prepared statement may come to be planned for any value, and then looks into every chunk of a hypertable.
+    // PostgreSQL may switch a prepared statement to a generic plan, which looks into every chunk of a hypertable.
     const name = reads.some(({ table }) => table.timeColumn) ? undefined : statementName(sql);
     const [arrays = []] = await readRows(this.pool, name, sql, values);
     if (arrays.reduce((sum, json) => sum + (json?.length ?? 0), 0) > this.maxBytes) throw answerTooLarge();
@@ -86,7 +86,7 @@ export class LiveRows implements RowSource {
   }
 }
 
-/** All columns but those whose value the read says itself. */
+/** All columns except those whose value the read itself sets. */
 const columnsToRead = ({ table, where }: TableRead): string[] =>
   Object.keys(table.columns).filter((column) => !(column in where));
 
@@ -144,10 +144,10 @@ export function readInSlices(
   });
 }
 
-/** Rows that are made before anybody looks at the clock. */
+/** How many rows are created before the clock is checked. */
 const ROWS_A_LOOK = 1_000;
 
-/** Others get their turns in between: 100,000 rows take a quarter of a second. */
+/** Other work runs in between: 100,000 rows take a quarter of a second. */
 async function rowsFromArrays(
   read: TableRead,
   arrays: readonly (string | null)[],
@@ -172,7 +172,7 @@ async function rowsFromArrays(
   return rows;
 }
 
-/** The texts are a handful for each table, so each can have a name to be prepared under. */
+/** There are only a few texts for each table, so each can have a name to be prepared under. */
 const statementNames = new Map<string, string>();
 function statementName(sql: string): string {
   let name = statementNames.get(sql);

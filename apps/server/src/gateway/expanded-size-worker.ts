@@ -2,7 +2,7 @@ import { parentPort } from 'node:worker_threads';
 import { messageOf } from '#lib/platform';
 import { expandedSize, loadParser, SyntaxFault } from './expanded-size.js';
 
-/** What comes back for a statement. */
+/** The answer for a statement. */
 export type Sized =
   { readonly size: number } | { readonly fault: string; readonly position: number | undefined };
 

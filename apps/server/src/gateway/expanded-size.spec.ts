@@ -42,7 +42,7 @@ describe('the size that a statement can grow to', () => {
     expect(size(sql)).toBeLessThan(MAX_EXPANDED_SIZE / 4);
   });
 
-  it('counts a CTE once where it must be computed once, and else in each place that names it', () => {
+  it('counts a CTE once if it must be computed once, and otherwise at each place that names it', () => {
     const chain = (how: string, times: number) =>
       `with c0 as ${how} (select 1 as x), ${Array.from({ length: times }, (_, n) => `c${n + 1} as ${how} (select a.x + b.x as x from c${n} a, c${n} b)`).join(', ')} select * from c${times}`;
     expect(size(chain('materialized', 30))).toBeLessThan(1_000);

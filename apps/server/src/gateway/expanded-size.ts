@@ -2,34 +2,34 @@ import { loadModule, parseSync } from 'libpg-query';
 import { messageOf } from '#lib/platform';
 
 /**
- * PostgreSQL copies parts of a statement before it runs it: what a sub-select computes goes to each place that names it, the left
- * side of BETWEEN and of IN stands in several comparisons. Nested, copies are copied: a statement of 400 characters needs
- * gigabytes, in code that does not look whether it should end, and no setting bounds them. So the size that a statement can grow
- * to is computed first, from the tree of PostgreSQL's own parser (libpg_query). It is an upper bound: not everything that is
- * counted as copied is.
+ * PostgreSQL copies parts of a statement before it runs it: the columns of a sub-select are copied to each place that
+ * names them, the left side of BETWEEN and of IN is used in several comparisons. Nested copies multiply: a statement of
+ * 400 characters can need gigabytes, in code that does not check for interrupts, and no setting limits it. So the size
+ * that a statement can grow to is computed first, from the tree of PostgreSQL's own parser (libpg_query). It is an
+ * upper bound: not everything that is counted as copied is.
  *
- * Measured on PostgreSQL 17, a node takes 30 to 330 bytes while it is planned.
+ * Measured on PostgreSQL 17, planning takes 30 to 330 bytes per node.
  */
 export const MAX_EXPANDED_SIZE = 200_000;
 
 /** A node of the tree under its name, or the fields of one. */
 type Part = { readonly [name: string]: unknown };
 
-/** What a table, a sub-select or a join grows to, in nodes. */
+/** The expanded size of a table, a sub-select or a join, in nodes. */
 interface Size {
   readonly total: number;
-  /** Its columns by name, each of which stands in every place that names it. */
+  /** Its columns by name. Each is copied to every place that names it. */
   readonly names: ReadonlyMap<string, number>;
-  /** The largest of its columns of which the name is not known. */
+  /** The largest of its columns without a known name. */
   readonly others: number;
-  /** All its columns together, which stand where the whole row is named. */
+  /** All its columns together, which are copied to each place that names the whole row. */
   readonly row: number;
   readonly columns: number;
-  /** How many sub-selects UNION ALL makes of it; each gets its own copy of what is asked of them. */
+  /** How many sub-selects UNION ALL makes of it; each gets its own copy of the conditions on it. */
   readonly arms: number;
 }
 
-/** Columns of a table, of which the tree does not say how many it has. */
+/** The assumed number of columns of a table, which the tree does not give. */
 const COLUMNS_OF_A_TABLE = 50;
 /** PostgreSQL refuses more in one SELECT. */
 const MAX_COLUMNS = 1_664;
@@ -41,13 +41,13 @@ const NOTHING: Size = { total: 0, names: NO_NAMES, others: 1, row: 1, columns: 0
 /** The meaning of names at a place. */
 interface Scope {
   readonly ctes: ReadonlyMap<string, () => Size>;
-  /** All that can be named there, as if it were one table. */
+  /** Everything that can be named there, as if it were one table. */
   readonly named: Size;
-  /** What tables and sub-selects are called there: such a name alone means a whole row. */
+  /** The names of tables and sub-selects there: such a name alone means a whole row. */
   readonly aliases: ReadonlySet<string>;
 }
 
-/** How often the parts of a BETWEEN stand in what becomes of it. */
+/** How often the parts of a BETWEEN occur in its expansion. */
 const BETWEEN: Readonly<Record<string, number>> = {
   AEXPR_BETWEEN: 2,
   AEXPR_NOT_BETWEEN: 2,
@@ -76,8 +76,8 @@ export class SyntaxFault extends Error {
 }
 
 /**
- * The most nodes that PostgreSQL can make of a statement; Infinity where it is nested too deep to tell. Throws `SyntaxFault` for what
- * is no statement, or more than one.
+ * The most nodes that PostgreSQL can make of a statement; Infinity if it is nested too deep to tell. Throws
+ * `SyntaxFault` for a text that is not exactly one statement.
  */
 export function expandedSize(sql: string): number {
   let statements: readonly Part[];
@@ -129,11 +129,11 @@ function sizeOf(part: unknown, scope: Scope): number {
         break;
       }
       case 'SubLink':
-        // EXISTS is planned in two ways, of which one is taken.
+        // EXISTS is planned in two ways, one of which is chosen.
         size += (inside['subLinkType'] === 'EXISTS_SUBLINK' ? 2 : 1) * sizeOf(inside, scope);
         break;
       case 'JsonArrayQueryConstructor':
-        // Its query is analysed once to count its columns, and once to be run.
+        // Its query is analysed once to count its columns, and once to run.
         size += 2 * sizeOf(inside, scope);
         break;
       default:
@@ -143,7 +143,7 @@ function sizeOf(part: unknown, scope: Scope): number {
   return size;
 }
 
-/** How often the parts of an operation stand in what becomes of it. IN compares its left side with each item. */
+/** How often the parts of an operation occur in its expansion. IN compares its left side with each item. */
 function timesOf(operation: Part): number {
   const kind = String(operation['kind']);
   if (kind !== 'AEXPR_IN') return BETWEEN[kind] ?? 1;
@@ -151,7 +151,7 @@ function timesOf(operation: Part): number {
   return Math.max(1, items?.length ?? 1);
 }
 
-/** `(value).*` has the value once for each of its columns: those of a row that is written out, or of one that is named. */
+/** `(value).*` has the value once for each of its columns: those of a row expression, or of a named row. */
 const columnsOfValue = (size: number, { named }: Scope): number =>
   Math.max(COLUMNS_OF_A_TABLE, named.columns, Math.min(size, MAX_COLUMNS));
 
@@ -175,7 +175,7 @@ function sizeOfSelect(select: Part, outer: Scope): Size {
     const right = sizeOfSelect(rarg, inner);
     return {
       total: left.total + right.total + sizeOf(rest, inner) + totalOfCtes(),
-      // Columns meet by their place, and have the names of the first.
+      // Columns are matched by position, and have the names of the first.
       names: NO_NAMES,
       others: Math.max(largest(left), largest(right)),
       row: Math.max(left.row, right.row),
@@ -201,7 +201,7 @@ function sizeOfSelect(select: Part, outer: Scope): Size {
       columns++;
     }
   }
-  // VALUES has no targets, and all that it has is in the rest.
+  // VALUES has no targets; everything it has is in the rest.
   const rests = sizeOf(rest, scope);
   if ('valuesLists' in select) [others, row, columns] = [rests, rests, rests];
   return {
@@ -219,14 +219,14 @@ const largest = ({ names, others }: Size): number => Math.max(others, ...names.v
 const setLargest = (names: Map<string, number>, name: string, size: number): unknown =>
   names.set(name, Math.max(size, names.get(name) ?? 0));
 
-/** `*`, `q.*` and `(value).*`: columns of which only PostgreSQL knows the names. */
+/** `*`, `q.*` and `(value).*`: columns whose names only PostgreSQL knows. */
 const isStar = ({ val }: Part): boolean => {
   const { ColumnRef, A_Indirection } = (val ?? {}) as Readonly<Record<string, Part | undefined>>;
   const last = (ColumnRef?.['fields'] as readonly Part[] | undefined)?.at(-1);
   return (last !== undefined && 'A_Star' in last) || (A_Indirection !== undefined && isWhole(A_Indirection));
 };
 
-/** What a column is called, where that can be told from the tree alone. */
+/** The name of a column, if the tree alone determines it. */
 function nameOf({ name, val }: Part): string | undefined {
   if (typeof name === 'string') return name;
   const { ColumnRef } = (val ?? {}) as Readonly<Record<string, Part | undefined>>;
@@ -234,16 +234,16 @@ function nameOf({ name, val }: Part): string | undefined {
   return (last?.['String'] as { sval?: string } | undefined)?.sval;
 }
 
-/** A size as it is seen by other names than its own. */
+/** A size under other names than its own. */
 const renamed = (size: Size, alias: unknown): Size =>
   isPart(alias) && 'colnames' in alias ? { ...size, names: NO_NAMES, others: largest(size) } : size;
 
-/** All that stands behind FROM, and what can be named beside it. */
+/** Everything after FROM, and what can be named beside it. */
 function sizeOfFrom(items: unknown, outer: Scope): { readonly size: Size; readonly scope: Scope } {
   let size = NOTHING;
   let scope = outer;
   for (const item of (items ?? []) as readonly unknown[]) {
-    // Behind LATERAL, and in a function, what stands before can be named.
+    // After LATERAL, and in a function, earlier items can be named.
     const next = sizeOfItem(item, scope);
     size = together(size, next.size);
     scope = beside(scope, next);
@@ -314,15 +314,15 @@ const together = (a: Size, b: Size, ofBoth: (a: number, b: number) => number = M
 const merged = (a: Size, b: Size): Size => together(a, b, (left, right) => left + right + 1);
 
 /**
- * What the names of a WITH mean. PostgreSQL computes once what is MATERIALIZED or names itself; everything else can come to stand in
- * place of each name, also under the word RECURSIVE, where each can name those behind it.
+ * The meaning of the names of a WITH. PostgreSQL computes once what is MATERIALIZED or names itself; everything else
+ * can replace each of its names, also in a WITH RECURSIVE, where each can name those after it.
  */
 function withCtes(
   withClause: unknown,
   outer: Scope,
 ): {
   readonly ctes: ReadonlyMap<string, () => Size>;
-  /** Of those that are computed once, and of those that nobody has named until then. */
+  /** Of those that are computed once, and of those not named so far. */
   readonly totalOfCtes: () => number;
 } {
   if (!isPart(withClause)) return { ctes: outer.ctes, totalOfCtes: () => 0 };

@@ -2,12 +2,12 @@ import { eventually } from '../../../../test/support/eventually.js';
 import { SyntaxFault } from './expanded-size.js';
 import { StatementSizes } from './statement-sizes.js';
 
-// The thread runs what `npm test` has built.
+// The thread runs the build of `npm test`.
 describe('sizes of statements', () => {
   const sizes = new StatementSizes();
   afterAll(() => sizes.close());
 
-  it('are computed in the order in which they are asked for', async () => {
+  it('are computed in the order of the requests', async () => {
     const done: number[] = [];
     const all = [3, 1, 2].map((terms) =>
       sizes
@@ -23,13 +23,13 @@ describe('sizes of statements', () => {
     expect(done[2]).toBeGreaterThan(done[1] ?? Infinity);
   });
 
-  it('say what is wrong with a statement, and where', async () => {
+  it('report what is wrong with a statement, and where', async () => {
     await expect(sizes.of('select from where')).rejects.toThrow(SyntaxFault);
     await expect(sizes.of('select from where')).rejects.toMatchObject({ position: 13 });
   });
 
-  it('are infinite for what takes too long to parse, while this process does other things', async () => {
-    // The scanner of PostgreSQL takes back all but one of these signs, each time.
+  it('are infinite for statements that take too long to parse, while this process does other work', async () => {
+    // PostgreSQL's scanner puts back all but one of these signs, each time.
     const quadratic = `select ${'+'.repeat(19_900)}`;
     const short = new StatementSizes(20);
     let turns = 0;
@@ -52,7 +52,7 @@ describe('sizes of statements', () => {
     await short.close();
   });
 
-  it('are not computed for a caller that has gone meanwhile', async () => {
+  it('are not computed for a caller that has disconnected', async () => {
     const gone = new AbortController();
     const first = sizes.of('select 1');
     const second = sizes.of('select 2', gone.signal);

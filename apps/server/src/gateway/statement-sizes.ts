@@ -6,13 +6,13 @@ import { installation } from '#lib/platform';
 import { SyntaxFault } from './expanded-size.js';
 import type { Sized } from './expanded-size-worker.js';
 
-/** The longest that a statement may take to be parsed; 20,000 characters of usual SQL take some 50 ms. */
+/** The longest that parsing a statement can take; 20,000 characters of usual SQL take some 50 ms. */
 const MAX_MS = 500;
-/** Of the heap of the thread. A statement of 20,000 characters takes some ten. */
+/** The heap of the thread. A statement of 20,000 characters needs some ten. */
 const MAX_HEAP_MB = 256;
 
 /**
- * Computes sizes of statements in a thread of its own, one after another: the parser's time can grow with the square of
+ * Computes sizes of statements in a separate thread, one after another: the parser's time can grow with the square of
  * the length, and the server must answer others meanwhile.
  */
 export class StatementSizes {
@@ -21,7 +21,9 @@ export class StatementSizes {
 
   constructor(private readonly maxMs: number = MAX_MS) {}
 
-  /** As `expandedSize`. Infinity also for what takes too long to parse. Rejects with the reason of `signal`. */
+  /**
+   * Like `expandedSize`. Infinity also for statements that take too long to parse. Rejects with the reason of `signal`.
+   */
   of(sql: string, signal?: AbortSignal): Promise<number> {
     const size = this.#last.then(() => {
       signal?.throwIfAborted();
@@ -55,7 +57,7 @@ export class StatementSizes {
       if ('size' in sized) return sized.size;
       throw new SyntaxFault(sized.fault, sized.position);
     } catch (error) {
-      // Also where the thread has run out of memory.
+      // Also if the thread has run out of memory.
       if (error instanceof SyntaxFault) throw error;
       await this.#end();
       return Infinity;
@@ -75,7 +77,7 @@ async function start(): Promise<Worker> {
   const file = join(installation().root, 'dist/apps/server/src/gateway/expanded-size-worker.js');
   const worker = new Worker(file, { resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
   await once(worker, 'message');
-  // It keeps no process that has nothing else to do.
+  // The thread must not keep an otherwise idle process alive.
   worker.unref();
   return worker;
 }

@@ -50,13 +50,13 @@ function unreadable({ headers }: FastifyRequest, body: Buffer): Error | undefine
   return beyond === undefined ? undefined : invalidInput([{ field: '', message: beyond }], 'body.too-much');
 }
 
-/** Before anything of a body is read: Fastify would parse it first. */
+/** Runs before anything of a body is read: Fastify would parse it first. */
 export const refuseUnknownRoute: onRequestHookHandler = ({ is404, method, url }, reply, done) => {
   if (is404) sendProblem(reply, new NotFoundException(`Cannot ${method} ${url}`));
   else done();
 };
 
-/** Whoever waits with a body until it is asked for has been let in by now. */
+/** A client that waits with its body until it is invited has been let in by now. */
 export const inviteBody: onRequestHookHandler = ({ headers }, reply, done) => {
   if (headers.expect?.toLowerCase() === '100-continue') reply.raw.writeContinue();
   done();

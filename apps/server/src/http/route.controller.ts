@@ -23,7 +23,7 @@ import { IsKnownId, Optional } from '#lib/platform';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';
 
-// The id stands in the path, and may be older than the rule for new ones.
+// The id is in the path, and can be older than the rule for new ones.
 class WaypointInPath extends NewWaypoint {
   @Optional() @IsKnownId() override readonly id?: string | null | undefined;
 }

@@ -10,7 +10,7 @@ import { Observer, type Observation } from './observation.js';
 import { Pools, type ConnectionPool } from './pools.js';
 import { SECONDS, Statistics } from './statistics.js';
 
-/** What Prometheus reads. One registry an application, so that several can live in one process. */
+/** The metrics for Prometheus. One registry per application, so that several can run in one process. */
 @Injectable()
 export class Metrics {
   readonly registry = new Registry();
@@ -124,7 +124,7 @@ export class Metrics {
     });
   }
 
-  /** Gauges of what is observed of the database and the projections; NaN where it cannot be seen. */
+  /** Gauges of the database and the projections; NaN if unknown. */
   #observed(observer: Observer): void {
     const gauge = (name: string, help: string, read: (observation: Observation) => number | undefined) =>
       new Gauge({
@@ -259,14 +259,14 @@ export class Metrics {
 
   /** Times a request under the pattern of its route, so that ids do not become labels. */
   readonly onResponse: onResponseHookHandler = (request, reply, done) => {
-    // Whoever could not be checked was not let in: anybody can be answered so, and nothing of the service has failed.
+    // A caller that could not be checked was not let in. Anyone can cause that answer, and the service has not failed.
     const isTurnedAway = reply.statusCode === 503 && request.principal === undefined;
     const route = (isTurnedAway && !isProbe(request) ? TURNED_AWAY : request.routeOptions.url) ?? 'unknown';
     this.#requests.observe(
       { method: request.method, route, status: reply.statusCode },
       reply.elapsedTime / 1_000,
     );
-    // A probe that is told "not ready" has its answer.
+    // "Not ready" is a proper answer to a probe.
     if (!isProbe(request) && !isTurnedAway) {
       this.statistics.observeRequest(reply.elapsedTime / 1_000, reply.statusCode);
     }

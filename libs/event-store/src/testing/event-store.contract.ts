@@ -255,7 +255,7 @@ export function describeEventStore(
         expect(await store.backlog(after)).toEqual({ events: 2, since: (await read(stream))[0]?.recordedAt });
       });
 
-      it('refuses what is no position', async () => {
+      it('refuses a text that is not a position', async () => {
         await expect(store.readAll({ after: 'yesterday', limit: 1 })).rejects.toMatchObject({
           code: 'position.invalid',
         });

@@ -5,24 +5,24 @@ import { checkAppend } from '../check-append.js';
 import type { NewEvent, Position, RecordedEvent } from '../event-store.js';
 
 /**
- * The log in a file: lines of JSON. The first one is the header, the last one the footer, each one between an event. A
- * line of an event ends with its own checksum, so that damage is found in its line; the footer counts and hashes all
- * before it, so that what is missing is noticed.
+ * The log in a file: lines of JSON. The first one is the header, the last one the footer, each one between an event.
+ * The line of an event ends with its own checksum, so that damage is located; the footer counts and hashes all before
+ * it, so that missing lines are noticed.
  */
 export const LOG_FILE_FORMAT = 1;
 
 export interface LogFileHeader {
   readonly waylogLog: typeof LOG_FILE_FORMAT;
   readonly exportedAt: Timestamp;
-  /** In words: which log it was. */
+  /** The exported log, in words. */
   readonly from: string;
-  /** Only events after this position, where that was asked for. */
+  /** Only events after this position, if requested. */
   readonly after?: Position;
-  /** The last position that there was when the export began; nothing later is in the file. */
+  /** The last position when the export began; nothing later is in the file. */
   readonly until: Position;
-  /** Only these streams, where that was asked for. */
+  /** Only these streams, if requested. */
   readonly streams?: readonly string[];
-  /** How many events follow, where that is known; the footer knows in any case. */
+  /** How many events follow, if known; the footer has the number in any case. */
   readonly events?: number;
 }
 
@@ -34,7 +34,7 @@ export interface LogFileFooter {
   readonly sha256: string;
 }
 
-/** An event of a file; position and time are those that it had where it came from. */
+/** An event of a file; position and time are those in the exported log. */
 export type FileEvent = RecordedEvent & { readonly line: number };
 
 const CHECKSUM = /,"crc32":"([0-9a-f]{8})"\}$/;
@@ -60,10 +60,10 @@ export function eventLine(event: RecordedEvent): string {
   return `${open},"crc32":"${checksum(open)}"}`;
 }
 
-/** Counts and hashes lines on their way into or out of a file. */
+/** Counts and hashes lines as they are written or read. */
 export class Content {
   events = 0;
-  /** The last revision of each stream: what memory grows by. */
+  /** The last revision of each stream: memory grows with their number. */
   readonly revisions = new Map<string, number>();
   readonly #hash: Hash = createHash('sha256');
 
@@ -114,7 +114,7 @@ export function parseHeader(text: string): LogFileHeader {
   return header as unknown as LogFileHeader;
 }
 
-/** undefined where the line is not the footer. */
+/** undefined if the line is not the footer. */
 export function parseFooter(text: string, line: number): LogFileFooter | undefined {
   return text.startsWith('{"end":true,') ? (parse(text, line) as unknown as LogFileFooter) : undefined;
 }
@@ -139,7 +139,7 @@ function isTooDeep(text: string): boolean {
   return false;
 }
 
-/** Throws `log-file.damaged` for whatever no store would record. */
+/** Throws `log-file.damaged` for anything that no store would record. */
 export function parseEvent(text: string, line: number): FileEvent {
   const [, expected] = CHECKSUM.exec(text) ?? [];
   if (expected === undefined)
@@ -178,7 +178,7 @@ function badField(event: Record<string, unknown>): string | undefined {
   return undefined;
 }
 
-/** What a store records of it. */
+/** The part of it that a store records. */
 export const newEventOf = ({ id, type, schemaVersion, data, metadata }: NewEvent): NewEvent => ({
   id,
   type,

@@ -17,7 +17,7 @@ describe('a log as a file', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'waylog-transfer-'));
     source = new InMemoryEventStore();
-    // Interleaved, as in life.
+    // Interleaved, as in real use.
     for (let n = 0; n < 30; n++) {
       for (const stream of ['a', 'b', 'ü 3']) await append(source, stream, [numbered(n), odd(n)]);
     }
@@ -64,7 +64,7 @@ describe('a log as a file', () => {
     return { code: error?.code, line: error?.data.line, message: error?.message };
   };
 
-  it('comes into another store with streams, revisions, ids, data and metadata as they were', async () => {
+  it('is imported into another store with streams, revisions, ids, data and metadata as they were', async () => {
     const file = await fileOf(await linesFrom());
     const target = new InMemoryEventStore();
     expect(await importFile(file, target)).toMatchObject({
@@ -79,7 +79,7 @@ describe('a log as a file', () => {
     expect(byStream(await all(target))).toEqual(byStream(await all(source)));
   });
 
-  it('is zstd that another library reads, and JSON in every line', async () => {
+  it('is zstd that another library reads, and has JSON in every line', async () => {
     const file = await fileOf(await linesFrom());
     const text = Buffer.from(decompress(await readFile(file))).toString();
     const lines = text
@@ -98,7 +98,7 @@ describe('a log as a file', () => {
     expect(await importFile(`${file}.plain`)).toMatchObject({ recorded: 180 });
   });
 
-  it('larger than a block comes back whole, frame by frame', async () => {
+  it('that is larger than a block comes back complete, frame by frame', async () => {
     const store = new InMemoryEventStore();
     for (let n = 0; n < 60; n++) {
       const text = Array.from({ length: 2_000 }, () => uuidv7()).join();
@@ -110,7 +110,7 @@ describe('a log as a file', () => {
     expect(byStream(await all(target))).toEqual(byStream(await all(store)));
   });
 
-  it('holds only what was asked for', async () => {
+  it('holds only what was requested', async () => {
     const one = await importFile(await fileOf(await linesFrom({ streams: ['b'] })));
     expect(one).toMatchObject({ streams: 1, recorded: 60 });
     const lines = await linesFrom({ after: '170' });
@@ -128,10 +128,10 @@ describe('a log as a file', () => {
     expect(await all(target)).toHaveLength(180);
   });
 
-  it('goes on where an import was cut off, and where an earlier export ended', async () => {
+  it('continues an interrupted import, and an earlier export', async () => {
     const target = new InMemoryEventStore();
     const stop = new Error('cut off');
-    // Dies after the first request of the first append: streams are there in part, and some not at all.
+    // Dies after the first request of the first append: some streams are there in part, and some not at all.
     const dying = Object.assign(Object.create(target) as EventStore, {
       append: async ([first]: readonly AppendRequest[]) => {
         const half = first!.events.slice(0, 7);
@@ -153,7 +153,7 @@ describe('a log as a file', () => {
     expect(byStream(await all(target))).toEqual(byStream(await all(source)));
   });
 
-  it('does not touch a stream that has other events, says where, and goes on with the others', async () => {
+  it('does not touch a stream that has other events, reports where, and continues with the others', async () => {
     const target = new InMemoryEventStore();
     const events = (await all(source)).filter(({ streamId }) => streamId === 'b');
     await append(target, 'b', [...events.slice(0, 3), numbered(-1)]);
@@ -172,7 +172,7 @@ describe('a log as a file', () => {
     expect(there['a']).toEqual(byStream(await all(source))['a']);
   });
 
-  it('that begins in the middle of a stream needs what is before it', async () => {
+  it('that begins in the middle of a stream needs the events before it', async () => {
     const file = await fileOf(await linesFrom({ after: '170' }));
     const target = new InMemoryEventStore();
     const result = await importFile(file, target);
@@ -206,7 +206,7 @@ describe('a log as a file', () => {
       message: expect.stringContaining('cut off'),
     });
     expect(await refused(await fileOf(lines.toSpliced(40, 1)))).toMatchObject({ code: 'log-file.damaged' });
-    // The last event of a stream: only the footer can tell.
+    // The last event of a stream: only the footer shows it.
     expect(await refused(await fileOf(lines.toSpliced(-2, 1)))).toMatchObject({
       message: expect.stringContaining('lines are missing or were changed'),
     });
@@ -219,7 +219,7 @@ describe('a log as a file', () => {
     expect(await refused(cut)).toMatchObject({ code: 'log-file.damaged', line: 1 });
   });
 
-  it('of a newer Waylog, or with what no store records, is refused', async () => {
+  it('of a newer Waylog, or with content that no store records, is refused', async () => {
     const lines = await linesFrom();
     const [event] = await all(source);
     const withEvent = (changes: object) => fileOf(lines.with(1, eventLine({ ...event!, ...changes })));
@@ -251,7 +251,7 @@ describe('a log as a file', () => {
     });
   });
 
-  it('is refused without being unpacked, where little stands for gigabytes without an end of line', async () => {
+  it('is refused without being unpacked, if few bytes expand to gigabytes without a newline', async () => {
     // A frame with a window of 2 MiB, of blocks that each say one byte 131,072 times: a gigabyte in 32 KB.
     const block = Buffer.from([...threeBytes((131_072 << 3) | (1 << 1)), 0x61]);
     const file = join(folder, 'bomb.zst');

@@ -20,7 +20,7 @@ export interface ChunkView {
 /** Chunks that are read at a time: one may list 20,000 frames, which is 150 KB. */
 const SLICE = 20;
 
-/** The route chunks of a flight, in the order of their first frames: what a restarted module resumes from. */
+/** The route chunks of a flight, in the order of their first frames. A restarted module continues from these. */
 export class GetChunkStates extends Query<ChunkView[]> {
   constructor(
     readonly flightId: string,

@@ -39,13 +39,13 @@ interface Login {
 }
 
 /**
- * Finds out as whom to work. Whoever may change recorded events steps down: with the owner's URL the process works as the
- * two roles that `waylog migrate` has made, whose passwords follow from the owner's. Where those roles cannot be had it
- * works as the owner, and says so; where they are there it never does.
+ * Determines the roles to work as. A user that can change recorded events steps down: with the owner's URL the process
+ * works as the two roles that `waylog migrate` created, whose passwords derive from the owner's. If those roles cannot
+ * be created it works as the owner, and says so. If they exist it never does.
  *
- * @param projectorUrl who keeps the tables, where `databaseUrl` is the application role's
- * @throws WaylogError `config.invalid` for a URL that can be read in two ways; `database.owner-at-work` when there are roles that this URL does not lead to; `database.role-refused`
- *   when one of them cannot log in
+ * @param projectorUrl the login that keeps the tables, if `databaseUrl` is the application role's
+ * @throws WaylogError `config.invalid` for an ambiguous URL; `database.owner-at-work` if there are roles that this URL does not lead to;
+ *   `database.role-refused` if one of them cannot log in
  */
 export async function stepDown(urls: {
   readonly databaseUrl: string;
