@@ -64,7 +64,6 @@ describe('the command line', () => {
       `insert into access.api_keys (id, name, role, hash) values ('0123456789ab', $1, 'reader', sha256('x'))`,
       [name],
     );
-    await client.end();
     const list = await run('keys', 'list');
     expect(list).toMatchObject({
       code: 0,
@@ -77,6 +76,8 @@ describe('the command line', () => {
     for (const { code, err } of wrong) expect({ code, err }).not.toMatchObject({ code: 0 });
     for (const { out, err } of [list, listed, ...wrong])
       expect(out + err).not.toMatch(/[\u0080-\u009f\u202e\u200b]/);
+    await client.query(`delete from access.api_keys where id = '0123456789ab'`);
+    await client.end();
   });
 
   it("runs PostgreSQL's programs in the version of the server that a URL names", async () => {

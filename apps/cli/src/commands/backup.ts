@@ -233,8 +233,9 @@ Examples
 Exit codes: 0 restored, 1 not restored, 3 not restored, because what came back differs from the manifest.`,
     )
     .action(async (file: string, options: RestoreOptions, command: Command) => {
-      const identities = await identitiesFor(file, options.identity);
+      // Wrong usage is said first, whatever the file is.
       const into = await target(options, command);
+      const identities = await identitiesFor(file, options.identity);
       const result = await untilInterrupted((signal) =>
         withSteps('bytes', (onProgress) => restore({ file, into, findTool, identities, signal, onProgress })),
       );
