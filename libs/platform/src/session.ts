@@ -192,7 +192,7 @@ async function refuseTransactionPooling(
 }
 
 /** A pooler hands out any free server connection, so this takes a few tries, in case other sessions interfere. */
-const TRIES = 5;
+const TRIES = 10;
 
 /**
  * A session without an open transaction keeps its server connection, unless the pooler gives it to others. So a second
@@ -211,6 +211,8 @@ async function lookForTransactionPooling(
   const other = await connect({ connectionString, applicationName, connectTimeoutMs });
   try {
     for (let i = 0; i < TRIES; i++) {
+      // A pooler that goes round its connections shows it here; one that takes the last one used, in the next statement.
+      for (const _ of ['one', 'another']) if ((await ask(client, pidSql)) !== pid) throw transactionPooling();
       await ask(other, 'begin').catch((error: unknown) => {
         throw /statement pooling/.test(String(error)) ? transactionPooling(error) : error;
       });
