@@ -145,6 +145,9 @@ export function createPool(options: PoolOptions): pg.Pool {
   const since = new WeakMap<pg.ClientBase, number>();
   pool.on('connect', (client) => {
     since.set(client, performance.now());
+    // The pool listens while nobody uses it. One that is lost between two statements of a transaction would end the process;
+    // the next statement fails.
+    client.on('error', () => undefined);
     // Whatever the caller does about the refusal, this session must be closed.
     connectionOf(client).on('errorMessage', ({ code }) => {
       if (code === SqlState.readOnlyTransaction) renewSessions(pool);
