@@ -1,5 +1,4 @@
-import type pg from 'pg';
-import { Background, endClient, messageOf, openSession, pause, type Timestamp } from '#lib/platform';
+import { Background, messageOf, openSession, roundsWhileLeading, type Timestamp } from '#lib/platform';
 import { backUp, databaseIdentity, type DatabaseIdentity } from './back-up.js';
 import { isAhead, prune, scheduledBackups } from './rotation.js';
 import type { FindTool } from './tool.js';
@@ -52,8 +51,7 @@ export class BackupSchedule {
   #failure: string | undefined;
   #damaged: readonly string[] = [];
   #ahead: readonly string[] = [];
-  /** One has been taken, and old ones have not been removed since. */
-  #mustPrune = false;
+  /** Was taken, and old ones have not been removed since. */
   #taken: string | undefined;
   #tryAt = 0;
 
@@ -99,36 +97,24 @@ export class BackupSchedule {
       : `The newest complete backup is of ${this.#newestAt}, and there should be one every ${hours(everyMs)}. One is under way.`;
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
+  #run(signal: AbortSignal): Promise<void> {
     const { url = '', log, lookMs = LOOK_MS } = this.#options;
-    const isStopped = (): boolean => signal.aborted;
-    while (!isStopped()) {
-      let client: pg.Client | undefined;
-      // A database that is silent must not hold up a stop.
-      const cut = () => client && void endClient(client);
-      signal.addEventListener('abort', cut);
-      try {
-        client = await openSession({ connectionString: url, applicationName: BACKUP_LOCK });
-        client.on('error', () => undefined);
-        if (await leads(client)) {
-          this.#leadsSince ??= Date.now();
-          while (!isStopped()) {
-            const identity = await databaseIdentity(client);
-            if (Date.now() >= this.#tryAt) await this.#look(identity, signal);
-            await pause(lookMs, signal);
-          }
-        } else {
-          this.#leadsSince = undefined;
-          await pause(STANDBY_MS, signal);
-        }
-      } catch (error) {
-        if (!isStopped()) log.warn(`Scheduled backups were interrupted: ${messageOf(error)}`);
-        await pause(STANDBY_MS, signal);
-      } finally {
-        signal.removeEventListener('abort', cut);
-        if (client) await endClient(client);
-      }
-    }
+    return roundsWhileLeading(
+      {
+        lock: BACKUP_LOCK,
+        connect: () => openSession({ connectionString: url, applicationName: BACKUP_LOCK }),
+        round: async (client) => {
+          const identity = await databaseIdentity(client);
+          if (Date.now() >= this.#tryAt) await this.#look(identity, signal);
+        },
+        roundIntervalMs: lookMs,
+        standbyIntervalMs: STANDBY_MS,
+        onLead: () => (this.#leadsSince ??= Date.now()),
+        onStandby: () => (this.#leadsSince = undefined),
+        onInterrupted: (error) => log.warn(`Scheduled backups were interrupted: ${messageOf(error)}`),
+      },
+      signal,
+    );
   }
 
   /** Takes one if it is due. What goes wrong is known from `standing`, and tried again later. */
@@ -157,14 +143,13 @@ export class BackupSchedule {
         this.#newestAt = manifest.createdAt;
         this.#taken = file;
         log.info(`Backed up to ${file}: ${(manifest.dump.bytes / 1e6).toFixed(1)} MB`);
-        this.#mustPrune = true;
       }
-      if (this.#mustPrune) {
+      if (this.#taken !== undefined) {
         const { removed, damaged, ahead } = await prune({
           folder,
           keep,
           of: identity,
-          ...(this.#taken !== undefined && { taken: this.#taken }),
+          taken: this.#taken,
           signal,
         });
         if (removed.length > 0) log.info(`Removed ${removed.join(', ')}: ${keep} newer ones are whole`);
@@ -172,7 +157,7 @@ export class BackupSchedule {
         this.#ahead = ahead;
         const damage = this.#damage();
         if (damage !== undefined) log.warn(damage);
-        this.#mustPrune = false;
+        this.#taken = undefined;
       }
       this.#failure = undefined;
     } catch (error) {
@@ -191,11 +176,3 @@ const NO_OWNER =
   'job, and leave WAYLOG_BACKUP_INTERVAL out here.';
 
 const hours = (ms: number): string => `${Math.round(ms / 360_000) / 10} h`;
-
-async function leads(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ leads: boolean }>(
-    `select pg_try_advisory_lock(hashtextextended($1, 0)) as leads`,
-    [BACKUP_LOCK],
-  );
-  return rows[0]?.leads ?? false;
-}

@@ -1,4 +1,5 @@
 export * from './background.js';
+export { roundsWhileLeading } from './rounds-while-leading.js';
 export * from './closed-output.js';
 export * from './config.js';
 export * from './errors.js';

@@ -2,7 +2,6 @@ import { IsInt } from 'class-validator';
 import type pg from 'pg';
 import {
   Background,
-  endClient,
   failureOf,
   IsTimestamp,
   messageOf,
@@ -11,6 +10,7 @@ import {
   timestampFromPostgres,
   type Timestamp,
   pause,
+  roundsWhileLeading,
 } from '#lib/platform';
 import { cutShort, type EventStore, type RecordedEvent } from '#lib/event-store';
 import type { Poison } from './careful-fold.js';
@@ -67,37 +67,22 @@ export class ScheduledVerification {
     return this.#background.stop();
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
+  #run(signal: AbortSignal): Promise<void> {
     const { projector, log, connectionString, roundIntervalMs = 60_000 } = this.options;
-    const isStopped = (): boolean => signal.aborted;
-    while (!isStopped()) {
-      let client: pg.Client | undefined;
-      // The current stream can be verified again; a silent database must not delay a stop.
-      const cut = () => client && void endClient(client);
-      signal.addEventListener('abort', cut);
-      try {
-        client = await connectForFold(connectionString, `waylog verification ${projector}`);
-        const { rows } = await client.query<{ leads: boolean }>(
-          `select pg_try_advisory_lock(hashtextextended($1, 0)) as leads`,
-          [`waylog verification ${projector}`],
-        );
-        if (rows[0]?.leads) {
-          while (!isStopped()) {
-            await this.#round(client, signal);
-            await pause(roundIntervalMs, signal);
-          }
-        } else {
-          await pause(STANDBY_MS, signal);
-        }
-      } catch (error) {
-        if (!isStopped())
-          log.warn(`The scheduled verification was interrupted: ${messageOf(failureOf(error))}`);
-        await pause(STANDBY_MS, signal);
-      } finally {
-        signal.removeEventListener('abort', cut);
-        if (client) await endClient(client);
-      }
-    }
+    const name = `waylog verification ${projector}`;
+    return roundsWhileLeading(
+      {
+        lock: name,
+        connect: () => connectForFold(connectionString, name),
+        // The current stream can be verified again: a stop does not wait for it.
+        round: (client) => this.#round(client, signal),
+        roundIntervalMs,
+        standbyIntervalMs: STANDBY_MS,
+        onInterrupted: (error) =>
+          log.warn(`The scheduled verification was interrupted: ${messageOf(failureOf(error))}`),
+      },
+      signal,
+    );
   }
 
   /** Once through all streams from where the last run stopped. */
