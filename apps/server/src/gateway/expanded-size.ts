@@ -69,7 +69,7 @@ export class SyntaxFault extends Error {
   constructor(
     message: string,
     /** The position of the character, from 1; undefined if the error has none. */
-    public position?: number,
+    readonly position?: number,
   ) {
     super(message);
   }
@@ -160,11 +160,14 @@ const isWhole = ({ indirection }: Part): boolean =>
 
 function sizeOfName({ fields }: Part, { named, aliases }: Scope): number {
   const steps = fields as readonly Part[];
-  const last = steps.at(-1);
-  const name = (last?.['String'] as { sval?: string } | undefined)?.sval;
+  const name = textOf(steps.at(-1));
   const isRow = name === undefined || (steps.length === 1 ? aliases.has(name) : OF_A_ROW.test(name));
   return isRow ? Math.max(named.row, named.columns) : (named.names.get(name) ?? named.others);
 }
+
+/** The last step of a name; undefined for `*`. */
+const textOf = (step: Part | undefined): string | undefined =>
+  (step?.['String'] as { sval?: string } | undefined)?.sval;
 
 function sizeOfSelect(select: Part, outer: Scope): Size {
   const { larg, rarg, fromClause, targetList, withClause, ...rest } = select;
@@ -219,24 +222,27 @@ const largest = ({ names, others }: Size): number => Math.max(others, ...names.v
 const setLargest = (names: Map<string, number>, name: string, size: number): unknown =>
   names.set(name, Math.max(size, names.get(name) ?? 0));
 
-/** `*`, `q.*` and `(value).*`: columns whose names only PostgreSQL knows. */
-const isStar = ({ val }: Part): boolean => {
-  const { ColumnRef, A_Indirection } = (val ?? {}) as Readonly<Record<string, Part | undefined>>;
-  const last = (ColumnRef?.['fields'] as readonly Part[] | undefined)?.at(-1);
-  return (last !== undefined && 'A_Star' in last) || (A_Indirection !== undefined && isWhole(A_Indirection));
-};
+/** The last step of the name that a column consists of, if it is a name. */
+const lastStep = ({ val }: Part): Part | undefined =>
+  (val as { ColumnRef?: { fields: readonly Part[] } } | undefined)?.ColumnRef?.fields.at(-1);
 
-/** The name of a column, if the tree alone determines it. */
-function nameOf({ name, val }: Part): string | undefined {
-  if (typeof name === 'string') return name;
-  const { ColumnRef } = (val ?? {}) as Readonly<Record<string, Part | undefined>>;
-  const last = (ColumnRef?.['fields'] as readonly Part[] | undefined)?.at(-1);
-  return (last?.['String'] as { sval?: string } | undefined)?.sval;
+/** `*`, `q.*` and `(value).*`: columns whose names only PostgreSQL knows. */
+function isStar(target: Part): boolean {
+  const last = lastStep(target);
+  const { A_Indirection } = (target['val'] ?? {}) as { A_Indirection?: Part };
+  return (last !== undefined && 'A_Star' in last) || (A_Indirection !== undefined && isWhole(A_Indirection));
 }
 
-/** A size under other names than its own. */
-const renamed = (size: Size, alias: unknown): Size =>
-  isPart(alias) && 'colnames' in alias ? { ...size, names: NO_NAMES, others: largest(size) } : size;
+/** The name of a column, if the tree alone determines it. */
+const nameOf = (target: Part): string | undefined =>
+  typeof target['name'] === 'string' ? target['name'] : textOf(lastStep(target));
+
+/** A size whose columns have other names than their own. */
+const renamed = (size: Size): Size => ({ ...size, names: NO_NAMES, others: largest(size) });
+
+/** A size under an alias, which can name the columns, too. */
+const underAlias = (size: Size, alias: unknown): Size =>
+  isPart(alias) && 'colnames' in alias ? renamed(size) : size;
 
 /** Everything after FROM, and what can be named beside it. */
 function sizeOfFrom(items: unknown, outer: Scope): { readonly size: Size; readonly scope: Scope } {
@@ -272,13 +278,13 @@ function sizeOfItem(part: unknown, scope: Scope): Item {
       const relation = String(inside['relname']);
       const cte = inside['schemaname'] === undefined ? scope.ctes.get(relation)?.() : undefined;
       return {
-        size: renamed(cte ?? TABLE, inside['alias']),
+        size: underAlias(cte ?? TABLE, inside['alias']),
         aliases: alias === undefined ? [relation] : aliases,
       };
     }
     case 'RangeSubselect': {
       const { SelectStmt = {} } = inside['subquery'] as { SelectStmt?: Part };
-      return { size: renamed(sizeOfSelect(SelectStmt, scope), inside['alias']), aliases };
+      return { size: underAlias(sizeOfSelect(SelectStmt, scope), inside['alias']), aliases };
     }
     case 'JoinExpr': {
       const left = sizeOfItem(inside['larg'], scope);
@@ -287,7 +293,7 @@ function sizeOfItem(part: unknown, scope: Scope): Item {
       const conditions = sizeOf(inside['quals'], beside(beside(scope, left), right));
       const joined = inside['jointype'] === 'JOIN_FULL' ? merged(left.size, right.size) : both;
       return {
-        size: renamed({ ...joined, total: both.total + both.arms * conditions }, inside['alias']),
+        size: underAlias({ ...joined, total: both.total + both.arms * conditions }, inside['alias']),
         aliases: [...left.aliases, ...right.aliases, ...aliases],
       };
     }
@@ -331,7 +337,6 @@ function withCtes(
   const totals: (() => number)[] = [];
   for (const { CommonTableExpr: cte } of (withClause['ctes'] ?? []) as { CommonTableExpr: Part }[]) {
     const { SelectStmt = {} } = cte['ctequery'] as { SelectStmt?: Part };
-    const isRenamed = 'aliascolnames' in cte;
     const seen = isRecursive ? ctes : new Map(ctes);
     let size: Size | undefined;
     let isUnderWay = false;
@@ -341,7 +346,7 @@ function withCtes(
       if (size) return size;
       isUnderWay = true;
       const own = sizeOfSelect(SelectStmt, { ...outer, ctes: seen });
-      size = isRenamed ? renamed(own, { colnames: [] }) : own;
+      size = 'aliascolnames' in cte ? renamed(own) : own;
       isUnderWay = false;
       return size;
     };

@@ -244,10 +244,7 @@ export class ReadOnlySql {
     } catch (error) {
       if (signal?.aborted) throw sqlTimeout(GONE, error);
       if (!(error instanceof SyntaxFault)) throw error;
-      throw refused(
-        'sql.invalid',
-        Object.assign(error, { position: error.position && PREFIX_LENGTH + error.position }),
-      );
+      throw refused('sql.invalid', error, error.position);
     }
   }
 
@@ -460,18 +457,22 @@ const allRunOn = (pids: readonly number[]) =>
     { retryAfterSeconds: 60 },
   );
 
-const refused = (code: string, error: Error, cause = error) => {
-  const { position } = error as pg.DatabaseError;
-  const where = position ? ` (at character ${Number(position) - PREFIX_LENGTH})` : '';
+/** `position` is the character of the statement, from 1. */
+const refused = (code: string, error: Error, position?: number) => {
+  const where = position === undefined ? '' : ` (at character ${position})`;
   const message = error.message.slice(0, 500) + where + insteadOf(error.message);
   return new WaylogError(
     code,
     code === 'sql.forbidden' ? 'forbidden' : 'invalid',
     `The statement was refused: ${message}`,
     { errors: [{ field: 'query', message }] },
-    { cause },
+    { cause: error },
   );
 };
+
+/** The same for what the database refuses, which counts from the beginning of the cursor. */
+const refusedByDatabase = (code: string, error: pg.DatabaseError) =>
+  refused(code, error, error.position ? Number(error.position) - PREFIX_LENGTH : undefined);
 
 /** An operator such as LIKE is refused by the name of its function, which nobody has written. */
 const insteadOf = (message: string): string => {
@@ -512,14 +513,15 @@ function readingError(error: unknown, timeout?: number): WaylogError {
   const state = sqlStateOf(error) ?? '';
   if (state === '57014') return sqlTimeout(`It was ended after ${timeout} s.`, error);
   // Before what may be gone a moment later: a READ ONLY transaction is what the statement is run in.
-  if (state === '42501' || state === '25006') return refused('sql.forbidden', error as pg.DatabaseError);
+  if (state === '42501' || state === '25006')
+    return refusedByDatabase('sql.forbidden', error as pg.DatabaseError);
   // Its own, as a limit of time is: a database that is short of memory for everybody fails other requests, too.
-  if (state === SqlState.outOfMemory) return refused('sql.too-expensive', error as pg.DatabaseError);
+  if (state === SqlState.outOfMemory) return refusedByDatabase('sql.too-expensive', error as pg.DatabaseError);
   if (!(error instanceof pg.DatabaseError) || (isTransient(error) && !isWrongCount(error))) {
     return sqlUnavailable(
       `the database does not answer (${messageOf(error)}). Try again in a moment.`,
       error,
     );
   }
-  return refused(/^5[34]/.test(state) ? 'sql.too-expensive' : 'sql.invalid', error);
+  return refusedByDatabase(/^5[34]/.test(state) ? 'sql.too-expensive' : 'sql.invalid', error);
 }

@@ -39,7 +39,7 @@ export class StatementSizes {
   }
 
   async #sizeOf(sql: string): Promise<number> {
-    const worker = await (this.#worker ??= start());
+    const worker = await (this.#worker ??= this.#start());
     const late = new AbortController();
     try {
       const answered = once(worker, 'message', { signal: late.signal }) as Promise<[Sized]>;
@@ -66,6 +66,20 @@ export class StatementSizes {
     }
   }
 
+  async #start(): Promise<Worker> {
+    const worker = new Worker(FILE, { resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
+    try {
+      await once(worker, 'message');
+    } catch (error) {
+      // The next statement tries again.
+      this.#worker = undefined;
+      throw error;
+    }
+    // The thread must not keep an otherwise idle process alive.
+    worker.unref();
+    return worker;
+  }
+
   async #end(): Promise<void> {
     const worker = this.#worker;
     this.#worker = undefined;
@@ -73,11 +87,5 @@ export class StatementSizes {
   }
 }
 
-async function start(): Promise<Worker> {
-  const file = join(installation().root, 'dist/apps/server/src/gateway/expanded-size-worker.js');
-  const worker = new Worker(file, { resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
-  await once(worker, 'message');
-  // The thread must not keep an otherwise idle process alive.
-  worker.unref();
-  return worker;
-}
+/** Threads run what was built, also under the tests. */
+const FILE = join(installation().root, 'dist/apps/server/src/gateway/expanded-size-worker.js');
