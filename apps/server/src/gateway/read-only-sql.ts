@@ -516,7 +516,8 @@ function readingError(error: unknown, timeout?: number): WaylogError {
   if (state === '42501' || state === '25006')
     return refusedByDatabase('sql.forbidden', error as pg.DatabaseError);
   // Its own, as a limit of time is: a database that is short of memory for everybody fails other requests, too.
-  if (state === SqlState.outOfMemory) return refusedByDatabase('sql.too-expensive', error as pg.DatabaseError);
+  if (state === SqlState.outOfMemory)
+    return refusedByDatabase('sql.too-expensive', error as pg.DatabaseError);
   if (!(error instanceof pg.DatabaseError) || (isTransient(error) && !isWrongCount(error))) {
     return sqlUnavailable(
       `the database does not answer (${messageOf(error)}). Try again in a moment.`,
