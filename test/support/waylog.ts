@@ -50,7 +50,7 @@ export function useWaylog(
   let store: TestDatabase;
   beforeAll(async () => {
     store = await testDatabase(log);
-    running = await startWaylog(store, options);
+    running = await startWaylog({ url: store.url, eventStore: patient(store.eventStore) }, options);
   });
   afterAll(async () => {
     await running.close();
@@ -72,3 +72,10 @@ export function useWaylog(
     close: () => running.close(),
   };
 }
+
+/**
+ * A command that this process is slow to send is no silence of the log: the double runs in it, too, and takes seconds for
+ * thousands of events on a busy machine.
+ */
+const patient = (eventStore: string | undefined): string | undefined =>
+  eventStore && `${eventStore}&defaultDeadline=60000`;
