@@ -69,10 +69,29 @@ const EVENTS_A_TURN = 100;
 /** The source of the rows for queries of the flight context. */
 export class FlightReads {
   readonly #knownDays = knownDays();
-  readonly #folds = pLimit(MAX_FOLDS);
-  readonly #eventReads = pLimit(MAX_EVENT_READS);
-  readonly #lists = pLimit(MAX_LISTS);
-  readonly #chunks = pLimit(MAX_CHUNK_READS);
+  readonly #folds = inTurns(
+    MAX_FOLDS,
+    MAX_WAITING,
+    `${MAX_WAITING} reads with asOf wait for their turn already; each folds the history of a flight, and ` +
+      `${MAX_FOLDS} do at a time. Try again in a moment, or read the tables, without asOf.`,
+  );
+  readonly #eventReads = inTurns(
+    MAX_EVENT_READS,
+    MAX_WAITING,
+    `${MAX_WAITING} reads of events wait for their turn already, ${MAX_EVENT_READS} run at a time. Try again in a moment.`,
+  );
+  /** A list over all flights, when its turn comes. Throws `reads.overloaded`. */
+  readonly list = inTurns(
+    MAX_LISTS,
+    MAX_WAITING_LISTS,
+    `${MAX_WAITING_LISTS} lists wait for their turn already, ${MAX_LISTS} are made at a time. Try again in a moment.`,
+  );
+  /** Route chunks, when their turn comes. Throws `reads.overloaded`. */
+  readonly chunks = inTurns(
+    MAX_CHUNK_READS,
+    MAX_WAITING,
+    `${MAX_WAITING} reads of route chunks wait for their turn already, ${MAX_CHUNK_READS} run at a time. Try again in a moment.`,
+  );
 
   constructor(
     private readonly store: EventStore,
@@ -102,7 +121,6 @@ export class FlightReads {
     const { asOf } = options;
     if (asOf === undefined || asOf === null)
       return this.#find(flightId, await this.#liveOf(flightId, options), work);
-    if (this.#folds.pendingCount >= MAX_WAITING) throw tooManyFolds();
     // Until `work` has ended: the rows stay in memory that long.
     return this.#folds(async () => this.#find(flightId, await this.#asOf(flightId, asOf), work));
   }
@@ -125,18 +143,6 @@ export class FlightReads {
     return this.ofFlight(flightId, options, (source) =>
       selectRecorded(source, this.#knownDays, flightId, read),
     );
-  }
-
-  /** A list over all flights, when its turn comes. Throws `reads.overloaded`. */
-  list<T>(read: () => Promise<T>): Promise<T> {
-    if (this.#lists.pendingCount >= MAX_WAITING_LISTS) throw tooManyLists();
-    return this.#lists(read);
-  }
-
-  /** Route chunks, when it is their turn. Throws `reads.overloaded`. */
-  chunks<T>(read: () => Promise<T>): Promise<T> {
-    if (this.#chunks.pendingCount >= MAX_WAITING) throw tooManyChunkReads();
-    return this.#chunks(read);
   }
 
   /** The events of a flight from a revision on, at most `limit`. Throws `answer.too-large` and `reads.overloaded`. */
@@ -173,7 +179,6 @@ export class FlightReads {
     limit: number,
     read: (before: RecordedEvent | undefined, pageSize: number) => Promise<RecordedEvent[]>,
   ): Promise<RecordedEvent[]> {
-    if (this.#eventReads.pendingCount >= MAX_WAITING) throw tooManyEventReads();
     return this.#eventReads(async () => {
       const events: RecordedEvent[] = [];
       // A lower bound; the code that writes the answer counts exactly.
@@ -284,30 +289,14 @@ function nextPage({ length }: readonly RecordedEvent[], { values, characters }: 
   return Math.max(1, Math.min(MAX_PAGE, length * GROWTH, Math.floor(length * fits)));
 }
 
-const tooManyEventReads = () =>
-  unavailable(
-    'reads.overloaded',
-    `${MAX_WAITING} reads of events wait for their turn already, ${MAX_EVENT_READS} run at a time. Try again in a moment.`,
-  );
-
-const tooManyLists = () =>
-  unavailable(
-    'reads.overloaded',
-    `${MAX_WAITING_LISTS} lists wait for their turn already, ${MAX_LISTS} are made at a time. Try again in a moment.`,
-  );
-
-const tooManyChunkReads = () =>
-  unavailable(
-    'reads.overloaded',
-    `${MAX_WAITING} reads of route chunks wait for their turn already, ${MAX_CHUNK_READS} run at a time. Try again in a moment.`,
-  );
-
-const tooManyFolds = () =>
-  unavailable(
-    'reads.overloaded',
-    `${MAX_WAITING} reads with asOf wait for their turn already; each folds the history of a flight, and ` +
-      `${MAX_FOLDS} do at a time. Try again in a moment, or read the tables, without asOf.`,
-  );
+/** Runs so many reads at a time; others wait. Throws `reads.overloaded` if too many wait already. */
+function inTurns(atOnce: number, mostWaiting: number, refusal: string) {
+  const limit = pLimit(atOnce);
+  return <T>(read: () => Promise<T>): Promise<T> => {
+    if (limit.pendingCount >= mostWaiting) throw unavailable('reads.overloaded', refusal);
+    return limit(read);
+  };
+}
 
 export const streamOf = (flightId: string): string => `${FLIGHT_CATEGORY}-${flightId}`;
 

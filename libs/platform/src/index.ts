@@ -5,6 +5,7 @@ export * from './config.js';
 export * from './errors.js';
 export * from './in-time.js';
 export * from './installation.js';
+export { LimitsByKey } from './limits-by-key.js';
 export * from './listener.js';
 export * from './pg-array.js';
 export * from './postgres.js';

@@ -1,8 +1,8 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import pLimit, { type LimitFunction } from 'p-limit';
+import pLimit from 'p-limit';
 import { KEY_PREFIX } from '#lib/access';
-import { inTime, messageOf, tooMany, WaylogError } from '#lib/platform';
+import { inTime, LimitsByKey, messageOf, tooMany, WaylogError } from '#lib/platform';
 import { networkOf } from './address.js';
 import type { Checked, Principal } from './principal.js';
 import { cannotBeChecked, refused } from './refusals.js';
@@ -39,7 +39,7 @@ type Source = 'memory' | 'database' | 'provider';
 /** The turns at one source. */
 class LookUps {
   readonly all = pLimit(UNKNOWN_AT_ONCE);
-  readonly ofNetwork = new Map<string, LimitFunction>();
+  readonly ofNetwork = new LimitsByKey(() => UNKNOWN_OF_ONE);
 }
 
 /** The key of the configuration: it never expires, and nobody has to be asked. */
@@ -164,22 +164,16 @@ export class Access {
    */
   async #inTurn(source: Source, network: string, lookUp: () => Promise<Principal>): Promise<Principal> {
     const { all, ofNetwork } = this.#lookUps[source];
-    const turns = ofNetwork.get(network) ?? pLimit(UNKNOWN_OF_ONE);
-    if (turns.pendingCount >= UNKNOWN_WAITING_OF_ONE) throw this.#tooManyWrong(network);
-    ofNetwork.set(network, turns);
+    if (ofNetwork.waiting(network) >= UNKNOWN_WAITING_OF_ONE) throw this.#tooManyWrong(network);
     const asked = performance.now();
-    try {
-      return await turns(() =>
-        all(() => {
-          if (!this.#wrong.has(network)) throw this.#tooManyWrong(network);
-          // Nobody waits for it any more.
-          if (performance.now() - asked > CHECK_LIMIT_MS) throw cannotBeChecked('too many are looked at');
-          return lookUp();
-        }),
-      );
-    } finally {
-      if (turns.activeCount + turns.pendingCount === 0) ofNetwork.delete(network);
-    }
+    return ofNetwork.run(network, () =>
+      all(() => {
+        if (!this.#wrong.has(network)) throw this.#tooManyWrong(network);
+        // Nobody waits for it any more.
+        if (performance.now() - asked > CHECK_LIMIT_MS) throw cannotBeChecked('too many are looked at');
+        return lookUp();
+      }),
+    );
   }
 
   /** What comes of it counts also when the request no longer waits for it. */

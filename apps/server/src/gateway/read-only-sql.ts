@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { IsArray, IsBoolean, IsInt, IsNumber, IsString } from 'class-validator';
-import pLimit, { type LimitFunction } from 'p-limit';
 import pg from 'pg';
 import {
   asText,
   backendOf,
   isTransient,
+  LimitsByKey,
   messageOf,
   Nested,
   Optional,
@@ -92,7 +92,7 @@ export interface ReadOnlySqlOptions {
 export class ReadOnlySql {
   readonly #pool: pg.Pool | undefined;
   readonly #noRole: string | undefined;
-  readonly #turns = new Map<string, LimitFunction>();
+  readonly #turns = new LimitsByKey((caller) => Math.max(1, MAX_OF_ONE - this.#pids(caller).length));
   readonly #log = new Logger('ReadOnlySql');
   readonly #cut: CutSessions;
   readonly #sizes = new StatementSizes();
@@ -172,14 +172,8 @@ export class ReadOnlySql {
     const { caller = '' } = statement;
     refuseXmlTable(sql);
     this.#refuseRunningOn(caller);
-    const turns = this.#turns.get(caller) ?? pLimit(this.#placesOf(caller));
-    if (turns.pendingCount >= MAX_WAITING_OF_ONE) throw tooManyStatements(caller);
-    this.#turns.set(caller, turns);
-    try {
-      return await turns(() => this.#run(pool, sql, statement));
-    } finally {
-      if (turns.activeCount + turns.pendingCount === 0) this.#turns.delete(caller);
-    }
+    if (this.#turns.waiting(caller) >= MAX_WAITING_OF_ONE) throw tooManyStatements(caller);
+    return this.#turns.run(caller, () => this.#run(pool, sql, statement));
   }
 
   async #run(pool: pg.Pool, sql: string, statement: StatementOptions): Promise<JsonAnswer> {
@@ -259,23 +253,14 @@ export class ReadOnlySql {
       `A statement of ad-hoc SQL of ${caller || 'this process'} was ended, and runs on in process ${pid} of the database, which has not looked whether it should end. It keeps its place until it has.`,
     );
     this.#runningOn.set(pid, caller);
-    this.#setPlaces(caller);
+    this.#turns.adjust(caller);
     await gone;
     this.#runningOn.delete(pid);
-    this.#setPlaces(caller);
+    this.#turns.adjust(caller);
   }
 
   #pids(caller?: string): number[] {
     return [...this.#runningOn].filter(([, by]) => caller === undefined || by === caller).map(([pid]) => pid);
-  }
-
-  #placesOf(caller: string): number {
-    return Math.max(1, MAX_OF_ONE - this.#pids(caller).length);
-  }
-
-  #setPlaces(caller: string): void {
-    const turns = this.#turns.get(caller);
-    if (turns) turns.concurrency = this.#placesOf(caller);
   }
 
   /** Nobody knows when these end, so nobody waits for them. */

@@ -7,8 +7,7 @@ import type {
   onSendHookHandler,
   preValidationHookHandler,
 } from 'fastify';
-import pLimit, { type LimitFunction } from 'p-limit';
-import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
+import { LimitsByKey, MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
 
 const MIB = 1024 * 1024;
 /** Shorter answers are not counted: those to all the requests that one connection can have in progress are 256 KiB. */
@@ -203,7 +202,7 @@ const LARGE_OF_CALLER = 2;
  * by `BodiesUnderWay`.
  */
 export class LargeBodiesInTurn {
-  readonly #turns = new Map<string, LimitFunction>();
+  readonly #turns = new LimitsByKey(() => LARGE_OF_CALLER);
 
   readonly preValidation: preValidationHookHandler = (request, reply, done) => {
     const { principal, headers } = request;
@@ -214,10 +213,8 @@ export class LargeBodiesInTurn {
       done();
       return;
     }
-    const { actor } = principal;
-    const turns = this.#turns.get(actor) ?? pLimit(LARGE_OF_CALLER);
-    this.#turns.set(actor, turns);
-    const turn = turns(
+    const turn = this.#turns.run(
+      principal.actor,
       () =>
         new Promise<void>((resolve) => {
           // The caller has gone while it waited: nothing was begun.
@@ -229,10 +226,7 @@ export class LargeBodiesInTurn {
           done();
         }),
     );
-    const leave = () => {
-      if (turns.activeCount + turns.pendingCount === 0) this.#turns.delete(actor);
-    };
-    turn.then(leave, leave);
+    turn.catch(done);
   };
 }
 
