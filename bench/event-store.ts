@@ -108,7 +108,7 @@ async function replays(
   const streams = copied.map((id) => `flight-${id}`);
   const pool = new pg.Pool({ connectionString: url });
   const listener = new Listener(url, 'bench');
-  const server = await openEventStore({ eventStore, pool, listener, sealing: 'as-recorded' });
+  const server = await openEventStore({ eventStore, pool, listener, vocabulary: {} });
   bench.atEnd(() => server.close().then(() => pool.end()));
   let events = 0;
   const into = await secondsOf(async () => {

@@ -18,6 +18,7 @@ import { ErasedForGood1790000021000 } from './1790000021000-erased-for-good.js';
 import { UnfoldableEvents1790000022000 } from './1790000022000-unfoldable-events.js';
 import { LogHistories1790000023000 } from './1790000023000-log-histories.js';
 import { OriginOfKeys1790000025000 } from './1790000025000-origin-of-keys.js';
+import { ProjectorsApart1790000027000 } from './1790000027000-projectors-apart.js';
 import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
 
 /** In the order in which they run; each has a `down`. */
@@ -43,6 +44,7 @@ export const migrations = [
   LogHistories1790000023000,
   ReferenceIndexes1790000024000,
   OriginOfKeys1790000025000,
+  ProjectorsApart1790000027000,
 ];
 
 /**

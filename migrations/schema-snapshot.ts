@@ -479,5 +479,21 @@ export const snapshot: Snapshot = {
       "column access.api_keys.created": "jsonb",
       "column access.api_keys.revoked": "jsonb"
     }
+  },
+  "1790000027000": {
+    "makes": {
+      "column projection.checkpoints.projector": "text not null",
+      "column projection.folded_log.projector": "text not null",
+      "column projection.integrity_findings.projector": "text not null",
+      "column projection.rebuilds.projector": "text not null",
+      "index projection.integrity_findings.integrity_findings_open": "CREATE UNIQUE INDEX integrity_findings_open ON projection.integrity_findings USING btree (projector, projection, key) WHERE ((repaired_at IS NULL) AND (gone_at IS NULL))",
+      "primary key projection.checkpoints": "PRIMARY KEY (projector, projection)",
+      "primary key projection.folded_log": "PRIMARY KEY (projector)",
+      "primary key projection.rebuilds": "PRIMARY KEY (projector, projection)"
+    },
+    "drops": [
+      "column projection.folded_log.only_one",
+      "constraint projection.folded_log.folded_log_only_one_check"
+    ]
   }
 };

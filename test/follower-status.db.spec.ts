@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   EVENT_STORE,
   flightProjectionStates,
-  flightTableNames,
+  flightProjectors,
   GetFrameMinutes,
   SaveFrameResult,
   SaveFrameResults,
@@ -47,7 +47,7 @@ describe('the minute rollup among the tables', () => {
     for (const { leader } of moving) expect(leader).toContain(String(process.pid));
 
     await until(({ lagEvents }) => lagEvents === 0);
-    await pauseProjections(waylog.store.pool, flightTableNames, { reason: 'to look at it', by: 'the test' });
+    await pauseProjections(waylog.store.pool, flightProjectors, { reason: 'to look at it', by: 'the test' });
     const { position } = await frames(50);
     for (const state of await until(({ lagEvents }) => lagEvents > 0))
       expect(state).toMatchObject({ state: 'paused', pauseReason: 'to look at it' });
@@ -55,7 +55,7 @@ describe('the minute rollup among the tables', () => {
       (await waylog.query(new GetFrameMinutes('f', {}, { minPosition }))).reduce((n, m) => n + m.frames, 0);
     expect(await ofMinutes()).toBe(50);
 
-    await resumeProjections(waylog.store.pool, flightTableNames);
+    await resumeProjections(waylog.store.pool, flightProjectors);
     await until(({ state, lagEvents }) => state === 'active' && lagEvents === 0);
     expect(await ofMinutes(position)).toBe(100);
   });

@@ -16,7 +16,7 @@ import {
 import {
   CreateFlight,
   EVENT_STORE,
-  flightUpcasters as upcasters,
+  flightVocabulary as vocabulary,
   SaveFrameResult,
   SaveFrameResults,
   streamOf,
@@ -51,7 +51,7 @@ describe('a log in a file, between stores', () => {
   }
   async function withTarget<T>(work: (store: EventStore, database: TestDatabase) => Promise<T>): Promise<T> {
     const database = await testDatabase();
-    const store = new PostgresEventStore({ pool: database.pool, listener: database.listener, upcasters });
+    const store = new PostgresEventStore({ pool: database.pool, listener: database.listener, vocabulary });
     try {
       return await work(store, database);
     } finally {
@@ -77,15 +77,15 @@ describe('a log in a file, between stores', () => {
   };
 
   it('is copied from PostgreSQL into memory and back into PostgreSQL, and stays the same', async () => {
-    const memory = new InMemoryEventStore({ upcasters });
-    await importLog({ file: await exported(), store: memory, upcasters });
+    const memory = new InMemoryEventStore({ vocabulary });
+    await importLog({ file: await exported(), store: memory, vocabulary });
     expect(await streamsOf(memory)).toEqual(await streamsOf(source()));
     await withTarget(async (store) => {
       const file = await exported({ store: memory });
-      expect(await importLog({ file, store, upcasters })).toMatchObject({ conflicts: [], skipped: 0 });
+      expect(await importLog({ file, store, vocabulary })).toMatchObject({ conflicts: [], skipped: 0 });
       expect(await streamsOf(store)).toEqual(await streamsOf(source()));
       expect(await store.head()).toBe(await source().head());
-      expect(await importLog({ file, store, upcasters })).toMatchObject({ recorded: 0, conflicts: [] });
+      expect(await importLog({ file, store, vocabulary })).toMatchObject({ recorded: 0, conflicts: [] });
       expect(await store.head()).toBe(await source().head());
     });
   });
@@ -101,12 +101,12 @@ describe('a log in a file, between stores', () => {
         stop.abort(new Error('power cut'));
         return outcomes;
       };
-      await expect(importLog({ file, store, upcasters, signal: stop.signal })).rejects.toThrow('power cut');
+      await expect(importLog({ file, store, vocabulary, signal: stop.signal })).rejects.toThrow('power cut');
       store.append = append;
       const before = Number(await store.head());
       expect(before).toBeGreaterThan(0);
       expect(before).toBeLessThan(Number(await source().head()));
-      const result = await importLog({ file, store, upcasters });
+      const result = await importLog({ file, store, vocabulary });
       expect(result).toMatchObject({ already: before, recorded: result.events - before, conflicts: [] });
       expect(await streamsOf(store)).toEqual(await streamsOf(source()));
     });
@@ -115,7 +115,7 @@ describe('a log in a file, between stores', () => {
   it('of one flight continues in the other store: commands, their repeats, and tables', async () => {
     const file = await exported({ streams: [streamOf('b')] });
     await withTarget(async (store, database) => {
-      await importLog({ file, store, upcasters });
+      await importLog({ file, store, vocabulary });
       const there = await startWaylog(database.url);
       try {
         // The id of a command was copied too: its repeat is recognised there.
@@ -150,8 +150,8 @@ describe('a log in a file, between stores', () => {
       [whole, 3],
       [some, 2],
     ] as const) {
-      const memory = new InMemoryEventStore({ upcasters });
-      const { header, ...result } = await importLog({ file, store: memory, upcasters });
+      const memory = new InMemoryEventStore({ vocabulary });
+      const { header, ...result } = await importLog({ file, store: memory, vocabulary });
       const recorded = await source().readAll({ limit: Number(header.until) });
       const asked = recorded.filter(({ streamId }) => header.streams?.includes(streamId) ?? true);
       expect(result).toMatchObject({ streams: count, events: asked.length, conflicts: [] });

@@ -125,7 +125,10 @@ describe('migrations', () => {
     // complete.
     for (;;) {
       await watch.waitFor(head, 60_000);
-      const checkpoints = await loadCheckpoints(database.pool, [...wanted.keys()]);
+      const checkpoints = await loadCheckpoints(database.pool, {
+        projector: 'flight',
+        names: [...wanted.keys()],
+      });
       if (checkpoints.every(({ projection, version }) => version === wanted.get(projection))) break;
     }
     await waylog.close();

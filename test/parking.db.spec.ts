@@ -4,7 +4,7 @@ import {
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjector,
-  flightSealing,
+  flightVocabulary,
   GetFrameResults,
   SaveFrameResult,
   TABLES_POOL,
@@ -219,13 +219,18 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       eventStore: database.eventStore,
       pool: database.pool,
       listener: database.listener,
-      sealing: { keys: new DataKeys(database.pool), ...flightSealing },
-      upcasters: {
-        FrameResultSaved: [
-          () => {
-            throw new Error('no such field');
+      keys: new DataKeys(database.pool),
+      vocabulary: {
+        flight: {
+          ...flightVocabulary['flight'],
+          upcasters: {
+            FrameResultSaved: [
+              () => {
+                throw new Error('no such field');
+              },
+            ],
           },
-        ],
+        },
       },
     });
     const projector = new Projector({

@@ -100,8 +100,8 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
   });
 
   describe('that is paused', () => {
-    const pause = () => pauseProjections(database.pool, names, { reason: 'to look at it', by: 'the test' });
-    const names = flightProjections.map(({ name }) => name);
+    const pause = () =>
+      pauseProjections(database.pool, ['flight'], { reason: 'to look at it', by: 'the test' });
     const states = (of: RunningWaylog) =>
       projectionStates(database.pool, of.app.get<EventStore>(EVENT_STORE), 'flight', flightProjections);
 
@@ -120,7 +120,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
       const [state] = await states(waylog);
       expect(state).toMatchObject({ state: 'paused', pausedBy: 'the test', pauseReason: 'to look at it' });
       expect(state?.lagEvents).toBeGreaterThan(0);
-      await resumeProjections(database.pool, names);
+      await resumeProjections(database.pool, ['flight']);
       await folded(waylog, position);
       expect((await states(waylog))[0]).toMatchObject({ lagEvents: 0, lagSeconds: 0, stuckSeconds: 0 });
     });
@@ -134,7 +134,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
       await until(() => stateOf(second) === 'paused');
       await write(second, 'b');
       expect((await database.pool.query(`select from flight.flights`)).rowCount).toBe(1);
-      await resumeProjections(database.pool, names);
+      await resumeProjections(database.pool, ['flight']);
       await until(async () => (await database.pool.query(`select from flight.flights`)).rowCount === 2);
     });
 
@@ -210,7 +210,10 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await folded(waylog, (await write(waylog, 'moved')).position);
     const before = await tableHashes(database.url);
     // Another writer with the same checkpoint, like a second leader.
-    const [checkpoint] = await loadCheckpoints(database.pool, ['flights']);
+    const [checkpoint] = await loadCheckpoints(database.pool, {
+      projector: 'flight',
+      names: ['flights'],
+    });
     await database.pool.query(`update projection.checkpoints set position = $1`, [
       String(Number(checkpoint?.position) - 1),
     ]);

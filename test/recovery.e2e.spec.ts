@@ -52,13 +52,10 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], 
       .filter(([id, events]) => events !== (id.includes(' create ') ? 8 : 1))
       .map(([id]) => id);
 
-    const watch = new CheckpointWatch(
-      pool,
-      listener,
-      store,
-      'flight',
-      flightProjections.map(({ name }) => name),
-    );
+    const watch = new CheckpointWatch(pool, listener, store, {
+      projector: 'flight',
+      names: flightProjections.map(({ name }) => name),
+    });
     await watch.waitFor(await store.head(), 60_000);
     watch.close();
     const verified = await verify({

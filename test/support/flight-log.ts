@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore, type RecordedEvent } from '#lib/event-store';
-import { FLIGHT_CATEGORY, flightSealing } from '#lib/flight';
+import { flightVocabulary } from '#lib/flight';
 import type { Listener } from '#lib/platform';
 
 /** A log of flights outside Waylog: it opens sealed fields. */
@@ -13,8 +13,8 @@ export const openFlightLog = (place: {
     eventStore: place.eventStore,
     pool: place.pool,
     listener: place.listener,
-    categories: [FLIGHT_CATEGORY],
-    sealing: { keys: new DataKeys(place.pool), ...flightSealing },
+    keys: new DataKeys(place.pool),
+    vocabulary: flightVocabulary,
   });
 
 /** All events of a log, in its order. */

@@ -4,15 +4,8 @@ import { ConsoleLogger, type INestApplicationContext, type LogLevel } from '@nes
 import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
-import { asRecorded, DataKeys, openEventStore, type EventStore } from '#lib/event-store';
-import {
-  DATABASE_ACCESS,
-  flightProjections,
-  FLIGHT_CATEGORY,
-  flightSealing,
-  flightUpcasters,
-  WaylogModule,
-} from '#lib/flight';
+import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
+import { DATABASE_ACCESS, flightProjections, flightVocabulary, WaylogModule } from '#lib/flight';
 import {
   asTyped,
   createPool,
@@ -285,14 +278,9 @@ export async function withStore<T>(
     eventStore,
     pool,
     listener,
-    categories: [FLIGHT_CATEGORY],
+    vocabulary: flightVocabulary,
     onWarning: progress,
-    ...(isRaw
-      ? { upcasters: asRecorded, sealing: 'as-recorded' as const }
-      : {
-          upcasters: flightUpcasters,
-          sealing: { keys: new DataKeys(pool), ...flightSealing },
-        }),
+    ...(!isRaw && { keys: new DataKeys(pool) }),
   });
   try {
     return await work(store);

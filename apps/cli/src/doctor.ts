@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { listKeys } from '#lib/access';
 import { newestDigest, statementOf } from '#lib/audit';
 import { databaseIdentity, isAhead, scheduledBackups } from '#lib/backup';
-import { FLIGHT_CATEGORY, flightProjectionStates } from '#lib/flight';
+import { FLIGHT_PROJECTOR, flightLog, flightProjectionStates, flightVocabulary } from '#lib/flight';
 import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
   isLoopback,
@@ -446,8 +446,7 @@ async function withLog(
     eventStore,
     pool,
     listener,
-    categories: [FLIGHT_CATEGORY],
-    sealing: 'as-recorded',
+    vocabulary: flightVocabulary,
   });
   try {
     return await check(store);
@@ -460,7 +459,7 @@ async function withLog(
 async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefined): Promise<Finding[]> {
   const where = eventStore === undefined ? 'in the database' : `at ${withoutCredentials(eventStore)}`;
   const head = await store.head();
-  if ((await compareLog(pool, store)) === 'other') {
+  if ((await compareLog(pool, flightLog(store), FLIGHT_PROJECTOR)) === 'other') {
     return [
       problem(
         'log',

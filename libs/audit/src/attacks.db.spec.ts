@@ -10,6 +10,7 @@ import {
   SealedEventStore,
   type NewEvent,
   type RecordedEvent,
+  type Vocabulary,
 } from '#lib/event-store';
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import {
@@ -29,7 +30,9 @@ import {
 const pair = newKeyPair();
 const key = signingKey(pair.privateKey);
 const keys = checkingKeys([pair.publicKey]);
-const erasedBy = ['Erased'];
+const vocabulary: Vocabulary = {
+  thing: { sensitive: { Private: { text: 'erased' } }, erasedBy: ['Erased'] },
+};
 
 /** Everything that a superuser can change, restored to what it was. */
 const TABLES = [
@@ -51,9 +54,9 @@ describe('an attacker with all rights on the database', () => {
   let folder: string;
   const sql = (text: string) => database.pool.query(text);
   const audit = (more: Partial<AuditOptions> = {}) =>
-    verifyAudit({ pool: database.pool, keys, erasedBy, ...more });
+    verifyAudit({ pool: database.pool, keys, vocabulary, ...more });
   const take = (more: Partial<TakeDigestOptions> = {}) =>
-    takeDigest(database.pool, key, { erasedBy, ...more });
+    takeDigest(database.pool, key, { vocabulary, ...more });
 
   const event = (n: number, type = 'Noted'): NewEvent => {
     const id = v7();
@@ -68,8 +71,8 @@ describe('an attacker with all rights on the database', () => {
   const newStore = () =>
     new SealedEventStore(
       new PostgresEventStore({ pool: database.pool, listener: database.listener }),
-      { keys: new DataKeys(database.pool, 1), sensitive: { Private: { text: 'erased' } }, erasedBy },
-      {},
+      new DataKeys(database.pool, 1),
+      vocabulary,
     );
   // By a process that has seen nothing yet: a process that has would notice that the log was cut off.
   const append = (streamId: string, from: number, count: number, type?: string) =>
@@ -142,17 +145,17 @@ describe('an attacker with all rights on the database', () => {
     folder = await mkdtemp(join(tmpdir(), 'waylog-audit-'));
     // Positions 1 to 12, 13 to 18, and after the last digest 19 to 22.
     for (const stream of ['a', 'b', 'c']) await append(stream, 0, 3);
-    await append('p', 0, 2, 'Private');
-    await append('gone', 0, 1, 'Private');
+    await append('thing-p', 0, 2, 'Private');
+    await append('thing-gone', 0, 1, 'Private');
     await take();
     await append('a', 3, 3);
     await append('d', 0, 3);
     await take();
     await writeDigestFiles(database.pool, folder, keys);
-    await append('gone', 1, 1, 'Erased');
+    await append('thing-gone', 1, 1, 'Erased');
     await append('b', 3, 2);
     await append('n', 0, 1);
-    await sql(`delete from log.data_keys where stream_id = 'gone'`);
+    await sql(`delete from log.data_keys where stream_id = 'thing-gone'`);
     await sql(folded);
   });
   afterAll(async () => {
@@ -422,7 +425,7 @@ describe('an attacker with all rights on the database', () => {
           },
         });
         // An operator records what it was: signed, so that every later audit reports it too.
-        const record = { erasedBy, by: 'Ada', why: 'a fail-over' };
+        const record = { vocabulary, by: 'Ada', why: 'a fail-over' };
         const { fingerprint } = await recordBreak(database.pool, key, record);
         await recordBreak(database.pool, key, { ...record, findings: fingerprint });
         await append('e', 1, 1);
@@ -600,7 +603,7 @@ describe('an attacker with all rights on the database', () => {
         expect(result.problems[0]?.detail).toContain(how);
         expect(result.vouchedPosition).toBeUndefined();
         await expect(
-          recordBreak(database.pool, key, { erasedBy, by: 'an operator', why: 'it is so' }),
+          recordBreak(database.pool, key, { vocabulary, by: 'an operator', why: 'it is so' }),
         ).rejects.toMatchObject({ code: 'audit.broken' });
       } finally {
         await sql(back);
@@ -652,8 +655,13 @@ describe('an attacker with all rights on the database', () => {
 
   describe('changes the keys', () => {
     it.each([
-      ['deletes one', `delete from log.data_keys where stream_id = 'p'`, 'key-missing', 'p'],
-      ['swaps one', `update log.data_keys set key = sha256('') where stream_id = 'p'`, 'key-swapped', 'p'],
+      ['deletes one', `delete from log.data_keys where stream_id = 'thing-p'`, 'key-missing', 'thing-p'],
+      [
+        'swaps one',
+        `update log.data_keys set key = sha256('') where stream_id = 'thing-p'`,
+        'key-swapped',
+        'thing-p',
+      ],
     ])('%s: that does not count as an erasure', async (_, tampering, code, streamId) => {
       const { problems, vouchedPosition } = await found(tampering);
       expect(problems).toEqual([expect.objectContaining({ code, streamId })]);
@@ -663,8 +671,8 @@ describe('an attacker with all rights on the database', () => {
 
     it('and restores an erased key, or a state in the clear', async () => {
       const { problems } = await afterwards(
-        `insert into log.data_keys (stream_id, key) values ('gone', '\\x${randomBytes(32).toString('hex')}');
-         insert into log.snapshots (stream_id, version, revision, state) values ('gone', 1, 0, '{"text":"note 0"}')`,
+        `insert into log.data_keys (stream_id, key) values ('thing-gone', '\\x${randomBytes(32).toString('hex')}');
+         insert into log.snapshots (stream_id, version, revision, state) values ('thing-gone', 1, 0, '{"text":"note 0"}')`,
         audit,
       );
       expect(problems.map(({ code, streamId }) => `${code} ${streamId}`)).toEqual([
@@ -677,7 +685,7 @@ describe('an attacker with all rights on the database', () => {
   describe('and a known break', () => {
     const record = (more: { findings?: string; why?: string; folder?: string } = {}) =>
       recordBreak(database.pool, key, {
-        erasedBy,
+        vocabulary,
         by: 'an operator',
         why: 'a disk has failed',
         ...more,
@@ -698,8 +706,8 @@ describe('an attacker with all rights on the database', () => {
         3,
       ],
       ['an event below the first position', planted, 3],
-      ['a key that is gone', `delete from log.data_keys where stream_id = 'p'`, 3],
-      ['a key that was swapped', `update log.data_keys set key = sha256('') where stream_id = 'p'`, 3],
+      ['a key that is gone', `delete from log.data_keys where stream_id = 'thing-p'`, 3],
+      ['a key that was swapped', `update log.data_keys set key = sha256('') where stream_id = 'thing-p'`, 3],
       [
         'a digest that is gone',
         `delete from log.digests where number = 1; delete from log.digest_heads where digest = 1`,
@@ -800,7 +808,7 @@ describe('an attacker with all rights on the database', () => {
     it('needs a valid signature', async () => {
       const forger = signingKey(newKeyPair().privateKey);
       await afterwards(raw, async () => {
-        const options = { erasedBy, by: 'nobody', why: 'it is all right', keys };
+        const options = { vocabulary, by: 'nobody', why: 'it is all right', keys };
         const { fingerprint } = await recordBreak(database.pool, forger, options);
         await recordBreak(database.pool, forger, { ...options, findings: fingerprint });
         const { isSound, problems, breaks } = await audit();
@@ -881,7 +889,7 @@ describe('a log that is too long to be walked with every digest', () => {
          from e, s`,
     );
   const take = async () => {
-    const { digest } = await takeDigest(database.pool, key, { erasedBy });
+    const { digest } = await takeDigest(database.pool, key, { vocabulary });
     return digest && statementOf(digest.document);
   };
 
@@ -913,7 +921,7 @@ describe('a log that is too long to be walked with every digest', () => {
       data: { problems: [expect.objectContaining({ code: 'stream-rewritten', streamId: 's3' })] },
     });
     // A complete audit need not wait for any turn.
-    expect(await verifyAudit({ pool: database.pool, keys, erasedBy })).toMatchObject({
+    expect(await verifyAudit({ pool: database.pool, keys, vocabulary })).toMatchObject({
       isSound: false,
       vouchedPosition: '80000',
     });

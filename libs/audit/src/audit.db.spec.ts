@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PostgresEventStore, type NewEvent } from '#lib/event-store';
+import { PostgresEventStore, type NewEvent, type Vocabulary } from '#lib/event-store';
 import { v7 } from 'uuid';
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import {
@@ -19,7 +19,9 @@ import {
 const pair = newKeyPair();
 const key = signingKey(pair.privateKey);
 const keys = checkingKeys([pair.publicKey]);
-const erasedBy = ['Erased'];
+const vocabulary: Vocabulary = {
+  thing: { sensitive: { Private: { text: 'erased' } }, erasedBy: ['Erased'] },
+};
 
 describe('the audit of the log', () => {
   let database: TestDatabase;
@@ -27,9 +29,9 @@ describe('the audit of the log', () => {
   let digestFolder: string;
   const sql = (text: string) => database.pool.query(text);
   const audit = (more: Partial<AuditOptions> = {}) =>
-    verifyAudit({ pool: database.pool, keys, erasedBy, ...more });
+    verifyAudit({ pool: database.pool, keys, vocabulary, ...more });
   const take = (more: Partial<TakeDigestOptions> = {}, by = key) =>
-    takeDigest(database.pool, by, { erasedBy, ...more });
+    takeDigest(database.pool, by, { vocabulary, ...more });
 
   const event = (n: number): NewEvent => {
     const id = v7();

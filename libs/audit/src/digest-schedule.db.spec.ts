@@ -28,7 +28,7 @@ describe('the schedule of digests', () => {
       pool: database.pool,
       key,
       folder,
-      erasedBy: [],
+      vocabulary: {},
       everyMs: 86_400_000,
       everyEvents: 0,
       roundMs: 7 * 86_400_000,

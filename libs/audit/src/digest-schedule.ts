@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Pool } from 'pg';
+import type { Vocabulary } from '#lib/event-store';
 import { Background, messageOf, pause, readRows, WaylogError } from '#lib/platform';
 import type { DigestStatement, SigningKey } from './digest.js';
 import { writeDigestFiles } from './digest-files.js';
@@ -13,7 +14,7 @@ export interface DigestScheduleOptions {
   /** The folder in which digests are also stored as files. */
   readonly folder?: string | undefined;
   /** The types of the events after which a stream must no longer have a data key. */
-  readonly erasedBy: readonly string[];
+  readonly vocabulary: Vocabulary;
   /** The interval of digests in milliseconds, counted from 1970: a day begins at midnight UTC. */
   readonly everyMs: number;
   /** A digest is also taken after this many new events; 0 for never. */
@@ -96,13 +97,13 @@ export class DigestSchedule {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { pool, key, folder, keys, erasedBy, roundMs, log } = this.#options;
+    const { pool, key, folder, keys, vocabulary, roundMs, log } = this.#options;
     const now = new Date();
     if (await this.#mustLook(now)) {
       const { digest, seen } = await takeDigest(pool, key, {
         keys,
         folder,
-        erasedBy,
+        vocabulary,
         roundMs,
         seen: this.#seen,
         isDue: (last, position) => this.#isOver(last, now, position),

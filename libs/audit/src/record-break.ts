@@ -11,7 +11,7 @@ import { wholeAudit } from './verify-audit.js';
 
 export interface RecordBreakOptions extends Pick<
   TakeDigestOptions,
-  'keys' | 'folder' | 'erasedBy' | 'now' | 'signal'
+  'keys' | 'folder' | 'vocabulary' | 'now' | 'signal'
 > {
   /** Who records it, and why the log is as it is: for every later audit. */
   readonly by: string;
@@ -44,13 +44,13 @@ export async function recordBreak(
   key: SigningKey,
   options: RecordBreakOptions,
 ): Promise<FoundBreak> {
-  const { by, why, folder, erasedBy, now = new Date(), signal } = options;
+  const { by, why, folder, vocabulary, now = new Date(), signal } = options;
   const keys = withOwn(key, options.keys);
   return whileOthersWait(pool, async (client) => {
     const audit = await wholeAudit(client, {
       keys,
       digestFolder: folder,
-      erasedBy,
+      vocabulary,
       ...(signal && { signal }),
     });
     const recordable = audit.open.filter(isBreak);

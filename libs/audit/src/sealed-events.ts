@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
-import { opens, type JsonObject } from '#lib/event-store';
+import { erasingTypes, isErasing, opens, type JsonObject, type Vocabulary } from '#lib/event-store';
 import { readRows } from '#lib/platform';
 import type { ChainedEvent } from './chain.js';
 import type { Finding } from './explain.js';
@@ -16,11 +16,11 @@ export class SealedEvents {
 
   constructor(
     private readonly client: ClientBase,
-    private readonly erasedBy: readonly string[],
+    private readonly vocabulary: Vocabulary,
   ) {}
 
   async look(page: readonly ChainedEvent[]): Promise<void> {
-    for (const { type, streamId } of page) if (this.erasedBy.includes(type)) this.#erased.add(streamId);
+    for (const event of page) if (isErasing(this.vocabulary, event)) this.#erased.add(event.streamId);
     const sealed = page.flatMap((event) => {
       // Parsing events without sealed fields would cost more than the chain.
       if (!event.data.includes('"sealed"') || isUnnamed(event.streamId)) return [];
@@ -58,8 +58,10 @@ export class SealedEvents {
       this.client,
       undefined,
       `select distinct s.stream_id from log.streams s join log.events e using (stream_key)
-        where s.stream_id = any ($1::text[]) and e.type = any ($2::text[])`,
-      [[...this.#without, ...this.#unopened.keys()], this.erasedBy],
+         join unnest($2::text[], $3::text[]) as erasing (category, type)
+           on erasing.type = e.type and starts_with(s.stream_id, erasing.category || '-')
+        where s.stream_id = any ($1::text[])`,
+      [[...this.#without, ...this.#unopened.keys()], ...erasingTypes(this.vocabulary)],
     );
     const erased = new Set(rows.map(([streamId]) => streamId));
     const missing = [...this.#without].flatMap((streamId): Finding[] =>

@@ -1,4 +1,5 @@
 import type { ClientBase, Pool, PoolClient } from 'pg';
+import type { Vocabulary } from '#lib/event-store';
 import { conflict, databaseCall, inTransaction, readRows } from '#lib/platform';
 import type { Head } from './chain.js';
 import { makeDigest, type Digest, type DigestStatement, type Heads, type SigningKey } from './digest.js';
@@ -51,7 +52,7 @@ export interface TakeDigestOptions {
   /** The folder of digest files, which are compared with those in the database. */
   readonly folder?: string | undefined;
   /** The types of the events after which a stream must no longer have a data key. */
-  readonly erasedBy: readonly string[];
+  readonly vocabulary: Vocabulary;
   /** The time within which every event of the log is walked again. */
   readonly roundMs?: number | undefined;
   readonly seen?: Seen | undefined;
@@ -115,7 +116,7 @@ export const withOwn = (key: SigningKey, keys: Keys | undefined): Keys =>
   new Map([...(keys ?? []), [key.keyId, key.publicKey]]);
 
 async function take(client: PoolClient, key: SigningKey, options: TakeDigestOptions): Promise<TakenDigest> {
-  const { folder, erasedBy, roundMs = 7 * DAY_MS, seen, now = new Date(), signal, onEvents } = options;
+  const { folder, vocabulary, roundMs = 7 * DAY_MS, seen, now = new Date(), signal, onEvents } = options;
   const keys = withOwn(key, options.keys);
   const findings: Finding[] = [];
   const signed = await lastSigned(client, keys);
@@ -159,7 +160,7 @@ async function take(client: PoolClient, key: SigningKey, options: TakeDigestOpti
     );
   };
 
-  const sealed = new SealedEvents(client, erasedBy);
+  const sealed = new SealedEvents(client, vocabulary);
   const next = freeNumber(last?.said.number ?? 0, new Set([...numbers, ...files]));
   const common = { client, next, breaks, headsOf, sealed, signal, onEvents };
   const all = last ? await eventsUpTo(client, last.said.position) : 0n;

@@ -1,4 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
+import type { Vocabulary } from '#lib/event-store';
 import { databaseCall, type Timestamp } from '#lib/platform';
 import type { Digest } from './digest.js';
 import {
@@ -35,7 +36,7 @@ export interface AuditOptions {
   /** A folder of digest files, which are compared with the database's copies. */
   readonly digestFolder?: string | undefined;
   /** The types of the events after which a stream must no longer have a data key. */
-  readonly erasedBy: readonly string[];
+  readonly vocabulary: Vocabulary;
   /** Positions that clients were answered, with the stream if known: the log must hold an event at each. */
   readonly atLeast?: readonly Answered[] | undefined;
   readonly signal?: AbortSignal;
@@ -142,7 +143,7 @@ export async function wholeAudit(
   client: PoolClient,
   options: Omit<AuditOptions, 'pool'>,
 ): Promise<WholeAudit> {
-  const { keys, digestFolder, erasedBy, signal, onProgress } = options;
+  const { keys, digestFolder, vocabulary, signal, onProgress } = options;
   const end = Number(await endOf(client));
   const findings: Finding[] = [];
   const { digests, files, stored } = await allDigests(client, digestFolder, findings);
@@ -163,7 +164,7 @@ export async function wholeAudit(
     if (changed) findings.push(changed);
     return file.heads;
   };
-  const sealed = new SealedEvents(client, erasedBy);
+  const sealed = new SealedEvents(client, vocabulary);
   let events = 0;
   const followed = await follow({
     client,

@@ -13,17 +13,18 @@ const NAMED = 10_000;
  */
 const seenSql = `
   with of_this_log as (
-    select exists (select from projection.folded_log f
-                     join log.events e on e.position = case when f.first_position ~ '^[0-9]{1,18}$' then f.first_position::bigint end
-                    where e.id::text = f.first_event_id::text) as yes
+    select f.projector
+      from projection.folded_log f
+      join log.events e on e.position = case when f.first_position ~ '^[0-9]{1,18}$' then f.first_position::bigint end
+     where e.id::text = f.first_event_id::text
   ), log_end as (
     select coalesce(max(position), 0) as position from log.events
   ), claims as (
     select 'the tables have folded' as who, stream_id, max(revision) as revision
-      from projection.stream_revisions, of_this_log where yes group by stream_id
+      from projection.stream_revisions where projector in (table of_this_log) group by stream_id
     union all
     select 'a snapshot was taken of', stream_id, max(revision)
-      from log.snapshots, of_this_log where yes group by stream_id
+      from log.snapshots where exists (table of_this_log) group by stream_id
   )
   select who, c.stream_id, c.revision, coalesce(last.revision, -1)
     from claims c
@@ -33,8 +34,8 @@ const seenSql = `
    where c.revision > coalesce(last.revision, -1)
   union all
   select 'the tables have folded', null, max(c.position::bigint), log_end.position
-    from projection.checkpoints c, of_this_log, log_end
-   where yes and c.position ~ '^[0-9]{1,18}$'
+    from projection.checkpoints c, log_end
+   where c.projector in (table of_this_log) and c.position ~ '^[0-9]{1,18}$'
    group by log_end.position
   having max(c.position::bigint) > log_end.position
    order by 2 nulls first

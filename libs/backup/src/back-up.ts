@@ -205,7 +205,7 @@ async function describe(client: pg.Client, tables: readonly string[]) {
   return {
     bytes: Number(row.bytes),
     position: row.position,
-    isLogElsewhere: folded?.rowCount === 1,
+    isLogElsewhere: (folded?.rowCount ?? 0) > 0,
     facts: {
       postgresql,
       timescaledb,

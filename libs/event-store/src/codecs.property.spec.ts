@@ -3,7 +3,9 @@ import { decodeState, encodeState } from './decisions/snapshot-codec.js';
 import type { Json, JsonObject, RecordedEvent } from './event-store.js';
 import { decodeMetadata, encodeMetadata } from './postgres/metadata.js';
 import { eventLine, parseEvent } from './transfer/format.js';
-import { schemaVersionOf, upcaster, type Upcast, type Upcasters } from './upcasting.js';
+import { categoryOf } from './category.js';
+import { schemaVersionOf, upcaster } from './upcasting.js';
+import type { Upcast, Upcasters } from './vocabulary.js';
 
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 1_000);
 const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
@@ -142,6 +144,9 @@ describe('old events', () => {
     })
     .map((entries) => Object.fromEntries(entries) as Upcasters);
 
+  const readerOf = ({ streamId }: RecordedEvent, upcasters: Upcasters) =>
+    upcaster({ [categoryOf(streamId) ?? '']: { upcasters } });
+
   it('are brought to the newest shape from every version, as if step by step, and only once', () =>
     check(
       fc.property(recorded, upcasters, fc.integer({ min: 1, max: 5 }), (event, steps, schemaVersion) => {
@@ -149,7 +154,7 @@ describe('old events', () => {
         expect(newest).toBe(
           (Object.entries(steps).find(([type]) => type === event.type)?.[1].length ?? 0) + 1,
         );
-        const read = upcaster(steps);
+        const read = readerOf(event, steps);
         const old = { ...event, schemaVersion };
         if (schemaVersion > newest) {
           expect(() => read(old)).toThrow(
@@ -169,7 +174,7 @@ describe('old events', () => {
   it('are unreadable if their step fails, and the events beside them are not', () =>
     check(
       fc.property(recorded, (event) => {
-        const read = upcaster({
+        const read = readerOf(event, {
           [event.type]: [
             () => {
               throw new Error('no such field');

@@ -110,6 +110,8 @@ export interface ReadAllOptions {
   readonly limit: number;
   /** Only events of these types. */
   readonly types?: readonly string[];
+  /** Only events of streams of these categories. The store itself passes over all others. */
+  readonly categories?: readonly string[];
 }
 
 export interface SubscribeOptions {
@@ -117,6 +119,8 @@ export interface SubscribeOptions {
   readonly after: Position;
   /** The most events that one batch may hold. */
   readonly batchSize: number;
+  /** Only events of streams of these categories. The store itself passes over all others. */
+  readonly categories?: readonly string[];
   /** Ends the subscription. */
   readonly signal: AbortSignal;
 }
@@ -129,6 +133,13 @@ export interface Snapshot {
   readonly revision: number;
   /** In the format of its writer. */
   readonly state: string;
+}
+
+/** What comes after a position of the log. */
+export interface Backlog {
+  readonly events: number;
+  /** When the first of them was recorded. */
+  readonly since: Timestamp | undefined;
 }
 
 /** A fault in the log. A `warning` is harmless, such as a stream without events. */
@@ -198,10 +209,11 @@ export interface EventStore {
    */
   compare(a: Position, b: Position): number;
   /**
-   * How many events come after a position, and when the first of them was recorded. If positions do not give
-   * the count (EventStoreDB), it is exact up to 10,000, and 10,000 means at least as many.
+   * How many events come after a position, in streams of some categories or in all, and when the first of
+   * them was recorded. If positions do not give the count (EventStoreDB), it is exact up to 10,000, and 10,000
+   * means at least as many.
    */
-  backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }>;
+  backlog(after: Position, categories?: readonly string[]): Promise<Backlog>;
   /**
    * Searches the whole log for violations of the guarantees above: gaps in streams and positions, events
    * without a stream, repeated ids, foreign events. Only adapters whose store can be damaged from outside
@@ -229,3 +241,19 @@ export interface EventStore {
   /** Finishes what is in progress and closes what the store holds open. */
   close(): Promise<void>;
 }
+
+/** The log for code that only reads it, such as a projector: the whole log, or a part of it. */
+export type ReadableLog = Pick<
+  EventStore,
+  | 'beginning'
+  | 'readStream'
+  | 'readAll'
+  | 'subscribe'
+  | 'beginningOf'
+  | 'head'
+  | 'reaches'
+  | 'compare'
+  | 'backlog'
+  | 'check'
+  | 'refuseLost'
+>;

@@ -1,3 +1,4 @@
+export * from './category.js';
 export { cutShort } from './cut-short.js';
 export * from './decisions/decider.js';
 export * from './decisions/decision-streams.js';
@@ -9,9 +10,11 @@ export { acknowledgeLoss, Loss, losses, recordLoss, type NewLoss } from './histo
 export type { Folded } from './history/seen.js';
 export * from './in-memory/in-memory-event-store.js';
 export * from './open-event-store.js';
+export { PartOfLog } from './part-of-log.js';
 export * from './postgres/postgres-event-store.js';
 export { copyDataKeys, forgetErasedKeys } from './sealing/copy-data-keys.js';
 export { DataKeys } from './sealing/data-keys.js';
-export { opens, SealedEventStore, type Sealing, type SensitiveFields } from './sealing/sealed-event-store.js';
+export { opens, SealedEventStore } from './sealing/sealed-event-store.js';
 export * from './transfer/index.js';
 export * from './upcasting.js';
+export * from './vocabulary.js';

@@ -4,8 +4,9 @@ import type { EventStore } from './event-store.js';
 import type { NewLoss } from './history/losses.js';
 import type { Folded } from './history/seen.js';
 import { PostgresEventStore } from './postgres/postgres-event-store.js';
-import { SealedEventStore, type Sealing } from './sealing/sealed-event-store.js';
-import { asRecorded, type Upcasters } from './upcasting.js';
+import type { DataKeys } from './sealing/data-keys.js';
+import { SealedEventStore } from './sealing/sealed-event-store.js';
+import type { Vocabulary } from './vocabulary.js';
 
 export interface OpenEventStoreOptions {
   /** A connection string of EventStoreDB; without one the log is in the database of `pool`. */
@@ -14,12 +15,12 @@ export interface OpenEventStoreOptions {
   readonly pool: Pool;
   readonly listener: Listener;
   /**
-   * The category of streams, as `flight` for `flight-...`. EventStoreDB can hold other streams too, which are skipped.
+   * The categories of Waylog's streams, and what is known of their events. EventStoreDB can hold other streams too,
+   * which are skipped; with an empty vocabulary none is.
    */
-  readonly categories?: readonly string[];
-  readonly upcasters?: Upcasters;
-  /** The sensitive fields and their keys; `as-recorded` leaves sealed fields sealed, for code that copies or counts. */
-  readonly sealing: Sealing | 'as-recorded';
+  readonly vocabulary: Vocabulary;
+  /** The keys that open sealed fields. Without them events are read as they were recorded, by code that copies or counts. */
+  readonly keys?: DataKeys;
   readonly onWarning?: (message: string) => void;
   /** Called when the log turns out to have lost its end. */
   readonly onLoss?: (loss: NewLoss) => void;
@@ -36,18 +37,13 @@ export interface OpenEventStoreOptions {
  * @throws WaylogError `config.invalid` and `log.connection-string`
  */
 export async function openEventStore(options: OpenEventStoreOptions): Promise<EventStore> {
-  const { sealing, upcasters, ...place } = options;
-  if (sealing === 'as-recorded') return openUnsealed({ ...place, ...(upcasters && { upcasters }) });
-  return new SealedEventStore(
-    await openUnsealed({ ...place, upcasters: asRecorded }),
-    sealing,
-    upcasters ?? {},
-  );
+  const raw = await openAsRecorded(options);
+  return options.keys ? new SealedEventStore(raw, options.keys, options.vocabulary) : raw;
 }
 
-async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Promise<EventStore> {
-  const { eventStore, pool, listener, categories, upcasters, onWarning, onLoss, folded } = options;
-  const common = { pool, ...(upcasters && { upcasters }), ...(onLoss && { onLoss }) };
+async function openAsRecorded(options: OpenEventStoreOptions): Promise<EventStore> {
+  const { eventStore, pool, listener, vocabulary, onWarning, onLoss, folded } = options;
+  const common = { pool, ...(onLoss && { onLoss }) };
   if (!eventStore) return new PostgresEventStore({ ...common, listener });
   if (!isEventStoreUrl(eventStore)) {
     const message = 'is no connection string of EventStoreDB: it must begin with esdb:// or esdb+discover://';
@@ -58,7 +54,7 @@ async function openUnsealed(options: Omit<OpenEventStoreOptions, 'sealing'>): Pr
   return new EventStoreDbEventStore({
     ...common,
     connectionString: eventStore,
-    ...(categories && { categories }),
+    ...(Object.keys(vocabulary).length > 0 && { categories: Object.keys(vocabulary) }),
     ...(onWarning && { onWarning }),
     ...(folded && { folded }),
   });

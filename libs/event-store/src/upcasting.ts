@@ -1,14 +1,6 @@
 import { messageOf, WaylogError } from '#lib/platform';
 import type { JsonObject, RecordedEvent } from './event-store.js';
-
-/** Turns the data of one schema version into that of the next. Pure, and it cannot refuse: the event has happened. */
-export type Upcast = (data: JsonObject) => JsonObject;
-
-/** Per event type, the steps from version 1 to 2, from 2 to 3, and so on. */
-export type Upcasters = Readonly<Record<string, readonly Upcast[]>>;
-
-/** For code that moves events without looking into them: each is read as it was written, whatever its version. */
-export const asRecorded: Upcasters = Object.freeze({});
+import { asRecorded, knownEventsOf, type Upcast, type Upcasters, type Vocabulary } from './vocabulary.js';
 
 /**
  * Old events in the current shape. An event from a newer version of the code is an error: this process cannot know what
@@ -17,10 +9,12 @@ export const asRecorded: Upcasters = Object.freeze({});
  * A step that fails affects only its event, not the page it is read with: reading the data of that event throws
  * `event.unreadable`.
  */
-export function upcaster(upcasters: Upcasters): (event: RecordedEvent) => RecordedEvent {
-  if (upcasters === asRecorded) return (event) => event;
+export function upcaster(vocabulary: Vocabulary): (event: RecordedEvent) => RecordedEvent {
+  if (vocabulary === asRecorded) return (event) => event;
   return (event) => {
-    const steps = stepsOf(upcasters, event.type);
+    const ofStream = knownEventsOf(vocabulary, event.streamId);
+    if (!ofStream) return event;
+    const steps = stepsOf(ofStream.upcasters, event.type);
     const current = steps.length + 1;
     if (event.schemaVersion === current) return event;
     if (event.schemaVersion > current) {
@@ -60,9 +54,9 @@ const unreadable = ({ type, schemaVersion, revision, streamId }: RecordedEvent, 
 const none: readonly Upcast[] = [];
 
 /** Types also come from files: one could have the name of a property that every object has. */
-const stepsOf = (upcasters: Upcasters, type: string): readonly Upcast[] =>
-  (Object.hasOwn(upcasters, type) ? upcasters[type] : undefined) ?? none;
+const stepsOf = (upcasters: Upcasters | undefined, type: string): readonly Upcast[] =>
+  (upcasters && Object.hasOwn(upcasters, type) ? upcasters[type] : undefined) ?? none;
 
 /** The version that new events of a type are written in. */
-export const schemaVersionOf = (upcasters: Upcasters, type: string): number =>
+export const schemaVersionOf = (upcasters: Upcasters | undefined, type: string): number =>
   stepsOf(upcasters, type).length + 1;

@@ -1,4 +1,4 @@
-import type { JsonObject } from '#lib/event-store';
+import { Category, type JsonObject } from '#lib/event-store';
 import type { Timestamp } from '#lib/platform';
 
 // Plain data, as in the log. Every event holds everything that it changes, so that a fold need not look back.
@@ -141,7 +141,9 @@ export type FlightEvent = {
   [Type in FlightEventType]: { readonly type: Type; readonly data: FlightEvents[Type] };
 }[FlightEventType];
 
-/** Flights are the streams `flight-<id>`. */
-export const FLIGHT_CATEGORY = 'flight';
+/** The streams of flights, `flight-<id>`. */
+export const flightStreams = new Category('flight');
+
+/** The flight that an event is of. Throws `stream.of-another-category`. */
 export const flightIdOf = ({ streamId }: { readonly streamId: string }): string =>
-  streamId.slice(FLIGHT_CATEGORY.length + 1);
+  flightStreams.idOf(streamId);

@@ -19,7 +19,7 @@ import {
   type TableRead,
 } from '#lib/projections';
 import { knownDays, selectRecorded } from './days/select-recorded.js';
-import { FLIGHT_CATEGORY } from './events.js';
+import { flightStreams } from './events.js';
 import { flightNotFound } from './flight.js';
 import { flightsTable } from './flight/flights.projection.js';
 import { waiting } from './observe-queries.js';
@@ -298,7 +298,7 @@ function inTurns(atOnce: number, mostWaiting: number, refusal: string) {
   };
 }
 
-export const streamOf = (flightId: string): string => `${FLIGHT_CATEGORY}-${flightId}`;
+export const streamOf = (flightId: string): string => flightStreams.streamOf(flightId);
 
 /** Events up to the first that was recorded after `time` (milliseconds since 1970). */
 async function* recordedUpTo(

@@ -30,9 +30,9 @@ import {
   Projector,
 } from '#lib/projections';
 import { stepDown, type DatabaseAccess } from '#lib/timescale';
-import { FLIGHT_CATEGORY } from './events.js';
+import { flightStreams } from './events.js';
 import type { TimesWindow } from './days/times-window.js';
-import { FLIGHT_PROJECTOR } from './flight-projector.js';
+import { FLIGHT_PROJECTOR, flightLog, flightProjector } from './flight-projector.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
 import { flightDecider } from './flight.js';
@@ -41,8 +41,7 @@ import { Flights, tell, type CommandObserver } from './flights.js';
 import { commandHandlers, queryHandlers } from './handlers.js';
 import { observeQueries } from './observe-queries.js';
 import { flightProjections } from './projections.js';
-import { flightSealing } from './sensitive-fields.js';
-import { flightUpcasters } from './upcasters.js';
+import { flightVocabulary } from './vocabulary.js';
 
 export interface WaylogOptions {
   /**
@@ -191,12 +190,11 @@ export class WaylogModule {
               eventStore: options.eventStore,
               pool,
               listener,
-              categories: [FLIGHT_CATEGORY],
-              upcasters: flightUpcasters,
-              sealing: { keys, ...flightSealing },
+              vocabulary: flightVocabulary,
+              keys,
               onWarning: (message) => log.warn(message),
               onLoss: (loss) => log.error(lossText(loss)),
-              folded: () => foldedLog(pool, projectionNames),
+              folded: () => foldedLog(pool),
             }),
         },
         {
@@ -207,8 +205,8 @@ export class WaylogModule {
               new DecisionStreams({
                 store,
                 decider: flightDecider,
-                category: FLIGHT_CATEGORY,
-                upcasters: flightUpcasters,
+                category: flightStreams.name,
+                upcasters: flightVocabulary[flightStreams.name]?.upcasters ?? {},
                 ...(options.maxPendingCommands !== undefined && { maxPending: options.maxPendingCommands }),
                 ...(options.decisionCacheBytes !== undefined && { cacheBytes: options.decisionCacheBytes }),
                 onWarning: (message, error) =>
@@ -227,7 +225,8 @@ export class WaylogModule {
             new Projector({
               name: FLIGHT_PROJECTOR,
               projections: flightProjections,
-              store,
+              followers: flightProjector.followers,
+              store: flightLog(store),
               pool,
               connectionString: access.projector.url,
               followsBack: options.eventStore !== undefined,
@@ -238,14 +237,17 @@ export class WaylogModule {
           provide: CheckpointWatch,
           inject: [pg.Pool, Listener, EVENT_STORE],
           useFactory: (pool: pg.Pool, listener: Listener, store: EventStore) =>
-            new CheckpointWatch(pool, listener, store, FLIGHT_PROJECTOR, projectionNames),
+            new CheckpointWatch(pool, listener, flightLog(store), {
+              projector: FLIGHT_PROJECTOR,
+              names: projectionNames,
+            }),
         },
         {
           provide: FrameMinutes,
           inject: [EVENT_STORE, TABLES_POOL, Listener, DATABASE_ACCESS],
           useFactory: (store: EventStore, pool: pg.Pool, listener: Listener, access: DatabaseAccess) =>
             new FrameMinutes({
-              store,
+              store: flightLog(store),
               pool,
               listener,
               connectionString: access.projector.url,
@@ -388,7 +390,9 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
   async onApplicationBootstrap(): Promise<void> {
     let isOther: boolean;
     try {
-      isOther = await this.#onceItAnswers(() => forgetOtherLog(this.pools.log, this.store));
+      isOther = await this.#onceItAnswers(() =>
+        forgetOtherLog(this.pools.log, [{ store: flightLog(this.store), projector: FLIGHT_PROJECTOR }]),
+      );
     } catch (error) {
       // The caller gets no application to close: what is open would keep the process alive.
       await this.onApplicationShutdown();

@@ -1,10 +1,11 @@
 import type pg from 'pg';
 import { conflict, inTransaction } from '#lib/platform';
-import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import type { ReadableLog, Position, RecordedEvent } from '#lib/event-store';
 import { withFoldSessions } from './fold-sessions.js';
 import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
 import type { Projection } from './projection.js';
 import { failedEvent, type FailedEvent } from './parking.js';
+import { forgetRebuild } from './rebuild.js';
 import { isOfStream } from './lost-events.js';
 import { parkUnfoldable, ShadowFold } from './shadow-fold.js';
 import { createShadow, discardShadows, shadowOf, swapping, swapShadow } from './shadow-table.js';
@@ -12,7 +13,9 @@ import { createShadow, discardShadows, shadowOf, swapping, swapShadow } from './
 export interface AdoptOptions {
   readonly projector: string;
   readonly projections: readonly Projection[];
-  readonly store: EventStore;
+  /** Projectors that keep something derived from these tables: they begin again. */
+  readonly followers?: readonly string[] | undefined;
+  readonly store: ReadableLog;
   readonly connectionString: string;
   /**
    * Refuses, with `projection.other-log`, a log that lacks what the tables hold, that is, one to which this log was not
@@ -43,7 +46,7 @@ export interface AdoptResult {
  */
 export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
   return withFoldSessions('rebuild', options, async ({ writer, holder }) => {
-    const { projector, projections, store, signal } = options;
+    const { projector, projections, followers = [], store, signal } = options;
     const names = projections.map(({ name }) => name);
     const identity = await identityOf(store);
     if (options.onlyIfWhole) await mustHoldAll(holder, store, projector);
@@ -61,7 +64,7 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
       projections.map((projection) => [projection, shadowOf('rebuild', projection.table)]),
     );
     try {
-      await holder.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+      await forgetRebuild(holder, { projector, names });
       for (const shadow of shadows.values()) await createShadow(writer, shadow);
       const fold = new ShadowFold(writer, shadows, {
         projector,
@@ -76,9 +79,16 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
         [...shadows.values()],
         () =>
           inTransaction(holder, async () => {
-            await holder.query(`select from projection.checkpoints order by projection for update`);
+            await holder.query(
+              `select from projection.checkpoints where projector = any ($1) order by projector, projection for update`,
+              [[projector, ...followers]],
+            );
             for (const shadow of shadows.values()) await swapShadow(holder, shadow);
-            await takeOver(holder, projector, projections, { position, beginning: store.beginning });
+            await takeOver(holder, projector, projections, {
+              position,
+              beginning: store.beginning,
+              followers,
+            });
             await holder.query(
               `insert into projection.stream_revisions (projector, stream_id, revision)
                select $1, * from unnest($2::text[], $3::integer[])`,
@@ -93,7 +103,7 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
               ]);
             }
             await parkUnfoldable(holder, projector, fold.unfoldable);
-            if (identity) await recordFoldedLog(holder, identity);
+            if (identity) await recordFoldedLog(holder, projector, identity);
           }),
         signal,
       );
@@ -110,29 +120,38 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
   });
 }
 
-/** Resets other checkpoints, such as the minute rollup's: they depend on these tables. */
+/** Followers, such as the minute rollup, begin again. The checkpoints of other projectors stay where they are. */
 async function takeOver(
   client: pg.Client,
   projector: string,
   projections: readonly Projection[],
-  { position, beginning }: { readonly position: Position; readonly beginning: Position },
+  {
+    position,
+    beginning,
+    followers,
+  }: {
+    readonly position: Position;
+    readonly beginning: Position;
+    readonly followers: readonly string[];
+  },
 ): Promise<void> {
-  await client.query(`delete from projection.folded_log`);
+  await client.query(`delete from projection.folded_log where projector = $1`, [projector]);
   await client.query(`delete from log.snapshots`);
   await client.query(`delete from projection.stream_revisions where projector = $1`, [projector]);
-  await client.query(`update projection.checkpoints set position = $1, updated_at = clock_timestamp()`, [
-    beginning,
-  ]);
   await client.query(
-    `insert into projection.checkpoints (projection, version, position)
-     select p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
-     on conflict (projection) do update set version = excluded.version, position = excluded.position`,
-    [projections.map(({ name }) => name), projections.map(({ version }) => version), position],
+    `update projection.checkpoints set position = $1, updated_at = clock_timestamp() where projector = any ($2)`,
+    [beginning, [projector, ...followers]],
+  );
+  await client.query(
+    `insert into projection.checkpoints (projector, projection, version, position)
+     select $4, p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
+     on conflict (projector, projection) do update set version = excluded.version, position = excluded.position`,
+    [projections.map(({ name }) => name), projections.map(({ version }) => version), position, projector],
   );
 }
 
 /** Every stream in the tables must be in the log at least as far as the tables hold it. */
-async function mustHoldAll(client: pg.Client, store: EventStore, projector: string): Promise<void> {
+async function mustHoldAll(client: pg.Client, store: ReadableLog, projector: string): Promise<void> {
   const { rows } = await client.query<{ stream_id: string; revision: number }>(
     `select stream_id, revision from projection.stream_revisions where projector = $1 order by stream_id`,
     [projector],
@@ -152,7 +171,7 @@ interface Omitted {
 }
 
 /** Parked and discarded events are identified by stream and revision; their position is shown and compared. */
-async function omittedEvents(client: pg.Client, store: EventStore, projector: string): Promise<Omitted[]> {
+async function omittedEvents(client: pg.Client, store: ReadableLog, projector: string): Promise<Omitted[]> {
   const found: Omitted[] = [];
   for (const table of ['parked_streams', 'discarded_events'] as const) {
     const { rows } = await client.query<{ stream_id: string; revision: number; event_id: string }>(
@@ -171,7 +190,7 @@ async function omittedEvents(client: pg.Client, store: EventStore, projector: st
 const whereOmitted = 'where projector = $1 and stream_id = $2 and revision = $3';
 
 async function eventAt(
-  store: EventStore,
+  store: ReadableLog,
   streamId: string,
   revision: number,
 ): Promise<RecordedEvent | undefined> {

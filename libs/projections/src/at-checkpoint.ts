@@ -1,18 +1,22 @@
 import type { ClientBase } from 'pg';
 import { otherLog } from './folded-log.js';
 import { conflict, inTransaction } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
+import type { ReadableLog, Position } from '#lib/event-store';
+
+/** Tables of one projector, which move together. */
+export interface ProjectorTables {
+  readonly projector: string;
+  readonly names: readonly string[];
+}
 
 /** Runs `work` in a transaction in which no projector can move these checkpoints: they are in the same rows. */
 export async function atCheckpoint<T>(
   client: ClientBase,
-  store: EventStore,
-  projections: readonly string[],
+  store: ReadableLog,
+  tables: ProjectorTables,
   work: (checkpoint: Position) => Promise<T>,
 ): Promise<T> {
-  return inTransaction(client, async () =>
-    work(await checkpointOf(client, store, projections, 'for update')),
-  );
+  return inTransaction(client, async () => work(await checkpointOf(client, store, tables, 'for update')));
 }
 
 /**
@@ -21,17 +25,18 @@ export async function atCheckpoint<T>(
  */
 export async function checkpointOf(
   client: ClientBase,
-  store: EventStore,
-  projections: readonly string[],
+  store: ReadableLog,
+  { projector, names }: ProjectorTables,
   lock: '' | 'for update' = '',
 ): Promise<Position> {
   const { rows } = await client.query<{ projection: string; position: string }>(
-    `select projection, position from projection.checkpoints where projection = any ($1) order by projection ${lock}`,
-    [projections],
+    `select projection, position from projection.checkpoints
+      where projector = $1 and projection = any ($2) order by projection ${lock}`,
+    [projector, names],
   );
   const [first] = rows;
-  if (!first || rows.length < projections.length) {
-    const missing = projections.filter((name) => !rows.some(({ projection }) => projection === name));
+  if (!first || rows.length < names.length) {
+    const missing = names.filter((name) => !rows.some(({ projection }) => projection === name));
     throw conflict(
       'projection.never-ran',
       `No checkpoint yet: ${missing.join(', ')}. No projector has run on this database yet. Start the server once.`,

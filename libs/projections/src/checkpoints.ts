@@ -9,8 +9,9 @@ import {
   type Listener,
   type Timestamp,
 } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
+import type { ReadableLog, Position } from '#lib/event-store';
 
+import type { ProjectorTables } from './at-checkpoint.js';
 import { compareLog } from './folded-log.js';
 import { pausedSince } from './pausing.js';
 
@@ -25,10 +26,14 @@ export interface Checkpoint {
 }
 
 const loadSql = `
-  select projection, version, position, updated_at from projection.checkpoints where projection = any ($1)`;
+  select projection, version, position, updated_at
+    from projection.checkpoints where projector = $1 and projection = any ($2)`;
 
-export async function loadCheckpoints(pool: Pool, projections: readonly string[]): Promise<Checkpoint[]> {
-  const rows = await readRows(pool, 'projection.checkpoints', loadSql, [projections]);
+export async function loadCheckpoints(
+  pool: Pool,
+  { projector, names }: ProjectorTables,
+): Promise<Checkpoint[]> {
+  const rows = await readRows(pool, 'projection.checkpoints', loadSql, [projector, names]);
   return rows.map(([projection, version, position, updatedAt]) => ({
     projection: projection as string,
     version: Number(version),
@@ -38,7 +43,7 @@ export async function loadCheckpoints(pool: Pool, projections: readonly string[]
 }
 
 /** The smallest checkpoint of these projections; the beginning if there are none. */
-export const leastPosition = (store: EventStore, checkpoints: readonly Checkpoint[]): Position =>
+export const leastPosition = (store: ReadableLog, checkpoints: readonly Checkpoint[]): Position =>
   checkpoints
     .map(({ position }) => position)
     .reduce(
@@ -54,7 +59,7 @@ const advanceSql = `
   with moved as (
     update projection.checkpoints c set position = $3, updated_at = clock_timestamp()
       from unnest($1::text[], $7::integer[]) as p (name, version)
-     where c.projection = p.name and c.version = p.version and c.position = $2 and c.paused_at is null
+     where c.projector = $4 and c.projection = p.name and c.version = p.version and c.position = $2 and c.paused_at is null
     returning c.parkings
   ), streams as (
     insert into projection.stream_revisions (projector, stream_id, revision)
@@ -151,16 +156,15 @@ export class CheckpointWatch {
   constructor(
     private readonly pool: Pool,
     listener: Listener,
-    private readonly store: EventStore,
-    readonly projector: string,
-    private readonly projections: readonly string[],
+    private readonly store: ReadableLog,
+    private readonly tables: ProjectorTables,
     private readonly pollIntervalMs = 250,
   ) {
     this.#reached = store.beginning;
     this.#off = listener.on(CHANNEL, (payload) => {
       const [projector, position, parked] = payload.split(' ');
       if (payload === '') this.#startOver();
-      else if (projector !== this.projector || !position) return;
+      else if (projector !== this.tables.projector || !position) return;
       else if (this.#isOurLog) this.#advance(position, Number(parked ?? 0));
       else this.#wake?.();
     });
@@ -207,7 +211,7 @@ export class CheckpointWatch {
       this.pool,
       'projection.parked',
       `select stream_id, position, type, revision from projection.parked_streams where projector = $1`,
-      [this.projector],
+      [this.tables.projector],
     );
     this.#parked = rows.length;
     const row = rows.find(([id]) => id === streamId);
@@ -223,7 +227,7 @@ export class CheckpointWatch {
 
   /** Why the tables do not hold a stream up to a position after so many milliseconds; undefined if they do. */
   async lacks(streamId: string, position: Position, patienceMs: number): Promise<string | undefined> {
-    const paused = await pausedSince(this.pool, this.projections);
+    const paused = await pausedSince(this.pool, [this.tables.projector]);
     try {
       await this.waitFor(position, patienceMs);
     } catch (error) {
@@ -271,8 +275,10 @@ export class CheckpointWatch {
   async #poll(): Promise<void> {
     if (this.#polling) return;
     this.#polling = true;
-    while (this.#waiters.size > 0) {
+    for (let looks = 0; this.#waiters.size > 0; looks++) {
       await this.#look().catch(() => undefined);
+      // Most wait for an event of these tables, which comes within milliseconds.
+      if (looks > 0) await this.#passOthers().catch(() => undefined);
       if (this.#waiters.size === 0) break;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, this.pollIntervalMs);
@@ -287,20 +293,32 @@ export class CheckpointWatch {
   }
 
   async #look(): Promise<void> {
-    this.#isOurLog ||= (await compareLog(this.pool, this.store)) === 'same';
+    const { projector, names } = this.tables;
+    this.#isOurLog ||= (await compareLog(this.pool, this.store, projector)) === 'same';
     if (!this.#isOurLog) return;
     const rows = await readRows(
       this.pool,
       'projection.look',
       `select position, (select count(*) from projection.parked_streams where projector = $2)
-         from projection.checkpoints where projection = any ($1)`,
-      [this.projections, this.projector],
+         from projection.checkpoints where projector = $2 and projection = any ($1)`,
+      [names, projector],
     );
     const [first] = rows;
-    if (!first || rows.length < this.projections.length) return;
+    if (!first || rows.length < names.length) return;
     const positions = rows.map(([position]) => position as string);
     const least = positions.reduce((a, b) => (this.store.compare(b, a) < 0 ? b : a));
     this.#advance(least, Number(first[1]));
+  }
+
+  /** A position can be that of an event that is not folded here. The tables hold it if no event of theirs is missing before it. */
+  async #passOthers(): Promise<void> {
+    if (!this.#isOurLog) return;
+    for (const { position, resolve } of [...this.#waiters]) {
+      // In this order: what is recorded from now on comes after all that the log has reached.
+      if (!(await this.store.reaches(position, Date.now()))) continue;
+      const [next] = await this.store.readAll({ after: this.#reached, limit: 1 });
+      if (!next || this.store.compare(next.position, position) > 0) resolve();
+    }
   }
 
   #behind(position: Position, timeoutMs: number) {
@@ -316,14 +334,15 @@ export class CheckpointWatch {
 /** Writes the first checkpoints of projections that have none, at the beginning of the log. */
 export const createCheckpoints = (
   pool: Pool,
+  projector: string,
   projections: readonly { readonly name: string; readonly version: number }[],
   beginning: Position,
 ) =>
   databaseCall(() =>
     pool.query(
-      `insert into projection.checkpoints (projection, version, position)
-       select p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
+      `insert into projection.checkpoints (projector, projection, version, position)
+       select $4, p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
        on conflict do nothing`,
-      [projections.map(({ name }) => name), projections.map(({ version }) => version), beginning],
+      [projections.map(({ name }) => name), projections.map(({ version }) => version), beginning, projector],
     ),
   );

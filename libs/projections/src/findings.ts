@@ -6,6 +6,7 @@ import type { KeyDifference } from './table-hash.js';
 
 /** Rows of a flight that differ from the log. */
 export class IntegrityFinding {
+  @IsString() readonly projector!: string;
   @IsString() readonly projection!: string;
   /** The flight. */
   @IsString() readonly key!: string;
@@ -29,6 +30,7 @@ export class IntegrityFinding {
 export const recordFindings = (
   client: ClientBase | Pool,
   found: {
+    readonly projector: string;
     readonly projection: string;
     readonly differences: readonly (KeyDifference & { readonly error?: string })[];
     readonly position: Position;
@@ -36,10 +38,11 @@ export const recordFindings = (
   },
 ) =>
   client.query(
-    `insert into projection.integrity_findings (projection, key, position, rows_found, rows_expected, found_by, error)
-     select $1, d.key, $2, d.found, d.expected, $3, d.error
+    `insert into projection.integrity_findings
+       (projector, projection, key, position, rows_found, rows_expected, found_by, error)
+     select $8, $1, d.key, $2, d.found, d.expected, $3, d.error
        from unnest($4::text[], $5::integer[], $6::integer[], $7::text[]) as d (key, found, expected, error)
-     on conflict (projection, key) where repaired_at is null and gone_at is null do update
+     on conflict (projector, projection, key) where repaired_at is null and gone_at is null do update
         set position = excluded.position, rows_found = excluded.rows_found, rows_expected = excluded.rows_expected,
             error = excluded.error`,
     [
@@ -50,12 +53,14 @@ export const recordFindings = (
       found.differences.map(({ rowsFound }) => rowsFound),
       found.differences.map(({ rowsExpected }) => rowsExpected),
       found.differences.map(({ error }) => error ?? null),
+      found.projector,
     ],
   );
 
 export const recordRepair = (
   client: ClientBase,
   repair: {
+    readonly projector: string;
     readonly projection: string;
     readonly key: string;
     readonly by: string;
@@ -65,22 +70,29 @@ export const recordRepair = (
   client.query(
     `update projection.integrity_findings
         set repaired_at = clock_timestamp(), repaired_by = $3, rows_removed = $4, rows_written = $5
-      where projection = $1 and key = $2 and repaired_at is null and gone_at is null`,
-    [repair.projection, repair.key, repair.by, repair.rows.rowsRemoved, repair.rows.rowsWritten],
+      where projector = $6 and projection = $1 and key = $2 and repaired_at is null and gone_at is null`,
+    [
+      repair.projection,
+      repair.key,
+      repair.by,
+      repair.rows.rowsRemoved,
+      repair.rows.rowsWritten,
+      repair.projector,
+    ],
   );
 
 /** Closes the findings that a comparison of the whole table, or of some of its keys, has not found again. */
 export const closeGone = (
   client: ClientBase | Pool,
-  projection: string,
+  { projector, projection }: { readonly projector: string; readonly projection: string },
   differences: readonly KeyDifference[],
   among?: readonly string[],
 ) =>
   client.query(
     `update projection.integrity_findings set gone_at = clock_timestamp()
-      where projection = $1 and key <> all ($2::text[]) and ($3::text[] is null or key = any ($3))
+      where projector = $4 and projection = $1 and key <> all ($2::text[]) and ($3::text[] is null or key = any ($3))
         and repaired_at is null and gone_at is null`,
-    [projection, differences.map(({ key }) => key), among ?? null],
+    [projection, differences.map(({ key }) => key), among ?? null, projector],
   );
 
 /** The findings, the last first; `open` leaves out what was repaired or no longer exists. */
@@ -92,7 +104,7 @@ export async function integrityFindings(
     pool,
     undefined,
     `select projection, key, position, rows_found, rows_expected, found_at, found_by,
-            repaired_at, repaired_by, rows_removed, rows_written, gone_at, error
+            repaired_at, repaired_by, rows_removed, rows_written, gone_at, error, projector
        from projection.integrity_findings
       where not $1 or (repaired_at is null and gone_at is null)
       order by found_at desc, id desc
@@ -114,7 +126,9 @@ export async function integrityFindings(
       written,
       gone,
       error,
+      projector,
     ]) => ({
+      projector: projector as string,
       projection: projection as string,
       key: key as string,
       position: position as string,

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { conflict, endClient, openSession } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
-import { atCheckpoint } from './at-checkpoint.js';
+import type { ReadableLog, Position } from '#lib/event-store';
+import { atCheckpoint, type ProjectorTables } from './at-checkpoint.js';
 import { withRoomForLocks } from './lock-room.js';
 import type { Projection } from './projection.js';
 import type { ShadowFold } from './shadow-fold.js';
@@ -13,6 +13,7 @@ export interface FoldSessions {
 }
 
 interface FoldSessionOptions {
+  readonly projector: string;
   readonly connectionString: string;
   readonly projections: readonly Projection[];
   readonly signal?: AbortSignal | undefined;
@@ -33,7 +34,7 @@ async function inSessions<T>(
   options: FoldSessionOptions,
   work: (sessions: FoldSessions) => Promise<T>,
 ): Promise<T> {
-  const { connectionString, projections, signal } = options;
+  const { connectionString, projector, projections, signal } = options;
   const clients: pg.Client[] = [];
   const connect = async () => {
     const client = await connectForFold(connectionString, `waylog ${what}`);
@@ -48,7 +49,7 @@ async function inSessions<T>(
     signal?.throwIfAborted();
     const sessions = { writer: await connect(), holder: await connect() };
     for (const client of clients) await becomeOwner(client, projections);
-    await lockProjections(sessions.writer, projections, what);
+    await lockProjections(sessions.writer, projector, projections, what);
     return await work(sessions);
   } finally {
     signal?.removeEventListener('abort', onAbort);
@@ -76,13 +77,14 @@ export const connectForFold = (connectionString: string, applicationName: string
  */
 export async function lockProjections(
   client: pg.Client,
+  projector: string,
   projections: readonly Projection[],
   what: 'rebuild' | 'verify',
 ): Promise<void> {
   for (const name of projections.map((projection) => projection.name).sort()) {
     const { rows } = await client.query<{ free: boolean }>(
       `select pg_try_advisory_lock(hashtextextended($1, 0)) as free`,
-      [`waylog ${what} ${name}`],
+      [`waylog ${what} ${projector} ${name}`],
     );
     if (!rows[0]?.free) {
       throw conflict(
@@ -101,11 +103,11 @@ export async function lockProjections(
  */
 export const beginComparison = (
   { writer, holder }: FoldSessions,
-  store: EventStore,
-  names: readonly string[],
+  store: ReadableLog,
+  tables: ProjectorTables,
   fold: ShadowFold,
 ): Promise<Position | undefined> =>
-  atCheckpoint(holder, store, names, async (checkpoint) => {
+  atCheckpoint(holder, store, tables, async (checkpoint) => {
     if (!(await fold.upTo(checkpoint))) return undefined;
     await writer.query('begin isolation level repeatable read read only');
     await writer.query('select 1');

@@ -1,4 +1,5 @@
 export * from './adopt-log.js';
+export type { ProjectorTables } from './at-checkpoint.js';
 export * from './batch-size.js';
 export * from './lock-room.js';
 export * from './checkpoints.js';

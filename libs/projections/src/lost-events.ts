@@ -1,5 +1,5 @@
 import { WaylogError } from '#lib/platform';
-import type { EventStore, RecordedEvent } from '#lib/event-store';
+import type { ReadableLog, RecordedEvent } from '#lib/event-store';
 import type { Poison } from './careful-fold.js';
 import type { Gap } from './contiguity.js';
 
@@ -8,7 +8,7 @@ import type { Gap } from './contiguity.js';
  * missing revision. Any other gap is damage of the log, or a mistake of its reader, and is never skipped.
  */
 export async function lostBeginnings(
-  store: EventStore,
+  store: ReadableLog,
   gaps: ReadonlyMap<string, Gap>,
   batch: readonly RecordedEvent[],
 ): Promise<Poison[]> {

@@ -12,7 +12,7 @@ import {
   timestampFromPostgres,
   type Timestamp,
 } from '#lib/platform';
-import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import type { ReadableLog, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
 import { BatchSize } from './batch-size.js';
 import { writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
@@ -126,7 +126,7 @@ export async function discardedEvents(pool: Pool, projector: string): Promise<Di
 
 export interface UnparkOptions {
   readonly pool: Pool;
-  readonly store: EventStore;
+  readonly store: ReadableLog;
   readonly projector: string;
   readonly projections: readonly Projection[];
   readonly streamId: string;
@@ -172,7 +172,7 @@ export async function unpark(options: UnparkOptions): Promise<UnparkResult> {
   const client = await pool.connect();
   let broken: Error | undefined;
   try {
-    await requireSameLog(client, options.store);
+    await requireSameLog(client, options.store, options.projector);
     let folded = 0;
     const size = new BatchSize(BATCH);
     for (let first = true; ; first = false) {
@@ -248,8 +248,9 @@ function oneBatch(
       // The projector writes nothing while its checkpoints are held: what it has seen by now is all that must be
       // folded.
       const { rows: held } = await client.query<{ position: string }>(
-        `select position from projection.checkpoints where projection = any ($1) order by projection for update`,
-        [projections.map(({ name }) => name)],
+        `select position from projection.checkpoints
+          where projector = $1 and projection = any ($2) order by projection for update`,
+        [projector, projections.map(({ name }) => name)],
       );
       position = held[0]?.position ?? position;
       to = await seen();
@@ -299,7 +300,7 @@ function oneBatch(
  * others have deleted it.
  */
 async function eventsOf(
-  store: EventStore,
+  store: ReadableLog,
   streamId: string,
   from: number,
   to: number,

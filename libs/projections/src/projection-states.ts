@@ -9,7 +9,7 @@ import {
   WaylogError,
   type Timestamp,
 } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
+import type { Backlog, Position, ReadableLog } from '#lib/event-store';
 import { otherLog } from './folded-log.js';
 import { leaderLock } from './lead.js';
 import type { ProjectorState } from './projector-status.js';
@@ -73,10 +73,10 @@ const statesSql = `
          extract(epoch from clock_timestamp()) * 1000
     from projection.checkpoints c
     left join projection.projectors p on p.name = $1
-    left join projection.rebuilds r on r.projection = c.projection
-   where c.projection = any ($2)`;
+    left join projection.rebuilds r on r.projector = c.projector and r.projection = c.projection
+   where c.projector = $1 and c.projection = any ($2)`;
 
-async function backlogOf(store: EventStore, position: Position): ReturnType<EventStore['backlog']> {
+async function backlogOf(store: ReadableLog, position: Position): Promise<Backlog> {
   try {
     return await store.backlog(position);
   } catch (error) {
@@ -87,20 +87,20 @@ async function backlogOf(store: EventStore, position: Position): ReturnType<Even
 /** The state of the tables of a projector; tables that no projector has run for yet are left out. */
 export async function projectionStates(
   pool: Pool,
-  store: EventStore,
+  store: ReadableLog,
   projector: string,
   projections: readonly { readonly name: string; readonly version: number }[],
 ): Promise<ProjectionStatus[]> {
   const names = projections.map(({ name }) => name);
   const rows = await readRows(pool, undefined, statesSql, [projector, names, leaderLock(projector)]);
-  const backlogs = new Map<string, ReturnType<EventStore['backlog']>>();
+  const backlogs = new Map<string, Promise<Backlog>>();
   const states = rows.map(async (row): Promise<ProjectionStatus> => {
     const [projection, version, position, updatedAt, unmovedFor, pausedAt, pausedBy, pauseReason] = row;
     const [leader, state, rate, lastError, lastErrorAt, reportAge, isLed] = row.slice(8);
     const [events, total, rebuiltAt, parked, now] = row.slice(15);
     const at = position as string;
     if (!backlogs.has(at)) backlogs.set(at, backlogOf(store, at));
-    const { events: lagEvents, since } = await (backlogs.get(at) as ReturnType<EventStore['backlog']>);
+    const { events: lagEvents, since } = await (backlogs.get(at) as Promise<Backlog>);
     // By the clock of the database, which has dated the event: this machine's clock can differ.
     const lagSeconds = since ? Math.max(0, (Number(now) - Date.parse(since)) / 1_000) : 0;
     const isRecent = Number(reportAge ?? Infinity) < REPORT_IS_OLD_AFTER_SECONDS;

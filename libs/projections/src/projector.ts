@@ -9,8 +9,9 @@ import {
   WaylogError,
   counted,
 } from '#lib/platform';
-import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import type { ReadableLog, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
+import type { ProjectorTables } from './at-checkpoint.js';
 import { BatchSize } from './batch-size.js';
 import { isPoison, writeBatch, writeCarefully, type Poison } from './careful-fold.js';
 import {
@@ -44,7 +45,10 @@ export interface ProjectorOptions {
   /** Names the leader lock and the records; one name is one set of projections that move together. */
   readonly name: string;
   readonly projections: readonly Projection[];
-  readonly store: EventStore;
+  /** Projectors that keep something derived from these tables. */
+  readonly followers?: readonly string[];
+  /** The part of the log that is folded: the streams of one context. */
+  readonly store: ReadableLog;
   readonly pool: pg.Pool;
   readonly connectionString: string;
   readonly log: ProjectorLog;
@@ -104,7 +108,13 @@ export class Projector {
   #isLogRecorded = false;
 
   constructor(options: ProjectorOptions) {
-    this.#options = { batchSize: 2_000, standbyIntervalMs: 500, followsBack: false, ...options };
+    this.#options = {
+      batchSize: 2_000,
+      standbyIntervalMs: 500,
+      followsBack: false,
+      followers: [],
+      ...options,
+    };
     this.#writers = new Map(
       options.projections.map((projection) => [projection, new TableWriter(projection.table)]),
     );
@@ -112,6 +122,11 @@ export class Projector {
     this.#trouble = new Trouble(`Projector ${options.name}`, options.log);
     this.#reporting = new Trouble(`Recording the status of projector ${options.name}`, options.log);
     this.#batchSize = new BatchSize(this.#options.batchSize);
+  }
+
+  get #tables(): ProjectorTables {
+    const { name: projector, projections } = this.#options;
+    return { projector, names: projections.map(({ name }) => name) };
   }
 
   get status(): ProjectorStatus {
@@ -194,19 +209,19 @@ export class Projector {
 
   /** Makes first checkpoints, and rebuilds what another version of its fold has written, or the fold of another log. */
   async #prepare(signal: AbortSignal): Promise<void> {
-    const { pool, projections, store, log: say } = this.#options;
-    const names = projections.map(({ name }) => name);
-    const log = await compareLog(pool, store);
+    const { name: projector, pool, projections, followers, store, log: say } = this.#options;
+    const log = await compareLog(pool, store, projector);
     this.#isLogRecorded = log === 'same';
     // Checkpoints of before any event stand at the beginning of whichever log there was.
     if (log === 'nothing-folded')
-      await pool.query(`update projection.checkpoints set position = $1 where position <> $1`, [
-        store.beginning,
-      ]);
-    if ((await loadCheckpoints(pool, names)).length === 0)
-      await createCheckpoints(pool, projections, store.beginning);
+      await pool.query(
+        `update projection.checkpoints set position = $1 where position <> $1 and projector = any ($2)`,
+        [store.beginning, [projector, ...followers]],
+      );
+    if ((await loadCheckpoints(pool, this.#tables)).length === 0)
+      await createCheckpoints(pool, projector, projections, store.beginning);
     const known = new Map(
-      (await loadCheckpoints(pool, names)).map((checkpoint) => [checkpoint.projection, checkpoint]),
+      (await loadCheckpoints(pool, this.#tables)).map((checkpoint) => [checkpoint.projection, checkpoint]),
     );
     // A projection that is new among old ones joins them where they are, its table made from the whole log.
     const [first] = known.values();
@@ -214,6 +229,7 @@ export class Projector {
     const fresh = projections.filter(({ name }) => !known.has(name));
     await createCheckpoints(
       pool,
+      projector,
       fresh.map(({ name }) => ({ name, version: 0 })),
       at,
     );
@@ -229,7 +245,7 @@ export class Projector {
       }
       outdated.push(projection);
     }
-    const { name: projector, connectionString, followsBack } = this.#options;
+    const { connectionString, followsBack } = this.#options;
     const isPast = log === 'same' && followsBack && (await isPastEnd(store, first));
     if (log === 'other' || isPast) {
       say.info(
@@ -241,6 +257,7 @@ export class Projector {
       const adopted = await adoptLog({
         projector,
         projections,
+        followers,
         store,
         connectionString,
         onlyIfWhole: !isPast,
@@ -339,16 +356,15 @@ export class Projector {
 
   /** The checkpoint to go on from, once nobody has the projector paused; nothing when told to stop meanwhile. */
   async #whereItStands(signal: AbortSignal): Promise<Position | undefined> {
-    const { pool, projections, store, name, log } = this.#options;
-    const names = projections.map((projection) => projection.name);
-    for (let said = false; await pausedSince(pool, names); said = true) {
+    const { pool, store, name, log } = this.#options;
+    for (let said = false; await pausedSince(pool, [name]); said = true) {
       if (!said) log.info(`Projector ${name} is paused`);
       this.#state = 'paused';
       await pause(PAUSE_POLL_MS, signal);
       if (isAborted(signal)) return undefined;
     }
     if (isAborted(signal)) return undefined;
-    const checkpoints = await loadCheckpoints(pool, names);
+    const checkpoints = await loadCheckpoints(pool, this.#tables);
     const [first] = checkpoints;
     if (!first || checkpoints.some(({ position }) => position !== first.position)) {
       throw new Error(
@@ -407,7 +423,7 @@ export class Projector {
       await this.#writeAround(client, await this.#notParked(client, batch));
       await announceCheckpoint(client, name, to);
     }
-    if (identity) await recordFoldedLog(client, identity);
+    if (identity) await recordFoldedLog(client, name, identity);
     await client.query('commit');
     if (identity) this.#isLogRecorded = true;
     this.#position = to;
@@ -417,16 +433,10 @@ export class Projector {
 
   /** Somebody else has moved the checkpoints, which is an error, or paused the projector. */
   async #refused(client: pg.Client, from: Position): Promise<false> {
-    const { pool, projections, name } = this.#options;
+    const { pool, name } = this.#options;
     await client.query('rollback');
     this.#contiguity.reset();
-    if (
-      await pausedSince(
-        pool,
-        projections.map((projection) => projection.name),
-      )
-    )
-      return false;
+    if (await pausedSince(pool, [name])) return false;
     throw new Error(
       `The checkpoints of projector ${name} are no longer at position ${from}, or belong to another version; starting over from them.`,
     );
@@ -466,7 +476,7 @@ export class Projector {
 }
 
 /** Whether the log has lost what stands at a checkpoint. */
-async function isPastEnd(store: EventStore, checkpoint: Checkpoint | undefined): Promise<boolean> {
+async function isPastEnd(store: ReadableLog, checkpoint: Checkpoint | undefined): Promise<boolean> {
   if (!checkpoint) return false;
   const { position, updatedAt } = checkpoint;
   if (!(await store.reaches(position, Date.parse(updatedAt)))) return true;

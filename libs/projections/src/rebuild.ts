@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { endClient, retry, type Timestamp } from '#lib/platform';
-import type { EventStore, Position } from '#lib/event-store';
-import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
+import type { ReadableLog, Position } from '#lib/event-store';
+import { atCheckpoint, checkpointOf, type ProjectorTables } from './at-checkpoint.js';
 import { announceCheckpoint } from './checkpoints.js';
 import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
 import { requireSameLog } from './folded-log.js';
@@ -23,7 +23,7 @@ export interface RebuildOptions {
   /** The name of the projector that keeps these tables. */
   readonly projector: string;
   readonly projections: readonly Projection[];
-  readonly store: EventStore;
+  readonly store: ReadableLog;
   readonly connectionString: string;
   readonly batchSize?: number;
   /**
@@ -90,7 +90,8 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
     const { projector, projections, store, signal } = options;
     const names = projections.map(({ name }) => name);
     const { writer, holder } = sessions;
-    await requireSameLog(holder, store);
+    const tables: ProjectorTables = { projector, names };
+    await requireSameLog(holder, store, projector);
     const total = (await store.backlog(store.beginning)).events;
     const shadows = new Map(
       projections.map((projection) => [projection, shadowOf('rebuild', projection.table)]),
@@ -102,30 +103,31 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
       {
         ...options,
         onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
-        record: (client, progress, isWhole) => record(client, names, progress, isWhole),
+        record: (client, progress, isWhole) => record(client, tables, progress, isWhole),
       },
       resumed,
     );
     // Up to the projector's checkpoint, while the projector continues; what it adds meanwhile is little.
     for (let round = 0; round < 2; round++)
-      if (!(await fold.upTo(await checkpointOf(holder, store, names)))) return undefined;
+      if (!(await fold.upTo(await checkpointOf(holder, store, tables)))) return undefined;
 
     const hashes = await compare();
     if (!hashes) return undefined;
     const swapped = await swapping(
       [...shadows.values()],
       () =>
-        atCheckpoint(holder, store, names, async (checkpoint) => {
+        atCheckpoint(holder, store, tables, async (checkpoint) => {
           if (!(await fold.upTo(checkpoint))) return false;
           for (const shadow of shadows.values()) await swapShadow(holder, shadow);
           for (const { name, version } of projections) {
             // From `parkings`, a projector that waits for this very row learns that the parked streams have changed.
             await holder.query(
-              `update projection.checkpoints set version = $2, parkings = parkings + $3 where projection = $1`,
-              [name, version, fold.unfoldable.length],
+              `update projection.checkpoints set version = $2, parkings = parkings + $3
+                where projector = $4 and projection = $1`,
+              [name, version, fold.unfoldable.length, projector],
             );
           }
-          await holder.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+          await forgetRebuild(holder, tables);
           await parkUnfoldable(holder, projector, fold.unfoldable);
           if (fold.unfoldable.length > 0) await announceCheckpoint(holder, projector, checkpoint);
           return true;
@@ -141,13 +143,13 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
     };
 
     async function compare(): Promise<Pick<RebuildResult, 'position' | 'tables'> | undefined> {
-      const position = await beginComparison(sessions, store, names, fold);
+      const position = await beginComparison(sessions, store, tables, fold);
       if (position === undefined) return undefined;
-      const tables: RebuiltTable[] = [];
+      const compared: RebuiltTable[] = [];
       for (const [{ name }, shadow] of shadows)
-        tables.push({ projection: name, ...(await compareTable(writer, shadow, options.retainedSince)) });
+        compared.push({ projection: name, ...(await compareTable(writer, shadow, options.retainedSince)) });
       await writer.query('commit');
-      return { position, tables };
+      return { position, tables: compared };
     }
   });
 
@@ -184,7 +186,7 @@ async function begin(
   client: pg.Client,
   shadows: ReadonlyMap<Projection, Shadow>,
   projector: string,
-  store: EventStore,
+  store: ReadableLog,
   total: number,
 ): Promise<FoldProgress | undefined> {
   const omissions = await loadOmissions(client, projector);
@@ -200,8 +202,9 @@ async function begin(
     shadow: string | null;
   }>(
     `select r.projection, r.basis, r.position, r.events, to_regclass(s.name)::text as shadow
-       from projection.rebuilds r join unnest($1::text[], $2::text[]) as s (projection, name) using (projection)`,
-    [names, [...shadows.values()].map(({ name }) => name)],
+       from projection.rebuilds r join unnest($1::text[], $2::text[]) as s (projection, name) using (projection)
+      where r.projector = $3`,
+    [names, [...shadows.values()].map(({ name }) => name), projector],
   );
   const [first] = rows;
   const canResume =
@@ -214,12 +217,12 @@ async function begin(
   if (canResume) return { position: first.position, events: Number(first.events) };
   for (const shadow of shadows.values()) await createShadow(client, shadow);
   await client.query(
-    `insert into projection.rebuilds (projection, basis, position, events, total)
-     select b.projection, b.basis, $3, 0, $4 from unnest($1::text[], $2::text[]) as b (projection, basis)
-     on conflict (projection) do update
+    `insert into projection.rebuilds (projector, projection, basis, position, events, total)
+     select $5, b.projection, b.basis, $3, 0, $4 from unnest($1::text[], $2::text[]) as b (projection, basis)
+     on conflict (projector, projection) do update
         set basis = excluded.basis, position = excluded.position, events = 0, total = excluded.total,
             started_at = clock_timestamp(), updated_at = clock_timestamp()`,
-    [names, [...bases.values()], store.beginning, total],
+    [names, [...bases.values()], store.beginning, total, projector],
   );
   return undefined;
 }
@@ -232,7 +235,7 @@ const basisOf = ({ version, table }: Projection, omissions: string): string =>
 
 async function record(
   client: pg.ClientBase,
-  names: readonly string[],
+  { projector, names }: ProjectorTables,
   { position, events }: FoldProgress,
   isWhole: boolean,
 ): Promise<void> {
@@ -241,28 +244,35 @@ async function record(
     `update projection.rebuilds
         set position = $2, events = $3, total = greatest(total, $3), updated_at = clock_timestamp(),
             basis = case when $4 then basis else '' end
-      where projection = any ($1)`,
-    [names, position, events, isWhole],
+      where projector = $5 and projection = any ($1)`,
+    [names, position, events, isWhole, projector],
   );
 }
 
+export const forgetRebuild = (client: pg.ClientBase, { projector, names }: ProjectorTables) =>
+  client.query(`delete from projection.rebuilds where projector = $1 and projection = any ($2)`, [
+    projector,
+    names,
+  ]);
+
 /** Removes what a rebuild has created so far, when it is cancelled or will not be continued. */
 export async function discardRebuild({
+  projector,
   projections,
   connectionString,
-}: Pick<RebuildOptions, 'projections' | 'connectionString'>): Promise<void> {
+}: Pick<RebuildOptions, 'projector' | 'projections' | 'connectionString'>): Promise<void> {
   const client = await connectForFold(connectionString, 'waylog rebuild');
   try {
     const names = projections.map(({ name }) => name);
     // The session of the cancelled rebuild may still be ending, and holds its locks until then.
-    await retry(() => lockProjections(client, projections, 'rebuild'), {
+    await retry(() => lockProjections(client, projector, projections, 'rebuild'), {
       attempts: 20,
       baseDelayMs: 50,
       maxDelayMs: 500,
       retryIf: () => true,
     });
     for (const { table } of projections) await dropShadow(client, shadowOf('rebuild', table));
-    await client.query(`delete from projection.rebuilds where projection = any ($1)`, [names]);
+    await forgetRebuild(client, { projector, names });
   } finally {
     await endClient(client);
   }

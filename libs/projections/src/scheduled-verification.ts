@@ -12,7 +12,7 @@ import {
   pause,
   roundsWhileLeading,
 } from '#lib/platform';
-import { cutShort, type EventStore, type RecordedEvent } from '#lib/event-store';
+import { cutShort, type ReadableLog, type RecordedEvent } from '#lib/event-store';
 import type { Poison } from './careful-fold.js';
 import { FoldError } from './fold-batch.js';
 import { connectForFold } from './fold-sessions.js';
@@ -30,7 +30,7 @@ import { foldInMemory } from './time-travel.js';
 export interface ScheduledVerificationOptions {
   readonly projector: string;
   readonly projections: readonly Projection[];
-  readonly store: EventStore;
+  readonly store: ReadableLog;
   readonly connectionString: string;
   readonly log: ProjectorLog;
   /** The value of the first key column of a stream's rows: its flight. */
@@ -89,7 +89,7 @@ export class ScheduledVerification {
   async #round(client: pg.Client, signal: AbortSignal): Promise<void> {
     const { projector, share, store } = this.options;
     // The projector reports that, and there is nothing to compare with.
-    if ((await compareLog(client, store)) === 'other') return;
+    if ((await compareLog(client, store, projector)) === 'other') return;
     await client.query(
       `insert into projection.verifications (projector) values ($1) on conflict do nothing`,
       [projector],
@@ -172,14 +172,20 @@ export class ScheduledVerification {
       const differences: KeyDifference[] = isSame(table, found, right)
         ? []
         : [{ key, rowsFound: found.length, rowsExpected: right.length }];
-      const finding = { projection: name, differences, position: `revision ${revision}`, by: 'schedule' };
+      const finding = {
+        projector,
+        projection: name,
+        differences,
+        position: `revision ${revision}`,
+        by: 'schedule',
+      };
       if (differences.length > 0) {
         await recordFindings(client, finding);
         log.warn(
           `Table ${table.schema}.${table.name} is not what the log says for ${streamId}. See \`waylog verify\`.`,
         );
       }
-      await closeGone(client, name, differences, [key]);
+      await closeGone(client, { projector, projection: name }, differences, [key]);
     }
     return true;
   }
@@ -197,6 +203,7 @@ export class ScheduledVerification {
       if (rows.length === 0) continue;
       const difference = { key, rowsFound: rows.length, rowsExpected: 0, error };
       await recordFindings(client, {
+        projector: this.options.projector,
         projection: projection.name,
         differences: [difference],
         position: `revision ${revision}`,
@@ -219,6 +226,7 @@ export class ScheduledVerification {
     for (const projection of projections.filter((one) => one.concerns(poison.event.type))) {
       const difference = { key, rowsFound: live.get(projection)?.length ?? 0, rowsExpected: 0, error };
       await recordFindings(client, {
+        projector: this.options.projector,
         projection: projection.name,
         differences: [difference],
         position: `revision ${revision}`,
@@ -233,7 +241,7 @@ export class ScheduledVerification {
 
 /** The events of a stream up to a revision, all of them. @throws WaylogError `log.stream-cut-short` */
 async function* wholeStream(
-  store: EventStore,
+  store: ReadableLog,
   streamId: string,
   toRevision: number,
 ): AsyncGenerator<RecordedEvent[]> {

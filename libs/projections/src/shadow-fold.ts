@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { conflict, isTooMuch, messageOf } from '#lib/platform';
-import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import type { ReadableLog, Position, RecordedEvent } from '#lib/event-store';
 import { BatchSize } from './batch-size.js';
 import { Contiguity, type Gap } from './contiguity.js';
 import { isPoison, writeBatch, writeCarefully, type Poison, type TableWriters } from './careful-fold.js';
@@ -20,7 +20,7 @@ export interface FoldProgress {
 export interface ShadowFoldOptions {
   /** The projector whose parked and discarded events are left out. */
   readonly projector: string;
-  readonly store: EventStore;
+  readonly store: ReadableLog;
   readonly batchSize?: number | undefined;
   /** Called after each batch with the number of folded events. */
   readonly onProgress?: ((events: number) => void) | undefined;

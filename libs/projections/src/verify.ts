@@ -1,8 +1,8 @@
 import type pg from 'pg';
 import { asText, type Timestamp } from '#lib/platform';
-import type { EventStore, LogProblem, Position } from '#lib/event-store';
+import type { ReadableLog, LogProblem, Position } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
-import { atCheckpoint, checkpointOf } from './at-checkpoint.js';
+import { atCheckpoint, checkpointOf, type ProjectorTables } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import type { Poison } from './careful-fold.js';
 import { beginComparison, withFoldSessions, type FoldSessions } from './fold-sessions.js';
@@ -21,7 +21,7 @@ import { quote, TableWriter } from './table-writer.js';
 export interface VerifyOptions {
   readonly projector: string;
   readonly projections: readonly Projection[];
-  readonly store: EventStore;
+  readonly store: ReadableLog;
   readonly connectionString: string;
   /** The value of the first key column of a stream's rows: its flight. */
   readonly keyOf: (streamId: string) => string;
@@ -81,12 +81,12 @@ export interface VerifyResult {
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const { projector, projections, store, signal, by } = options;
-  const names = projections.map(({ name }) => name);
+  const tablesOf: ProjectorTables = { projector, names: projections.map(({ name }) => name) };
   const log = (await store.check?.()) ?? [];
   return withFoldSessions('verify', options, async (sessions) => {
     const { writer, holder } = sessions;
     // A log that has lost its first event counts as another log. The damage that was found is then the answer.
-    if ((await compareLog(holder, store)) === 'other') {
+    if ((await compareLog(holder, store, projector)) === 'other') {
       if (log.some(isDamage)) return withoutTables(store, log);
       throw otherLog();
     }
@@ -121,8 +121,8 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       onProgress: (events) => options.onProgress?.(events, Math.max(total, events)),
     });
     for (let round = 0; round < 2; round++)
-      if (!(await fold.upTo(await checkpointOf(holder, store, names)))) return undefined;
-    const position = await beginComparison(sessions, store, names, fold);
+      if (!(await fold.upTo(await checkpointOf(holder, store, tablesOf)))) return undefined;
+    const position = await beginComparison(sessions, store, tablesOf, fold);
     if (position === undefined) return undefined;
     const tables: VerifiedTable[] = [];
     const damaged = new Map(fold.unfoldable.map((poison) => [options.keyOf(poison.event.streamId), poison]));
@@ -161,11 +161,11 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     });
     for (const { projection, differences } of tables) {
       const findings = [...differences, ...(damages.get(projection) ?? [])];
-      await recordFindings(holder, { projection, differences: findings, position, by });
-      await closeGone(holder, projection, findings);
+      await recordFindings(holder, { projector, projection, differences: findings, position, by });
+      await closeGone(holder, { projector, projection }, findings);
     }
     const repaired = options.repair
-      ? await repairTables(holder, fold, shadows, tables, { store, names, by, options })
+      ? await repairTables(holder, fold, shadows, tables, { store, tablesOf, by, options })
       : tables;
     if (!repaired) return undefined;
     return {
@@ -188,7 +188,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
 const isDamage = ({ severity }: LogProblem): boolean => severity === 'error';
 
 /** Nothing was compared. */
-const withoutTables = (store: EventStore, log: readonly LogProblem[]): VerifyResult => ({
+const withoutTables = (store: ReadableLog, log: readonly LogProblem[]): VerifyResult => ({
   events: 0,
   position: store.beginning,
   log,
@@ -281,7 +281,7 @@ async function repairTables(
   fold: ShadowFold,
   shadows: ReadonlyMap<Projection, Shadow>,
   tables: readonly VerifiedTable[],
-  context: { store: EventStore; names: readonly string[]; by: string; options: VerifyOptions },
+  context: { store: ReadableLog; tablesOf: ProjectorTables; by: string; options: VerifyOptions },
 ): Promise<VerifiedTable[] | undefined> {
   const repaired: VerifiedTable[] = [];
   for (const [projection, shadow] of shadows) {
@@ -290,13 +290,14 @@ async function repairTables(
       repaired.push(table);
       continue;
     }
-    const done = await atCheckpoint(holder, context.store, context.names, async (position) => {
+    const done = await atCheckpoint(holder, context.store, context.tablesOf, async (position) => {
       if (!(await fold.upTo(position))) return undefined;
       await decompressWithoutLimit(holder, 'transaction');
       const differences: VerifiedTable['differences'][number][] = [];
       for (const difference of table.differences) {
         const rows = await repairKey(holder, shadow, difference.key, retainedSql(shadow, context.options));
         await recordRepair(holder, {
+          projector: context.tablesOf.projector,
           projection: projection.name,
           key: difference.key,
           by: context.by,

@@ -16,7 +16,7 @@ import {
   type AuditResult,
   type SigningKey,
 } from '#lib/audit';
-import { flightSealing } from '#lib/flight';
+import { flightVocabulary } from '#lib/flight';
 import { messageOf, counted } from '#lib/platform';
 import type pg from 'pg';
 import {
@@ -105,7 +105,7 @@ Examples
           takeDigest(pool, key, {
             keys,
             folder,
-            erasedBy: flightSealing.erasedBy,
+            vocabulary: flightVocabulary,
             roundMs: Number(process.env['WAYLOG_AUDIT_ROUND'] || 7) * DAY_MS,
             signal,
           }),
@@ -148,9 +148,8 @@ Exit codes: 0 it is recorded, 3 it was shown.`,
       const { key, keys } = await signingKeys(flags);
       const folder = flags.digests || undefined;
       await withLog(sub, async (pool) => {
-        const { erasedBy } = flightSealing;
         const { problems, fingerprint, digest } = await untilInterrupted((signal) =>
-          recordBreak(pool, key, { keys, folder, erasedBy, by, why, findings, signal }),
+          recordBreak(pool, key, { keys, folder, vocabulary: flightVocabulary, by, why, findings, signal }),
         );
         const written = !digest || folder === undefined ? 0 : await writeDigestFiles(pool, folder, keys);
         const said = digest && statementOf(digest.document);
@@ -255,7 +254,7 @@ export async function runAudit(
           keys,
           digestFolder: digestFolder || undefined,
           atLeast: answered,
-          erasedBy: flightSealing.erasedBy,
+          vocabulary: flightVocabulary,
           signal,
           onProgress,
         }),

@@ -12,7 +12,7 @@ import {
   type Difference,
   type ListedBackup,
 } from '#lib/backup';
-import { flightProjector } from '#lib/flight';
+import { flightLog, flightProjector } from '#lib/flight';
 import { installation, isPostgresUrl, counted } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
@@ -304,7 +304,7 @@ function foldOf(
   return withStore({ url: connectionString }, (store) =>
     verify({
       ...flightProjector,
-      store,
+      store: flightLog(store),
       connectionString,
       by: 'backup verify',
       signal,

@@ -21,7 +21,7 @@ import {
   type LogFileFooter,
   type Loss,
 } from '#lib/event-store';
-import { EVENT_STORE, flightSealing, flightUpcasters, LOG_POOL, streamOf } from '#lib/flight';
+import { EVENT_STORE, flightVocabulary, LOG_POOL, streamOf } from '#lib/flight';
 import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials, counted } from '#lib/platform';
 import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
@@ -181,7 +181,7 @@ Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 fli
             importLog({
               file,
               store: app.get<EventStore>(EVENT_STORE),
-              upcasters: flightUpcasters,
+              vocabulary: flightVocabulary,
               signal,
               onProgress: (step, bytes) => report(step, bytes, size),
             }),
@@ -263,7 +263,7 @@ Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
           }),
         );
         if (haveKeys)
-          await withPools(fromUrl, toUrl, (_, target) => forgetErasedKeys(target, flightSealing.erasedBy));
+          await withPools(fromUrl, toUrl, (_, target) => forgetErasedKeys(target, flightVocabulary));
         print(command, result, copied(result));
         if (!result.identical) process.exitCode = 3;
       },

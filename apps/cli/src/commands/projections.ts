@@ -6,8 +6,10 @@ import {
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjections,
+  flightLog,
   flightProjectionStates,
   flightProjector,
+  flightProjectors,
   flightTableNames,
   TABLES_POOL,
 } from '#lib/flight';
@@ -54,7 +56,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .requiredOption('--reason <text>', 'why, for the person who finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
-        pauseProjections(app.get<pg.Pool>(TABLES_POOL), flightTableNames, { reason, by: operator() }),
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), flightProjectors, { reason, by: operator() }),
       );
       print(
         command,
@@ -67,7 +69,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .description('let a paused projector go on')
     .action(async (_options, command: Command) => {
       await withOperations(command, (app) =>
-        resumeProjections(app.get<pg.Pool>(TABLES_POOL), flightTableNames),
+        resumeProjections(app.get<pg.Pool>(TABLES_POOL), flightProjectors),
       );
       print(command, { resumed: flightTableNames }, 'resumed');
     });
@@ -96,7 +98,7 @@ Stop the servers first, or all that have another EVENT_STORE.`,
               adoptLog({
                 projector: FLIGHT_PROJECTOR,
                 projections: flightProjections,
-                store: app.get<EventStore>(EVENT_STORE),
+                store: flightLog(app.get<EventStore>(EVENT_STORE)),
                 connectionString,
                 onlyIfWhole: false,
                 signal,
@@ -217,7 +219,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
 const unparkOptions = (store: EventStore, pool: pg.Pool, streamId: string) => ({
   ...flightProjector,
   pool,
-  store,
+  store: flightLog(store),
   streamId,
 });
 

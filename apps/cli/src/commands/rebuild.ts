@@ -2,7 +2,14 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
+import {
+  EVENT_STORE,
+  FLIGHT_PROJECTOR,
+  flightLog,
+  flightProjections,
+  flightProjector,
+  TABLES_POOL,
+} from '#lib/flight';
 import {
   discardRebuild,
   rebuild,
@@ -46,7 +53,7 @@ Examples
         const options = {
           projector: FLIGHT_PROJECTOR,
           projections,
-          store: app.get<EventStore>(EVENT_STORE),
+          store: flightLog(app.get<EventStore>(EVENT_STORE)),
           connectionString,
         };
         if (discard) {

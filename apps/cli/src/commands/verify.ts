@@ -2,7 +2,7 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
+import { EVENT_STORE, flightLog, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
 import {
   unfoldableText,
   verify,
@@ -65,7 +65,7 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
               ...flightProjector,
               projections,
               retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
-              store: app.get<EventStore>(EVENT_STORE),
+              store: flightLog(app.get<EventStore>(EVENT_STORE)),
               connectionString,
               repair,
               by: operator(),

@@ -13,7 +13,7 @@ import {
   writeDigestFiles,
   type Digest,
 } from '#lib/audit';
-import { flightSealing, LOG_POOL } from '#lib/flight';
+import { flightVocabulary, LOG_POOL } from '#lib/flight';
 import { conflict, IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
@@ -87,7 +87,7 @@ export class AuditController {
     const { digest } = await takeDigest(this.pool, key, {
       keys,
       folder: auditFolder,
-      erasedBy: flightSealing.erasedBy,
+      vocabulary: flightVocabulary,
       roundMs: auditRoundDays * 86_400_000,
     });
     if (auditFolder !== undefined) await writeDigestFiles(this.pool, auditFolder, keys);
@@ -110,7 +110,7 @@ export class AuditController {
         pool: this.pool,
         keys: checkingKeys(pems),
         digestFolder: auditFolder,
-        erasedBy: flightSealing.erasedBy,
+        vocabulary: flightVocabulary,
         signal: control.signal,
         onProgress: (events, total) => control.report('following the chains', events / total),
       });

@@ -12,7 +12,14 @@ import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
 import type { EventStore, Position } from '#lib/event-store';
-import { DATABASE_ACCESS, EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
+import {
+  DATABASE_ACCESS,
+  EVENT_STORE,
+  FLIGHT_PROJECTOR,
+  flightLog,
+  flightModels,
+  flightProjections,
+} from '#lib/flight';
 import { messageOf, pause, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
@@ -157,15 +164,15 @@ export class ServerMigrations implements BeforeApplicationShutdown {
    */
   async #openWhenFilled(): Promise<void> {
     const versions = new Map(flightProjections.map(({ name, version }) => [name, version]));
-    let head: Position | undefined;
+    const log = flightLog(this.store);
+    const tables = { projector: FLIGHT_PROJECTOR, names: [...versions.keys()] };
     while (!this.#stop.signal.aborted && !this.#released) {
       try {
-        head ??= await this.store.head();
-        const checkpoints = await loadCheckpoints(this.pool, [...versions.keys()]);
+        const checkpoints = await loadCheckpoints(this.pool, tables);
         const isFilled =
           checkpoints.length === versions.size &&
           checkpoints.every(({ projection, version }) => version === versions.get(projection)) &&
-          this.store.compare(leastPosition(this.store, checkpoints), head) >= 0;
+          (await log.backlog(leastPosition(log, checkpoints))).events === 0;
         if (isFilled) {
           this.gate.open();
           return;

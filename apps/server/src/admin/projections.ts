@@ -8,8 +8,10 @@ import {
   EVENT_STORE,
   FLIGHT_PROJECTOR,
   flightProjections,
+  flightLog,
   flightProjectionStates,
   flightProjector,
+  flightProjectors,
   flightTableNames,
   TABLES_POOL,
 } from '#lib/flight';
@@ -85,7 +87,7 @@ export class ProjectionsController {
   @Answers(200, [ProjectionStatus])
   async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
     refuseOtherProjector(projector);
-    await pauseProjections(this.pool, flightTableNames, { reason, by: BY });
+    await pauseProjections(this.pool, flightProjectors, { reason, by: BY });
     return this.list();
   }
 
@@ -94,7 +96,7 @@ export class ProjectionsController {
   @Answers(200, [ProjectionStatus])
   async resume(@Id('projector') projector: string) {
     refuseOtherProjector(projector);
-    await resumeProjections(this.pool, flightTableNames);
+    await resumeProjections(this.pool, flightProjectors);
     return this.list();
   }
 
@@ -211,13 +213,13 @@ export class ProjectionsController {
   #fold() {
     return {
       ...flightProjector,
-      store: this.store,
+      store: flightLog(this.store),
       connectionString: this.access.projector.url,
     };
   }
 
   #unpark(streamId: string) {
-    return { ...flightProjector, pool: this.pool, store: this.store, streamId };
+    return { ...flightProjector, pool: this.pool, store: flightLog(this.store), streamId };
   }
 }
 

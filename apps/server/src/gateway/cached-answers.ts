@@ -32,7 +32,7 @@ const flightStateSql = `
 
 const allStateSql = `
   select (select string_agg(c.projection || ' ' || c.position, ' ' order by c.projection)
-            from projection.checkpoints c where c.projection = any ($3)),
+            from projection.checkpoints c where c.projector = $1 and c.projection = any ($3)),
          (select md5(string_agg(p.stream_id || ' ' || p.revision, E'\\n' order by p.stream_id))
             from projection.parked_streams p where p.projector = $1),
          ${commonState}`;

@@ -13,8 +13,9 @@ import type { EventStore } from '#lib/event-store';
 import {
   DATABASE_ACCESS,
   EVENT_STORE,
+  flightLog,
   flightProjector,
-  flightSealing,
+  flightVocabulary,
   LOG_POOL,
   TABLES_POOL,
 } from '#lib/flight';
@@ -52,7 +53,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
         key: signingKey(auditKey),
         keys: checkingKeys(auditPublicKeys === undefined ? [] : [auditPublicKeys]),
         folder: auditFolder,
-        erasedBy: flightSealing.erasedBy,
+        vocabulary: flightVocabulary,
         everyMs: config.auditIntervalMinutes * 60_000,
         everyEvents: config.auditEvents,
         roundMs: config.auditRoundDays * 86_400_000,
@@ -63,7 +64,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     this.#schedules = [
       new ScheduledVerification({
         ...flightProjector,
-        store,
+        store: flightLog(store),
         connectionString: access.projector.url,
         log: logOf('Verification'),
         retainedSince: () => retainedSince(tables),

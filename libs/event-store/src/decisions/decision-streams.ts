@@ -11,7 +11,8 @@ import type {
   NewEvent,
   RecordedEvent,
 } from '../event-store.js';
-import { schemaVersionOf, type Upcasters } from '../upcasting.js';
+import { schemaVersionOf } from '../upcasting.js';
+import type { Upcasters } from '../vocabulary.js';
 import type { Appended, CommandContext, Decided, Decider, Decision, DomainEvent } from './decider.js';
 import { newEventId } from './event-id.js';
 import { decodeState, encodeState } from './snapshot-codec.js';

@@ -1,5 +1,5 @@
 import type { Timestamp } from '#lib/platform';
-import type { Position } from '../event-store.js';
+import type { Backlog, Position } from '../event-store.js';
 import { decodeEvent } from './codec.js';
 import type { OurEvents } from './our-events.js';
 import { comparePositions, parsePosition, positionOf } from './position.js';
@@ -8,11 +8,6 @@ import { comparePositions, parsePosition, positionOf } from './position.js';
 export const MAX_COUNTED_BACKLOG = 10_000;
 
 const PAGE = 1_000;
-
-interface Count {
-  readonly events: number;
-  readonly since: Timestamp | undefined;
-}
 
 interface Window {
   /** Exclusive. */
@@ -28,11 +23,11 @@ interface Window {
  * remembered: while a projector catches up and somebody watches, each event is read once for the watching. Those who ask at the
  * same time take turns: the same question is asked once, and another one finds what was read before.
  */
-export class Backlog {
+export class BacklogCount {
   #window: Window | undefined;
   #last: Promise<unknown> = Promise.resolve();
   /** What waits for its turn. */
-  readonly #waiting = new Map<Position, Promise<Count>>();
+  readonly #waiting = new Map<Position, Promise<Backlog>>();
 
   constructor(private readonly ours: OurEvents) {}
 
@@ -41,7 +36,7 @@ export class Backlog {
     this.#window = undefined;
   }
 
-  count(after: Position): Promise<Count> {
+  count(after: Position): Promise<Backlog> {
     const waiting = this.#waiting.get(after);
     if (waiting) return waiting;
     // Where one fails those who wait fail with it, rather than wait as long again, each of them.
@@ -55,7 +50,7 @@ export class Backlog {
     return counted;
   }
 
-  async #count(after: Position): Promise<Count> {
+  async #count(after: Position): Promise<Backlog> {
     const end = await this.ours.end();
     if (compare(end.ours, after) <= 0) return { events: 0, since: undefined };
     const known = this.#window;

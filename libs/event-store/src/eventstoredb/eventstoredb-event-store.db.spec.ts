@@ -9,14 +9,14 @@ const BEYOND = '999999999999999:999999999999999';
 /** A slow machine is no failure of the store. */
 const patient = { deadlineMs: 60_000 };
 
-describeEventStore('the EventStoreDB store over its protocol double', async (upcasters) => {
+describeEventStore('the EventStoreDB store over its protocol double', async (vocabulary) => {
   const { pool, drop } = await testDatabase();
   const double = await startDouble();
   const store = new EventStoreDbEventStore({
     ...patient,
     connectionString: double.connectionString,
     pool,
-    upcasters,
+    vocabulary,
   });
   const dispose = () =>
     store
@@ -28,9 +28,9 @@ describeEventStore('the EventStoreDB store over its protocol double', async (upc
 
 const server = process.env['ESDB_TEST_URL'];
 if (server) {
-  describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', async (upcasters) => {
+  describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', async (vocabulary) => {
     const { pool, drop } = await testDatabase();
-    const store = new EventStoreDbEventStore({ ...patient, connectionString: server, pool, upcasters });
+    const store = new EventStoreDbEventStore({ ...patient, connectionString: server, pool, vocabulary });
     return { store, dispose: () => store.close().then(drop), beyond: BEYOND };
   });
 }

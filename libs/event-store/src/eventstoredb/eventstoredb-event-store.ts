@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { backoffDelay, messageOf, WaylogError, type Timestamp } from '#lib/platform';
+import { backoffDelay, messageOf, WaylogError } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
   AppendRequest,
+  Backlog,
   EventStore,
   LogProblem,
   Position,
@@ -19,9 +20,10 @@ import { Histories, recordHistory, whileOthersWait } from '../history/histories.
 import { recordLoss, type NewLoss } from '../history/losses.js';
 import { Seen, type Folded } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot } from '../snapshots.js';
-import { upcaster, type Upcasters } from '../upcasting.js';
+import { upcaster } from '../upcasting.js';
+import { asRecorded, type Vocabulary } from '../vocabulary.js';
 import { appendAll } from './append.js';
-import { Backlog } from './backlog.js';
+import { BacklogCount } from './backlog.js';
 import { explained, isTransient } from './calls.js';
 import { decodeEvent } from './codec.js';
 import { checkLog } from './check-log.js';
@@ -41,7 +43,8 @@ export interface EventStoreDbOptions {
   readonly pool: Pool;
   /** The categories of Waylog's streams (`flight` for `flight-...`): others' are passed over by the server. By default all are ours. */
   readonly categories?: readonly string[];
-  readonly upcasters?: Upcasters;
+  /** What is known of the events; by default they are read as they were recorded. */
+  readonly vocabulary?: Vocabulary;
   /** Told when a subscription breaks, which is then made again. */
   readonly onWarning?: (message: string) => void;
   /** How far the tables hold the log. */
@@ -50,6 +53,12 @@ export interface EventStoreDbOptions {
   readonly onLoss?: (loss: NewLoss) => void;
   /** How long a call may take in all; by default as `defaultDeadline` of the connection string says, or 10 seconds. */
   readonly deadlineMs?: number;
+}
+
+/** What of the log is in streams of some categories, and how much of it comes after a position. */
+interface Part {
+  readonly ours: OurEvents;
+  readonly backlog: BacklogCount;
 }
 
 const PAGE = 1_000;
@@ -80,7 +89,8 @@ export class EventStoreDbEventStore implements EventStore {
   readonly #appends = new Limit(MAX_APPENDS_AT_ONCE);
   readonly #closed = new AbortController();
   readonly #ours: OurEvents;
-  readonly #backlog: Backlog;
+  /** By the categories that were asked for. */
+  readonly #parts = new Map<string, Part>();
 
   /** @throws WaylogError `log.connection-string` */
   constructor(options: EventStoreDbOptions) {
@@ -88,9 +98,8 @@ export class EventStoreDbEventStore implements EventStore {
       this.#compareWithSeen(node),
     );
     this.#ours = new OurEvents(this.#connection, options.categories);
-    this.#backlog = new Backlog(this.#ours);
     this.#pool = options.pool;
-    this.#upcast = upcaster(options.upcasters ?? {});
+    this.#upcast = upcaster(options.vocabulary ?? asRecorded);
     this.#histories = new Histories(
       options.pool,
       (position) => position.includes(':'),
@@ -211,8 +220,22 @@ export class EventStoreDbEventStore implements EventStore {
     if (gone) this.#seen.forget(gone.seen);
     this.#histories.forget();
     this.#ours.forget();
-    this.#backlog.forget();
+    for (const { ours, backlog } of this.#parts.values()) {
+      ours.forget();
+      backlog.forget();
+    }
     this.#onLoss(loss);
+  }
+
+  /** What is looked through for some categories is looked through once, whoever asks. */
+  #partOf(categories: readonly string[] | undefined): Part {
+    const key = categories?.join() ?? '';
+    const known = this.#parts.get(key);
+    if (known) return known;
+    const ours = categories ? new OurEvents(this.#connection, categories) : this.#ours;
+    const part = { ours, backlog: new BacklogCount(ours) };
+    this.#parts.set(key, part);
+    return part;
   }
 
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
@@ -230,13 +253,14 @@ export class EventStoreDbEventStore implements EventStore {
     }
   }
 
-  async readAll({ after = BEGINNING, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
+  async readAll({ after = BEGINNING, limit, types, categories }: ReadAllOptions): Promise<RecordedEvent[]> {
     const wanted = types && new Set(types);
     const events: RecordedEvent[] = [];
     const size = Math.max(MIN_PAGE, Math.min(limit, PAGE));
-    const end = await this.#ours.end();
+    const { ours } = this.#partOf(categories);
+    const end = await ours.end();
     for (let from = after; events.length < limit && this.compare(from, end.ours) < 0;) {
-      const found = await this.#ours.page(from, size, end.ours);
+      const found = await ours.page(from, size, end.ours);
       for (const resolved of found) {
         const event = decodeEvent(resolved)?.event;
         if (event && events.length < limit && (!wanted || wanted.has(event.type))) events.push(event);
@@ -249,8 +273,14 @@ export class EventStoreDbEventStore implements EventStore {
     return events.map(this.#upcast);
   }
 
-  async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
+  async *subscribe({
+    after,
+    batchSize,
+    categories,
+    signal,
+  }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
     let from = parsePosition(after);
+    const { ours } = this.#partOf(categories);
     const stop = AbortSignal.any([signal, this.#closed.signal]);
     let failures = 0;
     // One word when it breaks, and one when it goes on, however often it is tried in between.
@@ -268,7 +298,7 @@ export class EventStoreDbEventStore implements EventStore {
         node = await this.#connection.leader();
         // There is no going on from a place that may be gone.
         if (epoch !== this.#epoch) throw newHistory();
-        feed = new Feed(this.#connection, node, this.#ours, {
+        feed = new Feed(this.#connection, node, ours, {
           after: from,
           batchSize,
           signal: AbortSignal.any([stop, node.gone]),
@@ -328,8 +358,8 @@ export class EventStoreDbEventStore implements EventStore {
   }
 
   /** Never more than 10,000, which then means "at least as many". */
-  async backlog(after: Position): Promise<{ events: number; since: Timestamp | undefined }> {
-    return this.#backlog.count(after);
+  async backlog(after: Position, categories?: readonly string[]): Promise<Backlog> {
+    return this.#partOf(categories).backlog.count(after);
   }
 
   /** What others have done to our streams. Whether its files are whole, the server checks itself. */

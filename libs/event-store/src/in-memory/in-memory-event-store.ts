@@ -3,6 +3,7 @@ import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
   AppendRequest,
+  Backlog,
   EventStore,
   Position,
   ReadAllOptions,
@@ -11,7 +12,9 @@ import type {
   Snapshot,
   SubscribeOptions,
 } from '../event-store.js';
-import { upcaster, type Upcasters } from '../upcasting.js';
+import { categoryOf } from '../category.js';
+import { upcaster } from '../upcasting.js';
+import { asRecorded, type Vocabulary } from '../vocabulary.js';
 
 /** The log in an array: for unit tests and experiments. Nothing survives the process. */
 export class InMemoryEventStore implements EventStore {
@@ -27,8 +30,8 @@ export class InMemoryEventStore implements EventStore {
   readonly #wake = new Set<() => void>();
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
 
-  constructor(options: { upcasters?: Upcasters } = {}) {
-    this.#upcast = upcaster(options.upcasters ?? {});
+  constructor(options: { vocabulary?: Vocabulary } = {}) {
+    this.#upcast = upcaster(options.vocabulary ?? asRecorded);
   }
 
   async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
@@ -48,25 +51,39 @@ export class InMemoryEventStore implements EventStore {
     }
   }
 
-  async readAll({ after = this.beginning, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
+  async readAll({
+    after = this.beginning,
+    limit,
+    types,
+    categories,
+  }: ReadAllOptions): Promise<RecordedEvent[]> {
     const wanted = types && new Set(types);
     const events: RecordedEvent[] = [];
     for (let i = this.#number(after); i < this.#log.length && events.length < limit; i++) {
       const event = this.#log[i];
-      if (event && (!wanted || wanted.has(event.type))) events.push(this.#upcast(event));
+      if (event && (!wanted || wanted.has(event.type)) && isIn(categories, event))
+        events.push(this.#upcast(event));
     }
     return Promise.resolve(events);
   }
 
-  async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
+  async *subscribe({
+    after,
+    batchSize,
+    categories,
+    signal,
+  }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
     for (let from = after; !signal.aborted;) {
-      const batch = await this.readAll({ after: from, limit: batchSize });
+      const end = String(this.#log.length);
+      const batch = await this.readAll({ after: from, limit: batchSize, ...(categories && { categories }) });
       const last = batch.at(-1);
       if (last) {
         yield batch;
         from = last.position;
       } else if (this.#number(from) >= this.#log.length) {
         await this.#nextAppend(signal);
+      } else {
+        from = end;
       }
     }
   }
@@ -83,9 +100,9 @@ export class InMemoryEventStore implements EventStore {
     return this.#number(a) - this.#number(b);
   }
 
-  backlog(after: Position) {
-    const from = this.#number(after);
-    return Promise.resolve({ events: this.#log.length - from, since: this.#log[from]?.recordedAt });
+  backlog(after: Position, categories?: readonly string[]): Promise<Backlog> {
+    const events = this.#log.slice(this.#number(after)).filter((event) => isIn(categories, event));
+    return Promise.resolve({ events: events.length, since: events[0]?.recordedAt });
   }
 
   confirm(): Promise<void> {
@@ -173,6 +190,9 @@ export class InMemoryEventStore implements EventStore {
     });
   }
 }
+
+const isIn = (categories: readonly string[] | undefined, { streamId }: RecordedEvent): boolean =>
+  categories?.includes(categoryOf(streamId) ?? '') ?? true;
 
 /** Where the stream already holds exactly these events, if it does. */
 function findRepeat(stream: readonly RecordedEvent[], request: AppendRequest): number | undefined {

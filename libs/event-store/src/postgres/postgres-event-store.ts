@@ -5,6 +5,7 @@ import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
   AppendRequest,
+  Backlog,
   EventStore,
   LogProblem,
   Position,
@@ -19,17 +20,28 @@ import { Histories, whileOthersWait } from '../history/histories.js';
 import { recordLoss, type NewLoss } from '../history/losses.js';
 import { Seen } from '../history/seen.js';
 import { loadSnapshot, saveSnapshot, type Vantage } from '../snapshots.js';
-import { upcaster, type Upcasters } from '../upcasting.js';
+import { upcaster } from '../upcasting.js';
+import { asRecorded, type Vocabulary } from '../vocabulary.js';
 import { Announcer } from './announcer.js';
 import { append, type StreamKeys } from './append.js';
+import { BacklogsOfCategories } from './backlogs.js';
 import { checkLog } from './check-log.js';
 import { GroupCommit } from './group-commit.js';
-import { isThere, keptBefore, readAllPage, readBacklog, readHead, readStreamPage } from './read.js';
+import {
+  isThere,
+  keptBefore,
+  readAllPage,
+  readBacklog,
+  readHead,
+  readPageOfCategories,
+  readStreamPage,
+} from './read.js';
 
 export interface PostgresEventStoreOptions {
   readonly pool: Pool;
   readonly listener: Listener;
-  readonly upcasters?: Upcasters;
+  /** What is known of the events; by default they are read as they were recorded. */
+  readonly vocabulary?: Vocabulary;
   /** How often a subscription looks for new events if no notification comes. */
   readonly pollIntervalMs?: number;
   /** Called when the log turns out to have lost its end; the loss is then recorded. */
@@ -64,6 +76,7 @@ export class PostgresEventStore implements EventStore {
   readonly #announcer: Announcer;
   readonly #seen = new Seen((a, b) => this.compare(a, b));
   readonly #histories: Histories;
+  readonly #backlogs: BacklogsOfCategories;
   /** The history of the last append. */
   #history: number | null = null;
   #epoch = 0;
@@ -74,13 +87,14 @@ export class PostgresEventStore implements EventStore {
     this.#listener = options.listener;
     this.#onLoss = options.onLoss ?? (() => undefined);
     this.#pollIntervalMs = options.pollIntervalMs ?? 1_000;
-    this.#upcast = upcaster(options.upcasters ?? {});
+    this.#upcast = upcaster(options.vocabulary ?? asRecorded);
     this.#histories = new Histories(
       options.pool,
       (position) => POSITION.test(position),
       (a, b) => this.compare(a, b),
       (a, b) => BigInt(b) - BigInt(a) > FAR,
     );
+    this.#backlogs = new BacklogsOfCategories(options.pool, (a, b) => this.compare(a, b));
     this.#announcer = new Announcer(() => this.#pool.query({ name: 'log.announce', text: announceSql }));
     this.#group = new GroupCommit((requests) => this.#flush(requests), { maxInFlight: 2, maxEvents: 5_000 });
   }
@@ -125,26 +139,42 @@ export class PostgresEventStore implements EventStore {
     }
   }
 
-  async readAll({ after = this.beginning, limit, types }: ReadAllOptions): Promise<RecordedEvent[]> {
-    this.#check(after);
-    const page = await readAllPage(this.#pool, after, limit, types);
-    this.#seen.note(page.at(-1));
-    return page.map(this.#upcast);
+  async readAll(options: ReadAllOptions): Promise<RecordedEvent[]> {
+    return (await this.#readAll(options)).events;
   }
 
-  async *subscribe({ after, batchSize, signal }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
+  /** `upTo`: the position up to which there is nothing more of what was asked for. */
+  async #readAll(
+    { after = this.beginning, limit, types, categories }: ReadAllOptions,
+    signal?: AbortSignal,
+  ): Promise<{ readonly events: RecordedEvent[]; readonly upTo: Position }> {
+    this.#check(after);
+    const { events, upTo } = categories
+      ? await readPageOfCategories(this.#pool, after, limit, { types, categories, signal })
+      : { events: await readAllPage(this.#pool, after, limit, types), upTo: after };
+    const last = events.at(-1);
+    this.#seen.note(last);
+    return {
+      events: events.map(this.#upcast),
+      upTo: last && this.compare(last.position, upTo) > 0 ? last.position : upTo,
+    };
+  }
+
+  async *subscribe({
+    after,
+    batchSize,
+    categories,
+    signal,
+  }: SubscribeOptions): AsyncIterable<RecordedEvent[]> {
     const waker = new Waker(this.#listener, CHANNEL, this.#pollIntervalMs, signal);
     try {
       for (let from = after; !signal.aborted;) {
         waker.arm();
-        const batch = await this.readAll({ after: from, limit: batchSize });
-        const last = batch.at(-1);
-        if (last) {
-          yield batch;
-          from = last.position;
-        } else {
-          await waker.wait();
-        }
+        const page = { after: from, limit: batchSize, ...(categories && { categories }) };
+        const { events, upTo } = await this.#readAll(page, signal);
+        if (events.length > 0) yield events;
+        else await waker.wait();
+        from = upTo;
       }
     } finally {
       waker.close();
@@ -164,9 +194,9 @@ export class PostgresEventStore implements EventStore {
     return difference < 0n ? -1 : difference > 0n ? 1 : 0;
   }
 
-  backlog(after: Position) {
+  backlog(after: Position, categories?: readonly string[]): Promise<Backlog> {
     this.#check(after);
-    return readBacklog(this.#pool, after);
+    return categories ? this.#backlogs.of(after, categories) : readBacklog(this.#pool, after);
   }
 
   check(): Promise<LogProblem[]> {
@@ -226,6 +256,7 @@ export class PostgresEventStore implements EventStore {
     // Streams created at the lost end of the log may have left their keys to others.
     this.#keys.clear();
     this.#histories.forget();
+    this.#backlogs.forget();
     this.#epoch++;
     throw newHistory();
   }

@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { readRows } from '#lib/platform';
+import { erasingTypes, type Vocabulary } from '../vocabulary.js';
 
 const PAGE = 10_000;
 
@@ -29,11 +30,14 @@ export async function copyDataKeys(from: Pool, to: Pool, streams?: readonly stri
 }
 
 /** Deletes the keys of streams that were erased, which an earlier copy may have brought, for good: after the events. */
-export async function forgetErasedKeys(pool: Pool, erasedBy: readonly string[]): Promise<void> {
+export async function forgetErasedKeys(pool: Pool, vocabulary: Vocabulary): Promise<void> {
   await pool.query(
     `insert into log.data_keys (stream_id, key)
-     select distinct s.stream_id, null::bytea from log.events e join log.streams s using (stream_key) where e.type = any ($1)
+     select distinct s.stream_id, null::bytea
+       from log.events e join log.streams s using (stream_key)
+       join unnest($1::text[], $2::text[]) as erasing (category, type)
+         on erasing.type = e.type and starts_with(s.stream_id, erasing.category || '-')
          on conflict (stream_id) do update set key = null where data_keys.key is not null`,
-    [erasedBy],
+    [...erasingTypes(vocabulary)],
   );
 }

@@ -3,6 +3,7 @@ import { messageOf, unavailable, WaylogError } from '#lib/platform';
 import type {
   AppendOutcome,
   AppendRequest,
+  Backlog,
   EventStore,
   Json,
   JsonObject,
@@ -14,19 +15,10 @@ import type {
   Snapshot,
   SubscribeOptions,
 } from '../event-store.js';
-import { upcaster, type Upcasters } from '../upcasting.js';
+import { upcaster } from '../upcasting.js';
+import { isErasing, knownEventsOf, type Vocabulary } from '../vocabulary.js';
 import type { DataKeys } from './data-keys.js';
 import { newKey, open, seal } from './seal.js';
-
-/** Per event type, the fields that are sealed, each with what is read in its place once the key is gone. */
-export type SensitiveFields = Readonly<Record<string, Readonly<Record<string, Json>>>>;
-
-export interface Sealing {
-  readonly keys: DataKeys;
-  readonly sensitive: SensitiveFields;
-  /** The types of the events after which a stream has no key any more: somebody has asked for that. */
-  readonly erasedBy: readonly string[];
-}
 
 /**
  * A log in which some fields of some events are sealed with a key of their stream. To whoever uses the port they are fields
@@ -42,8 +34,6 @@ export class SealedEventStore implements EventStore {
   readonly check?: NonNullable<EventStore['check']>;
   readonly beginningOf?: NonNullable<EventStore['beginningOf']>;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
-  readonly #sensitive: ReadonlyMap<string, Readonly<Record<string, Json>>>;
-  readonly #erasedBy: ReadonlySet<string>;
   /** Streams that say that they were erased, which is for good. */
   readonly #erased = new LRUCache<string, true>({ max: 20_000 });
   #epoch: number;
@@ -51,14 +41,12 @@ export class SealedEventStore implements EventStore {
   /** `inner` reads events as they were recorded: what is sealed is opened before it is brought into today's shape. */
   constructor(
     private readonly inner: EventStore,
-    private readonly sealing: Sealing,
-    upcasters: Upcasters,
+    private readonly keys: DataKeys,
+    private readonly vocabulary: Vocabulary,
   ) {
     this.beginning = inner.beginning;
     this.#epoch = inner.epoch;
-    this.#upcast = upcaster(upcasters);
-    this.#sensitive = new Map(Object.entries(sealing.sensitive));
-    this.#erasedBy = new Set(sealing.erasedBy);
+    this.#upcast = upcaster(vocabulary);
     if (inner.beginningOf)
       this.beginningOf = (streamId) => inner.beginningOf?.(streamId) ?? Promise.resolve(0);
     if (inner.check) this.check = (options) => inner.check?.(options) ?? Promise.resolve([]);
@@ -69,7 +57,8 @@ export class SealedEventStore implements EventStore {
     const outcomes = await this.inner.append(await this.#sealed(requests));
     // Whoever records an erasure deletes the key: an import, too.
     for (const [i, { streamId, events }] of requests.entries())
-      if (outcomes[i]?.accepted && events.some(this.#isErasing)) await this.sealing.keys.forget(streamId);
+      if (outcomes[i]?.accepted && events.some(({ type }) => isErasing(this.vocabulary, { streamId, type })))
+        await this.keys.forget(streamId);
     return outcomes;
   }
 
@@ -78,19 +67,22 @@ export class SealedEventStore implements EventStore {
     if (this.#epoch === this.inner.epoch) return;
     this.#epoch = this.inner.epoch;
     this.#erased.clear();
-    this.sealing.keys.forgetAll();
+    this.keys.forgetAll();
   }
 
   async #sealed(requests: readonly AppendRequest[]): Promise<readonly AppendRequest[]> {
     // What is sealed already comes from a log in which it was erased: a key would open nothing of it.
-    const isSensitive = (event: NewEvent) => this.#sensitive.has(event.type) && !isSealed(event);
-    const streams = requests.filter(({ events }) => events.some(isSensitive)).map(({ streamId }) => streamId);
+    const isSensitive = (streamId: string) => (event: NewEvent) =>
+      !isSealed(event) && this.#sensitiveOf({ streamId, type: event.type }) !== undefined;
+    const streams = requests
+      .filter(({ streamId, events }) => events.some(isSensitive(streamId)))
+      .map(({ streamId }) => streamId);
     if (streams.length === 0) return requests;
-    const keys = new Map(await this.sealing.keys.make(streams));
+    const keys = new Map(await this.keys.make(streams));
     for (const streamId of streams) if (!keys.has(streamId)) keys.set(streamId, await this.#unkept(streamId));
     return requests.map((request) => {
       const key = keys.get(request.streamId);
-      if (!key || !request.events.some(isSensitive)) return request;
+      if (!key || !request.events.some(isSensitive(request.streamId))) return request;
       return { ...request, events: request.events.map((event) => this.#seal(request.streamId, event, key)) };
     });
   }
@@ -148,15 +140,15 @@ export class SealedEventStore implements EventStore {
     return this.inner.compare(a, b);
   }
 
-  backlog(after: Position) {
-    return this.inner.backlog(after);
+  backlog(after: Position, categories?: readonly string[]): Promise<Backlog> {
+    return this.inner.backlog(after, categories);
   }
 
   /** A snapshot whose key is gone, or another one, is none: the state is made from the log. */
   async loadSnapshot(streamId: string, version: number): Promise<Snapshot | undefined> {
     const snapshot = await this.inner.loadSnapshot(streamId, version);
     if (!snapshot?.state.startsWith(SEALED_STATE)) return snapshot;
-    const key = (await this.sealing.keys.of([streamId])).get(streamId);
+    const key = (await this.keys.of([streamId])).get(streamId);
     const sealed = snapshot.state.slice(SEALED_STATE.length);
     const state = key && opensTo(key, sealed, `${streamId} ${snapshot.revision}`);
     return state === undefined ? undefined : { ...snapshot, state };
@@ -164,7 +156,7 @@ export class SealedEventStore implements EventStore {
 
   /** A stream that has something sealed and no key any more gets none: its state may hold what was erased. */
   async saveSnapshot(streamId: string, version: number, snapshot: Snapshot): Promise<void> {
-    const key = (await this.sealing.keys.of([streamId])).get(streamId);
+    const key = (await this.keys.of([streamId])).get(streamId);
     const { revision, state } = snapshot;
     if (key) {
       const sealed = SEALED_STATE + seal(key, state, `${streamId} ${revision}`);
@@ -179,7 +171,7 @@ export class SealedEventStore implements EventStore {
   }
 
   #seal(streamId: string, event: NewEvent, key: Buffer): NewEvent {
-    const fields = this.#sensitive.get(event.type);
+    const fields = this.#sensitiveOf({ streamId, type: event.type });
     if (!fields) return event;
     const { open: left, sensitive } = parted(event.data, fields);
     // One whose key is gone is copied as it is: its fields say nothing.
@@ -194,7 +186,7 @@ export class SealedEventStore implements EventStore {
     if (sealed.length === 0) return events.map(this.#upcast);
     // Most streams are read in one page, up to their end.
     for (const event of events) if (this.#isErasing(event)) this.#erased.set(event.streamId, true);
-    const keys = await this.sealing.keys.of(sealed.map(({ streamId }) => streamId));
+    const keys = await this.keys.of(sealed.map(({ streamId }) => streamId));
     const opened = new Map(sealed.map((event) => [event, this.#opened(event, keys.get(event.streamId))]));
     const shut = new Set(
       sealed.filter((event) => opened.get(event) instanceof WaylogError).map(({ streamId }) => streamId),
@@ -202,7 +194,7 @@ export class SealedEventStore implements EventStore {
     if (shut.size > 0) {
       for (const streamId of shut) await this.#lookIfErased(streamId);
       // Before a key is called lost: it may have come meanwhile.
-      const anew = await this.sealing.keys.anew(shut);
+      const anew = await this.keys.anew(shut);
       for (const event of sealed)
         if (shut.has(event.streamId)) opened.set(event, this.#opened(event, anew.get(event.streamId)));
     }
@@ -213,7 +205,12 @@ export class SealedEventStore implements EventStore {
     });
   }
 
-  readonly #isErasing = ({ type }: Pick<NewEvent, 'type'>): boolean => this.#erasedBy.has(type);
+  readonly #isErasing = (event: RecordedEvent): boolean => isErasing(this.vocabulary, event);
+
+  #sensitiveOf({ streamId, type }: Pick<RecordedEvent, 'streamId' | 'type'>) {
+    const sensitive = knownEventsOf(this.vocabulary, streamId)?.sensitive;
+    return sensitive && Object.hasOwn(sensitive, type) ? sensitive[type] : undefined;
+  }
 
   async #saysErased(streamId: string): Promise<boolean> {
     if (this.#erased.has(streamId)) return true;
@@ -238,7 +235,7 @@ export class SealedEventStore implements EventStore {
 
   /** The data of an event with what is sealed in it, or why that cannot be had. */
   #opened(event: RecordedEvent, key: Buffer | undefined): JsonObject | WaylogError {
-    if (this.#erased.has(event.streamId)) return { ...event.data, ...this.#sensitive.get(event.type) };
+    if (this.#erased.has(event.streamId)) return { ...event.data, ...this.#sensitiveOf(event) };
     if (!key) return keyLost(event);
     const { sealed, ...left } = event.data;
     try {

@@ -7,7 +7,7 @@ import type {
   Position,
   RecordedEvent,
 } from '../event-store.js';
-import type { Upcasters } from '../upcasting.js';
+import type { Vocabulary } from '../vocabulary.js';
 
 export interface StoreUnderTest {
   readonly store: EventStore;
@@ -20,6 +20,8 @@ let streams = 0;
 // Different from any other run: a server that serves more than one run keeps its streams.
 const run = uuidv7();
 const newStream = () => `contract-${run}-${++streams}`;
+/** Of another category, whose name is part of a word. */
+const otherStream = () => `other-${run}-${++streams}`;
 
 /** A small event; `n` tells it from others. */
 export const numbered = (n: number, id = uuidv7()): NewEvent => ({
@@ -40,13 +42,13 @@ export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
 /** All guarantees of the port, to be tested against every adapter: `open` creates a store over an empty log. */
 export function describeEventStore(
   name: string,
-  open: (upcasters: Upcasters) => Promise<StoreUnderTest>,
+  open: (vocabulary: Vocabulary) => Promise<StoreUnderTest>,
 ): void {
   describe(`${name} keeps the event store contract`, () => {
     let subject: StoreUnderTest;
     let store: EventStore;
     beforeAll(async () => {
-      subject = await open({ Renamed: [(data) => ({ current: data['old'] })] });
+      subject = await open({ contract: { upcasters: { Renamed: [(data) => ({ current: data['old'] })] } } });
       store = subject.store;
     });
     afterAll(() => subject.dispose());
@@ -247,6 +249,56 @@ export function describeEventStore(
         expect(numbers(await store.readAll({ after, limit: 10, types: ['Other'] }))).toEqual([2]);
       });
 
+      it('reads only the streams of some categories, in the global order', async () => {
+        const after = await store.head();
+        const [mine, other] = [newStream(), otherStream()];
+        await append(other, 'any', [numbered(1)]);
+        await append(mine, 'any', [numbered(2)]);
+        await append(other, 'any', [numbered(3), numbered(4), { ...numbered(5), type: 'Other' }]);
+        await append(mine, 'any', [numbered(6), { ...numbered(7), type: 'Other' }]);
+        const ours = { after, categories: ['contract'] };
+        expect(numbers(await store.readAll({ ...ours, limit: 10 }))).toEqual([2, 6, 7]);
+        expect(numbers(await store.readAll({ ...ours, limit: 2 }))).toEqual([2, 6]);
+        expect(numbers(await store.readAll({ ...ours, limit: 10, types: ['Other'] }))).toEqual([7]);
+        expect(
+          numbers(await store.readAll({ ...ours, limit: 10, categories: ['other', 'contract'] })),
+        ).toEqual([1, 2, 3, 4, 5, 6, 7]);
+        expect(await store.readAll({ ...ours, limit: 10, categories: ['contrac', 'contract-'] })).toEqual([]);
+        expect(await store.readAll({ ...ours, after: await store.head(), limit: 10 })).toEqual([]);
+      });
+
+      it('finds an event of a category behind many others, and goes on from there', async () => {
+        const after = await store.head();
+        const other = otherStream();
+        const many = Array.from({ length: 300 }, (_, n) => numbered(n));
+        await append(other, 'any', many);
+        const mine = newStream();
+        await append(mine, 'any', [numbered(301)]);
+        await append(other, 'any', [numbered(302)]);
+        await append(mine, 'any', [numbered(303)]);
+        const [first] = await store.readAll({ after, limit: 1, categories: ['contract'] });
+        expect(first?.data).toEqual({ n: 301 });
+        const next = { after: first?.position as string, limit: 1, categories: ['contract'] };
+        expect(numbers(await store.readAll(next))).toEqual([303]);
+      });
+
+      it('counts what comes after a position in the streams of some categories', async () => {
+        const ours = ['contract'];
+        const after = await store.head();
+        await append(otherStream(), 'any', [numbered(1), numbered(2)]);
+        // Twice: what was looked through is remembered.
+        for (let times = 0; times < 2; times++)
+          expect(await store.backlog(after, ours)).toEqual({ events: 0, since: undefined });
+        const stream = newStream();
+        await append(stream, 'any', [numbered(3), numbered(4)]);
+        await append(otherStream(), 'any', [numbered(5)]);
+        const [first, second] = await read(stream);
+        expect(await store.backlog(after, ours)).toEqual({ events: 2, since: first?.recordedAt });
+        expect(await store.backlog(after, ['contract', 'other'])).toMatchObject({ events: 5 });
+        expect(await store.backlog(first?.position as string, ours)).toMatchObject({ events: 1 });
+        expect(await store.backlog(second?.position as string, ours)).toMatchObject({ events: 0 });
+      });
+
       it('counts what comes after a position', async () => {
         const after = await store.head();
         expect(await store.backlog(after)).toEqual({ events: 0, since: undefined });
@@ -298,6 +350,31 @@ export function describeEventStore(
         await writers;
         expect(seen.slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, n) => n));
         expect(seen.sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 200 }, (_, n) => n));
+      });
+
+      it('of some categories pass over the events of others, however many', async () => {
+        const after = await store.head();
+        const stop = new AbortController();
+        const other = otherStream();
+        await append(
+          other,
+          'any',
+          Array.from({ length: 50 }, (_, n) => numbered(n)),
+        );
+        const stream = newStream();
+        await append(stream, 'any', [numbered(100)]);
+        const seen: unknown[] = [];
+        const options = { after, batchSize: 7, categories: ['contract'], signal: stop.signal };
+        for await (const batch of store.subscribe(options)) {
+          seen.push(...numbers(batch));
+          // While it waits at the end of the log, and while it goes on.
+          if (seen.length === 1) {
+            await append(other, 'any', [numbered(200)]);
+            await append(stream, 'any', [numbered(101)]);
+          }
+          if (seen.length === 2) stop.abort();
+        }
+        expect(seen).toEqual([100, 101]);
       });
 
       it('end when they are told to, even while they look, and wait quietly beyond the head', async () => {

@@ -2,11 +2,11 @@ import { unavailable } from '#lib/platform';
 import type { AppendRequest, EventStore, NewEvent, RecordedEvent } from '../event-store.js';
 import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
 import { numbered } from '../testing/event-store.contract.js';
-import { asRecorded } from '../upcasting.js';
+import { asRecorded } from '../vocabulary.js';
 import { copyLog } from './copy-log.js';
 
 describe('a copied log', () => {
-  const open = () => new InMemoryEventStore({ upcasters: asRecorded });
+  const open = () => new InMemoryEventStore({ vocabulary: asRecorded });
   const append = async (store: EventStore, streamId: string, ...events: NewEvent[]) =>
     store.append([{ streamId, expectedRevision: 'any', events }]);
   const all = (store: EventStore) => store.readAll({ limit: 1_000_000 });

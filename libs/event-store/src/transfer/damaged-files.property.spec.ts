@@ -114,7 +114,7 @@ describe('a damaged file of a log', () => {
   async function refusedOrWhole(bytes: Buffer): Promise<void> {
     await writeFile(file, bytes);
     const store = new InMemoryEventStore();
-    const result = await importLog({ file, store, upcasters: {} }).catch((error: unknown) => error);
+    const result = await importLog({ file, store, vocabulary: {} }).catch((error: unknown) => error);
     const there = await store.readAll({ limit: 1_000_000 });
     if (result instanceof WaylogError) {
       tried.refused++;

@@ -66,7 +66,7 @@ describe('a forged file of a log, with every checksum right', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'waylog-hostile-'));
     database = await testDatabase();
-    store = new PostgresEventStore({ pool: database.pool, listener: database.listener, upcasters: {} });
+    store = new PostgresEventStore({ pool: database.pool, listener: database.listener, vocabulary: {} });
   });
   afterAll(async () => {
     await store.close();
@@ -128,7 +128,7 @@ describe('a forged file of a log, with every checksum right', () => {
         const before = await store.head();
         const { events, text: lines } = madeUp(odd);
         await writeFile(file, lines);
-        const result = await importLog({ file, store, upcasters: {} }).catch((error: unknown) => error);
+        const result = await importLog({ file, store, vocabulary: {} }).catch((error: unknown) => error);
         const there = await store.readAll({ after: before, limit: 10 });
         if (result instanceof WaylogError) {
           tried.refused++;
@@ -152,7 +152,7 @@ describe('a forged file of a log, with every checksum right', () => {
           const mine = there.filter((event) => event.streamId === streamId);
           expect(pages.flat().map(kept)).toEqual(mine.map(kept));
         }
-        expect(await importLog({ file, store, upcasters: {} })).toMatchObject({
+        expect(await importLog({ file, store, vocabulary: {} })).toMatchObject({
           recorded: 0,
           already: recorded,
         });

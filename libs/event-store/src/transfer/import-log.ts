@@ -1,6 +1,7 @@
 import { conflict, WaylogError, counted } from '#lib/platform';
 import type { AppendOutcome, EventStore } from '../event-store.js';
-import { schemaVersionOf, type Upcasters } from '../upcasting.js';
+import { schemaVersionOf } from '../upcasting.js';
+import { knownEventsOf, type Vocabulary } from '../vocabulary.js';
 import {
   Content,
   damaged,
@@ -17,7 +18,8 @@ import { linesOf } from './lines.js';
 export interface ReadOptions {
   readonly file: string;
   /** The event versions that this code knows: newer ones are refused. */
-  readonly upcasters: Upcasters;
+  /** What this code knows: a file with an event that is newer is refused. */
+  readonly vocabulary: Vocabulary;
   /** Called with the number of bytes read. */
   readonly onProgress?: (step: 'checking the file' | 'importing', bytes: number) => void;
   readonly signal?: AbortSignal;
@@ -153,7 +155,7 @@ export async function checkLogFile(
 }
 
 async function* eventsOf(
-  { file, upcasters, onProgress, signal }: ReadOptions,
+  { file, vocabulary, onProgress, signal }: ReadOptions,
   step: 'checking the file' | 'importing',
 ): AsyncGenerator<{ event: FileEvent; text: string }, { header: LogFileHeader; footer: LogFileFooter }> {
   const content = new Content();
@@ -184,7 +186,7 @@ async function* eventsOf(
     const event = parseEvent(text, number);
     mustFollow(content, event);
     mustBeNew(recent, event);
-    mustBeKnown(upcasters, event);
+    mustBeKnown(vocabulary, event);
     content.add(text);
     content.events++;
     content.revisions.set(event.streamId, event.revision);
@@ -210,14 +212,15 @@ function mustBeNew(recent: Set<string>, { streamId, id, line }: FileEvent): void
   if (recent.size > BATCH_EVENTS) for (const oldest of recent) return void recent.delete(oldest);
 }
 
-function mustBeKnown(upcasters: Upcasters, { type, schemaVersion, line }: FileEvent): void {
-  const known = schemaVersionOf(upcasters, type);
-  if (schemaVersion <= known) return;
+function mustBeKnown(vocabulary: Vocabulary, { streamId, type, schemaVersion, line }: FileEvent): void {
+  const ofStream = knownEventsOf(vocabulary, streamId);
+  const newest = schemaVersionOf(ofStream?.upcasters, type);
+  if (!ofStream || schemaVersion <= newest) return;
   throw new WaylogError(
     'log-file.newer-than-code',
     'unavailable',
     `Line ${line} of the file is an event ${type} of schema version ${schemaVersion}; this Waylog knows versions up to ` +
-      `${known}, and could not read its own log with it. Nothing was imported. Deploy the newer version of Waylog first.`,
+      `${newest}, and could not read its own log with it. Nothing was imported. Deploy the newer version of Waylog first.`,
     { line },
   );
 }

@@ -53,7 +53,7 @@ describe('a log as a file', () => {
     return file;
   }
   const importFile = (file: string, store: EventStore = new InMemoryEventStore()) =>
-    importLog({ file, store, upcasters: {} });
+    importLog({ file, store, vocabulary: {} });
   const refused = async (file: string) => {
     const target = new InMemoryEventStore();
     const error = await importFile(file, target).then(

@@ -1,7 +1,7 @@
 import { IsOpaqueId } from '#lib/platform';
 import { FlightCommand, slice, type Decide } from '../command.js';
 import { flightNotFound } from '../flight.js';
-import { flightSensitiveFields } from '../sensitive-fields.js';
+import { flightSensitiveFields } from '../vocabulary.js';
 
 /** The answer to an erasure while the tables still hold what was erased. */
 export interface StillInTables {

@@ -12,7 +12,7 @@ import {
   isTooMuch,
   pause,
 } from '#lib/platform';
-import type { EventStore, Position, RecordedEvent } from '#lib/event-store';
+import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
 import {
   advanceCheckpoints,
   BatchSize,
@@ -31,6 +31,9 @@ import {
 import { notePolicyDrops } from '#lib/timescale';
 import { flightIdOf, type FlightEvents } from '../events.js';
 import { frameResults } from './frame-results.projection.js';
+
+/** The projector of the table that it is computed from. */
+const FLIGHT_PROJECTOR = 'flight';
 
 /** Its name among the projectors. */
 export const FRAME_MINUTES = 'frame-minutes';
@@ -57,7 +60,7 @@ const ROLLUP = frameMinutesRollup;
 const TYPES: readonly (keyof FlightEvents)[] = ['FrameResultSaved', 'FlightDeleted'];
 
 export interface FrameMinutesOptions {
-  readonly store: EventStore;
+  readonly store: ReadableLog;
   readonly pool: pg.Pool;
   readonly listener: Listener;
   readonly connectionString: string;
@@ -106,7 +109,7 @@ export class FrameMinutes {
     this.#batchSize = new BatchSize(batchSize);
     this.#trouble = new Trouble('Keeping minute rollups', options.log);
     this.#reporting = new Trouble('Recording the status of the minute rollups', options.log);
-    this.#watch = new CheckpointWatch(pool, listener, store, NAME, [ROLLUP.name]);
+    this.#watch = new CheckpointWatch(pool, listener, store, { projector: NAME, names: [ROLLUP.name] });
   }
 
   get status(): FollowerStatus {
@@ -192,13 +195,13 @@ export class FrameMinutes {
 
   async #follow(client: pg.Client, signal: AbortSignal): Promise<void> {
     const { store, pool, listener, intervalMs } = this.#options;
-    await createCheckpoints(pool, [ROLLUP], store.beginning);
+    await createCheckpoints(pool, NAME, [ROLLUP], store.beginning);
     const waker = new Waker(listener, 'waylog_checkpoints', 5_000, signal);
     try {
       for (let isOurLog = false; !signal.aborted;) {
         waker.arm();
         // Its checkpoint must be of the same log as those of the tables. The projector says which log that is.
-        isOurLog ||= (await compareLog(pool, store)) !== 'other';
+        isOurLog ||= (await compareLog(pool, store, FLIGHT_PROJECTOR)) !== 'other';
         if (!isOurLog) {
           this.#state = 'standby';
           await pause(intervalMs, signal);
@@ -228,7 +231,7 @@ export class FrameMinutes {
   }
 
   async #isPaused(): Promise<boolean> {
-    return (await pausedSince(this.#options.pool, [ROLLUP.name])) !== undefined;
+    return (await pausedSince(this.#options.pool, [NAME])) !== undefined;
   }
 
   /**
@@ -266,12 +269,12 @@ export class FrameMinutes {
   ): Promise<'nothing new' | 'up to date' | 'behind'> {
     const { store, pool, log } = this.#options;
     const batchSize = this.#batchSize.now;
-    const checkpoints = await loadCheckpoints(pool, [ROLLUP.name, frameResults.name]);
-    const at = (name: string) => checkpoints.find(({ projection }) => projection === name)?.position;
-    const from = at(ROLLUP.name) ?? store.beginning;
+    const at = async (projector: string, name: string) =>
+      (await loadCheckpoints(pool, { projector, names: [name] }))[0]?.position;
+    const from = (await at(NAME, ROLLUP.name)) ?? store.beginning;
     this.#position = from;
     // The position that the table holds. Before the projector has run once, there is nothing to roll up.
-    const end = at(frameResults.name);
+    const end = await at(FLIGHT_PROJECTOR, frameResults.name);
     if (end === undefined) return 'nothing new';
     const { rows: known } = await client.query<{ source: string; same: boolean }>(
       `select 'flight.frame_results'::regclass::oid::text as source,

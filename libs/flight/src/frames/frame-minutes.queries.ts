@@ -14,7 +14,7 @@ import { retainedSince, type ContinuousAggregateInfo } from '#lib/timescale';
 import { FlightReads, type ReadOptions } from '../flight-reads.js';
 import { waiting } from '../observe-queries.js';
 import { checked, MinutesOfFlight } from '../query-rules.js';
-import { FrameMinutes, frameMinutesRollup } from './frame-minutes.follower.js';
+import { FRAME_MINUTES, FrameMinutes, frameMinutesRollup } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
 
 /** The rollup of one flight's frames within one minute. */
@@ -141,7 +141,8 @@ const differencesSql = `
 /** Returns a row if the rollup holds everything that the table does. */
 const caughtUpSql = `
   select true
-   where (select count(distinct position) from projection.checkpoints where projection in ('${frameMinutesRollup.name}', '${frameResults.name}')) <= 1
+   where (select count(distinct position) from projection.checkpoints 
+          where (projector, projection) in (('${FRAME_MINUTES}', '${frameMinutesRollup.name}'), ('flight', '${frameResults.name}'))) <= 1
      and (exists (select from flight.frame_minutes_source where relation = 'flight.frame_results'::regclass)
           or not exists (select from flight.frame_results))
      and not exists (select from flight.frame_minutes_touched)`;

@@ -1,5 +1,5 @@
-import type { SensitiveFields } from '#lib/event-store';
-import type { FlightEventType } from './events.js';
+import type { SensitiveFields, Vocabulary } from '#lib/event-store';
+import { flightStreams, type FlightEventType } from './events.js';
 
 const details = { name: 'erased', description: '', cameraParams: {} };
 
@@ -14,8 +14,12 @@ export const flightSensitiveFields = {
   ImageMetadataSaved: { filePath: 'erased', metadata: {} },
 } as const satisfies SensitiveFields;
 
-/** What is sealed in the log of flights, and the events after which a flight no longer has a key. */
-export const flightSealing = {
-  sensitive: flightSensitiveFields,
-  erasedBy: ['FlightErased'] satisfies FlightEventType[],
+/** What is known of the events of the flight context. */
+export const flightVocabulary: Vocabulary = {
+  [flightStreams.name]: {
+    // Nothing has changed shape yet: the first change of an event's data adds its step here.
+    upcasters: {},
+    sensitive: flightSensitiveFields,
+    erasedBy: ['FlightErased'] satisfies FlightEventType[],
+  },
 };
