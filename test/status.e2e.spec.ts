@@ -122,8 +122,8 @@ describe('health, statistics and alerts', () => {
         .map(({ name }) => name);
     expect(await names()).toEqual([]);
     await server.store.pool.query(
-      `insert into projection.integrity_findings (projection, key, position, rows_found, rows_expected, found_by)
-       values ('flights', 'h', '1', 1, 2, 'the test')`,
+      `insert into projection.integrity_findings (projector, projection, key, position, rows_found, rows_expected, found_by)
+       values ('flight', 'flights', 'h', '1', 1, 2, 'the test')`,
     );
     const changed = async (to: string[]) => {
       while (JSON.stringify(await names()) !== JSON.stringify(to)) {

@@ -102,14 +102,14 @@ describe('an attacker with all rights on the database', () => {
            recorded_at, data, metadata, hash from log.events where ${at('a', '= 1')}`;
   /** As the projector records what it has folded. */
   const folded = `
-    insert into projection.folded_log (first_position, first_event_id, first_recorded_at)
-    select position::text, id, recorded_at from log.events order by position limit 1 on conflict do nothing;
+    insert into projection.folded_log (projector, first_position, first_event_id, first_recorded_at)
+    select 'flight', position::text, id, recorded_at from log.events order by position limit 1 on conflict do nothing;
     insert into projection.stream_revisions (projector, stream_id, revision)
     select 'flight', stream_id, max(revision) from log.events join log.streams using (stream_key) group by stream_id
         on conflict (projector, stream_id) do update set revision = excluded.revision;
-    insert into projection.checkpoints (projection, version, position)
-    select 'waypoints', 1, max(position)::text from log.events
-        on conflict (projection) do update set position = excluded.position`;
+    insert into projection.checkpoints (projector, projection, version, position)
+    select 'flight', 'waypoints', 1, max(position)::text from log.events
+        on conflict (projector, projection) do update set position = excluded.position`;
 
   const afterwards = async <T>(tampering: string, look: () => Promise<T>): Promise<T> => {
     const name = (table: string) => `kept_${table.replace('.', '_')}`;
