@@ -1,14 +1,8 @@
 import { NestFactory } from '@nestjs/core';
 import { CommandBus } from '@nestjs/cqrs';
 import pg from 'pg';
-import {
-  EVENT_STORE,
-  FlightDatabase,
-  WaylogModule,
-  type CommandResult,
-  type FlightCommand,
-  type WaylogOptions,
-} from '#lib/flight';
+import { FlightDatabase, type CommandResult, type FlightCommand, flight } from '#lib/flight';
+import { EVENT_STORE, WaylogModule, type WaylogOptions } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { roleNames } from '#lib/timescale';
 import { migrate } from '../migrations/index.js';
@@ -32,7 +26,10 @@ export interface Bench {
   /** The server's address, with a database that stays from run to run. */
   readonly serverUrl: string;
   /** Waylog in this process. Closed at the end. */
-  readonly waylog: (url: string, options?: Omit<WaylogOptions, 'databaseUrl'>) => Promise<InProcess>;
+  readonly waylog: (
+    url: string,
+    options?: Omit<WaylogOptions, 'databaseUrl' | 'contexts'>,
+  ) => Promise<InProcess>;
   /** Called when the benchmark is over, the last first. */
   readonly atEnd: (work: () => Promise<unknown>) => void;
   /** How often each measurement is repeated, the systems in turn. */
@@ -84,9 +81,12 @@ export async function runBenchmark(
   }
 }
 
-async function inProcess(url: string, settings: Omit<WaylogOptions, 'databaseUrl'>): Promise<InProcess> {
+async function inProcess(
+  url: string,
+  settings: Omit<WaylogOptions, 'databaseUrl' | 'contexts'>,
+): Promise<InProcess> {
   const app = await NestFactory.createApplicationContext(
-    WaylogModule.forRoot({ databaseUrl: url, ...settings }),
+    WaylogModule.forRoot({ databaseUrl: url, contexts: [flight], ...settings }),
     { logger: ['error', 'warn'] },
   );
   const commands = app.get(CommandBus);

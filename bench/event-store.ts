@@ -1,8 +1,7 @@
 import { copyDataKeys, copyLog, InMemoryEventStore, openEventStore } from '#lib/event-store';
-import { FLIGHT_PROJECTOR, flightProjections } from '#lib/flight';
+import { CreateFlight, flight as flightContext, flightProjections, SaveFrameResult } from '#lib/flight';
 import { Listener } from '#lib/platform';
-import { CheckpointWatch, rebuild } from '#lib/projections';
-import { CreateFlight, SaveFrameResult } from '#lib/flight';
+import { rebuild } from '#lib/projections';
 import pg from 'pg';
 import type { Bench, Benchmark } from './bench.js';
 import { inTurn, latencies, median, ratios, secondsOf, type Figure } from './measure.js';
@@ -11,6 +10,7 @@ import type { Writer } from './peers/peer.js';
 import { flight, frame } from './samples.js';
 import { simulateFlights } from './simulated-log.js';
 import { writing } from './writers.js';
+import { RunningContexts } from '#lib/waylog';
 
 const CALLERS = 64;
 const CALLS = 300;
@@ -134,7 +134,7 @@ async function replays(
   await Promise.all([target.end(), writers.end()]);
   const there = await bench.waylog(tables, { eventStore });
   const seconds = await secondsOf(async () =>
-    there.app.get(CheckpointWatch).waitFor(await there.store.head(), 30 * 60_000),
+    there.app.get(RunningContexts).waitFor(await there.store.head(), 30 * 60_000),
   );
   bench.say(`tables of a whole log in ${seconds.toFixed(1)} s`);
   const rebuilt = await inTurn(
@@ -144,7 +144,7 @@ async function replays(
         let read = 0;
         const took = await secondsOf(async () => {
           ({ events: read } = await rebuild({
-            projector: FLIGHT_PROJECTOR,
+            projector: flightContext.name,
             projections: flightProjections.filter(({ name }) => name === 'frame_results'),
             store: there.store,
             connectionString: tables,

@@ -1,10 +1,10 @@
 import pg from 'pg';
 import { CreateFlight } from '#lib/flight';
-import { CheckpointWatch } from '#lib/projections';
 import { migrate } from '../migrations/index.js';
 import { sql, urlOf, type Bench } from './bench.js';
 import { readable, secondsOf } from './measure.js';
 import { flight } from './samples.js';
+import { RunningContexts } from '#lib/waylog';
 
 /** Flights that were in the air at the same time: their events are interleaved in the log. */
 const SIDE_BY_SIDE = 100;
@@ -45,7 +45,7 @@ export async function grownDatabase(bench: Bench, flights: number, eventsEach: n
 
   const folding = await bench.waylog(url);
   const head = await folding.store.head();
-  const folded = await secondsOf(() => folding.app.get(CheckpointWatch).waitFor(head, 3_600_000));
+  const folded = await secondsOf(() => folding.app.get(RunningContexts).waitFor(head, 3_600_000));
   await folding.close();
   await sql(url, 'vacuum analyze');
   await sql(bench.serverUrl, `comment on database ${name} is '${COMPLETE}'`);

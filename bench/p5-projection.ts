@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CreateFlight, flightProjections, SaveFrameResult } from '#lib/flight';
-import { CheckpointWatch, Projector } from '#lib/projections';
+import { CreateFlight, flight as flightContext, flightProjections, SaveFrameResult } from '#lib/flight';
 import type { Bench, Benchmark, InProcess } from './bench.js';
 import { inTurn, median, percentile, rate, readable, secondsOf, type Figure } from './measure.js';
 import { flight, frame } from './samples.js';
 import { serverProcess } from './server-process.js';
 import { simulateFlights } from './simulated-log.js';
 import { flightIds } from './writers.js';
+import { RunningContexts } from '#lib/waylog';
 
 const FLIGHTS = 100;
 const FRAMES_EACH = 480;
@@ -31,7 +31,7 @@ async function backlog(bench: Bench): Promise<Figure[]> {
       folded: async () => {
         await emptyTables(waylog);
         const seconds = await secondsOf(() => projectAll(waylog, events));
-        await waylog.app.get(Projector).stop();
+        await waylog.app.get(RunningContexts).of(flightContext).projector.stop();
         return events / seconds;
       },
     },
@@ -53,7 +53,7 @@ async function emptyTables({ pool }: InProcess): Promise<void> {
 
 /** Until the tables hold the whole log; the time includes the last commit. */
 async function projectAll({ app }: InProcess, events: number): Promise<void> {
-  const projector = app.get(Projector);
+  const projector = app.get(RunningContexts).of(flightContext).projector;
   const end = projector.status.eventsFolded + events;
   projector.start();
   while (projector.status.eventsFolded < end) await sleep(1);
@@ -63,7 +63,7 @@ async function lag(bench: Bench): Promise<Figure[]> {
   const url = await bench.database();
   await serverProcess(bench, url);
   const { app, execute } = await bench.waylog(url, { projector: false });
-  const watch = app.get(CheckpointWatch);
+  const watch = app.get(RunningContexts);
   const flights = flightIds(CALLERS);
   await Promise.all(flights.map((id) => execute(new CreateFlight({ flight: flight(id, 10) }))));
   const next = new Map<number, number>();

@@ -1,19 +1,20 @@
 import {
   evolve,
-  FLIGHT_PROJECTOR,
   FlightReads,
   flightProjections,
-  Flights,
   noFlight,
   type FlightEvent,
+  flight,
+  flightStream,
 } from '#lib/flight';
 import type { RecordedEvent } from '#lib/event-store';
-import { CheckpointWatch, rebuild } from '#lib/projections';
+import { rebuild } from '#lib/projections';
 import type { Bench, Benchmark, InProcess } from './bench.js';
 import { inTurn, ratios, secondsOf, type Figure } from './measure.js';
 import { emmettStore } from './peers/emmett.js';
 import { simulateFlights } from './simulated-log.js';
 import { flightIds } from './writers.js';
+import { RunningContexts } from '#lib/waylog';
 
 /** Frames of the replayed flight. */
 const FRAMES = 2_350;
@@ -41,13 +42,13 @@ export const p6: Benchmark = {
     // This waits for snapshots that are still being saved.
     await writer.close();
     const waylog = await bench.waylog(url);
-    await waylog.app.get(CheckpointWatch).waitFor(await waylog.store.head(), 60_000);
+    await waylog.app.get(RunningContexts).waitFor(await waylog.store.head(), 60_000);
     const events = await eventsOf(waylog);
     const snapshots = await snapshotsAside(waylog);
     const emmett = await emmettReplay(bench, url, events);
     bench.say(`${events.length} events in the flight`);
 
-    const { streams } = waylog.app.get(Flights);
+    const { streams } = waylog.app.get(RunningContexts).runnerOf(flightStream);
     const reads = waylog.app.get(FlightReads);
     const select = { table: projectionOf('flights').table, where: { id: FLIGHT }, orderBy: ['id'] };
     const asOf = String(events.length - 1);
@@ -132,7 +133,7 @@ async function rebuildFrames({ store }: InProcess, connectionString: string): Pr
   let events = 0;
   const seconds = await secondsOf(async () => {
     ({ events } = await rebuild({
-      projector: FLIGHT_PROJECTOR,
+      projector: flight.name,
       projections: [projection],
       store,
       connectionString,

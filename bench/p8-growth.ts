@@ -1,12 +1,12 @@
 import { GetFrameResults, UpdateFlight } from '#lib/flight';
 import { QueryBus } from '@nestjs/cqrs';
-import { CheckpointWatch } from '#lib/projections';
 import type { Benchmark } from './bench.js';
 import { grownDatabase } from './grow.js';
 import { inTurn, median, percentile, rate, ratios, secondsOf, type Figure } from './measure.js';
 import { restLoad } from './rest-load.js';
 import { serverProcess } from './server-process.js';
 import { flightIds, waylogWriter, writing } from './writers.js';
+import { RunningContexts } from '#lib/waylog';
 
 const CALLERS = 64;
 const sizes = {
@@ -69,7 +69,7 @@ export const p8: Benchmark = {
     for (const size of [small, large]) {
       // The events of the commands above, also from earlier runs.
       const { app, store, close } = await bench.waylog(urls[size]);
-      await app.get(CheckpointWatch).waitFor(await store.head(), 600_000);
+      await app.get(RunningContexts).waitFor(await store.head(), 600_000);
       await close();
     }
     bench.say('over HTTP');

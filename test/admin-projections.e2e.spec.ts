@@ -1,14 +1,15 @@
-import { CheckpointWatch } from '#lib/projections';
-import { EVENT_STORE, flightProjections } from '#lib/flight';
+import { flightProjections } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { useServer } from './support/server.js';
+import { flightOf } from './support/waylog.js';
 
 describe('the operator API over projections', () => {
   const server = useServer({ WAYLOG_VERIFY_SHARE: '0' });
   const store = () => server.app.get<EventStore>(EVENT_STORE);
-  const settled = async () => server.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const settled = async () => flightOf(server.app).watch.waitFor(await store().head(), 60_000);
   const get = async (path: string) => (await server.call('GET', `/v1/admin/${path}`)).body;
   const post = (path: string, body?: unknown) => server.call('POST', `/v1/admin/${path}`, body);
   /** Polls a job as a client would, until it has ended. */

@@ -4,15 +4,8 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { backUp, listBackups, restore, verifyBackup, type Backup, type FindTool } from '#lib/backup';
 import type { EventStore } from '#lib/event-store';
-import {
-  CreateFlight,
-  EVENT_STORE,
-  flightTables,
-  SaveFrameResult,
-  SaveFrameResults,
-  SaveHeading,
-} from '#lib/flight';
-import { CheckpointWatch } from '#lib/projections';
+import { CreateFlight, flightTables, SaveFrameResult, SaveFrameResults, SaveHeading } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import {
   capabilities,
   Hypertables,
@@ -27,7 +20,7 @@ import { migrate } from '../migrations/index.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, at } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 const findTool: FindTool = (url, tool, args) =>
@@ -75,7 +68,7 @@ describe('a backup', () => {
     }
   }
   const caughtUp = async ({ app }: RunningWaylog) =>
-    app.get(CheckpointWatch).waitFor(await app.get<EventStore>(EVENT_STORE).head(), 60_000);
+    flightOf(app).watch.waitFor(await app.get<EventStore>(EVENT_STORE).head(), 60_000);
   const urlOf = (name: string) => Object.assign(new URL(testServerUrl()), { pathname: `/${name}` }).href;
   const newName = () => {
     const name = `waylog_test_restored_${process.pid}_${made.length}`;

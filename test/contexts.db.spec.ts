@@ -6,14 +6,7 @@ import {
   PartOfLog,
   type EventStore,
 } from '#lib/event-store';
-import {
-  CreateFlight,
-  FLIGHT_PROJECTOR,
-  flightLog,
-  flightProjector,
-  flightVocabulary,
-  SaveFrameResult,
-} from '#lib/flight';
+import { CreateFlight, SaveFrameResult, flight } from '#lib/flight';
 import {
   adoptLog,
   CheckpointWatch,
@@ -38,7 +31,8 @@ import { eventually } from './support/eventually.js';
 import { appendRaw } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
+import { tablesOf } from '#lib/waylog';
 
 // Cameras and their lenses beside the flights: another context on the same log, with a table that has the name of one
 // of the flight's.
@@ -87,8 +81,7 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
     connectionString: database.url,
   });
   const flightsOf = () => ({
-    ...flightProjector,
-    store: flightLog(store),
+    ...tablesOf(flight, store),
     connectionString: database.url,
   });
   const startCameras = () => {
@@ -111,7 +104,7 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
     const watch = watchOf();
     await watch.waitFor(position, 25_000).finally(() => watch.close());
   };
-  const flightsHold = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 25_000);
+  const flightsHold = (position: string) => flightOf(waylog.app).watch.waitFor(position, 25_000);
   const rowsOf = async (table: string) =>
     (await database.pool.query<Record<string, unknown>>(`select * from ${table} order by 1, 2`)).rows;
 
@@ -127,7 +120,7 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
     store = await openEventStore({
       ...database,
       keys: new DataKeys(database.pool),
-      vocabulary: { ...flightVocabulary, camera: {}, lens: {} },
+      vocabulary: { ...flight.vocabulary, camera: {}, lens: {} },
     });
     startCameras();
   });
@@ -165,7 +158,7 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
         )
       ).rows.map(({ id }) => id);
     expect(await streams('camera')).toEqual(['camera-f1', 'lens-f1']);
-    expect(await streams(FLIGHT_PROJECTOR)).toEqual(['flight-f1']);
+    expect(await streams(flight.name)).toEqual(['flight-f1']);
 
     for (const options of [camerasOf(), flightsOf()]) {
       expect(await verify({ ...options, by: 'test' })).toMatchObject({ isSound: true, records: [] });
@@ -218,11 +211,9 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
     await appendRaw(store, 'camera-f1', 'FlightCreated', { name: 'front' });
     let head = await store.head();
     await Promise.all([camerasHold(head), flightsHold(head)]);
-    await waylog.app.get(Projector).stop();
-    await whileLeading(database.url, FLIGHT_PROJECTOR, () =>
-      adoptLog({ ...flightsOf(), onlyIfWhole: false }),
-    );
-    waylog.app.get(Projector).start();
+    await flightOf(waylog.app).projector.stop();
+    await whileLeading(database.url, flight.name, () => adoptLog({ ...flightsOf(), onlyIfWhole: false }));
+    flightOf(waylog.app).projector.start();
     await appendRaw(store, 'camera-f1', 'Measured', { at: '2026-05-01T12:00:00.000Z', celsius: 20 });
     await camerasHold(await store.head());
     expect(await rowsOf('camera.readings')).toHaveLength(1);
@@ -244,7 +235,7 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
     await appendRaw(store, 'camera-f1', 'Measured', { at: 'no time', celsius: 21 });
     await camerasHold(await store.head());
     expect(await parkedStreams(database.pool, 'camera')).toMatchObject([{ streamId: 'camera-f1' }]);
-    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toEqual([]);
+    expect(await parkedStreams(database.pool, flight.name)).toEqual([]);
     const discard = { reason: 'no time', by: 'test' };
     await unpark({ ...camerasOf(), pool: database.pool, streamId: 'camera-f1', discard });
     expect(await verify({ ...camerasOf(), by: 'test' })).toMatchObject({ isSound: true });

@@ -1,20 +1,12 @@
 import type pg from 'pg';
-import {
-  CreateFlight,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightProjector,
-  SaveFrameResult,
-  TABLES_POOL,
-} from '#lib/flight';
+import { CreateFlight, SaveFrameResult, flight, flightProjections } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { conflict } from '#lib/platform';
 import {
   adoptLog,
-  CheckpointWatch,
   integrityFindings,
   parkedStreams,
-  Projector,
   rebuild,
   ScheduledVerification,
   unpark,
@@ -23,7 +15,7 @@ import {
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 /** The revision of a frame after the events that create a flight. */
@@ -47,9 +39,8 @@ describe('an event that was folded, and can no longer be folded', () => {
   });
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const options = () => ({
-    ...flightProjector,
+    ...tablesOf(flight, store()),
     pool: waylog.app.get<pg.Pool>(TABLES_POOL),
-    store: store(),
     connectionString: database.url,
   });
   const settled = () => waylog.settled();
@@ -181,11 +172,11 @@ describe('an event that was folded, and can no longer be folded', () => {
     await settled();
     expect(await framesOf('b')).toEqual([]);
     expect(await framesOf('c')).toEqual([1, 2]);
-    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+    expect(await parkedStreams(database.pool, flight.name)).toMatchObject([
       { streamId: 'flight-b', revision: FRAME, waiting: 2 },
     ]);
     await expect(
-      waylog.app.get(CheckpointWatch).refuseParked('flight-b', await store().head()),
+      flightOf(waylog.app).watch.refuseParked('flight-b', await store().head()),
     ).rejects.toMatchObject({ code: 'projection.parked' });
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
     expect(await unpark({ ...options(), streamId: 'flight-b' })).toMatchObject({
@@ -220,7 +211,7 @@ describe('an event that was folded, and can no longer be folded', () => {
 
   it('is parked by a rebuild of one table; the other tables hold more until it is discarded', async () => {
     await tamper('b', FRAME, undefined);
-    const projections = flightProjector.projections.filter(({ name }) => name === 'frame_results');
+    const projections = flightProjections.filter(({ name }) => name === 'frame_results');
     expect((await rebuild({ ...options(), projections })).parked).toHaveLength(1);
     const discard = { reason: 'tampered with', by: 'test' };
     await unpark({ ...options(), streamId: 'flight-b', discard });
@@ -240,12 +231,12 @@ describe('an event that was folded, and can no longer be folded', () => {
   });
 
   it('is parked when the log is adopted', async () => {
-    await waylog.app.get(Projector).stop();
+    await flightOf(waylog.app).projector.stop();
     await tamper('b', 0, undefined);
     const adopted = await adoptLog({ ...options(), onlyIfWhole: false });
     expect(adopted).toMatchObject({ streams: 3, parked: first });
     expect(await flights()).toEqual(['a', 'c']);
-    waylog.app.get(Projector).start();
+    flightOf(waylog.app).projector.start();
     await save('a', 2);
     await settled();
     expect(await framesOf('a')).toEqual([1, 2]);

@@ -14,30 +14,21 @@ import {
   DeleteFlight,
   EraseFlight,
   flightProjections,
-  flightProjector,
-  flightVocabulary,
   GetFlight,
   GetFlightEvents,
   GetImageMetadata,
   SaveImageMetadata,
   streamOf,
-  TABLES_POOL,
   UpdateFlight,
-  EVENT_STORE,
+  flight as flightContext,
 } from '#lib/flight';
-import {
-  CheckpointWatch,
-  pauseProjections,
-  rebuild,
-  resumeProjections,
-  unpark,
-  verify,
-} from '#lib/projections';
+import { TABLES_POOL, EVENT_STORE, tablesOf } from '#lib/waylog';
+import { pauseProjections, rebuild, resumeProjections, unpark, verify } from '#lib/projections';
 import { verifyAudit } from '#lib/audit';
 import { NoStatisticsOfErasableColumns1790000020000 } from '../migrations/1790000020000-no-statistics-of-erasable-columns.js';
 import { openFlightLog } from './support/flight-log.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 const SECRETS = ['Ada at the fjord', 'call +47 000 00 000', 'serial-4711', '/home/ada/', 'owner-of-camera'];
@@ -54,7 +45,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     cameraParams: { serial: 'serial-4711' },
   });
   const image = { frameId: 1, filePath: '/home/ada/1.jpg', metadata: { by: 'owner-of-camera' } };
-  const folded = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+  const folded = (position: string) => flightOf(waylog.app).watch.waitFor(position, 60_000);
 
   /** Everything that the log, the snapshots and the tables hold of a flight, as text. */
   async function everything(flightId: string): Promise<string> {
@@ -124,7 +115,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       pool: database.pool,
       listener: database.listener,
       keys: new ErasedMeanwhile(database.pool),
-      vocabulary: flightVocabulary,
+      vocabulary: flightContext.vocabulary,
     });
     const event = { id: randomUUID(), type: 'FlightCreated', schemaVersion: 1, data: flight('race') };
     const metadata = {
@@ -201,7 +192,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       const audit = await verifyAudit({
         pool: database.pool,
         keys: new Map(),
-        vocabulary: flightVocabulary,
+        vocabulary: flightContext.vocabulary,
       });
       expect(audit.problems).toMatchObject([{ code: 'key-left', streamId: streamOf('gone') }]);
     }
@@ -254,7 +245,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       pool: database.pool,
       listener: database.listener,
       keys,
-      vocabulary: flightVocabulary,
+      vocabulary: flightContext.vocabulary,
     });
     await waylog.execute(new CreateFlight({ flight: flight('raced') }));
     const [created] = await waylog.query(new GetFlightEvents('raced'));
@@ -276,7 +267,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     const nameOf = async (id: string) =>
       (await database.pool.query<{ name: string }>(`select name from flight.flights where id = $1`, [id]))
         .rows[0]?.name;
-    const projector = { ...flightProjector, store: waylog.app.get<EventStore>(EVENT_STORE) };
+    const projector = { ...tablesOf(flightContext, waylog.app.get<EventStore>(EVENT_STORE)) };
     const pool = waylog.app.get<pg.Pool>(TABLES_POOL);
     const streamId = streamOf('parked');
     await folded((await execute(new CreateFlight({ flight: flight('parked') }))).position);
@@ -322,12 +313,12 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
   it('leaves tables that equal a fold of the whole log, and every hash valid in its chain', async () => {
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await folded(await store.head());
-    const options = { ...flightProjector, store, connectionString: database.url };
+    const options = { ...tablesOf(flightContext, store), connectionString: database.url };
     expect(await verify({ ...options, by: 'test' })).toMatchObject({ isSound: true });
     await rebuild({ ...options, projections: flightProjections });
     expect(await verify({ ...options, by: 'test' })).toMatchObject({ isSound: true });
     if (log !== 'PostgreSQL') return;
-    const audit = { pool: database.pool, keys: new Map(), vocabulary: flightVocabulary };
+    const audit = { pool: database.pool, keys: new Map(), vocabulary: flightContext.vocabulary };
     expect(await verifyAudit(audit)).toMatchObject({ isSound: true });
   });
 
@@ -356,8 +347,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
     // A rebuild creates the tables again.
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await rebuild({
-      ...flightProjector,
-      store,
+      ...tablesOf(flightContext, store),
       connectionString: database.url,
       projections: flightProjections,
     });
@@ -381,7 +371,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       /the key of its stream is gone although no event says that it was erased/,
     );
     expect((await firstOf('gone'))?.data['name']).toBe('erased');
-    const options = { ...flightProjector, store: other, connectionString: database.url };
+    const options = { ...tablesOf(flightContext, other), connectionString: database.url };
     const { parked } = await rebuild(options);
     expect(parked).toMatchObject([{ streamId: streamOf('lost'), revision: 0 }]);
     await expect(query(new GetFlight('lost'))).rejects.toMatchObject({ code: 'flight.not-found' });
@@ -438,7 +428,7 @@ describe.each(logs)('erasing a flight, with the log in %s', (log) => {
       const stores = await Promise.all([raw(database), raw(target)]);
       await copyDataKeys(database.pool, target.pool);
       expect(await copyLog({ from: stores[0], to: stores[1] })).toMatchObject({ identical: true });
-      await forgetErasedKeys(target.pool, flightVocabulary);
+      await forgetErasedKeys(target.pool, flightContext.vocabulary);
       for await (const [first] of (await openFlightLog(target)).readStream(streamOf('moved')))
         return first?.data['name'];
       return undefined;

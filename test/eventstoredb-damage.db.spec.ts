@@ -1,26 +1,19 @@
 import type pg from 'pg';
 import { checkDatabase } from '../apps/cli/src/doctor.js';
 import { copyLog, DataKeys, InMemoryEventStore, type EventStore } from '#lib/event-store';
-import {
-  CreateFlight,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightProjector,
-  SaveFrameResult,
-  TABLES_POOL,
-} from '#lib/flight';
+import { CreateFlight, SaveFrameResult, flight } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import {
   adoptLog,
   integrityFindings,
   parkedStreams,
-  Projector,
   ScheduledVerification,
   unpark,
   verify,
 } from '#lib/projections';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 
 // What others do to flights' streams in EventStoreDB, and how it is reported.
 describe('streams of flights in EventStoreDB that others have written to, limited and deleted', () => {
@@ -34,7 +27,7 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     if (!database.double) throw new Error('There is no double.');
     return database.double.log;
   };
-  const options = () => ({ ...flightProjector, store: store(), connectionString: database.url });
+  const options = () => ({ ...tablesOf(flight, store()), connectionString: database.url });
   const verified = async (repair: boolean) => {
     const result = await verify({ ...options(), by: 'test', repair });
     return {
@@ -197,7 +190,7 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
     return rows.map(({ flight_id, frames }) => `${flight_id} ${frames}`);
   };
   const parked = async (pool: pg.Pool) =>
-    (await parkedStreams(pool, FLIGHT_PROJECTOR))
+    (await parkedStreams(pool, flight.name))
       .map(({ streamId, revision, error }) => [streamId, revision, error])
       .toSorted();
   const expected = [
@@ -249,9 +242,9 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
   });
 
   it('are built by an adoption, which parks those flights, and a verification names them and ends', async () => {
-    const projector = waylog.app.get(Projector);
+    const projector = flightOf(waylog.app).projector;
     await projector.stop();
-    const options = { ...flightProjector, store: running(), connectionString: database.url };
+    const options = { ...tablesOf(flight, running()), connectionString: database.url };
     await adoptLog({ ...options, onlyIfWhole: false });
     expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 3']);
     expect(await parked(database.pool)).toEqual(expected);
@@ -278,8 +271,7 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
 
   it('are verified if they still hold those flights, and the verification ends with its findings', async () => {
     const result = await verify({
-      ...flightProjector,
-      store: running(),
+      ...tablesOf(flight, running()),
       connectionString: database.url,
       by: 'test',
     });
@@ -294,8 +286,8 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
   it('are not built if the log skips an event of a flight that others have not deleted', async () => {
     const at = log().all.findIndex(({ stream, revision }) => stream === 'flight-whole' && revision === 1);
     log().all.splice(at, 1);
-    await waylog.app.get(Projector).stop();
-    const options = { ...flightProjector, store: running(), connectionString: database.url };
+    await flightOf(waylog.app).projector.stop();
+    const options = { ...tablesOf(flight, running()), connectionString: database.url };
     await expect(adoptLog({ ...options, onlyIfWhole: false })).rejects.toMatchObject({
       code: 'projection.gap',
       data: { streamId: 'flight-whole', revision: 2, expected: 1 },

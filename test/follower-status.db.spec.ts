@@ -1,12 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  EVENT_STORE,
-  flightProjectionStates,
-  flightProjectors,
-  GetFrameMinutes,
-  SaveFrameResult,
-  SaveFrameResults,
-} from '#lib/flight';
+import { GetFrameMinutes, SaveFrameResult, SaveFrameResults, flight } from '#lib/flight';
+import { EVENT_STORE, statesOf, projectorsOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { pauseProjections, resumeProjections, type ProjectionStatus } from '#lib/projections';
 import { aFlight, aFrame } from './support/samples.js';
@@ -14,7 +8,7 @@ import { useWaylog } from './support/waylog.js';
 
 describe('the minute rollup among the tables', () => {
   const waylog = useWaylog();
-  const states = () => flightProjectionStates(waylog.store.pool, waylog.app.get<EventStore>(EVENT_STORE));
+  const states = () => statesOf(flight, waylog.store.pool, waylog.app.get<EventStore>(EVENT_STORE));
   /** Polls until all tables are in the expected state; `meanwhile` is called each time. */
   const until = async (
     isSo: (state: ProjectionStatus) => boolean,
@@ -47,7 +41,10 @@ describe('the minute rollup among the tables', () => {
     for (const { leader } of moving) expect(leader).toContain(String(process.pid));
 
     await until(({ lagEvents }) => lagEvents === 0);
-    await pauseProjections(waylog.store.pool, flightProjectors, { reason: 'to look at it', by: 'the test' });
+    await pauseProjections(waylog.store.pool, projectorsOf(flight), {
+      reason: 'to look at it',
+      by: 'the test',
+    });
     const { position } = await frames(50);
     for (const state of await until(({ lagEvents }) => lagEvents > 0))
       expect(state).toMatchObject({ state: 'paused', pauseReason: 'to look at it' });
@@ -55,7 +52,7 @@ describe('the minute rollup among the tables', () => {
       (await waylog.query(new GetFrameMinutes('f', {}, { minPosition }))).reduce((n, m) => n + m.frames, 0);
     expect(await ofMinutes()).toBe(50);
 
-    await resumeProjections(waylog.store.pool, flightProjectors);
+    await resumeProjections(waylog.store.pool, projectorsOf(flight));
     await until(({ state, lagEvents }) => state === 'active' && lagEvents === 0);
     expect(await ofMinutes(position)).toBe(100);
   });

@@ -2,7 +2,8 @@ import { Controller, Get, Injectable, Module, Param } from '@nestjs/common';
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
-import { CreateFlight, FlightDatabase, GetFlight, UpdateWaypoint, WaylogModule } from '#lib/flight';
+import { CreateFlight, FlightDatabase, GetFlight, UpdateWaypoint, flight } from '#lib/flight';
+import { WaylogModule } from '#lib/waylog';
 import pg from 'pg';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aWaypoint } from './support/samples.js';
@@ -44,7 +45,7 @@ describe('Waylog in a foreign NestJS application', () => {
   beforeAll(async () => {
     database = await testDatabase();
     const testing = await Test.createTestingModule({
-      imports: [WaylogModule.forRoot({ databaseUrl: database.url }), ForeignModule],
+      imports: [WaylogModule.forRoot({ databaseUrl: database.url, contexts: [flight] }), ForeignModule],
     }).compile();
     app = testing.createNestApplication<NestFastifyApplication>(new FastifyAdapter());
     await app.init();
@@ -79,7 +80,7 @@ describe('Waylog in a foreign NestJS application', () => {
 
 describe('an application that is started with a wrong database', () => {
   const start = (databaseUrl: string) =>
-    Test.createTestingModule({ imports: [WaylogModule.forRoot({ databaseUrl })] })
+    Test.createTestingModule({ imports: [WaylogModule.forRoot({ databaseUrl, contexts: [flight] })] })
       .compile()
       .then((app) => app.close());
 

@@ -1,18 +1,20 @@
 import * as flight from '#lib/flight';
-import { EVENT_STORE, flightProjections, flightProjector } from '#lib/flight';
+import { flight as flightContext, flightProjections } from '#lib/flight';
+import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, rebuild, unpark, verify } from '#lib/projections';
+import { rebuild, unpark, verify } from '#lib/projections';
 import { namedQueries } from '../apps/server/src/gateway/query-registry.js';
 import { followsFromTables, isSql } from '../apps/server/src/gateway/sql-text.js';
 import { Statistics } from '../apps/server/src/operations/statistics.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { bearer, newKey, useServer, type Answer } from './support/server.js';
+import { flightOf } from './support/waylog.js';
 
 describe('the gateway', () => {
   const server = useServer({ WAYLOG_VERIFY_SHARE: '0' });
   const store = () => server.app.get<EventStore>(EVENT_STORE);
-  const settled = async () => server.app.get(CheckpointWatch).waitFor(await store().head(), 60_000);
+  const settled = async () => flightOf(server.app).watch.waitFor(await store().head(), 60_000);
   let flights = 0;
   const given = async (waypoints = 2) => {
     const id = `gateway-${++flights}`;
@@ -513,9 +515,8 @@ describe('the gateway', () => {
       const broken = (await waypoints(flightId)).lat;
       const damage = `update flight.waypoints set lat = 12 where flight_id = $1 and id = 'w0'`;
       const options = {
-        ...flightProjector,
+        ...tablesOf(flightContext, store()),
         projections: flightProjections.filter(({ name }) => name === 'waypoints'),
-        store: store(),
         connectionString: server.store.url,
       };
       // A manual change is not an event: it is visible when the answer is read again.
@@ -550,8 +551,7 @@ describe('the gateway', () => {
       expect((await cached(sql)).body.data.rows).toEqual([{ n: 1 }]);
       await unpark({
         pool: server.store.pool,
-        store: store(),
-        ...flightProjector,
+        ...tablesOf(flightContext, store()),
         streamId: `flight-${flightId}`,
         discard: { reason: 'a test', by: 'test' },
       });

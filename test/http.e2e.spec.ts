@@ -1,7 +1,8 @@
 import { request, type IncomingHttpHeaders } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { EVENT_STORE, FlightDatabase } from '#lib/flight';
+import { FlightDatabase } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { ADMIN_KEY } from './support/admin-key.js';
 import { aChunk, aFlight, aFrame, aWaypoint } from './support/samples.js';

@@ -1,19 +1,19 @@
 import {
   CreateFlight,
   DeleteFlight,
-  EVENT_STORE,
   flightProjections,
-  flightProjector,
   SaveFrameResults,
   SaveHeading,
   streamOf,
+  flight,
 } from '#lib/flight';
+import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, Projector, unpark, verify } from '#lib/projections';
+import { unpark, verify } from '#lib/projections';
 import { capabilities } from '#lib/timescale';
 import { aFlight, aFrame } from './support/samples.js';
 import { appendRaw } from './support/poison.js';
-import { useWaylog } from './support/waylog.js';
+import { flightOf, useWaylog } from './support/waylog.js';
 
 /** A Thursday, on which chunks of a week begin. */
 const EPOCH = Date.UTC(2020, 0, 2);
@@ -26,7 +26,7 @@ describe('compressed chunks', () => {
   const waylog = useWaylog();
   const sql = async <T extends object>(text: string, values: unknown[] = []) =>
     (await waylog.store.pool.query<T>(text, values)).rows;
-  const settled = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+  const settled = (position: string) => flightOf(waylog.app).watch.waitFor(position, 60_000);
   let canCompress: boolean;
   let flights = 0;
   // Each test has its own chunks.
@@ -141,7 +141,7 @@ describe('compressed chunks', () => {
     const [before, bystanders] = [await batches(flightId), await batches(bystander)];
     expect(before).toBeGreaterThanOrEqual(20);
     // The two move into a new week, in one batch of the projector.
-    const projector = waylog.app.get(Projector);
+    const projector = flightOf(waylog.app).projector;
     await projector.stop();
     const later = second(100 * WEEK);
     await waylog.execute(
@@ -195,11 +195,10 @@ describe('compressed chunks', () => {
       aFrame(n * BATCH + 500, { timestamp: second(n * BATCH + 500), refined: true }),
     );
     await waylog.execute(new SaveFrameResults({ flightId, frames: refined }));
-    await waylog.app.get(CheckpointWatch).waitFor(await store.head(), 60_000);
+    await flightOf(waylog.app).watch.waitFor(await store.head(), 60_000);
     const result = await unpark({
-      ...flightProjector,
+      ...tablesOf(flight, store),
       pool: waylog.store.pool,
-      store,
       streamId: streamOf(flightId),
       discard: { reason: 'no frame', by: 'test' },
     });
@@ -230,9 +229,8 @@ describe('compressed chunks', () => {
     await compress();
     const before = await batches(flightId);
     const options = {
-      ...flightProjector,
+      ...tablesOf(flight, waylog.app.get<EventStore>(EVENT_STORE)),
       projections: flightProjections.filter(({ name }) => name === 'frame_results'),
-      store: waylog.app.get<EventStore>(EVENT_STORE),
       connectionString: waylog.store.url,
       by: 'test',
     };

@@ -7,15 +7,14 @@ import {
   GetFrameResults,
   GetHeadingHistory,
 } from '#lib/flight';
-import { CheckpointWatch, Projector } from '#lib/projections';
 import { aFlight, aFrame, at } from './support/samples.js';
-import { useWaylog } from './support/waylog.js';
+import { flightOf, useWaylog } from './support/waylog.js';
 
 describe('the hypertables', () => {
   const waylog = useWaylog();
   const sql = async <T extends object>(text: string, values: unknown[] = []) =>
     (await waylog.store.pool.query<T>(text, values)).rows;
-  const settled = (position: string) => waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+  const settled = (position: string) => flightOf(waylog.app).watch.waitFor(position, 60_000);
   let flights = 0;
   const given = async () => {
     const { flightId } = await waylog.execute(new CreateFlight({ flight: aFlight(`hyper-${++flights}`) }));
@@ -62,7 +61,7 @@ describe('the hypertables', () => {
     const flightId = await given();
     const { position: before } = await waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(1) }));
     await settled(before);
-    const projector = waylog.app.get(Projector);
+    const projector = flightOf(waylog.app).projector;
     await projector.stop();
     const times = [at(5), at(6), at(1), at(7), at(6)];
     let position = before;
@@ -96,7 +95,7 @@ describe('the hypertables', () => {
   it('lose the rows of a deleted flight, and get those of a new one with its id, in one batch', async () => {
     const flightId = await given();
     await waylog.execute(new SaveFrameResults({ flightId, frames: [aFrame(1), aFrame(2)] }));
-    const projector = waylog.app.get(Projector);
+    const projector = flightOf(waylog.app).projector;
     await projector.stop();
     await waylog.execute(new SaveFrameResult({ flightId, frame: aFrame(3) }));
     await waylog.execute(new DeleteFlight({ flightId }));

@@ -1,14 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { CopyResult, EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjections, playFlight, simulateFlight } from '#lib/flight';
-import { CheckpointWatch } from '#lib/projections';
+import { flightProjections, playFlight, simulateFlight } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { appendRaw } from './support/poison.js';
 import { aFrame } from './support/samples.js';
 import { serverProcess } from './support/server-process.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog } from './support/waylog.js';
+import { flightOf, startWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 /** `waylog` as a separate process; `child` can be killed. */
@@ -40,7 +40,7 @@ describe('a log that moves to EventStoreDB and back', () => {
       ),
     );
     const store = running.app.get<EventStore>(EVENT_STORE);
-    await running.app.get(CheckpointWatch).waitFor(await store.head(), 60_000);
+    await flightOf(running.app).watch.waitFor(await store.head(), 60_000);
     await running.close();
   });
   afterAll(() => database.drop());

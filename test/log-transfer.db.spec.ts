@@ -13,18 +13,13 @@ import {
   type ExportOptions,
   type RecordedEvent,
 } from '#lib/event-store';
-import {
-  CreateFlight,
-  EVENT_STORE,
-  flightVocabulary as vocabulary,
-  SaveFrameResult,
-  SaveFrameResults,
-  streamOf,
-} from '#lib/flight';
-import { CheckpointWatch } from '#lib/projections';
+import { CreateFlight, SaveFrameResult, SaveFrameResults, streamOf, flight } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
-import { startWaylog, useWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, useWaylog } from './support/waylog.js';
+
+const { vocabulary } = flight;
 
 describe('a log in a file, between stores', () => {
   const waylog = useWaylog();
@@ -125,7 +120,7 @@ describe('a log in a file, between stores', () => {
         );
         expect(repeated.position).toBe(await store.head());
         const { position } = await there.execute(new SaveFrameResult({ flightId: 'b', frame: aFrame(900) }));
-        await there.app.get(CheckpointWatch).waitFor(position, 60_000);
+        await flightOf(there.app).watch.waitFor(position, 60_000);
         expect(await there.database.getFrameResults('b')).toHaveLength(901);
         expect(await there.database.getFrameResults('a')).toEqual([]);
       } finally {

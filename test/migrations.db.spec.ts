@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import pg from 'pg';
 import type { QueryRunner } from 'typeorm';
-import { EVENT_STORE, flightModels, flightProjections } from '#lib/flight';
+import { flightModels, flightProjections } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, loadCheckpoints } from '#lib/projections';
+import { loadCheckpoints } from '#lib/projections';
 import {
   backupFirst,
   migrate,
@@ -21,7 +22,7 @@ import {
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog } from './support/waylog.js';
+import { flightOf, startWaylog } from './support/waylog.js';
 
 const names = migrations.map((migration) => new migration().name);
 const revisions = names.map((name) => name.slice(-13));
@@ -118,7 +119,7 @@ describe('migrations', () => {
   const filledTables = async (work?: (waylog: Awaited<ReturnType<typeof startWaylog>>) => Promise<void>) => {
     const waylog = await startWaylog(database.url);
     await work?.(waylog);
-    const watch = waylog.app.get(CheckpointWatch);
+    const watch = flightOf(waylog.app).watch;
     const head = await waylog.app.get<EventStore>(EVENT_STORE).head();
     const wanted = new Map(flightProjections.map(({ name, version }) => [name, version]));
     // A projection that is rebuilt among others has its checkpoint before its rows; its version shows when it is

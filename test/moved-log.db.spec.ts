@@ -1,5 +1,6 @@
 import { copyLog, InMemoryEventStore, type EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjections, flightProjector, SaveFrameResult, SaveHeading } from '#lib/flight';
+import { flightProjections, SaveFrameResult, SaveHeading, flight } from '#lib/flight';
+import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import {
   adoptLog,
   CheckpointWatch,
@@ -17,7 +18,7 @@ import { testDatabase, type TestDatabase } from './support/database.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aFlight, aFrame, at } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog } from './support/waylog.js';
+import { flightOf, startWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 // The other log is in memory: its positions look like PostgreSQL's and mean something else, which is the harder case.
@@ -41,11 +42,11 @@ describe('tables under a log that is not the one they were folded from', () => {
     const { position } = await waylog.execute(
       new SaveHeading({ flightId: 'stays', heading: { frameId: 1, heading: 90, timestamp: at(1) } }),
     );
-    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    await flightOf(waylog.app).watch.waitFor(position, 60_000);
     await waylog.database.insertFlight(aFlight('parked', 1));
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await appendRaw(store, 'flight-parked', 'FrameResultSaved', poisonousFrames.refusedByTable);
-    await waylog.app.get(CheckpointWatch).waitFor(await store.head(), 60_000);
+    await flightOf(waylog.app).watch.waitFor(await store.head(), 60_000);
     await waylog.close();
   }
   /** A log with its own events before the copy, so that no event keeps its position. */
@@ -75,8 +76,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     return projector;
   }
   const adoption = (store: EventStore) => ({
-    ...flightProjector,
-    store,
+    ...tablesOf(flight, store),
     connectionString: database.url,
     onlyIfWhole: false,
   });
@@ -91,7 +91,7 @@ describe('tables under a log that is not the one they were folded from', () => {
       )
     ).rows.map(({ position }) => position);
   const verified = (store: EventStore) =>
-    verify({ ...flightProjector, store, connectionString: database.url, by: 'test' });
+    verify({ ...tablesOf(flight, store), connectionString: database.url, by: 'test' });
 
   it('can be adopted from a copy of it, with the same rows, and continue with it', async () => {
     await written();
@@ -128,8 +128,8 @@ describe('tables under a log that is not the one they were folded from', () => {
     );
     for (const refused of [
       verified(short),
-      rebuild({ ...flightProjector, store: short, connectionString: database.url }),
-      unpark({ ...flightProjector, pool: database.pool, store: short, streamId: 'flight-parked' }),
+      rebuild({ ...tablesOf(flight, short), connectionString: database.url }),
+      unpark({ ...tablesOf(flight, short), pool: database.pool, streamId: 'flight-parked' }),
     ])
       await expect(refused).rejects.toMatchObject({ code: 'projection.other-log' });
     expect(await tableHashes(database.url)).toEqual(before);

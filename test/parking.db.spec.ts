@@ -1,29 +1,13 @@
 import type pg from 'pg';
-import {
-  CreateFlight,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightProjector,
-  flightVocabulary,
-  GetFrameResults,
-  SaveFrameResult,
-  TABLES_POOL,
-} from '#lib/flight';
+import { CreateFlight, GetFrameResults, SaveFrameResult, flight, flightProjections } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
-import {
-  CheckpointWatch,
-  discardedEvents,
-  parkedStreams,
-  Projector,
-  rebuild,
-  unpark,
-  verify,
-} from '#lib/projections';
+import { discardedEvents, parkedStreams, Projector, rebuild, unpark, verify } from '#lib/projections';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 
 describe.each(logs)('an event that cannot be projected, with the log in %s', (log) => {
   let database: TestDatabase;
@@ -39,8 +23,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const options = () => ({
     pool: waylog.app.get<pg.Pool>(TABLES_POOL),
-    store: store(),
-    ...flightProjector,
+    ...tablesOf(flight, store()),
     connectionString: database.url,
   });
   const settled = () => waylog.settled();
@@ -69,7 +52,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       await save('b', 1);
       await settled();
       // One batch with good events before, between and after.
-      await waylog.app.get(Projector).stop();
+      await flightOf(waylog.app).projector.stop();
       for (const id of ['a', 'b', 'c']) await save(id, 2);
       const revision = await poison('b', kind);
       await save('a', 3);
@@ -78,12 +61,12 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
         updatedAt: aFrame(3).timestamp,
       });
       await save('c', 3);
-      waylog.app.get(Projector).start();
+      flightOf(waylog.app).projector.start();
       await settled();
       expect(await framesOf('a')).toEqual([2, 3]);
       expect(await framesOf('b')).toEqual([1, 2]);
       expect(await framesOf('c')).toEqual([2, 3]);
-      expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+      expect(await parkedStreams(database.pool, flight.name)).toMatchObject([
         { streamId: 'flight-b', revision, type: 'FrameResultSaved', waiting: 2, attempts: 1 },
       ]);
     },
@@ -102,7 +85,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     await create('b');
     await settled();
     expect(await framesOf('a')).toEqual([]);
-    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([{ waiting: 2 }]);
+    expect(await parkedStreams(database.pool, flight.name)).toMatchObject([{ waiting: 2 }]);
   });
 
   it('is reported to a reader that asks for what was written after it, and not to others', async () => {
@@ -112,14 +95,14 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     await settled();
     const head = await store().head();
     const reading = (minPosition?: string) =>
-      waylog.app.get(CheckpointWatch).refuseParked('flight-a', minPosition ?? '0');
+      flightOf(waylog.app).watch.refuseParked('flight-a', minPosition ?? '0');
     await expect(reading(head)).rejects.toMatchObject({ code: 'projection.parked' });
     await expect(reading(before)).resolves.toBeUndefined();
-    await expect(waylog.app.get(CheckpointWatch).refuseParked('flight-b', head)).resolves.toBeUndefined();
+    await expect(flightOf(waylog.app).watch.refuseParked('flight-b', head)).resolves.toBeUndefined();
     // Also in a process that has received no notification.
     const other = await startWaylog(database, { projector: false });
-    await other.app.get(CheckpointWatch).waitFor(head, 60_000);
-    await expect(other.app.get(CheckpointWatch).refuseParked('flight-a', head)).rejects.toMatchObject({
+    await flightOf(other.app).watch.waitFor(head, 60_000);
+    await expect(flightOf(other.app).watch.refuseParked('flight-a', head)).rejects.toMatchObject({
       code: 'projection.parked',
     });
     await other.close();
@@ -138,7 +121,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       folded: 0,
       stillParked: { revision },
     });
-    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([{ attempts: 2 }]);
+    expect(await parkedStreams(database.pool, flight.name)).toMatchObject([{ attempts: 2 }]);
     await mendTable();
     expect(await unpark({ ...options(), streamId: 'flight-a' })).toEqual({
       streamId: 'flight-a',
@@ -171,10 +154,10 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       folded: 1,
     });
     expect(await framesOf('a')).toEqual([1, 2]);
-    expect(await discardedEvents(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+    expect(await discardedEvents(database.pool, flight.name)).toMatchObject([
       { streamId: 'flight-a', revision, reason: discard.reason, discardedBy: discard.by },
     ]);
-    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toEqual([]);
+    expect(await parkedStreams(database.pool, flight.name)).toEqual([]);
     const before = await tableHashes(database.url);
     await rebuild(options());
     expect(await tableHashes(database.url)).toEqual(before);
@@ -212,7 +195,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
   });
 
   it('is parked also if it cannot be upcast', async () => {
-    await waylog.app.get(Projector).stop();
+    await flightOf(waylog.app).projector.stop();
     await Promise.all(['a', 'b'].map(create));
     await save('b', 1);
     const shapes = await openEventStore({
@@ -222,7 +205,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       keys: new DataKeys(database.pool),
       vocabulary: {
         flight: {
-          ...flightVocabulary['flight'],
+          ...flight.vocabulary['flight'],
           upcasters: {
             FrameResultSaved: [
               () => {
@@ -234,8 +217,8 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
       },
     });
     const projector = new Projector({
-      name: FLIGHT_PROJECTOR,
-      projections: flightProjector.projections,
+      name: flight.name,
+      projections: flightProjections,
       store: shapes,
       pool: database.pool,
       connectionString: database.url,
@@ -245,7 +228,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     await settled();
     await projector.stop();
     await shapes.close();
-    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([
+    expect(await parkedStreams(database.pool, flight.name)).toMatchObject([
       {
         streamId: 'flight-b',
         type: 'FrameResultSaved',
@@ -255,7 +238,7 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     const { rows } = await database.pool.query(`select id from flight.flights order by 1`);
     expect(rows).toEqual([{ id: 'a' }, { id: 'b' }]);
     // With the real upcaster it is valid.
-    waylog.app.get(Projector).start();
+    flightOf(waylog.app).projector.start();
     expect(await unpark({ ...options(), streamId: 'flight-b' })).toEqual({ streamId: 'flight-b', folded: 1 });
   });
 });

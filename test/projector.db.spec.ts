@@ -1,16 +1,14 @@
 import type pg from 'pg';
 import {
   CreateFlight,
-  EVENT_STORE,
   FlightDatabase,
   flightProjections,
   SaveFrameResult,
-  TABLES_POOL,
   UpdateWaypoint,
 } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import {
-  CheckpointWatch,
   loadCheckpoints,
   pauseProjections,
   Projection,
@@ -23,7 +21,7 @@ import {
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame, aWaypoint } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 describe.each(logs)('the projector, with the log in %s', (log) => {
@@ -45,14 +43,14 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
   const until = async (condition: () => boolean | Promise<boolean>) => {
     await eventually(() => condition());
   };
-  const stateOf = (waylog: RunningWaylog) => waylog.app.get(Projector).status.state;
+  const stateOf = (waylog: RunningWaylog) => flightOf(waylog.app).projector.status.state;
   const leaders = (all: RunningWaylog[]) => all.filter((waylog) => stateOf(waylog) === 'active');
   const write = async (waylog: RunningWaylog, id: string) => {
     await waylog.execute(new CreateFlight({ flight: aFlight(id, 3) }));
     return waylog.execute(new SaveFrameResult({ flightId: id, frame: aFrame(1) }));
   };
   const folded = (waylog: RunningWaylog, position: string) =>
-    waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    flightOf(waylog.app).watch.waitFor(position, 60_000);
 
   it('is active in one process of several, and another takes over when that one ends', async () => {
     const all = await Promise.all([start(), start(), start()]);
@@ -62,7 +60,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await folded(leader, (await write(others[0] as RunningWaylog, 'a')).position);
     expect(others.map(stateOf)).toEqual(['standby', 'standby']);
 
-    await leader.app.get(Projector).stop();
+    await flightOf(leader.app).projector.stop();
     await until(() => leaders(others).length === 1);
     const { position } = await write(others[0] as RunningWaylog, 'b');
     await folded(others[0] as RunningWaylog, position);
@@ -94,7 +92,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     const [writer, reader] = [await start(), await start(false)] as const;
     for (let n = 0; n < 50; n++) {
       const { position } = await write(writer, `mine-${n}`);
-      await reader.app.get(CheckpointWatch).waitFor(position, 60_000);
+      await flightOf(reader.app).watch.waitFor(position, 60_000);
       expect(await reader.app.get(FlightDatabase).getFrameResults(`mine-${n}`)).toHaveLength(1);
     }
   });
@@ -129,7 +127,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
       const first = await start();
       await folded(first, (await write(first, 'a')).position);
       await pause();
-      await first.app.get(Projector).stop();
+      await flightOf(first.app).projector.stop();
       const second = await start();
       await until(() => stateOf(second) === 'paused');
       await write(second, 'b');
@@ -151,7 +149,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
       expect((await states(waylog))[0]?.lastError).toMatch(/frame_results/);
       await database.pool.query(`alter table flight.gone rename to frame_results`);
       await until(async () => (await states(waylog))[0]?.state === 'active');
-      await waylog.app.get(Projector).stop();
+      await flightOf(waylog.app).projector.stop();
       expect((await states(waylog))[0]?.state).toBe('stopped');
     });
   });
@@ -170,13 +168,13 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
         select 1, stream_key, 0, gen_random_uuid(), 'FlightDeleted', 1, now(), '{}', '{}', '' from log.streams where stream_id = 'flight-quiet';
       $$; select pg_temp.quiet()`);
     await folded(waylog, '1');
-    await until(() => waylog.app.get(Projector).status.eventsFolded === 1);
+    await until(() => flightOf(waylog.app).projector.status.eventsFolded === 1);
   });
 
   it('measures age by the clock of the database, whatever the clock of the server', async () => {
     const waylog = await start();
     await folded(waylog, (await write(waylog, 'before')).position);
-    await waylog.app.get(Projector).stop();
+    await flightOf(waylog.app).projector.stop();
     await write(waylog, 'behind');
     const states = () =>
       projectionStates(database.pool, waylog.app.get<EventStore>(EVENT_STORE), 'flight', flightProjections);
@@ -198,7 +196,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await database.pool.query(`delete from log.events where revision = 1`);
     const waylog = await start();
     await until(() => stateOf(waylog) === 'failed');
-    expect(waylog.app.get(Projector).status.lastError?.message).toMatch(
+    expect(flightOf(waylog.app).projector.status.lastError?.message).toMatch(
       /read revision 2 of flight-gap .* but revision 1 comes next/,
     );
     const { rows } = await database.pool.query(`select from flight.flights`);
@@ -226,7 +224,7 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
   it('builds the table of a projection that is new, or has a new version, from the whole log', async () => {
     const writer = await start();
     await folded(writer, (await write(writer, 'old')).position);
-    await writer.app.get(Projector).stop();
+    await flightOf(writer.app).projector.stop();
     await database.pool.query(`create table flight.flight_names (id text primary key, name text not null)`);
     const table: TableDefinition = {
       schema: 'flight',
@@ -276,7 +274,8 @@ describe.each(logs)('the projector, with the log in %s', (log) => {
     await waylog.execute(new SaveFrameResult({ flightId: 'newer', frame: aFrame(2) }));
     await until(
       () =>
-        waylog.app.get(Projector).status.lastError?.message.includes('rebuilt by a newer Waylog') ?? false,
+        flightOf(waylog.app).projector.status.lastError?.message.includes('rebuilt by a newer Waylog') ??
+        false,
     );
     expect(await tableHashes(database.url)).toEqual(before);
   });

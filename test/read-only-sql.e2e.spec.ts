@@ -1,10 +1,11 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import pg from 'pg';
-import { flightProjections, FLIGHT_PROJECTOR, EVENT_STORE } from '#lib/flight';
+import { flightProjections, flight } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import type { WaylogError } from '#lib/platform';
-import { CheckpointWatch, rebuild } from '#lib/projections';
+import { rebuild } from '#lib/projections';
 import { queryOn, readerAccess, readerRoleName, readerSessions, roleNames } from '#lib/timescale';
 import { ReadOnlySql } from '../apps/server/src/gateway/read-only-sql.js';
 import { migrate, migrations, revert } from '../migrations/index.js';
@@ -13,6 +14,7 @@ import { aFlight, aFrame } from './support/samples.js';
 import { ADMIN_KEY } from './support/admin-key.js';
 import { eventually } from './support/eventually.js';
 import { useServer } from './support/server.js';
+import { flightOf } from './support/waylog.js';
 
 const LIMIT_SECONDS = 30;
 /** Quotes in a name that take PostgreSQL some seconds. */
@@ -44,7 +46,7 @@ describe('ad-hoc SQL', () => {
   const owner = async (sql: string, values: unknown[] = []) =>
     (await server.store.pool.query<Record<string, unknown>>(sql, values)).rows;
   const settled = async () =>
-    server.app.get(CheckpointWatch).waitFor(await server.app.get<EventStore>(EVENT_STORE).head(), 60_000);
+    flightOf(server.app).watch.waitFor(await server.app.get<EventStore>(EVENT_STORE).head(), 60_000);
   /** A client with the reader's own login: what an attacker with more than the endpoint could do. */
   const asReader = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
     const access = readerAccess(server.store.url);
@@ -727,7 +729,7 @@ describe('ad-hoc SQL', () => {
     const before = await counts();
     expect(before).toContainEqual(['frame_results', 200, 1]);
     await rebuild({
-      projector: FLIGHT_PROJECTOR,
+      projector: flight.name,
       projections: flightProjections,
       store: server.app.get<EventStore>(EVENT_STORE),
       connectionString: server.store.url,

@@ -1,24 +1,23 @@
 import {
   CreateFlight,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
   flightProjections,
-  flightProjector,
   GetFlight,
   playFlight,
   SaveFrameResult,
   SaveFrameResults,
   simulateFlight,
+  flight,
 } from '#lib/flight';
+import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, discardRebuild, LiveRows, Projection, rebuild, verify } from '#lib/projections';
+import { discardRebuild, LiveRows, Projection, rebuild, verify } from '#lib/projections';
 import { capabilities, Hypertables, retainedSince } from '#lib/timescale';
 import { geofencesTable } from '../libs/flight/src/geofences/geofences.projection.js';
 import { waypointsTable } from '../libs/flight/src/waypoints/waypoints.projection.js';
 import { logs } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { useWaylog } from './support/waylog.js';
+import { flightOf, useWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 describe.each(logs)('a rebuild, with the log in %s', (log) => {
@@ -28,9 +27,8 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     const projection = flightProjections.find((p) => p.name === name);
     if (!projection) throw new Error(name);
     const options = {
-      ...flightProjector,
+      ...tablesOf(flight, store()),
       projections: [projection],
-      store: store(),
       connectionString: waylog.store.url,
       batchSize: 200,
     };
@@ -68,7 +66,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     const { position } = await waylog.execute(
       new SaveFrameResult({ flightId: 'rebuild-1', frame: aFrame(900) }),
     );
-    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    await flightOf(waylog.app).watch.waitFor(position, 60_000);
     const { rows } = await waylog.store.pool.query(`select from flight.frame_results where frame_id = 900`);
     expect(rows).toHaveLength(1);
   });
@@ -89,7 +87,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
 
   describe('that is interrupted', () => {
     const options = (names = ['waypoints', 'frame_results']) => ({
-      projector: FLIGHT_PROJECTOR,
+      projector: flight.name,
       projections: flightProjections.filter(({ name }) => names.includes(name)),
       store: store(),
       connectionString: waylog.store.url,
@@ -293,7 +291,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     const { flightId } = await waylog.execute(new CreateFlight({ flight: aFlight('dropped') }));
     const frames = [1, 2, 3].map((n) => aFrame(n, { timestamp: `2001-02-03T00:00:0${n}.000Z` }));
     const { position } = await waylog.execute(new SaveFrameResults({ flightId, frames }));
-    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    await flightOf(waylog.app).watch.waitFor(position, 60_000);
     const hypertables = new Hypertables(
       pool,
       flightProjections.map(({ table }) => table),
@@ -383,7 +381,7 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
     });
     await expect(
       rebuild({
-        projector: FLIGHT_PROJECTOR,
+        projector: flight.name,
         projections: [broken],
         store: store(),
         connectionString: waylog.store.url,

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { flightProjections, flightProjector } from '#lib/flight';
+import { flightProjections, flight } from '#lib/flight';
 import { createPool, Listener, seededRandom } from '#lib/platform';
 import { CheckpointWatch, verify } from '#lib/projections';
 import { databaseKill, databaseUp, type DatabaseOptions } from '#lib/timescale';
@@ -18,6 +18,7 @@ import { until } from './support/server.js';
 import { serverProcess, type ServerProcess } from './support/server-process.js';
 import { tableHashes } from './support/tables.js';
 import { eventually } from './support/eventually.js';
+import { tablesOf } from '#lib/waylog';
 
 /** Whether what was acknowledged is in the log exactly once, and whether the tables match the log. */
 async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], eventStore?: string) {
@@ -59,8 +60,7 @@ async function checkAgainstLog(databaseUrl: string, clients: readonly Client[], 
     await watch.waitFor(await store.head(), 60_000);
     watch.close();
     const verified = await verify({
-      ...flightProjector,
-      store,
+      ...tablesOf(flight, store),
       connectionString: databaseUrl,
       by: 'test',
     });

@@ -1,4 +1,4 @@
-import { EVENT_STORE } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { Pools } from '../apps/server/src/operations/pools.js';
 import { logs } from './support/database.js';

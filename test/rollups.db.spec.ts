@@ -3,25 +3,25 @@ import {
   DeleteFlight,
   FrameMinutes,
   flightProjections,
-  flightProjector,
   GetFrameMinutes,
   SaveFrameResult,
   rollUpAgain,
   streamOf,
   SaveFrameResults,
   verifyFrameMinutes,
-  EVENT_STORE,
   type FrameResult,
+  flight,
 } from '#lib/flight';
+import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, rebuild, verify } from '#lib/projections';
+import { rebuild, verify } from '#lib/projections';
 import { capabilities, Hypertables, retainedSince } from '#lib/timescale';
 import { seededRandom } from '#lib/platform';
 import { runMigrations } from '../migrations/index.js';
 import { appendRaw } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { testDatabase } from './support/database.js';
-import { startWaylog, useWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, useWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
 const EPOCH = Date.UTC(2026, 4, 1, 12);
@@ -212,7 +212,7 @@ describe('minute rollups of frame results', () => {
     const projection = flightProjections.find(({ name }) => name === 'frame_results');
     if (!projection) throw new Error('There is no projection frame_results.');
     const store = waylog.app.get<EventStore>(EVENT_STORE);
-    await rebuild({ ...flightProjector, projections: [projection], store, connectionString: url });
+    await rebuild({ ...tablesOf(flight, store), projections: [projection], connectionString: url });
     const { position: last } = await waylog.execute(
       new SaveFrameResult({ flightId, frame: aFrame(0, { altitude: 10 }) }),
     );
@@ -226,6 +226,7 @@ describe('minute rollups of frame results', () => {
     await waylog.app.get(FrameMinutes).stop();
     const { pool, listener, url } = waylog.store;
     const follower = new FrameMinutes({
+      follows: 'flight',
       store: waylog.app.get<EventStore>(EVENT_STORE),
       pool,
       listener,
@@ -322,7 +323,7 @@ describe('minute rollups of frame results', () => {
     expect((await minutes(flightId, moved)).map(({ frames }) => frames)).toEqual([2, 1, 1]);
     const projections = flightProjections.filter(({ name }) => name === 'frame_results');
     const store = waylog.app.get<EventStore>(EVENT_STORE);
-    await rebuild({ ...flightProjector, projections, store, connectionString: url });
+    await rebuild({ ...tablesOf(flight, store), projections, connectionString: url });
     expect((await retainedSince(pool)).get('flight.frame_results')).toBeUndefined();
     const { position: later } = await waylog.execute(
       new SaveFrameResult({ flightId, frame: aFrame(9, { timestamp: minute(5), altitude: 9 }) }),
@@ -357,7 +358,7 @@ describe('minute rollups of frame results', () => {
     const follower = waylog.app.get(FrameMinutes);
     await follower.stop();
     const { flightId, position } = await given([aFrame(0), aFrame(1)]);
-    await waylog.app.get(CheckpointWatch).waitFor(position, 60_000);
+    await flightOf(waylog.app).watch.waitFor(position, 60_000);
     expect(await verifyFrameMinutes(waylog.store.pool, { attempts: 2, pauseMs: 0 })).toMatchObject({
       caughtUp: false,
       differences: [{ flightId }],
@@ -444,9 +445,8 @@ describe('minute rollups of frame results', () => {
     const sound = () =>
       retainedSince(pool()).then((retained) =>
         verify({
-          ...flightProjector,
+          ...tablesOf(flight, waylog.app.get<EventStore>(EVENT_STORE)),
           projections: flightProjections.filter(({ name }) => name === 'frame_results'),
-          store: waylog.app.get<EventStore>(EVENT_STORE),
           connectionString: waylog.store.url,
           by: 'test',
           retainedSince: retained,

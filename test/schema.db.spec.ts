@@ -1,4 +1,5 @@
-import { EVENT_STORE, FLIGHT_PROJECTOR, flightModels, flightProjections, flightTables } from '#lib/flight';
+import { flightModels, flightProjections, flightTables, flight } from '#lib/flight';
+import { EVENT_STORE } from '#lib/waylog';
 import {
   discovery,
   Hypertables,
@@ -10,11 +11,11 @@ import {
   type ValidationLevel,
 } from '#lib/timescale';
 import type { EventStore } from '#lib/event-store';
-import { CheckpointWatch, rebuild } from '#lib/projections';
+import { rebuild } from '#lib/projections';
 import { revert, runMigrations, validateSchema, withWaylogModels } from '../migrations/index.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight } from './support/samples.js';
-import { startWaylog } from './support/waylog.js';
+import { flightOf, startWaylog } from './support/waylog.js';
 
 const models = withWaylogModels(flightModels);
 
@@ -58,9 +59,9 @@ describe('the validation of a schema', () => {
     const waylog = await startWaylog(database.url);
     await waylog.database.insertFlight(aFlight('f1', 3));
     const store = waylog.app.get<EventStore>(EVENT_STORE);
-    await waylog.app.get(CheckpointWatch).waitFor(await store.head(), 60_000);
+    await flightOf(waylog.app).watch.waitFor(await store.head(), 60_000);
     await rebuild({
-      projector: FLIGHT_PROJECTOR,
+      projector: flight.name,
       projections: flightProjections,
       store,
       connectionString: database.url,

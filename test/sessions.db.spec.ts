@@ -1,5 +1,6 @@
 import pg from 'pg';
-import { CreateFlight, EVENT_STORE, LOG_POOL, TABLES_POOL } from '#lib/flight';
+import { CreateFlight } from '#lib/flight';
+import { EVENT_STORE, LOG_POOL, TABLES_POOL } from '#lib/waylog';
 import { CheckpointWatch } from '#lib/projections';
 import { roleNames } from '#lib/timescale';
 import { createPool, endClient, openSession } from '#lib/platform';

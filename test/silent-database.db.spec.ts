@@ -1,10 +1,11 @@
 import { PostgresEventStore } from '../libs/event-store/src/postgres/postgres-event-store.js';
-import { flightProjector } from '#lib/flight';
 import { createPool, Listener } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import pg from 'pg';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { TcpProxy } from './faults/tcp-proxy.js';
+import { tablesOf } from '#lib/waylog';
+import { flight } from '#lib/flight';
 
 // A database that stops answering closes nothing and refuses nothing. Only a query shows it.
 describe('when the database stops answering', () => {
@@ -83,8 +84,7 @@ describe('when the database stops answering', () => {
     await held.connect();
     await held.query('begin; lock table projection.verifications');
     const verification = new ScheduledVerification({
-      ...flightProjector,
-      store: new PostgresEventStore(database),
+      ...tablesOf(flight, new PostgresEventStore(database)),
       connectionString: database.url,
       log: { info: () => undefined, warn: () => undefined },
       share: 1,

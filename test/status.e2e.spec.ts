@@ -2,12 +2,12 @@ import { createServer, type Server } from 'node:http';
 import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { CheckpointWatch } from '#lib/projections';
 import { Alerts, type AlertMessage } from '../apps/server/src/operations/alerts.js';
 import { alertRules } from '../apps/server/src/operations/alert-rules.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { until, useServer } from './support/server.js';
 import { eventually } from './support/eventually.js';
+import { flightOf } from './support/waylog.js';
 
 describe('health, statistics and alerts', () => {
   const messages: AlertMessage[] = [];
@@ -46,7 +46,7 @@ describe('health, statistics and alerts', () => {
 
   it('report the state of the system', async () => {
     const { body } = await server.call('POST', '/v1/flights', aFlight('h', 1));
-    await server.app.get(CheckpointWatch).waitFor(String(body.position), 60_000);
+    await flightOf(server.app).watch.waitFor(String(body.position), 60_000);
     // The minute rollup follows the tables, a second behind.
     await eventually(async () => (await get('/v1/admin/health')).projectionLagEvents <= 0);
     expect(await get('/v1/admin/health')).toMatchObject({

@@ -1,21 +1,20 @@
 import type pg from 'pg';
 import {
   CreateFlight,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightProjector,
   SaveFrameResult,
   SaveFrameResults,
   SaveHeading,
   SaveHeadings,
-  TABLES_POOL,
   Transact,
+  flight,
+  flightProjections,
 } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { parkedStreams, Projector, rebuild, unpark } from '#lib/projections';
+import { parkedStreams, rebuild, unpark } from '#lib/projections';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
-import { startWaylog, type RunningWaylog } from './support/waylog.js';
+import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
 
 // Limits that a transaction can hit and a smaller one may not: time, memory, locks, TimescaleDB's limit of tuples.
 describe('times that are spread over centuries', () => {
@@ -23,7 +22,7 @@ describe('times that are spread over centuries', () => {
   let waylog: RunningWaylog;
   beforeAll(async () => {
     database = await testDatabase();
-    waylog = await startWaylog(database, { flightDays: 7 });
+    waylog = await startWaylog(database, { settings: { flight: { days: 7 } } });
     await waylog.execute(new CreateFlight({ flight: aFlight('a') }));
   });
   const others: RunningWaylog[] = [];
@@ -107,7 +106,7 @@ describe('times that are spread over centuries', () => {
   it('are refused outside of the window, in every command, and nothing is recorded', async () => {
     const outside = { code: 'flight.time-outside', kind: 'conflict', data: { firstYear: 2020 } };
     const narrow = await startWaylog(database, {
-      times: { firstYear: 2020, daysAhead: 30 },
+      settings: { flight: { times: { firstYear: 2020, daysAhead: 30 } } },
       projector: false,
     });
     others.push(narrow);
@@ -163,12 +162,11 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const options = () => ({
     pool: waylog.app.get<pg.Pool>(TABLES_POOL),
-    store: store(),
-    ...flightProjector,
+    ...tablesOf(flight, store()),
     connectionString: database.url,
   });
   const settled = () => waylog.settled(120_000);
-  const parked = () => parkedStreams(database.pool, FLIGHT_PROJECTOR);
+  const parked = () => parkedStreams(database.pool, flight.name);
   const save = (id: string, ...frames: number[]) =>
     waylog.execute(new SaveFrameResults({ flightId: id, frames: frames.map((n) => aFrame(n)) }));
   const count = async () =>
@@ -188,11 +186,11 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
   const mend = () => database.pool.query('drop trigger too_much on flight.frame_results');
 
   it('is folded in smaller batches, and no flight is parked', async () => {
-    await waylog.app.get(Projector).stop();
+    await flightOf(waylog.app).projector.stop();
     await failWhere('rows > 40');
     await save('a', ...Array.from({ length: 300 }, (_, n) => n));
     await save('b', ...Array.from({ length: 10 }, (_, n) => n));
-    waylog.app.get(Projector).start();
+    flightOf(waylog.app).projector.start();
     await settled();
     expect(await parked()).toEqual([]);
     expect(await count()).toBe(310);
@@ -224,7 +222,7 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
   it('parks no flight while nothing succeeds for any flight, and continues as soon as it does', async () => {
     await failWhere('true');
     await Promise.all([save('a', 1), save('b', 1), save('c', 1)]);
-    const projector = waylog.app.get(Projector);
+    const projector = flightOf(waylog.app).projector;
     const failures = new Set<string>();
     // Many more attempts than would park one.
     while (failures.size < 8) {
@@ -252,7 +250,7 @@ describe.each(['57014', '53200', '53400'])('what is too much for the database (%
       end $$;
       grant execute on function public.fits(integer) to public;
       alter table flight.frame_results add constraint fits check (public.fits(frame_id)) not valid`);
-    const [frames] = flightProjector.projections.filter(({ name }) => name === 'frame_results');
+    const [frames] = flightProjections.filter(({ name }) => name === 'frame_results');
     if (!frames) throw new Error('no such projection');
     const result = await rebuild({ ...options(), projections: [frames] });
     expect(result).toMatchObject({ tables: [{ identical: true }] });

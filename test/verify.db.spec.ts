@@ -1,12 +1,5 @@
-import {
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightIdOf,
-  flightProjections,
-  flightProjector,
-  playFlight,
-  simulateFlight,
-} from '#lib/flight';
+import { flightIdOf, flightProjections, playFlight, simulateFlight, flight } from '#lib/flight';
+import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import {
   integrityFindings,
@@ -24,8 +17,7 @@ describe('a verification', () => {
   const store = () => waylog.app.get<EventStore>(EVENT_STORE);
   const sql = (text: string) => waylog.store.pool.query(text);
   const options = () => ({
-    ...flightProjector,
-    store: store(),
+    ...tablesOf(flight, store()),
     connectionString: waylog.store.url,
     by: 'the test',
   });
@@ -260,7 +252,7 @@ describe('a verification', () => {
   describe('on a schedule', () => {
     const scheduled = () =>
       new ScheduledVerification({
-        projector: FLIGHT_PROJECTOR,
+        projector: flight.name,
         projections: flightProjections,
         store: store(),
         connectionString: waylog.store.url,
@@ -276,11 +268,11 @@ describe('a verification', () => {
       await verification.stop();
     };
     const endOfRound = async () =>
-      (await verificationProgress(waylog.store.pool, FLIGHT_PROJECTOR))?.lastRoundEndedAt;
+      (await verificationProgress(waylog.store.pool, flight.name))?.lastRoundEndedAt;
 
     it('checks all flights and finds nothing if all is well', async () => {
       await rounds(async () => (await endOfRound()) !== undefined);
-      expect(await verificationProgress(waylog.store.pool, FLIGHT_PROJECTOR)).toMatchObject({
+      expect(await verificationProgress(waylog.store.pool, flight.name)).toMatchObject({
         lastRoundStreams: 4,
       });
       expect(await integrityFindings(waylog.store.pool, { open: true })).toEqual([]);

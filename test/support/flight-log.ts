@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore, type RecordedEvent } from '#lib/event-store';
-import { flightVocabulary } from '#lib/flight';
 import type { Listener } from '#lib/platform';
+import { flight } from '#lib/flight';
 
 /** A log of flights outside Waylog: it opens sealed fields. */
 export const openFlightLog = (place: {
@@ -14,7 +14,7 @@ export const openFlightLog = (place: {
     pool: place.pool,
     listener: place.listener,
     keys: new DataKeys(place.pool),
-    vocabulary: flightVocabulary,
+    vocabulary: flight.vocabulary,
   });
 
 /** All events of a log, in its order. */

@@ -2,9 +2,19 @@ import { Logger, type INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { CommandBus, QueryBus, type Command, type Query } from '@nestjs/cqrs';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, FlightDatabase, WaylogModule, type WaylogOptions } from '#lib/flight';
-import { CheckpointWatch } from '#lib/projections';
+import { flight, FlightDatabase } from '#lib/flight';
+import {
+  EVENT_STORE,
+  RunningContexts,
+  WaylogModule,
+  type RunningContext,
+  type WaylogOptions,
+} from '#lib/waylog';
 import { testDatabase, type Log, type TestDatabase } from './database.js';
+
+/** The flight context of an application. */
+export const flightOf = (app: Pick<INestApplicationContext, 'get'>): RunningContext =>
+  app.get(RunningContexts).of(flight);
 
 export interface RunningWaylog {
   readonly app: INestApplicationContext;
@@ -25,7 +35,7 @@ export async function startWaylog(
   const { url: databaseUrl, eventStore } =
     typeof database === 'string' ? { url: database, eventStore: undefined } : database;
   const app = await NestFactory.createApplicationContext(
-    WaylogModule.forRoot({ databaseUrl, eventStore, ...options }),
+    WaylogModule.forRoot({ databaseUrl, eventStore, contexts: [flight], ...options }),
     { logger: ['error', 'warn'], abortOnError: false },
   );
   const commands = app.get(CommandBus);
@@ -36,7 +46,7 @@ export async function startWaylog(
     execute: (command) => commands.execute(command),
     query: (query) => queries.execute(query),
     settled: async (maxWaitMs = 60_000) =>
-      app.get(CheckpointWatch).waitFor(await app.get<EventStore>(EVENT_STORE).head(), maxWaitMs),
+      flightOf(app).watch.waitFor(await app.get<EventStore>(EVENT_STORE).head(), maxWaitMs),
     close: () => app.close(),
   };
 }

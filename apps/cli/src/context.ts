@@ -5,7 +5,8 @@ import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
-import { DATABASE_ACCESS, flightProjections, flightVocabulary, WaylogModule } from '#lib/flight';
+import { flightProjections } from '#lib/flight';
+import { DATABASE_ACCESS, WaylogModule, vocabularyOf } from '#lib/waylog';
 import {
   asTyped,
   createPool,
@@ -26,6 +27,7 @@ import { backupFirst, mayMigrate, migrate, refuseOtherSchema } from '../../../mi
 import { connectionString } from './connection-strings.js';
 import { withSteps } from './progress-bar.js';
 import { UsageError } from './usage-error.js';
+import { contexts } from '../../contexts.js';
 
 export { UsageError };
 
@@ -183,10 +185,10 @@ function projectorUrl(): string | undefined {
 }
 
 /** As for the server. Throws UsageError for what is no number of days. */
-function flightDays(): { flightDays?: number } {
+function flightDays(): { days?: number } {
   const text = process.env['WAYLOG_FLIGHT_DAYS'];
   if (!text) return {};
-  if (/^[1-9]\d{0,4}$/.test(text)) return { flightDays: Number(text) };
+  if (/^[1-9]\d{0,4}$/.test(text)) return { days: Number(text) };
   throw new UsageError('WAYLOG_FLIGHT_DAYS takes a whole number of days, 1 to 99999.');
 }
 
@@ -278,7 +280,7 @@ export async function withStore<T>(
     eventStore,
     pool,
     listener,
-    vocabulary: flightVocabulary,
+    vocabulary: vocabularyOf(contexts),
     onWarning: progress,
     ...(!isRaw && { keys: new DataKeys(pool) }),
   });
@@ -327,8 +329,8 @@ async function inWaylog<T>(
     applicationName: 'waylog cli',
     projector,
     waitForLog: false,
-    ...flightDays(),
-    ...times(),
+    contexts,
+    settings: { flight: { ...flightDays(), ...times() } },
   });
   const app = await NestFactory.createApplicationContext(module, {
     logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),

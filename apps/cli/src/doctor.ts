@@ -3,7 +3,6 @@ import type pg from 'pg';
 import { listKeys } from '#lib/access';
 import { newestDigest, statementOf } from '#lib/audit';
 import { databaseIdentity, isAhead, scheduledBackups } from '#lib/backup';
-import { FLIGHT_PROJECTOR, flightLog, flightProjectionStates, flightVocabulary } from '#lib/flight';
 import { losses, openEventStore, type EventStore, type LogProblem } from '#lib/event-store';
 import {
   isLoopback,
@@ -34,6 +33,9 @@ import {
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
 import { accessTo, withClient } from './context.js';
+import { flight } from '#lib/flight';
+import { statesOf, tablesOf, vocabularyOf } from '#lib/waylog';
+import { contexts } from '../../contexts.js';
 
 export interface Finding {
   readonly check: string;
@@ -446,7 +448,7 @@ async function withLog(
     eventStore,
     pool,
     listener,
-    vocabulary: flightVocabulary,
+    vocabulary: vocabularyOf(contexts),
   });
   try {
     return await check(store);
@@ -459,7 +461,7 @@ async function withLog(
 async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefined): Promise<Finding[]> {
   const where = eventStore === undefined ? 'in the database' : `at ${withoutCredentials(eventStore)}`;
   const head = await store.head();
-  if ((await compareLog(pool, flightLog(store), FLIGHT_PROJECTOR)) === 'other') {
+  if ((await compareLog(pool, tablesOf(flight, store).store, flight.name)) === 'other') {
     return [
       problem(
         'log',
@@ -491,7 +493,7 @@ const ofLog = ({ code, severity, streamId, detail }: LogProblem): Finding =>
     : problem('log', `${code}: ${streamId ?? ''} ${detail}`, remedies[code] ?? LOST);
 
 async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
-  const [state] = await flightProjectionStates(pool, store);
+  const [state] = await statesOf(flight, pool, store);
   if (!state)
     return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
   const findings: Finding[] = [];

@@ -4,10 +4,11 @@ import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import { recipientsOf } from '#lib/backup';
 import type { Config } from '#lib/platform';
-import { DATABASE_ACCESS, WaylogModule } from '#lib/flight';
+import { DATABASE_ACCESS, WaylogModule } from '#lib/waylog';
 import type { DatabaseAccess } from '#lib/timescale';
 import { ChunksController } from './http/chunks.controller.js';
 import { EventsController } from './http/events.controller.js';
+import { contexts } from '../../contexts.js';
 import { FlightsController } from './http/flights.controller.js';
 import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
@@ -51,8 +52,13 @@ export class ServerModule {
           poolRecycleSeconds: config.poolRecycle,
           maxPendingCommands: config.maxPendingCommands,
           decisionCacheBytes: config.decisionCacheBytes,
-          flightDays: config.flightDays,
-          times: { firstYear: config.firstYear, daysAhead: config.daysAhead },
+          contexts,
+          settings: {
+            flight: {
+              days: config.flightDays,
+              times: { firstYear: config.firstYear, daysAhead: config.daysAhead },
+            },
+          },
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,

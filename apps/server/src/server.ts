@@ -5,7 +5,7 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type pg from 'pg';
-import { LOG_POOL } from '#lib/flight';
+import { LOG_POOL } from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import { Guard } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';

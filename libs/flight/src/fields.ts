@@ -1,13 +1,7 @@
-import { IsBoolean, IsInt, IsNumber, Max, MaxLength, Min, MinLength } from 'class-validator';
-import { IsText, Sample } from '#lib/platform';
+import { IsBoolean, IsInt, IsNumber, Max, Min } from 'class-validator';
+import { all, Sample } from '#lib/platform';
 
 /** The rules of values that the whole flight context shares. */
-const all =
-  (...decorators: PropertyDecorator[]): PropertyDecorator =>
-  (target, property) => {
-    for (const decorate of decorators) decorate(target, property);
-  };
-
 const INT4_MAX = 2_147_483_647;
 
 /** Degrees north, WGS84. */
@@ -23,11 +17,6 @@ export const Confidence = () => all(IsNumber(), Min(0), Max(1), Sample(0.9));
 /** The number of a camera frame, or a count of them. */
 export const FrameNumber = () => all(IsInt(), Min(0), Max(INT4_MAX), Sample(0));
 export const Flag = () => IsBoolean();
-/** Text of limited length that must not be empty. */
-export const Label = (max: number) => all(IsText(), MinLength(1), MaxLength(max));
-/** Text of limited length. */
-export const FreeText = (max: number) => all(IsText(), MaxLength(max));
-
 /** Arrays of one command can hold at most this many waypoints, frames or headings. */
 export const MAX_BATCH = 5_000;
 

@@ -13,7 +13,7 @@ import {
 } from './flight/flights.queries.js';
 import { UpdateFlight, type FlightChanges } from './flight/update-flight.js';
 import { datesAsText, timeAsText, type WithDates } from './dates.js';
-import type { ReadOptions } from './flight-reads.js';
+import type { ReadOptions } from '#lib/waylog';
 import { GetFrameResults, type FrameResultView } from './frames/frame-results.queries.js';
 import { SaveFrameResult, type FrameResult } from './frames/save-frame-result.js';
 import { GetHeadingHistory, GetLatestHeading, type HeadingView } from './headings/heading-history.queries.js';

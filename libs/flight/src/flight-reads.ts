@@ -7,6 +7,8 @@ import {
   notFound,
   parseTimestamp,
   unavailable,
+  weigh,
+  type Weight,
 } from '#lib/platform';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import {
@@ -22,17 +24,8 @@ import { knownDays, selectRecorded } from './days/select-recorded.js';
 import { flightStreams } from './events.js';
 import { flightNotFound } from './flight.js';
 import { flightsTable } from './flight/flights.projection.js';
-import { waiting } from './observe-queries.js';
 import { flightProjections } from './projections.js';
-import { weigh, type Weight } from './weight.js';
-
-/** How current a read must be. */
-export interface ReadOptions {
-  /** Wait until the tables hold the log up to this position, which a command returned. */
-  readonly minPosition?: string | undefined;
-  /** Answer from the log as of an RFC 3339 time, or of a revision of the flight. */
-  readonly asOf?: string | null | undefined;
-}
+import { waiting, type ReadOptions } from '#lib/waylog';
 
 /** The longest that a read waits for its minimum position. */
 const MAX_WAIT_MS = 5_000;

@@ -1,7 +1,15 @@
 import { IsInt, Max, Min } from 'class-validator';
-import { invalidInput, IsOpaqueId, IsTimestamp, Optional, validate, type Class } from '#lib/platform';
+import {
+  invalidInput,
+  IsOpaqueId,
+  IsTimestamp,
+  Optional,
+  validate,
+  type Class,
+  FreeText,
+} from '#lib/platform';
 import { FLIGHT_EVENT_TYPES } from './events.js';
-import { FrameNumber, FreeText } from './fields.js';
+import { FrameNumber } from './fields.js';
 
 // The rules for the parameters of queries: the same in process, by name through the gateway, and in a query string.
 // Null and omitted mean the same.

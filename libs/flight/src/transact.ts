@@ -6,6 +6,8 @@ import {
   MAX_BAD_FIELDS,
   type FieldError,
   type Timestamp,
+  weigh,
+  type Weight,
 } from '#lib/platform';
 import type { Decision } from '#lib/event-store';
 import {
@@ -20,7 +22,6 @@ import {
 import { changes } from './changes.js';
 import type { FlightEvent } from './events.js';
 import { flightDecider, type Flight } from './flight.js';
-import { weigh, type Weight } from './weight.js';
 
 /** One command of a transaction: its type and its own fields, without the flight. */
 export interface TransactionStep {

@@ -1,5 +1,5 @@
-import type { SensitiveFields, Vocabulary } from '#lib/event-store';
-import { flightStreams, type FlightEventType } from './events.js';
+import type { KnownEvents, SensitiveFields } from '#lib/event-store';
+import type { FlightEventType } from './events.js';
 
 const details = { name: 'erased', description: '', cameraParams: {} };
 
@@ -14,12 +14,10 @@ export const flightSensitiveFields = {
   ImageMetadataSaved: { filePath: 'erased', metadata: {} },
 } as const satisfies SensitiveFields;
 
-/** What is known of the events of the flight context. */
-export const flightVocabulary: Vocabulary = {
-  [flightStreams.name]: {
-    // Nothing has changed shape yet: the first change of an event's data adds its step here.
-    upcasters: {},
-    sensitive: flightSensitiveFields,
-    erasedBy: ['FlightErased'] satisfies FlightEventType[],
-  },
+/** What is known of the events of flights. */
+export const flightEvents: KnownEvents = {
+  // Nothing has changed shape yet: the first change of an event's data adds its step here.
+  upcasters: {},
+  sensitive: flightSensitiveFields,
+  erasedBy: ['FlightErased'] satisfies FlightEventType[],
 };

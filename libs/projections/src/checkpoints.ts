@@ -158,6 +158,8 @@ export class CheckpointWatch {
     listener: Listener,
     private readonly store: ReadableLog,
     private readonly tables: ProjectorTables,
+    /** The projector whose record says which log they are folded from: a follower follows another one. */
+    private readonly follows: string = tables.projector,
     private readonly pollIntervalMs = 250,
   ) {
     this.#reached = store.beginning;
@@ -294,7 +296,7 @@ export class CheckpointWatch {
 
   async #look(): Promise<void> {
     const { projector, names } = this.tables;
-    this.#isOurLog ||= (await compareLog(this.pool, this.store, projector)) === 'same';
+    this.#isOurLog ||= (await compareLog(this.pool, this.store, this.follows)) === 'same';
     if (!this.#isOurLog) return;
     const rows = await readRows(
       this.pool,

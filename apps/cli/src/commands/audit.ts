@@ -16,7 +16,6 @@ import {
   type AuditResult,
   type SigningKey,
 } from '#lib/audit';
-import { flightVocabulary } from '#lib/flight';
 import { messageOf, counted } from '#lib/platform';
 import type pg from 'pg';
 import {
@@ -28,6 +27,8 @@ import {
   withApplicationRole,
 } from '../context.js';
 import { withProgress } from '../progress-bar.js';
+import { contexts } from '../../../contexts.js';
+import { vocabularyOf } from '#lib/waylog';
 
 const keyOption = () =>
   new Option(
@@ -105,7 +106,7 @@ Examples
           takeDigest(pool, key, {
             keys,
             folder,
-            vocabulary: flightVocabulary,
+            vocabulary: vocabularyOf(contexts),
             roundMs: Number(process.env['WAYLOG_AUDIT_ROUND'] || 7) * DAY_MS,
             signal,
           }),
@@ -149,7 +150,15 @@ Exit codes: 0 it is recorded, 3 it was shown.`,
       const folder = flags.digests || undefined;
       await withLog(sub, async (pool) => {
         const { problems, fingerprint, digest } = await untilInterrupted((signal) =>
-          recordBreak(pool, key, { keys, folder, vocabulary: flightVocabulary, by, why, findings, signal }),
+          recordBreak(pool, key, {
+            keys,
+            folder,
+            vocabulary: vocabularyOf(contexts),
+            by,
+            why,
+            findings,
+            signal,
+          }),
         );
         const written = !digest || folder === undefined ? 0 : await writeDigestFiles(pool, folder, keys);
         const said = digest && statementOf(digest.document);
@@ -254,7 +263,7 @@ export async function runAudit(
           keys,
           digestFolder: digestFolder || undefined,
           atLeast: answered,
-          vocabulary: flightVocabulary,
+          vocabulary: vocabularyOf(contexts),
           signal,
           onProgress,
         }),

@@ -12,7 +12,6 @@ import {
   type Difference,
   type ListedBackup,
 } from '#lib/backup';
-import { flightLog, flightProjector } from '#lib/flight';
 import { installation, isPostgresUrl, counted } from '#lib/platform';
 import { verify, type VerifyResult } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
@@ -29,6 +28,8 @@ import {
 import { connectionString } from '../connection-strings.js';
 import { withSteps } from '../progress-bar.js';
 import { linesOf } from './verify.js';
+import { flight } from '#lib/flight';
+import { tablesOf } from '#lib/waylog';
 
 interface BackupOptions {
   readonly to?: string;
@@ -303,8 +304,7 @@ function foldOf(
 ): Promise<VerifyResult> {
   return withStore({ url: connectionString }, (store) =>
     verify({
-      ...flightProjector,
-      store: flightLog(store),
+      ...tablesOf(flight, store),
       connectionString,
       by: 'backup verify',
       signal,

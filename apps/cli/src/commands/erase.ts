@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { CommandBus } from '@nestjs/cqrs';
 import { EraseFlight, streamOf } from '#lib/flight';
-import { CheckpointWatch } from '#lib/projections';
 import { operator, print, UsageError, withWaylog } from '../context.js';
+import { RunningContexts } from '#lib/waylog';
 
 /** How long the tables can take to follow. */
 const PATIENCE_MS = 60_000;
@@ -32,10 +32,10 @@ Example
         throw new UsageError(`Nothing brings back what is erased of ${flightId}. Say --yes to do it.`);
       const result = await withWaylog(command, async (app) => {
         const erased = await app.get(CommandBus).execute(new EraseFlight({ flightId, actor: operator() }));
-        const watch = app.get(CheckpointWatch);
-        await watch.waitFor(erased.position, PATIENCE_MS);
+        const contexts = app.get(RunningContexts);
+        await contexts.waitFor(erased.position, PATIENCE_MS);
         // The rows of a parked flight stay as they were: the operator must know.
-        await watch.refuseParked(streamOf(flightId), erased.position);
+        await contexts.refuseParked(streamOf(flightId), erased.position);
         return erased;
       });
       print(

@@ -5,7 +5,6 @@ import type { EventStore, Position } from '#lib/event-store';
 import {
   datedAsBefore,
   earlierImport,
-  EVENT_STORE,
   flightIdOfFile,
   isBegunBy,
   readUlog,
@@ -13,8 +12,8 @@ import {
   type FlightCommand,
   type UlogFlight,
 } from '#lib/flight';
+import { EVENT_STORE, RunningContexts } from '#lib/waylog';
 import { conflict, WaylogError } from '#lib/platform';
-import { CheckpointWatch } from '#lib/projections';
 import { operator, print, progress, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
@@ -70,7 +69,7 @@ Importing a file again, or a copy of it, also after an import that was cut off, 
           }),
         ];
         const done = await record(app.get(CommandBus), commands, flightId, store.beginning);
-        await app.get(CheckpointWatch).waitFor(done.position, 60_000);
+        await app.get(RunningContexts).waitFor(done.position, 60_000);
         return { ...done, flight };
       });
       print(command, { flightId, ...recorded, report: flight.report }, summary(flightId, flight));

@@ -21,9 +21,9 @@ import {
   type LogFileFooter,
   type Loss,
 } from '#lib/event-store';
-import { EVENT_STORE, flightVocabulary, LOG_POOL, streamOf } from '#lib/flight';
+import { streamOf } from '#lib/flight';
+import { EVENT_STORE, LOG_POOL, RunningContexts, vocabularyOf } from '#lib/waylog';
 import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials, counted } from '#lib/platform';
-import { CheckpointWatch } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
 import { refuseOtherSchema } from '../../../../migrations/index.js';
 import {
@@ -43,6 +43,7 @@ import {
 } from '../context.js';
 import { connectionString } from '../connection-strings.js';
 import { withProgress, withSteps } from '../progress-bar.js';
+import { contexts } from '../../../contexts.js';
 
 export function logCommand(): Command {
   return new Command('log')
@@ -181,13 +182,13 @@ Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 fli
             importLog({
               file,
               store: app.get<EventStore>(EVENT_STORE),
-              vocabulary: flightVocabulary,
+              vocabulary: vocabularyOf(contexts),
               signal,
               onProgress: (step, bytes) => report(step, bytes, size),
             }),
           ),
         );
-        if (done.position !== undefined) await app.get(CheckpointWatch).waitFor(done.position, 10 * 60_000);
+        if (done.position !== undefined) await app.get(RunningContexts).waitFor(done.position, 10 * 60_000);
         return done;
       });
       print(command, result, summary(result));
@@ -263,7 +264,7 @@ Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
           }),
         );
         if (haveKeys)
-          await withPools(fromUrl, toUrl, (_, target) => forgetErasedKeys(target, flightVocabulary));
+          await withPools(fromUrl, toUrl, (_, target) => forgetErasedKeys(target, vocabularyOf(contexts)));
         print(command, result, copied(result));
         if (!result.identical) process.exitCode = 3;
       },

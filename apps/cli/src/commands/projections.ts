@@ -2,17 +2,8 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import {
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightProjections,
-  flightLog,
-  flightProjectionStates,
-  flightProjector,
-  flightProjectors,
-  flightTableNames,
-  TABLES_POOL,
-} from '#lib/flight';
+import { flight } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, statesOf, projectorsOf, tableNamesOf, tablesOf } from '#lib/waylog';
 import {
   adoptLog,
   discardedEvents,
@@ -46,7 +37,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     )
     .action(async (_options, command: Command) => {
       const states = await withOperations(command, (app) =>
-        flightProjectionStates(app.get<pg.Pool>(TABLES_POOL), app.get<EventStore>(EVENT_STORE)),
+        statesOf(flight, app.get<pg.Pool>(TABLES_POOL), app.get<EventStore>(EVENT_STORE)),
       );
       print(command, { projections: states }, describe(states));
     });
@@ -56,11 +47,11 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .requiredOption('--reason <text>', 'why, for the person who finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
-        pauseProjections(app.get<pg.Pool>(TABLES_POOL), flightProjectors, { reason, by: operator() }),
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), projectorsOf(flight), { reason, by: operator() }),
       );
       print(
         command,
-        { paused: flightTableNames },
+        { paused: tableNamesOf(flight) },
         'paused: nothing is written until `waylog projections resume`. Reads answer from tables that stand still; those that ask for a later position are answered 503.',
       );
     });
@@ -69,9 +60,9 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .description('let a paused projector go on')
     .action(async (_options, command: Command) => {
       await withOperations(command, (app) =>
-        resumeProjections(app.get<pg.Pool>(TABLES_POOL), flightProjectors),
+        resumeProjections(app.get<pg.Pool>(TABLES_POOL), projectorsOf(flight)),
       );
-      print(command, { resumed: flightTableNames }, 'resumed');
+      print(command, { resumed: tableNamesOf(flight) }, 'resumed');
     });
   projections
     .command('adopt')
@@ -92,13 +83,11 @@ Stop the servers first, or all that have another EVENT_STORE.`,
           'This replaces all tables with what the log at hand makes. If that is meant, add --yes.',
         );
       const result = await withOperations(command, (app, connectionString) =>
-        whileLeading(connectionString, FLIGHT_PROJECTOR, () =>
+        whileLeading(connectionString, flight.name, () =>
           untilInterrupted((signal) =>
             withProgress('folding', 1, (update) =>
               adoptLog({
-                projector: FLIGHT_PROJECTOR,
-                projections: flightProjections,
-                store: flightLog(app.get<EventStore>(EVENT_STORE)),
+                ...tablesOf(flight, app.get<EventStore>(EVENT_STORE)),
                 connectionString,
                 onlyIfWhole: false,
                 signal,
@@ -166,8 +155,8 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
     .description('what is parked, why, and how many events wait')
     .action(async (_options, command: Command) => {
       const found = await withOperations(command, async (app) => ({
-        parked: await parkedStreams(app.get<pg.Pool>(TABLES_POOL), FLIGHT_PROJECTOR),
-        discarded: await discardedEvents(app.get<pg.Pool>(TABLES_POOL), FLIGHT_PROJECTOR),
+        parked: await parkedStreams(app.get<pg.Pool>(TABLES_POOL), flight.name),
+        discarded: await discardedEvents(app.get<pg.Pool>(TABLES_POOL), flight.name),
       }));
       const lines = [
         ...found.parked.map(
@@ -191,7 +180,7 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
         const pool = app.get<pg.Pool>(TABLES_POOL);
         const streams = streamId
           ? [streamId]
-          : (await parkedStreams(pool, FLIGHT_PROJECTOR)).map((p) => p.streamId);
+          : (await parkedStreams(pool, flight.name)).map((p) => p.streamId);
         const done: UnparkResult[] = [];
         for (const id of streams)
           done.push(await unpark(unparkOptions(app.get<EventStore>(EVENT_STORE), pool, id)));
@@ -217,9 +206,8 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
 }
 
 const unparkOptions = (store: EventStore, pool: pg.Pool, streamId: string) => ({
-  ...flightProjector,
+  ...tablesOf(flight, store),
   pool,
-  store: flightLog(store),
   streamId,
 });
 
@@ -240,7 +228,7 @@ export function integrityCommand(): Command {
     .action(async ({ open = false }: { open?: boolean }, command: Command) => {
       const found = await withOperations(command, async (app) => ({
         findings: await integrityFindings(app.get<pg.Pool>(TABLES_POOL), { open }),
-        scheduled: await verificationProgress(app.get<pg.Pool>(TABLES_POOL), FLIGHT_PROJECTOR),
+        scheduled: await verificationProgress(app.get<pg.Pool>(TABLES_POOL), flight.name),
       }));
       const { findings, scheduled } = found;
       const lines = findings.map(

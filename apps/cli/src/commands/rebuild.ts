@@ -2,14 +2,8 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import {
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightLog,
-  flightProjections,
-  flightProjector,
-  TABLES_POOL,
-} from '#lib/flight';
+import { flightProjections, flight, flightIdOf } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import {
   discardRebuild,
   rebuild,
@@ -51,9 +45,8 @@ Examples
       const projections = projectionsNamed(wanted);
       await withOperations(command, async (app, connectionString) => {
         const options = {
-          projector: FLIGHT_PROJECTOR,
+          ...tablesOf(flight, app.get<EventStore>(EVENT_STORE)),
           projections,
-          store: flightLog(app.get<EventStore>(EVENT_STORE)),
           connectionString,
         };
         if (discard) {
@@ -82,7 +75,7 @@ Examples
 /** The findings of a rebuild, for people. */
 function linesOf({ tables, events, parked }: RebuildResult): string[] {
   // The reason is known for parked streams.
-  const known = new Set(parked.map(({ streamId }) => flightProjector.keyOf(streamId)));
+  const known = new Set(parked.map(({ streamId }) => flightIdOf({ streamId })));
   const differ = tables.some(({ differences }) => differences.some(({ key }) => !known.has(key)));
   return [
     ...tables.flatMap((table) => tableLines(table, events)),

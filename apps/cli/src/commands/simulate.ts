@@ -1,9 +1,9 @@
 import { CommandBus } from '@nestjs/cqrs';
 import { Command } from 'commander';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, playFlight, simulateFlight } from '#lib/flight';
+import { playFlight, simulateFlight } from '#lib/flight';
+import { EVENT_STORE, RunningContexts } from '#lib/waylog';
 import { counted } from '#lib/platform';
-import { CheckpointWatch } from '#lib/projections';
 import { print, UsageError, withWaylog } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 
@@ -50,7 +50,7 @@ export function simulateCommand(): Command {
       if (!Number.isInteger(options.seed)) throw new UsageError('--seed takes a whole number.');
       const result = await withWaylog(command, async (app) => {
         const done = await simulate(app.get(CommandBus), options);
-        await app.get(CheckpointWatch).waitFor(await app.get<EventStore>(EVENT_STORE).head(), TABLES_MS);
+        await app.get(RunningContexts).waitFor(await app.get<EventStore>(EVENT_STORE).head(), TABLES_MS);
         return done;
       });
       const { flightIds, commands, seconds } = result;

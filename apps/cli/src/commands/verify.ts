@@ -2,7 +2,8 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightLog, flightProjections, flightProjector, TABLES_POOL } from '#lib/flight';
+import { flightProjections, flight } from '#lib/flight';
+import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import {
   unfoldableText,
   verify,
@@ -62,10 +63,9 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
         untilInterrupted((signal) =>
           withProgress('verifying', 1, async (update) =>
             verify({
-              ...flightProjector,
+              ...tablesOf(flight, app.get<EventStore>(EVENT_STORE)),
               projections,
               retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
-              store: flightLog(app.get<EventStore>(EVENT_STORE)),
               connectionString,
               repair,
               by: operator(),

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { includesRole, type AccessRole } from '#lib/access';
-import type { CommandOrigin } from '#lib/flight';
+import type { CommandOrigin } from '#lib/waylog';
 import { forbidden, tooMany, WaylogError } from '#lib/platform';
 import { sendProblem } from '../http/problem.js';
 import type { Access } from './access.js';

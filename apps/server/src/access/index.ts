@@ -1,6 +1,6 @@
 import { Logger, type Provider } from '@nestjs/common';
 import pg from 'pg';
-import { LOG_POOL } from '#lib/flight';
+import { LOG_POOL } from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Access } from './access.js';

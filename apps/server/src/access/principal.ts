@@ -1,5 +1,5 @@
 import type { AccessRole } from '#lib/access';
-import type { CommandOrigin } from '#lib/flight';
+import type { CommandOrigin } from '#lib/waylog';
 
 /** Who calls. */
 export interface Principal {

@@ -13,7 +13,7 @@ import {
   writeDigestFiles,
   type Digest,
 } from '#lib/audit';
-import { flightVocabulary, LOG_POOL } from '#lib/flight';
+import { LOG_POOL, RunningContexts } from '#lib/waylog';
 import { conflict, IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
 import { Answers } from '../http/answer.js';
@@ -54,6 +54,7 @@ export class TakenDigest {
 @Controller('v1/admin/audit')
 export class AuditController {
   constructor(
+    private readonly contexts: RunningContexts,
     @Inject(LOG_POOL) private readonly pool: pg.Pool,
     private readonly jobs: Jobs,
     @Inject(CONFIG) private readonly config: Config,
@@ -87,7 +88,7 @@ export class AuditController {
     const { digest } = await takeDigest(this.pool, key, {
       keys,
       folder: auditFolder,
-      vocabulary: flightVocabulary,
+      vocabulary: this.contexts.vocabulary,
       roundMs: auditRoundDays * 86_400_000,
     });
     if (auditFolder !== undefined) await writeDigestFiles(this.pool, auditFolder, keys);
@@ -110,7 +111,7 @@ export class AuditController {
         pool: this.pool,
         keys: checkingKeys(pems),
         digestFolder: auditFolder,
-        vocabulary: flightVocabulary,
+        vocabulary: this.contexts.vocabulary,
         signal: control.signal,
         onProgress: (events, total) => control.report('following the chains', events / total),
       });

@@ -3,7 +3,8 @@ import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
 import { IsOpaqueId, IsTimestamp, Optional } from '#lib/platform';
-import { flightTables, frameMinutesInfo, TABLES_POOL } from '#lib/flight';
+import { flightTables, frameMinutesInfo } from '#lib/flight';
+import { TABLES_POOL } from '#lib/waylog';
 import {
   ChunkInfo,
   ContinuousAggregateInfo,

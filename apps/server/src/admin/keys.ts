@@ -10,7 +10,7 @@ import {
   revokeKey,
   type KeyChange,
 } from '#lib/access';
-import { LOG_POOL, type CommandOptions } from '#lib/flight';
+import { LOG_POOL, type CommandOptions } from '#lib/waylog';
 import { Access } from '../access/access.js';
 import { Answers } from '../http/answer.js';
 import { Id, Sender, ValidBody } from '../http/input.js';

@@ -4,7 +4,7 @@ import { IsIn, IsString, MaxLength, MinLength } from 'class-validator';
 import type { FastifyRequest } from 'fastify';
 import pg from 'pg';
 import { acknowledgeLoss, Loss, losses } from '#lib/event-store';
-import { LOG_POOL } from '#lib/flight';
+import { LOG_POOL } from '#lib/waylog';
 import { Example, notFound, Optional } from '#lib/platform';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';

@@ -11,17 +11,10 @@ import {
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
-import type { EventStore, Position } from '#lib/event-store';
-import {
-  DATABASE_ACCESS,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightLog,
-  flightModels,
-  flightProjections,
-} from '#lib/flight';
+import { flightModels } from '#lib/flight';
+import { DATABASE_ACCESS, type RunningContext, RunningContexts } from '#lib/waylog';
 import { messageOf, pause, sqlStateOf } from '#lib/platform';
-import { leastPosition, loadCheckpoints, Projector } from '#lib/projections';
+import { leastPosition, loadCheckpoints } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
 import {
   backupFirst,
@@ -59,10 +52,9 @@ export class ServerMigrations implements BeforeApplicationShutdown {
   constructor(
     private readonly sessions: ServerSessions,
     private readonly gate: SchemaGate,
-    private readonly projector: Projector,
+    private readonly contexts: RunningContexts,
     private readonly pool: pg.Pool,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
-    @Inject(EVENT_STORE) private readonly store: EventStore,
     private readonly backups: Backups,
   ) {}
 
@@ -119,7 +111,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
         },
         onGoingBack: async () => {
           this.#released = true;
-          await this.projector.stop();
+          await Promise.all(this.contexts.all.map(({ projector }) => projector.stop()));
         },
         onTakingAway: (names) => this.gate.shut(lacking(names)),
       });
@@ -150,7 +142,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
       return;
     }
     this.#released = false;
-    if (roles.includes('projector')) this.projector.start();
+    if (roles.includes('projector')) for (const { projector } of this.contexts.all) projector.start();
     if (this.gate.reason === undefined) return;
     this.gate.shut(
       'The tables of this server were taken away and made again, and are being filled from the log. Try again in a moment.',
@@ -163,17 +155,10 @@ export class ServerMigrations implements BeforeApplicationShutdown {
    * A table that is created again among others is rebuilt: its checkpoint is there before its rows, its version is not.
    */
   async #openWhenFilled(): Promise<void> {
-    const versions = new Map(flightProjections.map(({ name, version }) => [name, version]));
-    const log = flightLog(this.store);
-    const tables = { projector: FLIGHT_PROJECTOR, names: [...versions.keys()] };
     while (!this.#stop.signal.aborted && !this.#released) {
       try {
-        const checkpoints = await loadCheckpoints(this.pool, tables);
-        const isFilled =
-          checkpoints.length === versions.size &&
-          checkpoints.every(({ projection, version }) => version === versions.get(projection)) &&
-          (await log.backlog(leastPosition(log, checkpoints))).events === 0;
-        if (isFilled) {
+        const areFilled = await Promise.all(this.contexts.all.map((running) => this.#isFilled(running)));
+        if (!areFilled.includes(false)) {
           this.gate.open();
           return;
         }
@@ -182,6 +167,19 @@ export class ServerMigrations implements BeforeApplicationShutdown {
       }
       await pause(POLL_MS, this.#stop.signal);
     }
+  }
+
+  async #isFilled({ context, log }: RunningContext): Promise<boolean> {
+    const versions = new Map(context.projections.map(({ name, version }) => [name, version]));
+    const checkpoints = await loadCheckpoints(this.pool, {
+      projector: context.name,
+      names: [...versions.keys()],
+    });
+    return (
+      checkpoints.length === versions.size &&
+      checkpoints.every(({ projection, version }) => version === versions.get(projection)) &&
+      (await log.backlog(leastPosition(log, checkpoints))).events === 0
+    );
   }
 
   beforeApplicationShutdown(): void {

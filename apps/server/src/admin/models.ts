@@ -2,7 +2,8 @@ import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
-import { DATABASE_ACCESS, flightModels, LOG_POOL, TABLES_POOL } from '#lib/flight';
+import { flightModels } from '#lib/flight';
+import { DATABASE_ACCESS, LOG_POOL, TABLES_POOL } from '#lib/waylog';
 import { createPool, Optional } from '#lib/platform';
 import {
   type DatabaseAccess,

@@ -3,18 +3,8 @@ import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import {
-  DATABASE_ACCESS,
-  EVENT_STORE,
-  FLIGHT_PROJECTOR,
-  flightProjections,
-  flightLog,
-  flightProjectionStates,
-  flightProjector,
-  flightProjectors,
-  flightTableNames,
-  TABLES_POOL,
-} from '#lib/flight';
+import { flightProjections, flight } from '#lib/flight';
+import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL, tablesOf, statesOf, projectorsOf } from '#lib/waylog';
 import { Example, IsText, notFound, Optional, counted } from '#lib/platform';
 import {
   discardedEvents,
@@ -76,7 +66,7 @@ export class ProjectionsController {
   @ApiOperation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
   @Answers(200, [ProjectionStatus])
   list() {
-    return flightProjectionStates(this.pool, this.store);
+    return statesOf(flight, this.pool, this.store);
   }
 
   @Post('projectors/:projector/pause')
@@ -87,7 +77,7 @@ export class ProjectionsController {
   @Answers(200, [ProjectionStatus])
   async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
     refuseOtherProjector(projector);
-    await pauseProjections(this.pool, flightProjectors, { reason, by: BY });
+    await pauseProjections(this.pool, projectorsOf(flight), { reason, by: BY });
     return this.list();
   }
 
@@ -96,7 +86,7 @@ export class ProjectionsController {
   @Answers(200, [ProjectionStatus])
   async resume(@Id('projector') projector: string) {
     refuseOtherProjector(projector);
-    await resumeProjections(this.pool, flightProjectors);
+    await resumeProjections(this.pool, projectorsOf(flight));
     return this.list();
   }
 
@@ -140,14 +130,14 @@ export class ProjectionsController {
   })
   @Answers(200, [ParkedStream])
   parked() {
-    return parkedStreams(this.pool, FLIGHT_PROJECTOR);
+    return parkedStreams(this.pool, flight.name);
   }
 
   @Get('discarded')
   @ApiOperation({ summary: 'List discarded events' })
   @Answers(200, [DiscardedEvent])
   discarded() {
-    return discardedEvents(this.pool, FLIGHT_PROJECTOR);
+    return discardedEvents(this.pool, flight.name);
   }
 
   @Post('parked/:stream/retry')
@@ -194,7 +184,7 @@ export class ProjectionsController {
   })
   @Answers(200, VerificationProgress)
   async scheduled() {
-    const found = await verificationProgress(this.pool, FLIGHT_PROJECTOR);
+    const found = await verificationProgress(this.pool, flight.name);
     if (!found)
       throw notFound('verification.never-ran', 'No scheduled verification has run on this database yet.');
     return found;
@@ -212,14 +202,13 @@ export class ProjectionsController {
 
   #fold() {
     return {
-      ...flightProjector,
-      store: flightLog(this.store),
+      ...tablesOf(flight, this.store),
       connectionString: this.access.projector.url,
     };
   }
 
   #unpark(streamId: string) {
-    return { ...flightProjector, pool: this.pool, store: flightLog(this.store), streamId };
+    return { ...tablesOf(flight, this.store), pool: this.pool, streamId };
   }
 }
 
@@ -232,8 +221,8 @@ function projectionOf(name: string): Projection {
 }
 
 function refuseOtherProjector(name: string): void {
-  if (name === FLIGHT_PROJECTOR) return;
-  throw notFound('projector.not-found', `There is no projector ${name}. There is ${FLIGHT_PROJECTOR}.`, {
+  if (name === flight.name) return;
+  throw notFound('projector.not-found', `There is no projector ${name}. There is ${flight.name}.`, {
     projector: name,
   });
 }

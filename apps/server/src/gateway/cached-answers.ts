@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
-import { FLIGHT_PROJECTOR, flightProjections, streamOf } from '#lib/flight';
+import { flightProjections, streamOf, flight } from '#lib/flight';
 import { readRows } from '#lib/platform';
 import type { JsonAnswer } from './sql-answer.js';
 import { Statistics } from '../operations/statistics.js';
@@ -92,7 +92,7 @@ export class CachedAnswers {
       this.pool,
       flightId === undefined ? 'gateway.state' : 'gateway.flight-state',
       flightId === undefined ? allStateSql : flightStateSql,
-      [FLIGHT_PROJECTOR, hypertables, flightId === undefined ? projections : streamOf(flightId)],
+      [flight.name, hypertables, flightId === undefined ? projections : streamOf(flightId)],
     );
     return JSON.stringify(row);
   }

@@ -1,15 +1,8 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import { v7 as uuid } from 'uuid';
-import {
-  changes,
-  EVENT_STORE,
-  streamOf,
-  transact,
-  type CommandOptions,
-  type CommandResult,
-  type FlightCommand,
-} from '#lib/flight';
+import { changes, streamOf, transact, type CommandResult, type FlightCommand } from '#lib/flight';
+import { EVENT_STORE, type CommandOptions } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { badFields, invalidInput, schemaOf, unavailable, WaylogError, type FieldError } from '#lib/platform';
 import { secondsSince, within } from './deadline.js';

@@ -1,6 +1,6 @@
 import { Controller, Delete, Get, Header, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
-import type { CommandOptions, ReadOptions } from '#lib/flight';
+import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { Answers } from '../http/answer.js';
 import { Actor, From, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
 import { NamedCommands } from './commands.js';

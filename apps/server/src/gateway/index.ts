@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnApplicationShutdown, type Provider, type Type } from '@nestjs/common';
 import pg from 'pg';
-import { DATABASE_ACCESS, LOG_POOL } from '#lib/flight';
+import { DATABASE_ACCESS, LOG_POOL } from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import type { DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';

@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
-import { streamOf, type ReadOptions } from '#lib/flight';
+import { streamOf } from '#lib/flight';
+import { type ReadOptions, RunningContexts } from '#lib/waylog';
 import { badFields, invalidInput, unavailable, type Writable } from '#lib/platform';
-import { CheckpointWatch } from '#lib/projections';
 import { jsonInPieces } from '../http/json-in-pieces.js';
 import { CachedAnswers, cacheKey } from './cached-answers.js';
 import { underParameters } from './commands.js';
@@ -26,7 +26,7 @@ export class NamedQueries {
   constructor(
     private readonly bus: QueryBus,
     private readonly sql: ReadOnlySql,
-    private readonly watch: CheckpointWatch,
+    private readonly contexts: RunningContexts,
     private readonly cache: CachedAnswers,
   ) {}
 
@@ -79,8 +79,8 @@ export class NamedQueries {
     }
     // First wait for the minimum position, then determine the state of the tables.
     if (options.minPosition !== undefined) {
-      await this.watch.waitFor(options.minPosition, MAX_WAIT_MS);
-      if (flightId !== undefined) await this.watch.refuseParked(streamOf(flightId), options.minPosition);
+      await this.contexts.waitFor(options.minPosition, MAX_WAIT_MS);
+      if (flightId !== undefined) await this.contexts.refuseParked(streamOf(flightId), options.minPosition);
     }
     return this.cache.get(cacheKey(name, fields), flightId, read);
   }
@@ -93,7 +93,7 @@ export class NamedQueries {
     const fields = (parameters ?? {}) as SqlParameters;
     const errors = badFields(SqlParameters, fields);
     if (errors.length > 0) throw underParameters(invalidInput(errors));
-    if (minPosition !== undefined) await this.watch.waitFor(minPosition, MAX_WAIT_MS);
+    if (minPosition !== undefined) await this.contexts.waitFor(minPosition, MAX_WAIT_MS);
     const options: Writable<StatementOptions> = { ...sender };
     if (fields.values) options.values = fields.values;
     if (typeof fields.maxRows === 'number') options.maxRows = fields.maxRows;

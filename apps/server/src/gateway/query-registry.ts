@@ -25,8 +25,8 @@ import {
   MinutesOfFlight,
   OfFlight,
   WaypointsOfFlight,
-  type ReadOptions,
 } from '#lib/flight';
+import type { ReadOptions } from '#lib/waylog';
 import type { Class } from '#lib/platform';
 
 /** A query by its name: the rules of its parameters, and how it is created from them. */

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuid } from 'uuid';
-import { decideTransact, OfFlight, Transact, type CommandOptions, type TransactionStep } from '#lib/flight';
+import { decideTransact, OfFlight, Transact, type TransactionStep } from '#lib/flight';
+import type { CommandOptions } from '#lib/waylog';
 import {
   badFields,
   conflict,

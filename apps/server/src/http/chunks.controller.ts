@@ -9,10 +9,9 @@ import {
   MergeChunk,
   SaveChunkState,
   Transact,
-  type CommandOptions,
-  type ReadOptions,
   type TransactionStep,
 } from '#lib/flight';
+import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { Example, IsKnownId, Optional } from '#lib/platform';
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { Answers } from './answer.js';

@@ -18,9 +18,8 @@ import {
   ListFlights,
   SaveFlightState,
   UpdateFlight,
-  type CommandOptions,
-  type ReadOptions,
 } from '#lib/flight';
+import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { Answers, setPosition } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBody, ValidQuery } from './input.js';
 

@@ -22,9 +22,8 @@ import {
   SaveHeading,
   SaveHeadings,
   SaveImageMetadata,
-  type CommandOptions,
-  type ReadOptions,
 } from '#lib/flight';
+import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { Optional } from '#lib/platform';
 import { Answers } from './answer.js';
 import {

@@ -20,7 +20,7 @@ import {
   type FieldError,
   type Schema,
 } from '#lib/platform';
-import type { CommandOptions, ReadOptions } from '#lib/flight';
+import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { referenceTo } from './schemas.js';
 
 class Check implements PipeTransform {

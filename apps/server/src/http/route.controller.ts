@@ -16,9 +16,8 @@ import {
   UpdateWaypoints,
   Waypoint,
   WaypointsQuery,
-  type CommandOptions,
-  type ReadOptions,
 } from '#lib/flight';
+import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { IsKnownId, Optional } from '#lib/platform';
 import { Answers } from './answer.js';
 import { Freshness, Id, refuseOtherId, Sender, ValidBodies, ValidBody, ValidQuery } from './input.js';

@@ -7,7 +7,7 @@ import {
   type HealthCheckResult,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
-import { DATABASE_ACCESS } from '#lib/flight';
+import { DATABASE_ACCESS } from '#lib/waylog';
 import { unavailable, counted } from '#lib/platform';
 import type { DatabaseAccess } from '#lib/timescale';
 import { withoutAddresses } from '../http/problem.js';

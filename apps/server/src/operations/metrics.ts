@@ -2,8 +2,7 @@ import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController, ApiOperation } from '@nestjs/swagger';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { Flights } from '#lib/flight';
-import { Projector } from '#lib/projections';
+import { RunningContexts } from '#lib/waylog';
 import { strayRejections } from '../stray-rejections.js';
 import { Alerts } from './alerts.js';
 import { Observer, type Observation } from './observation.js';
@@ -24,8 +23,7 @@ export class Metrics {
 
   constructor(
     pools: Pools,
-    flights: Flights,
-    projector: Projector,
+    contexts: RunningContexts,
     private readonly statistics: Statistics,
     observer: Observer,
     alerts: Alerts,
@@ -44,11 +42,13 @@ export class Metrics {
           this.set(read());
         },
       });
-    gauge('waylog_commands_pending', 'Commands that wait for an answer.', () => flights.streams.pending);
-    gauge(
-      'waylog_decision_cache_bytes',
-      'Memory of what decisions know of flights, between commands.',
-      () => flights.streams.cache.bytes,
+    const sum = (read: (streams: RunningContexts['streams'][number]) => number) =>
+      contexts.streams.reduce((total, streams) => total + read(streams), 0);
+    gauge('waylog_commands_pending', 'Commands that wait for an answer.', () =>
+      sum(({ pending }) => pending),
+    );
+    gauge('waylog_decision_cache_bytes', 'Memory of what decisions know of flights, between commands.', () =>
+      sum(({ cache }) => cache.bytes),
     );
     new Counter({
       name: 'waylog_decision_states_loaded_total',
@@ -56,7 +56,8 @@ export class Metrics {
       labelNames: ['again'],
       registers,
       collect() {
-        const { loaded, loadedAgain } = flights.streams.cache;
+        const loaded = sum(({ cache }) => cache.loaded);
+        const loadedAgain = sum(({ cache }) => cache.loadedAgain);
         this.reset();
         this.inc({ again: 'no' }, loaded - loadedAgain);
         this.inc({ again: 'yes' }, loadedAgain);
@@ -90,7 +91,7 @@ export class Metrics {
       registers,
       collect() {
         this.reset();
-        this.inc(projector.status.eventsFolded);
+        this.inc(contexts.all.reduce((total, { projector }) => total + projector.status.eventsFolded, 0));
       },
     });
     new Counter({

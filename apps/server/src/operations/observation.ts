@@ -4,8 +4,8 @@ import { Inject, Injectable } from '@nestjs/common';
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { BackupStanding } from '#lib/backup';
-import { losses, type EventStore } from '#lib/event-store';
-import { EVENT_STORE, flightProjectionStates, LOG_POOL, TABLES_POOL } from '#lib/flight';
+import { losses } from '#lib/event-store';
+import { LOG_POOL, TABLES_POOL, RunningContexts } from '#lib/waylog';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, lockRoom, type ProjectionStatus } from '#lib/projections';
 import {
@@ -97,7 +97,7 @@ export class Observer {
     @Inject(LOG_POOL) private readonly pool: pg.Pool,
     /** A role that can see what other sessions do. */
     @Inject(TABLES_POOL) private readonly tables: pg.Pool,
-    @Inject(EVENT_STORE) private readonly store: EventStore,
+    private readonly contexts: RunningContexts,
     @Inject(CONFIG) private readonly config: Config,
     private readonly work: ScheduledWork,
     private readonly pools: Pools,
@@ -124,7 +124,7 @@ export class Observer {
     // The database can answer while the log does not: it may be elsewhere.
     const [facts, states] = await Promise.allSettled([
       answered('the database', this.#facts()),
-      answered('the log', flightProjectionStates(this.pool, this.store)),
+      answered('the log', this.contexts.states(this.pool)),
     ]);
     const failed = [facts, states].find(({ status }) => status === 'rejected') as
       PromiseRejectedResult | undefined;

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { IsIn, IsInt, Min } from 'class-validator';
 import pg from 'pg';
-import { LOG_POOL, TABLES_POOL } from '#lib/flight';
+import { LOG_POOL, TABLES_POOL } from '#lib/waylog';
 import { Nested, type Config } from '#lib/platform';
 import { CONFIG } from '../config.js';
 

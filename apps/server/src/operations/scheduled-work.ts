@@ -10,15 +10,7 @@ import type pg from 'pg';
 import { checkingKeys, DigestSchedule, signingKey } from '#lib/audit';
 import type { BackupSchedule, BackupStanding } from '#lib/backup';
 import type { EventStore } from '#lib/event-store';
-import {
-  DATABASE_ACCESS,
-  EVENT_STORE,
-  flightLog,
-  flightProjector,
-  flightVocabulary,
-  LOG_POOL,
-  TABLES_POOL,
-} from '#lib/flight';
+import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, RunningContexts, TABLES_POOL, tablesOf } from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';
@@ -36,6 +28,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     @Inject(EVENT_STORE) store: EventStore,
+    contexts: RunningContexts,
     @Inject(TABLES_POOL) tables: pg.Pool,
     @Inject(LOG_POOL) pool: pg.Pool,
     @Inject(DATABASE_ACCESS) access: DatabaseAccess,
@@ -53,7 +46,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
         key: signingKey(auditKey),
         keys: checkingKeys(auditPublicKeys === undefined ? [] : [auditPublicKeys]),
         folder: auditFolder,
-        vocabulary: flightVocabulary,
+        vocabulary: contexts.vocabulary,
         everyMs: config.auditIntervalMinutes * 60_000,
         everyEvents: config.auditEvents,
         roundMs: config.auditRoundDays * 86_400_000,
@@ -62,14 +55,16 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     }
     this.#backups = backupSchedule(config, access.ownerUrl, logOf('Backups'));
     this.#schedules = [
-      new ScheduledVerification({
-        ...flightProjector,
-        store: flightLog(store),
-        connectionString: access.projector.url,
-        log: logOf('Verification'),
-        retainedSince: () => retainedSince(tables),
-        share: config.verifyShare,
-      }),
+      ...contexts.all.map(
+        ({ context }) =>
+          new ScheduledVerification({
+            ...tablesOf(context, store),
+            connectionString: access.projector.url,
+            log: logOf('Verification'),
+            retainedSince: () => retainedSince(tables),
+            share: config.verifyShare,
+          }),
+      ),
       new RetentionSchedule(tables, config.retentionIntervalSeconds * 1_000, logOf('Retention')),
       ...(this.#digests ? [this.#digests] : []),
       ...(this.#backups ? [this.#backups] : []),

@@ -1,6 +1,6 @@
 import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import { Histogram, Counter } from 'prom-client';
-import type { CommandOutcome } from '#lib/flight';
+import type { CommandOutcome } from '#lib/waylog';
 import { IsTimestamp, Nested, Optional, type Timestamp } from '#lib/platform';
 
 /** From a millisecond to the longest that a read waits. */

@@ -53,7 +53,7 @@ describe('a log as a file', () => {
     return file;
   }
   const importFile = (file: string, store: EventStore = new InMemoryEventStore()) =>
-    importLog({ file, store, vocabulary: {} });
+    importLog({ file, store, vocabulary: { thing: {} } });
   const refused = async (file: string) => {
     const target = new InMemoryEventStore();
     const error = await importFile(file, target).then(
@@ -223,7 +223,7 @@ describe('a log as a file', () => {
     const lines = await linesFrom();
     const [event] = await all(source);
     const withEvent = (changes: object) => fileOf(lines.with(1, eventLine({ ...event!, ...changes })));
-    expect(await refused(await withEvent({ schemaVersion: 2 }))).toMatchObject({
+    expect(await refused(await withEvent({ streamId: 'thing-1', schemaVersion: 2 }))).toMatchObject({
       code: 'log-file.newer-than-code',
       line: 2,
     });

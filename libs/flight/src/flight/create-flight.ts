@@ -8,11 +8,13 @@ import {
   Nested,
   Optional,
   parseTimestamp,
+  FreeText,
+  Label,
 } from '#lib/platform';
 import { FlightCommand, idOf, newId, slice, type CommandOptions, type Decide } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { refuseErased } from '../flight.js';
-import { Altitude, FreeText, Label, MAX_BATCH } from '../fields.js';
+import { Altitude, MAX_BATCH } from '../fields.js';
 import { NewGeofence, geofenceOf } from '../geofences/geofence.js';
 import { GpsPoint } from '../gps-point.js';
 import { NewWaypoint, waypointOf } from '../waypoints/waypoint.js';

@@ -9,9 +9,11 @@ import {
   Nested,
   Optional,
   parseTimestamp,
+  FreeText,
+  Label,
 } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
-import { Altitude, FreeText, Label, MAX_BATCH } from '../fields.js';
+import { Altitude, MAX_BATCH } from '../fields.js';
 import { existing, same, type ExistingFlight } from '../flight.js';
 import { Geofence, geofenceOf } from '../geofences/geofence.js';
 import { GpsPoint } from '../gps-point.js';

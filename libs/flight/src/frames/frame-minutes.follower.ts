@@ -29,11 +29,9 @@ import {
   type ProjectorStatus,
 } from '#lib/projections';
 import { notePolicyDrops } from '#lib/timescale';
+import type { FollowerOptions, FollowerType } from '#lib/waylog';
 import { flightIdOf, type FlightEvents } from '../events.js';
 import { frameResults } from './frame-results.projection.js';
-
-/** The projector of the table that it is computed from. */
-const FLIGHT_PROJECTOR = 'flight';
 
 /** Its name among the projectors. */
 export const FRAME_MINUTES = 'frame-minutes';
@@ -59,12 +57,7 @@ export const frameMinutesRollup = { name: 'frame_minutes', version: 1 };
 const ROLLUP = frameMinutesRollup;
 const TYPES: readonly (keyof FlightEvents)[] = ['FrameResultSaved', 'FlightDeleted'];
 
-export interface FrameMinutesOptions {
-  readonly store: ReadableLog;
-  readonly pool: pg.Pool;
-  readonly listener: Listener;
-  readonly connectionString: string;
-  readonly log: ProjectorLog;
+export interface FrameMinutesOptions extends FollowerOptions {
   /** The shortest time between two batches; default one second. Changes within one batch are computed once. */
   readonly intervalMs?: number;
   /** The most events in one batch. */
@@ -109,7 +102,13 @@ export class FrameMinutes {
     this.#batchSize = new BatchSize(batchSize);
     this.#trouble = new Trouble('Keeping minute rollups', options.log);
     this.#reporting = new Trouble('Recording the status of the minute rollups', options.log);
-    this.#watch = new CheckpointWatch(pool, listener, store, { projector: NAME, names: [ROLLUP.name] });
+    this.#watch = new CheckpointWatch(
+      pool,
+      listener,
+      store,
+      { projector: NAME, names: [ROLLUP.name] },
+      this.#options.follows,
+    );
   }
 
   get status(): FollowerStatus {
@@ -201,7 +200,7 @@ export class FrameMinutes {
       for (let isOurLog = false; !signal.aborted;) {
         waker.arm();
         // Its checkpoint must be of the same log as those of the tables. The projector says which log that is.
-        isOurLog ||= (await compareLog(pool, store, FLIGHT_PROJECTOR)) !== 'other';
+        isOurLog ||= (await compareLog(pool, store, this.#options.follows)) !== 'other';
         if (!isOurLog) {
           this.#state = 'standby';
           await pause(intervalMs, signal);
@@ -274,7 +273,7 @@ export class FrameMinutes {
     const from = (await at(NAME, ROLLUP.name)) ?? store.beginning;
     this.#position = from;
     // The position that the table holds. Before the projector has run once, there is nothing to roll up.
-    const end = await at(FLIGHT_PROJECTOR, frameResults.name);
+    const end = await at(this.#options.follows, frameResults.name);
     if (end === undefined) return 'nothing new';
     const { rows: known } = await client.query<{ source: string; same: boolean }>(
       `select 'flight.frame_results'::regclass::oid::text as source,
@@ -513,3 +512,11 @@ const clearStraySql = `
 /** For statements over many rows: no time limit, where other statements count as lost after half a minute. */
 const patient = (text: string, values: unknown[]): pg.QueryConfig =>
   ({ text, values, query_timeout: 6 * 3_600_000 }) as pg.QueryConfig;
+
+/** Keeps the minute rollup of frame results. */
+export const frameMinutesFollower: FollowerType = {
+  name: FRAME_MINUTES,
+  tables: [frameMinutesRollup],
+  token: FrameMinutes,
+  make: (options) => new FrameMinutes(options),
+};

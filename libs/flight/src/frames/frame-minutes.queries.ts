@@ -11,8 +11,9 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import { retainedSince, type ContinuousAggregateInfo } from '#lib/timescale';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
-import { waiting } from '../observe-queries.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
+import { waiting } from '#lib/waylog';
 import { checked, MinutesOfFlight } from '../query-rules.js';
 import { FRAME_MINUTES, FrameMinutes, frameMinutesRollup } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';

@@ -2,7 +2,8 @@ import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { mapInTurns, type Timestamp } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { FrameData } from '../events.js';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
 import { checked, FramesOfFlight } from '../query-rules.js';
 import { frameResultsTable } from './frame-results.projection.js';
 

@@ -1,7 +1,8 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { Row } from '#lib/projections';
 import type { GeofenceData } from '../events.js';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
 import { checked, OfFlight } from '../query-rules.js';
 import { geofencesTable } from './geofences.projection.js';
 

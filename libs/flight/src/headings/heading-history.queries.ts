@@ -2,7 +2,8 @@ import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { notFound, type Timestamp, mapInTurns } from '#lib/platform';
 import type { Row } from '#lib/projections';
 import type { HeadingData } from '../events.js';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
 import { checked, HeadingsOfFlight } from '../query-rules.js';
 import { headingHistoryTable } from './heading-history.projection.js';
 

@@ -2,7 +2,8 @@ import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import type { JsonObject } from '#lib/event-store';
 import { notFound, type Timestamp } from '#lib/platform';
 import type { ImageData } from '../events.js';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
 import { checked, ImageOfFlight } from '../query-rules.js';
 import { flightImagesTable } from './flight-images.projection.js';
 

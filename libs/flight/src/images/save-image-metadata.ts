@@ -1,6 +1,6 @@
-import { Example, IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp } from '#lib/platform';
+import { Example, IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp, Label } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
-import { FrameNumber, Label } from '../fields.js';
+import { FrameNumber } from '../fields.js';
 import { existing, same } from '../flight.js';
 
 /** The path of a frame's image, and what is known of the file. */

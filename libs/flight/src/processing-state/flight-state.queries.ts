@@ -1,12 +1,12 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, Max, Min } from 'class-validator';
 import pg from 'pg';
-import { IsTimestamp, notFound, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
+import { IsTimestamp, notFound, Optional, parseTimestamp, type Timestamp, FreeText } from '#lib/platform';
 import type { Row } from '#lib/projections';
-import { FreeText } from '../fields.js';
 import type { ProcessingState } from '../events.js';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
-import { PageOf, readPage, type Condition, type Page, type PagedList } from '../paged.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
+import { PageOf, readPage, type Condition, type Page, type PagedList } from '#lib/waylog';
 import { checked, OfFlight } from '../query-rules.js';
 import { flightStateTable } from './flight-state.projection.js';
 

@@ -6,9 +6,10 @@ import {
   Nested,
   Optional,
   parseTimestamp,
+  Label,
 } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
-import { Flag, FrameNumber, Label } from '../fields.js';
+import { Flag, FrameNumber } from '../fields.js';
 import { existing, same } from '../flight.js';
 
 /** The progress of the processing of a flight. Headings are not here: they are in the heading history alone. */

@@ -1,7 +1,8 @@
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { mapInTurns } from '#lib/platform';
 import type { Row } from '#lib/projections';
-import { FlightReads, type ReadOptions } from '../flight-reads.js';
+import type { ReadOptions } from '#lib/waylog';
+import { FlightReads } from '../flight-reads.js';
 import { checked, OfFlight } from '../query-rules.js';
 import { chunksTable } from './chunks.projection.js';
 

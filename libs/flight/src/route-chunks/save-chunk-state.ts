@@ -1,7 +1,7 @@
 import { ArrayMaxSize, IsArray, IsInt, Max, Min } from 'class-validator';
-import { Example, conflict, IsId, Nested, Optional } from '#lib/platform';
+import { Example, conflict, IsId, Nested, Optional, Label } from '#lib/platform';
 import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
-import { Flag, FrameNumber, Label } from '../fields.js';
+import { Flag, FrameNumber } from '../fields.js';
 import { existing, same } from '../flight.js';
 import { GpsPoint } from '../gps-point.js';
 

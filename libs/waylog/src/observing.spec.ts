@@ -1,6 +1,6 @@
 import type { IQuery, QueryBus } from '@nestjs/cqrs';
-import { observeQueries, waiting } from './observe-queries.js';
-import type { ReadOptions } from './flight-reads.js';
+import { observeQueries, waiting } from './observing.js';
+import type { ReadOptions } from './read-options.js';
 
 class GetSomething {
   constructor(readonly options: ReadOptions = {}) {}

@@ -1,5 +1,4 @@
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
-import { flightsTable } from './flight/flights.projection.js';
 import { readPage, type Page, type PagedList, type PageOf } from './paged.js';
 
 describe('a page of a list', () => {
@@ -16,7 +15,12 @@ describe('a page of a list', () => {
   afterAll(() => database.drop());
 
   const flights: PagedList = {
-    table: flightsTable,
+    table: {
+      schema: 'flight',
+      name: 'flights',
+      columns: { id: 'text', name: 'text', created_at: 'timestamptz' },
+      key: ['id'],
+    },
     from: 'flight.flights t',
     orderBy: ['created_at', 'id'],
   };

@@ -1,6 +1,24 @@
 import type { IQuery, QueryBus } from '@nestjs/cqrs';
 import { WaylogError } from '#lib/platform';
-import type { CommandOutcome, tell } from './flights.js';
+
+/**
+ * `done`: recorded, or nothing to change. `refused`: by its rules or the domain's. `failed`: not known to be recorded.
+ */
+export type CommandOutcome = 'done' | 'refused' | 'failed';
+
+export type CommandObserver = (
+  command: string,
+  outcome: CommandOutcome,
+  seconds: number,
+) => void | Promise<void>;
+
+/** Calls an observer. An error in the observer does not affect the command or query. */
+export const tell =
+  (observer: CommandObserver, onFailure: (error: unknown) => void) =>
+  (...seen: Parameters<CommandObserver>): void => {
+    const told = async () => observer(...seen);
+    told().catch(onFailure);
+  };
 
 /**
  * How many milliseconds the query with these options has waited. Without AsyncLocalStorage, which slows down every

@@ -1,6 +1,7 @@
 import { IsBoolean, IsInt, Max, Min } from 'class-validator';
 import type pg from 'pg';
 import {
+  FreeText,
   invalidInput,
   mapInTurns,
   MAX_ANSWER_BYTES,
@@ -11,7 +12,6 @@ import {
   Relation,
 } from '#lib/platform';
 import { readInSlices, rowFromText, type Row, type TableDefinition } from '#lib/projections';
-import { FreeText } from './fields.js';
 
 export interface Page<T> {
   readonly items: readonly T[];

@@ -1,0 +1,88 @@
+import { Command } from '@nestjs/cqrs';
+import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
+import { FreeText, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
+import type { Appended, Decision, DomainEvent, Origin } from '#lib/event-store';
+import type { StreamType } from './stream-type.js';
+
+/** Where a command came from: recorded with its events, for the audit trail. */
+export class CommandOrigin implements Origin {
+  [name: string]: string | undefined;
+  /** The address of the caller, or of the last proxy before the server. */
+  @Optional() @FreeText(100) readonly address?: string;
+  /** The name of the caller's program, as the caller states it. */
+  @Optional() @FreeText(256) readonly agent?: string;
+  /** The session at the provider in which the caller logged in. */
+  @Optional() @FreeText(256) readonly session?: string;
+}
+
+/** What every command can carry besides its own fields. */
+export interface CommandOptions {
+  /** The permanent id of the command: sending it again changes nothing and returns the first result. */
+  readonly commandId?: string | undefined;
+  /** The conversation that the command belongs to. */
+  readonly correlationId?: string | undefined;
+  /** The command or event that caused this one. */
+  readonly causationId?: string | undefined;
+  /** Who sends it. */
+  readonly actor?: string | undefined;
+  /** On whose behalf the sender says that it acts. Not verified. */
+  readonly onBehalfOf?: string | undefined;
+  readonly origin?: CommandOrigin | undefined;
+}
+
+/** The names of these fields. */
+export const COMMAND_OPTIONS = [
+  'commandId',
+  'correlationId',
+  'causationId',
+  'actor',
+  'onBehalfOf',
+  'origin',
+] as const satisfies readonly (keyof CommandOptions)[];
+
+/** A requested change of one thing, with the fields that every command can carry. `Result` is what it returns. */
+export abstract class StreamCommand<Result extends Appended = Appended>
+  extends Command<Result>
+  implements CommandOptions
+{
+  @Optional() @IsOpaqueId() readonly commandId?: string | undefined;
+  @Optional() @IsOpaqueId() readonly correlationId?: string | undefined;
+  @Optional() @IsOpaqueId() readonly causationId?: string | undefined;
+  @Optional() @IsOpaqueId() readonly actor?: string | undefined;
+  @Optional() @IsOpaqueId() readonly onBehalfOf?: string | undefined;
+  @Optional() @Nested(() => CommandOrigin) readonly origin?: CommandOrigin | undefined;
+
+  constructor(fields: CommandOptions) {
+    super();
+    Object.assign(this, fields);
+  }
+}
+
+/** The pure half of a command: what it means for a state. `at` is when it was sent. */
+export type Decide<C, State, Event extends DomainEvent, Answer extends object = object> = (
+  command: C,
+  at: Timestamp,
+) => Decision<State, Event, Answer>;
+
+/** A command with its decision, on a stream of this type. `Answer` is what its result has besides key, revision and position. */
+export interface Slice<C extends object, State, Event extends DomainEvent, Answer extends object = object> {
+  readonly stream: StreamType<State, Event>;
+  readonly command: Class<C>;
+  readonly decide: Decide<C, State, Event, Answer>;
+}
+
+/** One of any command and stream: the kernel passes them on. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as of AnyStreamType
+export type AnySlice = Slice<any, any, any>;
+
+const NAMESPACE = '5d1c1f0e-6a6b-5b0e-9d57-0c8a4f6f2f5a';
+
+/** The id of something that a command creates: the same when a command with the same id is sent again. */
+export const newId = (commandId: string | null | undefined, what = ''): string =>
+  commandId ? uuidv5(`${commandId} ${what}`, NAMESPACE) : uuidv7();
+
+/** The id in an input. Constructors run before validation, so the input can be anything. */
+export const idOf = (input: unknown): string | undefined =>
+  typeof input === 'object' && input !== null && 'id' in input && typeof input.id === 'string'
+    ? input.id
+    : undefined;
