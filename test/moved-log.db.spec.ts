@@ -21,6 +21,9 @@ import { tableHashes } from './support/tables.js';
 import { flightOf, startWaylog } from './support/waylog.js';
 import { eventually } from './support/eventually.js';
 
+/** What of a log the tables are folded from. */
+const flightsOf = (store: EventStore) => tablesOf(flight, store).store;
+
 // The other log is in memory: its positions look like PostgreSQL's and mean something else, which is the harder case.
 describe('tables under a log that is not the one they were folded from', () => {
   let database: TestDatabase;
@@ -66,7 +69,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     const projector = new Projector({
       name: 'flight',
       projections: flightProjections,
-      store,
+      store: flightsOf(store),
       pool: database.pool,
       connectionString: database.url,
       log: { info: () => undefined, warn: () => undefined },
@@ -97,12 +100,12 @@ describe('tables under a log that is not the one they were folded from', () => {
     await written();
     const before = await tableHashes(database.url);
     const moved = await copied();
-    expect(await compareLog(database.pool, moved, 'flight')).toBe('other');
+    expect(await compareLog(database.pool, flightsOf(moved), 'flight')).toBe('other');
     const projector = projectorOf(moved);
     await until(() => projector.status.state === 'active');
     expect(await tableHashes(database.url)).toEqual(before);
     expect(await checkpoints()).toEqual([await moved.head()]);
-    expect(await compareLog(database.pool, moved, 'flight')).toBe('same');
+    expect(await compareLog(database.pool, flightsOf(moved), 'flight')).toBe('same');
     const [parked] = await parkedStreams(database.pool, 'flight');
     expect(parked).toMatchObject({ streamId: 'flight-parked', position: await moved.head() });
     expect((await verified(moved)).isSound).toBe(true);
@@ -171,7 +174,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     const before = projectorOf(log);
     await until(async () => (await checkpoints())[0] === (await log.head()));
     await before.stop();
-    expect(await compareLog(database.pool, restored, 'flight')).toBe('same');
+    expect(await compareLog(database.pool, flightsOf(restored), 'flight')).toBe('same');
     const projector = projectorOf(restored);
     await until(() => projector.status.lastError !== undefined);
     expect(projector.status.lastError?.message).toMatch(/up to position 2, but it ends at 1.*adopt --yes/s);
@@ -184,7 +187,7 @@ describe('tables under a log that is not the one they were folded from', () => {
     const other = new InMemoryEventStore();
     await appendRaw(other, 'flight-new', 'Nothing', {});
     const names = flightProjections.map(({ name }) => name);
-    const watch = new CheckpointWatch(database.pool, database.listener, other, {
+    const watch = new CheckpointWatch(database.pool, database.listener, flightsOf(other), {
       projector: 'flight',
       names,
     });
@@ -201,9 +204,13 @@ describe('tables under a log that is not the one they were folded from', () => {
     const waylog = await startWaylog(database.url, { projector: false });
     const store = waylog.app.get<EventStore>(EVENT_STORE);
     await store.saveSnapshot('flight-stays', 1, { revision: 3, state: '{}' });
-    expect(await forgetOtherLog(database.pool, [{ store: store, projector: 'flight' }])).toBe(false);
+    expect(await forgetOtherLog(database.pool, [{ store: flightsOf(store), projector: 'flight' }])).toBe(
+      false,
+    );
     expect(await store.loadSnapshot('flight-stays', 1)).toBeDefined();
-    expect(await forgetOtherLog(database.pool, [{ store: moved, projector: 'flight' }])).toBe(true);
+    expect(await forgetOtherLog(database.pool, [{ store: flightsOf(moved), projector: 'flight' }])).toBe(
+      true,
+    );
     expect(await store.loadSnapshot('flight-stays', 1)).toBeUndefined();
     await waylog.close();
   });
@@ -214,13 +221,13 @@ describe('tables under a log that is not the one they were folded from', () => {
     await waylog.close();
     await database.pool.query(`update projection.checkpoints set position = '4711:4711'`);
     const log = new InMemoryEventStore();
-    expect(await compareLog(database.pool, log, 'flight')).toBe('nothing-folded');
+    expect(await compareLog(database.pool, flightsOf(log), 'flight')).toBe('nothing-folded');
     const projector = projectorOf(log);
     await until(() => projector.status.state === 'active');
     expect(await checkpoints()).toEqual(['0']);
     await appendRaw(log, 'flight-a', 'Nothing', {});
     await until(async () => (await checkpoints())[0] === '1');
-    expect(await compareLog(database.pool, log, 'flight')).toBe('same');
+    expect(await compareLog(database.pool, flightsOf(log), 'flight')).toBe('same');
   });
 
   it('whose log is unknown are rebuilt from one that holds everything in them', async () => {
@@ -228,10 +235,10 @@ describe('tables under a log that is not the one they were folded from', () => {
     const before = await tableHashes(database.url);
     const moved = await copied();
     await database.pool.query(`delete from projection.folded_log`);
-    expect(await compareLog(database.pool, moved, 'flight')).toBe('other');
+    expect(await compareLog(database.pool, flightsOf(moved), 'flight')).toBe('other');
     const projector = projectorOf(moved);
     await until(() => projector.status.state === 'active');
-    expect(await compareLog(database.pool, moved, 'flight')).toBe('same');
+    expect(await compareLog(database.pool, flightsOf(moved), 'flight')).toBe('same');
     expect(await tableHashes(database.url)).toEqual(before);
   });
 

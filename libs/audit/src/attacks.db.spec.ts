@@ -676,8 +676,8 @@ describe('an attacker with all rights on the database', () => {
         audit,
       );
       expect(problems.map(({ code, streamId }) => `${code} ${streamId}`)).toEqual([
-        'key-left gone',
-        'snapshot-left gone',
+        'key-left thing-gone',
+        'snapshot-left thing-gone',
       ]);
     });
   });

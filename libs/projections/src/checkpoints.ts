@@ -314,7 +314,9 @@ export class CheckpointWatch {
 
   /** A position can be that of an event that is not folded here. The tables hold it if no event of theirs is missing before it. */
   async #passOthers(): Promise<void> {
-    if (!this.#isOurLog) return;
+    // Tables that hold nothing yet hold what is recorded of others, whichever log that is in.
+    if (!this.#isOurLog && (await compareLog(this.pool, this.store, this.follows)) !== 'nothing-folded')
+      return;
     for (const { position, resolve } of [...this.#waiters]) {
       // In this order: what is recorded from now on comes after all that the log has reached.
       if (!(await this.store.reaches(position, Date.now()))) continue;

@@ -52,7 +52,8 @@ export abstract class StreamCommand<Result extends Appended = Appended>
   @Optional() @IsOpaqueId() readonly onBehalfOf?: string | undefined;
   @Optional() @Nested(() => CommandOrigin) readonly origin?: CommandOrigin | undefined;
 
-  constructor(fields: CommandOptions) {
+  /** `fields`: its own, and those of CommandOptions. */
+  constructor(fields: object) {
     super();
     Object.assign(this, fields);
   }

@@ -168,7 +168,7 @@ function badField(event: Record<string, unknown>): string | undefined {
   for (const field of texts) if (typeof event[field] !== 'string') return field;
   if (!UUID.test(event['id'] as string)) return 'id';
   if (!Number.isInteger(event['revision']) || Number(event['revision']) < 0) return 'revision';
-  if (!Number.isInteger(event['schemaVersion']) || Number(event['schemaVersion']) < 1) return 'schemaVersion';
+  if (!isVersion(event['schemaVersion'])) return 'schemaVersion';
   if (!isObject(event['data'])) return 'data';
   const metadata = event['metadata'];
   if (!isObject(metadata)) return 'metadata';
@@ -177,6 +177,10 @@ function badField(event: Record<string, unknown>): string | undefined {
   }
   return undefined;
 }
+
+/** Versions are 32 bits wide in PostgreSQL. */
+const isVersion = (value: unknown): boolean =>
+  Number.isInteger(value) && Number(value) >= 1 && Number(value) < 2 ** 31;
 
 /** The part of it that a store records. */
 export const newEventOf = ({ id, type, schemaVersion, data, metadata }: NewEvent): NewEvent => ({
