@@ -11,6 +11,7 @@ import {
 } from '#lib/flight';
 import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
 import {
+  acceptLoss,
   CheckpointWatch,
   discardedEvents,
   parkedStreams,
@@ -181,6 +182,17 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
     const then = await waylog.query(new GetFrameResults('a', {}, { asOf: String(revision + 1) }));
     expect(then.map(({ frameId }) => frameId)).toEqual([1, 2]);
+  });
+
+  it('cannot be accepted as lost while the log has it', async () => {
+    await create('a');
+    await poison('a');
+    await settled();
+    const accept = (streamId: string) =>
+      acceptLoss({ ...options(), streamId, reason: 'none', by: 'the test' });
+    await expect(accept('flight-a')).rejects.toMatchObject({ code: 'projection.nothing-lost' });
+    await expect(accept('flight-b')).rejects.toMatchObject({ code: 'projection.not-parked' });
+    expect(await parkedStreams(database.pool, FLIGHT_PROJECTOR)).toMatchObject([{ attempts: 1 }]);
   });
 
   it('is not a difference for a verification while it is parked', async () => {

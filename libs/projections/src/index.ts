@@ -1,3 +1,4 @@
+export * from './accepted-losses.js';
 export * from './adopt-log.js';
 export * from './batch-size.js';
 export * from './lock-room.js';
