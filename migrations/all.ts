@@ -20,6 +20,7 @@ import { LogHistories1790000023000 } from './1790000023000-log-histories.js';
 import { OriginOfKeys1790000025000 } from './1790000025000-origin-of-keys.js';
 import { ProjectorsApart1790000027000 } from './1790000027000-projectors-apart.js';
 import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
+import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js';
 
 /** In the order in which they run; each has a `down`. */
 export const migrations = [
@@ -44,6 +45,7 @@ export const migrations = [
   LogHistories1790000023000,
   ReferenceIndexes1790000024000,
   OriginOfKeys1790000025000,
+  AcceptedLosses1790000026000,
   ProjectorsApart1790000027000,
 ];
 

@@ -480,6 +480,15 @@ export const snapshot: Snapshot = {
       "column access.api_keys.revoked": "jsonb"
     }
   },
+  "1790000026000": {
+    "makes": {
+      "column projection.parked_streams.accepted_at": "timestamp with time zone",
+      "column projection.parked_streams.accepted_by": "text",
+      "column projection.parked_streams.accepted_reason": "text",
+      "column projection.parked_streams.missing_to": "integer",
+      "constraint projection.parked_streams.parked_streams_accepted_check": "CHECK ((num_nulls(accepted_at, accepted_by, accepted_reason, missing_to) = ANY (ARRAY[0, 4])))"
+    }
+  },
   "1790000027000": {
     "makes": {
       "column projection.checkpoints.projector": "text not null",

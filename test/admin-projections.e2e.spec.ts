@@ -120,6 +120,10 @@ describe('the operator API over projections', () => {
       folded: 0,
       stillParked: { type: 'FrameResultSaved' },
     });
+    expect(await post('parked/flight-bad/accept', { reason: 'gone' })).toMatchObject({
+      status: 409,
+      body: { code: 'projection.nothing-lost' },
+    });
     expect((await post('parked/flight-bad/discard', { reason: 'no such confidence' })).body).toEqual({
       streamId: 'flight-bad',
       folded: 1,

@@ -52,7 +52,8 @@ describe('the command line', () => {
       err: expect.stringContaining('unknown command') as string,
     });
     expect((await run('verify', '--no-such-option')).code).toBe(2);
-    expect((await run('parked', 'discard', 'flight-a')).err).toMatch(/--reason/);
+    for (const action of ['discard', 'accept'])
+      expect((await run('parked', action, 'flight-a')).err).toMatch(/--reason/);
   });
 
   it('shows invisible characters in its output as escapes, in text, JSON and errors', async () => {

@@ -1,12 +1,14 @@
 import type pg from 'pg';
 import { checkDatabase } from '../apps/cli/src/doctor.js';
 import { copyLog, DataKeys, InMemoryEventStore, type EventStore } from '#lib/event-store';
-import { CreateFlight, SaveFrameResult, flight } from '#lib/flight';
-import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
+import { CreateFlight, EraseFlight, flight, SaveFrameResult } from '#lib/flight';
+import { EVENT_STORE, statesOf, TABLES_POOL, tablesOf } from '#lib/waylog';
 import {
+  acceptLoss,
   adoptLog,
   integrityFindings,
   parkedStreams,
+  rebuild,
   ScheduledVerification,
   unpark,
   verify,
@@ -14,6 +16,8 @@ import {
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { flightOf, startWaylog, type RunningWaylog } from './support/waylog.js';
+
+type TestLog = NonNullable<TestDatabase['double']>['log'];
 
 // What others do to flights' streams in EventStoreDB, and how it is reported.
 describe('streams of flights in EventStoreDB that others have written to, limited and deleted', () => {
@@ -166,6 +170,7 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
   const lost = ['buried', 'deleted', 'limited'];
   let database: TestDatabase;
   let waylog: RunningWaylog;
+  let complete: TestLog['all'];
   const running = () => waylog.app.get<EventStore>(EVENT_STORE);
   const log = () => {
     if (!database.double) throw new Error('There is no double.');
@@ -210,6 +215,7 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
     }
     await waylog.settled();
     limit('limited', { $maxCount: 2 });
+    complete = [...log().all];
     log().delete('flight-deleted');
     log().scavenge();
     log().tombstone('flight-buried');
@@ -267,6 +273,116 @@ describe('tables built from the beginning of a log in EventStoreDB that has lost
       });
     }
     expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 4']);
+  });
+
+  describe('after somebody has accepted that', () => {
+    const reason = 'no backup has them';
+    const options = () => ({
+      ...tablesOf(flight, running()),
+      connectionString: database.url,
+      pool: database.pool,
+    });
+    const accept = (id: string) => acceptLoss({ ...options(), streamId: `flight-${id}`, reason, by: 'test' });
+    const adopt = () => adoptLog({ ...options(), onlyIfWhole: false });
+    const waiting = async () => {
+      const states = await statesOf(flight, database.pool, running());
+      return Math.max(...states.map(({ parkedStreams }) => parkedStreams));
+    };
+    const accepted = async () =>
+      (await parkedStreams(database.pool, flight.name))
+        .map((one) => [one.streamId, one.accepted?.missingTo, one.waiting])
+        .toSorted();
+    const asAccepted = [
+      ['flight-buried', 7, 8],
+      ['flight-deleted', 7, 8],
+      ['flight-limited', 5, 8],
+    ];
+
+    beforeEach(async () => {
+      await flightOf(waylog.app).projector.stop();
+      await adopt();
+      for (const id of lost) await accept(id);
+    });
+
+    it('warn of those flights no more, and their later events are left out and counted', async () => {
+      expect(await accepted()).toMatchObject(asAccepted);
+      expect(await waiting()).toBe(0);
+      flightOf(waylog.app).projector.start();
+      await save('limited', 4);
+      await save('whole', 4);
+      await waylog.settled();
+      expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 4']);
+      expect(await accepted()).toContainEqual(['flight-limited', 5, 9]);
+      expect(await waiting()).toBe(0);
+      // A reader gets what there is.
+      const head = await running().head();
+      await expect(flightOf(waylog.app).watch.refuseParked('flight-limited', head)).resolves.toBeUndefined();
+    });
+
+    it('are sound for a verification and for the doctor, who name what was accepted', async () => {
+      const result = await verify({ ...options(), by: 'test' });
+      expect(result).toMatchObject({ isSound: true, log: [], incomplete: [], unfoldable: [] });
+      expect(result.accepted.map(({ streamId }) => streamId).toSorted()).toEqual(
+        lost.map((id) => `flight-${id}`),
+      );
+      expect(await integrityFindings(database.pool, { open: true })).toEqual([]);
+      const doctor = await checkDatabase(
+        { pool: waylog.app.get<pg.Pool>(TABLES_POOL), url: database.url, eventStore: database.eventStore },
+        {},
+      );
+      const ofLog = doctor.filter(({ check }) => check === 'log');
+      expect(new Set(ofLog.map(({ level }) => level))).toEqual(new Set(['ok']));
+      expect(ofLog.map(({ what }) => what)).toContainEqual(
+        expect.stringMatching(
+          /^flight-limited: its events up to revision 5 are gone, which test accepted .*backup/,
+        ),
+      );
+    });
+
+    it('still report a row of such a flight that somebody has forged', async () => {
+      await database.pool.query(
+        `insert into flight.flights select * from jsonb_populate_record(
+           (select f from flight.flights f where id = 'whole'), '{"id": "limited"}')`,
+      );
+      const { tables, isSound } = await verify({ ...options(), by: 'test' });
+      expect(isSound).toBe(false);
+      expect(tables.flatMap(({ differences }) => differences.map(({ key }) => key))).toEqual(['limited']);
+    });
+
+    it('stay so in a rebuild and in another adoption', async () => {
+      expect((await rebuild(options())).parked).toEqual([]);
+      expect(await accepted()).toMatchObject(asAccepted);
+      expect((await adopt()).parked).toEqual([]);
+      expect(await accepted()).toMatchObject(asAccepted);
+      expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 3']);
+    });
+
+    it('hold a flight again once its events are back and it is resumed', async () => {
+      limit('limited', {});
+      log().all.splice(0, Infinity, ...complete, ...log().all.filter((event) => !complete.includes(event)));
+      await unpark({ ...options(), streamId: 'flight-limited' });
+      expect(await framesOf(database.pool)).toEqual(['first 3', 'limited 3', 'whole 3']);
+      expect((await accepted()).map(([streamId]) => streamId)).toEqual(['flight-buried', 'flight-deleted']);
+    });
+  });
+
+  it('hold a flight that was erased and then hard-deleted, without what was erased, and nobody has to accept it', async () => {
+    await waylog.execute(new EraseFlight({ flightId: 'whole' }));
+    await waylog.settled();
+    log().tombstone('flight-whole');
+    const later = await startWaylog(database, { projector: false });
+    try {
+      // The erasure is in a later batch than what was erased.
+      const { parked } = await rebuild({
+        ...tablesOf(flight, later.app.get<EventStore>(EVENT_STORE)),
+        connectionString: database.url,
+        batchSize: 1,
+      });
+      expect(parked.map(({ streamId }) => streamId)).not.toContain('flight-whole');
+    } finally {
+      await later.close();
+    }
+    expect(await framesOf(database.pool)).toEqual(['first 3', 'whole 3']);
   });
 
   it('are verified if they still hold those flights, and the verification ends with its findings', async () => {

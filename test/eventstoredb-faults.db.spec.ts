@@ -431,6 +431,22 @@ describe('a subscription to EventStoreDB', () => {
     expect(numbers(subscription.seen)).toEqual([1]);
   });
 
+  it('that was made before the first event and broke later misses nothing', async () => {
+    const server = await double();
+    const writer = storeAt(server.connectionString);
+    const subscription = follow(storeAt(server.connectionString));
+    // The server says then that it has looked up to a place before all events.
+    await eventually(() => server.calls.subscribe === 1);
+    const stream = newStream();
+    await append(writer, stream, 'no-stream', [numbered(0)]);
+    await subscription.until(1);
+    server.faults.closeSubscriptions('clean');
+    await append(writer, stream, 0, [numbered(1)]);
+    await subscription.until(2);
+    await subscription.end();
+    expect(numbers(subscription.seen)).toEqual([0, 1]);
+  });
+
   it('that receives nothing any more is opened again', async () => {
     const server = await double();
     const warnings: string[] = [];

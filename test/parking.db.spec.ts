@@ -2,7 +2,15 @@ import type pg from 'pg';
 import { CreateFlight, GetFrameResults, SaveFrameResult, flight, flightProjections } from '#lib/flight';
 import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
-import { discardedEvents, parkedStreams, Projector, rebuild, unpark, verify } from '#lib/projections';
+import {
+  acceptLoss,
+  discardedEvents,
+  parkedStreams,
+  Projector,
+  rebuild,
+  unpark,
+  verify,
+} from '#lib/projections';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -164,6 +172,17 @@ describe.each(logs)('an event that cannot be projected, with the log in %s', (lo
     expect((await verify({ ...options(), by: 'test' })).isSound).toBe(true);
     const then = await waylog.query(new GetFrameResults('a', {}, { asOf: String(revision + 1) }));
     expect(then.map(({ frameId }) => frameId)).toEqual([1, 2]);
+  });
+
+  it('cannot be accepted as lost while the log has it', async () => {
+    await create('a');
+    await poison('a');
+    await settled();
+    const accept = (streamId: string) =>
+      acceptLoss({ ...options(), streamId, reason: 'none', by: 'the test' });
+    await expect(accept('flight-a')).rejects.toMatchObject({ code: 'projection.nothing-lost' });
+    await expect(accept('flight-b')).rejects.toMatchObject({ code: 'projection.not-parked' });
+    expect(await parkedStreams(database.pool, flight.name)).toMatchObject([{ attempts: 1 }]);
   });
 
   it('is not a difference for a verification while it is parked', async () => {

@@ -18,7 +18,14 @@ import {
   type Queryable,
   counted,
 } from '#lib/platform';
-import { compareLog, integrityFindings, lockRoom } from '#lib/projections';
+import {
+  acceptedText,
+  compareLog,
+  integrityFindings,
+  lockRoom,
+  notAccepted,
+  parkedStreams,
+} from '#lib/projections';
 import {
   capabilities,
   endReaderSessions,
@@ -471,7 +478,15 @@ async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefi
     ];
   }
   const found = eventStore === undefined ? [] : ((await store.check?.({ withinMs: LOOK_MS })) ?? []);
-  return [ok('log', `${where}, up to position ${head}`), ...found.map(ofLog)];
+  const lost = (await parkedStreams(pool, flight.name)).flatMap(({ streamId, accepted }) =>
+    accepted ? [{ streamId, accepted }] : [],
+  );
+  const streams = new Set(lost.map(({ streamId }) => streamId));
+  return [
+    ok('log', `${where}, up to position ${head}`),
+    ...notAccepted(found, streams).map(ofLog),
+    ...lost.map(({ streamId, accepted }) => ok('log', `${streamId}: ${acceptedText(accepted)}`)),
+  ];
 }
 
 /** How long the end of a log in EventStoreDB is searched; `waylog verify` searches all of it. */

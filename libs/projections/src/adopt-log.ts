@@ -3,6 +3,7 @@ import { conflict, inTransaction } from '#lib/platform';
 import type { ReadableLog, Position, RecordedEvent } from '#lib/event-store';
 import { withFoldSessions } from './fold-sessions.js';
 import { identityOf, otherLog, recordFoldedLog } from './folded-log.js';
+import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { failedEvent, type FailedEvent } from './parking.js';
 import { forgetRebuild } from './rebuild.js';
@@ -40,7 +41,8 @@ export interface AdoptResult {
  * Rebuilds the tables of a projector from a log that is not the one they were folded from, and adopts it. In one
  * transaction the new tables replace the old ones, and checkpoints and stream revisions become those of the new log.
  * Until then nothing changes, and the old tables can be read. Parked and discarded events stay so if the new log has
- * the same event at the same place of its stream.
+ * the same event at the same place of its stream; and a stream whose lost events somebody accepted, if they are missing
+ * there too.
  *
  * The caller leads the projector: no other process can move its checkpoints.
  */
@@ -52,8 +54,8 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
     if (options.onlyIfWhole) await mustHoldAll(holder, store, projector);
     const total = (await store.backlog(store.beginning)).events;
     const omitted = await omittedEvents(holder, store, projector);
-    for (const { table, streamId, revision, position } of omitted) {
-      if (position !== undefined) continue;
+    for (const { table, streamId, revision, position, isStillLost } of omitted) {
+      if (position !== undefined || isStillLost) continue;
       if (options.onlyIfWhole)
         throw otherLog(
           `, and it has another event at revision ${revision} of ${streamId}, which is parked or discarded`,
@@ -94,7 +96,15 @@ export async function adoptLog(options: AdoptOptions): Promise<AdoptResult> {
                select $1, * from unnest($2::text[], $3::integer[])`,
               [projector, [...fold.revisions.keys()], [...fold.revisions.values()]],
             );
-            for (const { table, streamId, revision, position: at } of omitted) {
+            for (const { table, streamId, revision, position: at, isStillLost } of omitted) {
+              // Its events would be left out if there were some again.
+              const isNowhere = isStillLost && !fold.revisions.has(streamId);
+              if (isNowhere)
+                await holder.query(`delete from projection.${table} ${whereOmitted}`, [
+                  projector,
+                  streamId,
+                  revision,
+                ]);
               await holder.query(`update projection.${table} set position = $4 ${whereOmitted}`, [
                 projector,
                 streamId,
@@ -150,10 +160,13 @@ async function takeOver(
   );
 }
 
-/** Every stream in the tables must be in the log at least as far as the tables hold it. */
+/** Every stream in the tables must be in the log at least as far as the tables hold it, unless that was accepted. */
 async function mustHoldAll(client: pg.Client, store: ReadableLog, projector: string): Promise<void> {
   const { rows } = await client.query<{ stream_id: string; revision: number }>(
-    `select stream_id, revision from projection.stream_revisions where projector = $1 order by stream_id`,
+    `select r.stream_id, r.revision
+       from projection.stream_revisions r left join projection.parked_streams p using (projector, stream_id)
+      where r.projector = $1 and p.accepted_at is null
+      order by r.stream_id`,
     [projector],
   );
   for (const { stream_id: streamId, revision } of rows) {
@@ -168,11 +181,14 @@ interface Omitted {
   readonly revision: number;
   /** The position of the same event in the new log; undefined if it is not there. */
   readonly position: Position | undefined;
+  /** Somebody accepted that it is lost, and it is not in the new log either. */
+  readonly isStillLost: boolean;
 }
 
 /** Parked and discarded events are identified by stream and revision; their position is shown and compared. */
 async function omittedEvents(client: pg.Client, store: ReadableLog, projector: string): Promise<Omitted[]> {
   const found: Omitted[] = [];
+  const { accepted } = await loadOmissions(client, projector);
   for (const table of ['parked_streams', 'discarded_events'] as const) {
     const { rows } = await client.query<{ stream_id: string; revision: number; event_id: string }>(
       `select stream_id, revision, event_id from projection.${table} where projector = $1`,
@@ -181,7 +197,8 @@ async function omittedEvents(client: pg.Client, store: ReadableLog, projector: s
     for (const { stream_id: streamId, revision, event_id: eventId } of rows) {
       const event = await eventAt(store, streamId, revision);
       const position = event?.id.toLowerCase() === eventId ? event.position : undefined;
-      found.push({ table, streamId, revision, position });
+      const isStillLost = table === 'parked_streams' && accepted.has(streamId) && event === undefined;
+      found.push({ table, streamId, revision, position, isStillLost });
     }
   }
   return found;

@@ -83,7 +83,7 @@ export async function advanceCheckpoints(
     readonly from: Position;
     readonly to: Position;
     readonly revisions: ReadonlyMap<string, number>;
-    /** How many streams are parked, to be announced with the move; without it nothing is announced. */
+    /** How many streams are parked, and not accepted, to be announced with the move; without it nothing is announced. */
     readonly parked?: number;
   },
 ): Promise<number | undefined> {
@@ -112,7 +112,8 @@ export async function advanceCheckpoints(
  */
 export const announceCheckpoint = (client: ClientBase, projector: string, position: Position) =>
   client.query(
-    `select pg_notify('${CHANNEL}', $1 || ' ' || $2 || ' ' || count(*)) from projection.parked_streams where projector = $1`,
+    `select pg_notify('${CHANNEL}', $1 || ' ' || $2 || ' ' || count(*))
+       from projection.parked_streams where projector = $1 and accepted_at is null`,
     [projector, position],
   );
 
@@ -205,14 +206,16 @@ export class CheckpointWatch {
 
   /**
    * For a reader of one stream that has waited for a position: throws `projection.parked` if the stream's events up to
-   * there are not all in the tables, and will not be until an operator acts.
+   * there are not all in the tables, and will not be until an operator acts. Once an operator has accepted that, as when
+   * an event is discarded, the reader gets what there is.
    */
   async refuseParked(streamId: string, position: Position): Promise<void> {
     if (this.#parked === 0) return;
     const rows = await readRows(
       this.pool,
       'projection.parked',
-      `select stream_id, position, type, revision from projection.parked_streams where projector = $1`,
+      `select stream_id, position, type, revision from projection.parked_streams
+        where projector = $1 and accepted_at is null`,
       [this.tables.projector],
     );
     this.#parked = rows.length;
@@ -301,7 +304,7 @@ export class CheckpointWatch {
     const rows = await readRows(
       this.pool,
       'projection.look',
-      `select position, (select count(*) from projection.parked_streams where projector = $2)
+      `select position, (select count(*) from projection.parked_streams where projector = $2 and accepted_at is null)
          from projection.checkpoints where projector = $2 and projection = any ($1)`,
       [names, projector],
     );

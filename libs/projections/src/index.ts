@@ -1,3 +1,4 @@
+export * from './accepted-losses.js';
 export * from './adopt-log.js';
 export type { ProjectorTables } from './at-checkpoint.js';
 export * from './batch-size.js';

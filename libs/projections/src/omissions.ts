@@ -12,12 +12,17 @@ export class Omissions {
     readonly parkedFrom: ReadonlyMap<string, number>,
     /** As `stream revision`. */
     private readonly discarded: ReadonlySet<string>,
+    /** The parked streams that have lost events, which somebody accepted. */
+    readonly accepted: ReadonlySet<string>,
   ) {}
 
   has({ streamId, revision }: RecordedEvent): boolean {
     if (this.parkedFrom.size === 0 && this.discarded.size === 0) return false;
-    const from = this.parkedFrom.get(streamId);
-    return (from !== undefined && revision >= from) || this.discarded.has(`${streamId} ${revision}`);
+    return this.isParked(streamId, revision) || this.discarded.has(`${streamId} ${revision}`);
+  }
+
+  isParked(streamId: string, revision: number): boolean {
+    return revision >= (this.parkedFrom.get(streamId) ?? Infinity);
   }
 
   /** Whether an event was discarded, so that only the log itself still shows it. */
@@ -45,10 +50,16 @@ export class Omissions {
 }
 
 export async function loadOmissions(client: ClientBase | Pool, projector: string): Promise<Omissions> {
-  const { rows } = await client.query<{ stream_id: string; revision: number; parked: boolean }>(
-    `select stream_id, revision, true as parked from projection.parked_streams where projector = $1
+  const { rows } = await client.query<{
+    stream_id: string;
+    revision: number;
+    parked: boolean;
+    accepted: boolean;
+  }>(
+    `select stream_id, revision, true as parked, accepted_at is not null as accepted
+       from projection.parked_streams where projector = $1
      union all
-     select stream_id, revision, false from projection.discarded_events where projector = $1`,
+     select stream_id, revision, false, false from projection.discarded_events where projector = $1`,
     [projector],
   );
   return new Omissions(
@@ -56,5 +67,6 @@ export async function loadOmissions(client: ClientBase | Pool, projector: string
     new Set(
       rows.filter(({ parked }) => !parked).map(({ stream_id, revision }) => `${stream_id} ${revision}`),
     ),
+    new Set(rows.filter(({ accepted }) => accepted).map(({ stream_id }) => stream_id)),
   );
 }

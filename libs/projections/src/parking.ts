@@ -32,6 +32,15 @@ export class FailedEvent {
   @IsString() readonly error!: string;
 }
 
+/** What the log has lost of a stream, and who accepted that. */
+export class AcceptedLoss {
+  /** Up to this revision the log no longer has its events. */
+  @IsInt() @Min(0) readonly missingTo!: number;
+  @IsString() readonly reason!: string;
+  @IsString() readonly acceptedBy!: string;
+  @IsTimestamp() readonly acceptedAt!: Timestamp;
+}
+
 /** A stream whose events a projector leaves out of the tables, starting with the one that could not be projected. */
 export class ParkedStream extends FailedEvent {
   @IsTimestamp() readonly parkedAt!: Timestamp;
@@ -39,6 +48,8 @@ export class ParkedStream extends FailedEvent {
   @IsTimestamp() readonly lastAttemptAt!: Timestamp;
   /** The events of the stream that are not in the tables, including the one that could not be projected. */
   @IsInt() @Min(0) readonly waiting!: number;
+  /** If set, the tables go on without these events for good, and nothing warns of the stream any more. */
+  @Optional() @Nested(() => AcceptedLoss) readonly accepted?: AcceptedLoss;
 }
 
 /** An event that all folds leave out because an operator discarded it. */
@@ -63,7 +74,8 @@ export const failedEvent = ({ event, error, lostFrom }: Poison): FailedEvent => 
 
 /**
  * Parks a stream from an event on, in a transaction that holds the checkpoints. A stream that is parked from a later
- * event on, as when an earlier one has been damaged since, is parked from this one.
+ * event on, as when an earlier one has been damaged since, is parked from this one. What
+ * somebody accepted stays so: it is about all events up to a later one.
  */
 export const parkStream = (client: ClientBase, projector: string, { event, error, lostFrom }: Poison) =>
   client.query(
@@ -86,11 +98,12 @@ const failedEventOf = ([streamId, revision, position, eventId, type, error]: str
 });
 
 /** The first parked first. */
-export async function parkedStreams(pool: Pool, projector: string): Promise<ParkedStream[]> {
+export async function parkedStreams(pool: Pool | ClientBase, projector: string): Promise<ParkedStream[]> {
   const rows = await readRows(
     pool,
     undefined,
     `select p.parked_at, p.attempts, p.last_attempt_at, r.revision - p.revision + 1,
+            p.missing_to, p.accepted_reason, p.accepted_by, p.accepted_at,
             p.stream_id, p.revision, p.position, p.event_id, p.type, p.error
        from projection.parked_streams p
        join projection.stream_revisions r using (projector, stream_id)
@@ -98,13 +111,26 @@ export async function parkedStreams(pool: Pool, projector: string): Promise<Park
       order by p.parked_at, p.stream_id`,
     [projector],
   );
-  return (rows as string[][]).map(([parkedAt, attempts, lastAttemptAt, waiting, ...event]) => ({
-    ...failedEventOf(event),
+  return (rows as string[][]).map(([parkedAt, attempts, lastAttemptAt, waiting, ...rest]) => ({
+    ...failedEventOf(rest.slice(4)),
     parkedAt: timestampFromPostgres(parkedAt as string),
     attempts: Number(attempts),
     lastAttemptAt: timestampFromPostgres(lastAttemptAt as string),
     waiting: Number(waiting),
+    ...acceptedOf(rest),
   }));
+}
+
+function acceptedOf([to, reason, by, at]: readonly (string | null)[]): Pick<ParkedStream, 'accepted'> {
+  if (!at) return {};
+  return {
+    accepted: {
+      missingTo: Number(to),
+      reason: reason as string,
+      acceptedBy: by as string,
+      acceptedAt: timestampFromPostgres(at),
+    },
+  };
 }
 
 /** The last discarded first. */
@@ -334,11 +360,11 @@ const notDiscardable = (streamId: string, lack: string) =>
   conflict(
     'projection.not-discardable',
     `${streamId} lacks more than one event that could be left out: ${lack}. Nothing was changed. It stays parked, with its rows as they ` +
-      `are, and all others go on; once the log has its events again, retry it.`,
+      `are, and all others go on. Once the log has its events again, retry it; if they are gone for good, accept that (\`waylog parked accept\`).`,
     { streamId },
   );
 
-const notParked = (streamId: string) =>
+export const notParked = (streamId: string) =>
   notFound(
     'projection.not-parked',
     `${streamId} is not parked: its events are in the tables, or nobody has written it. See \`waylog parked list\`.`,

@@ -52,7 +52,7 @@ export class ProjectionStatus {
   @Optional() @IsString() readonly pausedBy?: string;
   @Optional() @IsString() readonly pauseReason?: string;
   @Optional() @Nested(() => RebuildProgress) readonly rebuild?: RebuildProgress;
-  /** Streams with events that cannot be projected and wait for an operator. */
+  /** Streams with events that cannot be projected and wait for an operator; without those that one has accepted. */
   @IsInt() @Min(0) readonly parkedStreams!: number;
 }
 
@@ -69,7 +69,7 @@ const statesSql = `
                     and l.database = (select oid from pg_database where datname = current_database())
                     and (l.classid::bigint << 32) | l.objid::bigint = $3::bigint),
          r.events, r.total, r.updated_at,
-         (select count(*) from projection.parked_streams where projector = $1),
+         (select count(*) from projection.parked_streams where projector = $1 and accepted_at is null),
          extract(epoch from clock_timestamp()) * 1000
     from projection.checkpoints c
     left join projection.projectors p on p.name = $1

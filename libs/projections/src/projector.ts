@@ -100,6 +100,8 @@ export class Projector {
   #lastError: ProjectorStatus['lastError'];
   /** The first revision of each parked stream that is not in the tables. */
   #parked = new Map<string, number>();
+  /** How many of these somebody accepted: readers are not told of them. */
+  #accepted = 0;
   /** How many streams others had parked when that was read: whoever leads does, and rebuilds. */
   #parkings: number | undefined;
   /** The event that was too much all by itself, and how often. */
@@ -403,7 +405,10 @@ export class Projector {
     if (!isCareful) {
       try {
         await client.query(begin);
-        const parkings = await advanceCheckpoints(client, { ...move, parked: this.#parked.size });
+        const parkings = await advanceCheckpoints(client, {
+          ...move,
+          parked: this.#parked.size - this.#accepted,
+        });
         if (parkings === undefined) return await this.#refused(client, from);
         if (await this.#learnParked(client, parkings)) await announceCheckpoint(client, name, to);
         await writeBatch(client, this.#writers, await this.#notParked(client, batch));
@@ -445,16 +450,22 @@ export class Projector {
   /** Reads which streams are parked where others have parked some, and says whether that was so. */
   async #learnParked(client: pg.Client, parkings: number): Promise<boolean> {
     if (parkings === this.#parkings) return false;
-    this.#parked = await loadParked(client, this.#options.name);
+    await this.#loadParked(client);
     this.#parkings = parkings;
     return true;
+  }
+
+  async #loadParked(client: pg.Client): Promise<void> {
+    const { parkedFrom, accepted } = await loadOmissions(client, this.#options.name);
+    this.#parked = new Map(parkedFrom);
+    this.#accepted = accepted.size;
   }
 
   /** Without the events of parked streams. Others may have taken streams out of parking since. */
   async #notParked(client: pg.Client, batch: readonly RecordedEvent[]): Promise<readonly RecordedEvent[]> {
     if (this.#parked.size === 0 || !batch.some(({ streamId }) => this.#parked.has(streamId))) return batch;
     // Whoever unparks a stream holds the checkpoints for it, as this transaction does now: what it reads is settled.
-    this.#parked = await loadParked(client, this.#options.name);
+    await this.#loadParked(client);
     return batch.filter(({ streamId, revision }) => revision < (this.#parked.get(streamId) ?? Infinity));
   }
 
@@ -488,9 +499,6 @@ async function isPastEnd(store: ReadableLog, checkpoint: Checkpoint | undefined)
     throw error;
   }
 }
-
-const loadParked = async (client: pg.Client, projector: string): Promise<Map<string, number>> =>
-  new Map((await loadOmissions(client, projector)).parkedFrom);
 
 /** A signal may be aborted while something is awaited, which the type checker does not know. */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted;

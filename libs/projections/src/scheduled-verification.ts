@@ -161,7 +161,10 @@ export class ScheduledVerification {
       throw error;
     });
     if ('error' in expected) {
-      if (expected.event) await this.#damaged(client, expected, key, live, revision);
+      if (!expected.event && omissions.accepted.has(streamId))
+        for (const { name } of projections)
+          await closeGone(client, { projector, projection: name }, [], [key]);
+      else if (expected.event) await this.#damaged(client, expected, key, live, revision);
       else await this.#incomplete(client, streamId, expected.error, key, live, revision);
       return true;
     }

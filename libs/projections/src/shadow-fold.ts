@@ -114,10 +114,14 @@ export class ShadowFold {
     revision < (this.#gaps.get(streamId)?.expected ?? Infinity);
 
   /** Leaves out streams whose beginning others have deleted, and returns which events in this batch skip a revision. */
-  async #passLost(batch: readonly RecordedEvent[]): Promise<ReadonlySet<string>> {
+  async #passLost(batch: readonly RecordedEvent[], omissions: Omissions): Promise<ReadonlySet<string>> {
     const lost = await lostBeginnings(this.options.store, this.#contiguity.gaps(batch), batch);
-    for (const poison of lost)
-      if (!this.#unfoldable.has(poison.event.streamId)) this.#unfoldable.set(poison.event.streamId, poison);
+    for (const poison of lost) {
+      const { streamId } = poison.event;
+      // Accepted, and left out from there on or from an earlier event.
+      const isKnown = omissions.accepted.has(streamId) && omissions.isParked(streamId, poison.lostFrom ?? 0);
+      if (!isKnown && !this.#unfoldable.has(streamId)) this.#unfoldable.set(streamId, poison);
+    }
     return new Set(lost.map(({ event }) => event.streamId));
   }
 
@@ -132,7 +136,7 @@ export class ShadowFold {
     if (this.options.passesGaps)
       for (const [streamId, gap] of this.#contiguity.gaps(batch.filter(this.#isWhole)))
         this.#gaps.set(streamId, gap);
-    const lost = this.options.passesGaps ? undefined : await this.#passLost(batch);
+    const lost = this.options.passesGaps ? undefined : await this.#passLost(batch, omissions);
     this.#contiguity.advance(batch.filter(this.#isWhole), lost);
     let failuresAlone = 0;
     for (let rest = batch; rest.length > 0;) {

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { asText, type Timestamp } from '#lib/platform';
 import type { ReadableLog, LogProblem, Position } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
+import { notAccepted } from './accepted-losses.js';
 import { atCheckpoint, checkpointOf, type ProjectorTables } from './at-checkpoint.js';
 import { loadStreamRevisionsOf } from './checkpoints.js';
 import type { Poison } from './careful-fold.js';
@@ -10,7 +11,15 @@ import { closeGone, recordFindings, recordRepair } from './findings.js';
 import { compareLog, otherLog } from './folded-log.js';
 import { endCachedAnswers } from './generation.js';
 import type { Gap } from './contiguity.js';
-import { failedEvent, unfoldableText, type FailedEvent, type OnRewritten } from './parking.js';
+import { loadOmissions } from './omissions.js';
+import {
+  failedEvent,
+  parkedStreams,
+  unfoldableText,
+  type AcceptedLoss,
+  type FailedEvent,
+  type OnRewritten,
+} from './parking.js';
 import type { Projection } from './projection.js';
 import { ShadowFold } from './shadow-fold.js';
 import { createShadow, discardShadows, dropShadow, shadowOf, type Shadow } from './shadow-table.js';
@@ -63,6 +72,8 @@ export interface VerifyResult {
   }[];
   /** Streams of which the log lacks events: their right rows are unknown, so rows are neither compared nor repaired. */
   readonly incomplete: readonly string[];
+  /** Streams that have lost events, which somebody accepted: no fault. */
+  readonly accepted: readonly (AcceptedLoss & { readonly streamId: string })[];
   /**
    * Events that cannot be folded: the right rows of their streams are unknown, so rows are neither compared nor
    * repaired.
@@ -82,9 +93,10 @@ export interface VerifyResult {
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const { projector, projections, store, signal, by } = options;
   const tablesOf: ProjectorTables = { projector, names: projections.map(({ name }) => name) };
-  const log = (await store.check?.()) ?? [];
+  const checked = (await store.check?.()) ?? [];
   return withFoldSessions('verify', options, async (sessions) => {
     const { writer, holder } = sessions;
+    const log = notAccepted(checked, (await loadOmissions(holder, projector)).accepted);
     // A log that has lost its first event counts as another log. The damage that was found is then the answer.
     if ((await compareLog(holder, store, projector)) === 'other') {
       if (log.some(isDamage)) return withoutTables(store, log);
@@ -97,7 +109,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     try {
       for (;;) {
         for (const shadow of shadows.values()) await createShadow(writer, shadow);
-        const result = await attempt(sessions, shadows, total);
+        const result = await attempt(sessions, shadows, total, log);
         // A parked stream was resumed meanwhile: start again from the beginning.
         if (!result) continue;
         for (const shadow of shadows.values()) await dropShadow(writer, shadow);
@@ -113,6 +125,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     sessions: FoldSessions,
     shadows: ReadonlyMap<Projection, Shadow>,
     total: number,
+    log: readonly LogProblem[],
   ): Promise<VerifyResult | undefined> {
     const { writer, holder } = sessions;
     const fold = new ShadowFold(writer, shadows, {
@@ -128,8 +141,19 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     const damaged = new Map(fold.unfoldable.map((poison) => [options.keyOf(poison.event.streamId), poison]));
     const damages = new Map<string, Damage[]>();
     const recorded = await loadStreamRevisionsOf(writer, projector);
+    const omissions = await loadOmissions(writer, projector);
+    const lost = incompleteStreams(fold, recorded);
+    const isAccepted = (streamId: string): boolean => omissions.accepted.has(streamId);
     const incomplete = new Map(
-      [...incompleteStreams(fold, recorded)].map(([streamId, error]) => [options.keyOf(streamId), error]),
+      [...lost]
+        .filter(([streamId]) => !isAccepted(streamId))
+        .map(([streamId, { error }]) => [options.keyOf(streamId), error]),
+    );
+    // The tables hold more of them than the log still does.
+    const beyondLog = new Set(
+      [...lost]
+        .filter(([streamId, { from }]) => isAccepted(streamId) && !omissions.isParked(streamId, from))
+        .map(([streamId]) => options.keyOf(streamId)),
     );
     for (const [projection, shadow] of shadows) {
       const since = options.retainedSince?.get(shadow.liveName);
@@ -144,7 +168,9 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
         projection: projection.name,
         ...(since && { since: since.toISOString() }),
         rows,
-        differences: differences.filter(({ key }) => !damaged.has(key) && !incomplete.has(key)),
+        differences: differences.filter(
+          ({ key }) => !damaged.has(key) && !incomplete.has(key) && !beyondLog.has(key),
+        ),
       });
       damages.set(projection.name, [
         ...(await damagesOf(writer, projection, shadow.liveName, damaged)),
@@ -153,11 +179,13 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     }
     await writer.query('commit');
     const gaps = [...fold.gaps].filter(([streamId]) => !log.some((known) => known.streamId === streamId));
-    const found = [...log, ...gaps.map(gapProblem)];
+    const found = notAccepted([...log, ...gaps.map(gapProblem)], omissions.accepted);
     const records = [...new Set([...fold.revisions.keys(), ...recorded.keys()])].flatMap((streamId) => {
       const record = recorded.get(streamId) ?? -1;
       const folded = fold.revisions.get(streamId) ?? -1;
-      return record === folded || fold.gaps.has(streamId) ? [] : [{ streamId, recorded: record, folded }];
+      return record === folded || fold.gaps.has(streamId) || isAccepted(streamId)
+        ? []
+        : [{ streamId, recorded: record, folded }];
     });
     for (const { projection, differences } of tables) {
       const findings = [...differences, ...(damages.get(projection) ?? [])];
@@ -173,7 +201,10 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       position,
       log: found,
       records,
-      incomplete: [...incompleteStreams(fold, recorded).keys()],
+      incomplete: [...lost.keys()].filter((streamId) => !isAccepted(streamId)),
+      accepted: (await parkedStreams(holder, projector)).flatMap(({ streamId, accepted }) =>
+        accepted ? [{ streamId, ...accepted }] : [],
+      ),
       unfoldable: fold.unfoldable.map(failedEvent),
       tables: repaired,
       isSound:
@@ -194,6 +225,7 @@ const withoutTables = (store: ReadableLog, log: readonly LogProblem[]): VerifyRe
   log,
   records: [],
   incomplete: [],
+  accepted: [],
   unfoldable: [],
   tables: [],
   isSound: false,
@@ -206,18 +238,21 @@ const gapProblem = ([streamId, { revision, expected }]: readonly [string, Gap]):
   detail: `goes on with revision ${revision}, but ${expected} comes next`,
 });
 
-/** Streams of which the log lacks folded events, and which events it lacks. */
+/** Streams of which the log lacks folded events, from which revision on, and which events it lacks. */
 function incompleteStreams(
   { gaps, revisions }: ShadowFold,
   recorded: ReadonlyMap<string, number>,
-): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const [streamId, { expected }] of gaps)
-    found.set(streamId, `the log has lost its events from revision ${expected} on`);
+): Map<string, { readonly from: number; readonly error: string }> {
+  const found = new Map<string, { readonly from: number; readonly error: string }>();
+  for (const [streamId, { expected: from }] of gaps)
+    found.set(streamId, { from, error: `the log has lost its events from revision ${from} on` });
   for (const [streamId, record] of recorded) {
     const last = revisions.get(streamId) ?? -1;
     if (record > last && !gaps.has(streamId))
-      found.set(streamId, `the log has lost its revisions ${last + 1} to ${record}`);
+      found.set(streamId, {
+        from: last + 1,
+        error: `the log has lost its revisions ${last + 1} to ${record}`,
+      });
   }
   return found;
 }

@@ -151,7 +151,7 @@ export const confirmation = (id: string): ReadResp =>
 
 export const caughtUp = (): ReadResp => new pb.ReadResp().setCaughtUp(new pb.ReadResp.CaughtUp());
 
-export const checkpoint = ({ commit, prepare }: StoredEvent): ReadResp =>
+export const checkpoint = ({ commit, prepare }: Pick<StoredEvent, 'commit' | 'prepare'>): ReadResp =>
   new pb.ReadResp().setCheckpoint(
     new pb.ReadResp.Checkpoint().setCommitPosition(String(commit)).setPreparePosition(String(prepare)),
   );

@@ -252,10 +252,15 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
       await send(call, messages.confirmation(crypto.randomUUID()));
       let next = startIndex(request);
       let isCaughtUp = false;
+      let sent = after ?? BEFORE_ALL;
       for (let looked = 0; !closed;) {
         const event = faults.mutings === mutings ? log.all[next] : undefined;
         if (!event) {
-          if (!isCaughtUp) await send(call, messages.caughtUp());
+          if (!isCaughtUp) {
+            // The server does so with a filter only.
+            if (request.hasFilter()) await send(call, messages.checkpoint(sent));
+            await send(call, messages.caughtUp());
+          }
           isCaughtUp = true;
           if ((log.all[next] && faults.mutings === mutings) || isOver()) continue;
           await new Promise<void>((resolve) => (wake = resolve));
@@ -272,10 +277,12 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
         if (filter.matches(event)) {
           await send(call, messages.eventMessage(event));
           calls.sent++;
+          sent = event;
         }
         if (++looked % filter.checkpointEvery === 0) {
           await send(call, messages.checkpoint(event));
           calls.checkpoints++;
+          sent = event;
         }
       }
     } finally {
@@ -301,6 +308,9 @@ export function streamsService(options: StreamsOptions): UntypedServiceImplement
     },
   };
 }
+
+/** What the server calls the place before all events, in a checkpoint: -1, in a field without a sign. */
+const BEFORE_ALL = { commit: 2n ** 64n - 1n, prepare: 2n ** 64n - 1n };
 
 /** Writes a message and waits if the client is slow; false when the call is over. */
 async function send(call: ServerWritableStream<ReadReq, ReadResp>, message: ReadResp): Promise<boolean> {

@@ -5,6 +5,8 @@ import type { EventStore } from '#lib/event-store';
 import { flight } from '#lib/flight';
 import { EVENT_STORE, TABLES_POOL, statesOf, projectorsOf, tableNamesOf, tablesOf } from '#lib/waylog';
 import {
+  acceptedText,
+  acceptLoss,
   adoptLog,
   discardedEvents,
   integrityFindings,
@@ -142,13 +144,14 @@ function describe(states: readonly ProjectionStatus[]): string {
 
 export function parkedCommand(): Command {
   const parked = new Command('parked')
-    .description('Flights whose next event cannot be projected: list, retry, discard.')
+    .description('Flights whose next event cannot be projected: list, retry, discard, accept.')
     .addHelpText(
       'after',
       `
 An event that cannot be folded, or that the table refuses, parks itself and the later events of its flight; all others go
 on. Nothing is lost: the events are in the log. After a fix has been deployed, retry. When the event can never be folded,
-discard it with a reason: the tables, and every later rebuild, go on without it, and the log keeps it.`,
+discard it with a reason: the tables, and every later rebuild, go on without it, and the log keeps it. When the log has
+lost events of the flight for good, accept that with a reason.`,
     );
   parked
     .command('list', { isDefault: true })
@@ -159,10 +162,11 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
         discarded: await discardedEvents(app.get<pg.Pool>(TABLES_POOL), flight.name),
       }));
       const lines = [
-        ...found.parked.map(
-          (p) =>
-            `${p.streamId}: revision ${p.revision} (${p.type}, position ${p.position}) cannot be projected: ${p.error}\n` +
-            `  parked ${p.parkedAt}, tried ${p.attempts} times, last ${p.lastAttemptAt}; ${p.waiting} events wait`,
+        ...found.parked.map((p) =>
+          p.accepted
+            ? `${p.streamId}: ${acceptedText(p.accepted)}; ${counted(p.waiting, 'event')} left out`
+            : `${p.streamId}: revision ${p.revision} (${p.type}, position ${p.position}) cannot be projected: ${p.error}\n` +
+              `  parked ${p.parkedAt}, tried ${p.attempts} times, last ${p.lastAttemptAt}; ${p.waiting} events wait`,
         ),
         ...found.discarded.map(
           (d) =>
@@ -173,14 +177,18 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
     });
   parked
     .command('retry')
-    .description('fold the events of a parked flight again; without a name those of all parked flights')
+    .description(
+      'fold the events of a parked flight again; without a name those of all parked flights that were not accepted',
+    )
     .argument('[stream]', 'such as flight-fjord-1')
     .action(async (streamId: string | undefined, _options, command: Command) => {
       const results = await withOperations(command, async (app) => {
         const pool = app.get<pg.Pool>(TABLES_POOL);
         const streams = streamId
           ? [streamId]
-          : (await parkedStreams(pool, flight.name)).map((p) => p.streamId);
+          : (await parkedStreams(pool, flight.name))
+              .filter(({ accepted }) => !accepted)
+              .map((p) => p.streamId);
         const done: UnparkResult[] = [];
         for (const id of streams)
           done.push(await unpark(unparkOptions(app.get<EventStore>(EVENT_STORE), pool, id)));
@@ -201,6 +209,35 @@ discard it with a reason: the tables, and every later rebuild, go on without it,
         }),
       );
       report(command, [result]);
+    });
+  parked
+    .command('accept')
+    .description(
+      'go on for good without the events that the log has lost of a parked flight; nothing warns of it any more',
+    )
+    .argument('<stream>', 'such as flight-fjord-1')
+    .requiredOption('--reason <text>', 'why, for the person who looks for the flight')
+    .addHelpText(
+      'after',
+      `
+For a flight whose events others have deleted in EventStoreDB, and of which no backup is left. Its rows stay as they are, and
+its later events are left out, now and by every rebuild. \`waylog verify\` and \`waylog doctor\` name it, as no fault. If the
+events come back after all: \`waylog parked retry STREAM\`.`,
+    )
+    .action(async (streamId: string, { reason }: { reason: string }, command: Command) => {
+      const { accepted, ...parked } = await withOperations(command, (app) =>
+        acceptLoss({
+          ...unparkOptions(app.get<EventStore>(EVENT_STORE), app.get<pg.Pool>(TABLES_POOL), streamId),
+          reason,
+          by: operator(),
+        }),
+      );
+      print(
+        command,
+        { ...parked, accepted },
+        `${streamId}: accepted, its events up to revision ${accepted?.missingTo ?? parked.revision} are gone. The tables keep it as it ` +
+          `is; ${counted(parked.waiting, 'event')} left out so far`,
+      );
     });
   return parked;
 }

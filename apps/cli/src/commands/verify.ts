@@ -5,6 +5,7 @@ import type { EventStore } from '#lib/event-store';
 import { flightProjections, flight } from '#lib/flight';
 import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
 import {
+  acceptedText,
   unfoldableText,
   verify,
   type FailedEvent,
@@ -42,8 +43,9 @@ where they are parked.
 
 What differs is named by table and flight and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
 the log: restore a backup (\`waylog restore --help\`). Flights of which events are missing are named, and their rows are
-neither compared nor repaired; all others are. In EventStoreDB named are also: events of other applications in flights'
-streams, streams that were deleted, and limits in their metadata.
+neither compared nor repaired; all others are. What an operator has accepted as lost (\`waylog parked accept\`) is named, and is
+no fault. In EventStoreDB named are also: events of other applications in flights' streams, streams that were deleted, and
+limits in their metadata.
 
 With --audit none of that is done. Instead the hash of every event is computed again from its row and compared, stream by
 stream, and with each signed digest: what was changed, removed, inserted or reordered, by whomever, is named. Without digests
@@ -97,7 +99,7 @@ const SHOWN = 10;
 
 /** The findings of a verification, for people. */
 export function linesOf(
-  { events, position, log, records, incomplete, unfoldable, tables }: VerifyResult,
+  { events, position, log, records, incomplete, accepted, unfoldable, tables }: VerifyResult,
   repair: boolean,
 ): string[] {
   return [
@@ -109,6 +111,7 @@ export function linesOf(
       ({ streamId, recorded, folded }) =>
         `records         DIFFERENT · ${streamId}: the projector has noted revision ${recorded}, the log says ${folded}`,
     ),
+    ...accepted.map((one) => `log             accepted · ${one.streamId}: ${acceptedText(one)}`),
     ...(incomplete.length > 0 ? [incompleteLine(incomplete)] : []),
     ...unfoldable.map((event) => `log             DAMAGED · ${unfoldableLine(event)}`),
     ...(unfoldable.length > 0

@@ -7,6 +7,7 @@ import { flightProjections, flight } from '#lib/flight';
 import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL, tablesOf, statesOf, projectorsOf } from '#lib/waylog';
 import { Example, IsText, notFound, Optional, counted } from '#lib/platform';
 import {
+  acceptLoss,
   discardedEvents,
   DiscardedEvent,
   discardRebuild,
@@ -155,6 +156,16 @@ export class ProjectionsController {
   @Answers(200, UnparkResult)
   discard(@Id('stream') streamId: string, @ValidBody(Reason) { reason }: Reason) {
     return unpark({ ...this.#unpark(streamId), discard: { reason, by: BY } });
+  }
+
+  @Post('parked/:stream/accept')
+  @ApiOperation({
+    summary: 'Accept that the log has lost events of a parked flight',
+    description: 'Goes on without them for good; its rows stay as they are, and no alert counts it.',
+  })
+  @Answers(200, ParkedStream)
+  accept(@Id('stream') streamId: string, @ValidBody(Reason) { reason }: Reason) {
+    return acceptLoss({ ...this.#unpark(streamId), reason, by: BY });
   }
 
   @Post('verifications')

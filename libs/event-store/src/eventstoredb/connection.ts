@@ -68,7 +68,7 @@ export class Connection {
       try {
         const left = due - performance.now();
         if (left <= 0) throw new NoAnswer(this.deadlineMs);
-        node = await inTime(left, this.leader(), () => new NoAnswer(left));
+        node = await inTime(left, this.leader(), () => new NoAnswer(Math.ceil(left)));
         return await attempt(node, Math.min(this.attemptMs, Math.max(1, due - performance.now())));
       } catch (error) {
         if (!isTransient(error)) throw explained(error, this.deadlineMs);

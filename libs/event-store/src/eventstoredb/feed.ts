@@ -12,6 +12,12 @@ import type { Node } from './node.js';
 import type { OurEvents } from './our-events.js';
 import { BEGINNING, comparePositions, parsePosition, positionOf } from './position.js';
 
+/**
+ * What a checkpoint says if the log had nothing for us yet: -1, in a field without a sign. Whoever went on from there would miss
+ * everything.
+ */
+const BEFORE_ALL = 2n ** 64n - 1n;
+
 /** One catch-up subscription to what is ours, read in batches. It is not made again: see `subscribe`. */
 export class Feed {
   readonly #connection: Connection;
@@ -57,7 +63,7 @@ export class Feed {
     // It runs in order with the events, so all before it are in the buffer. It may not throw: that would stop the
     // subscription without a word.
     const filter = ours.filter((_subscription, position) => {
-      this.#checkpoint = position;
+      if (position.commit !== BEFORE_ALL) this.#checkpoint = position;
       this.#isMissing = false;
       return Promise.resolve();
     });

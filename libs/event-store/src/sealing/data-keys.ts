@@ -70,6 +70,17 @@ export class DataKeys {
     return this.of(wanted);
   }
 
+  /** Whether a stream was erased, or is about to be, according to this database alone. */
+  async wasErased(streamId: string): Promise<boolean> {
+    const rows = await readRows(
+      this.pool,
+      'log.erased-key',
+      `select true from log.data_keys where stream_id = $1 and key is null`,
+      [streamId],
+    );
+    return rows.length > 0;
+  }
+
   /** What is remembered: the database may be another one than before. */
   forgetAll(): void {
     this.#known.clear();

@@ -219,13 +219,13 @@ export class SealedEventStore implements EventStore {
     return true;
   }
 
-  /** One that others have deleted says nothing any more. That is trouble of its events, and not of the page they are read with. */
+  /**
+   * One that others have deleted says nothing any more, so the place of its key does. If that does not say either, it is
+   * trouble of its events, and not of the page they are read with.
+   */
   async #lookIfErased(streamId: string): Promise<void> {
-    try {
-      await this.#saysErased(streamId);
-    } catch (error) {
-      if (!(error instanceof WaylogError) || error.kind === 'unavailable') throw error;
-    }
+    if ((await this.inner.beginningOf?.(streamId)) !== Infinity) await this.#saysErased(streamId);
+    else if (await this.keys.wasErased(streamId)) this.#erased.set(streamId, true);
   }
 
   async #has(streamId: string, is: (event: RecordedEvent) => boolean): Promise<boolean> {
