@@ -4,9 +4,7 @@ import type { JsonObject, RecordedEvent } from '../event-store.js';
 import type { Landmark } from '../history/seen.js';
 import { decodeMetadata } from './metadata.js';
 
-const columnsWith = (streamId: string): string =>
-  `e.position, ${streamId}, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
-const columns = columnsWith('s.stream_id');
+const columns = `e.position, s.stream_id, e.revision, e.id, e.type, e.schema_version, e.recorded_at, e.data, e.metadata`;
 
 // Not a join: for that PostgreSQL reads and sorts the rest of the stream for every page. One row per page, with a text
 // for each column: a replay then uses half the time of this process that 10,000 rows of eight texts use. PostgreSQL's
@@ -36,19 +34,22 @@ const allOfTypesSql = `
 /** `like` patterns of the streams of some categories, whose names are plain words. */
 const patternsOf = (categories: readonly string[]): string[] => categories.map((name) => `${name}-%`);
 
-// At least one row, which says how many events were looked at, and up to where. In a log of these categories alone that
-// is as many as were wanted.
+// First a row without an id, which says how many events were looked at, and up to where; then the events. In a log of
+// these categories alone it is as fast as a read of the whole log.
 const ofCategoriesSql = `
-  select w.events, w.last, ${columnsWith('e.stream_id')}
-    from (select count(*) as events, max(position) as last
-            from (select position from log.events where position > $1 order by position limit $2) p) w
-    left join lateral (
-      select e.*, s.stream_id
-        from (select * from log.events where position > $1 and position <= w.last order by position limit $2) e
-        join log.streams s using (stream_key)
-       where s.stream_id like any ($3) and ($4::text[] is null or e.type = any ($4))
-       order by e.position
-       limit $5) e on true`;
+  with looked as materialized (
+    select count(*)::integer as events, max(position) as last
+      from (select position from log.events where position > $1 order by position limit $2) p)
+  select last as position, null as stream_id, events as revision, null::uuid as id, null as type,
+         null::integer as schema_version, null::timestamptz as recorded_at, null::json as data, null::json as metadata
+    from looked
+   union all
+  (select ${columns}
+     from (select * from log.events
+            where position > $1 and position <= (select last from looked) order by position limit $2) e
+     join log.streams s using (stream_key)
+    where s.stream_id like any ($3) and ($4::text[] is null or e.type = any ($4))
+    order by e.position limit $5)`;
 
 /** The most events that one statement looks at. */
 const MAX_LOOKED_AT = 50_000;
@@ -82,12 +83,12 @@ export async function readPageOfCategories(
       types ?? null,
       wanted,
     ]);
-    const [lookedAt, last] = rows[0] ?? [];
-    const found = rows.filter((row) => row[2] !== null).map((row) => recordedEvent(row.slice(2), timestamp));
+    const looked = rows.find(([, , , id]) => id === null);
+    const found = rows.filter(([, , , id]) => id !== null).map((row) => recordedEvent(row, timestamp));
     events.push(...found);
     if (found.length === wanted) return { events, upTo: found.at(-1)?.position ?? upTo };
-    upTo = last ?? upTo;
-    if (Number(lookedAt) < most || signal?.aborted) return { events, upTo };
+    upTo = looked?.[0] ?? upTo;
+    if (Number(looked?.[2]) < most || signal?.aborted) return { events, upTo };
   }
 }
 
