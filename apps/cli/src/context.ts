@@ -5,8 +5,14 @@ import { NestFactory } from '@nestjs/core';
 import type { Command } from 'commander';
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
-import { flightProjections } from '#lib/flight';
-import { DATABASE_ACCESS, WaylogModule, vocabularyOf } from '#lib/waylog';
+import {
+  DATABASE_ACCESS,
+  WaylogModule,
+  vocabularyOf,
+  type SomeTables,
+  namesOfTables,
+  tablesNamed,
+} from '#lib/waylog';
 import {
   asTyped,
   createPool,
@@ -20,7 +26,6 @@ import {
   repeatedParameter,
   visible,
 } from '#lib/platform';
-import type { Projection } from '#lib/projections';
 import { backUp, recipientsOf, type FindTool } from '#lib/backup';
 import { databaseUp, serverTool, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
 import { backupFirst, mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
@@ -82,14 +87,21 @@ export const forPeople = (text: string): string => asTyped(visible(text));
 /** Progress is for people: it never mixes with a result on standard output. */
 export const progress = (line: string): void => console.error(forPeople(line));
 
-/** The projections of these names; all of them for no name. Throws UsageError. */
-export function projectionsNamed(wanted: readonly string[]): readonly Projection[] {
-  const names = flightProjections.map(({ name }) => name);
+/** The names of all tables. */
+export const tableNames = (): string[] => [...namesOfTables(contexts).keys()];
+
+/** The tables of these names, by context; all of them for no name. Throws UsageError. */
+export function projectionsNamed(wanted: readonly string[]): readonly SomeTables[] {
+  const names = tableNames();
   const unknown = wanted.filter((name) => !names.includes(name));
   if (unknown.length > 0)
     throw new UsageError(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
-  return flightProjections.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  return tablesNamed(contexts, wanted);
 }
+
+/** The name of a table as it is shown. */
+export const shownName = ({ projector, projection }: { projector: string; projection: string }): string =>
+  contexts.length > 1 ? `${projector}.${projection}` : projection;
 
 /** Runs `work` until it is done or somebody presses Ctrl-C, which aborts its signal; a second time ends the process. */
 export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -18,14 +18,7 @@ import {
   type Queryable,
   counted,
 } from '#lib/platform';
-import {
-  acceptedText,
-  compareLog,
-  integrityFindings,
-  lockRoom,
-  notAccepted,
-  parkedStreams,
-} from '#lib/projections';
+import { acceptedText, integrityFindings, lockRoom, notAccepted } from '#lib/projections';
 import {
   capabilities,
   endReaderSessions,
@@ -40,8 +33,7 @@ import {
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
 import { accessTo, withClient } from './context.js';
-import { flight } from '#lib/flight';
-import { statesOf, tablesOf, vocabularyOf } from '#lib/waylog';
+import { statesOf, vocabularyOf, allParked, isOtherLog, type Context } from '#lib/waylog';
 import { contexts } from '../../contexts.js';
 
 export interface Finding {
@@ -468,7 +460,7 @@ async function withLog(
 async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefined): Promise<Finding[]> {
   const where = eventStore === undefined ? 'in the database' : `at ${withoutCredentials(eventStore)}`;
   const head = await store.head();
-  if ((await compareLog(pool, tablesOf(flight, store).store, flight.name)) === 'other') {
+  if (await isOtherLog(contexts, pool, store)) {
     return [
       problem(
         'log',
@@ -478,7 +470,7 @@ async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefi
     ];
   }
   const found = eventStore === undefined ? [] : ((await store.check?.({ withinMs: LOOK_MS })) ?? []);
-  const lost = (await parkedStreams(pool, flight.name)).flatMap(({ streamId, accepted }) =>
+  const lost = (await allParked(contexts, pool)).flatMap(({ streamId, accepted }) =>
     accepted ? [{ streamId, accepted }] : [],
   );
   const streams = new Set(lost.map(({ streamId }) => streamId));
@@ -508,7 +500,12 @@ const ofLog = ({ code, severity, streamId, detail }: LogProblem): Finding =>
     : problem('log', `${code}: ${streamId ?? ''} ${detail}`, remedies[code] ?? LOST);
 
 async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
-  const [state] = await statesOf(flight, pool, store);
+  const found = await Promise.all(contexts.map((context) => projectorOf(context, store, pool)));
+  return found.flat();
+}
+
+async function projectorOf(context: Context, store: EventStore, pool: pg.Pool): Promise<Finding[]> {
+  const [state] = await statesOf(context, pool, store);
   if (!state)
     return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
   const findings: Finding[] = [];

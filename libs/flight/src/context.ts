@@ -22,8 +22,10 @@ import {
   GetFlightStateHandler,
   GetProcessingHistoryHandler,
 } from './processing-state/flight-state.queries.js';
+import { flightModels } from './models.js';
 import { flightProjections } from './projections.js';
 import { GetChunkStatesHandler } from './route-chunks/chunks.queries.js';
+import { flightTables } from './table-models.js';
 import { transact } from './transact.js';
 import { GetWaypointsHandler } from './waypoints/waypoints.queries.js';
 
@@ -36,6 +38,8 @@ export const flight: Context = context('flight', {
   commandHandlers: new Map([[eraseFlight, EraseFlightHandler]]),
   projections: flightProjections,
   followers: [frameMinutesFollower],
+  tables: flightTables,
+  models: flightModels,
   onRewritten: rollUpAgain,
   queries: [
     GetFlightHandler,

@@ -55,6 +55,7 @@ export interface RebuildResult {
 }
 
 export interface RebuiltTable {
+  readonly projector: string;
   readonly projection: string;
   /** Of the new table. */
   readonly rows: number;
@@ -147,7 +148,11 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
       if (position === undefined) return undefined;
       const compared: RebuiltTable[] = [];
       for (const [{ name }, shadow] of shadows)
-        compared.push({ projection: name, ...(await compareTable(writer, shadow, options.retainedSince)) });
+        compared.push({
+          projector,
+          projection: name,
+          ...(await compareTable(writer, shadow, options.retainedSince)),
+        });
       await writer.query('commit');
       return { position, tables: compared };
     }
@@ -160,7 +165,7 @@ async function compareTable(
   client: pg.Client,
   { table, name, liveName }: Shadow,
   retainedSince: RebuildOptions['retainedSince'],
-): Promise<Omit<RebuiltTable, 'projection'>> {
+): Promise<Omit<RebuiltTable, 'projector' | 'projection'>> {
   const since = table.timeColumn ? retainedSince?.get(liveName) : undefined;
   const { kept, dropped } = sidesOf(table, since);
   const where = `where ${kept}`;

@@ -47,6 +47,7 @@ export interface VerifyOptions {
 }
 
 export interface VerifiedTable {
+  readonly projector: string;
   readonly projection: string;
   readonly rows: number;
   /** Only rows from then on were compared. */
@@ -165,6 +166,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
         `where ${retainedSql(shadow, options)}`,
       );
       tables.push({
+        projector,
         projection: projection.name,
         ...(since && { since: since.toISOString() }),
         rows,

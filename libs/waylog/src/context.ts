@@ -3,6 +3,7 @@ import type { IQueryHandler } from '@nestjs/cqrs';
 import type { ReadableLog, Vocabulary } from '#lib/event-store';
 import type { OnRewritten, Projection, ProjectorLog, ProjectorStatus } from '#lib/projections';
 import type { Listener } from '#lib/platform';
+import type { ModelDefinition, TableModel } from '#lib/timescale';
 import type pg from 'pg';
 import type { AnySlice } from './command.js';
 import type { AnyStreamType } from './stream-type.js';
@@ -47,6 +48,10 @@ export interface ContextParts {
   /** Its tables. They move together, so that everything of the context is complete at every checkpoint. */
   readonly projections: readonly Projection[];
   readonly followers?: readonly FollowerType[];
+  /** Its tables for operations on tables: hypertables, retention, archives. */
+  readonly tables?: readonly TableModel[];
+  /** Its tables for code that validates or shows a schema. */
+  readonly models?: readonly ModelDefinition[];
   /** Called in a transaction that writes rows out of the order of the log. */
   readonly onRewritten?: OnRewritten;
   readonly queries: readonly Type<IQueryHandler>[];
@@ -68,6 +73,8 @@ export interface Context extends Required<ContextParts> {
 export const context = (name: string, parts: ContextParts): Context => ({
   commandHandlers: new Map(),
   followers: [],
+  tables: [],
+  models: [],
   onRewritten: () => Promise.resolve(),
   providers: [],
   ...parts,

@@ -6,6 +6,7 @@ export * from './options.js';
 export * from './paged.js';
 export * from './read-options.js';
 export * from './running-contexts.js';
+export * from './several-contexts.js';
 export * from './stream-type.js';
 export * from './tables-of.js';
 export * from './tokens.js';

@@ -1,12 +1,13 @@
 import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import { endCachedAnswers } from '#lib/projections';
-import { flightTables } from '#lib/flight';
 import { Archives, type ArchivalEvent, type ArchiveProgress } from '#lib/timescale';
 import { print, withDatabase } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { timeBefore } from '../times.js';
 import { size } from './hypertables.js';
+import { contexts } from '../../../contexts.js';
+import { tableModelsOf } from '#lib/waylog';
 
 export function archiveCommand(): Command {
   const command = new Command('archive')
@@ -33,7 +34,7 @@ Examples
     .option('--table <table...>', 'only these; all hypertables when none is named')
     .action((options: { olderThan: string; to: string; table?: string[] }, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const archives = new Archives(pool, flightTables, endCachedAnswers);
+        const archives = new Archives(pool, tableModelsOf(contexts), endCachedAnswers);
         const confirmations = await withProgress('archiving', 1, (update) =>
           archives.run({
             olderThan: new Date(timeBefore(options.olderThan)),
@@ -56,7 +57,7 @@ Examples
     .description('What has been archived, the newest first.')
     .action((_options, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const events = await new Archives(pool, flightTables, endCachedAnswers).list();
+        const events = await new Archives(pool, tableModelsOf(contexts), endCachedAnswers).list();
         print(sub, { events }, events.map(eventText).join('\n') || 'no archives');
       }),
     );
@@ -67,7 +68,7 @@ Examples
     .option('--from <folder>', 'where the files are now, when they have been moved')
     .action((eventId: string, options: { from?: string }, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const archives = new Archives(pool, flightTables, endCachedAnswers);
+        const archives = new Archives(pool, tableModelsOf(contexts), endCachedAnswers);
         const result = await withProgress('restoring', 1, (update) =>
           archives.restore(eventId, { directory: options.from, onProgress: shareOf(update) }),
         );

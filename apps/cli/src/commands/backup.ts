@@ -13,7 +13,7 @@ import {
   type ListedBackup,
 } from '#lib/backup';
 import { installation, isPostgresUrl, counted } from '#lib/platform';
-import { verify, type VerifyResult } from '#lib/projections';
+import { type VerifyResult } from '#lib/projections';
 import { databaseUp } from '#lib/timescale';
 import {
   databaseOptions,
@@ -28,8 +28,8 @@ import {
 import { connectionString } from '../connection-strings.js';
 import { withSteps } from '../progress-bar.js';
 import { linesOf } from './verify.js';
-import { flight } from '#lib/flight';
-import { tablesOf } from '#lib/waylog';
+import { tablesNamed, verifyTables } from '#lib/waylog';
+import { contexts } from '../../../contexts.js';
 
 interface BackupOptions {
   readonly to?: string;
@@ -303,8 +303,7 @@ function foldOf(
   signal: AbortSignal,
 ): Promise<VerifyResult> {
   return withStore({ url: connectionString }, (store) =>
-    verify({
-      ...tablesOf(flight, store),
+    verifyTables(tablesNamed(contexts, []), store, {
       connectionString,
       by: 'backup verify',
       signal,

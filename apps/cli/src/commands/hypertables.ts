@@ -1,6 +1,6 @@
+import { verifyFrameMinutes } from '#lib/flight';
 import { counted } from '#lib/platform';
 import { Command } from 'commander';
-import { flightTables, verifyFrameMinutes } from '#lib/flight';
 import {
   applyRetention,
   Hypertables,
@@ -10,8 +10,13 @@ import {
 } from '#lib/timescale';
 import { print, UsageError, withDatabase } from '../context.js';
 import { timeBefore } from '../times.js';
+import { contexts } from '../../../contexts.js';
+import { tableModelsOf } from '#lib/waylog';
 
-const tables = flightTables.map(({ schema, name }) => `${schema}.${name}`).join(', ');
+const tables = contexts
+  .flatMap(({ tables }) => tables)
+  .map(({ schema, name }) => `${schema}.${name}`)
+  .join(', ');
 
 export function hypertablesCommand(): Command {
   const command = new Command('hypertables')
@@ -182,7 +187,7 @@ interface DropOptions {
 }
 
 const withHypertables = (command: Command, work: (hypertables: Hypertables) => Promise<void>) =>
-  withDatabase(command, ({ pool }) => work(new Hypertables(pool, flightTables)));
+  withDatabase(command, ({ pool }) => work(new Hypertables(pool, tableModelsOf(contexts))));
 
 /** Exit code 1 if a part could not be done. */
 function printResponse(command: Command, response: HypertableResponse, done: string): void {

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { flightModels } from '#lib/flight';
 import { databaseUp, VALIDATION_LEVELS, type ValidationLevel } from '#lib/timescale';
 import {
   migrationStatus,
@@ -9,6 +8,8 @@ import {
   type MigrationResponse,
 } from '../../../../migrations/index.js';
 import { backUpBefore, databaseOptions, print, progress, UsageError } from '../context.js';
+import { contexts } from '../../../contexts.js';
+import { modelsOf } from '#lib/waylog';
 
 interface MigrateOptions {
   readonly to?: string;
@@ -71,7 +72,7 @@ Examples
         {
           progress,
           onRewriting: backUpBefore(url, backup === false ? undefined : backup),
-          models: withWaylogModels(flightModels),
+          models: withWaylogModels(modelsOf(contexts)),
           deleteTheLog: yesDeleteTheLog === true,
           ...(down !== undefined && { stepsBack: down }),
         },

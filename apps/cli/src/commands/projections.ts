@@ -2,27 +2,36 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { flight } from '#lib/flight';
-import { EVENT_STORE, TABLES_POOL, statesOf, projectorsOf, tableNamesOf, tablesOf } from '#lib/waylog';
+import {
+  EVENT_STORE,
+  TABLES_POOL,
+  projectorsOf,
+  tableNamesOf,
+  tablesOf,
+  RunningContexts,
+  allDiscarded,
+  allParked,
+  allVerified,
+  contextOf,
+} from '#lib/waylog';
 import {
   acceptedText,
   acceptLoss,
   adoptLog,
-  discardedEvents,
   integrityFindings,
-  parkedStreams,
   pauseProjections,
   resumeProjections,
   unpark,
-  verificationProgress,
   whileLeading,
   type ProjectionStatus,
   type UnparkResult,
+  type AdoptResult,
 } from '#lib/projections';
-import { operator, print, untilInterrupted, UsageError, withOperations } from '../context.js';
+import { operator, print, untilInterrupted, UsageError, withOperations, shownName } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
 import { parkedLines } from './rebuild.js';
+import { contexts } from '../../../contexts.js';
 
 export function projectionsCommand(): Command {
   const projections = new Command('projections').description(
@@ -39,7 +48,7 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     )
     .action(async (_options, command: Command) => {
       const states = await withOperations(command, (app) =>
-        statesOf(flight, app.get<pg.Pool>(TABLES_POOL), app.get<EventStore>(EVENT_STORE)),
+        app.get(RunningContexts).states(app.get<pg.Pool>(TABLES_POOL)),
       );
       print(command, { projections: states }, describe(states));
     });
@@ -49,11 +58,14 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .requiredOption('--reason <text>', 'why, for the person who finds it paused')
     .action(async ({ reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
-        pauseProjections(app.get<pg.Pool>(TABLES_POOL), projectorsOf(flight), { reason, by: operator() }),
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), contexts.flatMap(projectorsOf), {
+          reason,
+          by: operator(),
+        }),
       );
       print(
         command,
-        { paused: tableNamesOf(flight) },
+        { paused: contexts.flatMap(tableNamesOf) },
         'paused: nothing is written until `waylog projections resume`. Reads answer from tables that stand still; those that ask for a later position are answered 503.',
       );
     });
@@ -62,9 +74,9 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
     .description('let a paused projector go on')
     .action(async (_options, command: Command) => {
       await withOperations(command, (app) =>
-        resumeProjections(app.get<pg.Pool>(TABLES_POOL), projectorsOf(flight)),
+        resumeProjections(app.get<pg.Pool>(TABLES_POOL), contexts.flatMap(projectorsOf)),
       );
-      print(command, { resumed: tableNamesOf(flight) }, 'resumed');
+      print(command, { resumed: contexts.flatMap(tableNamesOf) }, 'resumed');
     });
   projections
     .command('adopt')
@@ -84,27 +96,38 @@ Stop the servers first, or all that have another EVENT_STORE.`,
         throw new UsageError(
           'This replaces all tables with what the log at hand makes. If that is meant, add --yes.',
         );
-      const result = await withOperations(command, (app, connectionString) =>
-        whileLeading(connectionString, flight.name, () =>
-          untilInterrupted((signal) =>
-            withProgress('folding', 1, (update) =>
-              adoptLog({
-                ...tablesOf(flight, app.get<EventStore>(EVENT_STORE)),
-                connectionString,
-                onlyIfWhole: false,
-                signal,
-                onProgress: update,
-              }),
+      const results = await withOperations(command, async (app, connectionString) => {
+        const adopted: AdoptResult[] = [];
+        for (const context of contexts)
+          adopted.push(
+            await whileLeading(connectionString, context.name, () =>
+              untilInterrupted((signal) =>
+                withProgress('folding', 1, (update) =>
+                  adoptLog({
+                    ...tablesOf(context, app.get<EventStore>(EVENT_STORE)),
+                    connectionString,
+                    onlyIfWhole: false,
+                    signal,
+                    onProgress: update,
+                  }),
+                ),
+              ),
             ),
-          ),
-        ),
-      );
+          );
+        return adopted;
+      });
+      const result = {
+        events: results.reduce((sum, { events }) => sum + events, 0),
+        streams: results.reduce((sum, { streams }) => sum + streams, 0),
+        position: results.at(-1)?.position,
+        parked: results.flatMap(({ parked }) => parked),
+      };
       print(
         command,
         result,
         [
           ...parkedLines(result.parked),
-          `adopted: the tables hold ${counted(result.events, 'event')} of ${counted(result.streams, 'stream')}, up to position ${result.position}`,
+          `adopted: the tables hold ${counted(result.events, 'event')} of ${counted(result.streams, 'stream')}, up to position ${result.position ?? ''}`,
         ].join('\n'),
       );
       if (result.parked.length > 0) process.exitCode = 1;
@@ -119,7 +142,7 @@ function describe(states: readonly ProjectionStatus[]): string {
     table(
       ['projection', 'state', 'position', 'lag', 'oldest', 'stuck', 'events/s', 'parked', 'rebuild'],
       states.map((s) => [
-        s.projection,
+        shownName(s),
         s.state,
         s.position,
         String(s.lagEvents),
@@ -158,8 +181,8 @@ lost events of the flight for good, accept that with a reason.`,
     .description('what is parked, why, and how many events wait')
     .action(async (_options, command: Command) => {
       const found = await withOperations(command, async (app) => ({
-        parked: await parkedStreams(app.get<pg.Pool>(TABLES_POOL), flight.name),
-        discarded: await discardedEvents(app.get<pg.Pool>(TABLES_POOL), flight.name),
+        parked: await allParked(contexts, app.get<pg.Pool>(TABLES_POOL)),
+        discarded: await allDiscarded(contexts, app.get<pg.Pool>(TABLES_POOL)),
       }));
       const lines = [
         ...found.parked.map((p) =>
@@ -186,9 +209,7 @@ lost events of the flight for good, accept that with a reason.`,
         const pool = app.get<pg.Pool>(TABLES_POOL);
         const streams = streamId
           ? [streamId]
-          : (await parkedStreams(pool, flight.name))
-              .filter(({ accepted }) => !accepted)
-              .map((p) => p.streamId);
+          : (await allParked(contexts, pool)).filter(({ accepted }) => !accepted).map((p) => p.streamId);
         const done: UnparkResult[] = [];
         for (const id of streams)
           done.push(await unpark(unparkOptions(app.get<EventStore>(EVENT_STORE), pool, id)));
@@ -242,8 +263,13 @@ events come back after all: \`waylog parked retry STREAM\`.`,
   return parked;
 }
 
+function noSuchStream(streamId: string): never {
+  const kinds = contexts.flatMap(({ categories }) => categories.map((category) => `${category}-ID`));
+  throw new UsageError(`${streamId} is no stream of a context here. They are called ${kinds.join(', ')}.`);
+}
+
 const unparkOptions = (store: EventStore, pool: pg.Pool, streamId: string) => ({
-  ...tablesOf(flight, store),
+  ...tablesOf(contextOf(contexts, streamId) ?? noSuchStream(streamId), store),
   pool,
   streamId,
 });
@@ -265,12 +291,12 @@ export function integrityCommand(): Command {
     .action(async ({ open = false }: { open?: boolean }, command: Command) => {
       const found = await withOperations(command, async (app) => ({
         findings: await integrityFindings(app.get<pg.Pool>(TABLES_POOL), { open }),
-        scheduled: await verificationProgress(app.get<pg.Pool>(TABLES_POOL), flight.name),
+        scheduled: await allVerified(contexts, app.get<pg.Pool>(TABLES_POOL)),
       }));
       const { findings, scheduled } = found;
       const lines = findings.map(
         (f) =>
-          `${f.foundAt} ${f.projection} ${f.key}: ` +
+          `${f.foundAt} ${shownName(f)} ${f.key}: ` +
           `${f.error ?? `${counted(f.rowsFound, 'row')} found, ${f.rowsExpected} expected`} (${f.foundBy})` +
           (f.repairedAt
             ? `; repaired ${f.repairedAt} by ${f.repairedBy ?? ''}`

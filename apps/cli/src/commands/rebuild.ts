@@ -2,29 +2,28 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { flightProjections, flight, flightIdOf } from '#lib/flight';
-import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
-import {
-  discardRebuild,
-  rebuild,
-  type FailedEvent,
-  type RebuildResult,
-  type RebuiltTable,
-} from '#lib/projections';
+import { EVENT_STORE, TABLES_POOL, tablesOf, contextOf, rebuildTables } from '#lib/waylog';
+import { discardRebuild, type FailedEvent, type RebuildResult, type RebuiltTable } from '#lib/projections';
 import { retainedSince } from '#lib/timescale';
-import { print, progress, projectionsNamed, untilInterrupted, withOperations } from '../context.js';
+import {
+  print,
+  progress,
+  projectionsNamed,
+  untilInterrupted,
+  withOperations,
+  shownName,
+  tableNames,
+} from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { unfoldableLine } from './verify.js';
+import { contexts } from '../../../contexts.js';
 
 export function rebuildCommand(): Command {
   return new Command('rebuild')
     .description(
       'Rebuild tables from the log beside the live ones, then swap them in. Reads and writes go on meanwhile.',
     )
-    .argument(
-      '[projections...]',
-      `which: ${flightProjections.map(({ name }) => name).join(', ')}; all of them when none is named`,
-    )
+    .argument('[projections...]', `which: ${tableNames().join(', ')}; all of them when none is named`)
     .option('--discard', 'clear away what a rebuild that was cut off has made, instead of going on with it')
     .addHelpText(
       'after',
@@ -42,22 +41,20 @@ Examples
   waylog rebuild waypoints --discard    give up one that was cut off`,
     )
     .action(async (wanted: string[], { discard }: { discard?: boolean }, command: Command) => {
-      const projections = projectionsNamed(wanted);
+      const tables = projectionsNamed(wanted);
       await withOperations(command, async (app, connectionString) => {
-        const options = {
-          ...tablesOf(flight, app.get<EventStore>(EVENT_STORE)),
-          projections,
-          connectionString,
-        };
+        const log = app.get<EventStore>(EVENT_STORE);
         if (discard) {
-          await discardRebuild(options);
-          print(command, { discarded: projections.map(({ name }) => name) }, 'cleared away');
+          for (const { context, projections } of tables)
+            await discardRebuild({ ...tablesOf(context, log), projections, connectionString });
+          const discarded = tables.flatMap(({ projections }) => projections.map(({ name }) => name));
+          print(command, { discarded }, 'cleared away');
           return;
         }
         const result = await untilInterrupted((signal) =>
           withProgress('rebuilding', 1, async (update) =>
-            rebuild({
-              ...options,
+            rebuildTables(tables, log, {
+              connectionString,
               retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
               signal,
               onProgress: (events, total) => update(events, total),
@@ -75,7 +72,7 @@ Examples
 /** The findings of a rebuild, for people. */
 function linesOf({ tables, events, parked }: RebuildResult): string[] {
   // The reason is known for parked streams.
-  const known = new Set(parked.map(({ streamId }) => flightIdOf({ streamId })));
+  const known = new Set(parked.map(({ streamId }) => idIn(streamId)));
   const differ = tables.some(({ differences }) => differences.some(({ key }) => !known.has(key)));
   return [
     ...tables.flatMap((table) => tableLines(table, events)),
@@ -89,6 +86,12 @@ function linesOf({ tables, events, parked }: RebuildResult): string[] {
   ];
 }
 
+/** The value of the first key column of a stream's rows. */
+function idIn(streamId: string): string {
+  const stream = contextOf(contexts, streamId)?.streams.find(({ category }) => category.includes(streamId));
+  return stream?.category.idOf(streamId) ?? streamId;
+}
+
 /** Streams that were parked because one of their events could not be folded, for people. */
 export const parkedLines = (parked: readonly FailedEvent[]): string[] =>
   parked.map(
@@ -98,14 +101,15 @@ export const parkedLines = (parked: readonly FailedEvent[]): string[] =>
 
 const SHOWN = 10;
 
-function tableLines({ projection, rows, since, broughtBack, differences }: RebuiltTable, events: number) {
+function tableLines(table: RebuiltTable, events: number) {
+  const { rows, since, broughtBack, differences } = table;
   const bound = since ? ` since ${since}` : '';
   const verdict =
     differences.length === 0
       ? `identical${bound}`
       : `${differences.length} flights were DIFFERENT from the log${bound}`;
   return [
-    `${projection.padEnd(15)} replaced · ${counted(events, 'event')} · ${counted(rows, 'row')} · ${verdict}`,
+    `${shownName(table).padEnd(15)} replaced · ${counted(events, 'event')} · ${counted(rows, 'row')} · ${verdict}`,
     ...differences.slice(0, SHOWN).map((difference) => `  ${differenceText(difference)}`),
     ...(differences.length > SHOWN ? [`  and ${differences.length - SHOWN} more (--json names all)`] : []),
     ...(broughtBack > 0

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { flightModels } from '#lib/flight';
 import {
   discovery,
   queryOn,
@@ -11,6 +10,8 @@ import {
 import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
 import { print, UsageError, withDatabase } from '../context.js';
 import { isLevel } from './migrate.js';
+import { contexts } from '../../../contexts.js';
+import { modelsOf } from '#lib/waylog';
 
 export function schemaCommand(): Command {
   const schema = new Command('schema').description(
@@ -34,7 +35,7 @@ Exit codes: 0 nothing that the level fails on, 3 something.`,
     .action(async ({ level }: { level: string }, command: Command) => {
       if (!isLevel(level)) throw new UsageError(`--level takes one of ${VALIDATION_LEVELS.join(', ')}.`);
       const result = await withDatabase(command, ({ pool }) =>
-        validateSchema(queryOn(pool), level, withWaylogModels(flightModels)),
+        validateSchema(queryOn(pool), level, withWaylogModels(modelsOf(contexts))),
       );
       const lines = result.issues.map(
         ({ severity, category, location, description, suggestion }) =>
@@ -50,7 +51,7 @@ Exit codes: 0 nothing that the level fails on, 3 something.`,
     .description('list the tables of every service: those of the code, and those that were registered')
     .action(async (_options, command: Command) => {
       const registered = await withDatabase(command, ({ pool }) => registeredModels(queryOn(pool)));
-      const services = discovery([...withWaylogModels(flightModels), ...registered]);
+      const services = discovery([...withWaylogModels(modelsOf(contexts)), ...registered]);
       const text = services.flatMap(({ serviceName, models }) => [serviceName, ...models.map(lineOf)]);
       print(command, { services }, text.join('\n'));
     });
@@ -61,7 +62,7 @@ Exit codes: 0 nothing that the level fails on, 3 something.`,
     .argument('<model>', 'its name, as `waylog schema models --json` shows it')
     .action(async (service: string, model: string, _options, command: Command) => {
       await withDatabase(command, ({ pool }) =>
-        removeModel(pool, service, model, withWaylogModels(flightModels)),
+        removeModel(pool, service, model, withWaylogModels(modelsOf(contexts))),
       );
       print(
         command,

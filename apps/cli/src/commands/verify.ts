@@ -2,12 +2,10 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { flightProjections, flight } from '#lib/flight';
-import { EVENT_STORE, TABLES_POOL, tablesOf } from '#lib/waylog';
+import { EVENT_STORE, TABLES_POOL, verifyTables } from '#lib/waylog';
 import {
   acceptedText,
   unfoldableText,
-  verify,
   type FailedEvent,
   type VerifiedTable,
   type VerifyResult,
@@ -20,6 +18,8 @@ import {
   untilInterrupted,
   UsageError,
   withOperations,
+  shownName,
+  tableNames,
 } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { auditOptions, runAudit, type AuditFlags } from './audit.js';
@@ -27,10 +27,7 @@ import { auditOptions, runAudit, type AuditFlags } from './audit.js';
 export function verifyCommand(): Command {
   const verifying = new Command('verify')
     .description('Check the log, fold it beside the live tables, and compare them flight by flight.')
-    .argument(
-      '[projections...]',
-      `which: ${flightProjections.map(({ name }) => name).join(', ')}; all of them when none is named`,
-    )
+    .argument('[projections...]', `which: ${tableNames().join(', ')}; all of them when none is named`)
     .option('--repair', 'rewrite the rows that differ, and nothing else, and write down that it was done');
   for (const option of auditOptions()) verifying.addOption(option);
   return verifying
@@ -60,13 +57,11 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
           throw new UsageError('--audit looks at the log alone: it takes neither projections nor --repair.');
         return runAudit(options, command);
       }
-      const projections = projectionsNamed(wanted);
+      const tables = projectionsNamed(wanted);
       const result = await withOperations(command, (app, connectionString) =>
         untilInterrupted((signal) =>
           withProgress('verifying', 1, async (update) =>
-            verify({
-              ...tablesOf(flight, app.get<EventStore>(EVENT_STORE)),
-              projections,
+            verifyTables(tables, app.get<EventStore>(EVENT_STORE), {
               retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
               connectionString,
               repair,
@@ -136,8 +131,9 @@ const incompleteLine = (streams: readonly string[]): string =>
 export const unfoldableLine = (event: FailedEvent): string =>
   `${event.streamId}: its ${unfoldableText(event)}`;
 
-function tableLines({ projection, rows, since, differences }: VerifiedTable, repair: boolean): string[] {
-  const name = projection.padEnd(15);
+function tableLines(table: VerifiedTable, repair: boolean): string[] {
+  const { rows, since, differences } = table;
+  const name = shownName(table).padEnd(15);
   const bound = since ? ` since ${since}` : '';
   if (differences.length === 0) return [`${name} ${counted(rows, 'row')}${bound} · as the log says`];
   return [

@@ -4,13 +4,13 @@ import { ArrayMinSize, IsArray } from 'class-validator';
 import type pg from 'pg';
 import { Example, conflict, IsOpaqueId, IsTimestamp, Optional, type Config } from '#lib/platform';
 import { endCachedAnswers } from '#lib/projections';
-import { flightTables } from '#lib/flight';
-import { TABLES_POOL } from '#lib/waylog';
+import { TABLES_POOL, tableModelsOf } from '#lib/waylog';
 import { ArchivalEvent, Archives } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody } from '../http/input.js';
 import { CONFIG } from '../config.js';
 import { Job, Jobs } from './jobs.js';
+import { contexts } from '../../../contexts.js';
 
 @Example<ArchiveRequest>({ olderThan: '2026-05-01T00:00:00Z', tables: ['flight.frame_results'] })
 class ArchiveRequest {
@@ -95,5 +95,5 @@ export class ArchivesController {
 export const archivesProvider: Provider = {
   provide: Archives,
   inject: [TABLES_POOL],
-  useFactory: (pool: pg.Pool) => new Archives(pool, flightTables, endCachedAnswers),
+  useFactory: (pool: pg.Pool) => new Archives(pool, tableModelsOf(contexts), endCachedAnswers),
 };

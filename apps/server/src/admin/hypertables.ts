@@ -1,10 +1,10 @@
+import { frameMinutesInfo } from '#lib/flight';
 import { Controller, Delete, Get, Patch, Post, type Provider } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
 import { IsOpaqueId, IsTimestamp, Optional } from '#lib/platform';
-import { flightTables, frameMinutesInfo } from '#lib/flight';
-import { TABLES_POOL } from '#lib/waylog';
+import { TABLES_POOL, tableModelsOf } from '#lib/waylog';
 import {
   ChunkInfo,
   ContinuousAggregateInfo,
@@ -17,6 +17,7 @@ import {
 } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { contexts } from '../../../contexts.js';
 
 class DropQuery {
   /** Chunks whose end is this or earlier. */
@@ -89,5 +90,5 @@ export class RollupsController {
 export const hypertablesProvider: Provider = {
   provide: Hypertables,
   inject: [TABLES_POOL],
-  useFactory: (pool: pg.Pool) => new Hypertables(pool, flightTables),
+  useFactory: (pool: pg.Pool) => new Hypertables(pool, tableModelsOf(contexts)),
 };

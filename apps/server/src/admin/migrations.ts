@@ -11,8 +11,7 @@ import {
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
-import { flightModels } from '#lib/flight';
-import { DATABASE_ACCESS, type RunningContext, RunningContexts } from '#lib/waylog';
+import { DATABASE_ACCESS, type RunningContext, RunningContexts, modelsOf } from '#lib/waylog';
 import { messageOf, pause, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
@@ -94,7 +93,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     const signal = control ? AbortSignal.any([control.signal, this.#stop.signal]) : this.#stop.signal;
     try {
       return await runMigrations(ownerUrl, request, {
-        models: withWaylogModels(flightModels),
+        models: withWaylogModels(modelsOf(this.contexts.all.map(({ context }) => context))),
         ownSessions: this.sessions.name,
         signal,
         onRewriting: async (what) => {

@@ -2,8 +2,7 @@ import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
-import { flightModels } from '#lib/flight';
-import { DATABASE_ACCESS, LOG_POOL, TABLES_POOL } from '#lib/waylog';
+import { DATABASE_ACCESS, LOG_POOL, TABLES_POOL, modelsOf } from '#lib/waylog';
 import { createPool, Optional } from '#lib/platform';
 import {
   type DatabaseAccess,
@@ -22,8 +21,9 @@ import {
 import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
 import { Answers } from '../http/answer.js';
 import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { contexts } from '../../../contexts.js';
 
-const models = withWaylogModels(flightModels);
+const models = withWaylogModels(modelsOf(contexts));
 
 @ApiTags('admin')
 @Controller('v1/admin/models')

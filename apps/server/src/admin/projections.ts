@@ -3,28 +3,38 @@ import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { flightProjections, flight } from '#lib/flight';
-import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL, tablesOf, statesOf, projectorsOf } from '#lib/waylog';
+import {
+  DATABASE_ACCESS,
+  EVENT_STORE,
+  TABLES_POOL,
+  tablesOf,
+  projectorsOf,
+  type Context,
+  RunningContexts,
+  allDiscarded,
+  allParked,
+  allVerified,
+  contextOf,
+  namesOfTables,
+  tablesNamed,
+  verifyTables,
+} from '#lib/waylog';
 import { Example, IsText, notFound, Optional, counted } from '#lib/platform';
 import {
   acceptLoss,
-  discardedEvents,
   DiscardedEvent,
   discardRebuild,
   integrityFindings,
   IntegrityFinding,
   ParkedStream,
-  parkedStreams,
   pauseProjections,
   ProjectionStatus,
   rebuild,
   resumeProjections,
   unpark,
   UnparkResult,
-  verificationProgress,
   VerificationProgress,
-  verify,
-  type Projection,
+  notParked,
 } from '#lib/projections';
 import { retainedSince, type DatabaseAccess } from '#lib/timescale';
 import { Answers } from '../http/answer.js';
@@ -33,7 +43,6 @@ import { Job, Jobs } from './jobs.js';
 
 /** The actor, until users can be told apart. */
 const BY = 'http';
-const names = flightProjections.map(({ name }) => name);
 
 @Example<Reason>({ reason: 'Disk is nearly full; ticket 4711' })
 class Reason {
@@ -59,6 +68,7 @@ export class ProjectionsController {
   constructor(
     @Inject(TABLES_POOL) private readonly pool: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
+    private readonly running: RunningContexts,
     private readonly jobs: Jobs,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
@@ -67,7 +77,7 @@ export class ProjectionsController {
   @ApiOperation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
   @Answers(200, [ProjectionStatus])
   list() {
-    return statesOf(flight, this.pool, this.store);
+    return this.running.states(this.pool);
   }
 
   @Post('projectors/:projector/pause')
@@ -77,8 +87,7 @@ export class ProjectionsController {
   })
   @Answers(200, [ProjectionStatus])
   async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
-    refuseOtherProjector(projector);
-    await pauseProjections(this.pool, projectorsOf(flight), { reason, by: BY });
+    await pauseProjections(this.pool, projectorsOf(this.#contextNamed(projector)), { reason, by: BY });
     return this.list();
   }
 
@@ -86,8 +95,7 @@ export class ProjectionsController {
   @ApiOperation({ summary: 'Resume a projector' })
   @Answers(200, [ProjectionStatus])
   async resume(@Id('projector') projector: string) {
-    refuseOtherProjector(projector);
-    await resumeProjections(this.pool, projectorsOf(flight));
+    await resumeProjections(this.pool, projectorsOf(this.#contextNamed(projector)));
     return this.list();
   }
 
@@ -99,7 +107,7 @@ export class ProjectionsController {
   })
   @Answers(202, Job)
   rebuild(@Id('projection') name: string) {
-    const options = { ...this.#fold(), projections: [projectionOf(name)] };
+    const options = this.#fold(name);
     return this.jobs.start(`rebuild ${name}`, async ({ signal, isCancelled, report }) => {
       try {
         return await rebuild({
@@ -121,7 +129,7 @@ export class ProjectionsController {
   @ApiOperation({ summary: 'Discard an unfinished rebuild' })
   @Answers(204)
   async discardRebuild(@Id('projection') name: string) {
-    await discardRebuild({ ...this.#fold(), projections: [projectionOf(name)] });
+    await discardRebuild(this.#fold(name));
   }
 
   @Get('parked')
@@ -131,14 +139,14 @@ export class ProjectionsController {
   })
   @Answers(200, [ParkedStream])
   parked() {
-    return parkedStreams(this.pool, flight.name);
+    return allParked(this.#contexts, this.pool);
   }
 
   @Get('discarded')
   @ApiOperation({ summary: 'List discarded events' })
   @Answers(200, [DiscardedEvent])
   discarded() {
-    return discardedEvents(this.pool, flight.name);
+    return allDiscarded(this.#contexts, this.pool);
   }
 
   @Post('parked/:stream/retry')
@@ -176,8 +184,8 @@ export class ProjectionsController {
   @Answers(202, Job)
   verify(@ValidBody(VerifyRequest) { repair }: VerifyRequest) {
     return this.jobs.start('verify', async ({ signal, report }) =>
-      verify({
-        ...this.#fold(),
+      verifyTables(tablesNamed(this.#contexts, []), this.store, {
+        connectionString: this.access.projector.url,
         retainedSince: await retainedSince(this.pool),
         repair: repair ?? false,
         by: BY,
@@ -195,7 +203,7 @@ export class ProjectionsController {
   })
   @Answers(200, VerificationProgress)
   async scheduled() {
-    const found = await verificationProgress(this.pool, flight.name);
+    const found = await allVerified(this.#contexts, this.pool);
     if (!found)
       throw notFound('verification.never-ran', 'No scheduled verification has run on this database yet.');
     return found;
@@ -211,29 +219,42 @@ export class ProjectionsController {
     return integrityFindings(this.pool, { open: open === 'true' });
   }
 
-  #fold() {
+  get #contexts(): readonly Context[] {
+    return this.running.all.map(({ context }) => context);
+  }
+
+  /** One table, for a rebuild. */
+  #fold(name: string) {
+    const names = namesOfTables(this.#contexts);
+    const found = names.get(name);
+    if (!found)
+      throw notFound(
+        'projection.not-found',
+        `There is no projection ${name}. There are ${[...names.keys()].join(', ')}.`,
+        { projection: name },
+      );
+    const { context, projections } = found;
     return {
-      ...tablesOf(flight, this.store),
+      ...tablesOf(context, this.store),
+      projections,
       connectionString: this.access.projector.url,
     };
   }
 
-  #unpark(streamId: string) {
-    return { ...tablesOf(flight, this.store), pool: this.pool, streamId };
+  #contextNamed(projector: string): Context {
+    const found = this.#contexts.find(({ name }) => name === projector);
+    if (found) return found;
+    const names = this.#contexts.map(({ name }) => name);
+    throw notFound(
+      'projector.not-found',
+      `There is no projector ${projector}. There ${names.length === 1 ? 'is' : 'are'} ${names.join(', ')}.`,
+      { projector },
+    );
   }
-}
 
-function projectionOf(name: string): Projection {
-  const found = flightProjections.find((projection) => projection.name === name);
-  if (found) return found;
-  throw notFound('projection.not-found', `There is no projection ${name}. There are ${names.join(', ')}.`, {
-    projection: name,
-  });
-}
-
-function refuseOtherProjector(name: string): void {
-  if (name === flight.name) return;
-  throw notFound('projector.not-found', `There is no projector ${name}. There is ${flight.name}.`, {
-    projector: name,
-  });
+  #unpark(streamId: string) {
+    const context = contextOf(this.#contexts, streamId);
+    if (!context) throw notParked(streamId);
+    return { ...tablesOf(context, this.store), pool: this.pool, streamId };
+  }
 }

@@ -1,0 +1,155 @@
+import type pg from 'pg';
+import { PartOfLog, type ReadableLog } from '#lib/event-store';
+import {
+  compareLog,
+  discardedEvents,
+  parkedStreams,
+  rebuild,
+  verificationProgress,
+  verify,
+  type DiscardedEvent,
+  type ParkedStream,
+  type Projection,
+  type RebuildOptions,
+  type RebuildResult,
+  type VerificationProgress,
+  type VerifyOptions,
+  type VerifyResult,
+} from '#lib/projections';
+import type { ModelDefinition, TableModel } from '#lib/timescale';
+import type { Context } from './context.js';
+import { tablesOf } from './tables-of.js';
+
+/** Some tables of one context. */
+export interface SomeTables {
+  readonly context: Context;
+  readonly projections: readonly Projection[];
+}
+
+/** The name of each table: with that of its context only if another context has a table of the same name. */
+export function namesOfTables(contexts: readonly Context[]): ReadonlyMap<string, SomeTables> {
+  const all = contexts.flatMap((context) => context.projections.map((one) => ({ context, one })));
+  return new Map(
+    all.map(({ context, one }) => {
+      const isAlone = all.filter((other) => other.one.name === one.name).length === 1;
+      return [isAlone ? one.name : `${context.name}.${one.name}`, { context, projections: [one] }];
+    }),
+  );
+}
+
+/** The tables of these names, by context; all for no name. A name that no table has is passed over. */
+export function tablesNamed(contexts: readonly Context[], wanted: readonly string[]): SomeTables[] {
+  const names = namesOfTables(contexts);
+  const found = new Set(
+    (wanted.length > 0 ? wanted : [...names.keys()]).flatMap((name) => names.get(name) ?? []),
+  );
+  return contexts.flatMap((context) => {
+    const projections = [...found].filter((one) => one.context === context).flatMap((one) => one.projections);
+    // In the order of their declaration.
+    return projections.length > 0
+      ? [{ context, projections: context.projections.filter((one) => projections.includes(one)) }]
+      : [];
+  });
+}
+
+/** The context whose streams have this one among them. */
+export const contextOf = (contexts: readonly Context[], streamId: string): Context | undefined =>
+  contexts.find(({ streams }) => streams.some(({ category }) => category.includes(streamId)));
+
+type OfTables = 'projector' | 'projections' | 'store' | 'keyOf' | 'onRewritten';
+
+/** Verifies tables of several contexts one after another. A fault of the log itself is named once. */
+export async function verifyTables(
+  tables: readonly SomeTables[],
+  log: ReadableLog,
+  options: Omit<VerifyOptions, OfTables>,
+): Promise<VerifyResult> {
+  const results: VerifyResult[] = [];
+  for (const { context, projections } of tables)
+    results.push(await verify({ ...tablesOf(context, log), projections, ...options }));
+  const problems = new Map(results.flatMap((result) => result.log.map((one) => [JSON.stringify(one), one])));
+  return {
+    events: results.reduce((sum, { events }) => sum + events, 0),
+    position: results.at(-1)?.position ?? log.beginning,
+    log: [...problems.values()],
+    records: results.flatMap(({ records }) => records),
+    incomplete: results.flatMap(({ incomplete }) => incomplete),
+    unfoldable: results.flatMap(({ unfoldable }) => unfoldable),
+    accepted: results.flatMap(({ accepted }) => accepted),
+    tables: results.flatMap((result) => result.tables),
+    isSound: results.every(({ isSound }) => isSound),
+  };
+}
+
+/** Rebuilds tables of several contexts, those of one context together, one context after another. */
+export async function rebuildTables(
+  tables: readonly SomeTables[],
+  log: ReadableLog,
+  options: Omit<RebuildOptions, OfTables>,
+): Promise<RebuildResult> {
+  const results: RebuildResult[] = [];
+  for (const { context, projections } of tables)
+    results.push(await rebuild({ ...tablesOf(context, log), projections, ...options }));
+  return {
+    events: results.reduce((sum, { events }) => sum + events, 0),
+    resumedFrom: results.reduce((sum, { resumedFrom }) => sum + resumedFrom, 0),
+    position: results.at(-1)?.position ?? log.beginning,
+    parked: results.flatMap(({ parked }) => parked),
+    tables: results.flatMap((result) => result.tables),
+  };
+}
+
+/** What all projectors have parked, the first parked first. */
+export async function allParked(contexts: readonly Context[], pool: pg.Pool): Promise<ParkedStream[]> {
+  const found = await Promise.all(contexts.map(({ name }) => parkedStreams(pool, name)));
+  return found.flat();
+}
+
+/** What was discarded for all projectors, the last discarded first. */
+export async function allDiscarded(contexts: readonly Context[], pool: pg.Pool): Promise<DiscardedEvent[]> {
+  const found = await Promise.all(contexts.map(({ name }) => discardedEvents(pool, name)));
+  return found.flat();
+}
+
+/** Whether the tables of a context are folded from another log. */
+export async function isOtherLog(
+  contexts: readonly Context[],
+  pool: pg.Pool,
+  log: ReadableLog,
+): Promise<boolean> {
+  const compared = await Promise.all(
+    contexts.map(({ name, categories }) => compareLog(pool, new PartOfLog(log, categories), name)),
+  );
+  return compared.includes('other');
+}
+
+/** How far the scheduled verification of all contexts has come; undefined before it has begun. */
+export async function allVerified(
+  contexts: readonly Context[],
+  pool: pg.Pool,
+): Promise<VerificationProgress | undefined> {
+  const found = await Promise.all(contexts.map(({ name }) => verificationProgress(pool, name)));
+  const begun = found.filter((one) => one !== undefined);
+  const [first] = begun;
+  if (!first) return undefined;
+  const earliest = (times: readonly string[]) => times.toSorted()[0];
+  const ended = begun.flatMap(({ lastRoundEndedAt }) => lastRoundEndedAt ?? []);
+  const isWhole = ended.length === contexts.length;
+  return {
+    streams: begun.reduce((sum, { streams }) => sum + streams, 0),
+    skipped: begun.reduce((sum, { skipped }) => sum + skipped, 0),
+    roundBeganAt: earliest(begun.map(({ roundBeganAt }) => roundBeganAt)) ?? first.roundBeganAt,
+    ...(isWhole && {
+      lastRoundEndedAt: earliest(ended) as string,
+      lastRoundStreams: begun.reduce((sum, { lastRoundStreams = 0 }) => sum + lastRoundStreams, 0),
+    }),
+  };
+}
+
+/** All tables, for operations on tables: hypertables, retention, archives. */
+export const tableModelsOf = (contexts: readonly Context[]): readonly TableModel[] =>
+  contexts.flatMap(({ tables }) => tables);
+
+/** All tables, for code that validates or shows a schema. */
+export const modelsOf = (contexts: readonly Context[]): readonly ModelDefinition[] =>
+  contexts.flatMap(({ models }) => models);
