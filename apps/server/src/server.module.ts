@@ -19,6 +19,7 @@ import { Jobs } from './admin/jobs.js';
 import { CONFIG } from './config.js';
 import { gatewayControllers, gatewayProviders } from './gateway/index.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
+import { KeptTables } from './operations/kept-tables.js';
 import { HealthController } from './operations/health.controller.js';
 import { Alerts } from './operations/alerts.js';
 import { Metrics, MetricsController } from './operations/metrics.js';
@@ -79,6 +80,7 @@ export class ServerModule {
         ScheduledWork,
         { provide: CONFIG, useValue: config },
         Observer,
+        KeptTables,
         Pools,
         Alerts,
         { provide: Statistics, useValue: statistics },

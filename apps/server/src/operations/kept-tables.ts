@@ -1,0 +1,45 @@
+import { Inject, Injectable } from '@nestjs/common';
+import pg from 'pg';
+import { EVENT_STORE, FLIGHT_PROJECTOR, flightProjectionStates } from '#lib/flight';
+import type { EventStore, Position } from '#lib/event-store';
+import { CheckpointWatch } from '#lib/projections';
+import type { Tables } from '../http/writes-ahead.js';
+
+/** How long a look counts. */
+const LOOK_MS = 1_000;
+
+/** The tables, as far as callers wait for them before they write more. */
+@Injectable()
+export class KeptTables implements Tables {
+  #looked = -Infinity;
+  #areKept: Promise<boolean> = Promise.resolve(false);
+
+  constructor(
+    private readonly watch: CheckpointWatch,
+    @Inject(EVENT_STORE) private readonly store: EventStore,
+    private readonly pool: pg.Pool,
+  ) {}
+
+  waitFor(position: Position, ms: number): Promise<void> {
+    return this.watch.waitFor(position, ms);
+  }
+
+  compare(a: Position, b: Position): number {
+    return this.store.compare(a, b);
+  }
+
+  /** Not while their projector is paused, fails, or runs nowhere. */
+  areKept(): Promise<boolean> {
+    if (performance.now() - this.#looked > LOOK_MS) {
+      this.#looked = performance.now();
+      this.#areKept = this.#look().catch(() => false);
+    }
+    return this.#areKept;
+  }
+
+  async #look(): Promise<boolean> {
+    const states = await flightProjectionStates(this.pool, this.store);
+    const own = states.filter(({ projector }) => projector === FLIGHT_PROJECTOR);
+    return own.length > 0 && own.every(({ state }) => state === 'active' || state === 'catching-up');
+  }
+}
