@@ -95,10 +95,13 @@ export class FairTurns {
     }
   }
 
-  /** Whether a key comes after all others from now on, until it is told otherwise. */
-  putLast(key: string, isLast: boolean): void {
-    if (isLast) this.#last.set(key, true);
-    else this.#last.delete(key);
+  /** A key comes after all others for so many milliseconds. */
+  putLast(key: string, ms: number): void {
+    this.#last.set(key, true, { ttl: ms });
+  }
+
+  isLast(key: string): boolean {
+    return this.#last.has(key);
   }
 
   #next(): void {
@@ -121,7 +124,7 @@ export class FairTurns {
     for (const [key, ofKey] of this.#keys) {
       const [head] = ofKey.waiting;
       if (!head || ofKey.atWork + head.weight > this.options.ofKey) continue;
-      const ownRank = [this.#last.has(key) ? 1 : 0, ofKey.atWork, ofKey.served, head.arrival];
+      const ownRank = [Number(this.isLast(key)), ofKey.atWork, ofKey.served, head.arrival];
       if (first && !isBefore(ownRank, rank)) continue;
       first = ofKey;
       rank = ownRank;

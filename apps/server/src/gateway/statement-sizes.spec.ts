@@ -77,7 +77,12 @@ describe('sizes of statements', () => {
     isHeld = true;
     expect(await short.of(`select ${'+'.repeat(19_900)}`, 'a')).toBe(Infinity);
     expect(await short.of('select 1', 'b')).toBeLessThan(10);
+    // Its caller waits for the next one; others do not.
+    const last = short.of('select 1', 'a').then(() => 'last');
+    expect(await short.of('select 1', 'b')).toBeLessThan(10);
+    expect(await Promise.race([last, Promise.resolve('waits')])).toBe('waits');
     release();
+    expect(await last).toBe('last');
     await short.close();
   });
 

@@ -10,15 +10,20 @@ import type { Sized } from './expanded-size-worker.js';
 const MAX_MS = 500;
 /** The heap of the thread. A statement of 20,000 characters needs some ten. */
 const MAX_HEAP_MB = 256;
+/** How long a caller comes last after a statement that took too long. */
+const LAST_MS = 60_000;
 
 /**
  * Computes sizes of statements in a separate thread, one after another: the parser's time can grow with the square of
- * the length, and the server must answer others meanwhile. Callers take turns, and one whose last statement took too long
- * comes after all others. A second thread stands by, so that nobody waits for the start of one.
+ * the length, and the server must answer others meanwhile. Callers take turns. One of whom a statement took too long comes
+ * after all others for a while, and only when a second thread stands by: so others wait for the end of a thread, and never for
+ * the start of one.
  */
 export class StatementSizes {
   #worker: Promise<Worker> | undefined;
   #spare: Promise<Worker> | undefined;
+  /** The spare one that is ready. */
+  #readySpare: Promise<Worker> | undefined;
   #isClosed = false;
   readonly #turns = new FairTurns({ ofKey: 1, ofAll: 1 });
   readonly #ending = new Set<Promise<unknown>>();
@@ -31,18 +36,12 @@ export class StatementSizes {
   /**
    * Like `expandedSize`. Infinity also for statements that take too long to parse. Rejects with the reason of `signal`.
    */
-  of(sql: string, caller: string, signal?: AbortSignal): Promise<number> {
-    return this.#turns.run(
-      caller,
-      async () => {
-        const size = await this.#sizeOf(sql, caller);
-        if (size !== undefined) return size;
-        this.#turns.putLast(caller, true);
-        this.#end();
-        return Infinity;
-      },
-      signal,
-    );
+  async of(sql: string, caller: string, signal?: AbortSignal): Promise<number> {
+    for (;;) {
+      if (this.#turns.isLast(caller)) await this.#spare?.catch(() => undefined);
+      const size = await this.#turns.run(caller, () => this.#sizeInTurn(sql, caller), signal);
+      if (size !== undefined) return size;
+    }
   }
 
   async close(): Promise<void> {
@@ -54,8 +53,19 @@ export class StatementSizes {
     });
   }
 
+  /** Undefined if it is not its turn yet. */
+  async #sizeInTurn(sql: string, caller: string): Promise<number | undefined> {
+    const hasSpare = this.#spare === undefined || this.#spare === this.#readySpare;
+    if (!hasSpare && this.#turns.isLast(caller)) return undefined;
+    const size = await this.#sizeOf(sql);
+    if (size !== undefined) return size;
+    this.#turns.putLast(caller, LAST_MS);
+    this.#end();
+    return Infinity;
+  }
+
   /** Undefined if that takes too long, or too much memory. */
-  async #sizeOf(sql: string, caller: string): Promise<number | undefined> {
+  async #sizeOf(sql: string): Promise<number | undefined> {
     if (this.#isClosed) return undefined;
     const worker = await this.#ready();
     const late = new AbortController();
@@ -69,7 +79,6 @@ export class StatementSizes {
         sleep(this.maxMs, [], { signal: late.signal }),
       ])) as [Sized | number | undefined];
       if (typeof sized !== 'object') return undefined;
-      this.#turns.putLast(caller, false);
       if ('size' in sized) return sized.size;
       throw new SyntaxFault(sized.fault, sized.position);
     } catch (error) {
@@ -89,11 +98,16 @@ export class StatementSizes {
 
   #start(): Promise<Worker> {
     const started = this.startThread();
-    started.catch(() => {
-      // The next statement tries again.
-      if (this.#worker === started) this.#worker = undefined;
-      if (this.#spare === started) this.#spare = undefined;
-    });
+    started.then(
+      () => {
+        if (this.#spare === started) this.#readySpare = started;
+      },
+      () => {
+        // The next statement tries again.
+        if (this.#worker === started) this.#worker = undefined;
+        if (this.#spare === started) this.#spare = undefined;
+      },
+    );
     return started;
   }
 
