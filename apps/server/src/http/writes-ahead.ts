@@ -6,8 +6,8 @@ import { RequestWork } from './request-work.js';
 import { bodyLength } from './whole-body.js';
 import { isCommandRequest, type BytesOf } from './work-in-turn.js';
 
-/** How far the tables may be behind what one caller has written: some 8,000 frames, which are folded within a second. */
-const MAX_AHEAD = 1024 * 1024;
+/** How far the tables may be behind what one caller has written: some 4,000 frames, which are folded within half a second. */
+const MAX_AHEAD = 512 * 1024;
 /** The longest that a command waits for the tables. */
 const MAX_WAIT_MS = 5_000;
 /** How often a command that waits looks whether the tables still move. */
