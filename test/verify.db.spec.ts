@@ -185,13 +185,14 @@ describe('a verification', () => {
     });
 
     it('names a gap that only the fold meets, as in a log that cannot be searched', async () => {
-      const log = options().store;
+      const tables = options();
+      const log = tables.store;
       const whole = log.readAll.bind(log);
       const without = jest
         .spyOn(log, 'readAll')
         .mockImplementation(async (read) => (await whole(read)).filter(({ revision }) => revision !== 1));
       const unseen = jest.spyOn(log, 'check').mockResolvedValue([]);
-      const result = await verify(options());
+      const result = await verify(tables);
       without.mockRestore();
       unseen.mockRestore();
       expect(result).toMatchObject({ isSound: false });

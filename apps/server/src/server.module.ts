@@ -20,6 +20,7 @@ import { Jobs } from './admin/jobs.js';
 import { CONFIG } from './config.js';
 import { gatewayControllers, gatewayProviders } from './gateway/index.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
+import { KeptTables } from './operations/kept-tables.js';
 import { HealthController } from './operations/health.controller.js';
 import { Alerts } from './operations/alerts.js';
 import { Metrics, MetricsController } from './operations/metrics.js';
@@ -85,6 +86,7 @@ export class ServerModule {
         ScheduledWork,
         { provide: CONFIG, useValue: config },
         Observer,
+        KeptTables,
         Pools,
         Alerts,
         { provide: Statistics, useValue: statistics },

@@ -14,15 +14,14 @@ import { inviteBody, readableUrl, readJsonBodies, refuseUnasked, refuseUnknownRo
 import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
 import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
+import { beginWork, endWork } from './http/request-work.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
-import {
-  AnswersUnderWay,
-  BodiesUnderWay,
-  boundPipelining,
-  LargeBodiesInTurn,
-  RequestsUnderWay,
-} from './http/under-way.js';
+import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './http/under-way.js';
+import { WorkInTurn } from './http/work-in-turn.js';
+import { WritesAhead } from './http/writes-ahead.js';
+import { commandBytes, OpenTransactions } from './gateway/transactions.js';
 import { ServerLogger } from './logger.js';
+import { KeptTables } from './operations/kept-tables.js';
 import { Metrics } from './operations/metrics.js';
 import { SchemaGate } from './operations/schema-gate.js';
 import { ServerModule } from './server.module.js';
@@ -106,9 +105,13 @@ export async function startServer(
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('onRequest', inviteBody);
-  fastify.addHook('preValidation', new LargeBodiesInTurn().preValidation);
+  const bytesOf = commandBytes(app.get(OpenTransactions));
+  fastify.addHook('preValidation', new WritesAhead(app.get(KeptTables), bytesOf).preValidation);
+  fastify.addHook('preValidation', new WorkInTurn(bytesOf).preValidation);
+  fastify.addHook('preHandler', beginWork);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('preSerialization', longLists);
+  fastify.addHook('onSend', endWork);
   fastify.addHook('onSend', new AnswersUnderWay().onSend);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
   askBeforeExpectations(fastify);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { BackupManifest } from './manifest.js';
@@ -146,8 +146,11 @@ describe('old backups', () => {
       'waylog-mine.dump.partial',
     ])
       await leave(name, name.startsWith('waylog-2026') ? 1 : 25);
+    const made = join(folder, 'waylog-20261103T021500-000Z.dump.partial');
+    await mkdir(made);
+    await utimes(made, 0, 0);
     expect(await prune({ folder, keep: 7 })).toMatchObject({ removed: [left] });
-    expect((await names()).filter((name) => name.endsWith('.partial'))).toHaveLength(3);
+    expect((await names()).filter((name) => name.endsWith('.partial'))).toHaveLength(4);
   });
 
   it('do not count when they were taken in the future, and the one just taken stays whatever its time', async () => {

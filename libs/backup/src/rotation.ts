@@ -118,8 +118,9 @@ async function leftovers(folder: string, database: string): Promise<string[]> {
   for (const entry of await readdir(folder)) {
     if (!entry.startsWith(name) || !made.test(entry.slice(name.length))) continue;
     const path = join(folder, entry);
-    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Infinity }));
-    if (Date.now() - mtimeMs > ABANDONED_MS) found.push(path);
+    const status = await stat(path).catch(() => undefined);
+    // No backup leaves a folder.
+    if (status?.isFile() && Date.now() - status.mtimeMs > ABANDONED_MS) found.push(path);
   }
   return found;
 }

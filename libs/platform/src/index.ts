@@ -3,6 +3,7 @@ export { roundsWhileLeading } from './rounds-while-leading.js';
 export * from './closed-output.js';
 export * from './config.js';
 export * from './errors.js';
+export * from './fair-turns.js';
 export * from './in-time.js';
 export * from './installation.js';
 export { LimitsByKey } from './limits-by-key.js';

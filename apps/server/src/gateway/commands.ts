@@ -5,7 +5,7 @@ import { changes, streamOf, transact, type CommandResult, type FlightCommand } f
 import { EVENT_STORE, type CommandOptions } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { badFields, invalidInput, schemaOf, unavailable, WaylogError, type FieldError } from '#lib/platform';
-import { secondsSince, within } from './deadline.js';
+import { goingOn, secondsSince, within, type GoesOn } from './deadline.js';
 import type { CommandRequest, CommandResponse } from './models.js';
 
 type CommandClass = new (fields: object) => FlightCommand;
@@ -30,16 +30,17 @@ export class NamedCommands {
    * Throws `command.unknown`, `input.invalid` with fields such as `parameters.waypoint.lat`, `command.timeout`, and the
    * refusal of the command.
    */
-  async run(request: CommandRequest, sender: CommandOptions): Promise<CommandResponse> {
+  async run(request: CommandRequest, sender: CommandOptions, goesOn?: GoesOn): Promise<CommandResponse> {
     const commandId = sender.commandId ?? uuid();
     const command = commandOf(request, { ...sender, commandId });
-    return this.execute(command, commandId, request.timeout);
+    return this.execute(command, commandId, request.timeout, goesOn);
   }
 
   async execute(
     command: FlightCommand,
     commandId: string,
     timeout: number | null | undefined,
+    goesOn: GoesOn = () => undefined,
   ): Promise<CommandResponse> {
     const began = performance.now();
     const work = this.bus.execute(command).then(async ({ flightId, revision, position, ...result }) => ({
@@ -51,9 +52,11 @@ export class NamedCommands {
       position,
       ...(Object.keys(result).length > 0 && { result }),
     }));
-    return within(timeout, work, (seconds) => commandTimeout(commandId, seconds)).catch((error: unknown) => {
-      throw underParameters(error);
-    });
+    return within(timeout, goingOn(goesOn, work), (seconds) => commandTimeout(commandId, seconds)).catch(
+      (error: unknown) => {
+        throw underParameters(error);
+      },
+    );
   }
 
   /** The events of a command are the last ones up to the revision that it returned, as far as they carry its id. */

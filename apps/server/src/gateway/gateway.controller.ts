@@ -4,7 +4,7 @@ import type { CommandOptions, ReadOptions } from '#lib/waylog';
 import { Answers } from '../http/answer.js';
 import { Actor, From, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
 import { NamedCommands } from './commands.js';
-import { CallerGone } from './deadline.js';
+import { CallerGone, WorkGoesOn, type GoesOn } from './deadline.js';
 import {
   CommandRequest,
   CommandResponse,
@@ -32,10 +32,14 @@ export class GatewayController {
   @Post('commands')
   @ApiOperation({ summary: 'Run a command by name', description: 'Or collect it in an open transaction.' })
   @Answers(200, CommandResponse)
-  async command(@ValidBody(CommandRequest) request: CommandRequest, @Sender() sender: CommandOptions) {
+  async command(
+    @ValidBody(CommandRequest) request: CommandRequest,
+    @Sender() sender: CommandOptions,
+    @WorkGoesOn() goesOn: GoesOn,
+  ) {
     return request.transactionId
       ? this.transactions.collect(request.transactionId, request, sender)
-      : this.commands.run(request, sender);
+      : this.commands.run(request, sender, goesOn);
   }
 
   @Post('queries')
@@ -47,8 +51,9 @@ export class GatewayController {
     @Freshness() options: ReadOptions,
     @Actor() actor: string,
     @CallerGone() gone: AbortSignal,
+    @WorkGoesOn() goesOn: GoesOn,
   ) {
-    return this.queries.run(request, options, { actor, gone });
+    return this.queries.run(request, options, { actor, gone, goesOn });
   }
 
   @Get('admin/ad-hoc-sql')
@@ -86,8 +91,9 @@ export class GatewayController {
     @ValidQuery(CommitQuery) { timeout }: CommitQuery,
     @Actor() actor: string,
     @From() origin: CommandOptions['origin'],
+    @WorkGoesOn() goesOn: GoesOn,
   ) {
-    return this.transactions.commit(id, { actor, origin }, timeout);
+    return this.transactions.commit(id, { actor, origin }, timeout, goesOn);
   }
 
   @Delete('transactions/:transactionId')

@@ -6,7 +6,7 @@ import { badFields, invalidInput, unavailable, type Writable } from '#lib/platfo
 import { jsonInPieces } from '../http/json-in-pieces.js';
 import { CachedAnswers, cacheKey } from './cached-answers.js';
 import { underParameters } from './commands.js';
-import { secondsSince, within } from './deadline.js';
+import { goingOn, secondsSince, within, type GoesOn } from './deadline.js';
 import { SqlParameters, type QueryRequest, type QueryResponse } from './models.js';
 import { namedQueries } from './query-registry.js';
 import type { JsonAnswer } from './sql-answer.js';
@@ -37,7 +37,7 @@ export class NamedQueries {
   async run(
     request: QueryRequest,
     options: ReadOptions,
-    { actor, gone }: { readonly actor: string; readonly gone: AbortSignal },
+    { actor, gone, goesOn }: { readonly actor: string; readonly gone: AbortSignal; readonly goesOn: GoesOn },
   ): Promise<Buffer> {
     const began = performance.now();
     const { query, timeout } = request;
@@ -48,7 +48,7 @@ export class NamedQueries {
           this.#sql(request, options, { caller: actor, signal: gone }),
           queryTimeout,
         )
-      : await within(timeout, this.#named(request, options), queryTimeout);
+      : await within(timeout, goingOn(goesOn, this.#named(request, options)), queryTimeout);
     const rest: Omit<QueryResponse, 'data' | 'success'> = {
       executionTime: secondsSince(began),
       rowCount,

@@ -179,7 +179,7 @@ export class ReadOnlySql {
   async #run(pool: pg.Pool, sql: string, statement: StatementOptions): Promise<JsonAnswer> {
     if (statement.signal?.aborted) throw sqlTimeout(GONE);
     const { caller = '' } = statement;
-    await this.#refuseTooLarge(sql, statement.signal);
+    await this.#refuseTooLarge(sql, statement);
     this.#refuseRunningOn(caller);
     const maxRows = Math.min(statement.maxRows ?? DEFAULT_ROWS, MAX_ROWS);
     const timeout = Math.min(statement.timeout ?? this.options.maxTimeout, this.options.maxTimeout);
@@ -231,9 +231,9 @@ export class ReadOnlySql {
   }
 
   /** Of what PostgreSQL would make too much, before it looks whether it should end. Throws `sql.too-expensive` and `sql.invalid`. */
-  async #refuseTooLarge(sql: string, signal?: AbortSignal): Promise<void> {
+  async #refuseTooLarge(sql: string, { caller = '', signal }: StatementOptions): Promise<void> {
     try {
-      const size = await this.#sizes.of(sql, signal);
+      const size = await this.#sizes.of(sql, caller, signal);
       if (!(size <= MAX_EXPANDED_SIZE)) throw tooLargeForPostgres();
     } catch (error) {
       if (signal?.aborted) throw sqlTimeout(GONE, error);

@@ -14,7 +14,9 @@ import {
 } from '#lib/platform';
 import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
 import { JSON_BOUNDS, structureOf } from '../http/json-bounds.js';
-import { secondsSince, within } from './deadline.js';
+import { bodyLength } from '../http/whole-body.js';
+import type { BytesOf } from '../http/work-in-turn.js';
+import { goingOn, secondsSince, within, type GoesOn } from './deadline.js';
 import type {
   CommandRequest,
   CommandResponse,
@@ -101,6 +103,11 @@ export class OpenTransactions {
     return contextOf(transaction);
   }
 
+  /** Bytes of the commands that a transaction has collected; 0 if there is none. */
+  bytesOf(id: string): number {
+    return this.#transactions.get(id)?.bytes ?? 0;
+  }
+
   /** Throws `transaction.not-found` and `transaction.of-another`. */
   get(id: string, actor: string): TransactionContext {
     return contextOf(this.#findOf(id, actor));
@@ -155,6 +162,7 @@ export class OpenTransactions {
     id: string,
     { actor, origin }: { readonly actor: string; readonly origin?: CommandOptions['origin'] },
     timeout?: number | null,
+    goesOn: GoesOn = () => undefined,
   ): Promise<CommandResponse> {
     const transaction = this.#findOf(id, actor);
     if (!transaction.commit) {
@@ -163,7 +171,7 @@ export class OpenTransactions {
       transaction.commit = this.#commit(transaction, origin);
       transaction.commit.catch(() => undefined);
     }
-    return within(timeout, transaction.commit, (seconds) => commitTimeout(id, seconds));
+    return within(timeout, goingOn(goesOn, transaction.commit), (seconds) => commitTimeout(id, seconds));
   }
 
   /** Discards what was collected. Throws `transaction.not-found`, and `transaction.ended` once a commit has begun. */
@@ -342,3 +350,11 @@ const commitTimeout = (id: string, seconds: number) =>
       `again: it is recorded once, and you get its answer.`,
     { commandId: id },
   );
+
+/** Bytes of the commands that a request executes: those of its body, or of the transaction that it commits. */
+export const commandBytes =
+  (transactions: OpenTransactions): BytesOf =>
+  (request) =>
+    request.routeOptions.url === '/v1/transactions/:transactionId/commit'
+      ? transactions.bytesOf((request.params as { readonly transactionId: string }).transactionId)
+      : bodyLength(request);

@@ -1,11 +1,17 @@
 import type { preSerializationHookHandler } from 'fastify';
 import { answerTooLarge, MAX_ANSWER_BYTES, Turns } from '#lib/platform';
+import { RequestWork } from './request-work.js';
 
 /** Shorter lists are written at once. */
 const LONG = 200;
 
 /** Lists of a route, and pages of them. A hook of Fastify, like `positionHeader`. */
-export const longLists: preSerializationHookHandler = (_request, reply, answer, done) => {
+export const longLists: preSerializationHookHandler = (request, reply, answer, done) => {
+  // Nobody is left to read it.
+  if (RequestWork.known(request)?.isClosed) {
+    done(null, null);
+    return;
+  }
   const list = listOf(answer);
   if (list === undefined || list.length < LONG) {
     done(null, answer);

@@ -1,13 +1,8 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
-import {
-  AnswersUnderWay,
-  BodiesUnderWay,
-  boundPipelining,
-  LargeBodiesInTurn,
-  RequestsUnderWay,
-} from './under-way.js';
+import { beginWork, endWork } from './request-work.js';
+import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './under-way.js';
 
 const MIB = 1024 * 1024;
 const GET_NEVER = 'GET /never HTTP/1.1\r\nhost: x\r\nx-caller: a\r\n\r\n';
@@ -42,6 +37,8 @@ describe('the limits of requests in progress', () => {
       made.emit('request');
       done();
     });
+    server.addHook('preHandler', beginWork);
+    server.addHook('onSend', endWork);
     server.addHook('onSend', new AnswersUnderWay(bounds, notTakenMs).onSend);
     server.addHook('onSend', (_request, reply, payload, done) => {
       made.emit('answer', reply.statusCode);
@@ -51,6 +48,9 @@ describe('the limits of requests in progress', () => {
     server.get('/small', () => 'small');
     server.post('/body', () => 'read');
     server.get('/never', () => new Promise(() => undefined));
+    const held = () => new Promise((resolve) => made.emit('held', resolve));
+    server.get('/held', held);
+    server.post('/held', held);
     server.get('/late', async () => {
       await new Promise((resolve) => setTimeout(resolve, 5 * notTakenMs));
       return 'late';
@@ -170,6 +170,52 @@ describe('the limits of requests in progress', () => {
     expect(await send((await connection()).socket, 'transfer-encoding: chunked')).toBe(429);
   });
 
+  it('count a body until its command has ended, although nobody waits for the answer', async () => {
+    await serve({ bytesOfOne: LARGE });
+    const { socket, served } = await connection();
+    const held = once(made, 'held') as Promise<[(answer: string) => void]>;
+    socket.write(
+      'POST /held HTTP/1.1\r\nhost: x\r\nx-caller: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}',
+    );
+    const [end] = await held;
+    const closed = new Promise((resolve) => served.once('close', resolve));
+    socket.destroy();
+    await closed;
+    const whole = `content-length: ${LARGE}`;
+    expect(await send((await connection()).socket, whole)).toBe(429);
+    const answered = once(made, 'answer');
+    end('done');
+    await answered;
+    expect(await send((await connection()).socket, whole)).toBe('read');
+  });
+
+  it('count a request until its work has ended, although its connection is closed', async () => {
+    await serve({});
+    const ends: ((answer: string) => void)[] = [];
+    const all = new Promise<void>((resolve) => {
+      made.on('held', (end: (answer: string) => void) => {
+        if (ends.push(end) === 500) resolve();
+      });
+    });
+    const cut: Promise<unknown>[] = [];
+    const cutting: Socket[] = [];
+    for (let n = 0; n < 10; n++) {
+      const { socket, served } = await connection();
+      socket.write(GET_NEVER.replace('never', 'held').repeat(50));
+      cut.push(new Promise((resolve) => served.once('close', resolve)));
+      cutting.push(socket);
+    }
+    await all;
+    for (const socket of cutting) socket.destroy();
+    await Promise.all(cut);
+    expect(await (await connection()).ask('/small')).toEqual([429]);
+    const answered = once(made, 'answer');
+    ends[0]?.('done');
+    await answered;
+    made.removeAllListeners('answer');
+    expect(await (await connection()).ask('/small')).toEqual([200]);
+  });
+
   it('apply to the answers of one caller, over all its connections; an answer that is read makes room', async () => {
     await serve({ bytesOfOne: 2 * LARGE });
     const first = await connection();
@@ -223,89 +269,5 @@ describe('the limits of requests in progress', () => {
     socket.write(of('/small') + of('/late', 'connection: close\r\n'));
     await closed;
     expect(read).toMatch(/small.*late$/s);
-  });
-});
-
-describe('large bodies of one caller', () => {
-  let server: FastifyInstance;
-  let begun: string[];
-  let ends: (() => void)[];
-  const arrived = new EventEmitter();
-  beforeEach(async () => {
-    begun = [];
-    ends = [];
-    server = fastify({ forceCloseConnections: true, bodyLimit: LARGE });
-    server.decorateRequest('principal');
-    server.addHook('onRequest', (request, _reply, done) => {
-      request.principal = { actor: String(request.headers['x-caller']), role: 'operator' };
-      done();
-    });
-    server.addHook('preValidation', (_request, _reply, done) => {
-      arrived.emit('body');
-      done();
-    });
-    server.addHook('preValidation', new LargeBodiesInTurn().preValidation);
-    server.post('/command', async (request) => {
-      begun.push(String(request.headers['x-name']));
-      arrived.emit('begun');
-      await new Promise<void>((resolve) => ends.push(resolve));
-      return 'done';
-    });
-    await server.listen({ port: 0, host: '127.0.0.1' });
-  });
-  afterEach(() => server.close());
-
-  const send = (caller: string, name: string, bytes: number, signal?: AbortSignal): Promise<Response> => {
-    const answer = fetch(`http://127.0.0.1:${(server.server.address() as AddressInfo).port}/command`, {
-      method: 'POST',
-      headers: { 'x-caller': caller, 'x-name': name, 'content-type': 'application/json' },
-      body: JSON.stringify('x'.repeat(bytes)),
-      ...(signal && { signal }),
-    });
-    answer.catch(() => undefined);
-    return answer;
-  };
-  const sent: Promise<Response>[] = [];
-  const start = async (...given: Parameters<typeof send>) => {
-    const received = once(arrived, 'body');
-    sent.push(send(...given));
-    await received;
-  };
-
-  it('wait for each other, and no small one and no other caller waits for them', async () => {
-    for (const name of ['a1', 'a2', 'a3']) await start('a', name, MIB);
-    await start('a', 'small', 100);
-    await start('b', 'b1', MIB);
-    expect(begun).toEqual(['a1', 'a2', 'small', 'b1']);
-    const next = once(arrived, 'begun');
-    ends[0]?.();
-    await next;
-    expect(begun.at(-1)).toBe('a3');
-    for (const end of ends) end();
-    expect(await Promise.all(sent.splice(0).map(async (answer) => (await answer).status))).toEqual(
-      Array(5).fill(200),
-    );
-  });
-
-  it('are not begun for a caller that has gone meanwhile, and hold up none behind them', async () => {
-    const gone = new AbortController();
-    for (const name of ['a1', 'a2']) await start('a', name, MIB);
-    await start('a', 'gone', MIB, gone.signal);
-    await start('a', 'a4', MIB);
-    const closed = new Promise<void>((resolve) => {
-      server.server.getConnections((_error, before) => {
-        const look = () =>
-          server.server.getConnections((_e, now) => (now < before ? resolve() : setImmediate(look)));
-        gone.abort();
-        look();
-      });
-    });
-    await closed;
-    const next = once(arrived, 'begun');
-    ends[0]?.();
-    await next;
-    expect(begun).toEqual(['a1', 'a2', 'a4']);
-    for (const end of ends) end();
-    await Promise.allSettled(sent.splice(0));
   });
 });

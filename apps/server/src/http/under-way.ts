@@ -1,13 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type {
-  FastifyReply,
-  FastifyRequest,
-  onRequestHookHandler,
-  onSendHookHandler,
-  preValidationHookHandler,
-} from 'fastify';
-import { LimitsByKey, MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
+import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHandler } from 'fastify';
+import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
+import { RequestWork } from './request-work.js';
 
 const MIB = 1024 * 1024;
 /** Shorter answers are not counted: those to all the requests that one connection can have in progress are 256 KiB. */
@@ -27,12 +22,10 @@ const BOUNDS: UnderWayBounds = { bytesOfOne: 4 * MAX_ANSWER_BYTES, bytes: 16 * M
 /** How long a caller can read nothing of an answer. */
 const NOT_TAKEN_MS = 30_000;
 
-/** Counts bytes that are kept for callers, until each answer was sent or its connection closed. */
+/** Counts bytes that are kept for callers, until each request is over. */
 class BytesUnderWay {
   #bytes = 0;
   readonly #bytesOf = new Map<string, number>();
-  /** Ends the count of each request of a connection. */
-  readonly #open = new WeakMap<Socket, Set<() => void>>();
 
   constructor(
     private readonly bounds: UnderWayBounds,
@@ -44,13 +37,9 @@ class BytesUnderWay {
   ) {}
 
   /** Counts more bytes, or returns why there is no room. */
-  keep(
-    bytes: number,
-    { principal, raw }: FastifyRequest,
-    { raw: answer }: FastifyReply,
-  ): WaylogError | undefined {
-    if (bytes < this.least || raw.socket.destroyed) return undefined;
-    const caller = principal?.actor ?? '';
+  keep(bytes: number, request: FastifyRequest, reply: FastifyReply): WaylogError | undefined {
+    if (bytes < this.least || request.raw.socket.destroyed) return undefined;
+    const caller = request.principal?.actor ?? '';
     const { bytesOfOne } = this.bounds;
     if ((this.#bytesOf.get(caller) ?? 0) + bytes > bytesOfOne) {
       return tooMany(
@@ -66,27 +55,11 @@ class BytesUnderWay {
         { retryAfterSeconds: 1 },
       );
     }
-    const open = this.#openOf(raw.socket);
-    const end = () => {
-      if (open.delete(end)) this.#add(caller, -bytes);
-    };
-    open.add(end);
     this.#add(caller, bytes);
-    answer.once('close', end);
+    RequestWork.of(request, reply).onOver(() => {
+      this.#add(caller, -bytes);
+    });
     return undefined;
-  }
-
-  /** An answer that waits behind others on its connection gets no event when the connection closes. */
-  #openOf(socket: Socket): Set<() => void> {
-    let open = this.#open.get(socket);
-    if (!open) {
-      const ends = (open = new Set<() => void>());
-      this.#open.set(socket, ends);
-      socket.once('close', () => {
-        for (const end of ends) end();
-      });
-    }
-    return open;
   }
 
   #add(caller: string, bytes: number): void {
@@ -157,14 +130,15 @@ const sizeOf = (payload: unknown): number =>
       ? payload.byteLength
       : 0;
 
-/** Unanswered requests of one caller, which delay those of others. */
+/** Requests of one caller without an answer, or whose work goes on; they delay those of others. */
 const MAX_OF_CALLER = 500;
 
 /** Refuses further requests of a caller, over all its connections. It runs after the caller was identified. */
 export class RequestsUnderWay {
   readonly #open = new Map<string, number>();
 
-  readonly onRequest: onRequestHookHandler = ({ principal }, reply, done) => {
+  readonly onRequest: onRequestHookHandler = (request, reply, done) => {
+    const { principal } = request;
     if (!principal) {
       done();
       return;
@@ -175,58 +149,19 @@ export class RequestsUnderWay {
       done(
         tooMany(
           'requests.too-many',
-          `${actor} has ${MAX_OF_CALLER} requests without an answer. Wait for answers before you send more.`,
+          `${actor} has ${MAX_OF_CALLER} requests without an answer, or whose work goes on after their connection was closed. Wait for answers before you send more.`,
           1,
         ),
       );
       return;
     }
     this.#open.set(actor, open + 1);
-    reply.raw.once('close', () => {
+    RequestWork.of(request, reply).onOver(() => {
       const left = (this.#open.get(actor) ?? 1) - 1;
       if (left > 0) this.#open.set(actor, left);
       else this.#open.delete(actor);
     });
     done();
-  };
-}
-
-/** Bodies from this length on are large: the commands in them take the log for tens of milliseconds. */
-const LARGE_BODY = MIB / 4;
-/** So many large ones of one caller are executed at a time. */
-const LARGE_OF_CALLER = 2;
-
-/**
- * Lets large bodies of one caller wait for each other, so that small commands of other callers find their turn between them:
- * the log takes appends in the order in which they arrive. It runs once a body has arrived, and how many can wait is bounded
- * by `BodiesUnderWay`.
- */
-export class LargeBodiesInTurn {
-  readonly #turns = new LimitsByKey(() => LARGE_OF_CALLER);
-
-  readonly preValidation: preValidationHookHandler = (request, reply, done) => {
-    const { principal, headers } = request;
-    // One of unstated length counts as large.
-    const bytes =
-      headers['transfer-encoding'] === undefined ? Number(headers['content-length'] ?? 0) : LARGE_BODY;
-    if (!principal || bytes < LARGE_BODY) {
-      done();
-      return;
-    }
-    const turn = this.#turns.run(
-      principal.actor,
-      () =>
-        new Promise<void>((resolve) => {
-          // The caller has gone while it waited: nothing was begun.
-          if (reply.raw.closed || request.raw.socket.destroyed) {
-            resolve();
-            return;
-          }
-          reply.raw.once('close', resolve);
-          done();
-        }),
-    );
-    turn.catch(done);
   };
 }
 

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { errorCodes, type FastifyRequest } from 'fastify';
 
 type Done = (error: Error | null, body?: Buffer) => unknown;
@@ -6,7 +7,8 @@ type Done = (error: Error | null, body?: Buffer) => unknown;
  * Reads a body of at most `limit` bytes. Fastify keeps each piece of it until the end, as a separate Buffer: a client
  * that sends 8 MB as chunks of one byte would make the process hold 3 GB. Here each piece is copied and released.
  */
-export function readWholeBody({ headers, raw: payload }: FastifyRequest, limit: number, done: Done): void {
+export function readWholeBody(request: FastifyRequest, limit: number, done: Done): void {
+  const { headers, raw: payload } = request;
   const announced = headers['content-length'] === undefined ? undefined : Number(headers['content-length']);
   if (announced !== undefined && announced > limit) {
     done(new errorCodes.FST_ERR_CTP_BODY_TOO_LARGE());
@@ -35,6 +37,7 @@ export function readWholeBody({ headers, raw: payload }: FastifyRequest, limit: 
   };
   const onError = (error: Error) => finish(Object.assign(error, { statusCode: 400 }));
   const finish = (error: Error | null) => {
+    if (announced === undefined) lengths.set(payload, length);
     payload.off('data', onData).off('end', onEnd).off('error', onError);
     done(error, error ? undefined : kept.subarray(0, length));
   };
@@ -46,3 +49,10 @@ function grown(bytes: Buffer, length: number, size: number): Buffer {
   bytes.copy(larger, 0, 0, length);
   return larger;
 }
+
+/** Of bodies that came without an announcement. */
+const lengths = new WeakMap<IncomingMessage, number>();
+
+/** The bytes of a body that was read. */
+export const bodyLength = ({ headers, raw }: FastifyRequest): number =>
+  lengths.get(raw) ?? Number(headers['content-length'] ?? 0);

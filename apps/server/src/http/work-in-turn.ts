@@ -1,0 +1,67 @@
+import type { FastifyRequest, preValidationHookHandler } from 'fastify';
+import { FairTurns, tooMany, type FairTurnsOptions } from '#lib/platform';
+import { weightOfRead } from './read-weights.js';
+import { RequestWork } from './request-work.js';
+import { bodyLength } from './whole-body.js';
+
+/** Bodies from this length on are heavy: the commands in them take the log for tens of milliseconds. */
+const LARGE_BODY = 256 * 1024;
+
+/** Of one caller at a time, and of all. It is less than what reads of one kind may be at a time. */
+const BOUNDS: FairTurnsOptions = { ofKey: 2, ofAll: 6 };
+/** Further ones of a caller wait, of either kind. */
+const MAX_WAITING = 60;
+
+/** Bytes of commands that a request executes. */
+export type BytesOf = (request: FastifyRequest) => number;
+
+/**
+ * Lets heavy requests of one caller wait for each other, so that those of other callers get their turn, and light ones never
+ * wait: the log takes appends in the order in which they arrive, and what is read is kept in memory until it was answered. A
+ * turn ends with the work, whatever becomes of the connection. Reads and commands have turns of their own: no command waits for
+ * a read. It runs once a body has arrived.
+ */
+export class WorkInTurn {
+  readonly #reads: FairTurns;
+  readonly #commands: FairTurns;
+
+  constructor(
+    private readonly bytesOf: BytesOf = bodyLength,
+    bounds = BOUNDS,
+  ) {
+    this.#reads = new FairTurns(bounds);
+    this.#commands = new FairTurns(bounds);
+  }
+
+  readonly preValidation: preValidationHookHandler = (request, reply, done) => {
+    const { principal } = request;
+    const isCommand = isCommandRequest(request);
+    const weight = isCommand ? Number(this.bytesOf(request) >= LARGE_BODY) : weightOfRead(request);
+    if (!principal || weight === 0) {
+      done();
+      return;
+    }
+    const { actor } = principal;
+    const turns = isCommand ? this.#commands : this.#reads;
+    if (turns.waiting(actor) >= MAX_WAITING) {
+      done(
+        tooMany(
+          'requests.too-many',
+          `${MAX_WAITING} large ${isCommand ? 'commands' : 'reads'} of ${actor} wait for their turn already. Wait for answers before you send more.`,
+          1,
+        ),
+      );
+      return;
+    }
+    // Before the turn can begin.
+    const work = RequestWork.of(request, reply);
+    const turn = turns.ask(actor, done, weight);
+    work.onEnd(() => {
+      turn.end();
+    });
+  };
+}
+
+/** Whether a request can append to the log. */
+export const isCommandRequest = ({ method, routeOptions: { url = '' } }: FastifyRequest): boolean =>
+  method !== 'GET' && method !== 'HEAD' && url !== '/v1/queries' && !url.startsWith('/v1/admin/');
