@@ -1,4 +1,5 @@
-import { LayeredMap, PackedMap, type Decider, type StateMap } from '#lib/event-store';
+import { isDeepStrictEqual } from 'node:util';
+import { deciderOf, PackedMap, type StateMap } from '#lib/event-store';
 import { conflict, notFound } from '#lib/platform';
 import type {
   FlightDetails,
@@ -141,43 +142,13 @@ function withoutSupersedes<T extends object>(data: T & { readonly supersedes?: u
   return rest as unknown as T;
 }
 
-/** The measured size in memory, in bytes; for typical images and route chunks. */
-const BYTES = { waypoint: 220, geofence: 230, image: 400, chunk: 600, day: 40 } as const;
-
-/** Forks, whose maps are layered and not packed, are never kept. */
-const bytesOf = (map: StateMap<number, object>): number => (map instanceof PackedMap ? map.bytes : 0);
-
-export const flightDecider: Decider<Flight, FlightEvent> = {
+export const flightDecider = deciderOf<Flight, FlightEvent>({
   version: 3,
   initialState: noFlight,
   evolve,
-  // Every field by name: a forgotten one does not compile, instead of being shared.
-  fork: ({ details, history, processing, waypoints, geofences, frames, headings, images, chunks, days }) => ({
-    details,
-    history,
-    processing,
-    waypoints: new LayeredMap(waypoints),
-    geofences: new LayeredMap(geofences),
-    frames: new LayeredMap(frames),
-    headings: new LayeredMap(headings),
-    images: new LayeredMap(images),
-    chunks: new LayeredMap(chunks),
-    days,
-  }),
-  revive: (flight) => ({
-    ...flight,
-    frames: new PackedMap(framePacking, flight.frames.entries()),
-    headings: new PackedMap(headingPacking, flight.headings.entries()),
-  }),
-  sizeOf: ({ waypoints, geofences, frames, headings, images, chunks, days }) =>
-    waypoints.size * BYTES.waypoint +
-    geofences.size * BYTES.geofence +
-    bytesOf(frames) +
-    bytesOf(headings) +
-    images.size * BYTES.image +
-    chunks.size * BYTES.chunk +
-    days.length * BYTES.day,
-};
+  // Measured; for typical images and route chunks.
+  bytes: { waypoints: 220, geofences: 230, images: 400, chunks: 600, days: 40 },
+});
 
 export interface ExistingFlight extends Flight {
   readonly details: FlightDetails;
@@ -215,22 +186,7 @@ export function same<T extends object>(a: T | undefined, b: T, ...except: (keyof
     keys(b).every(
       (key) =>
         Object.hasOwn(a, key) &&
-        isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
-    )
-  );
-}
-
-function isDeepEqual(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
-  const keys = Object.keys(b);
-  return (
-    Object.keys(a).length === keys.length &&
-    keys.every(
-      (key) =>
-        Object.hasOwn(a, key) &&
-        isDeepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
+        isDeepStrictEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]),
     )
   );
 }

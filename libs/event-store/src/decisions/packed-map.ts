@@ -83,6 +83,16 @@ export class PackedMap<V> implements StateMap<number, V> {
     for (const [, value] of this.entries()) yield value;
   }
 
+  /** How many numbers a value needs. */
+  get width(): number {
+    return this.#packing.width;
+  }
+
+  /** Another map of the same kind. */
+  filledWith(entries: Iterable<[number, V]>): PackedMap<V> {
+    return new PackedMap(this.#packing, entries);
+  }
+
   /** As snapshots store it: a plain map. */
   toJSON(): Map<number, V> {
     return new Map(this.entries());

@@ -6,13 +6,12 @@ import {
   parseTimestamp,
   Waker,
   WaylogError,
-  type Listener,
   type Timestamp,
   inTransaction,
   isTooMuch,
   pause,
 } from '#lib/platform';
-import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
+import type { Position, RecordedEvent } from '#lib/event-store';
 import {
   advanceCheckpoints,
   BatchSize,
@@ -24,7 +23,6 @@ import {
   loadCheckpoints,
   pausedSince,
   Trouble,
-  type ProjectorLog,
   type ProjectorState,
   type ProjectorStatus,
 } from '#lib/projections';
