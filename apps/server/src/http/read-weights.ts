@@ -38,6 +38,18 @@ const reads: readonly (readonly [name: string, route: string, weight: (fields: F
 const byName = new Map(reads.map(([name, , weight]) => [name, weight]));
 const byRoute = new Map(reads.map(([, route, weight]) => [route, weight]));
 
+/** Lists over everything: however short, a database with many rows looks through them. */
+const lists: ReadonlySet<unknown> = new Set([
+  'ListFlights',
+  '/v1/flights',
+  'GetProcessingHistory',
+  '/v1/processing-history',
+]);
+
+/** Whether a read is such a list. */
+export const isList = ({ routeOptions: { url = '' }, body }: FastifyRequest): boolean =>
+  lists.has(url === '/v1/queries' ? fieldsOf(body)['query'] : url);
+
 /** 0 for a light read. SQL counts as light here: it has limits of its own. */
 export function weightOfRead({ routeOptions: { url = '' }, query, body }: FastifyRequest): number {
   if (url !== '/v1/queries') return weigh(byRoute.get(url), fieldsOf(query));

@@ -41,7 +41,7 @@ describe('heavy requests', () => {
       made.emit('begun');
       return new Promise<void>((resolve) => ends.set(name, resolve));
     };
-    for (const url of ['/v1/command', '/v1/flights/:id/frames', '/v1/flights/:id/chunks'])
+    for (const url of ['/v1/command', '/v1/flights', '/v1/flights/:id/frames', '/v1/flights/:id/chunks'])
       server.route({
         url,
         method: ['GET', 'POST'],
@@ -116,6 +116,18 @@ describe('heavy requests', () => {
     expect(begun).toEqual(['a1', 'a2', 'a4', 'a5']);
     await end('a2');
     expect(begun.at(-1)).toBe('a3');
+  });
+
+  it('leave a place for the short lists of others, however many of one caller wait', async () => {
+    const list = '/v1/flights?limit=10';
+    for (let n = 1; n <= 70; n++) await read(`a${n}`, list);
+    await read('b1', list);
+    await read('c1', list);
+    expect(begun).toEqual(['a1', 'a2', 'a3', 'b1']);
+    await end('a1');
+    expect(begun.at(-1)).toBe('c1');
+    await end('b1');
+    expect(begun.at(-1)).toBe('a4');
   });
 
   it('are not begun for a caller that has gone meanwhile, and hold up none behind them', async () => {

@@ -1,6 +1,6 @@
 import type { FastifyRequest, preValidationHookHandler } from 'fastify';
 import { FairTurns, tooMany, type FairTurnsOptions } from '#lib/platform';
-import { weightOfRead } from './read-weights.js';
+import { isList, weightOfRead } from './read-weights.js';
 import { RequestWork } from './request-work.js';
 import { bodyLength } from './whole-body.js';
 
@@ -9,7 +9,9 @@ const LARGE_BODY = 256 * 1024;
 
 /** Of one caller at a time, and of all. It is less than what reads of one kind may be at a time. */
 const BOUNDS: FairTurnsOptions = { ofKey: 2, ofAll: 6 };
-/** Further ones of a caller wait, of either kind. */
+/** Short lists: as many of one caller that another one always finds a place, and of all as are made at a time. */
+const LISTS: FairTurnsOptions = { ofKey: 3, ofAll: 4 };
+/** Further heavy ones of a caller wait, of either kind. Short lists wait as the number of its requests allows. */
 const MAX_WAITING = 60;
 
 /** Bytes of commands that a request executes. */
@@ -24,6 +26,7 @@ export type BytesOf = (request: FastifyRequest) => number;
 export class WorkInTurn {
   readonly #reads: FairTurns;
   readonly #commands: FairTurns;
+  readonly #lists = new FairTurns(LISTS);
 
   constructor(
     private readonly bytesOf: BytesOf = bodyLength,
@@ -37,13 +40,14 @@ export class WorkInTurn {
     const { principal } = request;
     const isCommand = isCommandRequest(request);
     const weight = isCommand ? Number(this.bytesOf(request) >= LARGE_BODY) : weightOfRead(request);
-    if (!principal || weight === 0) {
+    const isShortList = !isCommand && weight === 0 && isList(request);
+    if (!principal || (weight === 0 && !isShortList)) {
       done();
       return;
     }
     const { actor } = principal;
-    const turns = isCommand ? this.#commands : this.#reads;
-    if (turns.waiting(actor) >= MAX_WAITING) {
+    const turns = isCommand ? this.#commands : isShortList ? this.#lists : this.#reads;
+    if (!isShortList && turns.waiting(actor) >= MAX_WAITING) {
       done(
         tooMany(
           'requests.too-many',
@@ -55,7 +59,7 @@ export class WorkInTurn {
     }
     // Before the turn can begin.
     const work = RequestWork.of(request, reply);
-    const turn = turns.ask(actor, done, weight);
+    const turn = turns.ask(actor, done, Math.max(1, weight));
     work.onEnd(() => {
       turn.end();
     });
