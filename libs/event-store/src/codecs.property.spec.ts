@@ -3,7 +3,6 @@ import { decodeState, encodeState } from './decisions/snapshot-codec.js';
 import type { Json, JsonObject, RecordedEvent } from './event-store.js';
 import { decodeMetadata, encodeMetadata } from './postgres/metadata.js';
 import { eventLine, parseEvent } from './transfer/format.js';
-import { categoryOf } from './category.js';
 import { schemaVersionOf, upcaster } from './upcasting.js';
 import type { Upcast, Upcasters } from './vocabulary.js';
 
@@ -144,17 +143,17 @@ describe('old events', () => {
     })
     .map((entries) => Object.fromEntries(entries) as Upcasters);
 
-  const readerOf = ({ streamId }: RecordedEvent, upcasters: Upcasters) =>
-    upcaster({ [categoryOf(streamId) ?? '']: { upcasters } });
+  const readerOf = (upcasters: Upcasters) => upcaster({ thing: { upcasters } });
+  const known = recorded.map((event) => ({ ...event, streamId: `thing-${event.streamId}` }));
 
   it('are brought to the newest shape from every version, as if step by step, and only once', () =>
     check(
-      fc.property(recorded, upcasters, fc.integer({ min: 1, max: 5 }), (event, steps, schemaVersion) => {
+      fc.property(known, upcasters, fc.integer({ min: 1, max: 5 }), (event, steps, schemaVersion) => {
         const newest = schemaVersionOf(steps, event.type);
         expect(newest).toBe(
           (Object.entries(steps).find(([type]) => type === event.type)?.[1].length ?? 0) + 1,
         );
-        const read = readerOf(event, steps);
+        const read = readerOf(steps);
         const old = { ...event, schemaVersion };
         if (schemaVersion > newest) {
           expect(() => read(old)).toThrow(
@@ -173,8 +172,8 @@ describe('old events', () => {
 
   it('are unreadable if their step fails, and the events beside them are not', () =>
     check(
-      fc.property(recorded, (event) => {
-        const read = readerOf(event, {
+      fc.property(known, (event) => {
+        const read = readerOf({
           [event.type]: [
             () => {
               throw new Error('no such field');

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
-import { flightProjections, streamOf, flight } from '#lib/flight';
+import { flight, streamOf } from '#lib/flight';
+import { RunningContexts } from '#lib/waylog';
 import { readRows } from '#lib/platform';
 import type { JsonAnswer } from './sql-answer.js';
 import { Statistics } from '../operations/statistics.js';
@@ -31,17 +32,11 @@ const flightStateSql = `
          ${commonState}`;
 
 const allStateSql = `
-  select (select string_agg(c.projection || ' ' || c.position, ' ' order by c.projection)
-            from projection.checkpoints c where c.projector = $1 and c.projection = any ($3)),
-         (select md5(string_agg(p.stream_id || ' ' || p.revision, E'\\n' order by p.stream_id))
-            from projection.parked_streams p where p.projector = $1),
+  select (select string_agg(concat_ws(' ', c.projector, c.projection, c.position), ' ' order by c.projector, c.projection)
+            from projection.checkpoints c where c.projector = any ($1::text[])),
+         (select md5(string_agg(concat_ws(' ', p.projector, p.stream_id, p.revision), E'\\n' order by p.projector, p.stream_id))
+            from projection.parked_streams p where p.projector = any ($1::text[])),
          ${commonState}`;
-
-/** Tables of which TimescaleDB can drop chunks, without any event. */
-const hypertables = flightProjections
-  .filter(({ table }) => table.timeColumn)
-  .map(({ table }) => `${table.schema}.${table.name}`);
-const projections = flightProjections.map(({ name }) => name);
 
 /**
  * Answers that are still what the tables say. Every lookup first asks the database, in one statement, for the state of
@@ -59,10 +54,22 @@ export class CachedAnswers {
     maxEntrySize: MAX_ENTRY_BYTES,
   });
 
+  /** Tables of which TimescaleDB can drop chunks, without any event. */
+  readonly #hypertables: readonly string[];
+  readonly #projectors: readonly string[];
+
   constructor(
+    contexts: RunningContexts,
     private readonly pool: pg.Pool,
     @Inject(Statistics) private readonly statistics: Statistics,
-  ) {}
+  ) {
+    const all = contexts.all.map(({ context }) => context);
+    this.#projectors = all.map(({ name }) => name);
+    this.#hypertables = all
+      .flatMap(({ projections }) => projections)
+      .filter(({ table }) => table.timeColumn)
+      .map(({ table }) => `${table.schema}.${table.name}`);
+  }
 
   /** The cached answer of a key, or the result of `read`. Without a flight, any event ends the answer. */
   async get(
@@ -92,7 +99,9 @@ export class CachedAnswers {
       this.pool,
       flightId === undefined ? 'gateway.state' : 'gateway.flight-state',
       flightId === undefined ? allStateSql : flightStateSql,
-      [flight.name, hypertables, flightId === undefined ? projections : streamOf(flightId)],
+      flightId === undefined
+        ? [this.#projectors, this.#hypertables]
+        : [flight.name, this.#hypertables, streamOf(flightId)],
     );
     return JSON.stringify(row);
   }
