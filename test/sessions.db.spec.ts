@@ -1,7 +1,6 @@
 import pg from 'pg';
 import { CreateFlight } from '#lib/flight';
-import { EVENT_STORE, LOG_POOL, TABLES_POOL } from '#lib/waylog';
-import { CheckpointWatch } from '#lib/projections';
+import { EVENT_STORE, LOG_POOL, RunningContexts, TABLES_POOL } from '#lib/waylog';
 import { roleNames } from '#lib/timescale';
 import { createPool, endClient, openSession } from '#lib/platform';
 import type { EventStore } from '#lib/event-store';
@@ -101,7 +100,7 @@ describe('sessions of a database with its own settings', () => {
     const waylog = await startWaylog(url);
     await waylog.execute(new CreateFlight({ flight: aFlight('s', 2) }));
     await waylog.app
-      .get(CheckpointWatch)
+      .get(RunningContexts)
       .waitFor(await waylog.app.get<EventStore>(EVENT_STORE).head(), 60_000);
     for (const pool of [LOG_POOL, TABLES_POOL].map((token) => waylog.app.get<pg.Pool>(token)))
       expect((await pool.query('show synchronous_commit')).rows).toEqual([{ synchronous_commit: 'on' }]);
