@@ -1,6 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
-const folders = ['apps', 'libs'].flatMap((folder) => readdirSync(folder).map((name) => `${folder}/${name}`));
+const folders = ['apps', 'libs'].flatMap((folder) =>
+  readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => `${folder}/${name}`),
+);
 
 describe('nest-cli.json', () => {
   const { projects } = JSON.parse(readFileSync('nest-cli.json', 'utf8')) as {
