@@ -10,6 +10,7 @@ import {
   type Weight,
 } from '#lib/platform';
 import type { Decision } from '#lib/event-store';
+import { COMMAND_OPTIONS } from '#lib/waylog';
 import {
   FlightCommand,
   idOf,
@@ -89,6 +90,9 @@ const tooMuch = (flightId: string) =>
     { flightId },
   );
 
+/** What the transaction itself says, and ids that a path names. */
+const NOT_OF_STEPS = ['flightId', ...COMMAND_OPTIONS, 'waypointId', 'geofenceId'];
+
 /** No command has as many. */
 const MAX_FIELDS = 50;
 
@@ -125,17 +129,7 @@ function decisionsOf(
       errors.push({ field: `${path}.type`, message: `must be one of ${[...byName.keys()].join(', ')}` });
       return [];
     }
-    for (const field of [
-      'flightId',
-      'commandId',
-      'correlationId',
-      'causationId',
-      'actor',
-      'onBehalfOf',
-      'origin',
-      'waypointId',
-      'geofenceId',
-    ]) {
+    for (const field of NOT_OF_STEPS) {
       if (field === 'geofenceId' && type === 'RemoveGeofence') continue;
       if (field in fields)
         errors.push({

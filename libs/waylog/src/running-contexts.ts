@@ -1,14 +1,9 @@
 import type pg from 'pg';
-import {
-  categoryOf,
-  type EventStore,
-  type Position,
-  type ReadableLog,
-  type Vocabulary,
-} from '#lib/event-store';
+import type { EventStore, Position, ReadableLog, Vocabulary } from '#lib/event-store';
 import type { CheckpointWatch, ProjectionStatus, Projector } from '#lib/projections';
 import type { AnyCommandRunner } from './command-runner.js';
 import { vocabularyOf, type Context, type Follower } from './context.js';
+import { contextOf } from './several-contexts.js';
 import type { AnyStreamType } from './stream-type.js';
 import { statesOf } from './tables-of.js';
 
@@ -26,10 +21,15 @@ export interface RunningContext {
 
 /** The contexts of this process, for injection. */
 export class RunningContexts {
+  /** As they were declared. */
+  readonly declared: readonly Context[];
+
   constructor(
     readonly all: readonly RunningContext[],
     private readonly store: EventStore,
-  ) {}
+  ) {
+    this.declared = all.map(({ context }) => context);
+  }
 
   /** The one that was declared so. */
   of(context: Context): RunningContext {
@@ -56,12 +56,12 @@ export class RunningContexts {
 
   /** What is known of the events of all contexts. */
   get vocabulary(): Vocabulary {
-    return vocabularyOf(this.all.map(({ context }) => context));
+    return vocabularyOf(this.declared);
   }
 
   /** The state of all tables relative to the log. */
   async states(pool: pg.Pool): Promise<ProjectionStatus[]> {
-    const states = await Promise.all(this.all.map(({ context }) => statesOf(context, pool, this.store)));
+    const states = await Promise.all(this.declared.map((context) => statesOf(context, pool, this.store)));
     return states.flat();
   }
 
@@ -72,8 +72,8 @@ export class RunningContexts {
 
   /** For a reader of one stream that has waited for a position: throws `projection.parked`. */
   async refuseParked(streamId: string, position: Position): Promise<void> {
-    const running = this.all.find(({ context }) => context.categories.includes(categoryOf(streamId) ?? ''));
-    await running?.watch.refuseParked(streamId, position);
+    const context = contextOf(this.declared, streamId);
+    if (context) await this.of(context).watch.refuseParked(streamId, position);
   }
 
   /** Resolves when the tables hold everything that the log holds now. */

@@ -99,13 +99,13 @@ export async function rebuildTables(
   };
 }
 
-/** What all projectors have parked, the first parked first. */
+/** What all projectors have parked: context by context, the first parked first. */
 export async function allParked(contexts: readonly Context[], pool: pg.Pool): Promise<ParkedStream[]> {
   const found = await Promise.all(contexts.map(({ name }) => parkedStreams(pool, name)));
   return found.flat();
 }
 
-/** What was discarded for all projectors, the last discarded first. */
+/** What was discarded for all projectors: context by context, the last discarded first. */
 export async function allDiscarded(contexts: readonly Context[], pool: pg.Pool): Promise<DiscardedEvent[]> {
   const found = await Promise.all(contexts.map(({ name }) => discardedEvents(pool, name)));
   return found.flat();

@@ -13,8 +13,7 @@ import { timeBefore } from '../times.js';
 import { contexts } from '../../../contexts.js';
 import { tableModelsOf } from '#lib/waylog';
 
-const tables = contexts
-  .flatMap(({ tables }) => tables)
+const tables = tableModelsOf(contexts)
   .map(({ schema, name }) => `${schema}.${name}`)
   .join(', ');
 

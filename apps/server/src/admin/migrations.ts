@@ -93,7 +93,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     const signal = control ? AbortSignal.any([control.signal, this.#stop.signal]) : this.#stop.signal;
     try {
       return await runMigrations(ownerUrl, request, {
-        models: withWaylogModels(modelsOf(this.contexts.all.map(({ context }) => context))),
+        models: withWaylogModels(modelsOf(this.contexts.declared)),
         ownSessions: this.sessions.name,
         signal,
         onRewriting: async (what) => {

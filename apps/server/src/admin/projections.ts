@@ -68,7 +68,7 @@ export class ProjectionsController {
   constructor(
     @Inject(TABLES_POOL) private readonly pool: pg.Pool,
     @Inject(EVENT_STORE) private readonly store: EventStore,
-    private readonly running: RunningContexts,
+    private readonly contexts: RunningContexts,
     private readonly jobs: Jobs,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
@@ -77,7 +77,7 @@ export class ProjectionsController {
   @ApiOperation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
   @Answers(200, [ProjectionStatus])
   list() {
-    return this.running.states(this.pool);
+    return this.contexts.states(this.pool);
   }
 
   @Post('projectors/:projector/pause')
@@ -139,14 +139,14 @@ export class ProjectionsController {
   })
   @Answers(200, [ParkedStream])
   parked() {
-    return allParked(this.#contexts, this.pool);
+    return allParked(this.contexts.declared, this.pool);
   }
 
   @Get('discarded')
   @ApiOperation({ summary: 'List discarded events' })
   @Answers(200, [DiscardedEvent])
   discarded() {
-    return allDiscarded(this.#contexts, this.pool);
+    return allDiscarded(this.contexts.declared, this.pool);
   }
 
   @Post('parked/:stream/retry')
@@ -184,7 +184,7 @@ export class ProjectionsController {
   @Answers(202, Job)
   verify(@ValidBody(VerifyRequest) { repair }: VerifyRequest) {
     return this.jobs.start('verify', async ({ signal, report }) =>
-      verifyTables(tablesNamed(this.#contexts, []), this.store, {
+      verifyTables(tablesNamed(this.contexts.declared, []), this.store, {
         connectionString: this.access.projector.url,
         retainedSince: await retainedSince(this.pool),
         repair: repair ?? false,
@@ -203,7 +203,7 @@ export class ProjectionsController {
   })
   @Answers(200, VerificationProgress)
   async scheduled() {
-    const found = await allVerified(this.#contexts, this.pool);
+    const found = await allVerified(this.contexts.declared, this.pool);
     if (!found)
       throw notFound('verification.never-ran', 'No scheduled verification has run on this database yet.');
     return found;
@@ -219,13 +219,9 @@ export class ProjectionsController {
     return integrityFindings(this.pool, { open: open === 'true' });
   }
 
-  get #contexts(): readonly Context[] {
-    return this.running.all.map(({ context }) => context);
-  }
-
   /** One table, for a rebuild. */
   #fold(name: string) {
-    const names = namesOfTables(this.#contexts);
+    const names = namesOfTables(this.contexts.declared);
     const found = names.get(name);
     if (!found)
       throw notFound(
@@ -242,9 +238,9 @@ export class ProjectionsController {
   }
 
   #contextNamed(projector: string): Context {
-    const found = this.#contexts.find(({ name }) => name === projector);
+    const found = this.contexts.declared.find(({ name }) => name === projector);
     if (found) return found;
-    const names = this.#contexts.map(({ name }) => name);
+    const names = this.contexts.declared.map(({ name }) => name);
     throw notFound(
       'projector.not-found',
       `There is no projector ${projector}. There ${names.length === 1 ? 'is' : 'are'} ${names.join(', ')}.`,
@@ -253,7 +249,7 @@ export class ProjectionsController {
   }
 
   #unpark(streamId: string) {
-    const context = contextOf(this.#contexts, streamId);
+    const context = contextOf(this.contexts.declared, streamId);
     if (!context) throw notParked(streamId);
     return { ...tablesOf(context, this.store), pool: this.pool, streamId };
   }

@@ -63,9 +63,8 @@ export class CachedAnswers {
     private readonly pool: pg.Pool,
     @Inject(Statistics) private readonly statistics: Statistics,
   ) {
-    const all = contexts.all.map(({ context }) => context);
-    this.#projectors = all.map(({ name }) => name);
-    this.#hypertables = all
+    this.#projectors = contexts.declared.map(({ name }) => name);
+    this.#hypertables = contexts.declared
       .flatMap(({ projections }) => projections)
       .filter(({ table }) => table.timeColumn)
       .map(({ table }) => `${table.schema}.${table.name}`);

@@ -18,6 +18,7 @@ const WHOLE = 2;
 const light = () => 0;
 const heavy = () => 1;
 const byRows = (rows: (fields: Fields) => number) => (fields: Fields) => (rows(fields) <= LIGHT_ROWS ? 0 : 1);
+/** Of lists over everything. */
 const page = byRows(({ limit }) => ROWS_OF_ITEM * numberOr(PAGE, limit));
 
 /** What a read can cost, by the name of its query, and the route that leads to it. */
@@ -38,28 +39,22 @@ const reads: readonly (readonly [name: string, route: string, weight: (fields: F
 const byName = new Map(reads.map(([name, , weight]) => [name, weight]));
 const byRoute = new Map(reads.map(([, route, weight]) => [route, weight]));
 
-/** Lists over everything: however short, a database with many rows looks through them. */
-const lists: ReadonlySet<unknown> = new Set([
-  'ListFlights',
-  '/v1/flights',
-  'GetProcessingHistory',
-  '/v1/processing-history',
-]);
-
-/** Whether a read is such a list. */
-export const isList = ({ routeOptions: { url = '' }, body }: FastifyRequest): boolean =>
-  lists.has(url === '/v1/queries' ? fieldsOf(body)['query'] : url);
+/** Whether a read is a list over everything: however short, a database with many rows looks through them. */
+export const isList = (request: FastifyRequest): boolean => readOf(request).weight === page;
 
 /** 0 for a light read. SQL counts as light here: it has limits of its own. */
-export function weightOfRead({ routeOptions: { url = '' }, query, body }: FastifyRequest): number {
-  if (url !== '/v1/queries') return weigh(byRoute.get(url), fieldsOf(query));
-  const { query: name, parameters } = fieldsOf(body);
-  return weigh(byName.get(String(name)), fieldsOf(parameters));
+export function weightOfRead(request: FastifyRequest): number {
+  const { weight = light, fields } = readOf(request);
+  // A read with asOf folds the history of a flight.
+  return Math.max(weight(fields), fields['asOf'] == null ? 0 : 1);
 }
 
-const weigh = (weight: (fields: Fields) => number = light, fields: Fields): number =>
-  // It folds the history of a flight.
-  Math.max(weight(fields), fields['asOf'] == null ? 0 : 1);
+/** How a read is weighed, and the fields that it is weighed by. */
+function readOf({ routeOptions: { url = '' }, query, body }: FastifyRequest) {
+  if (url !== '/v1/queries') return { weight: byRoute.get(url), fields: fieldsOf(query) };
+  const { query: name, parameters } = fieldsOf(body);
+  return { weight: byName.get(String(name)), fields: fieldsOf(parameters) };
+}
 
 const fieldsOf = (value: unknown): Fields =>
   typeof value === 'object' && value !== null ? (value as Fields) : {};

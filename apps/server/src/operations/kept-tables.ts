@@ -37,7 +37,7 @@ export class KeptTables implements Tables {
   }
 
   async #look(): Promise<boolean> {
-    const projectors = new Set(this.contexts.all.map(({ context }) => context.name));
+    const projectors = new Set(this.contexts.declared.map(({ name }) => name));
     const states = await this.contexts.states(this.pool);
     const own = states.filter(({ projector }) => projectors.has(projector));
     return own.length > 0 && own.every(({ state }) => state === 'active' || state === 'catching-up');

@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { readRows, timestampFromPostgres } from '#lib/platform';
 import type { Backlog, Position } from '../event-store.js';
-import { readBacklog } from './read.js';
+import { patternsOf, readBacklog } from './read.js';
 
 const hasOthersSql = `select exists (select from log.streams where not stream_id like any ($1))`;
 
@@ -36,7 +36,7 @@ export class BacklogsOfCategories {
   }
 
   async of(after: Position, categories: readonly string[]): Promise<Backlog> {
-    const patterns = categories.map((name) => `${name}-%`);
+    const patterns = patternsOf(categories);
     const [others] = await readRows(this.pool, 'log.has-others', hasOthersSql, [patterns]);
     if (others?.[0] !== 't') return readBacklog(this.pool, after);
     const known = this.#quiet.get(categories.join());

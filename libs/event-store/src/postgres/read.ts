@@ -32,7 +32,7 @@ const allOfTypesSql = `
    order by e.position`;
 
 /** `like` patterns of the streams of some categories, whose names are plain words. */
-const patternsOf = (categories: readonly string[]): string[] => categories.map((name) => `${name}-%`);
+export const patternsOf = (categories: readonly string[]): string[] => categories.map((name) => `${name}-%`);
 
 // First a row without an id, which says how many events were looked at, and up to where; then the events. In a log of
 // these categories alone it is as fast as a read of the whole log.
