@@ -2,11 +2,11 @@
 
 // The libraries that know no context. Every other folder of libs is one, also one that does not exist yet.
 const ground = 'platform|event-store|projections|timescale|audit|backup|access';
-const kernel = `${ground}|waylog`;
+const kernel = `${ground}|waylog|rest`;
 
 // Everything in a context is pure but what stands at its edge: its declaration, handlers, queries, followers, and the port classes.
 const edge =
-  '(\\.queries\\.ts|\\.follower\\.ts|\\.handler\\.ts|/context\\.ts|/flight-database\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
+  '(\\.api\\.ts|\\.follower\\.ts|/context\\.ts|/demo\\.ts|/cli/.*|/rest\\.ts|/flight-database\\.ts|/flight-reads\\.ts|/command\\.ts|/index\\.ts)$';
 const tests = '(\\.spec\\.ts|\\.contract\\.ts|/testing/)';
 
 module.exports = {
@@ -32,6 +32,19 @@ module.exports = {
       severity: 'error',
       from: { path: `^libs/(${ground})/`, pathNot: tests },
       to: { path: '^node_modules/@nestjs' },
+    },
+    {
+      name: 'ground-knows-no-application',
+      comment: 'What stands below NestJS imports nothing of what stands above it, and HTTP stands on top.',
+      severity: 'error',
+      from: { path: `^libs/(${ground})/` },
+      to: { path: '^libs/(waylog|rest)/' },
+    },
+    {
+      name: 'waylog-knows-no-http',
+      severity: 'error',
+      from: { path: '^libs/waylog/' },
+      to: { path: '^libs/rest/' },
     },
     {
       name: 'platform-is-the-ground',
@@ -62,6 +75,13 @@ module.exports = {
       severity: 'error',
       from: { path: `^libs/(?!(?:${kernel})/)([^/]+)/` },
       to: { path: `^libs/(?!(${kernel})/)`, pathNot: '^libs/$1/' },
+    },
+    {
+      name: 'apps-know-no-context',
+      comment: 'apps/contexts.ts is the only place that lists contexts.',
+      severity: 'error',
+      from: { path: '^(apps/(?!contexts\\.ts)|migrations/)', pathNot: tests },
+      to: { path: `^libs/(?!(${kernel})/)` },
     },
     {
       name: 'no-cycles',

@@ -64,7 +64,7 @@ export const p6: Benchmark = {
       [REPLAY]: measured(replay, snapshots.away),
       [SNAPSHOT]: measured(replay, snapshots.back),
       [EMMETT]: measured(emmett),
-      [TIME_TRAVEL]: measured(() => reads.ofFlight(FLIGHT, { asOf }, (source) => source.select(select))),
+      [TIME_TRAVEL]: measured(() => reads.of(FLIGHT, { asOf }, (source) => source.select(select))),
       [REBUILD]: () => rebuildFrames(waylog, url),
     };
     // Once before it counts: everything then runs compiled.

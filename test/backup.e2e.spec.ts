@@ -400,9 +400,11 @@ describe('the command line', () => {
 
   it('moves a flight to another database, whose tables then have it', async () => {
     const file = join(folder, 'one.ndjson.zst');
-    expect(await waylog(database.url, 'log', 'export', '--flight', 'one', '--to', file)).toMatchObject({
-      code: 0,
-    });
+    expect(await waylog(database.url, 'log', 'export', '--stream', 'flight-one', '--to', file)).toMatchObject(
+      {
+        code: 0,
+      },
+    );
     const imported = await waylog(other.url, '--json', 'log', 'import', file);
     expect(imported).toMatchObject({ code: 0 });
     const { recorded } = JSON.parse(imported.stdout) as { recorded: number };
@@ -420,9 +422,9 @@ describe('the command line', () => {
       already: recorded,
     });
 
-    expect((await waylog(other.url, 'log', 'export', '--flight', 'nobody', '--to', `${file}.x`)).code).toBe(
-      1,
-    );
+    expect(
+      (await waylog(other.url, 'log', 'export', '--stream', 'flight-nobody', '--to', `${file}.x`)).code,
+    ).toBe(1);
     expect(await readdir(folder)).not.toContain('one.ndjson.zst.x');
     const bytes = await readFile(file);
     await writeFile(file, bytes.subarray(0, bytes.length - 30));

@@ -56,6 +56,24 @@ describe('the command line', () => {
       expect((await run('parked', action, 'flight-a')).err).toMatch(/--reason/);
   });
 
+  it('lists who may call what', async () => {
+    const { code, out } = await run('routes');
+    expect(code).toBe(0);
+    expect(out).toMatch(/^everybody +GET +\/health\/live$/m);
+    expect(out).toMatch(/^admin +POST +\/v1\/flights\/:id\/erase$/m);
+  });
+
+  it('erases what is sensitive of a flight, once that is said twice', async () => {
+    await run('simulate', '--frames', '2', '--id', 'private');
+    expect(await run('erase', 'flight', 'private')).toMatchObject({ code: 2 });
+    expect(await run('erase', 'camera', 'private', '--yes')).toMatchObject({ code: 2 });
+    const erased = await run('erase', 'flight', 'private', '--yes');
+    expect(erased.err + erased.out).toMatch(/erased flight private: its key is deleted/);
+    const { rows } = await database.pool.query(`select name from flight.flights where id = 'private'`);
+    expect(rows).toEqual([{ name: 'erased' }]);
+    expect((await run('erase', 'flight', 'nobody', '--yes')).err).toMatch(/no flight nobody/);
+  });
+
   it('shows invisible characters in its output as escapes, in text, JSON and errors', async () => {
     const name = 'k\u009b31m\u202e\u200b';
     const client = new pg.Client({ connectionString: database.url });

@@ -1,7 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Query } from '@nestjs/cqrs';
 import {
-  GetEvents,
   GetFlightEvents,
   GetFrameMinutes,
   GetFrameResults,
@@ -11,7 +10,7 @@ import {
   type TransactionOperation,
   type Waypoint,
 } from '#lib/flight';
-import { EVENT_STORE } from '#lib/waylog';
+import { GetEvents, EVENT_STORE } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { logs } from './support/database.js';
 import { aChunk, aFlight, aFrame, at, aWaypoint } from './support/samples.js';

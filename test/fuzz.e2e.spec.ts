@@ -2,8 +2,8 @@ import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { schemaOf, type Schema } from '#lib/platform';
-import { commandClasses } from '../apps/server/src/gateway/commands.js';
-import { namedQueries } from '../apps/server/src/gateway/query-registry.js';
+import { namedCommands } from '../apps/server/src/gateway/commands.js';
+import { namedQueries } from '../apps/server/src/gateway/queries.js';
 import { endlessTexts } from './support/endless-texts.js';
 import {
   requestsTo,
@@ -285,7 +285,7 @@ describe('hostile requests', () => {
     );
     const byName = [
       ...[...namedQueries].map(([name, { parameters }]) => [name, schemaOf(parameters)] as const),
-      ...[...commandClasses].map(([name, command]) => [name, schemaOf(command)] as const),
+      ...[...namedCommands].map(([name, { command }]) => [name, schemaOf(command)] as const),
     ].flatMap(([name, schema]) => endlessTexts(schema, name, none));
     expect([...byRoute, ...byName]).toEqual([]);
   });

@@ -142,7 +142,7 @@ describe('a log that moves to EventStoreDB and back', () => {
       code: 3,
       result: { identical: false, differences: [{ streamId: 'flight-moves-2', what: 'longer' }] },
     });
-    expect(await copy(database.url, elsewhere, '--flight', 'moves-1')).toMatchObject({
+    expect(await copy(database.url, elsewhere, '--stream', 'flight-moves-1')).toMatchObject({
       code: 0,
       result: { identical: true, source: { streams: 1 } },
     });

@@ -4,7 +4,7 @@ import pg from 'pg';
 import { Category, type Appended, type Decider } from '#lib/event-store';
 import { IsId, IsKnownId, IsTimestamp, Label, conflict } from '#lib/platform';
 import { LiveRows, Projection, removeWhere, upsert, type Row, type TableDefinition } from '#lib/projections';
-import { context, StreamCommand, type Context, type Decide, type StreamType } from '#lib/waylog';
+import { context, query, StreamCommand, type Context, type Decide, type StreamType } from '#lib/waylog';
 
 // Cameras and their lenses: a context beside the flight, with an event and a table that have the names of the flight's.
 
@@ -30,11 +30,13 @@ export const cameraStream: StreamType<Thing, CameraEvent> = {
   category: new Category('camera'),
   key: 'cameraId',
   decider,
+  eventTypes: new Set(['FlightCreated', 'FlightDeleted', 'Measured']),
 };
 export const lensStream: StreamType<Thing, CameraEvent> = {
   category: new Category('lens'),
   key: 'lensId',
   decider,
+  eventTypes: new Set(['FlightCreated', 'FlightDeleted', 'Measured']),
 };
 
 export class NameCamera extends StreamCommand<Appended & { readonly cameraId: string }> {
@@ -93,7 +95,7 @@ const projections = [
   new Projection<Events>('readings', 1, readingsTable)
     .on('Measured', (event) => upsert({ camera: idOf(event), ...event.data }))
     .on('FlightDeleted', (event) => removeWhere({ camera: idOf(event) })),
-] as unknown as readonly Projection[];
+];
 
 export class GetReadings extends Query<Row[]> {
   constructor(readonly cameraId: string) {
@@ -113,6 +115,16 @@ class GetReadingsHandler implements IQueryHandler<GetReadings> {
   }
 }
 
+class ReadingsOf {
+  @IsKnownId() readonly cameraId!: string;
+}
+const getReadings = query({
+  query: GetReadings,
+  handler: GetReadingsHandler,
+  parameters: ReadingsOf,
+  make: ({ cameraId }) => new GetReadings(cameraId),
+});
+
 export const camera: Context = context('camera', {
   streams: [cameraStream, lensStream],
   commands: [
@@ -121,7 +133,7 @@ export const camera: Context = context('camera', {
     { stream: cameraStream, command: Measure, decide: measured },
   ],
   projections,
-  queries: [GetReadingsHandler],
+  queries: [getReadings],
 });
 
 /** Its tables, which its projections describe, and the schemas in which they are made again, as `keeper`'s. */

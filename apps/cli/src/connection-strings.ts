@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '#lib/platform';
-import { UsageError } from './usage-error.js';
+import { UsageError } from '#lib/waylog';
 
 /** A password anywhere in a connection string, also in one of a cluster, which names several hosts. */
 const holdsPassword = (text: string): boolean =>

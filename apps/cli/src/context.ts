@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import type pg from 'pg';
 import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
 import {
+  UsageError,
   DATABASE_ACCESS,
   WaylogModule,
   vocabularyOf,
@@ -23,6 +24,7 @@ import {
   installation,
   messageOf,
   openSession,
+  readSettings,
   repeatedParameter,
   visible,
 } from '#lib/platform';
@@ -31,7 +33,6 @@ import { databaseUp, serverTool, stepDown, type DatabaseAccess, type DatabaseOpt
 import { backupFirst, mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
 import { connectionString } from './connection-strings.js';
 import { withSteps } from './progress-bar.js';
-import { UsageError } from './usage-error.js';
 import { contexts } from '../../contexts.js';
 
 export { UsageError };
@@ -196,24 +197,6 @@ function projectorUrl(): string | undefined {
   throw new UsageError('WAYLOG_PROJECTOR_URL takes postgres://user:password@host:5432/database.');
 }
 
-/** As for the server. Throws UsageError for what is no number of days. */
-function flightDays(): { days?: number } {
-  const text = process.env['WAYLOG_FLIGHT_DAYS'];
-  if (!text) return {};
-  if (/^[1-9]\d{0,4}$/.test(text)) return { days: Number(text) };
-  throw new UsageError('WAYLOG_FLIGHT_DAYS takes a whole number of days, 1 to 99999.');
-}
-
-/** As for the server. Throws UsageError for what is no year, or no number of days. */
-function times(): { times: { firstYear: number; daysAhead: number } } {
-  const { WAYLOG_FIRST_YEAR: year, WAYLOG_DAYS_AHEAD: days } = process.env;
-  if (year && !/^(19[7-9]\d|2[01]\d\d)$/.test(year))
-    throw new UsageError('WAYLOG_FIRST_YEAR takes a year, 1970 to 2199.');
-  if (days && !/^[1-9]\d{0,4}$/.test(days))
-    throw new UsageError('WAYLOG_DAYS_AHEAD takes a whole number of days, 1 to 99999.');
-  return { times: { firstYear: Number(year || 1970), daysAhead: Number(days || 366) } };
-}
-
 /** Runs `work` in a session of whoever the URL logs in as. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = await openSession({ connectionString: url, applicationName: 'waylog cli' });
@@ -342,7 +325,7 @@ async function inWaylog<T>(
     projector,
     waitForLog: false,
     contexts,
-    settings: { flight: { ...flightDays(), ...times() } },
+    settings: readSettings(process.env, contexts),
   });
   const app = await NestFactory.createApplicationContext(module, {
     logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),

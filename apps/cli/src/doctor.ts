@@ -74,7 +74,7 @@ function node(): Finding {
 function configuration(env: NodeJS.ProcessEnv): Finding {
   try {
     // Without one, `npm start` and `waylog` start their own database.
-    const config = readConfig(env['DATABASE_URL'] ? env : { ...env, DATABASE_URL: 'postgres://' });
+    const config = readConfig(env['DATABASE_URL'] ? env : { ...env, DATABASE_URL: 'postgres://' }, contexts);
     return isLoopback(config.host)
       ? ok('configuration', 'every variable is valid')
       : warning(
@@ -485,7 +485,7 @@ async function log(store: EventStore, pool: pg.Pool, eventStore: string | undefi
 const LOOK_MS = 10_000;
 
 const FOREIGN =
-  'The flight takes no more commands. Keep that application away, and take the log to another store with `waylog log copy`, which leaves the event out.';
+  'The stream takes no more commands. Keep that application away, and take the log to another store with `waylog log copy`, which leaves the event out.';
 const LIMIT =
   'Write the metadata of that stream without it before the server is scavenged, and its events are there again (docs/how-to/run-on-eventstoredb.md).';
 const LOST =
@@ -540,7 +540,7 @@ async function projectorOf(context: Context, store: EventStore, pool: pg.Pool): 
     );
   else findings.push(ok('projections', `${state.state}; ${lag}`));
   if (state.parkedStreams > 0)
-    findings.push(warning('projections', `${state.parkedStreams} flights are parked`, 'waylog parked list'));
+    findings.push(warning('projections', `${state.parkedStreams} streams are parked`, 'waylog parked list'));
   return findings;
 }
 
@@ -589,14 +589,14 @@ async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]
 
 async function integrity(pool: pg.Pool): Promise<Finding[]> {
   const open = await integrityFindings(pool, { open: true });
-  const flights = (found: typeof open) => counted(new Set(found.map(({ key }) => key)).size, 'flight');
+  const streamsOf = (found: typeof open) => counted(new Set(found.map(({ key }) => key)).size, 'stream');
   const [untold, different] = [open.filter(({ error }) => error), open.filter(({ error }) => !error)];
   const findings: Finding[] = [];
   if (different.length > 0)
     findings.push(
       problem(
         'integrity',
-        `${flights(different)} of which a table is not what the log says`,
+        `${streamsOf(different)} of which a table is not what the log says`,
         'waylog integrity --open, then waylog verify --repair',
       ),
     );
@@ -604,7 +604,7 @@ async function integrity(pool: pg.Pool): Promise<Finding[]> {
     findings.push(
       problem(
         'integrity',
-        `${flights(untold)} of which the log no longer says what is right: it has lost events, or cannot open them`,
+        `${streamsOf(untold)} of which the log no longer says what is right: it has lost events, or cannot open them`,
         'waylog integrity --open says why. No repair can help: see docs/how-to/at-three-in-the-morning.md#integrityviolation.',
       ),
     );

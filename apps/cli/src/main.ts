@@ -5,7 +5,7 @@ import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
 outliveReaders();
-const program = makeProgram();
+const program = await makeProgram();
 endWithUsageCode(program);
 
 try {

@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { asTyped, installation } from '#lib/platform';
-import { forPeople } from './context.js';
+import { contexts } from '../../contexts.js';
+import { forPeople, operator, print, progress, withWaylog } from './context.js';
 import { archiveCommand } from './commands/archive.js';
 import { auditCommand } from './commands/audit.js';
 import { backupCommand, restoreCommand } from './commands/backup.js';
@@ -8,21 +9,28 @@ import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eraseCommand } from './commands/erase.js';
 import { hypertablesCommand } from './commands/hypertables.js';
-import { importCommand } from './commands/import.js';
 import { keysCommand } from './commands/keys.js';
 import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
 import { rebuildCommand } from './commands/rebuild.js';
 import { rolesCommand } from './commands/roles.js';
+import { routesCommand } from './commands/routes.js';
 import { schemaCommand } from './commands/schema.js';
-import { simulateCommand } from './commands/simulate.js';
 import { verifyCommand } from './commands/verify.js';
+import { withProgress } from './progress-bar.js';
 
 /** All commands. Nothing runs before it parses arguments. */
-export function makeProgram(width = (process.stdout.isTTY && process.stdout.columns) || 80): Command {
+export async function makeProgram(
+  width = (process.stdout.isTTY && process.stdout.columns) || 80,
+): Promise<Command> {
+  const ofContexts = await commandsOfContexts();
+  const beginnings = contexts
+    .flatMap(({ examples }) => examples?.cli ?? [])
+    .map((line) => `  ${line}\n`)
+    .join('');
   const program = new Command('waylog')
-    .description('Keeps flight data as a log of events, with tables folded from it.')
+    .description('Keeps data as a log of events, with tables folded from it.')
     .version(installation().version, '--version', 'print the version')
     .addOption(
       new Option(
@@ -43,9 +51,7 @@ export function makeProgram(width = (process.stdout.isTTY && process.stdout.colu
 Begin with
   waylog db up             start a TimescaleDB for this checkout, without root
   waylog migrate           bring its schema up to date
-  waylog import FILE.ulg   record a PX4 flight log
-  waylog simulate          record a flight that never happened
-  waylog doctor            see that all is well, or what to do about it
+${beginnings}  waylog doctor            see that all is well, or what to do about it
 
 Connection strings with passwords come from the environment (DATABASE_URL, WAYLOG_PROJECTOR_URL, EVENT_STORE) or from files
 (the same names with _FILE), never from the command line, which every user of the machine can read.
@@ -55,7 +61,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
 
   const groups: Readonly<Record<string, readonly Command[]>> = {
     'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand(), rolesCommand()],
-    'Flights:': [importCommand(), simulateCommand(), logCommand(), eraseCommand()],
+    ...ofContexts,
+    'The log:': [logCommand(), eraseCommand()],
     'Tables:': [
       projectionsCommand(),
       parkedCommand(),
@@ -66,6 +73,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     ],
     'Keeping it safe:': [
       keysCommand(),
+      routesCommand(),
       doctorCommand(),
       backupCommand(),
       restoreCommand(),
@@ -87,6 +95,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
   };
   showHelp(program);
   return program;
+}
+
+/** The commands of the contexts, by the headings under which the help shows them. */
+async function commandsOfContexts(): Promise<Record<string, readonly Command[]>> {
+  const tools = { withWaylog, print, say: progress, withProgress, operator };
+  const groups = contexts.map(async ({ name, cli }) => [
+    `${name.charAt(0).toUpperCase()}${name.slice(1)}:`,
+    cli ? (await cli()).commands(tools) : [],
+  ]);
+  return Object.fromEntries(await Promise.all(groups)) as Record<string, readonly Command[]>;
 }
 
 /** Help, with its paragraphs in lines of at most `width`. What is indented stays as it is. */

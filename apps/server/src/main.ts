@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { messageOf, outliveReaders, readConfig } from '#lib/platform';
 import { refuseOtherSchema } from '../../../migrations/index.js';
-import { recordDemoFlight } from './demo.js';
+import { contexts } from '../../contexts.js';
 import { Observer } from './operations/observation.js';
 import { startServer } from './server.js';
 import { outliveStrayRejections } from './stray-rejections.js';
@@ -20,7 +20,7 @@ outliveReaders();
 outliveStrayRejections();
 
 try {
-  const config = readConfig(process.env);
+  const config = readConfig(process.env, contexts);
   for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
   await refuseOtherSchema(config.databaseUrl);
   const app = await startServer(config, console.log, (app) => {
@@ -34,10 +34,13 @@ try {
   });
   if (config.demo && config.roles.includes('api') && !stop.isUnderWay) {
     const url = await app.getUrl();
-    const flightId = await recordDemoFlight(app);
-    console.log(
-      `A demo flight is being recorded: ${url}/v1/flights/${flightId} (a browser asks for a name, which may be any, and for the key as the password)`,
-    );
+    for (const { demo } of contexts) {
+      if (!demo) continue;
+      const { what, path } = await demo.start(app);
+      console.log(
+        `${what}: ${url}${path} (a browser asks for a name, which may be any, and for the key as the password)`,
+      );
+    }
   }
 } catch (error) {
   if (!stop.isUnderWay) {

@@ -6,39 +6,32 @@ import { recipientsOf } from '#lib/backup';
 import type { Config } from '#lib/platform';
 import { DATABASE_ACCESS, WaylogModule } from '#lib/waylog';
 import type { DatabaseAccess } from '#lib/timescale';
-import { ChunksController } from './http/chunks.controller.js';
-import { EventsController } from './http/events.controller.js';
 import { contexts } from '../../contexts.js';
-import { FlightsController } from './http/flights.controller.js';
-import { FramesController } from './http/frames.controller.js';
 import { ProblemFilter } from './http/problem.js';
-import { RouteController } from './http/route.controller.js';
 import { accessProviders } from './access/index.js';
 import { Backups } from './admin/backups.js';
-import { adminControllers, adminProviders } from './admin/index.js';
+import { adminProviders } from './admin/index.js';
 import { Jobs } from './admin/jobs.js';
 import { CONFIG } from './config.js';
-import { gatewayControllers, gatewayProviders } from './gateway/index.js';
+import { apiControllers, operationsControllers } from './controllers.js';
+import { gatewayProviders } from './gateway/index.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
 import { KeptTables } from './operations/kept-tables.js';
-import { HealthController } from './operations/health.controller.js';
 import { Alerts } from './operations/alerts.js';
-import { Metrics, MetricsController } from './operations/metrics.js';
+import { Metrics } from './operations/metrics.js';
 import { Observer } from './operations/observation.js';
 import { Pools } from './operations/pools.js';
 import { Statistics } from './operations/statistics.js';
 import { ServerSessions } from './operations/server-sessions.js';
 import { SchemaGate } from './operations/schema-gate.js';
 
-/** The HTTP server: Waylog with controllers in front of it. Another context would be one more line in `imports`. */
+/** The HTTP server: Waylog with the routes of its contexts and its own. */
 @Module({})
 export class ServerModule {
   static forRoot(config: Config): DynamicModule {
     const recipients = recipientsOf(config.backupRecipients);
     const statistics = new Statistics();
     const sessions = new ServerSessions(config, `waylog server ${randomBytes(4).toString('hex')}`);
-    const operations = [HealthController, MetricsController];
-    const api = [FlightsController, RouteController, FramesController, ChunksController, EventsController];
     return {
       module: ServerModule,
       imports: [
@@ -54,12 +47,7 @@ export class ServerModule {
           maxPendingCommands: config.maxPendingCommands,
           decisionCacheBytes: config.decisionCacheBytes,
           contexts,
-          settings: {
-            flight: {
-              days: config.flightDays,
-              times: { firstYear: config.firstYear, daysAhead: config.daysAhead },
-            },
-          },
+          settings: config.settings,
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,
@@ -67,9 +55,7 @@ export class ServerModule {
           stopTimeoutMs: config.stopTimeout * 1_000,
         }),
       ],
-      controllers: config.roles.includes('api')
-        ? [...api, ...gatewayControllers, ...adminControllers, ...operations]
-        : operations,
+      controllers: [...operationsControllers, ...(config.roles.includes('api') ? apiControllers : [])],
       providers: [
         Metrics,
         SchemaGate,

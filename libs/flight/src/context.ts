@@ -1,74 +1,96 @@
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { MAX_ANSWER_BYTES } from '#lib/platform';
-import type { EventStore } from '#lib/event-store';
-import { LiveRows, loadOmissions } from '#lib/projections';
-import { context, EVENT_STORE, RunningContexts, type AnySlice, type Context } from '#lib/waylog';
-import { changes } from './changes.js';
-import { GetEventsHandler, GetFlightEventsHandler } from './events.queries.js';
+import { LiveRows, loadOmissions, type Projection } from '#lib/projections';
+import type { ModelDefinition, TableModel } from '#lib/timescale';
+import {
+  context,
+  EventReads,
+  RunningContexts,
+  severalCommands,
+  type Context,
+  type ContextPart,
+} from '#lib/waylog';
+import { flightDaysPart } from './days/flight-days.projection.js';
+import { flightDemo } from './demo.js';
+import { flightEventsPart } from './flight-events.api.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
 import { flightStream } from './flight-stream.js';
 import { eraseFlight } from './flight/erase-flight.js';
-import { EraseFlightHandler } from './flight/erase-flight.handler.js';
-import { GetFlightHandler, ListFlightsHandler } from './flight/flights.queries.js';
-import { frameMinutesFollower, rollUpAgain } from './frames/frame-minutes.follower.js';
-import { GetFrameMinutesHandler } from './frames/frame-minutes.queries.js';
-import { GetFrameResultsHandler } from './frames/frame-results.queries.js';
-import { GetGeofencesHandler } from './geofences/geofences.queries.js';
-import { GetHeadingHistoryHandler, GetLatestHeadingHandler } from './headings/heading-history.queries.js';
-import { GetImageMetadataHandler, GetImagePathHandler } from './images/flight-images.queries.js';
-import {
-  GetFlightStateHandler,
-  GetProcessingHistoryHandler,
-} from './processing-state/flight-state.queries.js';
-import { flightModels } from './models.js';
-import { flightProjections } from './projections.js';
-import { GetChunkStatesHandler } from './route-chunks/chunks.queries.js';
-import { flightTables } from './table-models.js';
-import { transact } from './transact.js';
-import { GetWaypointsHandler } from './waypoints/waypoints.queries.js';
+import { flightsPart } from './flight/flights.api.js';
+import { rollUpAgain } from './frames/frame-minutes.follower.js';
+import { framesPart } from './frames/frame-results.api.js';
+import { geofencesPart } from './geofences/geofences.api.js';
+import { headingsPart } from './headings/heading-history.api.js';
+import { imagesPart } from './images/flight-images.api.js';
+import { modelsOf } from './models.js';
+import { processingStatePart } from './processing-state/flight-state.api.js';
+import { routeChunksPart } from './route-chunks/chunks.api.js';
+import { flightSettings } from './settings.js';
+import { tableModelsOf } from './table-models.js';
+import { transactPart } from './transact.api.js';
+import { Transact } from './transact.js';
+import { waypointsPart } from './waypoints/waypoints.api.js';
 
-const commands: readonly AnySlice[] = [...changes, transact, eraseFlight];
+/** The folders of the context; a new one is a line here. */
+const folders: readonly ContextPart[] = [
+  flightsPart,
+  waypointsPart,
+  geofencesPart,
+  processingStatePart,
+  framesPart,
+  headingsPart,
+  flightDaysPart,
+  imagesPart,
+  routeChunksPart,
+];
+/** Every command that changes a flight. */
+export const changes = folders.flatMap(({ commands = [] }) => commands);
+export const transact = severalCommands(flightStream, Transact, changes);
+const projections = folders.flatMap((folder): readonly Projection[] => folder.projections ?? []);
 
 /** Where a UAV without GPS was: flights, and everything that is estimated and recorded of them. */
 export const flight: Context = context('flight', {
   streams: [flightStream],
-  commands,
-  commandHandlers: new Map([[eraseFlight, EraseFlightHandler]]),
-  projections: flightProjections,
-  followers: [frameMinutesFollower],
-  tables: flightTables,
-  models: flightModels,
+  parts: [...folders, flightEventsPart, transactPart],
+  commands: [transact],
+  erasures: [eraseFlight],
+  tables: tableModelsOf(projections),
+  models: modelsOf(projections),
   onRewritten: rollUpAgain,
-  queries: [
-    GetFlightHandler,
-    ListFlightsHandler,
-    GetWaypointsHandler,
-    GetGeofencesHandler,
-    GetFlightStateHandler,
-    GetProcessingHistoryHandler,
-    GetFrameResultsHandler,
-    GetFrameMinutesHandler,
-    GetHeadingHistoryHandler,
-    GetLatestHeadingHandler,
-    GetImageMetadataHandler,
-    GetImagePathHandler,
-    GetChunkStatesHandler,
-    GetFlightEventsHandler,
-    GetEventsHandler,
-  ],
+  settings: flightSettings,
+  cli: () => import('./cli/index.js'),
+  demo: flightDemo,
+  about:
+    'Positions are WGS84 degrees, altitudes metres above mean sea level, headings degrees clockwise from north.',
+  examples: {
+    ids: { flight: 'fjord-1' },
+    command: {
+      command: 'SaveHeading',
+      parameters: {
+        flightId: 'fjord-1',
+        heading: { frameId: 0, heading: 92.5, timestamp: '2026-05-01T12:00:00.500Z' },
+      },
+    },
+    cli: [
+      'waylog import FILE.ulg   record a PX4 flight log',
+      'waylog simulate          record a flight that never happened',
+    ],
+    sql: { query: 'select id, name from flight.flights where altitude > $1', values: [100] },
+  },
   providers: [
     {
       provide: FlightReads,
-      inject: [EVENT_STORE, RunningContexts, pg.Pool],
-      useFactory: (store: EventStore, contexts: RunningContexts, pool: pg.Pool) =>
-        new FlightReads(
-          store,
-          contexts.ofStream(flightStream).watch,
-          new LiveRows(pool, MAX_ANSWER_BYTES),
-          () => loadOmissions(pool, 'flight'),
-        ),
+      inject: [EventReads, RunningContexts, pg.Pool],
+      useFactory: (events: EventReads, contexts: RunningContexts, pool: pg.Pool) =>
+        new FlightReads({
+          projections,
+          events,
+          watch: contexts.ofStream(flightStream).watch,
+          tables: new LiveRows(pool, MAX_ANSWER_BYTES),
+          omissions: () => loadOmissions(pool, 'flight'),
+        }),
     },
     {
       provide: FlightDatabase,
@@ -77,3 +99,8 @@ export const flight: Context = context('flight', {
     },
   ],
 });
+
+/** Its tables, in the order of their declaration. */
+export const flightProjections: readonly Projection[] = flight.projections;
+export const flightTables: readonly TableModel[] = flight.tables;
+export const flightModels: readonly ModelDefinition[] = flight.models;

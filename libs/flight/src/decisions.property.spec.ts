@@ -8,13 +8,12 @@ import {
 } from '#lib/event-store';
 import { badFields, WaylogError, type Class } from '#lib/platform';
 import { MemoryTable, type Projection, type Row } from '#lib/projections';
-import { changes } from './changes.js';
+import { changes, flightProjections, transact } from './context.js';
 import type { FlightCommand, Slice } from './command.js';
 import type { FlightEvent } from './events.js';
 import { eraseFlight } from './flight/erase-flight.js';
 import { flightDecider, noFlight, same, type Flight } from './flight.js';
-import { flightProjections } from './projections.js';
-import { transact, Transact } from './transact.js';
+import { Transact } from './transact.js';
 import { flightCommands, flightId, madeUpJson, streamId, type Sent } from './testing/random-commands.js';
 
 const numRuns = Number(process.env['WAYLOG_FUZZ_RUNS'] ?? 300);
@@ -22,7 +21,7 @@ const seed = Number(process.env['WAYLOG_FUZZ_SEED'] ?? 20_261_121);
 
 type AnySlice = Slice<FlightCommand>;
 const slices = new Map<string, AnySlice>(
-  [...changes, transact, eraseFlight].map((s) => [s.command.name, s as unknown as AnySlice]),
+  [...changes, transact, eraseFlight].map((s) => [s.command.name, s as AnySlice]),
 );
 
 /** What the commands of these types are sent again for: with the same values they change nothing. */

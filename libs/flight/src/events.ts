@@ -144,6 +144,9 @@ export type FlightEvent = {
 /** The streams of flights, `flight-<id>`. */
 export const flightStreams = new Category('flight');
 
+/** The stream of a flight. */
+export const streamOf = (flightId: string): string => flightStreams.streamOf(flightId);
+
 /** The flight that an event is of. Throws `stream.of-another-category`. */
 export const flightIdOf = ({ streamId }: { readonly streamId: string }): string =>
   flightStreams.idOf(streamId);

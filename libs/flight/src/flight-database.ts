@@ -10,32 +10,32 @@ import {
   type FlightFilter,
   type FlightSummary,
   type FlightView,
-} from './flight/flights.queries.js';
+} from './flight/flights.api.js';
 import { UpdateFlight, type FlightChanges } from './flight/update-flight.js';
 import { datesAsText, timeAsText, type WithDates } from './dates.js';
-import type { ReadOptions } from '#lib/waylog';
-import { GetFrameResults, type FrameResultView } from './frames/frame-results.queries.js';
+import type { ReadOptions, Step } from '#lib/waylog';
+import { GetFrameResults, type FrameResultView } from './frames/frame-results.api.js';
 import { SaveFrameResult, type FrameResult } from './frames/save-frame-result.js';
-import { GetHeadingHistory, GetLatestHeading, type HeadingView } from './headings/heading-history.queries.js';
+import { GetHeadingHistory, GetLatestHeading, type HeadingView } from './headings/heading-history.api.js';
 import { SaveHeading } from './headings/save-heading.js';
-import { GetImageMetadata, GetImagePath } from './images/flight-images.queries.js';
+import { GetImageMetadata, GetImagePath } from './images/flight-images.api.js';
 import { SaveImageMetadata } from './images/save-image-metadata.js';
 import {
   GetFlightState,
   GetProcessingHistory,
   type FlightStateView,
   type HistoryFilter,
-} from './processing-state/flight-state.queries.js';
+} from './processing-state/flight-state.api.js';
 import { SaveFlightState, type FlightStateFields } from './processing-state/save-flight-state.js';
-import { GetChunkStates, type ChunkView } from './route-chunks/chunks.queries.js';
+import { GetChunkStates, type ChunkView } from './route-chunks/chunks.api.js';
 import { DeleteChunk } from './route-chunks/delete-chunk.js';
 import { SaveChunkState, type ChunkHandle } from './route-chunks/save-chunk-state.js';
-import { Transact, type TransactionStep } from './transact.js';
+import { Transact } from './transact.js';
 import { AddWaypoint } from './waypoints/add-waypoint.js';
 import { UpdateWaypoint } from './waypoints/update-waypoint.js';
 import { UpdateWaypoints, type BatchResult } from './waypoints/update-waypoints.js';
 import type { NewWaypoint, Waypoint, WaypointFields } from './waypoints/waypoint.js';
-import { GetWaypoints, type WaypointView } from './waypoints/waypoints.queries.js';
+import { GetWaypoints, type WaypointView } from './waypoints/waypoints.api.js';
 
 /** A flight as updateFlight accepts it: its id and the details to change; parts and times are ignored. */
 export interface FlightUpdate extends FlightChanges {
@@ -335,7 +335,7 @@ export class FlightDatabase {
 
 /** Collects the changes of executeTransaction; all of them must be on one flight. */
 export class FlightTransaction {
-  readonly steps: TransactionStep[] = [];
+  readonly steps: Step[] = [];
   flightId = '';
   /** Why a change that an operation described cannot be part of this transaction. */
   refusal: WaylogError | undefined;
@@ -404,7 +404,7 @@ export class FlightTransaction {
     }
   }
 
-  #add(flightId: string, step: TransactionStep): void {
+  #add(flightId: string, step: Step): void {
     if (this.#isClosed) {
       throw conflict(
         'transaction.ended',
@@ -422,7 +422,7 @@ export class FlightTransaction {
     }
     this.flightId = flightId;
     // Copied, so that later changes to the operation's objects do not count.
-    this.steps.push(copyOf(step) as TransactionStep);
+    this.steps.push(copyOf(step) as Step);
   }
 }
 

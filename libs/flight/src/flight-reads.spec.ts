@@ -2,12 +2,12 @@ import { v7 as uuid } from 'uuid';
 import { InMemoryEventStore, type EventStore } from '#lib/event-store';
 import type { CheckpointWatch, LiveRows, Omissions, RowSource } from '#lib/projections';
 import type pg from 'pg';
-import { ListFlights, ListFlightsHandler } from './flight/flights.queries.js';
-import { FlightReads, streamOf } from './flight-reads.js';
-import {
-  GetProcessingHistory,
-  GetProcessingHistoryHandler,
-} from './processing-state/flight-state.queries.js';
+import { ListFlights, ListFlightsHandler } from './flight/flights.api.js';
+import { EventReads } from '#lib/waylog';
+import { flightProjections } from './context.js';
+import { streamOf } from './events.js';
+import { FlightReads } from './flight-reads.js';
+import { GetProcessingHistory, GetProcessingHistoryHandler } from './processing-state/flight-state.api.js';
 import { created } from './testing/given.js';
 
 /** Tables in which a flight appears, with its waypoint, after this many reads. */
@@ -19,6 +19,15 @@ function tablesAfter(looks: number): RowSource {
     selectTogether: () => Promise.resolve([isThere() ? [{ id: 'w' }] : []]),
   };
 }
+
+const readsFrom = (store: EventStore, tables: LiveRows, omissions: () => Promise<Omissions>) =>
+  new FlightReads({
+    projections: flightProjections,
+    events: new EventReads(store),
+    watch: {} as CheckpointWatch,
+    tables,
+    omissions,
+  });
 
 describe('`asOf` reads', () => {
   it('take turns, and beyond those that can wait they are refused at once', async () => {
@@ -35,8 +44,8 @@ describe('`asOf` reads', () => {
       },
     } as unknown as EventStore;
     const none = { isDiscarded: () => false } as unknown as Omissions;
-    const reads = new FlightReads(store, {} as CheckpointWatch, {} as LiveRows, () => Promise.resolve(none));
-    const look = () => reads.ofFlight('f', { asOf: '2026-05-01T12:00:00Z' }, () => Promise.resolve('found'));
+    const reads = readsFrom(store, {} as LiveRows, () => Promise.resolve(none));
+    const look = () => reads.of('f', { asOf: '2026-05-01T12:00:00Z' }, () => Promise.resolve('found'));
     const taken = Array.from({ length: 64 }, look);
     await expect(look()).rejects.toMatchObject({
       code: 'reads.overloaded',
@@ -80,19 +89,19 @@ describe('an `asOf` read', () => {
         yield page;
       }
     };
-    const reads = new FlightReads(store, {} as CheckpointWatch, {} as LiveRows, () => Promise.resolve(none));
+    const reads = readsFrom(store, {} as LiveRows, () => Promise.resolve(none));
     return { reads, pages };
   }
 
   it('reads pages by the size of their events, up to the last event', async () => {
     for (const asOf of ['999', '2199-01-01T00:00:00Z']) {
       const { reads, pages } = await history(1_000, 480);
-      expect(await reads.ofFlight('f', { asOf }, () => Promise.resolve('found'))).toBe('found');
+      expect(await reads.of('f', { asOf }, () => Promise.resolve('found'))).toBe('found');
       expect(pages.reduce((sum, length) => sum + length, 0)).toBe(1_000);
       expect(Math.max(...pages)).toBeLessThan(50);
     }
     const { reads, pages } = await history(1_000, 1);
-    await reads.ofFlight('f', { asOf: '999' }, () => Promise.resolve('found'));
+    await reads.of('f', { asOf: '999' }, () => Promise.resolve('found'));
     expect(pages.slice(0, 4)).toEqual([32, 64, 128, 256]);
   });
 
@@ -103,7 +112,7 @@ describe('an `asOf` read', () => {
       turns++;
       next = setImmediate(turn);
     });
-    await reads.ofFlight('f', { asOf: '1999' }, () => Promise.resolve('found'));
+    await reads.of('f', { asOf: '1999' }, () => Promise.resolve('found'));
     clearImmediate(next);
     expect(turns).toBeGreaterThanOrEqual(20);
   });
@@ -140,19 +149,19 @@ describe('lists', () => {
 });
 
 const readsOf = (tables: RowSource) =>
-  new FlightReads({} as EventStore, {} as CheckpointWatch, tables as LiveRows, () => {
+  readsFrom({} as EventStore, tables as LiveRows, () => {
     throw new Error('No read here looks back.');
   });
 const waypoints = (source: RowSource) => source.selectTogether([]).then(([rows]) => rows);
 
 describe('a read of a flight', () => {
   it('is not answered with half of a flight that is folded into the tables in the middle of the read', async () => {
-    await expect(readsOf(tablesAfter(0)).ofFlight('f', {}, waypoints)).resolves.toEqual([{ id: 'w' }]);
-    await expect(readsOf(tablesAfter(1)).ofFlight('f', {}, waypoints)).resolves.toEqual([{ id: 'w' }]);
+    await expect(readsOf(tablesAfter(0)).of('f', {}, waypoints)).resolves.toEqual([{ id: 'w' }]);
+    await expect(readsOf(tablesAfter(1)).of('f', {}, waypoints)).resolves.toEqual([{ id: 'w' }]);
   });
 
   it('is refused if there is no such flight', () =>
-    expect(readsOf(tablesAfter(2)).ofFlight('f', {}, waypoints)).rejects.toMatchObject({
+    expect(readsOf(tablesAfter(2)).of('f', {}, waypoints)).rejects.toMatchObject({
       code: 'flight.not-found',
     }));
 });

@@ -1,17 +1,9 @@
 import type { StreamType } from '#lib/waylog';
-import { DEFAULT_FLIGHT_DAYS } from '#lib/platform';
-import { DEFAULT_TIMES, refuseTimesOutside, type TimesWindow } from './days/times-window.js';
-import { flightStreams, type FlightEvent } from './events.js';
+import { DEFAULT_TIMES, refuseTimesOutside } from './days/times-window.js';
+import { FLIGHT_EVENT_TYPES, flightStreams, type FlightEvent } from './events.js';
 import { flightDecider, refuseTooManyDays, type Flight } from './flight.js';
+import { DEFAULT_FLIGHT_DAYS, type FlightSettings } from './settings.js';
 import { flightEvents } from './vocabulary.js';
-
-/** What can be set for the flight context of an application. */
-export interface FlightSettings {
-  /** The most different days (UTC) that the frames and headings of one flight can be on; default 100. */
-  readonly days?: number;
-  /** The times that frames and headings can have; default from 1970 to a year ahead of the clock. */
-  readonly times?: TimesWindow;
-}
 
 /**
  * A flight, with its waypoints, geofences, frames, headings, images, route chunks and processing state: they are
@@ -21,6 +13,7 @@ export const flightStream: StreamType<Flight, FlightEvent> = {
   category: flightStreams,
   key: 'flightId',
   decider: flightDecider,
+  eventTypes: FLIGHT_EVENT_TYPES,
   events: flightEvents,
   door:
     ({ days = DEFAULT_FLIGHT_DAYS, times = DEFAULT_TIMES }: FlightSettings) =>

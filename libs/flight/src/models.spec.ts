@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { flightModels } from './models.js';
-import { flightProjections } from './projections.js';
+import { flightModels, flightProjections } from './context.js';
 
 describe('the models of the flight context', () => {
   it('are one for each projection', () => {

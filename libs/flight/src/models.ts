@@ -1,5 +1,5 @@
+import type { Projection } from '#lib/projections';
 import type { ModelDefinition } from '#lib/timescale';
-import { flightProjections } from './projections.js';
 
 /** The file that describes the table of each projection. */
 const sourceFiles: Readonly<Record<string, string>> = {
@@ -15,15 +15,16 @@ const sourceFiles: Readonly<Record<string, string>> = {
 };
 
 /** The tables of the flight context, for code that validates or shows a schema. */
-export const flightModels: readonly ModelDefinition[] = flightProjections.map(({ name, table }) => ({
-  name,
-  serviceName: 'flight',
-  schema: table.schema,
-  table: table.name,
-  columns: table.columns,
-  key: table.key,
-  ...(table.timeColumn !== undefined && { timeColumn: table.timeColumn }),
-  // A fact about the data; no foreign key enforces it (docs/decisions/0005).
-  relationships: 'flight_id' in table.columns ? ['flight_id -> flight.flights.id'] : [],
-  sourceFile: `libs/flight/src/${sourceFiles[name] ?? 'projections.ts'}`,
-}));
+export const modelsOf = (projections: readonly Projection[]): readonly ModelDefinition[] =>
+  projections.map(({ name, table }) => ({
+    name,
+    serviceName: 'flight',
+    schema: table.schema,
+    table: table.name,
+    columns: table.columns,
+    key: table.key,
+    ...(table.timeColumn !== undefined && { timeColumn: table.timeColumn }),
+    // A fact about the data; no foreign key enforces it (docs/decisions/0005).
+    relationships: 'flight_id' in table.columns ? ['flight_id -> flight.flights.id'] : [],
+    sourceFile: `libs/flight/src/${sourceFiles[name] ?? 'projections.ts'}`,
+  }));

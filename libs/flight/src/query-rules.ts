@@ -1,44 +1,17 @@
 import { IsInt, Max, Min } from 'class-validator';
-import {
-  invalidInput,
-  IsOpaqueId,
-  IsTimestamp,
-  Optional,
-  validate,
-  type Class,
-  FreeText,
-} from '#lib/platform';
-import { FLIGHT_EVENT_TYPES } from './events.js';
+import { IsOpaqueId, IsTimestamp, Optional } from '#lib/platform';
+import { ALL_ROWS, AsOf, MAX_EVENTS } from '#lib/waylog';
 import { FrameNumber } from './fields.js';
 
 // The rules for the parameters of queries: the same in process, by name through the gateway, and in a query string.
 // Null and omitted mean the same.
-
-/** The checked parameters of a query, without those that are null. Throws `input.invalid`. */
-export function checked<T extends object>(
-  rules: Class<T>,
-  given: T,
-): { [K in keyof T]: Exclude<T[K], null> } {
-  validate(rules, given);
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)) as never;
-}
-
-const MAX_LIMIT = 100_000;
-const MAX_EVENTS = 5_000;
-/** All event types together have some 270 characters. */
-const MAX_TYPES_LENGTH = 1_000;
-
-export class AsOf {
-  /** An RFC 3339 time or a revision: the answer comes from the log as of then. */
-  @Optional() @FreeText(100) readonly asOf?: string | null | undefined;
-}
 
 export class OfFlight extends AsOf {
   @IsOpaqueId() readonly flightId!: string;
 }
 
 export class WaypointsQuery extends AsOf {
-  @Optional() @IsInt() @Min(1) @Max(MAX_LIMIT) readonly limit?: number | null | undefined;
+  @Optional() @IsInt() @Min(1) @Max(ALL_ROWS) readonly limit?: number | null | undefined;
 }
 
 export class WaypointsOfFlight extends WaypointsQuery {
@@ -50,7 +23,7 @@ export class FramesQuery extends AsOf {
   @Optional() @FrameNumber() readonly from?: number | null | undefined;
   /** The last frame id. */
   @Optional() @FrameNumber() readonly to?: number | null | undefined;
-  @Optional() @IsInt() @Min(1) @Max(MAX_LIMIT) readonly limit?: number | null | undefined;
+  @Optional() @IsInt() @Min(1) @Max(ALL_ROWS) readonly limit?: number | null | undefined;
 }
 
 export class FramesOfFlight extends FramesQuery {
@@ -70,7 +43,7 @@ export class MinutesOfFlight extends FrameMinutesQuery {
 
 export class HeadingsQuery extends AsOf {
   /** The last so many. */
-  @Optional() @IsInt() @Min(1) @Max(MAX_LIMIT) readonly last?: number | null | undefined;
+  @Optional() @IsInt() @Min(1) @Max(ALL_ROWS) readonly last?: number | null | undefined;
 }
 
 export class HeadingsOfFlight extends HeadingsQuery {
@@ -88,24 +61,4 @@ export class FlightEventsQuery {
 
 export class EventsOfFlight extends FlightEventsQuery {
   @IsOpaqueId() readonly flightId!: string;
-}
-
-export class EventsQuery {
-  /** Only events after this position. */
-  @Optional() @IsOpaqueId() readonly after?: string | null | undefined;
-  @Optional() @IsInt() @Min(1) @Max(MAX_EVENTS) readonly limit?: number | null | undefined;
-  /** Event types, separated by commas. */
-  @Optional() @FreeText(MAX_TYPES_LENGTH) readonly types?: string | null | undefined;
-}
-
-/** Throws `input.invalid` that names the first unknown event type. */
-export function knownTypes(types: readonly string[]): readonly string[] {
-  const unknown = types.find((type) => !FLIGHT_EVENT_TYPES.has(type));
-  if (unknown === undefined) return types;
-  throw invalidInput([
-    {
-      field: 'types',
-      message: `has ${JSON.stringify(unknown.slice(0, 100))}, which is no event type. There are ${[...FLIGHT_EVENT_TYPES].join(', ')}`,
-    },
-  ]);
 }

@@ -43,12 +43,8 @@ export interface Config {
   /** How many commands can wait before more are refused with 503. */
   readonly maxPendingCommands: number;
   readonly decisionCacheBytes: number;
-  /** The most different days (UTC) that the frames and headings of one flight can be on. */
-  readonly flightDays: number;
-  /** The first year from which frames and headings are accepted. */
-  readonly firstYear: number;
-  /** The last day on which they are accepted, in days ahead of the server's clock. */
-  readonly daysAhead: number;
+  /** The settings of contexts, by their names. */
+  readonly settings: Readonly<Record<string, unknown>>;
   readonly logFormat: 'pretty' | 'json';
   readonly logLevel: LogLevel;
   /** The folder for backups requested over HTTP; without it they are refused. */
@@ -78,7 +74,7 @@ export interface Config {
   readonly corsOrigins: readonly string[];
   /** The longest that a stop can take, in seconds; then the server ends at once. */
   readonly stopTimeout: number;
-  /** Records a demo flight while the server runs. */
+  /** Runs the demonstrations of the contexts while the server runs. */
   readonly demo: boolean;
   /** How often chunks that are too old are dropped, if TimescaleDB has no policies for it. */
   readonly retentionIntervalSeconds: number;
@@ -100,8 +96,20 @@ export interface Config {
   readonly warnings: readonly string[];
 }
 
-/** A flight takes hours. This limit keeps a flight whose clock jumps from harming others. */
-export const DEFAULT_FLIGHT_DAYS = 100;
+/** Reads a variable that holds a whole number from `min` to `max`; `fallback` without one. */
+export type ReadNumber = (name: string, fallback: number, min: number, max: number) => number;
+
+/** The settings that a context takes from the environment. */
+export interface ContextSettings {
+  /** Every variable with its meaning and default. */
+  readonly variables: Readonly<Record<string, string>>;
+  readonly read: (number: ReadNumber) => object;
+}
+
+interface WithSettings {
+  readonly name: string;
+  readonly settings?: ContextSettings;
+}
 
 /**
  * Every variable with its meaning and default, for `--help` and the documentation. Those of `FROM_FILES` also as
@@ -123,12 +131,7 @@ export const variables = {
   WAYLOG_ROLES: 'what this process does, of api and projector (api,projector)',
   WAYLOG_MAX_PENDING: 'commands that may wait before more are answered 503 (10000)',
   WAYLOG_DECISION_CACHE_MB:
-    'memory for what decisions know of the flights in use, in megabytes: about 0.2 KB a frame with its heading (96)',
-  WAYLOG_FLIGHT_DAYS:
-    'on how many different days (UTC) the frames and headings of one flight may be, 1 to 99999; each may open a chunk of two hypertables (100)',
-  WAYLOG_FIRST_YEAR: 'the first year that frames and headings may be of, 1970 to 2199 (1970)',
-  WAYLOG_DAYS_AHEAD:
-    'how many days ahead of the clock frames and headings may be, 1 to 99999; each week may open a chunk of two hypertables (366)',
+    'memory for the states that commands are decided on, in megabytes: for a flight about 0.2 KB a frame with its heading (96)',
   WAYLOG_BACKUP_DIR: 'the folder for backups that are asked for by HTTP, which are refused without it (none)',
   WAYLOG_BACKUP_RECIPIENTS:
     'public keys of age (age1...) that backups are encrypted for, with commas between; none: they are not encrypted (none)',
@@ -158,7 +161,7 @@ export const variables = {
   WAYLOG_CORS_ORIGINS: 'origins whose pages may call from a browser, with commas between (none)',
   WAYLOG_STOP_TIMEOUT:
     'the longest that a stop may take, 1 to 600 seconds; what has no answer by then is cut off (20)',
-  WAYLOG_DEMO: '1 records a demo flight while the server runs (0)',
+  WAYLOG_DEMO: '1 records demo data while the server runs (0)',
   WAYLOG_RETENTION_INTERVAL: 'seconds between two runs of the retention, 1 to 604800 (3600)',
   WAYLOG_ARCHIVE_DIR: 'the folder that POST /v1/admin/archives writes to; without it the server writes none',
   WAYLOG_AUDIT_KEY: 'the Ed25519 private key in PEM that signs digests of the log (none)',
@@ -174,13 +177,26 @@ export const variables = {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Checks the whole environment once. Throws `config.invalid` that names all bad variables together. */
-export function readConfig(environment: Environment): Config {
-  const { env, errors: unreadable, warnings } = readSecrets(environment);
-  const errors: FieldError[] = [...unreadable];
-  const text = (name: keyof typeof variables, fallback: string) => env[name] || fallback;
-  const number = (name: keyof typeof variables, fallback: number, min: number, max: number) => {
-    const value = Number(text(name, String(fallback)));
+/** The settings of contexts, by their names. Throws `config.invalid` that names all bad variables together. */
+export function readSettings(
+  env: Environment,
+  contexts: readonly WithSettings[],
+): Readonly<Record<string, unknown>> {
+  const errors: FieldError[] = [];
+  const settings = settingsOf(numbersOf(env, errors), contexts);
+  if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
+  return settings;
+}
+
+const settingsOf = (number: ReadNumber, contexts: readonly WithSettings[]) =>
+  Object.fromEntries(
+    contexts.flatMap(({ name, settings }) => (settings ? [[name, settings.read(number)] as const] : [])),
+  );
+
+const numbersOf =
+  (env: Environment, errors: FieldError[]): ReadNumber =>
+  (name, fallback, min, max) => {
+    const value = Number(env[name] || fallback);
     if (!Number.isInteger(value) || value < min || value > max) {
       errors.push({
         field: name,
@@ -189,6 +205,15 @@ export function readConfig(environment: Environment): Config {
     }
     return value;
   };
+
+/** Checks the whole environment once. Throws `config.invalid` that names all bad variables together. */
+export function readConfig(environment: Environment, contexts: readonly WithSettings[] = []): Config {
+  const { env, errors: unreadable, warnings } = readSecrets(environment);
+  const errors: FieldError[] = [...unreadable];
+  const text = (name: keyof typeof variables, fallback: string) => env[name] || fallback;
+  const numberOf = numbersOf(env, errors);
+  const number = (name: keyof typeof variables, fallback: number, min: number, max: number) =>
+    numberOf(name, fallback, min, max);
   const oneOf = <T extends string>(name: keyof typeof variables, fallback: T, ...allowed: T[]): T => {
     const value = text(name, fallback);
     if (!allowed.includes(value as T)) {
@@ -274,9 +299,7 @@ export function readConfig(environment: Environment): Config {
     roles: roles as Role[],
     maxPendingCommands: number('WAYLOG_MAX_PENDING', 10_000, 1, 1_000_000),
     decisionCacheBytes: number('WAYLOG_DECISION_CACHE_MB', 96, 1, 65_536) * 1_000_000,
-    flightDays: number('WAYLOG_FLIGHT_DAYS', DEFAULT_FLIGHT_DAYS, 1, 99_999),
-    firstYear: number('WAYLOG_FIRST_YEAR', 1970, 1970, 2199),
-    daysAhead: number('WAYLOG_DAYS_AHEAD', 366, 1, 99_999),
+    settings: settingsOf(numberOf, contexts),
     verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
     alertWebhook: text('WAYLOG_ALERT_WEBHOOK', ''),
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,

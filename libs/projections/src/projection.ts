@@ -88,3 +88,7 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
 }
 
 const none: readonly RowChange[] = [];
+
+/** One of any events. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- its folds take the events that are of its types
+export type AnyProjection = Projection<any>;

@@ -1,11 +1,12 @@
-import type { Provider, Type } from '@nestjs/common';
-import type { IQueryHandler } from '@nestjs/cqrs';
+import type { INestApplicationContext, Provider, Type } from '@nestjs/common';
 import type { ReadableLog, Vocabulary } from '#lib/event-store';
-import type { OnRewritten, Projection, ProjectorLog, ProjectorStatus } from '#lib/projections';
-import type { Listener } from '#lib/platform';
-import type { ModelDefinition, TableModel } from '#lib/timescale';
+import type { AnyProjection, OnRewritten, Projection, ProjectorLog, ProjectorStatus } from '#lib/projections';
+import type { ContextSettings, Listener } from '#lib/platform';
+import type { ContinuousAggregateInfo, ModelDefinition, TableModel } from '#lib/timescale';
 import type pg from 'pg';
+import type { ContextCli } from './cli.js';
 import type { AnySlice } from './command.js';
+import type { AnyQuery } from './query.js';
 import type { AnyStreamType } from './stream-type.js';
 
 /** What a follower is made of. */
@@ -28,41 +29,101 @@ export interface Follower {
   close(): Promise<void>;
 }
 
+/** What comparing a rollup with another computation of the same numbers found. */
+export interface RollupVerification {
+  /** How many minutes were compared. */
+  readonly minutes: number;
+  /** At most 100. */
+  readonly differences: readonly object[];
+  readonly identical: boolean;
+  /** Whether the rollup had caught up with the table: if not, a difference may only be due to that. */
+  readonly caughtUp: boolean;
+}
+
+/** A table of numbers that a follower has ready for reads. */
+export interface Rollup {
+  readonly info: () => ContinuousAggregateInfo;
+  readonly verify: (pool: pg.Pool) => Promise<RollupVerification>;
+  /** One difference, for people. */
+  readonly tell: (difference: never) => string;
+}
+
 export interface FollowerType {
   /** Its name among the projectors. */
   readonly name: string;
   /** What it keeps, as its checkpoint knows it. */
   readonly tables: readonly { readonly name: string; readonly version: number }[];
+  readonly rollup?: Rollup;
   /** For injection of the one that runs in this process. */
   readonly token: Type<Follower>;
   readonly make: (options: FollowerOptions) => Follower;
 }
 
-export interface ContextParts {
+/** A data recording of a context that shows a new user what it does. */
+export interface Demo {
+  /** Starts it on a running application; resolves, once there is something to see, with the path of it. */
+  readonly start: (app: INestApplicationContext) => Promise<{ readonly what: string; readonly path: string }>;
+}
+
+/** Examples for the page of the API. */
+export interface ContextExamples {
+  /** The id of a thing, for every type of stream by its category. */
+  readonly ids: Readonly<Record<string, string>>;
+  readonly command: { readonly command: string; readonly parameters: object };
+  /** Commands on the command line to begin with, and what they do. */
+  readonly cli?: readonly string[];
+  /** SQL that reads a table, and the values of its parameters. */
+  readonly sql: { readonly query: string; readonly values: readonly (string | number)[] };
+}
+
+/** What a folder of a context adds to it. */
+export interface ContextPart {
+  /** Its commands, each with its decision. */
+  readonly commands?: readonly AnySlice[];
+  /** Its tables. They move together, so that everything of the context is complete at every checkpoint. */
+  readonly projections?: readonly AnyProjection[];
+  readonly followers?: readonly FollowerType[];
+  readonly queries?: readonly AnyQuery[];
+  /** Its routes. */
+  readonly controllers?: readonly Type[];
+  /** What its handlers are given. Other modules of the application are given them, too. */
+  readonly providers?: readonly Provider[];
+}
+
+export interface ContextParts extends ContextPart {
   /** The kinds of things that its commands change. */
   readonly streams: readonly AnyStreamType[];
-  /** Its commands, each with its decision. */
-  readonly commands: readonly AnySlice[];
-  /** Handlers of those commands that do more than decide; the others have one by themselves. */
-  readonly commandHandlers?: ReadonlyMap<AnySlice, Type>;
-  /** Its tables. They move together, so that everything of the context is complete at every checkpoint. */
-  readonly projections: readonly Projection[];
-  readonly followers?: readonly FollowerType[];
+  /** The commands that erase what is sensitive of a thing: the key of its stream is deleted with what they record. */
+  readonly erasures?: readonly AnySlice[];
+  /** The folders of the context. */
+  readonly parts?: readonly ContextPart[];
   /** Its tables for operations on tables: hypertables, retention, archives. */
   readonly tables?: readonly TableModel[];
   /** Its tables for code that validates or shows a schema. */
   readonly models?: readonly ModelDefinition[];
   /** Called in a transaction that writes rows out of the order of the log. */
   readonly onRewritten?: OnRewritten;
-  readonly queries: readonly Type<IQueryHandler>[];
-  /** What its handlers are given. Other modules of the application are given them, too. */
-  readonly providers?: readonly Provider[];
+  /** The settings that its decisions take from the environment. */
+  readonly settings?: ContextSettings;
+  /** Its commands on the command line. */
+  readonly cli?: () => Promise<ContextCli>;
+  readonly demo?: Demo;
+  readonly examples?: ContextExamples;
+  /** What a reader of the API must know about its values: units, frames of reference. */
+  readonly about?: string;
 }
 
+type Listed = Required<ContextPart> &
+  Required<Pick<ContextParts, 'streams' | 'erasures' | 'tables' | 'models'>>;
+
 /** One domain on the log: its streams, commands, tables and queries. */
-export interface Context extends Required<ContextParts> {
+export interface Context
+  extends Omit<Listed, 'projections'>, Pick<ContextParts, 'settings' | 'cli' | 'demo' | 'examples'> {
   /** Also the name of its projector. */
   readonly name: string;
+  readonly projections: readonly Projection[];
+  readonly onRewritten: OnRewritten;
+  readonly about: string;
   /** The categories of its streams. */
   readonly categories: readonly string[];
   /** What is known of its events. */
@@ -70,18 +131,34 @@ export interface Context extends Required<ContextParts> {
 }
 
 /** Declares a context. Everything else follows from what is returned. */
-export const context = (name: string, parts: ContextParts): Context => ({
-  commandHandlers: new Map(),
-  followers: [],
-  tables: [],
-  models: [],
-  onRewritten: () => Promise.resolve(),
-  providers: [],
-  ...parts,
-  name,
-  categories: parts.streams.map(({ category }) => category.name),
-  vocabulary: Object.fromEntries(parts.streams.map(({ category, events = {} }) => [category.name, events])),
-});
+export function context(
+  name: string,
+  { parts = [], settings, cli, demo, examples, ...rest }: ContextParts,
+): Context {
+  const { streams, erasures = [], tables = [], models = [] } = rest;
+  const all = [...parts, rest];
+  return {
+    name,
+    streams,
+    commands: [...all.flatMap(({ commands = [] }) => commands), ...erasures],
+    erasures,
+    projections: all.flatMap(({ projections = [] }) => projections),
+    followers: all.flatMap(({ followers = [] }) => followers),
+    queries: all.flatMap(({ queries = [] }) => queries),
+    controllers: all.flatMap(({ controllers = [] }) => controllers),
+    providers: all.flatMap(({ providers = [] }) => providers),
+    tables,
+    models,
+    onRewritten: rest.onRewritten ?? (() => Promise.resolve()),
+    about: rest.about ?? '',
+    ...(settings && { settings }),
+    ...(cli && { cli }),
+    ...(demo && { demo }),
+    ...(examples && { examples }),
+    categories: streams.map(({ category }) => category.name),
+    vocabulary: Object.fromEntries(streams.map(({ category, events = {} }) => [category.name, events])),
+  };
+}
 
 /** What is known of the events of several contexts. Throws if two have a category of one name. */
 export function vocabularyOf(contexts: readonly Context[]): Vocabulary {

@@ -1,9 +1,15 @@
 import { Inject, type Type } from '@nestjs/common';
 import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
-import type { Appended } from '#lib/event-store';
+import { DataKeys, type Appended } from '#lib/event-store';
 import type { AnySlice, StreamCommand } from './command.js';
 import type { Context } from './context.js';
 import { RunningContexts } from './running-contexts.js';
+
+/** The handlers of all commands of a context. */
+export const commandHandlersOf = ({ commands, erasures }: Context): Type[] =>
+  commands.map((slice) =>
+    named(slice, erasures.includes(slice) ? erasingHandlerOf(slice) : handlerOf(slice)),
+  );
 
 /** The handler of a command that only decides: all do the same. */
 function handlerOf(slice: AnySlice): Type<ICommandHandler<StreamCommand, Appended>> {
@@ -14,11 +20,45 @@ function handlerOf(slice: AnySlice): Type<ICommandHandler<StreamCommand, Appende
       return this.contexts.runnerOf(slice.stream).execute(slice, command);
     }
   }
-  Object.defineProperty(Handler, 'name', { value: `${slice.command.name}Handler` });
-  CommandHandler(slice.command as Type<StreamCommand>)(Handler);
   return Handler;
 }
 
-/** The handlers of all commands of a context. */
-export const commandHandlersOf = ({ commands, commandHandlers }: Context): Type[] =>
-  commands.map((slice) => commandHandlers.get(slice) ?? handlerOf(slice));
+/** The answer to an erasure while the tables still hold what was erased. */
+export interface StillInTables {
+  /** Why, and what has to happen first. */
+  readonly waits?: string;
+}
+
+/** How long the tables can take to follow before the answer says that they have not. */
+const TABLES_MS = 5_000;
+
+/**
+ * The handler of an erasure. It answers when the key is deleted and the tables have followed, or with the reason why
+ * they have not. The key is deleted with the append of the erasure. A client without an answer sends the command again;
+ * a repeat appends nothing and deletes what was left.
+ */
+function erasingHandlerOf(slice: AnySlice): Type<ICommandHandler<StreamCommand, Appended & StillInTables>> {
+  class Handler implements ICommandHandler<StreamCommand, Appended & StillInTables> {
+    constructor(
+      @Inject(RunningContexts) private readonly contexts: RunningContexts,
+      @Inject(DataKeys) private readonly keys: DataKeys,
+    ) {}
+
+    async execute(command: StreamCommand): Promise<Appended & StillInTables> {
+      const { category, key } = slice.stream;
+      const { watch } = this.contexts.ofStream(slice.stream);
+      const result = await this.contexts.runnerOf(slice.stream).execute(slice, command);
+      const streamId = category.streamOf(Reflect.get(command, key) as string);
+      await this.keys.forget(streamId);
+      const waits = await watch.lacks(streamId, result.position, TABLES_MS);
+      return waits === undefined ? result : { ...result, waits };
+    }
+  }
+  return Handler;
+}
+
+function named(slice: AnySlice, handler: Type): Type {
+  Object.defineProperty(handler, 'name', { value: `${slice.command.name}Handler` });
+  CommandHandler(slice.command as Type<StreamCommand>)(handler);
+  return handler;
+}

@@ -54,6 +54,13 @@ export class RunningContexts {
     return this.all.flatMap(({ runners }) => [...runners.values()].map(({ streams }) => streams));
   }
 
+  /** The types of all their events. */
+  get eventTypes(): ReadonlySet<string> {
+    return new Set(
+      this.declared.flatMap(({ streams }) => streams.flatMap(({ eventTypes }) => [...eventTypes])),
+    );
+  }
+
   /** What is known of the events of all contexts. */
   get vocabulary(): Vocabulary {
     return vocabularyOf(this.declared);

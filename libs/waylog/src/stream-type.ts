@@ -15,6 +15,8 @@ export interface StreamType<State, Event extends DomainEvent> {
   /** The field of its commands and of their results that names the thing, such as `flightId`. */
   readonly key: string;
   readonly decider: Decider<State, Event>;
+  /** The types of its events. */
+  readonly eventTypes: ReadonlySet<string>;
   /** Old versions of its events, and which of their fields are sealed. */
   readonly events?: KnownEvents;
   /** What every command is held to besides its own rules, made from the settings of the context. */

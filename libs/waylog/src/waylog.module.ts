@@ -12,8 +12,10 @@ import {
 } from '#lib/event-store';
 import { CheckpointWatch, foldedLog, Projector } from '#lib/projections';
 import { stepDown, type DatabaseAccess } from '#lib/timescale';
+import { queriesOf } from './by-name.js';
 import { CommandRunner, type AnyCommandRunner } from './command-runner.js';
 import { vocabularyOf, type Context } from './context.js';
+import { EventReads } from './event-reads.js';
 import { commandHandlersOf } from './handlers.js';
 import { WaylogLifecycle } from './lifecycle.js';
 import { observeQueries, tell, type CommandObserver } from './observing.js';
@@ -163,13 +165,19 @@ export class WaylogModule {
         })),
         ...providers,
         ...contexts.flatMap(commandHandlersOf),
-        ...contexts.flatMap((one) => one.queries),
+        {
+          provide: EventReads,
+          inject: [EVENT_STORE],
+          useFactory: (store: EventStore) => new EventReads(store),
+        },
+        ...[...queriesOf(contexts).values()].map(({ handler }) => handler),
       ],
       exports: [
         CqrsModule,
         DATABASE_ACCESS,
         EVENT_STORE,
         RunningContexts,
+        EventReads,
         pg.Pool,
         LOG_POOL,
         TABLES_POOL,

@@ -1,4 +1,3 @@
-import { verifyFrameMinutes } from '#lib/flight';
 import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import {
@@ -145,26 +144,28 @@ Rows that are dropped stay in the log: \`waylog rebuild\` brings them back until
   command
     .command('verify-rollups')
     .description(
-      'Compare the minute rollups with a computation from the frames. Exit code 3 when they differ, 1 when they are too far behind to tell.',
+      'Compare rollups with another computation of the same numbers. Exit code 3 when they differ, 1 when they are too far behind to tell.',
     )
     .action((_options, sub: Command) =>
       withDatabase(sub, async ({ pool }) => {
-        const result = await verifyFrameMinutes(pool);
-        const differences = result.differences.map(
-          ({ flightId, minute, rollup, frames }) =>
-            `${flightId} ${minute}: rollup ${rollup ?? 'none'}, frames ${frames ?? 'none'}`,
-        );
-        const verdict = result.identical
-          ? 'identical'
-          : result.caughtUp
-            ? `DIFFERENT in ${differences.length}${differences.length < 100 ? '' : ' or more'}`
-            : 'not compared to the end: the rollup is behind the frames. A server with the role projector keeps it; run this again when it has caught up';
-        print(
-          sub,
-          result,
-          [`${result.minutes} minutes · ${verdict}`, ...(result.caughtUp ? differences : [])].join('\n'),
-        );
-        if (!result.identical) process.exitCode = result.caughtUp ? 3 : 1;
+        const results = [];
+        const lines: string[] = [];
+        for (const { name, rollup } of contexts.flatMap(({ followers }) => followers)) {
+          if (!rollup) continue;
+          const result = await rollup.verify(pool);
+          results.push({ rollup: name, ...result });
+          const { length } = result.differences;
+          const verdict = result.identical
+            ? 'identical'
+            : result.caughtUp
+              ? `DIFFERENT in ${length}${length < 100 ? '' : ' or more'}`
+              : 'not compared to the end: the rollup is behind what it sums up. A server with the role projector keeps it; run this again when it has caught up';
+          lines.push(`${name}: ${result.minutes} minutes · ${verdict}`);
+          if (result.caughtUp) lines.push(...result.differences.map((one) => rollup.tell(one as never)));
+        }
+        print(sub, { rollups: results }, lines.join('\n'));
+        const different = results.filter(({ identical }) => !identical);
+        if (different.length > 0) process.exitCode = different.some(({ caughtUp }) => caughtUp) ? 3 : 1;
       }),
     );
   return command;

@@ -12,6 +12,7 @@ import {
   forgetErasedKeys,
   copyLog,
   exportLog,
+  categoryOf,
   importLog,
   losses,
   type CopyResult,
@@ -21,7 +22,6 @@ import {
   type LogFileFooter,
   type Loss,
 } from '#lib/event-store';
-import { streamOf } from '#lib/flight';
 import { EVENT_STORE, LOG_POOL, RunningContexts, vocabularyOf } from '#lib/waylog';
 import { conflict, isEventStoreUrl, isPostgresUrl, withoutCredentials, counted } from '#lib/platform';
 import { databaseUp } from '#lib/timescale';
@@ -47,7 +47,7 @@ import { contexts } from '../../../contexts.js';
 
 export function logCommand(): Command {
   return new Command('log')
-    .description('Move the log, or single flights: export, import, and copy from one store to another.')
+    .description('Move the log, or single streams: export, import, and copy from one store to another.')
     .addCommand(exportCommand())
     .addCommand(importLogCommand())
     .addCommand(copyCommand())
@@ -108,28 +108,42 @@ const lossText = (loss: Loss): string =>
       : `   acknowledged ${loss.acknowledgedAt} by ${loss.acknowledgedBy ?? ''}: ${loss.acknowledgement ?? ''}`,
   ].join('\n');
 
+const STREAM_OPTION = [
+  '--stream <id>',
+  'only this stream, such as flight-f1; may be given several times',
+  (id: string, ids?: string[]) => [...(ids ?? []), id],
+] as const;
+
+/** Throws UsageError for the id of a thing alone: its stream has the kind of thing before it. */
+function knownStreams(ids: readonly string[]): string[] {
+  const categories = contexts.flatMap((context) => context.categories);
+  for (const id of ids)
+    if (!categories.includes(categoryOf(id) ?? ''))
+      throw new UsageError(
+        `--stream takes the id of a stream, such as ${categories.map((name) => `${name}-${id}`).join(' or ')}.`,
+      );
+  return [...new Set(ids)];
+}
+
 function exportCommand(): Command {
   return new Command('export')
-    .description('Write the events of flights, or of all, as NDJSON compressed with zstd.')
-    .option('--flight <id>', 'only this flight; may be given several times', (id: string, ids?: string[]) => [
-      ...(ids ?? []),
-      id,
-    ])
+    .description('Write the events of streams, or of all, as NDJSON compressed with zstd.')
+    .option(...STREAM_OPTION)
     .option('--after <position>', 'only events after this position')
     .option('--to <file>', 'the file to write; without it standard output')
     .addHelpText(
       'after',
       `
-Holds up no writer. The file has what the log had when the export began: of each flight all events up to then. A line is
+Holds up no writer. The file has what the log had when the export began: of each stream all events up to then. A line is
 an event with its stream, revision, id, type, data and metadata, and the position and time that it had here; the first
 line says where it is from, the last one counts and hashes. Look at one with: zstd -dc FILE | head -3 | jq
 
 Examples
   waylog log export > all.ndjson.zst
-  waylog log export --flight fjord-1 --flight fjord-2 --to two.ndjson.zst
+  waylog log export --stream flight-f1 --stream flight-f2 --to two.ndjson.zst
   waylog log export --after 41800 --to since.ndjson.zst`,
     )
-    .action(async (options: { flight?: string[]; after?: string; to?: string }, command: Command) => {
+    .action(async (options: { stream?: string[]; after?: string; to?: string }, command: Command) => {
       if (options.to === undefined && process.stdout.isTTY) {
         throw new UsageError('This would write compressed bytes to the terminal: add > FILE, or --to FILE.');
       }
@@ -144,7 +158,7 @@ Examples
               from,
               signal,
               onProgress,
-              ...(options.flight && { streams: [...new Set(options.flight)].map(streamOf) }),
+              ...(options.stream && { streams: knownStreams(options.stream) }),
               ...(options.after !== undefined && { after: options.after }),
             } satisfies ExportOptions);
             return write(lines, options.to);
@@ -168,9 +182,9 @@ function importLogCommand(): Command {
       `
 The whole file is checked before anything is written; a bad line is named. Position and time of recording are this log's
 own: what they were stays in the file. Importing a file again records nothing twice, and an import that was cut off goes
-on. A flight that has other events here is left as it is and reported, the others go on.
+on. A stream that has other events here is left as it is and reported, the others go on.
 
-Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 flights were left out for a conflict.`,
+Exit codes: 0 all of it is here, 1 nothing was imported or it was cut off, 3 streams were left out for a conflict.`,
     )
     .action(async (file: string, _options, command: Command) => {
       const { size } = await stat(file).catch(() => {
@@ -207,42 +221,39 @@ function copyCommand(): Command {
     .addOption(
       new Option(
         '--order <what>',
-        'what keeps its order: the whole log, or each flight by itself, which writes several at once',
+        'what keeps its order: the whole log, or each stream by itself, which writes several at once',
       )
-        .choices(['log', 'flights'])
+        .choices(['log', 'streams'])
         .default('log'),
     )
-    .option('--flight <id>', 'only this flight; may be given several times', (id: string, ids?: string[]) => [
-      ...(ids ?? []),
-      id,
-    ])
+    .option(...STREAM_OPTION)
     .addHelpText(
       'after',
       `
 Copied is what the source holds when the copy begins, in its order, each event under its stream, revision and id. Positions
 and times of recording are the target's own. A target in PostgreSQL must have the schema (\`waylog migrate\`). Nothing is
 recorded twice: an interrupted copy goes on, and a later one takes what has come since. For a move: copy while the servers
-run, stop them, copy the rest, and start them with the new EVENT_STORE. A flight that has other events in the target is
+run, stop them, copy the rest, and start them with the new EVENT_STORE. A stream that has other events in the target is
 left as it is and named. A log that does not answer, as while a cluster chooses a leader, is waited for, up to two minutes.
-With --order flights events of different flights that are fewer than 1,000 apart may change places: that is many times as
+With --order streams events of different streams that are fewer than 1,000 apart may change places: that is many times as
 fast into EventStoreDB, and no table looks different for it.
 
 Examples
   waylog log copy --from env:DATABASE_URL --to file:/run/secrets/event-store
-  waylog log copy --from esdb://127.0.0.1:2113?tls=false --to env:DATABASE_URL --flight fjord-1
+  waylog log copy --from esdb://127.0.0.1:2113?tls=false --to env:DATABASE_URL --stream flight-f1
 
 Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
     )
     .action(
       async (
-        { from, to, order, flight }: { from: string; to: string; order: string; flight?: string[] },
+        { from, to, order, stream }: { from: string; to: string; order: string; stream?: string[] },
         command: Command,
       ) => {
         const fromUrl = connectionString('--from', from);
         const toUrl = connectionString('--to', to);
         if (withoutCredentials(fromUrl) === withoutCredentials(toUrl))
           throw new UsageError('--from and --to are the same store.');
-        const streams = flight && [...new Set(flight)].map(streamOf);
+        const streams = stream && knownStreams(stream);
         const haveKeys = isPostgresUrl(fromUrl) && isPostgresUrl(toUrl);
         const result = await withLogAt(fromUrl, '--from', (source) =>
           withLogAt(toUrl, '--to', async (target) => {
@@ -253,7 +264,7 @@ Exit codes: 0 both say the same, 1 it was cut off, 3 they do not.`,
                 copyLog({
                   from: source,
                   to: target,
-                  order: order === 'flights' ? 'stream' : 'log',
+                  order: order === 'streams' ? 'stream' : 'log',
                   signal,
                   onProgress,
                   onWarning: progress,

@@ -161,20 +161,20 @@ function describe(states: readonly ProjectionStatus[]): string {
   if (first.lastError) lines.push(`last error, ${first.lastErrorAt ?? ''}: ${first.lastError}`);
   if (first.pausedSince)
     lines.push(`paused since ${first.pausedSince} by ${first.pausedBy ?? ''}: ${first.pauseReason ?? ''}`);
-  if (first.parkedStreams > 0) lines.push('some flights are parked: see `waylog parked list`');
+  if (first.parkedStreams > 0) lines.push('some streams are parked: see `waylog parked list`');
   return lines.join('\n');
 }
 
 export function parkedCommand(): Command {
   const parked = new Command('parked')
-    .description('Flights whose next event cannot be projected: list, retry, discard, accept.')
+    .description('Streams whose next event cannot be projected: list, retry, discard, accept.')
     .addHelpText(
       'after',
       `
-An event that cannot be folded, or that the table refuses, parks itself and the later events of its flight; all others go
+An event that cannot be folded, or that the table refuses, parks itself and the later events of its stream; all others go
 on. Nothing is lost: the events are in the log. After a fix has been deployed, retry. When the event can never be folded,
 discard it with a reason: the tables, and every later rebuild, go on without it, and the log keeps it. When the log has
-lost events of the flight for good, accept that with a reason.`,
+lost events of the stream for good, accept that with a reason.`,
     );
   parked
     .command('list', { isDefault: true })
@@ -201,7 +201,7 @@ lost events of the flight for good, accept that with a reason.`,
   parked
     .command('retry')
     .description(
-      'fold the events of a parked flight again; without a name those of all parked flights that were not accepted',
+      'fold the events of a parked stream again; without a name those of all parked streams that were not accepted',
     )
     .argument('[stream]', 'such as flight-fjord-1')
     .action(async (streamId: string | undefined, _options, command: Command) => {
@@ -234,14 +234,14 @@ lost events of the flight for good, accept that with a reason.`,
   parked
     .command('accept')
     .description(
-      'go on for good without the events that the log has lost of a parked flight; nothing warns of it any more',
+      'go on for good without the events that the log has lost of a parked stream; nothing warns of it any more',
     )
     .argument('<stream>', 'such as flight-fjord-1')
-    .requiredOption('--reason <text>', 'why, for the person who looks for the flight')
+    .requiredOption('--reason <text>', 'why, for the person who looks for the stream')
     .addHelpText(
       'after',
       `
-For a flight whose events others have deleted in EventStoreDB, and of which no backup is left. Its rows stay as they are, and
+For a stream whose events others have deleted in EventStoreDB, and of which no backup is left. Its rows stay as they are, and
 its later events are left out, now and by every rebuild. \`waylog verify\` and \`waylog doctor\` name it, as no fault. If the
 events come back after all: \`waylog parked retry STREAM\`.`,
     )
@@ -306,7 +306,7 @@ export function integrityCommand(): Command {
       );
       if (scheduled) {
         lines.push(
-          `scheduled verification: ${counted(scheduled.streams, 'flight')} in this round, since ${scheduled.roundBeganAt}` +
+          `scheduled verification: ${counted(scheduled.streams, 'stream')} in this round, since ${scheduled.roundBeganAt}` +
             (scheduled.skipped > 0 ? `, ${scheduled.skipped} too long for it` : '') +
             (scheduled.lastRoundEndedAt
               ? `; the last round, of ${scheduled.lastRoundStreams ?? 0}, ended ${scheduled.lastRoundEndedAt}`

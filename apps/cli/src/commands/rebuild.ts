@@ -32,7 +32,7 @@ The log is read once for all the tables that are named. A rebuild that is interr
 live tables as they were; the same command goes on where it stopped. The tables take their places together, in one
 transaction, at exactly the position to which the projector has come: no reader sees a gap.
 
-A flight with an event that cannot be folded is parked from there on (\`waylog parked --help\`), named, and all others are
+A stream with an event that cannot be folded is parked from there on (\`waylog parked --help\`), named, and all others are
 made; the exit code is 1 then. Where more than 100 cannot, nothing is changed: then it is the fold that is wrong.
 
 Examples
@@ -107,7 +107,7 @@ function tableLines(table: RebuiltTable, events: number) {
   const verdict =
     differences.length === 0
       ? `identical${bound}`
-      : `${differences.length} flights were DIFFERENT from the log${bound}`;
+      : `${differences.length} streams were DIFFERENT from the log${bound}`;
   return [
     `${shownName(table).padEnd(15)} replaced · ${counted(events, 'event')} · ${counted(rows, 'row')} · ${verdict}`,
     ...differences.slice(0, SHOWN).map((difference) => `  ${differenceText(difference)}`),

@@ -26,7 +26,7 @@ import { auditOptions, runAudit, type AuditFlags } from './audit.js';
 
 export function verifyCommand(): Command {
   const verifying = new Command('verify')
-    .description('Check the log, fold it beside the live tables, and compare them flight by flight.')
+    .description('Check the log, fold it beside the live tables, and compare them stream by stream.')
     .argument('[projections...]', `which: ${tableNames().join(', ')}; all of them when none is named`)
     .option('--repair', 'rewrite the rows that differ, and nothing else, and write down that it was done');
   for (const option of auditOptions()) verifying.addOption(option);
@@ -38,10 +38,10 @@ Checked are: positions and revisions without gaps, events without a stream, repe
 it has folded; and every row of every table, by hash. Reads and writes go on meanwhile. Parked streams are compared up to
 where they are parked.
 
-What differs is named by table and flight and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
-the log: restore a backup (\`waylog restore --help\`). Flights of which events are missing are named, and their rows are
+What differs is named by table and stream and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
+the log: restore a backup (\`waylog restore --help\`). Streams of which events are missing are named, and their rows are
 neither compared nor repaired; all others are. What an operator has accepted as lost (\`waylog parked accept\`) is named, and is
-no fault. In EventStoreDB named are also: events of other applications in flights' streams, streams that were deleted, and
+no fault. In EventStoreDB named are also: events of other applications in Waylog's streams, streams that were deleted, and
 limits in their metadata.
 
 With --audit none of that is done. Instead the hash of every event is computed again from its row and compared, stream by
@@ -137,7 +137,7 @@ function tableLines(table: VerifiedTable, repair: boolean): string[] {
   const bound = since ? ` since ${since}` : '';
   if (differences.length === 0) return [`${name} ${counted(rows, 'row')}${bound} · as the log says`];
   return [
-    `${name} ${counted(rows, 'row')}${bound} · ${counted(differences.length, 'flight')} ${repair ? 'REPAIRED' : 'DIFFERENT'}`,
+    `${name} ${counted(rows, 'row')}${bound} · ${counted(differences.length, 'stream')} ${repair ? 'REPAIRED' : 'DIFFERENT'}`,
     ...differences
       .slice(0, SHOWN)
       .map(

@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify';
 import { includesRole, type AccessRole } from '#lib/access';
+import { roleOfRoute, type NeededRole } from '#lib/rest';
 import type { CommandOrigin } from '#lib/waylog';
 import { forbidden, tooMany, WaylogError } from '#lib/platform';
 import { sendProblem } from '../http/problem.js';
 import type { Access } from './access.js';
 import type { Principal } from './principal.js';
 import { missing } from './refusals.js';
-import { neededRole, type NeededRole } from './route-roles.js';
 import { TokenBuckets } from './token-bucket.js';
 
 /** Nothing here is for frames, for caches, or to be taken for something else than it says. */
@@ -28,6 +28,13 @@ const documentHeaders = {
 
 /** The pages that a browser opens; it can send a key by HTTP Basic alone. */
 const DOCUMENTS = /^\/(docs(-yaml)?|openapi\.json)(\/|\?|$)/;
+
+/**
+ * Who may call: as the route says, and `admin` where it says nothing. The documents are registered by a library: they
+ * describe the API to everybody who may read.
+ */
+const neededRole = (request: FastifyRequest): NeededRole =>
+  roleOfRoute(request) ?? (DOCUMENTS.test(request.routeOptions.url ?? '') ? 'reader' : 'admin');
 
 /**
  * Whether HTTP Basic is taken: for the documents, for what one of them asks for, and for an address that a person has typed.
@@ -64,7 +71,7 @@ export class Guard {
     void reply.headers(DOCUMENTS.test(request.url) ? documentHeaders : securityHeaders);
     const byBasic = takesBasic(request);
     // Whoever asks for what is not there must be known all the same, and may then be told so.
-    const needed = request.is404 ? 'reader' : neededRole(request.method, request.routeOptions.url ?? '');
+    const needed = request.is404 ? 'reader' : neededRole(request);
     if (needed === 'everybody') {
       done();
       return;
@@ -75,7 +82,7 @@ export class Guard {
         refuse(reply, no, byBasic);
         return;
       }
-      request.principal = principal;
+      request.actor = principal.actor;
       if (this.recordsOrigin) request.origin = originOf(request, principal);
       done();
     };

@@ -1,5 +1,4 @@
 import type { AccessRole } from '#lib/access';
-import type { CommandOrigin } from '#lib/waylog';
 
 /** Who calls. */
 export interface Principal {
@@ -20,13 +19,4 @@ export interface Checked {
   readonly validMs: number;
   /** The key that it was, for `Access.forgetKey`. */
   readonly keyId?: string;
-}
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** Set before any route is reached, but on those that are open to everybody. */
-    principal: Principal | undefined;
-    /** Where the request comes from, as events record it; undefined where WAYLOG_RECORD_ORIGIN is 0. */
-    origin: CommandOrigin | undefined;
-  }
 }

@@ -6,8 +6,7 @@ import { Example, conflict, IsOpaqueId, IsTimestamp, Optional, type Config } fro
 import { endCachedAnswers } from '#lib/projections';
 import { TABLES_POOL, tableModelsOf } from '#lib/waylog';
 import { ArchivalEvent, Archives } from '#lib/timescale';
-import { Answers } from '../http/answer.js';
-import { Id, ValidBody } from '../http/input.js';
+import { Answers, Id, Needs, ValidBody } from '#lib/rest';
 import { CONFIG } from '../config.js';
 import { Job, Jobs } from './jobs.js';
 import { contexts } from '../../../contexts.js';
@@ -34,6 +33,7 @@ export class ArchivesController {
   ) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({ summary: 'List archived chunks', description: 'The newest first.' })
   @Answers(200, [ArchivalEvent])
   list() {
@@ -41,6 +41,7 @@ export class ArchivesController {
   }
 
   @Get(':eventId')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read the record of one archive' })
   @Answers(200, ArchivalEvent)
   get(@Id('eventId') eventId: string) {
@@ -48,6 +49,7 @@ export class ArchivesController {
   }
 
   @Post()
+  @Needs('admin')
   @ApiOperation({
     summary: 'Archive chunks',
     description:
@@ -76,6 +78,7 @@ export class ArchivesController {
   }
 
   @Post(':eventId/restore')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Restore an archive',
     description: 'Brings the rows of an archive back into the table. A job; its result is a RestoredArchive.',

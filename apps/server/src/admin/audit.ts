@@ -16,7 +16,7 @@ import {
 import { LOG_POOL, RunningContexts } from '#lib/waylog';
 import { conflict, IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
-import { Answers } from '../http/answer.js';
+import { Answers, Needs } from '#lib/rest';
 import { Job, Jobs } from './jobs.js';
 
 /** A break in the log that an operator has recorded as known. */
@@ -61,6 +61,7 @@ export class AuditController {
   ) {}
 
   @Get('digests')
+  @Needs('operator')
   @ApiOperation({ summary: 'List the signed digests' })
   @Answers(200, [DigestInfo])
   async digests(): Promise<DigestInfo[]> {
@@ -68,6 +69,7 @@ export class AuditController {
   }
 
   @Post('digests')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Take a digest now',
     description:
@@ -96,6 +98,7 @@ export class AuditController {
   }
 
   @Post('verifications')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Verify the chains',
     description:

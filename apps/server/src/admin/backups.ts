@@ -13,7 +13,7 @@ import {
 } from '#lib/backup';
 import { conflict, installation, Nested, Optional, type Config } from '#lib/platform';
 import { noOwner, serverTool } from '#lib/timescale';
-import { Answers } from '../http/answer.js';
+import { Answers, Needs } from '#lib/rest';
 import { Job, type Jobs } from './jobs.js';
 
 /** A backup in the server's folder. */
@@ -131,6 +131,7 @@ export class BackupsController {
   constructor(private readonly backups: Backups) {}
 
   @Post()
+  @Needs('admin')
   @ApiOperation({ summary: 'Start a backup', description: 'A job; its result is the backup.' })
   @Answers(202, Job)
   start() {
@@ -138,6 +139,7 @@ export class BackupsController {
   }
 
   @Get()
+  @Needs('operator')
   @ApiOperation({ summary: 'List backups' })
   @Answers(200, [BackupInfo])
   list() {

@@ -1,4 +1,3 @@
-import { frameMinutesInfo } from '#lib/flight';
 import { Controller, Delete, Get, Patch, Post, type Provider } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
@@ -15,9 +14,9 @@ import {
   HypertableResponse,
   Hypertables,
 } from '#lib/timescale';
-import { Answers } from '../http/answer.js';
-import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
 import { contexts } from '../../../contexts.js';
+import { samples } from './samples.js';
 
 class DropQuery {
   /** Chunks whose end is this or earlier. */
@@ -34,6 +33,7 @@ export class HypertablesController {
   constructor(private readonly hypertables: Hypertables) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({ summary: 'List hypertables' })
   @Answers(200, [HypertableInfo])
   list() {
@@ -41,6 +41,7 @@ export class HypertablesController {
   }
 
   @Post()
+  @Needs('admin')
   @ApiOperation({ summary: 'Make a table a hypertable' })
   @Answers(201, HypertableResponse)
   create(@ValidBody(HypertableRequest) request: HypertableRequest) {
@@ -48,30 +49,34 @@ export class HypertablesController {
   }
 
   @Get(':table')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read one hypertable' })
   @Answers(200, HypertableInfo)
-  get(@Id('table') table: string) {
+  get(@Id('table', samples.table) table: string) {
     return this.hypertables.get(table);
   }
 
   @Patch(':table')
+  @Needs('admin')
   @ApiOperation({ summary: 'Change retention, compression or chunk interval' })
   @Answers(200, HypertableResponse)
-  change(@Id('table') table: string, @ValidBody(HypertableChange) change: HypertableChange) {
+  change(@Id('table', samples.table) table: string, @ValidBody(HypertableChange) change: HypertableChange) {
     return this.hypertables.change(table, change);
   }
 
   @Get(':table/chunks')
+  @Needs('operator')
   @ApiOperation({ summary: 'List the chunks of a hypertable' })
   @Answers(200, [ChunkInfo])
-  chunks(@Id('table') table: string) {
+  chunks(@Id('table', samples.table) table: string) {
     return this.hypertables.chunks(table);
   }
 
   @Delete(':table/chunks')
+  @Needs('admin')
   @ApiOperation({ summary: 'Drop chunks', description: 'The rows in them go, the log keeps their events.' })
   @Answers(200, DroppedChunks)
-  drop(@Id('table') table: string, @ValidQuery(DropQuery) query: DropQuery) {
+  drop(@Id('table', samples.table) table: string, @ValidQuery(DropQuery) query: DropQuery) {
     return this.hypertables.dropChunks(table, query);
   }
 }
@@ -80,10 +85,11 @@ export class HypertablesController {
 @Controller('v1/admin/rollups')
 export class RollupsController {
   @Get()
+  @Needs('operator')
   @ApiOperation({ summary: 'List rollups', description: 'What is aggregated ahead of reads, and by whom.' })
   @Answers(200, [ContinuousAggregateInfo])
   list() {
-    return [frameMinutesInfo()];
+    return contexts.flatMap(({ followers }) => followers.flatMap(({ rollup }) => rollup?.info() ?? []));
   }
 }
 

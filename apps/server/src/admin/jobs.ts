@@ -12,8 +12,7 @@ import {
   type Timestamp,
   type Writable,
 } from '#lib/platform';
-import { Answers } from '../http/answer.js';
-import { Id } from '../http/input.js';
+import { Answers, Id, Needs } from '#lib/rest';
 
 /** `cancelled`: asked to stop, and stopped. */
 const STATES = ['running', 'done', 'failed', 'cancelled'] as const;
@@ -133,6 +132,7 @@ export class JobsController {
   constructor(private readonly jobs: Jobs) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({ summary: 'List jobs of this server' })
   @Answers(200, [Job])
   list() {
@@ -140,6 +140,7 @@ export class JobsController {
   }
 
   @Get(':jobId')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read one job' })
   @Answers(200, Job)
   get(@Id('jobId') jobId: string) {
@@ -147,6 +148,7 @@ export class JobsController {
   }
 
   @Delete(':jobId')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Cancel a job',
     description: 'The answer may still say `running`: poll until it says `cancelled`.',

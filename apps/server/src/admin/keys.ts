@@ -12,8 +12,7 @@ import {
 } from '#lib/access';
 import { LOG_POOL, type CommandOptions } from '#lib/waylog';
 import { Access } from '../access/access.js';
-import { Answers } from '../http/answer.js';
-import { Id, Sender, ValidBody } from '../http/input.js';
+import { Answers, Id, Needs, Sender, ValidBody } from '#lib/rest';
 
 /** The keys of this API. */
 @ApiTags('admin')
@@ -27,6 +26,7 @@ export class KeysController {
   ) {}
 
   @Get()
+  @Needs('admin')
   @ApiOperation({ summary: 'List API keys', description: 'The newest first; never their secrets.' })
   @Answers(200, [ApiKey])
   list() {
@@ -34,6 +34,7 @@ export class KeysController {
   }
 
   @Post()
+  @Needs('admin')
   @ApiOperation({
     summary: 'Make an API key',
     description: 'This answer holds the key; nothing else ever does.',
@@ -47,6 +48,7 @@ export class KeysController {
   }
 
   @Delete(':keyId')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Revoke an API key',
     description: 'Ends it for good: at once here, and in other servers within five seconds.',

@@ -6,8 +6,7 @@ import pg from 'pg';
 import { acknowledgeLoss, Loss, losses } from '#lib/event-store';
 import { LOG_POOL } from '#lib/waylog';
 import { Example, notFound, Optional } from '#lib/platform';
-import { Answers } from '../http/answer.js';
-import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
 
 export class LossesQuery {
   /** Only losses that no operator has acknowledged. */
@@ -29,6 +28,7 @@ export class LossesController {
   constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({
     summary: 'List what the log has lost',
     description: 'Answered positions that a log that went back no longer holds; the newest loss first.',
@@ -39,6 +39,7 @@ export class LossesController {
   }
 
   @Post(':lossId/acknowledgement')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Acknowledge a loss',
     description: 'Ends the alert. Who acknowledged it, and why, is kept.',
@@ -47,10 +48,10 @@ export class LossesController {
   async acknowledge(
     @Id('lossId') lossId: string,
     @ValidBody(Acknowledgement) { why }: Acknowledgement,
-    @Req() { principal }: FastifyRequest,
+    @Req() { actor }: FastifyRequest,
   ) {
     const id = /^\d{1,9}$/.test(lossId) ? Number(lossId) : 0;
-    await acknowledgeLoss(this.pool, id, { by: principal?.actor ?? 'nobody', why });
+    await acknowledgeLoss(this.pool, id, { by: actor ?? 'nobody', why });
     const found = (await losses(this.pool)).find((loss) => loss.id === id);
     if (!found) throw notFound('log.no-such-loss', `There is no loss ${lossId}.`, { id: lossId });
     return found;

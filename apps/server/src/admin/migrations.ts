@@ -25,9 +25,8 @@ import {
   schemaState,
   withWaylogModels,
 } from '../../../../migrations/index.js';
-import { Answers } from '../http/answer.js';
-import { ValidBody } from '../http/input.js';
-import { referenceTo } from '../http/schemas.js';
+import { Answers, Needs, ValidBody, referenceTo } from '#lib/rest';
+
 import { SchemaGate } from '../operations/schema-gate.js';
 import { ServerSessions } from '../operations/server-sessions.js';
 import { Backups } from './backups.js';
@@ -199,6 +198,7 @@ export class MigrationsController {
   ) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({
     summary: 'List migrations',
     description: 'Those of this version and those of the database, in their order.',
@@ -209,6 +209,7 @@ export class MigrationsController {
   }
 
   @Post()
+  @Needs('admin')
   @ApiOperation({
     summary: 'Migrate the database',
     description:

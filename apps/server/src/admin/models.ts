@@ -19,8 +19,7 @@ import {
   type ValidationLevel,
 } from '#lib/timescale';
 import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
-import { Answers } from '../http/answer.js';
-import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
 import { contexts } from '../../../contexts.js';
 
 const models = withWaylogModels(modelsOf(contexts));
@@ -34,6 +33,7 @@ export class ModelsController {
   ) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({
     summary: 'List models',
     description: 'The models of every service: those of the code, and those that were registered.',
@@ -44,6 +44,7 @@ export class ModelsController {
   }
 
   @Post()
+  @Needs('admin')
   @ApiOperation({
     summary: 'Register models',
     description:
@@ -75,6 +76,7 @@ export class ModelsController {
   }
 
   @Delete(':serviceName/:name')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Remove a registered model',
     description: 'Its table stays, with all that is in it.',
@@ -95,6 +97,7 @@ export class SchemaController {
   constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
 
   @Get()
+  @Needs('operator')
   @ApiOperation({
     summary: 'Compare the schema with migrations and models',
     description: 'Level `basic` when none is given.',

@@ -37,9 +37,9 @@ import {
   notParked,
 } from '#lib/projections';
 import { retainedSince, type DatabaseAccess } from '#lib/timescale';
-import { Answers } from '../http/answer.js';
-import { Id, ValidBody, ValidQuery } from '../http/input.js';
+import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
 import { Job, Jobs } from './jobs.js';
+import { samples } from './samples.js';
 
 /** The actor, until users can be told apart. */
 const BY = 'http';
@@ -74,6 +74,7 @@ export class ProjectionsController {
   ) {}
 
   @Get('projections')
+  @Needs('operator')
   @ApiOperation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
   @Answers(200, [ProjectionStatus])
   list() {
@@ -81,32 +82,35 @@ export class ProjectionsController {
   }
 
   @Post('projectors/:projector/pause')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Pause a projector',
     description: 'Stops writing its tables, in every process. Commands are still accepted.',
   })
   @Answers(200, [ProjectionStatus])
-  async pause(@Id('projector') projector: string, @ValidBody(Reason) { reason }: Reason) {
+  async pause(@Id('projector', samples.projector) projector: string, @ValidBody(Reason) { reason }: Reason) {
     await pauseProjections(this.pool, projectorsOf(this.#contextNamed(projector)), { reason, by: BY });
     return this.list();
   }
 
   @Post('projectors/:projector/resume')
+  @Needs('admin')
   @ApiOperation({ summary: 'Resume a projector' })
   @Answers(200, [ProjectionStatus])
-  async resume(@Id('projector') projector: string) {
+  async resume(@Id('projector', samples.projector) projector: string) {
     await resumeProjections(this.pool, projectorsOf(this.#contextNamed(projector)));
     return this.list();
   }
 
   @Post('projections/:projection/rebuild')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Rebuild a table',
     description:
       'Makes the table beside the live one and swaps them; continues a rebuild that was cut off. A job: cancel it to stop.',
   })
   @Answers(202, Job)
-  rebuild(@Id('projection') name: string) {
+  rebuild(@Id('projection', samples.projection) name: string) {
     const options = this.#fold(name);
     return this.jobs.start(`rebuild ${name}`, async ({ signal, isCancelled, report }) => {
       try {
@@ -126,16 +130,18 @@ export class ProjectionsController {
   }
 
   @Delete('projections/:projection/rebuild')
+  @Needs('admin')
   @ApiOperation({ summary: 'Discard an unfinished rebuild' })
   @Answers(204)
-  async discardRebuild(@Id('projection') name: string) {
+  async discardRebuild(@Id('projection', samples.projection) name: string) {
     await discardRebuild(this.#fold(name));
   }
 
   @Get('parked')
+  @Needs('operator')
   @ApiOperation({
-    summary: 'List parked flights',
-    description: 'Flights whose next event cannot be projected.',
+    summary: 'List parked streams',
+    description: 'Streams whose next event cannot be projected.',
   })
   @Answers(200, [ParkedStream])
   parked() {
@@ -143,6 +149,7 @@ export class ProjectionsController {
   }
 
   @Get('discarded')
+  @Needs('operator')
   @ApiOperation({ summary: 'List discarded events' })
   @Answers(200, [DiscardedEvent])
   discarded() {
@@ -150,36 +157,40 @@ export class ProjectionsController {
   }
 
   @Post('parked/:stream/retry')
-  @ApiOperation({ summary: 'Retry a parked flight', description: 'Folds its events again.' })
+  @Needs('admin')
+  @ApiOperation({ summary: 'Retry a parked stream', description: 'Folds its events again.' })
   @Answers(200, UnparkResult)
-  retry(@Id('stream') streamId: string) {
+  retry(@Id('stream', samples.stream) streamId: string) {
     return unpark(this.#unpark(streamId));
   }
 
   @Post('parked/:stream/discard')
+  @Needs('admin')
   @ApiOperation({
-    summary: 'Discard the event that parks a flight',
+    summary: 'Discard the event that parks a stream',
     description: 'Leaves it out of the tables for good, and continues with the events after it.',
   })
   @Answers(200, UnparkResult)
-  discard(@Id('stream') streamId: string, @ValidBody(Reason) { reason }: Reason) {
+  discard(@Id('stream', samples.stream) streamId: string, @ValidBody(Reason) { reason }: Reason) {
     return unpark({ ...this.#unpark(streamId), discard: { reason, by: BY } });
   }
 
   @Post('parked/:stream/accept')
+  @Needs('admin')
   @ApiOperation({
-    summary: 'Accept that the log has lost events of a parked flight',
+    summary: 'Accept that the log has lost events of a parked stream',
     description: 'Goes on without them for good; its rows stay as they are, and no alert counts it.',
   })
   @Answers(200, ParkedStream)
-  accept(@Id('stream') streamId: string, @ValidBody(Reason) { reason }: Reason) {
+  accept(@Id('stream', samples.stream) streamId: string, @ValidBody(Reason) { reason }: Reason) {
     return acceptLoss({ ...this.#unpark(streamId), reason, by: BY });
   }
 
   @Post('verifications')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Verify the tables',
-    description: 'Checks the log, folds it beside the live tables and compares them flight by flight. A job.',
+    description: 'Checks the log, folds it beside the live tables and compares them stream by stream. A job.',
   })
   @Answers(202, Job)
   verify(@ValidBody(VerifyRequest) { repair }: VerifyRequest) {
@@ -197,6 +208,7 @@ export class ProjectionsController {
   }
 
   @Get('verifications/scheduled')
+  @Needs('operator')
   @ApiOperation({
     summary: 'Read the progress of the scheduled verification',
     description: '404 before it has begun.',
@@ -210,6 +222,7 @@ export class ProjectionsController {
   }
 
   @Get('integrity')
+  @Needs('operator')
   @ApiOperation({
     summary: 'List integrity findings',
     description: 'What verifications have found, and what was repaired; the newest first.',

@@ -6,8 +6,7 @@ import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib
 import { DATABASE_ACCESS, TABLES_POOL } from '#lib/waylog';
 import { JobTrouble, withoutPassword, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
-import { Answers } from '../http/answer.js';
-import { Actor, ValidBody } from '../http/input.js';
+import { Actor, Answers, Needs, ValidBody } from '#lib/rest';
 import type { Severity } from '../operations/alert-rules.js';
 import { Alert, Alerts, Monitoring, MonitoringChange } from '../operations/alerts.js';
 import { Observer, Replica } from '../operations/observation.js';
@@ -112,6 +111,7 @@ export class StatusController {
   ) {}
 
   @Get('health')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read the health of the server' })
   @Answers(200, HealthResponse)
   async health(): Promise<HealthResponse> {
@@ -152,6 +152,7 @@ export class StatusController {
   }
 
   @Get('connection')
+  @Needs('operator')
   @ApiOperation({ summary: 'Test the connection to the database' })
   @Answers(200, DatabaseConnection)
   connection(): DatabaseConnection {
@@ -172,6 +173,7 @@ export class StatusController {
   }
 
   @Get('connections')
+  @Needs('operator')
   @ApiOperation({ summary: 'List connections and pools' })
   @Answers(200, ConnectionPoolStatus)
   connections(): ConnectionPoolStatus {
@@ -179,6 +181,7 @@ export class StatusController {
   }
 
   @Get('performance')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read performance figures' })
   @Answers(200, PerformanceStats)
   async performance(): Promise<PerformanceStats> {
@@ -205,6 +208,7 @@ export class StatusController {
   }
 
   @Get('alerts')
+  @Needs('operator')
   @ApiOperation({
     summary: 'List alerts',
     description: 'All alert rules and their states; firing ones first.',
@@ -215,6 +219,7 @@ export class StatusController {
   }
 
   @Get('monitoring')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read whether alert rules are looked at' })
   @Answers(200, Monitoring)
   monitoring(): Monitoring {
@@ -222,6 +227,7 @@ export class StatusController {
   }
 
   @Put('monitoring')
+  @Needs('admin')
   @ApiOperation({
     summary: 'Start, stop or pace the looks at alert rules',
     description: 'Of the process that answers, until it ends. The rules of Prometheus do not depend on it.',

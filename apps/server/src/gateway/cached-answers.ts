@@ -2,8 +2,7 @@ import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import pg from 'pg';
-import { flight, streamOf } from '#lib/flight';
-import { RunningContexts } from '#lib/waylog';
+import { contextOf, RunningContexts } from '#lib/waylog';
 import { readRows } from '#lib/platform';
 import type { JsonAnswer } from './sql-answer.js';
 import { Statistics } from '../operations/statistics.js';
@@ -26,7 +25,7 @@ const commonState = `
   (select count(*) || ' ' || coalesce(sum(i.inhrelid::bigint), 0) from pg_inherits i
     where i.inhparent in (select to_regclass(t) from unnest($2::text[]) as t))`;
 
-const flightStateSql = `
+const streamStateSql = `
   select (select s.revision::text from projection.stream_revisions s where s.projector = $1 and s.stream_id = $3),
          (select p.revision::text from projection.parked_streams p where p.projector = $1 and p.stream_id = $3),
          ${commonState}`;
@@ -40,7 +39,7 @@ const allStateSql = `
 
 /**
  * Answers that are still what the tables say. Every lookup first asks the database, in one statement, for the state of
- * the tables, and uses an answer only if it was read in that very state: for one flight, the last revision that the
+ * the tables, and uses an answer only if it was read in that very state: for one stream, the last revision that the
  * projector has folded or parked of it; for many, the projector's checkpoint; for both, the generation, which rebuilds
  * and repairs increase, and the chunks of the hypertables. The projector moves the first two in the transaction that
  * writes the rows, and none of them ever returns to an earlier state. So no answer is older than the moment at which
@@ -59,7 +58,7 @@ export class CachedAnswers {
   readonly #projectors: readonly string[];
 
   constructor(
-    contexts: RunningContexts,
+    private readonly contexts: RunningContexts,
     private readonly pool: pg.Pool,
     @Inject(Statistics) private readonly statistics: Statistics,
   ) {
@@ -70,13 +69,13 @@ export class CachedAnswers {
       .map(({ table }) => `${table.schema}.${table.name}`);
   }
 
-  /** The cached answer of a key, or the result of `read`. Without a flight, any event ends the answer. */
+  /** The cached answer of a key, or the result of `read`. Without a stream, any event ends the answer. */
   async get(
     key: string,
-    flightId: string | undefined,
+    streamId: string | undefined,
     read: () => Promise<JsonAnswer>,
   ): Promise<JsonAnswer & { readonly cacheHit: boolean }> {
-    const state = await this.#stateOf(flightId);
+    const state = await this.#stateOf(streamId);
     const known = this.#answers.get(key);
     if (known?.state === state) {
       this.statistics.observeCache(true);
@@ -93,15 +92,15 @@ export class CachedAnswers {
     this.statistics.observeCache(false);
   }
 
-  async #stateOf(flightId: string | undefined): Promise<string> {
-    const [row] = await readRows(
-      this.pool,
-      flightId === undefined ? 'gateway.state' : 'gateway.flight-state',
-      flightId === undefined ? allStateSql : flightStateSql,
-      flightId === undefined
-        ? [this.#projectors, this.#hypertables]
-        : [flight.name, this.#hypertables, streamOf(flightId)],
-    );
+  async #stateOf(streamId: string | undefined): Promise<string> {
+    const context = streamId === undefined ? undefined : contextOf(this.contexts.declared, streamId);
+    const [row] = context
+      ? await readRows(this.pool, 'gateway.stream-state', streamStateSql, [
+          context.name,
+          this.#hypertables,
+          streamId,
+        ])
+      : await readRows(this.pool, 'gateway.state', allStateSql, [this.#projectors, this.#hypertables]);
     return JSON.stringify(row);
   }
 }

@@ -1,19 +1,22 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import { v7 as uuid } from 'uuid';
-import { changes, streamOf, transact, type CommandResult, type FlightCommand } from '#lib/flight';
-import { EVENT_STORE, type CommandOptions } from '#lib/waylog';
-import type { EventStore } from '#lib/event-store';
-import { badFields, invalidInput, schemaOf, unavailable, WaylogError, type FieldError } from '#lib/platform';
+import {
+  commandOfFields,
+  commandsOf,
+  EVENT_STORE,
+  type AnySlice,
+  type CommandOptions,
+  type StreamCommand,
+} from '#lib/waylog';
+import type { Appended, EventStore } from '#lib/event-store';
+import { invalidInput, unavailable, WaylogError, type Class, type FieldError } from '#lib/platform';
+import { contexts } from '../../../contexts.js';
 import { goingOn, secondsSince, within, type GoesOn } from './deadline.js';
 import type { CommandRequest, CommandResponse } from './models.js';
 
-type CommandClass = new (fields: object) => FlightCommand;
-
 /** Every command by the name of its class. */
-export const commandClasses: ReadonlyMap<string, CommandClass> = new Map(
-  [...changes, transact].map(({ command }) => [command.name, command as unknown as CommandClass]),
-);
+export const namedCommands = commandsOf(contexts);
 
 /** Fields that the gateway sets itself, so the parameters cannot. */
 const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf', 'origin'] as const;
@@ -32,26 +35,29 @@ export class NamedCommands {
    */
   async run(request: CommandRequest, sender: CommandOptions, goesOn?: GoesOn): Promise<CommandResponse> {
     const commandId = sender.commandId ?? uuid();
-    const command = commandOf(request, { ...sender, commandId });
-    return this.execute(command, commandId, request.timeout, goesOn);
+    const { slice, command } = commandOf(request, { ...sender, commandId });
+    return this.execute(slice, command, commandId, request.timeout, goesOn);
   }
 
   async execute(
-    command: FlightCommand,
+    { stream: { category, key } }: Pick<AnySlice, 'stream'>,
+    command: StreamCommand,
     commandId: string,
     timeout: number | null | undefined,
     goesOn: GoesOn = () => undefined,
   ): Promise<CommandResponse> {
     const began = performance.now();
-    const work = this.bus.execute(command).then(async ({ flightId, revision, position, ...result }) => ({
-      success: true,
-      affectedRows: await this.#recorded(flightId, revision, commandId),
-      executionTime: secondsSince(began),
-      flightId,
-      revision,
-      position,
-      ...(Object.keys(result).length > 0 && { result }),
-    }));
+    const work = this.bus
+      .execute<StreamCommand, Appended & Readonly<Record<string, unknown>>>(command)
+      .then(async ({ [key]: id, revision, position, ...result }) => ({
+        success: true,
+        affectedRows: await this.#recorded(category.streamOf(String(id)), revision, commandId),
+        executionTime: secondsSince(began),
+        [key]: id,
+        revision,
+        position,
+        ...(Object.keys(result).length > 0 && { result }),
+      }));
     return within(timeout, goingOn(goesOn, work), (seconds) => commandTimeout(commandId, seconds)).catch(
       (error: unknown) => {
         throw underParameters(error);
@@ -60,13 +66,13 @@ export class NamedCommands {
   }
 
   /** The events of a command are the last ones up to the revision that it returned, as far as they carry its id. */
-  async #recorded(flightId: string, revision: number, commandId: string): Promise<number> {
+  async #recorded(streamId: string, revision: number, commandId: string): Promise<number> {
     let recorded = 0;
     for (let to = revision, size = 16; to >= 0; to -= size, size = 1_000) {
       const fromRevision = Math.max(0, to - size + 1);
-      const events: CommandResult['revision'][] = [];
+      const events: number[] = [];
       let others = -1;
-      for await (const page of this.store.readStream(streamOf(flightId), { fromRevision, toRevision: to })) {
+      for await (const page of this.store.readStream(streamId, { fromRevision, toRevision: to })) {
         for (const event of page) {
           events.push(event.revision);
           if (event.metadata.commandId !== commandId) others = event.revision;
@@ -84,41 +90,14 @@ function commandOf(
   { command: name, parameters, serviceName }: CommandRequest,
   { commandId, actor, origin }: CommandOptions,
 ) {
-  const Command = commandClasses.get(name);
-  if (!Command) throw unknownCommand(name);
-  const all = { ...parameters };
-  refuseFields(all);
-  // Only known fields are copied: no parameter can use the name of a property that every object has.
-  const names = fieldsOf(Command);
-  const fields = Object.fromEntries(Object.entries(all).filter(([field]) => names.has(field)));
-  const command = new Command({ ...fields, commandId, actor, onBehalfOf: serviceName, origin });
-  const made = command as unknown as Record<string, unknown>;
-  const errors = [
-    ...Object.keys(all)
-      .filter((field) => !names.has(field))
-      .map((field) => ({ field, message: 'is not a field of this command' })),
-    ...badFields(Command, command),
-    // Some fields are derived from others: a caller that gives them too must give the same value.
-    ...Object.keys(fields)
-      .filter((field) => made[field] !== fields[field])
-      .map((field) => ({
-        field,
-        message: `follows from the other parameters, which make it ${JSON.stringify(made[field])}`,
-      })),
-  ];
+  const slice = namedCommands.get(name);
+  if (!slice) throw unknownCommand(name);
+  const fields = { ...parameters };
+  refuseFields(fields);
+  const sender = { commandId, actor, onBehalfOf: serviceName, origin };
+  const { command, errors } = commandOfFields(slice.command as Class<StreamCommand>, fields, sender);
   if (errors.length > 0) throw underParameters(invalidInput(errors));
-  return command;
-}
-
-const knownFields = new Map<CommandClass, ReadonlySet<string>>();
-
-function fieldsOf(Command: CommandClass): ReadonlySet<string> {
-  let fields = knownFields.get(Command);
-  if (!fields) {
-    fields = new Set(Object.keys(schemaOf(Command)['properties'] as object));
-    knownFields.set(Command, fields);
-  }
-  return fields;
+  return { slice, command };
 }
 
 export function refuseFields(fields: object): void {
@@ -139,7 +118,7 @@ export const unknownCommand = (name: string) =>
     [
       {
         field: 'command',
-        message: `is ${JSON.stringify(name)}, which is no command. There are ${[...commandClasses.keys()].join(', ')}`,
+        message: `is ${JSON.stringify(name)}, which is no command. There are ${[...namedCommands.keys()].join(', ')}`,
       },
     ],
     'command.unknown',

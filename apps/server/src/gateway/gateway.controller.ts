@@ -1,8 +1,7 @@
 import { Controller, Delete, Get, Header, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { CommandOptions, ReadOptions } from '#lib/waylog';
-import { Answers } from '../http/answer.js';
-import { Actor, From, Freshness, Id, Sender, ValidBody, ValidQuery } from '../http/input.js';
+import { Actor, Answers, Freshness, From, Id, Needs, Sender, ValidBody, ValidQuery } from '#lib/rest';
 import { NamedCommands } from './commands.js';
 import { CallerGone, WorkGoesOn, type GoesOn } from './deadline.js';
 import {
@@ -30,6 +29,7 @@ export class GatewayController {
   ) {}
 
   @Post('commands')
+  @Needs('operator')
   @ApiOperation({ summary: 'Run a command by name', description: 'Or collect it in an open transaction.' })
   @Answers(200, CommandResponse)
   async command(
@@ -43,6 +43,7 @@ export class GatewayController {
   }
 
   @Post('queries')
+  @Needs('reader')
   @ApiOperation({ summary: 'Run a query by name, or SQL that reads' })
   @Header('content-type', 'application/json; charset=utf-8')
   @Answers(200, QueryResponse)
@@ -57,6 +58,7 @@ export class GatewayController {
   }
 
   @Get('admin/ad-hoc-sql')
+  @Needs('operator')
   @ApiOperation({
     summary: 'Read the status of ad-hoc SQL',
     description: 'Whether it is available, its limits, and what it could do that it should not.',
@@ -67,6 +69,7 @@ export class GatewayController {
   }
 
   @Post('transactions')
+  @Needs('operator')
   @ApiOperation({ summary: 'Open a transaction' })
   @Answers(201, TransactionContext)
   open(@ValidBody(TransactionRequest) request: TransactionRequest, @Actor() actor: string) {
@@ -74,6 +77,7 @@ export class GatewayController {
   }
 
   @Get('transactions/:transactionId')
+  @Needs('operator')
   @ApiOperation({ summary: 'Read a transaction' })
   @Answers(200, TransactionContext)
   transaction(@Id('transactionId') id: string, @Actor() actor: string) {
@@ -81,6 +85,7 @@ export class GatewayController {
   }
 
   @Post('transactions/:transactionId/commit')
+  @Needs('operator')
   @ApiOperation({
     summary: 'Commit a transaction',
     description: 'Records all of its commands, or none. Committing again answers the same.',
@@ -97,6 +102,7 @@ export class GatewayController {
   }
 
   @Delete('transactions/:transactionId')
+  @Needs('operator')
   @ApiOperation({ summary: 'Roll back a transaction', description: 'Throws its commands away.' })
   @Answers(200, TransactionContext)
   rollback(@Id('transactionId') id: string, @Actor() actor: string) {

@@ -13,7 +13,6 @@ import {
 } from 'class-validator';
 import {
   Example,
-  IsKnownId,
   IsName,
   IsOpaqueId,
   IsScalar,
@@ -22,24 +21,23 @@ import {
   Optional,
   type Timestamp,
 } from '#lib/platform';
+import { examples } from './examples.js';
 import { MAX_ROWS } from './read-only-sql.js';
+import { MayNameThing, NamesThing } from './stream-keys.js';
 
 /** The longest time, in seconds, for which a caller can let a request wait. */
 const MAX_TIMEOUT = 300;
 
 /** A command by its name. */
 @Example<CommandRequest>({
-  command: 'SaveHeading',
-  parameters: {
-    flightId: 'fjord-1',
-    heading: { frameId: 0, heading: 92.5, timestamp: '2026-05-01T12:00:00.500Z' },
-  },
+  command: examples.command.command,
+  parameters: { ...examples.command.parameters },
   serviceName: 'tracker',
 })
 export class CommandRequest {
-  /** The name of the command's class, such as `UpdateWaypoint`. */
+  /** The name of the command's class. */
   @IsText() @MinLength(1) @MaxLength(100) readonly command!: string;
-  /** The fields of the command, `flightId` among them. */
+  /** The fields of the command, the id of what it changes among them. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
   /**
    * On whose behalf it is sent. The audit trail has it as `onBehalfOf`, beside the actor, which is the owner of the
@@ -56,7 +54,9 @@ export class CommandRequest {
  * The result of a command. It always says success: a command that was refused, or may not have been recorded, is
  * answered as a problem with its status and code, as everywhere else.
  */
+@MayNameThing()
 export class CommandResponse {
+  readonly [key: string]: unknown;
   @IsBoolean() readonly success!: boolean;
   /** The transaction that the command belongs to. */
   @Optional() @IsString() readonly transactionId?: string;
@@ -69,23 +69,22 @@ export class CommandResponse {
   @IsNumber() @Min(0) readonly executionTime!: number;
   /** Always absent: errors are problems. Declared because other clients expect the field. */
   @Optional() @IsString() readonly errorMessage?: string;
-  @Optional() @IsString() readonly flightId?: string;
-  /** The flight's last revision after the command; absent while nothing is recorded. */
+  /** The last revision of the thing after the command; absent while nothing is recorded. */
   @Optional() @IsInt() @Min(0) readonly revision?: number;
   /** What to send as Waylog-Min-Position to read what the command wrote. */
   @Optional() @IsString() readonly position?: string;
-  /** Further results of the command, such as `waypointId`; for a transaction, `results` of each command. */
+  /** Further results of the command, such as the id of what it created; for a transaction, `results` of each command. */
   @Optional() @IsObject() readonly result?: object;
 }
 
 /** A query by its name, or one SQL statement that reads. */
 @Example<QueryRequest>({
-  query: 'select id, name from flight.flights where altitude > $1',
-  parameters: { values: [100] },
+  query: examples.sql.query,
+  parameters: { values: examples.sql.values },
   serviceName: 'tracker',
 })
 export class QueryRequest {
-  /** The name of a query's class, such as `GetWaypoints`; or SQL that begins with select, with or values. */
+  /** The name of a query's class; or SQL that begins with select, with or values. */
   @IsText() @MinLength(1) @MaxLength(20_000) readonly query!: string;
   /** The fields of the query; for SQL, `values`: a list of the values of $1, $2 and so on. */
   @Optional() @IsObject() readonly parameters?: Readonly<Record<string, unknown>> | null;
@@ -121,21 +120,23 @@ export class SqlParameters {
   @Optional() @IsInt() @Min(1) @Max(MAX_ROWS) readonly maxRows?: number | null;
 }
 
-@Example<TransactionRequest>({ flightId: 'fjord-1', serviceName: 'tracker', timeLimit: 30 })
+/** Opens a transaction. It names the one thing that the transaction changes, which need not exist yet. */
+@Example<TransactionRequest>({ ...examples.thing, serviceName: 'tracker', timeLimit: 30 })
+@NamesThing()
 export class TransactionRequest {
-  /** The one flight that the transaction changes. It need not exist yet. */
-  @IsKnownId() readonly flightId!: string;
+  readonly [key: string]: unknown;
   /** On whose behalf it is opened. The audit trail has it as `onBehalfOf`. */
   @IsName() readonly serviceName!: string;
   /** Seconds after which the transaction ends by itself; default 30. */
   @Optional() @IsNumber() @Min(0.001) @Max(MAX_TIMEOUT) readonly timeLimit?: number | null;
 }
 
-/** A transaction that collects commands. It lives in the process that opened it. */
+/** A transaction that collects commands of one thing, which it names. It lives in the process that opened it. */
+@NamesThing()
 export class TransactionContext {
+  readonly [key: string]: unknown;
   @IsString() readonly transactionId!: string;
   @IsString() readonly serviceName!: string;
-  @IsString() readonly flightId!: string;
   @IsTimestamp() readonly startedAt!: Timestamp;
   /** How many commands it has collected. They are executed together, at the commit. */
   @IsInt() @Min(0) readonly commandsExecuted!: number;

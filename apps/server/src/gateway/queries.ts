@@ -1,17 +1,20 @@
 import { Injectable } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
-import { streamOf } from '#lib/flight';
-import { type ReadOptions, RunningContexts } from '#lib/waylog';
+import { queriesOf, type ReadOptions, RunningContexts } from '#lib/waylog';
 import { badFields, invalidInput, unavailable, type Writable } from '#lib/platform';
+import { contexts } from '../../../contexts.js';
 import { jsonInPieces } from '../http/json-in-pieces.js';
 import { CachedAnswers, cacheKey } from './cached-answers.js';
 import { underParameters } from './commands.js';
 import { goingOn, secondsSince, within, type GoesOn } from './deadline.js';
 import { SqlParameters, type QueryRequest, type QueryResponse } from './models.js';
-import { namedQueries } from './query-registry.js';
 import type { JsonAnswer } from './sql-answer.js';
 import { ReadOnlySql, type StatementOptions } from './read-only-sql.js';
+import { thingIn } from './stream-keys.js';
 import { followsFromTables, isSql } from './sql-text.js';
+
+/** Every query by the name of its class. */
+export const namedQueries = queriesOf(contexts);
 
 /** The longest that SQL waits for its minimum position; the same as for any other read. */
 const MAX_WAIT_MS = 5_000;
@@ -63,7 +66,9 @@ export class NamedQueries {
     const fields = { ...parameters };
     const errors = badFields(named.parameters, fields);
     if (errors.length > 0) throw underParameters(invalidInput(errors));
-    const { asOf, flightId } = fields as { asOf?: string | null; flightId?: string };
+    const { asOf } = fields as { asOf?: string | null };
+    const thing = thingIn(fields);
+    const streamId = thing?.stream.category.streamOf(thing.id);
     const query = named.make(fields, { ...options, ...(typeof asOf === 'string' && { asOf }) });
     const read = async () =>
       await answerOf(
@@ -80,9 +85,9 @@ export class NamedQueries {
     // First wait for the minimum position, then determine the state of the tables.
     if (options.minPosition !== undefined) {
       await this.contexts.waitFor(options.minPosition, MAX_WAIT_MS);
-      if (flightId !== undefined) await this.contexts.refuseParked(streamOf(flightId), options.minPosition);
+      if (streamId !== undefined) await this.contexts.refuseParked(streamId, options.minPosition);
     }
-    return this.cache.get(cacheKey(name, fields), flightId, read);
+    return this.cache.get(cacheKey(name, fields), streamId, read);
   }
 
   async #sql(

@@ -377,7 +377,7 @@ const GONE = 'The caller has gone.';
 
 /** The statement's fault and not the server's: who sends it again gets the same. */
 const sqlTimeout = (how: string, cause?: unknown) => {
-  const message = `took too long. ${how} It changed nothing. Ask for less, or for a flight and a time that the indexes know`;
+  const message = `took too long. ${how} It changed nothing. Ask for less: for one thing, and for a time that the indexes know`;
   return new WaylogError(
     'sql.timeout',
     'invalid',

@@ -1,18 +1,18 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuid } from 'uuid';
-import { decideTransact, OfFlight, Transact, type TransactionStep } from '#lib/flight';
-import type { CommandOptions } from '#lib/waylog';
+import type { CommandOptions, SeveralCommands, SeveralSlice, Step } from '#lib/waylog';
 import {
   badFields,
   conflict,
   forbidden,
   invalidInput,
+  IsKnownId,
   notFound,
   unavailable,
   WaylogError,
   counted,
 } from '#lib/platform';
-import { commandClasses, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
+import { namedCommands, NamedCommands, refuseFields, underParameters, unknownCommand } from './commands.js';
 import { JSON_BOUNDS, structureOf } from '../http/json-bounds.js';
 import { bodyLength } from '../http/whole-body.js';
 import type { BytesOf } from '../http/work-in-turn.js';
@@ -24,6 +24,7 @@ import type {
   TransactionRequest,
   TransactionState,
 } from './models.js';
+import { changedTogether, severalOn, thingIn } from './stream-keys.js';
 
 const DEFAULT_TIME_LIMIT = 30;
 const MAX_COMMANDS = 1_000;
@@ -40,14 +41,16 @@ const REMEMBERED_MS = 10 * 60 * 1_000;
 const MAX_REMEMBERED = 10_000;
 
 interface Transaction {
+  readonly transactionId: string;
+  /** The one thing that it changes, and the command as which it is committed. */
   readonly id: string;
-  readonly flightId: string;
+  readonly slice: SeveralSlice;
   readonly serviceName: string;
   /** The caller that opened it. Only that caller can continue it: its events have one actor. */
   readonly actor: string;
   readonly startedAt: number;
   readonly expiresAt: number;
-  readonly steps: TransactionStep[];
+  readonly steps: Step[];
   /** The commands collected under an Idempotency-Key, as JSON. */
   readonly keys: Map<string, string>;
   state: TransactionState;
@@ -61,8 +64,8 @@ interface Transaction {
 }
 
 /**
- * Transactions that collect commands of one flight until they are committed as one `Transact`: all of them are
- * recorded, or none. They are in the memory of this process: other processes do not know them, and they end with it.
+ * Transactions that collect commands of one thing until they are committed as one command: all of them are recorded,
+ * or none. They are in the memory of this process: other processes do not know them, and they end with it.
  */
 @Injectable()
 export class OpenTransactions {
@@ -72,7 +75,9 @@ export class OpenTransactions {
   constructor(private readonly commands: NamedCommands) {}
 
   /** Throws `transactions.too-many`. */
-  open({ flightId, serviceName, timeLimit }: TransactionRequest, actor: string): TransactionContext {
+  open(request: TransactionRequest, actor: string): TransactionContext {
+    const { serviceName, timeLimit } = request;
+    const { id, slice } = theThingOf(request);
     this.#forget();
     const open = [...this.#transactions.values()].filter(({ state }) => isAlive(state));
     const own = open.filter((transaction) => transaction.actor === actor).length;
@@ -85,8 +90,9 @@ export class OpenTransactions {
     }
     const startedAt = Date.now();
     const transaction: Transaction = {
-      id: uuid(),
-      flightId,
+      transactionId: uuid(),
+      id,
+      slice,
       serviceName,
       actor,
       startedAt,
@@ -99,7 +105,7 @@ export class OpenTransactions {
       values: 0,
       names: 0,
     };
-    this.#transactions.set(transaction.id, transaction);
+    this.#transactions.set(transaction.transactionId, transaction);
     return contextOf(transaction);
   }
 
@@ -115,30 +121,38 @@ export class OpenTransactions {
 
   /**
    * Checks a command by its rules and keeps it for the commit. Nothing is recorded yet, and only the commit shows
-   * whether the flight allows it. Throws `input.invalid`, `command.unknown`, `transaction.not-found`,
-   * `transaction.of-another`, `transaction.ended`, `transaction.other-flight` and `transaction.full`.
+   * whether the thing allows it. Throws `input.invalid`, `command.unknown`, `transaction.not-found`,
+   * `transaction.of-another`, `transaction.ended`, `transaction.other-...` (such as `transaction.other-flight`) and `transaction.full`.
    */
-  collect(id: string, request: CommandRequest, { commandId, actor }: CommandOptions): CommandResponse {
+  collect(
+    transactionId: string,
+    request: CommandRequest,
+    { commandId, actor }: CommandOptions,
+  ): CommandResponse {
     const began = performance.now();
-    const transaction = this.#findOf(id, actor);
+    const transaction = this.#findOf(transactionId, actor);
     const { command: type, parameters } = request;
-    if (type === Transact.name || !commandClasses.has(type)) {
-      throw type === Transact.name
-        ? invalidInput([{ field: 'command', message: 'is Transact, which cannot be part of a transaction' }])
-        : unknownCommand(type);
-    }
+    if (!namedCommands.has(type)) throw unknownCommand(type);
+    const { steps, stream } = transaction.slice;
+    if (!steps.has(type))
+      throw invalidInput([
+        {
+          field: 'command',
+          message: `is ${type}, which cannot be part of a transaction on a ${stream.category.name}`,
+        },
+      ]);
     if (transaction.state !== 'open') throw ended(transaction);
-    const { flightId, ...fields }: Record<string, unknown> = { ...parameters };
-    if (flightId !== undefined && flightId !== transaction.flightId) throw otherFlight(transaction, flightId);
+    const { [stream.key]: id, ...fields }: Record<string, unknown> = { ...parameters };
+    if (id !== undefined && id !== transaction.id) throw another(transaction, id);
     refuseFields(fields);
-    const step: TransactionStep = { ...fields, type };
-    checkStep(transaction.flightId, step);
+    const step: Step = { ...fields, type };
+    checkStep(transaction, step);
     const json = JSON.stringify(step);
     const known = commandId === undefined ? undefined : transaction.keys.get(commandId);
     if (known !== undefined && known !== json) {
       throw conflict(
         'command.id-reused',
-        `Transaction ${id} has collected another command under the key ${commandId}. A key belongs to one command.`,
+        `Transaction ${transactionId} has collected another command under the key ${commandId}. A key belongs to one command.`,
       );
     }
     if (known === undefined) {
@@ -147,16 +161,16 @@ export class OpenTransactions {
     }
     return {
       success: true,
-      transactionId: id,
+      transactionId,
       affectedRows: 0,
       executionTime: secondsSince(began),
-      flightId: transaction.flightId,
+      [stream.key]: transaction.id,
     };
   }
 
   /**
    * Records everything collected, or nothing. A repeat of the commit gets the same answer, for ten minutes. Throws the
-   * refusal of the flight, `transaction.not-found`, `transaction.ended` and `command.timeout`.
+   * refusal of the command, `transaction.not-found`, `transaction.ended` and `command.timeout`.
    */
   async commit(
     id: string,
@@ -183,26 +197,26 @@ export class OpenTransactions {
   }
 
   async #commit(transaction: Transaction, origin: CommandOptions['origin']): Promise<CommandResponse> {
-    const { id, flightId, serviceName, actor, steps } = transaction;
+    const { transactionId, id, slice, serviceName, actor, steps } = transaction;
+    const { key } = slice.stream;
     const began = performance.now();
     try {
       const answer: CommandResponse =
         steps.length === 0
-          ? { success: true, affectedRows: 0, executionTime: secondsSince(began), flightId }
+          ? { success: true, affectedRows: 0, executionTime: secondsSince(began), [key]: id }
           : await this.commands.execute(
-              new Transact({
-                flightId,
-                commands: steps,
-                commandId: id,
+              slice,
+              severalOf(transaction, steps, {
+                commandId: transactionId,
                 actor,
                 onBehalfOf: serviceName,
                 origin,
               }),
-              id,
+              transactionId,
               undefined,
             );
       this.#end(transaction, 'committed');
-      return { ...answer, transactionId: id };
+      return { ...answer, transactionId };
     } catch (error) {
       if (error instanceof WaylogError && error.kind !== 'unavailable') {
         this.#end(transaction, 'refused');
@@ -215,7 +229,7 @@ export class OpenTransactions {
     }
   }
 
-  #add(transaction: Transaction, step: TransactionStep, json: Buffer): void {
+  #add(transaction: Transaction, step: Step, json: Buffer): void {
     const { values, names } = structureOf(json);
     const full = this.#whyFull(transaction, { bytes: json.length, values, names });
     if (full !== undefined) throw conflict('transaction.full', full);
@@ -229,17 +243,17 @@ export class OpenTransactions {
 
   /** Why a transaction accepts no more commands, or not this one. */
   #whyFull(
-    { id, actor, count, ...holds }: Transaction,
+    { transactionId, actor, count, ...holds }: Transaction,
     more: { readonly bytes: number; readonly values: number; readonly names: number },
   ): string | undefined {
     if (count >= MAX_COMMANDS)
-      return `Transaction ${id} holds ${counted(MAX_COMMANDS, 'command')}, which is the limit. Commit it, or use commands that take many at once.`;
+      return `Transaction ${transactionId} holds ${counted(MAX_COMMANDS, 'command')}, which is the limit. Commit it, or use commands that take many at once.`;
     if (
       holds.bytes + more.bytes > MAX_BYTES ||
       holds.values + more.values > JSON_BOUNDS.values ||
       holds.names + more.names > JSON_BOUNDS.names
     )
-      return `Transaction ${id} holds as much as one request may: ${MAX_BYTES / 2 ** 20} MiB, ${JSON_BOUNDS.values} values and ${JSON_BOUNDS.names} fields of all its commands together. Commit it, and open another one for the rest.`;
+      return `Transaction ${transactionId} holds as much as one request may: ${MAX_BYTES / 2 ** 20} MiB, ${JSON_BOUNDS.values} values and ${JSON_BOUNDS.names} fields of all its commands together. Commit it, and open another one for the rest.`;
     if (this.#bytes + more.bytes > MAX_COLLECTED_BYTES || this.#isGreedy(actor, more.bytes))
       return `The open transactions hold as much as they may: ${MAX_COLLECTED_BYTES_EACH / 2 ** 20} MiB of one caller, ${MAX_COLLECTED_BYTES / 2 ** 20} MiB of all. Commit some first.`;
     return undefined;
@@ -299,19 +313,36 @@ export class OpenTransactions {
 const isAlive = (state: TransactionState) =>
   state === 'open' || state === 'committing' || state === 'uncertain';
 
+/** What a request for a transaction names. Throws `input.invalid`. */
+function theThingOf(request: TransactionRequest) {
+  const thing = thingIn(request, changedTogether);
+  const slice = thing && severalOn(thing.stream);
+  if (slice) return { id: thing.id, slice };
+  const keys = changedTogether.map(({ key }) => key);
+  throw invalidInput([
+    { field: keys.join(), message: `one of ${keys.join(', ')} must name what it changes` },
+  ]);
+}
+
+/** The command as which a transaction is committed. */
+function severalOf({ slice, id }: Transaction, commands: readonly Step[], options: CommandOptions) {
+  const Command = slice.command as new (fields: object) => SeveralCommands;
+  return new Command({ ...options, [slice.stream.key]: id, commands });
+}
+
 /** By the rules of the transaction that the step will be part of. */
-function checkStep(flightId: string, step: TransactionStep): void {
+function checkStep(transaction: Transaction, step: Step): void {
   try {
-    decideTransact(new Transact({ flightId, commands: [step] }), new Date().toISOString());
+    transaction.slice.decide(severalOf(transaction, [step], {}), new Date().toISOString());
   } catch (error) {
     throw underParameters(error, 'commands[0].');
   }
 }
 
 const contextOf = (transaction: Transaction): TransactionContext => ({
-  transactionId: transaction.id,
+  transactionId: transaction.transactionId,
   serviceName: transaction.serviceName,
-  flightId: transaction.flightId,
+  [transaction.slice.stream.key]: transaction.id,
   startedAt: new Date(transaction.startedAt).toISOString(),
   commandsExecuted: transaction.count,
   isActive: transaction.state === 'open',
@@ -329,17 +360,25 @@ const howItEnded: Record<TransactionState, string> = {
   expired: 'has reached its time limit; nothing was recorded. Open another one, with a longer timeLimit',
 };
 
-const ended = ({ id, state }: Transaction) =>
-  conflict('transaction.ended', `Transaction ${id} ${howItEnded[state]}.`, { transactionId: id, state });
+const ended = ({ transactionId, state }: Transaction) =>
+  conflict('transaction.ended', `Transaction ${transactionId} ${howItEnded[state]}.`, {
+    transactionId,
+    state,
+  });
 
-/** The error for a command of another flight, or of an impossible one. */
-function otherFlight({ id, flightId }: Transaction, other: unknown): WaylogError {
-  const errors = badFields(OfFlight, { flightId: other });
-  if (errors.length > 0) return underParameters(invalidInput(errors)) as WaylogError;
+class KnownId {
+  @IsKnownId() readonly id!: string;
+}
+
+/** The error for a command of another thing, or of an impossible one. */
+function another({ transactionId, slice, id }: Transaction, other: unknown): WaylogError {
+  const { key, category } = slice.stream;
+  const [bad] = badFields(KnownId, { id: other });
+  if (bad) return underParameters(invalidInput([{ ...bad, field: key }])) as WaylogError;
   return conflict(
-    'transaction.other-flight',
-    `Transaction ${id} changes flight ${flightId}, and the command is for ${JSON.stringify(other)}. A flight is the ` +
-      `limit of what is recorded together: open another transaction for the other one.`,
+    `transaction.other-${category.name}`,
+    `Transaction ${transactionId} changes ${category.name} ${id}, and the command is for ${JSON.stringify(other)}. One ` +
+      `${category.name} is the limit of what is recorded together: open another transaction for the other one.`,
   );
 }
 

@@ -22,10 +22,10 @@ const log = new Logger('Http');
 
 /** A line for each request, by its route: addresses can contain what does not belong in a log. For LOG_LEVEL=debug. */
 export const logRequest: onResponseHookHandler = (request, reply, done) => {
-  const { method, routeOptions, principal, id } = request;
+  const { method, routeOptions, actor, id } = request;
   log.debug(
     `${method} ${routeOptions.url ?? '(no route)'} ${reply.statusCode} in ${reply.elapsedTime.toFixed(1)} ms, ` +
-      `by ${principal?.actor ?? 'nobody known'}, request ${id}`,
+      `by ${actor ?? 'nobody known'}, request ${id}`,
   );
   done();
 };

@@ -25,10 +25,10 @@ describe('the limits of requests in progress', () => {
     const bounds = { bytesOfOne: 1_000 * MIB, bytes: 1_000 * MIB, ...some };
     made = new EventEmitter();
     server = fastify({ forceCloseConnections: true, bodyLimit: LARGE });
-    server.decorateRequest('principal');
+    server.decorateRequest('actor');
     server.addHook('onRequest', boundPipelining);
     server.addHook('onRequest', (request, _reply, done) => {
-      request.principal = { actor: String(request.headers['x-caller']), role: 'reader' };
+      request.actor = String(request.headers['x-caller']);
       done();
     });
     server.addHook('onRequest', new RequestsUnderWay().onRequest);

@@ -39,7 +39,7 @@ class BytesUnderWay {
   /** Counts more bytes, or returns why there is no room. */
   keep(bytes: number, request: FastifyRequest, reply: FastifyReply): WaylogError | undefined {
     if (bytes < this.least || request.raw.socket.destroyed) return undefined;
-    const caller = request.principal?.actor ?? '';
+    const caller = request.actor ?? '';
     const { bytesOfOne } = this.bounds;
     if ((this.#bytesOf.get(caller) ?? 0) + bytes > bytesOfOne) {
       return tooMany(
@@ -138,12 +138,11 @@ export class RequestsUnderWay {
   readonly #open = new Map<string, number>();
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
-    const { principal } = request;
-    if (!principal) {
+    const { actor } = request;
+    if (actor === undefined) {
       done();
       return;
     }
-    const { actor } = principal;
     const open = this.#open.get(actor) ?? 0;
     if (open >= MAX_OF_CALLER) {
       done(

@@ -1,12 +1,25 @@
 import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
+import { namedQueries } from '../gateway/queries.js';
 import { weightOfRead } from './read-weights.js';
 import { beginWork, endWork, RequestWork } from './request-work.js';
 import { WorkInTurn } from './work-in-turn.js';
 
 const MIB = 1024 * 1024;
 const FRAMES = '/v1/flights/f1/frames?limit=60000';
+
+const routes = new Map(
+  Object.entries({
+    '/v1/flights': 'ListFlights',
+    '/v1/flights/:id/frames': 'GetFrameResults',
+    '/v1/flights/:id/headings': 'GetHeadingHistory',
+    '/v1/flights/:id/waypoints': 'GetWaypoints',
+    '/v1/flights/:id/chunks': 'GetChunkStates',
+    '/v1/flights/:id': 'GetFlight',
+    '/v1/events': 'GetEvents',
+  }).map(([url, name]) => [url, namedQueries.get(name)]),
+);
 
 describe('heavy requests', () => {
   let server: FastifyInstance;
@@ -17,16 +30,16 @@ describe('heavy requests', () => {
   beforeEach(async () => {
     [begun, ends, made, sent] = [[], new Map(), new EventEmitter(), []];
     server = fastify({ forceCloseConnections: true, bodyLimit: 8 * MIB });
-    server.decorateRequest('principal');
+    server.decorateRequest('actor');
     server.addHook('onRequest', (request, _reply, done) => {
-      request.principal = { actor: String(request.headers['x-name']).charAt(0), role: 'operator' };
+      request.actor = String(request.headers['x-name']).charAt(0);
       done();
     });
     server.addHook('preValidation', (request, _reply, done) => {
       made.emit(`arrived ${String(request.headers['x-name'])}`);
       done();
     });
-    server.addHook('preValidation', new WorkInTurn().preValidation);
+    server.addHook('preValidation', new WorkInTurn(undefined, weightOfRead(namedQueries)).preValidation);
     server.addHook('preHandler', beginWork);
     server.addHook('onSend', endWork);
     server.addHook('onSend', (_request, _reply, payload, done) => {
@@ -41,9 +54,10 @@ describe('heavy requests', () => {
       made.emit('begun');
       return new Promise<void>((resolve) => ends.set(name, resolve));
     };
-    for (const url of ['/v1/command', '/v1/flights', '/v1/flights/:id/frames', '/v1/flights/:id/chunks'])
+    for (const [url, reads] of [['/v1/command', undefined] as const, ...routes])
       server.route({
         url,
+        config: { waylog: { reads } },
         method: ['GET', 'POST'],
         handler: async ({ headers }) => {
           await work(String(headers['x-name']));
@@ -184,7 +198,11 @@ describe('heavy requests', () => {
 
 describe('the weight of a read', () => {
   const weigh = (url: string, query: object = {}, body?: object) =>
-    weightOfRead({ routeOptions: { url }, query, body } as never);
+    weightOfRead(namedQueries)({
+      routeOptions: { url, config: { waylog: { reads: routes.get(url) } } },
+      query,
+      body,
+    } as never).weight;
   const named = (query: string, parameters?: object) => weigh('/v1/queries', {}, { query, parameters });
 
   it('follows from the rows that it can return', () => {

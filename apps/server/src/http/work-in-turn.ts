@@ -1,6 +1,6 @@
 import type { FastifyRequest, preValidationHookHandler } from 'fastify';
 import { FairTurns, tooMany, type FairTurnsOptions } from '#lib/platform';
-import { isList, weightOfRead } from './read-weights.js';
+import { weightOfRead, type WeightOfRead } from './read-weights.js';
 import { RequestWork } from './request-work.js';
 import { bodyLength } from './whole-body.js';
 
@@ -30,6 +30,7 @@ export class WorkInTurn {
 
   constructor(
     private readonly bytesOf: BytesOf = bodyLength,
+    private readonly read: WeightOfRead = weightOfRead(new Map()),
     bounds = BOUNDS,
   ) {
     this.#reads = new FairTurns(bounds);
@@ -37,15 +38,15 @@ export class WorkInTurn {
   }
 
   readonly preValidation: preValidationHookHandler = (request, reply, done) => {
-    const { principal } = request;
+    const { actor } = request;
     const isCommand = isCommandRequest(request);
-    const weight = isCommand ? Number(this.bytesOf(request) >= LARGE_BODY) : weightOfRead(request);
-    const isShortList = !isCommand && weight === 0 && isList(request);
-    if (!principal || (weight === 0 && !isShortList)) {
+    const read = isCommand ? undefined : this.read(request);
+    const weight = read?.weight ?? Number(this.bytesOf(request) >= LARGE_BODY);
+    const isShortList = weight === 0 && read?.isList === true;
+    if (actor === undefined || (weight === 0 && !isShortList)) {
       done();
       return;
     }
-    const { actor } = principal;
     const turns = isCommand ? this.#commands : isShortList ? this.#lists : this.#reads;
     if (!isShortList && turns.waiting(actor) >= MAX_WAITING) {
       done(

@@ -55,9 +55,9 @@ describe('what a caller writes before the tables have followed', () => {
   beforeEach(async () => {
     [tables, made, begun, position] = [new FakeTables(), new EventEmitter(), [], 0];
     server = fastify({ forceCloseConnections: true, bodyLimit: 8 * KIB * KIB });
-    server.decorateRequest('principal');
+    server.decorateRequest('actor');
     server.addHook('onRequest', (request, _reply, done) => {
-      request.principal = { actor: String(request.headers['x-name']).charAt(0), role: 'operator' };
+      request.actor = String(request.headers['x-name']).charAt(0);
       done();
     });
     server.addHook('preValidation', new WritesAhead(tables).preValidation);

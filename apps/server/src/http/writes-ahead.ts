@@ -50,13 +50,13 @@ export class WritesAhead {
   ) {}
 
   readonly preValidation: preValidationHookHandler = (request, reply, done) => {
-    const { principal } = request;
-    const bytes = principal && isCommandRequest(request) ? this.bytesOf(request) : 0;
-    if (!principal || bytes === 0) {
+    const { actor } = request;
+    const bytes = actor !== undefined && isCommandRequest(request) ? this.bytesOf(request) : 0;
+    if (actor === undefined || bytes === 0) {
       done();
       return;
     }
-    const account = this.#accountOf(principal.actor);
+    const account = this.#accountOf(actor);
     let hasBegun = false;
     const write = {
       bytes,

@@ -68,7 +68,7 @@ export const alertRules: readonly AlertRule[] = [
     name: 'IntegrityViolation',
     severity: 'critical',
     threshold: 0,
-    what: 'flights of which a table is not what the log says, or of which the log no longer says what is right',
+    what: 'streams of which a table is not what the log says, or of which the log no longer says what is right',
     remedy:
       '`waylog integrity --open` names them. Where it counts rows, `waylog verify --repair` rewrites exactly those; where it says that the log ' +
       'has lost events or cannot open them, no repair can help: docs/how-to/at-three-in-the-morning.md#integrityviolation.',
@@ -128,7 +128,7 @@ export const alertRules: readonly AlertRule[] = [
     name: 'StreamsParked',
     severity: 'warning',
     threshold: 0,
-    what: 'flights whose next event cannot be projected',
+    what: 'streams whose next event cannot be projected',
     remedy: '`waylog parked list` says which and why; after a fix `waylog parked retry`.',
     value: ({ projections }) =>
       projections.length === 0 ? undefined : Math.max(...projections.map((p) => p.parkedStreams)),
@@ -174,7 +174,7 @@ export const alertRules: readonly AlertRule[] = [
     threshold: 0.5,
     what: 'locks that rebuilding the table with the most TimescaleDB chunks takes, as a share of all that the database has',
     remedy:
-      '`waylog doctor` says how many chunks there are, and what to set max_locks_per_transaction to; or have fewer: `waylog archive run --help`. Backups, rebuilds and reads of all flights fail when they run out (`database.too-few-locks`).',
+      '`waylog doctor` says how many chunks there are, and what to set max_locks_per_transaction to; or have fewer: `waylog archive run --help`. Backups, rebuilds and reads of all streams fail when they run out (`database.too-few-locks`).',
     value: ({ database }) => database?.lockShare,
   },
   {

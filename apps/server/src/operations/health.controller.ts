@@ -1,3 +1,4 @@
+import { Needs } from '#lib/rest';
 import { Controller, Get, Inject, ServiceUnavailableException } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import {
@@ -29,6 +30,7 @@ export class HealthController {
   ) {}
 
   @Get('live')
+  @Needs('everybody')
   @ApiOperation({
     summary: 'Liveness',
     description:
@@ -39,6 +41,7 @@ export class HealthController {
   }
 
   @Get('ready')
+  @Needs('everybody')
   @ApiOperation({
     summary: 'Readiness',
     description: 'Commands and queries can be served; 503 with the reason when not.',

@@ -1,3 +1,4 @@
+import { Needs } from '#lib/rest';
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController, ApiOperation } from '@nestjs/swagger';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
@@ -47,12 +48,12 @@ export class Metrics {
     gauge('waylog_commands_pending', 'Commands that wait for an answer.', () =>
       sum(({ pending }) => pending),
     );
-    gauge('waylog_decision_cache_bytes', 'Memory of what decisions know of flights, between commands.', () =>
+    gauge('waylog_decision_cache_bytes', 'Memory of what decisions know of streams, between commands.', () =>
       sum(({ cache }) => cache.bytes),
     );
     new Counter({
       name: 'waylog_decision_states_loaded_total',
-      help: 'Flights whose state was read from the log for a command; again: put out of the cache a minute before at most.',
+      help: 'Streams whose state was read from the log for a command; again: put out of the cache a minute before at most.',
       labelNames: ['again'],
       registers,
       collect() {
@@ -205,7 +206,7 @@ export class Metrics {
     );
     gauge(
       'waylog_integrity_findings_open',
-      'Flights of which a table is not what the log says.',
+      'Streams of which a table is not what the log says.',
       ({ database }) => database?.openFindings,
     );
     gauge(
@@ -245,7 +246,7 @@ export class Metrics {
     );
     gauge(
       'waylog_projection_parked_streams',
-      'Flights whose next event cannot be projected.',
+      'Streams whose next event cannot be projected.',
       worst('parkedStreams'),
     );
     gauge('waylog_projection_paused', '1 while an operator has the projector paused.', ({ projections }) =>
@@ -261,7 +262,7 @@ export class Metrics {
   /** Times a request under the pattern of its route, so that ids do not become labels. */
   readonly onResponse: onResponseHookHandler = (request, reply, done) => {
     // A caller that could not be checked was not let in. Anyone can cause that answer, and the service has not failed.
-    const isTurnedAway = reply.statusCode === 503 && request.principal === undefined;
+    const isTurnedAway = reply.statusCode === 503 && request.actor === undefined;
     const route = (isTurnedAway && !isProbe(request) ? TURNED_AWAY : request.routeOptions.url) ?? 'unknown';
     this.#requests.observe(
       { method: request.method, route, status: reply.statusCode },
@@ -287,6 +288,7 @@ export class MetricsController {
   constructor(private readonly metrics: Metrics) {}
 
   @Get()
+  @Needs('reader')
   @ApiOperation({ summary: 'Read metrics', description: 'In the text format of Prometheus.' })
   @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
   read(): Promise<string> {

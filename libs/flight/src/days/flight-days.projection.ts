@@ -1,3 +1,4 @@
+import type { ContextPart } from '#lib/waylog';
 import type { Timestamp } from '#lib/platform';
 import { Projection, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
@@ -19,3 +20,5 @@ export const flightDays = new Projection<FlightEvents>('flight_days', 1, flightD
   )
   .on('HeadingSaved', (event) => upsert({ flight_id: flightIdOf(event), day: dayOf(event.data.timestamp) }))
   .on('FlightDeleted', (event) => removeWhere({ flight_id: flightIdOf(event) }));
+
+export const flightDaysPart: ContextPart = { projections: [flightDays] };

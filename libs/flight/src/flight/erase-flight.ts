@@ -1,13 +1,8 @@
 import { IsOpaqueId } from '#lib/platform';
+import type { StillInTables } from '#lib/waylog';
 import { FlightCommand, slice, type Decide } from '../command.js';
 import { flightNotFound } from '../flight.js';
 import { flightSensitiveFields } from '../vocabulary.js';
-
-/** The answer to an erasure while the tables still hold what was erased. */
-export interface StillInTables {
-  /** Why, and what has to happen first. */
-  readonly waits?: string;
-}
 
 /**
  * Erases the sensitive fields of a flight, even a deleted one, permanently: from the tables, and from every event

@@ -27,7 +27,7 @@ import {
   type ProjectorStatus,
 } from '#lib/projections';
 import { notePolicyDrops } from '#lib/timescale';
-import type { FollowerOptions, FollowerType } from '#lib/waylog';
+import type { FollowerOptions } from '#lib/waylog';
 import { flightIdOf, type FlightEvents } from '../events.js';
 import { frameResults } from './frame-results.projection.js';
 
@@ -510,11 +510,3 @@ const clearStraySql = `
 /** For statements over many rows: no time limit, where other statements count as lost after half a minute. */
 const patient = (text: string, values: unknown[]): pg.QueryConfig =>
   ({ text, values, query_timeout: 6 * 3_600_000 }) as pg.QueryConfig;
-
-/** Keeps the minute rollup of frame results. */
-export const frameMinutesFollower: FollowerType = {
-  name: FRAME_MINUTES,
-  tables: [frameMinutesRollup],
-  token: FrameMinutes,
-  make: (options) => new FrameMinutes(options),
-};

@@ -1,7 +1,7 @@
 import { parseTimestamp, type Timestamp } from '#lib/platform';
 import type { EventStore } from '#lib/event-store';
 import type { FlightDetails } from '../events.js';
-import { streamOf } from '../flight-reads.js';
+import { flightStreams } from '../events.js';
 
 /** What the log has of a flight that is to be imported. */
 export interface EarlierImport {
@@ -24,7 +24,7 @@ export async function earlierImport(
   flightId: string,
 ): Promise<EarlierImport> {
   let earlier = NO_EARLIER_IMPORT;
-  for await (const page of store.readStream(streamOf(flightId))) {
+  for await (const page of store.readStream(flightStreams.streamOf(flightId))) {
     for (const { type, data, metadata } of page) {
       if (type === 'FlightDeleted') earlier = { deletions: earlier.deletions + 1 };
       if (type !== 'FlightCreated') continue;

@@ -1,5 +1,5 @@
 import { badFields } from '#lib/platform';
-import { changes } from '../changes.js';
+import { changes } from '../context.js';
 import type { FlightCommand, Slice } from '../command.js';
 import { CreateFlight } from '../flight/create-flight.js';
 import { evolve, noFlight } from '../flight.js';
@@ -104,9 +104,7 @@ describe('the commands of an import', () => {
     let state = noFlight();
     const record = (commands: readonly FlightCommand[]) =>
       commands.flatMap((command) => {
-        const slice = changes.find(
-          (change) => command instanceof change.command,
-        ) as unknown as Slice<FlightCommand>;
+        const slice = changes.find((change) => command instanceof change.command) as Slice<FlightCommand>;
         const decided = slice.decide(command, '2026-01-01T00:00:00.000Z')(state);
         const events = 'answer' in decided ? decided.events : decided;
         for (const event of events) state = evolve(state, event);

@@ -1,0 +1,157 @@
+import {
+  conflict,
+  invalidInput,
+  MAX_BAD_FIELDS,
+  type Class,
+  type FieldError,
+  type Timestamp,
+  weigh,
+  type Weight,
+} from '#lib/platform';
+import type { Decision, DomainEvent } from '#lib/event-store';
+import {
+  COMMAND_OPTIONS,
+  idOf,
+  newId,
+  type AnySlice,
+  type Decide,
+  type Slice,
+  type StreamCommand,
+} from './command.js';
+import { commandOfFields } from './command-fields.js';
+import type { StreamType } from './stream-type.js';
+
+/** One of several commands: its type and its own fields, without the thing that it changes. */
+export interface Step {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+export interface StepResults {
+  /** The further results of each command, in their order. */
+  readonly results: readonly object[];
+}
+
+/** A command that is several, of things of one type. */
+export interface SeveralCommands extends StreamCommand {
+  readonly commands: readonly Step[];
+}
+
+/** A slice of such a command, with those that can be its steps. */
+export interface SeveralSlice<
+  C extends SeveralCommands = SeveralCommands,
+  State = unknown,
+  Event extends DomainEvent = DomainEvent,
+> extends Slice<C, State, Event, StepResults> {
+  readonly steps: ReadonlyMap<string, AnySlice>;
+}
+
+/**
+ * The most that all commands together can record. They are decided, written and read in one go each, without turns for
+ * other requests: 14 times 5,000 frames held the process for 3 s. An event can be larger than its command (all details
+ * of a flight for a new name, all frames of two merged route chunks), so the events are measured.
+ */
+const MOST: Weight = { values: 250_000, characters: 8 * 1024 * 1024 };
+
+/**
+ * Several commands on one thing, each seeing the effects of those before it: all of them are recorded, or none. Refused
+ * with `transaction.too-much` if their events would be too large together. `slices`: those that can be steps.
+ */
+export function severalCommands<C extends SeveralCommands, State, Event extends DomainEvent>(
+  stream: StreamType<State, Event>,
+  command: Class<C>,
+  slices: readonly AnySlice[],
+): SeveralSlice<C, State, Event> {
+  const steps = new Map(slices.map((one) => [one.command.name, one]));
+  const { decider } = stream;
+  const decide: Decide<C, State, Event, StepResults> = (several, at) => {
+    const id = Reflect.get(several, stream.key) as string;
+    const decisions = decisionsOf(steps, stream.key, id, several, at);
+    return (before) => {
+      let state = decider.fork(before);
+      const events: Event[] = [];
+      const results: object[] = [];
+      const weight: Weight = { values: 0, characters: 0 };
+      for (const one of decisions as readonly Decision<State, Event>[]) {
+        const decided = one(state);
+        const step = 'answer' in decided ? decided : { events: decided, answer: {} };
+        for (const event of step.events) {
+          weigh(event.data, weight);
+          if (weight.values > MOST.values || weight.characters > MOST.characters) throw tooMuch(stream, id);
+          events.push(event);
+          state = decider.evolve(state, event);
+        }
+        results.push(step.answer);
+      }
+      return { events, answer: { results } };
+    };
+  };
+  return { stream, command, decide, steps };
+}
+
+const tooMuch = ({ category, key }: Pick<StreamType<never, never>, 'category' | 'key'>, id: string) =>
+  conflict(
+    'transaction.too-much',
+    `The commands on ${category.name} ${id} would together record events of more than ${MOST.values} values or ` +
+      `${MOST.characters / 2 ** 20} MiB of text. Nothing was recorded. Send them in several transactions.`,
+    { [key]: id },
+  );
+
+/** No command has as many. */
+const MAX_FIELDS = 50;
+
+/**
+ * Counted before the object is copied: copying one with a thousand names takes 8 ms, and there can be a thousand such
+ * objects.
+ */
+function hasTooManyFields(step: object): boolean {
+  let count = 0;
+  for (const _ in step) if (++count > MAX_FIELDS) return true;
+  return false;
+}
+
+/** Throws `input.invalid` with the bad fields of the commands; stops looking after `MAX_BAD_FIELDS`. */
+function decisionsOf(
+  steps: ReadonlyMap<string, AnySlice>,
+  key: string,
+  id: string,
+  { commands, commandId }: SeveralCommands,
+  at: Timestamp,
+): unknown[] {
+  const errors: FieldError[] = [];
+  const notOfSteps: readonly string[] = [key, ...COMMAND_OPTIONS];
+  const decisions = commands.flatMap((step, i) => {
+    if (errors.length > MAX_BAD_FIELDS) return [];
+    const path = `commands[${i}]`;
+    if (typeof step !== 'object' || (step as unknown) === null || Array.isArray(step)) {
+      errors.push({ field: path, message: 'must be an object with a type' });
+      return [];
+    }
+    if (hasTooManyFields(step)) {
+      errors.push({ field: path, message: `has more than ${MAX_FIELDS} fields` });
+      return [];
+    }
+    const { type, ...sent }: { type?: unknown; [field: string]: unknown } = step;
+    const slice = typeof type === 'string' ? steps.get(type) : undefined;
+    if (!slice) {
+      errors.push({ field: `${path}.type`, message: `must be one of ${[...steps.keys()].join(', ')}` });
+      return [];
+    }
+    const own = Object.fromEntries(Object.entries(sent).filter(([field]) => !notOfSteps.includes(field)));
+    for (const field of notOfSteps)
+      if (field in sent)
+        errors.push({ field: `${path}.${field}`, message: 'is not a field of a command in a transaction' });
+    // A command that makes the thing takes its id from what it makes.
+    const maker = Object.keys(own).find((field) => ![undefined, id].includes(idOf(own[field])));
+    const stepId = commandId ? { commandId: newId(commandId, `step ${i}`) } : {};
+    const made = commandOfFields(slice.command as Class<StreamCommand>, own, { [key]: id, ...stepId });
+    const derived: unknown = Reflect.get(made.command, key);
+    if (maker !== undefined && derived === idOf(own[maker]))
+      errors.push({ field: `${path}.${maker}.id`, message: 'must be the one that the transaction changes' });
+    Object.assign(made.command, { [key]: id });
+    for (const { field, message } of made.errors) errors.push({ field: `${path}.${field}`, message });
+    return errors.length > 0 ? [] : [slice.decide(made.command, at) as unknown];
+  });
+  if (errors.length > 0) throw invalidInput(errors);
+  return decisions;
+}
