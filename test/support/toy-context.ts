@@ -74,12 +74,14 @@ const measured: Decide<Measure, Thing, CameraEvent> =
   };
 
 export const camerasTable: TableDefinition = {
+  source: 'test/support/toy-context.ts',
   schema: 'camera',
   name: 'flights',
   columns: { id: 'text', name: 'text' },
   key: ['id'],
 };
 export const readingsTable: TableDefinition = {
+  source: 'test/support/toy-context.ts',
   schema: 'camera',
   name: 'readings',
   columns: { camera: 'text', at: 'timestamptz', celsius: 'double precision' },

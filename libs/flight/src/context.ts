@@ -6,8 +6,10 @@ import type { ModelDefinition, TableModel } from '#lib/timescale';
 import {
   context,
   EventReads,
+  modelsOf,
   RunningContexts,
   severalCommands,
+  tableModelsOf,
   type Context,
   type ContextPart,
 } from '#lib/waylog';
@@ -24,11 +26,9 @@ import { framesPart } from './frames/frame-results.api.js';
 import { geofencesPart } from './geofences/geofences.api.js';
 import { headingsPart } from './headings/heading-history.api.js';
 import { imagesPart } from './images/flight-images.api.js';
-import { modelsOf } from './models.js';
 import { processingStatePart } from './processing-state/flight-state.api.js';
 import { routeChunksPart } from './route-chunks/chunks.api.js';
 import { flightSettings } from './settings.js';
-import { tableModelsOf } from './table-models.js';
 import { transactPart } from './transact.api.js';
 import { Transact } from './transact.js';
 import { waypointsPart } from './waypoints/waypoints.api.js';
@@ -56,8 +56,6 @@ export const flight: Context = context('flight', {
   parts: [...folders, flightEventsPart, transactPart],
   commands: [transact],
   erasures: [eraseFlight],
-  tables: tableModelsOf(projections),
-  models: modelsOf(projections),
   onRewritten: rollUpAgain,
   settings: flightSettings,
   cli: () => import('./cli/index.js'),
@@ -102,5 +100,5 @@ export const flight: Context = context('flight', {
 
 /** Its tables, in the order of their declaration. */
 export const flightProjections: readonly Projection[] = flight.projections;
-export const flightTables: readonly TableModel[] = flight.tables;
-export const flightModels: readonly ModelDefinition[] = flight.models;
+export const flightTables: readonly TableModel[] = tableModelsOf([flight]);
+export const flightModels: readonly ModelDefinition[] = modelsOf([flight]);

@@ -20,6 +20,7 @@ export * from './row-changes.js';
 export * from './scheduled-verification.js';
 export * from './table-hash.js';
 export * from './table-reads.js';
+export * from './table-sql.js';
 export * from './time-travel.js';
 export * from './trouble.js';
 export * from './verify.js';

@@ -6,15 +6,33 @@ export type ColumnType = 'text' | 'integer' | 'double precision' | 'boolean' | '
 export type Value = string | number | boolean | null | object;
 export type Row = Readonly<Record<string, Value>>;
 
-/** A table. Its migration must agree with this. */
+/** A table, as its projection declares it: `waylog migrate` makes it of this (table-sql.ts). */
 export interface TableDefinition {
+  /** The file of this declaration, in the repository of its context. */
+  readonly source?: string;
+  /** The name of its context. */
   readonly schema: string;
   readonly name: string;
+  /** What it is, for those who look at the database. */
+  readonly comment?: string;
+  /** Names are lower-case words, with underscores between. */
   readonly columns: Readonly<Record<string, ColumnType>>;
+  /** Columns that can be null; no other can. */
+  readonly nullable?: readonly string[];
+  /** Conditions on columns, in SQL: `{ lat: 'lat between -90 and 90' }`. */
+  readonly checks?: Readonly<Record<string, string>>;
   /** The primary key. A hypertable's ends with its time column. */
   readonly key: readonly string[];
+  /** Further indexes, by name, with their columns in SQL: `{ flights_newest: ['created_at desc', 'id'] }`. */
+  readonly indexes?: Readonly<Record<string, readonly string[]>>;
+  /** The row that a row of this table depends on: `{ column: 'flight_id', table: 'flights', key: 'id' }`. No foreign key enforces it. */
+  readonly owner?: { readonly column: string; readonly table: string; readonly key: string };
+  /** Percent of a page that is filled at first. The rest is room for rows that change, default none. */
+  readonly fillfactor?: number;
   /** Makes the table a hypertable over this column. */
   readonly timeColumn?: string;
+  /** The time that a chunk of it covers at first, such as `1 day`; default 7 days. Operators can change it. */
+  readonly chunkInterval?: string;
   /**
    * Columns that an erasure clears. PostgreSQL keeps no statistics of them (`set statistics 0`): those hold values,
    * readable by every role that can read the column, until the table is analyzed again.

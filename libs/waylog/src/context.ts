@@ -2,7 +2,7 @@ import type { INestApplicationContext, Provider, Type } from '@nestjs/common';
 import type { ReadableLog, Vocabulary } from '#lib/event-store';
 import type { AnyProjection, OnRewritten, Projection, ProjectorLog, ProjectorStatus } from '#lib/projections';
 import type { ContextSettings, Listener } from '#lib/platform';
-import type { ContinuousAggregateInfo, ModelDefinition, TableModel } from '#lib/timescale';
+import type { ContinuousAggregateInfo } from '#lib/timescale';
 import type pg from 'pg';
 import type { ContextCli } from './cli.js';
 import type { AnySlice } from './command.js';
@@ -97,10 +97,6 @@ export interface ContextParts extends ContextPart {
   readonly erasures?: readonly AnySlice[];
   /** The folders of the context. */
   readonly parts?: readonly ContextPart[];
-  /** Its tables for operations on tables: hypertables, retention, archives. */
-  readonly tables?: readonly TableModel[];
-  /** Its tables for code that validates or shows a schema. */
-  readonly models?: readonly ModelDefinition[];
   /** Called in a transaction that writes rows out of the order of the log. */
   readonly onRewritten?: OnRewritten;
   /** The settings that its decisions take from the environment. */
@@ -113,8 +109,7 @@ export interface ContextParts extends ContextPart {
   readonly about?: string;
 }
 
-type Listed = Required<ContextPart> &
-  Required<Pick<ContextParts, 'streams' | 'erasures' | 'tables' | 'models'>>;
+type Listed = Required<ContextPart> & Required<Pick<ContextParts, 'streams' | 'erasures'>>;
 
 /** One domain on the log: its streams, commands, tables and queries. */
 export interface Context
@@ -135,7 +130,7 @@ export function context(
   name: string,
   { parts = [], settings, cli, demo, examples, ...rest }: ContextParts,
 ): Context {
-  const { streams, erasures = [], tables = [], models = [] } = rest;
+  const { streams, erasures = [] } = rest;
   const all = [...parts, rest];
   return {
     name,
@@ -147,8 +142,6 @@ export function context(
     queries: all.flatMap(({ queries = [] }) => queries),
     controllers: all.flatMap(({ controllers = [] }) => controllers),
     providers: all.flatMap(({ providers = [] }) => providers),
-    tables,
-    models,
     onRewritten: rest.onRewritten ?? (() => Promise.resolve()),
     about: rest.about ?? '',
     ...(settings && { settings }),

@@ -148,8 +148,39 @@ export async function allVerified(
 
 /** All tables, for operations on tables: hypertables, retention, archives. */
 export const tableModelsOf = (contexts: readonly Context[]): readonly TableModel[] =>
-  contexts.flatMap(({ tables }) => tables);
+  tablesIn(contexts).map(({ table: { schema, name, key, timeColumn, owner } }) => ({
+    schema,
+    name,
+    ...(timeColumn !== undefined && {
+      timeColumn,
+      identity: key.filter((column) => column !== timeColumn),
+      ...(owner && { owner: { ...owner, table: `${schema}.${owner.table}` } }),
+    }),
+  }));
 
 /** All tables, for code that validates or shows a schema. */
 export const modelsOf = (contexts: readonly Context[]): readonly ModelDefinition[] =>
-  contexts.flatMap(({ models }) => models);
+  tablesIn(contexts).map(({ context, name, table }) => {
+    const { schema, columns, nullable = [], key, timeColumn, owner, source } = table;
+    return {
+      name,
+      serviceName: context,
+      schema,
+      table: table.name,
+      columns: Object.fromEntries(
+        Object.entries(columns).map(([column, type]) => [
+          column,
+          nullable.includes(column) ? type : `${type} not null`,
+        ]),
+      ),
+      key,
+      ...(timeColumn !== undefined && { timeColumn }),
+      relationships: owner ? [`${owner.column} -> ${schema}.${owner.table}.${owner.key}`] : [],
+      sourceFile: source ?? `the context ${context}`,
+    };
+  });
+
+const tablesIn = (contexts: readonly Context[]) =>
+  contexts.flatMap((context) =>
+    context.projections.map(({ name, table }) => ({ context: context.name, name, table })),
+  );

@@ -1,7 +1,9 @@
 import { Projection, removeWhere, upsert, type FoldedEvent, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightDetails, type FlightEvents } from '../events.js';
+import { latitude, longitude } from '../columns.js';
 
 export const flightsTable: TableDefinition = {
+  source: 'libs/flight/src/flight/flights.projection.ts',
   schema: 'flight',
   name: 'flights',
   columns: {
@@ -16,6 +18,11 @@ export const flightsTable: TableDefinition = {
     updated_at: 'timestamptz',
   },
   key: ['id'],
+  checks: { start_lat: latitude('start_lat'), start_lon: longitude('start_lon') },
+  indexes: {
+    flights_created_at: ['created_at', 'id'],
+    flights_name: ['name text_pattern_ops'],
+  },
   erasable: ['name', 'description', 'camera_params'],
 };
 

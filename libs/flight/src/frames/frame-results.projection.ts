@@ -1,7 +1,9 @@
 import { Projection, remove, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
+import { headingRange, latitude, longitude, ofFlight } from '../columns.js';
 
 export const frameResultsTable: TableDefinition = {
+  source: 'libs/flight/src/frames/frame-results.projection.ts',
   schema: 'flight',
   name: 'frame_results',
   columns: {
@@ -17,6 +19,14 @@ export const frameResultsTable: TableDefinition = {
     updated_at: 'timestamptz',
   },
   key: ['flight_id', 'frame_id', 'timestamp'],
+  owner: ofFlight,
+  checks: {
+    frame_id: 'frame_id >= 0',
+    gps_lat: latitude('gps_lat'),
+    gps_lon: longitude('gps_lon'),
+    heading: headingRange,
+    confidence: 'confidence between 0 and 1',
+  },
   timeColumn: 'timestamp',
 };
 

@@ -7,8 +7,10 @@ import {
   type TableDefinition,
 } from '#lib/projections';
 import { flightIdOf, type FlightEvents, type GeofenceData } from '../events.js';
+import { latitude, longitude, ofFlight } from '../columns.js';
 
 export const geofencesTable: TableDefinition = {
+  source: 'libs/flight/src/geofences/geofences.projection.ts',
   schema: 'flight',
   name: 'geofences',
   columns: {
@@ -20,6 +22,13 @@ export const geofencesTable: TableDefinition = {
     se_lon: 'double precision',
   },
   key: ['flight_id', 'id'],
+  owner: ofFlight,
+  checks: {
+    nw_lat: latitude('nw_lat'),
+    nw_lon: longitude('nw_lon'),
+    se_lat: latitude('se_lat'),
+    se_lon: longitude('se_lon'),
+  },
 };
 
 const row = (event: FoldedEvent<GeofenceData>) => {

@@ -1,7 +1,9 @@
 import { Projection, remove, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
+import { headingRange, ofFlight } from '../columns.js';
 
 export const headingHistoryTable: TableDefinition = {
+  source: 'libs/flight/src/headings/heading-history.projection.ts',
   schema: 'flight',
   name: 'heading_history',
   columns: {
@@ -11,6 +13,9 @@ export const headingHistoryTable: TableDefinition = {
     timestamp: 'timestamptz',
   },
   key: ['flight_id', 'frame_id', 'timestamp'],
+  owner: ofFlight,
+  checks: { frame_id: 'frame_id >= 0', heading: headingRange },
+  indexes: { heading_history_in_time: ['flight_id', '"timestamp" desc', 'frame_id desc'] },
   timeColumn: 'timestamp',
 };
 

@@ -1,7 +1,9 @@
 import { Projection, remove, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
+import { ofFlight } from '../columns.js';
 
 export const flightImagesTable: TableDefinition = {
+  source: 'libs/flight/src/images/flight-images.projection.ts',
   schema: 'flight',
   name: 'flight_images',
   columns: {
@@ -12,6 +14,8 @@ export const flightImagesTable: TableDefinition = {
     uploaded_at: 'timestamptz',
   },
   key: ['flight_id', 'frame_id'],
+  owner: ofFlight,
+  checks: { frame_id: 'frame_id >= 0' },
   erasable: ['file_path', 'metadata'],
 };
 

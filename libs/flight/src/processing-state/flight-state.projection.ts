@@ -1,7 +1,9 @@
 import { Projection, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents } from '../events.js';
+import { ofFlight } from '../columns.js';
 
 export const flightStateTable: TableDefinition = {
+  source: 'libs/flight/src/processing-state/flight-state.projection.ts',
   schema: 'flight',
   name: 'flight_state',
   columns: {
@@ -16,6 +18,20 @@ export const flightStateTable: TableDefinition = {
     updated_at: 'timestamptz',
   },
   key: ['flight_id'],
+  owner: ofFlight,
+  nullable: ['current_frame', 'search_grid_size'],
+  checks: {
+    frames_processed: 'frames_processed >= 0',
+    frames_total: 'frames_total >= 0',
+    current_frame: 'current_frame >= 0',
+    search_grid_size: 'search_grid_size >= 0',
+  },
+  indexes: {
+    flight_state_history: ['status', 'updated_at'],
+    // The processing states of all flights in a time, whatever their status.
+    flight_state_updated: ['updated_at', 'flight_id'],
+  },
+  fillfactor: 50,
 };
 
 export const flightState = new Projection<FlightEvents>('flight_state', 1, flightStateTable)

@@ -1,7 +1,9 @@
 import { Projection, remove, removeWhere, upsert, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents, type RouteChunk } from '../events.js';
+import { latitude, longitude, ofFlight } from '../columns.js';
 
 export const chunksTable: TableDefinition = {
+  source: 'libs/flight/src/route-chunks/chunks.projection.ts',
   schema: 'flight',
   name: 'chunks',
   columns: {
@@ -20,6 +22,21 @@ export const chunksTable: TableDefinition = {
     updated_at: 'timestamptz',
   },
   key: ['flight_id', 'chunk_id'],
+  owner: ofFlight,
+  nullable: ['end_frame_id', 'anchor_frame_id', 'anchor_lat', 'anchor_lon'],
+  checks: {
+    start_frame_id: 'start_frame_id >= 0',
+    end_frame_id: 'end_frame_id >= 0',
+    anchor_frame_id: 'anchor_frame_id >= 0',
+    anchor_lat: latitude('anchor_lat'),
+    anchor_lon: longitude('anchor_lon'),
+  },
+  // For reads in SQL: the route chunks of a flight that are still growing, and those without an anchor.
+  indexes: {
+    chunks_active: ['flight_id', 'is_active'],
+    chunks_matching: ['flight_id', 'matching_status'],
+  },
+  comment: 'Route chunks of a flight; nothing to do with the chunks of a hypertable',
 };
 
 const row = (flightId: string, chunk: RouteChunk) =>

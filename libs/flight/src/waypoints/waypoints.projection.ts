@@ -1,7 +1,9 @@
 import { Projection, removeWhere, upsert, type FoldedEvent, type TableDefinition } from '#lib/projections';
 import { flightIdOf, type FlightEvents, type WaypointData } from '../events.js';
+import { latitude, longitude, ofFlight } from '../columns.js';
 
 export const waypointsTable: TableDefinition = {
+  source: 'libs/flight/src/waypoints/waypoints.projection.ts',
   schema: 'flight',
   name: 'waypoints',
   columns: {
@@ -15,6 +17,11 @@ export const waypointsTable: TableDefinition = {
     refined: 'boolean',
   },
   key: ['flight_id', 'id'],
+  owner: ofFlight,
+  nullable: ['altitude'],
+  checks: { lat: latitude('lat'), lon: longitude('lon'), confidence: 'confidence between 0 and 1' },
+  indexes: { waypoints_in_time: ['flight_id', '"timestamp"', 'id'] },
+  fillfactor: 80,
 };
 
 const row = (event: FoldedEvent<WaypointData>) => {

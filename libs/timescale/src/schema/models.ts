@@ -26,7 +26,7 @@ export class ModelInfo {
   @IsString() readonly name!: string;
   /** Schema and table. */
   @IsString() readonly tableName!: string;
-  /** The type of each column. */
+  /** The type of each column; ` not null` follows where that is stated. */
   @IsObject() readonly fields!: Readonly<Record<string, string>>;
   @IsArray() @IsString({ each: true }) readonly primaryKey!: readonly string[];
   /** `flight_id -> flight.flights.id`. */
