@@ -178,3 +178,9 @@ export const dropFrameMinutes = `
     end if;
   end
   $drop$`;
+
+/** How the continuous aggregate of before, which one role cannot give to another, is dropped and created again. */
+export const frameMinutesAggregate = {
+  drop: 'select flight.drop_frame_minutes()',
+  create: 'select flight.create_frame_minutes()',
+};

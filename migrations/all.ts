@@ -21,6 +21,7 @@ import { OriginOfKeys1790000025000 } from './1790000025000-origin-of-keys.js';
 import { ProjectorsApart1790000027000 } from './1790000027000-projectors-apart.js';
 import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
 import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js';
+import { KnownContexts1790000028000 } from './1790000028000-known-contexts.js';
 
 /** In the order in which they run; each has a `down`. */
 export const migrations = [
@@ -47,6 +48,7 @@ export const migrations = [
   OriginOfKeys1790000025000,
   AcceptedLosses1790000026000,
   ProjectorsApart1790000027000,
+  KnownContexts1790000028000,
 ];
 
 /**

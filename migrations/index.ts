@@ -14,6 +14,7 @@ export {
   type MigrationOptions,
   type SchemaState,
 } from './migrate.js';
+export type { DeclaredContext } from './make-tables.js';
 export type { Migration, MigrationClass } from './migration.js';
 export { snapshot } from './schema-snapshot.js';
 export { snapshotOfMigrations, snapshotSource } from './take-snapshot.js';

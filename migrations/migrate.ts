@@ -14,9 +14,11 @@ import {
   WaylogError,
 } from '#lib/platform';
 import {
+  contextsIn,
   ensureDatabaseRoles,
   ensureReaderRole,
   failingAt,
+  noteContexts,
   queryOn,
   refuseForeignCode,
   readCatalog,
@@ -39,8 +41,10 @@ import {
   recordReverted,
   type AppliedMigration,
 } from './records.js';
+import { frameMinutesAggregate } from './1790000006000-hypertables.js';
 import { snapshot as wholeSnapshot } from './schema-snapshot.js';
 import { modelsOfWaylog, type Snapshot } from './snapshot.js';
+import { dropTables, makeTables, type DeclaredContext } from './make-tables.js';
 import { validate, type ValidationStandard } from './validate-schema.js';
 
 type Progress = (line: string) => void;
@@ -58,6 +62,8 @@ export interface MigrationOptions {
   readonly signal?: AbortSignal;
   /** The tables as the code sees them, for the validation. */
   readonly models?: readonly ModelDefinition[];
+  /** The contexts of this code: what they declare and the database lacks is made. */
+  readonly contexts?: readonly DeclaredContext[];
   /** Instead of a target: how many of the latest migrations to roll back. */
   readonly stepsBack?: number;
   /** Lets a run go below the log even if the log holds events. They are lost. */
@@ -128,13 +134,7 @@ export async function runMigrations(
  * Migrates the database to the newest schema. Returns the names of the migrations that ran. Throws
  * `migration.failed`.
  */
-export async function migrate(
-  url: string,
-  progress: Progress = () => undefined,
-  models: readonly ModelDefinition[] = [],
-  onRewriting?: MigrationOptions['onRewriting'],
-): Promise<string[]> {
-  const options = { progress, models, ...(onRewriting && { onRewriting }) };
+export async function migrate(url: string, options: MigrationOptions = {}): Promise<string[]> {
   return [...orThrow(await runMigrations(url, { serviceName: WAYLOG }, options)).applied];
 }
 
@@ -216,6 +216,7 @@ class MigrationRun {
     this.#phases.push('inspect');
     if (plan.down.length > 0) await this.#refuseUnsafeLoss(query, plan.down);
     await this.#beforeRewriting(query, plan.up);
+    let tables: readonly string[];
     try {
       // The log must be checked in the same transaction that drops it.
       if (this.#atomic) await runner.startTransaction();
@@ -224,6 +225,7 @@ class MigrationRun {
       const hypertables = await hypertableNames(query);
       for (const migration of plan.down) await this.#step(runner, query, migration, 'down');
       for (const migration of plan.up) await this.#step(runner, query, migration, 'up');
+      tables = await this.#makeTables(query);
       this.#phases.push('migrate');
       this.#hypertables = (await hypertableNames(query)).filter((name) => !hypertables.includes(name));
       this.#phases.push('hypertables');
@@ -236,7 +238,7 @@ class MigrationRun {
       return this.#failed(runner, query, messageOf(error));
     }
     await this.#keepRoles(runner, query);
-    return this.#response({ success: true, message: this.#summary(plan) });
+    return this.#response({ success: true, message: this.#summary(plan, tables) });
   }
 
   /**
@@ -245,8 +247,9 @@ class MigrationRun {
    * works without these roles, so a failure is only reported.
    */
   async #keepRoles(runner: QueryRunner, query: Query): Promise<void> {
-    const [has] = await query<{ reader: boolean; working: boolean }>(
+    const [has] = await query<{ reader: boolean; working: boolean; noting: boolean }>(
       `select to_regclass('projection.generation') is not null as reader,
+              to_regclass('projection.contexts') is not null as noting,
               exists (select from waylog_migrations where name = 'DatabaseRoles1790000011000') as working`,
     );
     const keep = async (what: string, ensure: () => Promise<string | undefined>) => {
@@ -273,16 +276,53 @@ class MigrationRun {
       }
       if (why !== undefined) this.#progress(`${what}: ${why}`);
     };
+    const contexts = await this.#contexts(query);
+    if (has?.noting)
+      await keep('the contexts of the tables are not noted', () =>
+        noteContexts(query, contexts).then(() => undefined),
+      );
     if (has?.reader)
       await keep('ad-hoc SQL is not available', () =>
-        ensureReaderRole((sql, values) => query(sql, values), this.url),
+        ensureReaderRole((sql, values) => query(sql, values), this.url, contexts),
       );
     // After the reader: that step revokes functions from PUBLIC which these roles need, and grants them back
     // only once.
     if (has?.working)
-      await keep('the working roles are not as they should be', () => ensureDatabaseRoles(query, this.url));
+      await keep('the working roles are not as they should be', () =>
+        ensureDatabaseRoles(query, this.url, contexts, frameMinutesAggregate),
+      );
     // Renaming the database stops them, and nothing else starts them again.
     await keep('the policies of TimescaleDB do not run', () => startScheduler(query));
+  }
+
+  /** What the contexts declare: at the newest revision; without the checkpoints, which a way back drops, nothing of it. */
+  async #makeTables(query: Query): Promise<string[]> {
+    const { contexts = [] } = this.options;
+    const applied = new Set((await appliedMigrations(query)).map(({ name }) => name));
+    if (this.#code.every(({ name }) => applied.has(name))) return makeTables(query, contexts);
+    const [has] = await query<{ checkpoints: boolean }>(
+      `select to_regclass('projection.checkpoints') is not null as checkpoints`,
+    );
+    const byMigrations = new Set(this.#code.map(({ serviceName }) => serviceName));
+    if (!has?.checkpoints)
+      await dropTables(
+        query,
+        contexts.filter(({ name }) => !byMigrations.has(name)),
+      );
+    return [];
+  }
+
+  /** The contexts whose tables are there: those of this code, and others that the database has. */
+  async #contexts(query: Query): Promise<string[]> {
+    const declared = [
+      ...this.#code.map(({ serviceName }) => serviceName).filter((name) => name !== WAYLOG),
+      ...(this.options.contexts ?? []).map(({ name }) => name),
+    ];
+    const schemas = await query<{ name: string }>(
+      `select nspname as name from pg_namespace where nspname = any ($1)`,
+      [declared],
+    );
+    return [...new Set([...schemas.map(({ name }) => name), ...(await contextsIn(query))])].sort();
   }
 
   /**
@@ -513,10 +553,11 @@ class MigrationRun {
     };
   }
 
-  #summary({ up, down }: Plan): string {
+  #summary({ up, down }: Plan, tables: readonly string[]): string {
     const parts = [
       ...(down.length > 0 ? [`took back ${names(down)}`] : []),
       ...(up.length > 0 ? [`ran ${names(up)}`] : []),
+      ...(tables.length > 0 ? [`made ${tables.join(', ')}`] : []),
     ];
     return parts.length > 0 ? parts.join(', then ') : 'The schema is where it was asked to be; nothing ran.';
   }

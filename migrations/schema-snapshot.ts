@@ -504,5 +504,12 @@ export const snapshot: Snapshot = {
       "column projection.folded_log.only_one",
       "constraint projection.folded_log.folded_log_only_one_check"
     ]
+  },
+  "1790000028000": {
+    "makes": {
+      "column projection.contexts.name": "text not null",
+      "primary key projection.contexts": "PRIMARY KEY (name)",
+      "table projection.contexts": ""
+    }
   }
 };

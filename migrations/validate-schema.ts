@@ -89,7 +89,9 @@ async function findIssues(query: Query, standard: ValidationStandard): Promise<V
     );
     // Also the schemas of migrations that have not run: objects there would block them.
     const schemas = schemasOf(expectedAt(migrations, snapshot));
-    const left = new Set([...differsByEdition, ...registered.map(tableNameOf)]);
+    // What contexts declare and no migration makes is compared with the declaration below.
+    const declared = models.map(tableNameOf).filter((name) => !expected.has(`table ${name}`));
+    const left = new Set([...differsByEdition, ...declared, ...registered.map(tableNameOf)]);
     // Tables of a newer Waylog are not strays.
     const strays = unknown.length > 0 ? /^extra-/ : /^$/;
     const found = compareCatalogs(expected, await readCatalog(query, schemas), left);

@@ -1,4 +1,3 @@
-import pg from 'pg';
 import { copyLog, InMemoryEventStore, type EventStore } from '#lib/event-store';
 import { CreateFlight, flight, SaveFrameResult } from '#lib/flight';
 import {
@@ -6,23 +5,34 @@ import {
   integrityFindings,
   parkedStreams,
   pauseProjections,
+  Projection,
   Projector,
   projectionStates,
   rebuild,
   resumeProjections,
   ScheduledVerification,
+  type TableDefinition,
   unpark,
+  upsert,
   verify,
   whileLeading,
 } from '#lib/projections';
-import { roleNames } from '#lib/timescale';
-import { EVENT_STORE, RunningContexts, tablesOf, type Context } from '#lib/waylog';
+import {
+  foreignCode,
+  queryOn,
+  readCatalog,
+  rightsDeviations,
+  roleNames,
+  unruledTables,
+} from '#lib/timescale';
+import { EVENT_STORE, modelsOf, RunningContexts, tablesOf, type Context } from '#lib/waylog';
+import { migrate, runMigrations, validateSchema, withWaylogModels } from '../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { eventually } from './support/eventually.js';
 import { appendRaw } from './support/poison.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { tableHashes } from './support/tables.js';
-import { camera, cameraTables, GetReadings, Measure, NameCamera, NameLens } from './support/toy-context.js';
+import { camera, GetReadings, Measure, NameCamera, NameLens } from './support/toy-context.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
 const quiet = { info: () => undefined, warn: () => undefined };
@@ -46,8 +56,7 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
 
   beforeEach(async () => {
     database = await testDatabase(log);
-    const [, projector = ''] = roleNames(new URL(database.url).pathname.slice(1));
-    await database.pool.query(cameraTables(pg.escapeIdentifier(projector)));
+    await migrate(database.url, { contexts: [camera] });
     waylog = await startWaylog(database, { contexts: [flight, camera] });
     store = waylog.app.get<EventStore>(EVENT_STORE);
   });
@@ -200,4 +209,128 @@ describe.each(logs)('two contexts on one log in %s', (log) => {
     await running(flight).watch.waitFor(frame.position, 25_000);
     expect(await verify({ ...tables(flight), by: 'test' })).toMatchObject({ isSound: true });
   }, 60_000);
+});
+
+describe('the tables that a context declares', () => {
+  let database: TestDatabase;
+  beforeEach(async () => {
+    database = await testDatabase();
+  });
+  afterEach(() => database.drop());
+  const run = (contexts: readonly Context[], more: object = {}) =>
+    runMigrations(database.url, { serviceName: 'waylog', ...more }, { contexts });
+
+  it('are made by migrate, once, for the roles that work with them', async () => {
+    const query = queryOn(database.pool);
+    expect(await run([flight, camera])).toMatchObject({
+      success: true,
+      message: 'made camera.flights, camera.readings',
+      hypertablesCreated: ['camera.readings'],
+    });
+    expect((await run([camera])).message).toMatch(/nothing ran/);
+    // Also by a program that does not know the context.
+    expect(await run([flight])).toMatchObject({ success: true });
+    const [app, projector, reader] = roleNames(new URL(database.url).pathname.slice(1)) as [
+      string,
+      string,
+      string,
+    ];
+    expect(await rightsDeviations(query)).toEqual([]);
+    expect(await unruledTables(query, ['camera', 'rebuild_camera', 'verify_camera'])).toEqual([]);
+    const { rows } = await database.pool.query(
+      `select r as role, string_agg(p, ' ' order by p) as rights
+         from unnest($1::text[]) r, unnest('{select,insert,drop}'::text[]) p
+        where case p when 'drop' then pg_has_role(r, (select relowner from pg_class where oid = 'camera.readings'::regclass), 'usage')
+                     else has_table_privilege(r, 'camera.readings', p) end
+        group by 1 order by 1`,
+      [[app, projector, reader]],
+    );
+    expect(rows).toEqual(
+      [
+        { role: app, rights: 'select' },
+        { role: projector, rights: 'drop insert select' },
+        { role: reader, rights: 'select' },
+      ].sort((a, b) => (a.role < b.role ? -1 : 1)),
+    );
+    const models = withWaylogModels(modelsOf([flight, camera]));
+    expect((await validateSchema(query, 'strict', models)).issues).toEqual([]);
+    await database.pool.query(`create function camera.f() returns integer language sql as 'select 1'`);
+    expect(await foreignCode(query)).toEqual(['function camera.f()']);
+  });
+
+  it('are missed at the start of an application that has the context', async () => {
+    await expect(startWaylog(database, { contexts: [flight, camera] })).rejects.toMatchObject({
+      code: 'schema.behind',
+      message: expect.stringMatching(/lacks the tables camera.flights, camera.readings. Run/) as string,
+    });
+  });
+
+  it('get the indexes that were declared since, and are checked against the declaration', async () => {
+    await migrate(database.url, { contexts: [camera] });
+    await database.pool.query(
+      `drop index camera.readings_warmest; alter table camera.readings alter celsius drop not null`,
+    );
+    const models = withWaylogModels(modelsOf([flight, camera]));
+    expect(await run([camera])).toMatchObject({ success: true, message: 'made camera.readings_warmest' });
+    const catalog = await readCatalog(queryOn(database.pool), ['camera']);
+    expect(catalog.get('index camera.readings.readings_warmest')?.definition).toMatch(/celsius DESC/);
+    expect((await validateSchema(queryOn(database.pool), 'strict', models)).issues).toMatchObject([
+      { category: 'changed-column', location: 'camera.readings.celsius' },
+    ]);
+  });
+
+  it('are made again in the shape of a new version, and filled from the log', async () => {
+    await migrate(database.url, { contexts: [camera] });
+    const before = await startWaylog(database, { contexts: [flight, camera] });
+    await before.execute(new NameCamera({ cameraId: 'f1', name: 'front' }));
+    const { position } = await before.execute(new Measure({ cameraId: 'f1', at: noon, celsius: 20 }));
+    await before.app.get(RunningContexts).waitFor(position, 25_000);
+    await before.close();
+    const [cameras, readings] = camera.projections as [Projection, Projection];
+    const table: TableDefinition = {
+      ...readings.table,
+      columns: { ...readings.table.columns, fahrenheit: 'double precision', note: 'text' },
+      nullable: ['note'],
+      indexes: { readings_coldest: ['fahrenheit'] },
+    };
+    const inFahrenheit = new Projection<{ Measured: { at: string; celsius: number } }>(
+      'readings',
+      2,
+      table,
+    ).on('Measured', ({ streamId, data }) =>
+      upsert({ camera: streamId, ...data, fahrenheit: data.celsius * 1.8 + 32, note: null }),
+    );
+    const changed: Context = { ...camera, projections: [cameras, inFahrenheit] };
+    expect((await run([changed])).message).toMatch(/nothing ran/);
+    const after = await startWaylog(database, { contexts: [flight, changed] });
+    try {
+      const rows = async () => (await database.pool.query(`select * from camera.readings`)).rows as object[];
+      await eventually(async () => (await rows()).some((row) => 'fahrenheit' in row));
+      expect(await rows()).toMatchObject([{ camera: 'camera-f1', celsius: 20, fahrenheit: 68, note: null }]);
+      const models = withWaylogModels(modelsOf([flight, changed]));
+      expect((await validateSchema(queryOn(database.pool), 'strict', models)).issues).toEqual([]);
+      const catalog = await readCatalog(queryOn(database.pool), ['camera']);
+      expect([...catalog.keys()].filter((key) => /^(index|hypertable)/.test(key)).sort()).toEqual([
+        'hypertable camera.readings',
+        'index camera.readings.readings_coldest',
+      ]);
+      expect(await rightsDeviations(queryOn(database.pool))).toEqual([]);
+    } finally {
+      await after.close();
+    }
+  }, 60_000);
+
+  it('go with the checkpoints that say how far they are folded', async () => {
+    await migrate(database.url, { contexts: [camera] });
+    const back = await runMigrations(
+      database.url,
+      { serviceName: 'waylog', targetRevision: '0', confirmDataLoss: true },
+      { contexts: [flight, camera] },
+    );
+    expect(back).toMatchObject({ success: true });
+    const { rows } = await database.pool.query(
+      `select nspname as name from pg_namespace where nspname ~ '(camera|flight)$'`,
+    );
+    expect(rows).toEqual([]);
+  });
 });

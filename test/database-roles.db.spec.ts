@@ -63,6 +63,7 @@ describe('the roles of a database', () => {
     const query = queryOn(database.pool);
     const schemas = [...(await userSchemas(query)), 'public', 'rebuild_flight', 'verify_flight'];
     expect(await unruledTables(query, schemas)).toEqual([]);
+    const all = tableRights(['flight']);
     const [app, projector] = roleNames(nameOf(database.url));
     const { rows } = await database.pool.query<{
       name: string;
@@ -83,7 +84,7 @@ describe('the roles of a database', () => {
     expect(rows.length).toBeGreaterThan(50);
     for (const { name, role, owner, rights } of rows) {
       const full = name.includes('.') ? name : `public.${name}`;
-      const of = tableRights[full] ?? tableRights[full.replace(/\..*/, '.*')];
+      const of = all[full] ?? all[full.replace(/\..*/, '.*')];
       const wanted = of?.[role === app ? 'app' : 'projector'];
       if (wanted === 'owner') expect({ full, owner }).toEqual({ full, owner: projector });
       else expect({ full, role, rights }).toEqual({ full, role, rights: [...(wanted ?? [])].sort() });
@@ -293,7 +294,7 @@ describe('the roles of a database', () => {
     const app = roleName(nameOf(other.url), 'app');
     await onServer((client) => client.query(`comment on role ${app} is 'the app of somebody else'`));
     const lines: string[] = [];
-    await migrate(other.url, (line) => lines.push(line));
+    await migrate(other.url, { progress: (line) => lines.push(line) });
     expect(lines).toEqual([expect.stringContaining(`There is a role ${app} that Waylog has not made`)]);
     const access = await stepDown({ databaseUrl: other.url });
     expect(access).toMatchObject({ app: { url: other.url }, projector: { url: other.url } });
@@ -342,7 +343,9 @@ describe('the roles of a database', () => {
     const databases = await Promise.all([testDatabase(), testDatabase(), testDatabase(), testDatabase()]);
     const lines: string[] = [];
     await Promise.all(
-      databases.flatMap(({ url }) => [1, 2, 3].map(() => migrate(url, (line) => lines.push(line)))),
+      databases.flatMap(({ url }) =>
+        [1, 2, 3].map(() => migrate(url, { progress: (line) => lines.push(line) })),
+      ),
     );
     expect(lines.filter((line) => !line.includes('another process'))).toEqual([]);
     for (const { url, pool } of databases) {
@@ -361,7 +364,7 @@ describe('the roles of a database', () => {
     try {
       const lines: string[] = [];
       await migrate(url.href);
-      await migrate(url.href, (line) => lines.push(line));
+      await migrate(url.href, { progress: (line) => lines.push(line) });
       expect(lines).toEqual([]);
       expect(await stepDown({ databaseUrl: url.href })).toMatchObject({
         app: { role: `${name}_app` },
@@ -439,7 +442,7 @@ describe('an owner that is not a superuser', () => {
     const it = await owned('maker', 'createrole');
     try {
       const lines: string[] = [];
-      await migrate(it.url, (line) => lines.push(line));
+      await migrate(it.url, { progress: (line) => lines.push(line) });
       expect(lines.filter((line) => !line.startsWith('migrated'))).toEqual([]);
       const access = await stepDown({ databaseUrl: it.url });
       expect(access).toMatchObject({
@@ -448,7 +451,7 @@ describe('an owner that is not a superuser', () => {
         warnings: [],
       });
       await works({ databaseUrl: it.url });
-      await migrate(it.url, (line) => lines.push(line));
+      await migrate(it.url, { progress: (line) => lines.push(line) });
       expect(lines.filter((line) => !line.startsWith('migrated'))).toEqual([]);
       await as(it.url, async (client) => {
         // A later migration alters tables that belong to the projector, and creates others among them.
@@ -467,7 +470,7 @@ describe('an owner that is not a superuser', () => {
       const names = migrations.map((migration) => migration.name);
       await revert(it.url, names.length - names.indexOf(DatabaseRoles1790000011000.name));
       // The hypertables have chunks by now, which only a superuser, or a role with that right, can give away.
-      await migrate(it.url, (line) => lines.push(line));
+      await migrate(it.url, { progress: (line) => lines.push(line) });
       expect(lines.at(-1)).toContain(
         `grant create on schema _timescaledb_internal to "${it.name}_projector"`,
       );
@@ -476,7 +479,7 @@ describe('an owner that is not a superuser', () => {
       ]);
       await letGiveChunks(it);
       lines.length = 0;
-      await migrate(it.url, (line) => lines.push(line));
+      await migrate(it.url, { progress: (line) => lines.push(line) });
       expect(lines.filter((line) => !line.startsWith('migrated'))).toEqual([]);
       await works({ databaseUrl: it.url });
     } finally {
@@ -495,7 +498,7 @@ describe('an owner that is not a superuser', () => {
       await onServer((client) => client.query(`alter database ${it.name} rename to ${renamed.name}`));
       const url = Object.assign(new URL(it.url), { pathname: `/${renamed.name}` }).href;
       const lines: string[] = [];
-      await migrate(url, (line) => lines.push(line));
+      await migrate(url, { progress: (line) => lines.push(line) });
       expect(lines).toEqual([]);
       await as(url, async (client) => {
         expect(await rightsDeviations(queryOn(client))).toEqual([]);
@@ -516,7 +519,7 @@ describe('an owner that is not a superuser', () => {
     const it = await owned('plain', '');
     try {
       const lines: string[] = [];
-      await migrate(it.url, (line) => lines.push(line));
+      await migrate(it.url, { progress: (line) => lines.push(line) });
       expect(lines.join('\n')).toContain(`${it.owner} may not create roles. Give it CREATEROLE, or make`);
       const access = await stepDown({ databaseUrl: it.url });
       expect(access.warnings).toEqual([expect.stringContaining('may change and delete recorded events')]);
@@ -533,7 +536,7 @@ describe('an owner that is not a superuser', () => {
       );
       await letGiveChunks(it);
       lines.length = 0;
-      await migrate(it.url, (line) => lines.push(line));
+      await migrate(it.url, { progress: (line) => lines.push(line) });
       expect(lines.filter((line) => !line.startsWith('ad-hoc SQL'))).toEqual([]);
       await as(it.url, async (client) => expect(await rightsDeviations(queryOn(client))).toEqual([]));
       const login = (role: string | undefined, password: string) => {

@@ -80,6 +80,14 @@ describe('code that the role of the projector has created', () => {
     expect(await found()).toEqual([]);
   });
 
+  it('is found also if the role has dropped what shows that the schema is its own', async () => {
+    await asProjector(`drop schema rebuild_flight cascade; drop schema verify_flight cascade`);
+    expect(await foreignCode(queryOn(database.pool))).toEqual(['function flight.pwn(text)']);
+    await expect(asProjector(`delete from projection.contexts`)).rejects.toMatchObject({ code: '42501' });
+    await database.pool.query(`create schema rebuild_flight authorization ${role}`);
+    await database.pool.query(`create schema verify_flight authorization ${role}`);
+  });
+
   it('does not include the functions that the migrations create', () => {
     const made = Object.values(snapshot).flatMap(({ makes }) =>
       Object.entries(makes).filter(([key]) => /^function (flight|rebuild_flight|verify_flight)\./.test(key)),

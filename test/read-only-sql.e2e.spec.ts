@@ -887,7 +887,7 @@ describe('the role that reads', () => {
     const role = readerRoleName(new URL(database.url).pathname.slice(1));
     await admin((client) => client.query(`comment on role ${role} is 'the reader of somebody else'`));
     const lines: string[] = [];
-    await migrate(database.url, (line) => lines.push(line));
+    await migrate(database.url, { progress: (line) => lines.push(line) });
     expect(lines).toEqual([expect.stringContaining(`There is a role ${role} that Waylog has not made`)]);
     await database.drop();
   });
@@ -937,7 +937,7 @@ describe('the role that reads', () => {
       expect(await exists(`${name}_reader`)).toBe(false);
       await admin((client) => client.query(`alter role ${owner} nocreaterole`));
       const lines: string[] = [];
-      await migrate(url.href, (line) => lines.push(line));
+      await migrate(url.href, { progress: (line) => lines.push(line) });
       expect(lines.at(-1)).toContain('may not create roles');
     } finally {
       await sql.close();

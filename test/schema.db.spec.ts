@@ -292,7 +292,10 @@ describe('models', () => {
     expect(flight?.models.find(({ name }) => name === 'frame_results')).toEqual({
       name: 'frame_results',
       tableName: 'flight.frame_results',
-      fields: expect.objectContaining({ frame_id: 'integer not null', timestamp: 'timestamptz not null' }) as object,
+      fields: expect.objectContaining({
+        frame_id: 'integer not null',
+        timestamp: 'timestamptz not null',
+      }) as object,
       primaryKey: ['flight_id', 'frame_id', 'timestamp'],
       relationships: ['flight_id -> flight.flights.id'],
       isHypertable: true,

@@ -86,7 +86,10 @@ export const readingsTable: TableDefinition = {
   name: 'readings',
   columns: { camera: 'text', at: 'timestamptz', celsius: 'double precision' },
   key: ['camera', 'at'],
+  checks: { celsius: 'celsius > -273.15' },
+  indexes: { readings_warmest: ['celsius desc'] },
   timeColumn: 'at',
+  chunkInterval: '1 day',
 };
 type Events = { [E in CameraEvent as E['type']]: E['data'] };
 const idOf = ({ streamId }: { readonly streamId: string }) => streamId.slice(streamId.indexOf('-') + 1);
@@ -137,15 +140,3 @@ export const camera: Context = context('camera', {
   projections,
   queries: [getReadings],
 });
-
-/** Its tables, which its projections describe, and the schemas in which they are made again, as `keeper`'s. */
-export const cameraTables = (keeper: string): string => `
-  create schema camera authorization ${keeper};
-  create schema rebuild_camera authorization ${keeper};
-  create schema verify_camera authorization ${keeper};
-  set role ${keeper};
-  create table camera.flights (id text collate "C" primary key, name text not null);
-  create table camera.readings (
-    camera text collate "C" not null, at timestamptz not null, celsius double precision not null, primary key (camera, at));
-  select create_hypertable('camera.readings', by_range('at', interval '1 day'), create_default_indexes => false);
-  reset role`;

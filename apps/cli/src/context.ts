@@ -180,7 +180,7 @@ export const backUpBefore =
 /** The URL of a running database at the newest schema: brought there by its owner, asked of it by others. */
 async function readyDatabase(command: Command): Promise<string> {
   const { url } = await databaseUp(databaseOptions(command));
-  if (await mayMigrate(url)) await migrate(url, progress, [], backUpBefore(url));
+  if (await mayMigrate(url)) await migrate(url, { progress, contexts, onRewriting: backUpBefore(url) });
   else await refuseOtherSchema(url);
   return url;
 }

@@ -1,4 +1,4 @@
-import { projectorFunctions, projectorSchemas, projectorViews } from '#lib/timescale';
+import { contextsAmong, projectorFunctions, projectorSchemas, projectorViews } from '#lib/timescale';
 
 /** What a dump has in a schema, as `pg_restore --list` names it. */
 interface Entry {
@@ -52,14 +52,21 @@ export function entriesOf(list: string): Entry[] {
  * run. What hides behind a name that a migration uses shows in the catalog.
  */
 export function foreignEntries(entries: readonly Entry[]): string[] {
+  const own = projectorSchemas(contextsOf(entries));
   return entries
-    .filter(isForeign)
+    .filter((entry) => isForeign(entry, own))
     .map(({ kind, schema, rest }) => `${kind} ${schema === '-' ? '' : `${schema} `}${rest}`);
 }
 
-function isForeign({ kind, schema, rest }: Entry): boolean {
-  if (kind === 'CAST') return projectorSchemas.some((name) => new RegExp(`\\b${name}\\.`).test(rest));
-  const isOwn = projectorSchemas.includes(schema);
+/** The contexts whose tables are in a dump. */
+export function contextsOf(entries: readonly Entry[]): readonly string[] {
+  const schemas = entries.filter(({ kind }) => kind === 'SCHEMA').map(({ rest }) => rest.split(' ')[0] ?? '');
+  return contextsAmong(schemas);
+}
+
+function isForeign({ kind, schema, rest }: Entry, own: readonly string[]): boolean {
+  if (kind === 'CAST') return own.some((name) => new RegExp(`\\b${name}\\.`).test(rest));
+  const isOwn = own.includes(schema);
   if (!isOwn && !schema.startsWith('_timescaledb_')) return false;
   const name = `${schema}.${(/^[^\s(]*/.exec(rest) ?? [''])[0]}`;
   if (CALLABLE.has(kind)) return !functionNames.has(name);
@@ -72,8 +79,9 @@ function isForeign({ kind, schema, rest }: Entry): boolean {
 /** The functions of the projector's schemas in a dump: by schema, as `pg_restore --function` takes them. */
 export function functionsOf(entries: readonly Entry[]): ReadonlyMap<string, readonly string[]> {
   const found = new Map<string, string[]>();
+  const own = projectorSchemas(contextsOf(entries));
   for (const { kind, schema, rest } of entries) {
-    if (!CALLABLE.has(kind) || !projectorSchemas.includes(schema)) continue;
+    if (!CALLABLE.has(kind) || !own.includes(schema)) continue;
     const signature = rest.slice(0, rest.lastIndexOf(')') + 1);
     found.set(schema, [...(found.get(schema) ?? []), signature]);
   }

@@ -16,7 +16,7 @@ import {
 import { hashAll } from './back-up.js';
 import { decrypted } from './encryption.js';
 import { measure, Meter } from './files.js';
-import { entriesOf, foreignEntries, functionsOf } from './foreign-entries.js';
+import { contextsOf, entriesOf, foreignEntries, functionsOf } from './foreign-entries.js';
 import { readManifest, type BackupManifest } from './manifest.js';
 import { quoted, tablesOf, withDatabaseName, withSession } from './session.js';
 import { runTool, type FindTool } from './tool.js';
@@ -284,6 +284,7 @@ async function inScratch(
 ): Promise<RestoreResult> {
   const scratch = `waylog_${purpose}_${randomBytes(5).toString('hex')}`;
   const url = withDatabaseName(server, scratch);
+  let contexts: readonly string[] = [];
   // Not ended by the signal: it has to clean up.
   return withSession(maintenance(server), undefined, async (admin) => {
     signal?.throwIfAborted();
@@ -313,6 +314,7 @@ async function inScratch(
     );
     await withSession(url, signal, (client) => client.query('select timescaledb_pre_restore()'));
     const entries = entriesOf(await listed());
+    contexts = contextsOf(entries);
     refuseForeign(foreignEntries(entries), REFUSED);
     await tryFunctions(functionsOf(entries));
     return withoutOldRoles(url, manifest, async () => {
@@ -376,7 +378,7 @@ async function inScratch(
   }
 
   function refuseCode(): Promise<void> {
-    return withSession(url, signal, (client) => refuseForeignCode(queryOn(client), REFUSED));
+    return withSession(url, signal, (client) => refuseForeignCode(queryOn(client), REFUSED, contexts));
   }
 
   /**

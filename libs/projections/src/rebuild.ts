@@ -10,7 +10,15 @@ import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { failedEvent, type FailedEvent } from './parking.js';
 import { parkUnfoldable, ShadowFold, type FoldProgress } from './shadow-fold.js';
-import { createShadow, dropShadow, shadowOf, swapping, swapShadow, type Shadow } from './shadow-table.js';
+import {
+  createShadow,
+  dropShadow,
+  hasDeclaredColumns,
+  shadowOf,
+  swapping,
+  swapShadow,
+  type Shadow,
+} from './shadow-table.js';
 import {
   compareByKey,
   explainDifferences,
@@ -66,6 +74,8 @@ export interface RebuiltTable {
   /** How the old table differed from the log: the flights, up to ten of them explained. The new table is right. */
   readonly differences: readonly (KeyDifference | ExplainedDifference)[];
   readonly identical: boolean;
+  /** The old table had other columns, so the two were not compared. */
+  readonly hasOtherColumns?: true;
 }
 
 /**
@@ -163,9 +173,15 @@ const EXPLAINED = 10;
 
 async function compareTable(
   client: pg.Client,
-  { table, name, liveName }: Shadow,
+  shadow: Shadow,
   retainedSince: RebuildOptions['retainedSince'],
 ): Promise<Omit<RebuiltTable, 'projector' | 'projection'>> {
+  const { table, name, liveName } = shadow;
+  if (!(await hasDeclaredColumns(client, shadow))) {
+    const { rows } = await client.query<{ rows: string }>(`select count(*) as rows from ${name}`);
+    const counted = { rows: Number(rows[0]?.rows), broughtBack: 0 };
+    return { ...counted, differences: [], identical: false, hasOtherColumns: true };
+  }
   const since = table.timeColumn ? retainedSince?.get(liveName) : undefined;
   const { kept, dropped } = sidesOf(table, since);
   const where = `where ${kept}`;

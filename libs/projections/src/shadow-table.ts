@@ -3,6 +3,7 @@ import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
 import { applySettings, forgetDropped, hypertableSettings } from '#lib/timescale';
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
+import { tableSql } from './table-sql.js';
 
 /** An empty copy of a table, in a separate schema. */
 export interface Shadow {
@@ -34,7 +35,10 @@ export async function discardShadows(client: ClientBase, shadows: Iterable<Shado
   for (const shadow of shadows) await dropShadow(client, shadow).catch(() => undefined);
 }
 
-/** Creates the shadow table with the same columns, keys, indexes, checks, comments, settings and chunk interval. */
+/**
+ * Creates the shadow table: with the columns, keys, indexes, checks, comments, settings and chunk interval of the live
+ * one; or, if that has other columns than the table is declared with by now, as it is declared.
+ */
 export async function createShadow(client: ClientBase, shadow: Shadow): Promise<void> {
   const { schema, table } = shadow;
   // The role that keeps tables need not have the right to create schemas, and "if not exists" requires it in any case.
@@ -42,6 +46,10 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
     `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`,
   );
   await dropShadow(client, shadow);
+  if (!(await hasDeclaredColumns(client, shadow))) {
+    for (const statement of tableSql(table, schema)) await client.query(statement);
+    return;
+  }
   await client.query(`create table ${shadow.name} (like ${shadow.liveName} including all)`);
   for (const column of table.erasable ?? [])
     await client.query(`alter table ${shadow.name} alter column ${column} set statistics 0`);
@@ -60,6 +68,25 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
       [shadow.name, table.timeColumn, table.schema, table.name],
     );
   }
+}
+
+/** Whether the live table has the columns that are declared by now, of the same types. */
+export async function hasDeclaredColumns(
+  client: ClientBase,
+  { liveName, table }: Pick<Shadow, 'liveName' | 'table'>,
+): Promise<boolean> {
+  const { columns, nullable = [] } = table;
+  const { rows } = await client.query<{ name: string; type: string; required: boolean }>(
+    `select attname as name, format_type(atttypid, atttypmod) as type, attnotnull as required
+       from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped`,
+    [liveName],
+  );
+  const live = new Map(rows.map(({ name, type, required }) => [name, `${type} ${required}`]));
+  const declared = Object.entries(columns).map(([name, type]) => {
+    const sqlType = type === 'timestamptz' ? 'timestamp with time zone' : type;
+    return [name, `${sqlType} ${!nullable.includes(name)}`] as const;
+  });
+  return declared.length === live.size && declared.every(([name, is]) => live.get(name) === is);
 }
 
 const LOCK_TIMEOUT_MS = 200;

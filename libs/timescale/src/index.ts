@@ -81,7 +81,7 @@ export {
   isEndless,
   READER_APPLICATION,
   READER_MAX_SECONDS,
-  READER_SEARCH_PATH,
+  readerSearchPath,
   readerAccess,
   readerRights,
   readerRoleName,
@@ -100,9 +100,11 @@ export {
   type Deviation,
   type KnownRole,
 } from './roles/ensure-roles.js';
+export { contextsAmong, contextsIn, noteContexts } from './roles/contexts-in.js';
 export {
   projectorSchemas,
   rightsOn,
+  schemasOf,
   tableRights,
   type TableRight,
   type TableRights,

@@ -4,7 +4,7 @@ import { madeAccess, roleName, roleNames, scramVerifier, type RoleAccess } from 
 const { escapeIdentifier, escapeLiteral } = pg;
 
 /**
- * The role that runs ad-hoc SQL. It logs in by itself, can read the tables of schema `flight`, owns nothing
+ * The role that runs ad-hoc SQL. It logs in by itself, can read the tables of the contexts, owns nothing
  * and can do nothing else. `set local role` in a session of the owner is not enough: the SQL could set the
  * role back.
  */
@@ -47,16 +47,22 @@ type Query = (sql: string, values?: unknown[]) => Promise<Record<string, unknown
  * Creates the reader of a database, or updates it for tables added since and for a changed password. Returns
  * the reason if that was not possible. Everything else works without the reader.
  */
-export async function ensureReaderRole(query: Query, databaseUrl: string): Promise<string | undefined> {
+export async function ensureReaderRole(
+  query: Query,
+  databaseUrl: string,
+  contexts: readonly string[],
+): Promise<string | undefined> {
   const access = readerAccess(databaseUrl);
   if (typeof access === 'string') return access;
   const { role } = access;
   const [owner] = await query(
     `select current_user as name, r.rolsuper as super, r.rolcreaterole as may, current_database() as database,
-            exists (select from pg_namespace where nspname = 'flight') as migrated
+            array(select nspname::text from pg_namespace where nspname = any ($1)) as schemas
        from pg_roles r where r.rolname = current_user`,
+    [contexts],
   );
-  if (!owner?.['migrated']) return 'The database has no tables yet.';
+  const schemas = (owner?.['schemas'] ?? []) as readonly string[];
+  if (!owner || schemas.length === 0) return 'The database has no tables yet.';
   const isSuper = owner['super'] === true;
   if (!isSuper && owner['may'] !== true) {
     return `${String(owner['name'])} may not create roles, so there is none for ad-hoc SQL. Give it CREATEROLE and migrate again, or name a role of your own in WAYLOG_READER_URL.`;
@@ -78,19 +84,21 @@ export async function ensureReaderRole(query: Query, databaseUrl: string): Promi
   else if (isSuper) await query(`alter role ${name} ${harmless}`);
   await query(`alter role ${name} login connection limit ${CONNECTION_LIMIT} password ${password}`);
   await query(`comment on role ${name} is ${escapeLiteral(MARK)}`);
-  for (const [setting, value] of settings) {
+  for (const [setting, value] of [...settings, ['search_path', readerSearchPath(schemas)] as const]) {
     await query(`alter role ${name} in database ${database} set ${setting} = ${value}`);
   }
   await query(`revoke temporary on database ${database} from public`);
   await query(`grant connect on database ${database} to ${name}`);
   await query(`revoke create on schema public from public`);
-  await query(`grant usage on schema flight to ${name}`);
-  await query(`grant select on all tables in schema flight to ${name}`);
-  await query(`alter default privileges in schema flight grant select on tables to ${name}`);
+  for (const schema of schemas.map(escapeIdentifier)) {
+    await query(`grant usage on schema ${schema} to ${name}`);
+    await query(`grant select on all tables in schema ${schema} to ${name}`);
+    await query(`alter default privileges in schema ${schema} grant select on tables to ${name}`);
+  }
   if (isSuper) {
     await query(`alter role ${name} in database ${database} set temp_file_limit = '256MB'`);
     // Otherwise a value that a reader casts would stay in the server's log, with the statement, after the
-    // flight was erased.
+    // thing was erased.
     await query(`alter role ${name} in database ${database} set log_min_messages = fatal`);
     await query(`alter role ${name} in database ${database} set log_min_error_statement = panic`);
     await keepFromPublic(query, role, String(owner['database']));
@@ -115,7 +123,8 @@ export async function dropReaderRole(query: Query, databaseUrl: string): Promise
 }
 
 /** Where ad-hoc SQL finds tables that it names without a schema. */
-export const READER_SEARCH_PATH = 'flight, public';
+export const readerSearchPath = (contexts: readonly string[]): string =>
+  [...contexts, 'public'].map(escapeIdentifier).join(', ');
 
 /**
  * Limits of every session. The SQL cannot change them: it is one SELECT, and the reader cannot call
@@ -130,7 +139,6 @@ const settings: readonly (readonly [string, string])[] = [
   ['hash_mem_multiplier', '1'],
   ['max_parallel_workers_per_gather', '0'],
   ['jit', 'off'],
-  ['search_path', READER_SEARCH_PATH],
 ];
 
 /**

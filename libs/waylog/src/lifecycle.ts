@@ -5,7 +5,7 @@ import {
   type OnModuleDestroy,
 } from '@nestjs/common';
 import type pg from 'pg';
-import { messageOf, pause, unavailable, WaylogError, type Listener } from '#lib/platform';
+import { messageOf, pause, readRows, unavailable, WaylogError, type Listener } from '#lib/platform';
 import type { EventStore } from '#lib/event-store';
 import { forgetOtherLog } from '#lib/projections';
 import type { RunningContexts } from './running-contexts.js';
@@ -37,7 +37,10 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     let isOther: boolean;
     try {
       const parts = contexts.all.map(({ context, log }) => ({ store: log, projector: context.name }));
-      isOther = await this.#onceItAnswers(() => forgetOtherLog(pools.log, parts));
+      isOther = await this.#onceItAnswers(async () => {
+        await this.#refuseMissingTables();
+        return forgetOtherLog(pools.log, parts);
+      });
     } catch (error) {
       // The caller gets no application to close: what is open would keep the process alive.
       await this.onApplicationShutdown();
@@ -54,6 +57,20 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
       projector.start();
       for (const follower of followers) follower.start();
     }
+  }
+
+  /** Throws `schema.behind`: a projector could not write, and reads would fail with errors that say less. */
+  async #refuseMissingTables(): Promise<void> {
+    const { pools, contexts } = this.options;
+    const declared = contexts.declared
+      .flatMap(({ projections }) => projections)
+      .map(({ table }) => `${table.schema}.${table.name}`);
+    const rows = await readRows(pools.tables, undefined, missingTablesSql, [declared]);
+    if (rows.length === 0) return;
+    throw unavailable(
+      'schema.behind',
+      `The database lacks the tables ${rows.flat().join(', ')}. Run \`waylog migrate\` of the application that has these contexts, and start again.`,
+    );
   }
 
   /** A log without a leader is no reason to restart repeatedly. */
@@ -107,6 +124,8 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     log.log('Stopped');
   }
 }
+
+const missingTablesSql = `select t from unnest($1::text[]) as t where to_regclass(t) is null`;
 
 const stopped = () =>
   unavailable('start.stopped', 'Waylog was told to stop before it had started. Nothing was begun.');

@@ -73,6 +73,7 @@ Examples
           progress,
           onRewriting: backUpBefore(url, backup === false ? undefined : backup),
           models: withWaylogModels(modelsOf(contexts)),
+          contexts,
           deleteTheLog: yesDeleteTheLog === true,
           ...(down !== undefined && { stepsBack: down }),
         },

@@ -104,8 +104,9 @@ const SHOWN = 10;
 function tableLines(table: RebuiltTable, events: number) {
   const { rows, since, broughtBack, differences } = table;
   const bound = since ? ` since ${since}` : '';
-  const verdict =
-    differences.length === 0
+  const verdict = table.hasOtherColumns
+    ? 'has other columns now'
+    : differences.length === 0
       ? `identical${bound}`
       : `${differences.length} streams were DIFFERENT from the log${bound}`;
   return [

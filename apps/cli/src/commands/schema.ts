@@ -11,6 +11,7 @@ import { validateSchema, withWaylogModels } from '../../../../migrations/index.j
 import { print, UsageError, withDatabase } from '../context.js';
 import { isLevel } from './migrate.js';
 import { contexts } from '../../../contexts.js';
+import { tableSql } from '#lib/projections';
 import { modelsOf } from '#lib/waylog';
 
 export function schemaCommand(): Command {
@@ -45,6 +46,22 @@ Exit codes: 0 nothing that the level fails on, 3 something.`,
         result.issues.length === 0 ? 'the schema is what it should be' : `${result.issues.length} issues`;
       print(command, result, [...lines, end].join('\n'));
       if (!result.isValid) process.exitCode = 3;
+    });
+  schema
+    .command('show')
+    .description('print the statements that make the tables of the contexts, as they are declared')
+    .argument('[tables...]', 'such as flight.waypoints; without it all of them')
+    .action((wanted: string[], _options, command: Command) => {
+      const all = contexts.flatMap(({ projections }) => projections.map(({ table }) => table));
+      const names = all.map(({ schema: of, name }) => `${of}.${name}`);
+      const unknown = wanted.filter((name) => !names.includes(name));
+      if (unknown.length > 0)
+        throw new UsageError(`There is no table ${unknown.join(', ')}. There are ${names.join(', ')}.`);
+      const tables = all
+        .map((table, i) => ({ table: names[i] ?? '', statements: tableSql(table) }))
+        .filter(({ table }) => wanted.length === 0 || wanted.includes(table));
+      const text = tables.map(({ statements }) => statements.map((sql) => `${sql};`).join('\n'));
+      print(command, { tables }, text.join('\n\n'));
     });
   schema
     .command('models')

@@ -93,6 +93,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     try {
       return await runMigrations(ownerUrl, request, {
         models: withWaylogModels(modelsOf(this.contexts.declared)),
+        contexts: this.contexts.declared,
         ownSessions: this.sessions.name,
         signal,
         onRewriting: async (what) => {

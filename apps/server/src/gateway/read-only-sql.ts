@@ -24,11 +24,12 @@ import { SqlAnswer, tooLarge, type JsonAnswer } from './sql-answer.js';
 import {
   isEndless,
   READER_APPLICATION,
-  READER_SEARCH_PATH,
+  readerSearchPath,
   readerAccess,
   readerRights,
   type ReaderRights,
 } from '#lib/timescale';
+import { contexts } from '../../../contexts.js';
 
 export const DEFAULT_ROWS = 1_000;
 export const MAX_ROWS = 10_000;
@@ -129,7 +130,7 @@ export class ReadOnlySql {
         prepareSession(client, {
           connectionString: access.url,
           applicationName: READER_APPLICATION,
-          settings: { search_path: READER_SEARCH_PATH },
+          settings: { search_path: readerSearchPath(contexts.map(({ name }) => name)) },
         }),
       connectionTimeoutMillis: options.maxTimeout * 1_000,
     });

@@ -2,11 +2,14 @@ import pg from 'pg';
 import { ENDLESS_FUNCTIONS, HARMFUL_OF_TIMESCALE, SHOWS_STATEMENTS } from '../reader-role.js';
 import { givePolicies, policiesSql } from '../jobs/job-owners.js';
 import type { Query } from '../schema/catalog.js';
+import { contextsIn } from './contexts-in.js';
 import {
   appFunctions,
   projectorSchemas,
   rightsOn,
   ruledSchemas,
+  schemasOf,
+  tableRights,
   usesSchema,
   type WorkingRole,
 } from './rights.js';
@@ -80,9 +83,17 @@ export async function knownRoles(query: Query): Promise<Readonly<Record<WorkingR
  * Creates the working roles of a database, or updates them: passwords, owners, and exactly the rights of
  * rights.ts. The owner runs it in a transaction, after every migration run.
  *
+ * @param contexts whose schemas, which must exist, become the projector's
+ * @param aggregates how to drop and create continuous aggregates among their tables again
  * @returns why there are no roles, if so: everything then works as the owner
  */
-export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promise<string | undefined> {
+export async function ensureDatabaseRoles(
+  query: Query,
+  ownerUrl: string,
+  contexts: readonly string[],
+  aggregates: { readonly drop: string; readonly create: string },
+): Promise<string | undefined> {
+  const own = projectorSchemas(contexts);
   const [owner] = await query<{ name: string; super: boolean; may: boolean; version: number }>(
     `select current_user as name, rolsuper as super, rolcreaterole as may,
             current_setting('server_version_num')::integer as version
@@ -107,22 +118,25 @@ export async function ensureDatabaseRoles(query: Query, ownerUrl: string): Promi
   await query(
     [
       ...WORKING.flatMap((role) => makeSql(role, roles[role], ownerUrl, owner)),
-      ...projectorSchemas.slice(1).map((schema) => makeSchemaSql(schema)),
+      ...contexts.flatMap((context) => schemasOf(context).slice(1)).map(makeSchemaSql),
     ].join(';\n'),
   );
-  await refuseChunks(query, roles.projector.name);
-  const remake = await mustBeMadeAnew(query, roles.projector.name);
-  if (remake) await query('select flight.drop_frame_minutes()');
-  await query(ownershipSql(roles.projector.name));
+  await refuseChunks(query, roles.projector.name, own);
+  const remake = await mustBeMadeAnew(query, roles.projector.name, own);
+  if (remake) await query(aggregates.drop);
+  await query(ownershipSql(roles.projector.name, own));
   await query(
-    [...(await tableGrants(query, roles)), ...(await otherGrants(query, roles, owner))].join(';\n'),
+    [
+      ...(await tableGrants(query, roles, contexts)),
+      ...(await otherGrants(query, roles, owner, contexts)),
+    ].join(';\n'),
   );
   if (remake) {
     await query(`set local role ${escapeIdentifier(roles.projector.name)}`);
-    await query('select flight.create_frame_minutes()');
+    await query(aggregates.create);
     await query('reset role');
   }
-  await handOverPolicies(query, roles.projector.name, owner);
+  await handOverPolicies(query, roles.projector.name, owner, own);
   return undefined;
 }
 
@@ -164,10 +178,10 @@ const makeSchemaSql = (schema: string): string =>
  * Everything in the projector's schemas becomes the projector's. The chunks of a hypertable change owner with
  * it.
  */
-const ownershipSql = (projector: string): string => `
+const ownershipSql = (projector: string, schemas: readonly string[]): string => `
   do $own$
   declare
-    v_schemas constant text[] := array[${projectorSchemas.map(escapeLiteral).join(', ')}];
+    v_schemas constant text[] := array[${schemas.map(escapeLiteral).join(', ')}];
     v_projector constant text := ${escapeLiteral(projector)};
     v_oid constant oid := (select oid from pg_roles where rolname = ${escapeLiteral(projector)});
     v_it record;
@@ -199,7 +213,7 @@ const MAY_NOT_GIVE = `not (select rolsuper from pg_roles where rolname = current
             and not has_schema_privilege($1::name, '_timescaledb_internal', 'create')`;
 
 /** Throws, so that everything up to here is rolled back: half of it would be of no use. */
-async function refuseChunks(query: Query, projector: string): Promise<void> {
+async function refuseChunks(query: Query, projector: string, schemas: readonly string[]): Promise<void> {
   const [row] = await query<{ refused: boolean }>(
     `select ${MAY_NOT_GIVE}
             and exists (select from timescaledb_information.chunks k
@@ -208,7 +222,7 @@ async function refuseChunks(query: Query, projector: string): Promise<void> {
                           join pg_class c on c.oid = format('%I.%I', k.hypertable_schema, k.hypertable_name)::regclass
                          where coalesce(a.view_schema, k.hypertable_schema) = any ($2)
                            and c.relowner <> (select oid from pg_roles where rolname = $1)) as refused`,
-    [projector, projectorSchemas],
+    [projector, schemas],
   );
   if (!row?.refused) return;
   throw new Error(
@@ -221,12 +235,12 @@ async function refuseChunks(query: Query, projector: string): Promise<void> {
  * A continuous aggregate that cannot be given away, and is empty by now, is created again by the projector
  * instead. One exists only in a database that was migrated back to before the follower kept the rollup.
  */
-async function mustBeMadeAnew(query: Query, projector: string): Promise<boolean> {
+async function mustBeMadeAnew(query: Query, projector: string, schemas: readonly string[]): Promise<boolean> {
   const [row] = await query<{ anew: boolean }>(
     `select ${MAY_NOT_GIVE}
             and exists (select from timescaledb_information.continuous_aggregates
                          where view_schema = any ($2) and view_owner <> $1) as anew`,
-    [projector, projectorSchemas],
+    [projector, schemas],
   );
   return row?.anew === true;
 }
@@ -240,10 +254,11 @@ async function handOverPolicies(
   query: Query,
   projector: string,
   owner: { readonly super: boolean },
+  schemas: readonly string[],
 ): Promise<void> {
   if (owner.super) {
     // Only a new scheduler notices. It waits for the end of this transaction.
-    if (await givePolicies(query, projectorSchemas))
+    if (await givePolicies(query, schemas))
       await query('select _timescaledb_functions.restart_background_workers()');
     return;
   }
@@ -252,24 +267,25 @@ async function handOverPolicies(
        from (${policiesSql}) p join pg_roles r on r.oid = p.owner
       where p.schema = any ($1) and not pg_has_role(r.oid, p.relowner, 'usage') and pg_has_role(current_user, r.oid, 'usage')
         and (shobj_description(r.oid, 'pg_authid') = $2 or starts_with(shobj_description(r.oid, 'pg_authid'), $3))`,
-    [projectorSchemas, MADE.projector, GIVEN],
+    [schemas, MADE.projector, GIVEN],
   );
   for (const { name } of former)
     await query(`reassign owned by ${escapeIdentifier(name)} to ${escapeIdentifier(projector)}`);
 }
 
 /** Changes the rights on tables from what they are to what they should be. */
-async function tableGrants(query: Query, roles: Roles): Promise<string[]> {
+async function tableGrants(query: Query, roles: Roles, contexts: readonly string[]): Promise<string[]> {
+  const all = tableRights(contexts);
   const tables = await query<{ schema: string; name: string; app: string[]; projector: string[] }>(
     `select n.nspname as schema, c.relname as name,
             array(select lower(a.privilege_type) from aclexplode(c.relacl) a where a.grantee = $2::text::regrole) as app,
             array(select lower(a.privilege_type) from aclexplode(c.relacl) a where a.grantee = $3::text::regrole) as projector
        from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')`,
-    [ruledSchemas, escapeIdentifier(roles.app.name), escapeIdentifier(roles.projector.name)],
+    [ruledSchemas(all), escapeIdentifier(roles.app.name), escapeIdentifier(roles.projector.name)],
   );
   return tables.flatMap(({ schema, name, ...granted }) => {
-    const rights = rightsOn(schema, name);
+    const rights = rightsOn(all, schema, name);
     if (!rights) return [];
     const table = `${escapeIdentifier(schema)}.${escapeIdentifier(name)}`;
     return WORKING.flatMap((role) => {
@@ -292,7 +308,9 @@ async function otherGrants(
   query: Query,
   roles: Roles,
   owner: { readonly super: boolean },
+  contexts: readonly string[],
 ): Promise<string[]> {
+  const rights = tableRights(contexts);
   const app = escapeIdentifier(roles.app.name);
   const projector = escapeIdentifier(roles.projector.name);
   const [facts] = await query<{
@@ -311,7 +329,7 @@ async function otherGrants(
                      where d.datname = current_database() and a.grantee = 0 and a.privilege_type = 'TEMPORARY') as temporary,
             exists (select from pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
                      where n.nspname = 'public' and a.grantee = 0 and a.privilege_type = 'CREATE') as creates`,
-    [ruledSchemas, roleName(await databaseName(query), 'reader')],
+    [ruledSchemas(rights), roleName(await databaseName(query), 'reader')],
   );
   if (!facts) throw new Error('PostgreSQL does not answer what is in the database.');
   const database = escapeIdentifier(facts.database);
@@ -326,8 +344,8 @@ async function otherGrants(
     ...facts.schemas.flatMap((schema) =>
       WORKING.map((role) => {
         const id = escapeIdentifier(roles[role].name);
-        if (role === 'projector' && projectorSchemas.includes(schema)) return '';
-        return usesSchema(role, schema)
+        if (role === 'projector' && projectorSchemas(contexts).includes(schema)) return '';
+        return usesSchema(rights, role, schema)
           ? `grant usage on schema ${escapeIdentifier(schema)} to ${id}`
           : `revoke all on schema ${escapeIdentifier(schema)} from ${id}`;
       }),
@@ -337,7 +355,10 @@ async function otherGrants(
     'revoke execute on all functions in schema log from public',
     `grant execute on all functions in schema log to ${app}`,
     // A rebuild creates some tables again.
-    `alter default privileges for role ${projector} in schema flight grant select on tables to ${[app, ...(reader ? [reader] : [])].join(', ')}`,
+    ...contexts.map(
+      (schema) =>
+        `alter default privileges for role ${projector} in schema ${escapeIdentifier(schema)} grant select on tables to ${[app, ...(reader ? [reader] : [])].join(', ')}`,
+    ),
     // It ends sessions of ad-hoc SQL whose callers no longer wait.
     ...(reader ? [`grant ${reader} to ${app}`] : []),
     // Sessions, statements and settings of others: for health, alerts and slow statements.
@@ -381,7 +402,8 @@ const databaseName = async (query: Query): Promise<string> =>
  * again.
  */
 export async function releaseDatabaseRoles(query: Query): Promise<void> {
-  for (const schema of projectorSchemas.slice(1)) await query(`drop schema if exists ${schema} cascade`);
+  for (const context of await contextsIn(query))
+    for (const schema of schemasOf(context).slice(1)) await query(`drop schema if exists ${schema} cascade`);
   for (const { name, kind } of Object.values(await knownRoles(query))) {
     if (kind !== 'made' && kind !== 'given') continue;
     const id = escapeIdentifier(name);
@@ -416,6 +438,7 @@ export interface Deviation {
 /** The differences between the rights on tables and rights.ts, for both roles, as PostgreSQL reports them. */
 export async function rightsDeviations(query: Query): Promise<Deviation[]> {
   const roles = await knownRoles(query);
+  const all = tableRights(await contextsIn(query));
   const rows = await query<{
     schema: string;
     name: string;
@@ -434,10 +457,10 @@ export async function rightsDeviations(query: Query): Promise<Deviation[]> {
       where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
         and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
       order by 1, 2, 3`,
-    [ruledSchemas, roles.app.name, roles.projector.name, ALL_RIGHTS],
+    [ruledSchemas(all), roles.app.name, roles.projector.name, ALL_RIGHTS],
   );
   return rows.flatMap(({ schema, name, role, owns, rights }) => {
-    const wanted = rightsOn(schema, name)?.[role] ?? [];
+    const wanted = rightsOn(all, schema, name)?.[role] ?? [];
     const of = { role: roles[role].name, table: `${schema}.${name}` };
     if (wanted === 'owner') return owns ? [] : [{ ...of, right: 'ownership', has: false }];
     return ALL_RIGHTS.filter(
@@ -449,15 +472,16 @@ export async function rightsDeviations(query: Query): Promise<Deviation[]> {
 const ALL_RIGHTS = ['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'];
 
 /** Tables in Waylog's schemas that rights.ts does not name. */
-export const unruledTables = async (query: Query, schemas: readonly string[]): Promise<string[]> =>
-  (
-    await query<{ schema: string; name: string }>(
-      `select n.nspname as schema, c.relname as name
-         from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
-          and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')`,
-      [schemas],
-    )
-  )
-    .filter(({ schema, name }) => !rightsOn(schema, name))
+export async function unruledTables(query: Query, schemas: readonly string[]): Promise<string[]> {
+  const all = tableRights(await contextsIn(query));
+  const tables = await query<{ schema: string; name: string }>(
+    `select n.nspname as schema, c.relname as name
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = any ($1) and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')`,
+    [schemas],
+  );
+  return tables
+    .filter(({ schema, name }) => !rightsOn(all, schema, name))
     .map(({ schema, name }) => `${schema}.${name}`);
+}

@@ -1,5 +1,6 @@
 import { conflict } from '#lib/platform';
 import type { Query } from '../schema/catalog.js';
+import { contextsIn } from './contexts-in.js';
 import { projectorSchemas } from './rights.js';
 import { roleNames } from './role-names.js';
 
@@ -130,13 +131,15 @@ const NAMED = 10;
 /**
  * Objects in the schemas of the tables, and among their chunks, that would run with the rights of a role that reads,
  * writes or restores them, and that no migration creates: `function flight.f(text)`, `check c of flight.flights`.
+ *
+ * @param contexts whose tables these are; by default those that the database has
  */
-export async function foreignCode(query: Query): Promise<string[]> {
+export async function foreignCode(query: Query, contexts?: readonly string[]): Promise<string[]> {
   const [{ database } = { database: '' }] = await query<{ database: string }>(
     `select current_database() as database`,
   );
   const rows = await query<{ name: string }>(foreignSql, [
-    projectorSchemas,
+    projectorSchemas(contexts ?? (await contextsIn(query))),
     roleNames(database),
     Object.keys(projectorFunctions),
     Object.values(projectorFunctions),
@@ -151,8 +154,12 @@ export async function foreignCode(query: Query): Promise<string[]> {
  *
  * @throws WaylogError `database.foreign-code`
  */
-export async function refuseForeignCode(query: Query, undone: string): Promise<void> {
-  refuseForeign(await foreignCode(query), undone);
+export async function refuseForeignCode(
+  query: Query,
+  undone: string,
+  contexts?: readonly string[],
+): Promise<void> {
+  refuseForeign(await foreignCode(query, contexts), undone);
 }
 
 /** @see refuseForeignCode */

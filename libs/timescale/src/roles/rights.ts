@@ -18,12 +18,8 @@ const of = (app: string, projector: string): TableRights => ({
   projector: projector === 'owner' ? 'owner' : may(projector),
 });
 
-/**
- * Which role can do what with which table: all of this, and nothing else. `waylog migrate` sets these rights after
- * every run (docs/decisions/0021), and a test checks them in PostgreSQL. A table that a migration creates needs a line
- * here. Tables that do not exist yet are skipped. A name takes precedence over the `*` of its schema.
- */
-export const tableRights: Readonly<Record<string, TableRights>> = {
+/** The rights on tables of the kernel: those that migrations create. */
+const kernelRights: Readonly<Record<string, TableRights>> = {
   //                                    app                            projector
   'log.streams': /*                 */ of('select insert', 'select'),
   'log.events': /*                  */ of('select insert', 'select'),
@@ -48,11 +44,8 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'projection.integrity_findings': /**/ of('select', 'select insert update delete'),
   'projection.verifications': /*    */ of('select', 'select insert update delete'),
   'projection.generation': /*       */ of('select', 'select update'),
+  'projection.contexts': /*         */ of('select', 'select'),
   'projection.folded_log': /*       */ of('select', 'select insert update delete'),
-
-  'flight.*': /*                    */ of('select', 'owner'),
-  'rebuild_flight.*': /*            */ of('', 'owner'),
-  'verify_flight.*': /*             */ of('', 'owner'),
 
   'timescale.hypertables': /*       */ of('select', 'select insert update delete'),
   'timescale.dropped_ranges': /*    */ of('select', 'select insert update delete'),
@@ -66,23 +59,48 @@ export const tableRights: Readonly<Record<string, TableRights>> = {
   'public.waylog_migrations': /*    */ of('select', 'select'),
 };
 
-/** The rights on a table; undefined for a table that is not Waylog's, such as one that a service has registered. */
-export const rightsOn = (schema: string, table: string): TableRights | undefined =>
-  tableRights[`${schema}.${table}`] ?? tableRights[`${schema}.*`];
-
-/** The schemas of those tables. */
-export const ruledSchemas: readonly string[] = [
-  ...new Set(Object.keys(tableRights).map((name) => name.split('.')[0] as string)),
+/** The schemas of a context: its tables, and copies of them while they are rebuilt and verified. */
+export const schemasOf = (context: string): readonly string[] => [
+  context,
+  `rebuild_${context}`,
+  `verify_${context}`,
 ];
 
 /** Schemas that belong to the projector with everything in them. It can create tables there, and nowhere else. */
-export const projectorSchemas: readonly string[] = ['flight', 'rebuild_flight', 'verify_flight'];
+export const projectorSchemas = (contexts: readonly string[]): readonly string[] =>
+  contexts.flatMap(schemasOf);
+
+/**
+ * Which role can do what with which table: all of this, and nothing else. `waylog migrate` sets these rights after
+ * every run (docs/decisions/0021), and a test checks them in PostgreSQL. A table that a migration creates needs a line
+ * here; those of contexts have theirs by their schemas. Tables that do not exist yet are skipped. A name takes
+ * precedence over the `*` of its schema.
+ */
+export const tableRights = (contexts: readonly string[]): Readonly<Record<string, TableRights>> => ({
+  ...kernelRights,
+  ...Object.fromEntries(
+    contexts
+      .map(schemasOf)
+      .flatMap((schemas) =>
+        schemas.map((schema, i) => [`${schema}.*`, of(i === 0 ? 'select' : '', 'owner')] as const),
+      ),
+  ),
+});
+
+type Rights = ReturnType<typeof tableRights>;
+
+/** The rights on a table; undefined for a table that is not Waylog's, such as one that a service has registered. */
+export const rightsOn = (rights: Rights, schema: string, table: string): TableRights | undefined =>
+  rights[`${schema}.${table}`] ?? rights[`${schema}.*`];
+
+/** The schemas of those tables. */
+export const ruledSchemas = (rights: Rights): readonly string[] => [
+  ...new Set(Object.keys(rights).map((name) => name.split('.')[0] as string)),
+];
 
 /** Schemas that a role can look into: only those in which it has a right. */
-export const usesSchema = (role: WorkingRole, schema: string): boolean =>
-  Object.entries(tableRights).some(
-    ([name, rights]) => name.startsWith(`${schema}.`) && rights[role].length > 0,
-  );
+export const usesSchema = (rights: Rights, role: WorkingRole, schema: string): boolean =>
+  Object.entries(rights).some(([name, of]) => name.startsWith(`${schema}.`) && of[role].length > 0);
 
 /**
  * Functions of PostgreSQL that everyone can call until a superuser's migration revokes them from PUBLIC
