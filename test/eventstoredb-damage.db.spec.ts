@@ -143,7 +143,7 @@ describe('streams of flights in EventStoreDB that others have written to, limite
     );
     expect(doctor.filter(({ check, level }) => check === 'integrity' && level === 'problem')).toMatchObject([
       {
-        what: expect.stringMatching(/^3 flights of which the log no longer says what is right/) as string,
+        what: expect.stringMatching(/^3 streams of which the log no longer says what is right/) as string,
         remedy: expect.not.stringContaining('--repair') as string,
       },
     ]);

@@ -6,6 +6,7 @@ import { root, say } from './prepare.mjs';
 export async function migratedDatabase(signal) {
   const { databaseUp } = await import('../../dist/libs/timescale/src/index.js');
   const { mayMigrate, migrate } = await import('../../dist/migrations/index.js');
+  const { contexts } = await import('../../dist/apps/contexts.js');
   const { readSecrets } = await import('../../dist/libs/platform/src/index.js');
   const progress = (line) => say(line);
   const { url } = await databaseUp({
@@ -14,7 +15,7 @@ export async function migratedDatabase(signal) {
   });
   // A process with the application role need not migrate, and cannot. An interrupted migration is one transaction:
   // PostgreSQL rolls it back.
-  const migrated = mayMigrate(url).then((may) => may && migrate(url, progress));
+  const migrated = mayMigrate(url).then((may) => may && migrate(url, { progress, contexts }));
   await Promise.race([migrated, once(signal, 'abort')]);
   signal.throwIfAborted();
   return url;

@@ -123,8 +123,7 @@ export async function dropReaderRole(query: Query, databaseUrl: string): Promise
 }
 
 /** Where ad-hoc SQL finds tables that it names without a schema. */
-export const readerSearchPath = (contexts: readonly string[]): string =>
-  [...contexts, 'public'].map(escapeIdentifier).join(', ');
+export const readerSearchPath = (contexts: readonly string[]): string => [...contexts, 'public'].join(', ');
 
 /**
  * Limits of every session. The SQL cannot change them: it is one SELECT, and the reader cannot call

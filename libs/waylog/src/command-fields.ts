@@ -7,7 +7,7 @@ export interface MadeCommand<C> {
   readonly errors: readonly FieldError[];
 }
 
-/** Makes a command. `options` are set by the one that makes it, whatever the fields say. */
+/** Makes a command. `options` are what it has in every case, whatever follows from its fields. */
 export function commandOfFields<C extends StreamCommand>(
   command: Class<C>,
   sent: Readonly<Record<string, unknown>>,
@@ -17,7 +17,7 @@ export function commandOfFields<C extends StreamCommand>(
   const names = fieldsOf(command);
   const fields = Object.fromEntries(Object.entries(sent).filter(([field]) => names.has(field)));
   const Command = command as new (fields: object) => C;
-  const made = new Command({ ...fields, ...options });
+  const made = Object.assign(new Command({ ...fields, ...options }), options);
   const errors = [
     ...Object.keys(sent)
       .filter((field) => !names.has(field))

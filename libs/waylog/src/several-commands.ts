@@ -141,17 +141,28 @@ function decisionsOf(
     for (const field of notOfSteps)
       if (field in sent)
         errors.push({ field: `${path}.${field}`, message: 'is not a field of a command in a transaction' });
-    // A command that makes the thing takes its id from what it makes.
-    const maker = Object.keys(own).find((field) => ![undefined, id].includes(idOf(own[field])));
     const stepId = commandId ? { commandId: newId(commandId, `step ${i}`) } : {};
-    const made = commandOfFields(slice.command as Class<StreamCommand>, own, { [key]: id, ...stepId });
-    const derived: unknown = Reflect.get(made.command, key);
-    if (maker !== undefined && derived === idOf(own[maker]))
-      errors.push({ field: `${path}.${maker}.id`, message: 'must be the one that the transaction changes' });
-    Object.assign(made.command, { [key]: id });
+    const command = slice.command as Class<StreamCommand>;
+    const made = commandOfFields(command, own, { [key]: id, ...stepId });
+    const other = makerOfAnother(command, own, key, id);
+    if (other !== undefined)
+      errors.push({ field: `${path}.${other}.id`, message: 'must be the one that the transaction changes' });
     for (const { field, message } of made.errors) errors.push({ field: `${path}.${field}`, message });
     return errors.length > 0 ? [] : [slice.decide(made.command, at) as unknown];
   });
   if (errors.length > 0) throw invalidInput(errors);
   return decisions;
+}
+
+/** The field of a command that makes another thing than the one with this id: it takes its key from what it makes. */
+function makerOfAnother(
+  command: Class<StreamCommand>,
+  fields: Readonly<Record<string, unknown>>,
+  key: string,
+  id: string,
+): string | undefined {
+  const field = Object.keys(fields).find((name) => ![undefined, id].includes(idOf(fields[name])));
+  if (field === undefined) return undefined;
+  const Command = command as new (fields: object) => StreamCommand;
+  return Reflect.get(new Command({ ...fields, [key]: id }), key) === idOf(fields[field]) ? field : undefined;
 }
