@@ -125,11 +125,21 @@ export interface Context
   readonly vocabulary: Vocabulary;
 }
 
-/** Declares a context. Everything else follows from what is returned. */
+/** It is the name of a schema, and `rebuild_` stands before that of another one; PostgreSQL takes 63 characters. */
+const NAME = /^[a-z][a-z0-9_]{0,49}$/;
+/** Schemas of the kernel and of PostgreSQL. */
+const TAKEN = ['log', 'projection', 'access', 'timescale', 'registry', 'public', 'information_schema'];
+
+/** Declares a context. Everything else follows from what is returned. Throws for a name that no schema can have. */
 export function context(
   name: string,
   { parts = [], settings, cli, demo, examples, ...rest }: ContextParts,
 ): Context {
+  if (!NAME.test(name) || TAKEN.includes(name) || /^(pg|timescaledb|rebuild|verify)_/.test(name))
+    throw new Error(
+      `${JSON.stringify(name)} cannot be the name of a context, which is also that of its schema: take a lower-case word ` +
+        `of 50 characters at most, with no prefix of a schema that others make, and none of ${TAKEN.join(', ')}.`,
+    );
   const { streams, erasures = [] } = rest;
   const all = [...parts, rest];
   return {
