@@ -39,6 +39,15 @@ describe('the gateway', () => {
     ((await server.call('GET', `/v1/flights/${flightId}/events`)).body as unknown[]).length - 1;
 
   describe('commands', () => {
+    it('do not erase: that is for the administrator, by a route of its own', async () => {
+      const flightId = await given();
+      expect(await command('EraseFlight', { flightId })).toMatchObject({
+        status: 400,
+        body: { code: 'command.unknown' },
+      });
+      expect((await server.call('GET', `/v1/flights/${flightId}`)).body.name).not.toBe('erased');
+    });
+
     it('run by their name, and return how many events they recorded', async () => {
       const flightId = await given();
       const { status, body, headers } = await command('UpdateWaypoint', {

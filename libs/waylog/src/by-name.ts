@@ -3,9 +3,18 @@ import type { Context } from './context.js';
 import { getEvents } from './log.queries.js';
 import type { AnyQuery } from './query.js';
 
-/** Commands by the names of their classes. Throws if two contexts have one of the same name. */
+/**
+ * Commands by the names of their classes, for callers that name them. Erasures are not among them: they take the role
+ * that their own route says. Throws if two contexts have one of the same name.
+ */
 export const commandsOf = (contexts: readonly Context[]): ReadonlyMap<string, AnySlice> =>
-  byName(contexts.flatMap(({ commands }) => commands.map((slice) => [slice.command.name, slice])));
+  byName(
+    contexts.flatMap(({ commands, erasures }) =>
+      commands
+        .filter((slice) => !erasures.includes(slice))
+        .map((slice) => [slice.command.name, slice] as const),
+    ),
+  );
 
 /** The queries of contexts, and of the log, by the names of their classes. Throws if two have the same name. */
 export const queriesOf = (contexts: readonly Context[]): ReadonlyMap<string, AnyQuery> =>
