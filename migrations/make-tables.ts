@@ -1,5 +1,5 @@
 import { indexesSql, tableSql, type TableDefinition } from '#lib/projections';
-import type { Query } from '#lib/timescale';
+import { makeSchemaSql, type Query } from '#lib/timescale';
 
 /** What of a context concerns the schema. */
 export interface DeclaredContext {
@@ -26,9 +26,7 @@ export async function makeTables(query: Query, contexts: readonly DeclaredContex
       for (const statement of statements) await query(statement);
       made.push(`${schema}.${name}`);
     };
-    await query(
-      `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`,
-    );
+    await query(makeSchemaSql(schema));
     for (const { table } of projections) {
       if (!has.has(table.name)) {
         await make(table.name, tableSql(table));

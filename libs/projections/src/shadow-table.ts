@@ -1,6 +1,6 @@
 import type { ClientBase } from 'pg';
 import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
-import { applySettings, forgetDropped, hypertableSettings } from '#lib/timescale';
+import { applySettings, forgetDropped, hypertableSettings, makeSchemaSql } from '#lib/timescale';
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 import { tableSql } from './table-sql.js';
@@ -41,10 +41,7 @@ export async function discardShadows(client: ClientBase, shadows: Iterable<Shado
  */
 export async function createShadow(client: ClientBase, shadow: Shadow): Promise<void> {
   const { schema, table } = shadow;
-  // The role that keeps tables need not have the right to create schemas, and "if not exists" requires it in any case.
-  await client.query(
-    `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`,
-  );
+  await client.query(makeSchemaSql(schema));
   await dropShadow(client, shadow);
   if (!(await hasDeclaredColumns(client, shadow))) {
     for (const statement of tableSql(table, schema)) await client.query(statement);

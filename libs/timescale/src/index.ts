@@ -94,6 +94,7 @@ export {
   ensureDatabaseRoles,
   GIVEN,
   knownRoles,
+  makeSchemaSql,
   releaseDatabaseRoles,
   rightsDeviations,
   unruledTables,

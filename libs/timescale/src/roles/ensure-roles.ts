@@ -171,7 +171,7 @@ function makeSql(
 }
 
 /** `create schema if not exists` needs the right to create a schema even if it exists. */
-const makeSchemaSql = (schema: string): string =>
+export const makeSchemaSql = (schema: string): string =>
   `do $$ begin if to_regnamespace('${schema}') is null then create schema ${schema}; end if; end $$`;
 
 /**
