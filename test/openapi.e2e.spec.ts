@@ -1,6 +1,7 @@
 import { useServer } from './support/server.js';
 
 interface Operation {
+  readonly operationId: string;
   readonly summary?: string;
   readonly parameters?: readonly { readonly name: string; readonly in: string; readonly schema: Sampled }[];
   readonly requestBody?: { readonly content: { readonly 'application/json': { readonly schema: Schema } } };
@@ -51,6 +52,13 @@ describe('the page of the API', () => {
   it('describes each operation', () => {
     expect(operations.length).toBeGreaterThan(80);
     expect(operations.filter(([, { summary }]) => !summary).map(([name]) => name)).toEqual([]);
+  });
+
+  it('names each operation for programs', () => {
+    const ids = operations.map(([, { operationId }]) => operationId);
+    expect(ids).toContain('waypoints.updateWaypoints');
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids.filter((id) => !/^[a-z][A-Za-z]*\.[a-z][A-Za-z]*$/.test(id))).toEqual([]);
   });
 
   it('fills in requests that can be executed', async () => {

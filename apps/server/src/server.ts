@@ -118,7 +118,7 @@ export async function startServer(
   fastify.addHook('onResponse', app.get(Metrics).onResponse);
   askBeforeExpectations(fastify);
   closeBehindLastAnswers(fastify);
-  if (config.roles.includes('api')) fastify.addHook('preValidation', refuseUnasked(serveOpenApi(app)));
+  if (config.roles.includes('api')) fastify.addHook('preValidation', refuseUnasked(await serveOpenApi(app)));
   await app.listen({ port: config.port, host: config.host });
   const url = await app.getUrl();
   say(`Waylog listens on ${url}\n${await accessBanner(config, pool, url)}`);

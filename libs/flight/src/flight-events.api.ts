@@ -1,8 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { RecordedEvent } from '#lib/event-store';
-import { Answers, Events, Needs, ValidQuery } from '#lib/rest';
+import { Answers, Events, Needs, Operation, Tag, ValidQuery } from '#lib/rest';
 import { checked, DEFAULT_EVENTS, heavy, query, type ContextPart } from '#lib/waylog';
 import { FlightReads } from './flight-reads.js';
 import { EventsOfFlight, FlightEventsQuery } from './query-rules.js';
@@ -39,14 +38,14 @@ const getFlightEvents = query({
   weight: heavy,
 });
 
-@ApiTags('events')
+@Tag('events')
 @Controller('v1/flights/:id')
 export class FlightEventsController {
   constructor(private readonly queries: QueryBus) {}
 
   @Get('events')
   @Needs('reader', getFlightEvents)
-  @ApiOperation({
+  @Operation({
     summary: "Read a flight's events",
     description: 'The audit trail of one flight, in order.',
   })

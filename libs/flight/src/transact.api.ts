@@ -1,9 +1,8 @@
 import { Controller, Post } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ArrayMaxSize, ArrayMinSize, IsArray } from 'class-validator';
 import { Example } from '#lib/platform';
-import { Answers, Needs, Sender, ValidBody } from '#lib/rest';
+import { Answers, Needs, Operation, Sender, Tag, ValidBody } from '#lib/rest';
 import type { CommandOptions, ContextPart, Step } from '#lib/waylog';
 import { FlightId, TransactionResult } from './rest.js';
 import { Transact } from './transact.js';
@@ -19,14 +18,14 @@ class TransactionBody {
   @IsArray() @ArrayMinSize(1) @ArrayMaxSize(1_000) readonly commands!: Step[];
 }
 
-@ApiTags('flights')
+@Tag('flights')
 @Controller('v1/flights/:id')
 export class TransactController {
   constructor(private readonly commands: CommandBus) {}
 
   @Post('transactions')
   @Needs('operator')
-  @ApiOperation({ summary: 'Run several commands of one flight', description: 'All are recorded, or none.' })
+  @Operation({ summary: 'Run several commands of one flight', description: 'All are recorded, or none.' })
   @Answers(200, TransactionResult)
   transact(
     @FlightId() flightId: string,

@@ -1,7 +1,7 @@
 import { applyDecorators, HttpCode } from '@nestjs/common';
-import { ApiResponse } from '@nestjs/swagger';
 import type { FastifyReply, preSerializationHookHandler } from 'fastify';
 import type { Class } from '#lib/platform';
+import { inDocument } from './document.js';
 import { list, Problem, referenceTo, type Shape } from './shapes.js';
 
 /** The body of an answer: a shape, a class with rules, or a list of such objects. */
@@ -11,21 +11,23 @@ type AnswerBody = Shape | Class | readonly [Class];
 export function Answers(status: number, body?: AnswerBody): MethodDecorator {
   return applyDecorators(
     HttpCode(status),
-    ApiResponse(
-      body
-        ? {
-            status,
-            description: describe(body),
-            content: { 'application/json': { schema: schemaFor(body) } },
-          }
-        : { status, description: 'Done' },
+    MayAnswer(status, body),
+    inDocument(({ ApiResponse }) =>
+      ApiResponse({
+        status: 'default',
+        description: 'A problem',
+        content: { 'application/problem+json': { schema: referenceTo(Problem) } },
+      }),
     ),
-    ApiResponse({
-      status: 'default',
-      description: 'A problem',
-      content: { 'application/problem+json': { schema: referenceTo(Problem) } },
-    }),
   );
+}
+
+/** Another answer of a route, which the route itself gives its status. */
+export function MayAnswer(status: number, body?: AnswerBody): MethodDecorator {
+  const answer = body
+    ? { description: describe(body), content: { 'application/json': { schema: schemaFor(body) } } }
+    : { description: 'Done' };
+  return inDocument(({ ApiResponse }) => ApiResponse({ status, ...answer }));
 }
 
 const isList = (body: AnswerBody): body is readonly [Class] => Array.isArray(body);

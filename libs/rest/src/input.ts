@@ -6,7 +6,6 @@ import {
   type ExecutionContext,
   type PipeTransform,
 } from '@nestjs/common';
-import { ApiBody, ApiHeader, ApiParam, ApiQuery } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import {
   badFields,
@@ -21,6 +20,7 @@ import {
   type Schema,
 } from '#lib/platform';
 import type { CommandOptions, ReadOptions } from '#lib/waylog';
+import { inDocument } from './document.js';
 import { referenceTo } from './shapes.js';
 
 class Check implements PipeTransform {
@@ -40,10 +40,14 @@ class Check implements PipeTransform {
 type MethodTarget = Parameters<ParameterDecorator>;
 
 /** Applies a method decorator from a parameter, so that a parameter also adds itself to the OpenAPI document. */
-function onMethod(decorator: MethodDecorator, target: MethodTarget[0], key: MethodTarget[1]): void {
+function onMethod(
+  decorator: Parameters<typeof inDocument>[0],
+  target: MethodTarget[0],
+  key: MethodTarget[1],
+): void {
   if (key === undefined) return;
   const descriptor = Object.getOwnPropertyDescriptor(target, key);
-  if (descriptor) decorator(target, key, descriptor);
+  if (descriptor) inDocument(decorator)(target, key, descriptor);
 }
 
 /** The body, checked by the rules of a class; unknown fields are refused. */
@@ -56,7 +60,8 @@ export const ValidBody =
         return value;
       },
     })(target, key, index);
-    onMethod(ApiBody({ schema: referenceTo(type) }), target, key);
+    const schema = referenceTo(type);
+    onMethod(({ ApiBody }) => ApiBody({ schema }), target, key);
   };
 
 /** A body that is a list of 1 to `maxItems` objects, checked by the rules of a class. */
@@ -65,7 +70,8 @@ export const ValidBodies =
   (target, key, index) => {
     const list = (items: Schema) => ({ type: 'array', minItems: 1, maxItems, items });
     Body(new Check(list(schemaOf(type))))(target, key, index);
-    onMethod(ApiBody({ schema: list(referenceTo(type)) }), target, key);
+    const schema = list(referenceTo(type));
+    onMethod(({ ApiBody }) => ApiBody({ schema }), target, key);
   };
 
 /** The query string, checked by the rules of a class; numbers are parsed, unknown parameters are refused. */
@@ -75,7 +81,7 @@ export const ValidQuery =
     Query({ transform: (value: object) => coerceFields(type, value) })(target, key, index);
     const properties = schemaOf(type)['properties'] as Record<string, Schema>;
     for (const [name, schema] of Object.entries(properties)) {
-      onMethod(ApiQuery({ name, required: false, schema }), target, key);
+      onMethod(({ ApiQuery }) => ApiQuery({ name, required: false, schema }), target, key);
     }
   };
 
@@ -94,7 +100,7 @@ export const Id =
     };
     Param(name, { transform: check })(target, key, index);
     const schema = { type: 'string', maxLength: 128, ...(sample && { example: sample }) };
-    onMethod(ApiParam({ name, schema }), target, key);
+    onMethod(({ ApiParam }) => ApiParam({ name, schema }), target, key);
   };
 
 /** A whole number from 0 in the path, of 32 bits. */
@@ -108,7 +114,8 @@ export const Count =
       return Number(digits);
     };
     Param(name, { transform: check })(target, key, index);
-    onMethod(ApiParam({ name, schema: { type: 'integer', minimum: 0, example: 0 } }), target, key);
+    const schema = { type: 'integer', minimum: 0, example: 0 };
+    onMethod(({ ApiParam }) => ApiParam({ name, schema }), target, key);
   };
 
 const header = (request: FastifyRequest, name: string): string | undefined => {
@@ -166,11 +173,12 @@ const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): C
 export const Sender = (): ParameterDecorator => (target, key, index) => {
   senderOf()(target, key, index);
   onMethod(
-    ApiHeader({
-      name: 'Idempotency-Key',
-      required: false,
-      description: 'Makes a repeat of the command harmless: the same answer again, nothing recorded.',
-    }),
+    ({ ApiHeader }) =>
+      ApiHeader({
+        name: 'Idempotency-Key',
+        required: false,
+        description: 'Makes a repeat of the command harmless: the same answer again, nothing recorded.',
+      }),
     target,
     key,
   );
@@ -185,11 +193,12 @@ const freshnessOf = createParamDecorator((_: unknown, context: ExecutionContext)
 export const Freshness = (): ParameterDecorator => (target, key, index) => {
   freshnessOf()(target, key, index);
   onMethod(
-    ApiHeader({
-      name: 'Waylog-Min-Position',
-      required: false,
-      description: 'Wait until the tables have the log up to this position, as a command answered it.',
-    }),
+    ({ ApiHeader }) =>
+      ApiHeader({
+        name: 'Waylog-Min-Position',
+        required: false,
+        description: 'Wait until the tables have the log up to this position, as a command answered it.',
+      }),
     target,
     key,
   );

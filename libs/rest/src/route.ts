@@ -3,10 +3,10 @@ import { METHOD_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
 import { MetadataScanner } from '@nestjs/core';
 // From its own file: the whole adapter takes an eighth of a second, which every command of the CLI would wait for.
 import { RouteConfig } from '@nestjs/platform-fastify/decorators/route-config.decorator.js';
-import { ApiExtension } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import type { AccessRole } from '#lib/access';
 import type { AnyQuery } from '#lib/waylog';
+import { inDocument } from './document.js';
 
 /** Who may call a route: anybody without a key, or a caller with this role or a higher one. */
 export type NeededRole = 'everybody' | AccessRole;
@@ -28,7 +28,7 @@ export const Needs = (role: NeededRole, reads?: AnyQuery): MethodDecorator =>
   applyDecorators(
     RouteConfig({ [FACTS]: { role, reads } satisfies RouteFacts }),
     SetMetadata(ROLE, role),
-    ApiExtension('x-role', role),
+    inDocument(({ ApiExtension }) => ApiExtension('x-role', role)),
   );
 
 const factsOf = ({ routeOptions }: FastifyRequest): RouteFacts | undefined =>

@@ -1,12 +1,11 @@
 import { Controller, Get, Inject, Post, type Provider } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { ArrayMinSize, IsArray } from 'class-validator';
 import type pg from 'pg';
 import { Example, conflict, IsOpaqueId, IsTimestamp, Optional, type Config } from '#lib/platform';
 import { endCachedAnswers } from '#lib/projections';
 import { TABLES_POOL, tableModelsOf } from '#lib/waylog';
 import { ArchivalEvent, Archives } from '#lib/timescale';
-import { Answers, Id, Needs, ValidBody } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Tag, ValidBody } from '#lib/rest';
 import { CONFIG } from '../config.js';
 import { Job, Jobs } from './jobs.js';
 import { contexts } from '../../../contexts.js';
@@ -23,7 +22,7 @@ class ArchiveRequest {
   readonly tables?: string[] | null;
 }
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/archives')
 export class ArchivesController {
   constructor(
@@ -34,7 +33,7 @@ export class ArchivesController {
 
   @Get()
   @Needs('operator')
-  @ApiOperation({ summary: 'List archived chunks', description: 'The newest first.' })
+  @Operation({ summary: 'List archived chunks', description: 'The newest first.' })
   @Answers(200, [ArchivalEvent])
   list() {
     return this.archives.list();
@@ -42,7 +41,7 @@ export class ArchivesController {
 
   @Get(':eventId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read the record of one archive' })
+  @Operation({ summary: 'Read the record of one archive' })
   @Answers(200, ArchivalEvent)
   get(@Id('eventId') eventId: string) {
     return this.archives.get(eventId);
@@ -50,7 +49,7 @@ export class ArchivesController {
 
   @Post()
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Archive chunks',
     description:
       'Writes chunks into files, checks them and drops the chunks. A job; its result is `{ confirmations: [ArchivalConfirmation] }`.',
@@ -79,7 +78,7 @@ export class ArchivesController {
 
   @Post(':eventId/restore')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Restore an archive',
     description: 'Brings the rows of an archive back into the table. A job; its result is a RestoredArchive.',
   })

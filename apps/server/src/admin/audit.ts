@@ -1,5 +1,4 @@
 import { Controller, Get, Inject, Post } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsInt, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import {
@@ -16,7 +15,7 @@ import {
 import { LOG_POOL, RunningContexts } from '#lib/waylog';
 import { conflict, IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { CONFIG } from '../config.js';
-import { Answers, Needs } from '#lib/rest';
+import { Answers, Needs, Operation, Tag } from '#lib/rest';
 import { Job, Jobs } from './jobs.js';
 
 /** A break in the log that an operator has recorded as known. */
@@ -50,7 +49,7 @@ export class TakenDigest {
 }
 
 /** The proof that the log was not changed: digests of its chains, and the check of the log against them. */
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/audit')
 export class AuditController {
   constructor(
@@ -62,7 +61,7 @@ export class AuditController {
 
   @Get('digests')
   @Needs('operator')
-  @ApiOperation({ summary: 'List the signed digests' })
+  @Operation({ summary: 'List the signed digests' })
   @Answers(200, [DigestInfo])
   async digests(): Promise<DigestInfo[]> {
     return (await storedDigests(this.pool)).flatMap(digestInfo).reverse();
@@ -70,7 +69,7 @@ export class AuditController {
 
   @Post('digests')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Take a digest now',
     description:
       'Follows the chains as far as needed and signs how far they hold, beside the digests that the server takes by itself.',
@@ -99,7 +98,7 @@ export class AuditController {
 
   @Post('verifications')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Verify the chains',
     description:
       'Follows every chain and compares it with the digests. A job; its result says what was found.',

@@ -1,5 +1,4 @@
 import { Controller, Get, Post } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsString } from 'class-validator';
 import {
   backUp,
@@ -13,7 +12,7 @@ import {
 } from '#lib/backup';
 import { conflict, installation, Nested, Optional, type Config } from '#lib/platform';
 import { noOwner, serverTool } from '#lib/timescale';
-import { Answers, Needs } from '#lib/rest';
+import { Answers, Needs, Operation, Tag } from '#lib/rest';
 import { Job, type Jobs } from './jobs.js';
 
 /** A backup in the server's folder. */
@@ -125,14 +124,14 @@ export class Backups {
   }
 }
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/backups')
 export class BackupsController {
   constructor(private readonly backups: Backups) {}
 
   @Post()
   @Needs('admin')
-  @ApiOperation({ summary: 'Start a backup', description: 'A job; its result is the backup.' })
+  @Operation({ summary: 'Start a backup', description: 'A job; its result is the backup.' })
   @Answers(202, Job)
   start() {
     return this.backups.start();
@@ -140,7 +139,7 @@ export class BackupsController {
 
   @Get()
   @Needs('operator')
-  @ApiOperation({ summary: 'List backups' })
+  @Operation({ summary: 'List backups' })
   @Answers(200, [BackupInfo])
   list() {
     return this.backups.list();

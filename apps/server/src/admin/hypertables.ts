@@ -1,5 +1,4 @@
 import { Controller, Delete, Get, Patch, Post, type Provider } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean } from 'class-validator';
 import pg from 'pg';
 import { IsOpaqueId, IsTimestamp, Optional } from '#lib/platform';
@@ -14,7 +13,7 @@ import {
   HypertableResponse,
   Hypertables,
 } from '#lib/timescale';
-import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Tag, ValidBody, ValidQuery } from '#lib/rest';
 import { contexts } from '../../../contexts.js';
 import { samples } from './samples.js';
 
@@ -27,14 +26,14 @@ class DropQuery {
   @Optional() @IsBoolean() readonly dryRun?: boolean;
 }
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/hypertables')
 export class HypertablesController {
   constructor(private readonly hypertables: Hypertables) {}
 
   @Get()
   @Needs('operator')
-  @ApiOperation({ summary: 'List hypertables' })
+  @Operation({ summary: 'List hypertables' })
   @Answers(200, [HypertableInfo])
   list() {
     return this.hypertables.list();
@@ -42,7 +41,7 @@ export class HypertablesController {
 
   @Post()
   @Needs('admin')
-  @ApiOperation({ summary: 'Make a table a hypertable' })
+  @Operation({ summary: 'Make a table a hypertable' })
   @Answers(201, HypertableResponse)
   create(@ValidBody(HypertableRequest) request: HypertableRequest) {
     return this.hypertables.create(request);
@@ -50,7 +49,7 @@ export class HypertablesController {
 
   @Get(':table')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read one hypertable' })
+  @Operation({ summary: 'Read one hypertable' })
   @Answers(200, HypertableInfo)
   get(@Id('table', samples.table) table: string) {
     return this.hypertables.get(table);
@@ -58,7 +57,7 @@ export class HypertablesController {
 
   @Patch(':table')
   @Needs('admin')
-  @ApiOperation({ summary: 'Change retention, compression or chunk interval' })
+  @Operation({ summary: 'Change retention, compression or chunk interval' })
   @Answers(200, HypertableResponse)
   change(@Id('table', samples.table) table: string, @ValidBody(HypertableChange) change: HypertableChange) {
     return this.hypertables.change(table, change);
@@ -66,7 +65,7 @@ export class HypertablesController {
 
   @Get(':table/chunks')
   @Needs('operator')
-  @ApiOperation({ summary: 'List the chunks of a hypertable' })
+  @Operation({ summary: 'List the chunks of a hypertable' })
   @Answers(200, [ChunkInfo])
   chunks(@Id('table', samples.table) table: string) {
     return this.hypertables.chunks(table);
@@ -74,19 +73,19 @@ export class HypertablesController {
 
   @Delete(':table/chunks')
   @Needs('admin')
-  @ApiOperation({ summary: 'Drop chunks', description: 'The rows in them go, the log keeps their events.' })
+  @Operation({ summary: 'Drop chunks', description: 'The rows in them go, the log keeps their events.' })
   @Answers(200, DroppedChunks)
   drop(@Id('table', samples.table) table: string, @ValidQuery(DropQuery) query: DropQuery) {
     return this.hypertables.dropChunks(table, query);
   }
 }
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/rollups')
 export class RollupsController {
   @Get()
   @Needs('operator')
-  @ApiOperation({ summary: 'List rollups', description: 'What is aggregated ahead of reads, and by whom.' })
+  @Operation({ summary: 'List rollups', description: 'What is aggregated ahead of reads, and by whom.' })
   @Answers(200, [ContinuousAggregateInfo])
   list() {
     return contexts.flatMap(({ followers }) => followers.flatMap(({ rollup }) => rollup?.info() ?? []));

@@ -1,5 +1,4 @@
 import { Controller, Delete, Get, Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn, IsNumber, IsObject, IsString } from 'class-validator';
 import { v7 as uuid } from 'uuid';
 import {
@@ -12,7 +11,7 @@ import {
   type Timestamp,
   type Writable,
 } from '#lib/platform';
-import { Answers, Id, Needs } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Tag } from '#lib/rest';
 
 /** `cancelled`: asked to stop, and stopped. */
 const STATES = ['running', 'done', 'failed', 'cancelled'] as const;
@@ -126,14 +125,14 @@ export class Jobs implements OnApplicationShutdown {
   }
 }
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/jobs')
 export class JobsController {
   constructor(private readonly jobs: Jobs) {}
 
   @Get()
   @Needs('operator')
-  @ApiOperation({ summary: 'List jobs of this server' })
+  @Operation({ summary: 'List jobs of this server' })
   @Answers(200, [Job])
   list() {
     return this.jobs.list();
@@ -141,7 +140,7 @@ export class JobsController {
 
   @Get(':jobId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read one job' })
+  @Operation({ summary: 'Read one job' })
   @Answers(200, Job)
   get(@Id('jobId') jobId: string) {
     return this.jobs.get(jobId);
@@ -149,7 +148,7 @@ export class JobsController {
 
   @Delete(':jobId')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Cancel a job',
     description: 'The answer may still say `running`: poll until it says `cancelled`.',
   })

@@ -1,5 +1,4 @@
 import { Controller, Delete, Get, Inject, Logger, Post } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import pg from 'pg';
 import {
   ApiKey,
@@ -12,10 +11,10 @@ import {
 } from '#lib/access';
 import { LOG_POOL, type CommandOptions } from '#lib/waylog';
 import { Access } from '../access/access.js';
-import { Answers, Id, Needs, Sender, ValidBody } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Sender, Tag, ValidBody } from '#lib/rest';
 
 /** The keys of this API. */
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/keys')
 export class KeysController {
   readonly #log = new Logger('Access');
@@ -27,7 +26,7 @@ export class KeysController {
 
   @Get()
   @Needs('admin')
-  @ApiOperation({ summary: 'List API keys', description: 'The newest first; never their secrets.' })
+  @Operation({ summary: 'List API keys', description: 'The newest first; never their secrets.' })
   @Answers(200, [ApiKey])
   list() {
     return listKeys(this.pool);
@@ -35,7 +34,7 @@ export class KeysController {
 
   @Post()
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Make an API key',
     description: 'This answer holds the key; nothing else ever does.',
   })
@@ -49,7 +48,7 @@ export class KeysController {
 
   @Delete(':keyId')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Revoke an API key',
     description: 'Ends it for good: at once here, and in other servers within five seconds.',
   })

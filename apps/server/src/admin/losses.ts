@@ -1,12 +1,11 @@
 import { Controller, Get, Inject, Post, Req } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn, IsString, MaxLength, MinLength } from 'class-validator';
 import type { FastifyRequest } from 'fastify';
 import pg from 'pg';
 import { acknowledgeLoss, Loss, losses } from '#lib/event-store';
 import { LOG_POOL } from '#lib/waylog';
 import { Example, notFound, Optional } from '#lib/platform';
-import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Tag, ValidBody, ValidQuery } from '#lib/rest';
 
 export class LossesQuery {
   /** Only losses that no operator has acknowledged. */
@@ -22,14 +21,14 @@ export class Acknowledgement {
 }
 
 /** What was lost when the log went back: events that were answered, and that it no longer holds. */
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/log/losses')
 export class LossesController {
   constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
 
   @Get()
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'List what the log has lost',
     description: 'Answered positions that a log that went back no longer holds; the newest loss first.',
   })
@@ -40,7 +39,7 @@ export class LossesController {
 
   @Post(':lossId/acknowledgement')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Acknowledge a loss',
     description: 'Ends the alert. Who acknowledged it, and why, is kept.',
   })

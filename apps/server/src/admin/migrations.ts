@@ -8,7 +8,6 @@ import {
   Res,
   type BeforeApplicationShutdown,
 } from '@nestjs/common';
-import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import pg from 'pg';
 import { DATABASE_ACCESS, type RunningContext, RunningContexts, modelsOf } from '#lib/waylog';
@@ -25,7 +24,7 @@ import {
   schemaState,
   withWaylogModels,
 } from '../../../../migrations/index.js';
-import { Answers, Needs, ValidBody, referenceTo } from '#lib/rest';
+import { Answers, MayAnswer, Needs, Operation, Tag, ValidBody } from '#lib/rest';
 
 import { SchemaGate } from '../operations/schema-gate.js';
 import { ServerSessions } from '../operations/server-sessions.js';
@@ -190,7 +189,7 @@ const lacking = (names: readonly string[]): string =>
   `Migrations were taken back under this server (${names.join(', ')}), and the tables that it works on with them. ` +
   `Migrate forwards again (POST /v1/admin/migrations), or stop this server.`;
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/migrations')
 export class MigrationsController {
   constructor(
@@ -200,7 +199,7 @@ export class MigrationsController {
 
   @Get()
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'List migrations',
     description: 'Those of this version and those of the database, in their order.',
   })
@@ -211,17 +210,13 @@ export class MigrationsController {
 
   @Post()
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Migrate the database',
     description:
       '202 with a job where it runs in the background. A migration that failed is an answer too: `success` says so.',
   })
   @Answers(200, MigrationResponse)
-  @ApiResponse({
-    status: 202,
-    description: 'Job',
-    content: { 'application/json': { schema: referenceTo(Job) } },
-  })
+  @MayAnswer(202, Job)
   run(
     @ValidBody(MigrationRequest) request: MigrationRequest,
     @Res({ passthrough: true }) reply: FastifyReply,

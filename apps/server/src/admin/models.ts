@@ -1,5 +1,4 @@
 import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsIn } from 'class-validator';
 import pg from 'pg';
 import { DATABASE_ACCESS, LOG_POOL, TABLES_POOL, modelsOf } from '#lib/waylog';
@@ -19,12 +18,12 @@ import {
   type ValidationLevel,
 } from '#lib/timescale';
 import { validateSchema, withWaylogModels } from '../../../../migrations/index.js';
-import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Tag, ValidBody, ValidQuery } from '#lib/rest';
 import { contexts } from '../../../contexts.js';
 
 const models = withWaylogModels(modelsOf(contexts));
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/models')
 export class ModelsController {
   constructor(
@@ -34,7 +33,7 @@ export class ModelsController {
 
   @Get()
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'List models',
     description: 'The models of every service: those of the code, and those that were registered.',
   })
@@ -45,7 +44,7 @@ export class ModelsController {
 
   @Post()
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Register models',
     description:
       'Models of one service, all or none. Answers all that it has now. Only the owner of the database makes tables.',
@@ -77,7 +76,7 @@ export class ModelsController {
 
   @Delete(':serviceName/:name')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Remove a registered model',
     description: 'Its table stays, with all that is in it.',
   })
@@ -91,14 +90,14 @@ class SchemaQuery {
   @Optional() @IsIn(VALIDATION_LEVELS) readonly level?: ValidationLevel;
 }
 
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin/schema')
 export class SchemaController {
   constructor(@Inject(LOG_POOL) private readonly pool: pg.Pool) {}
 
   @Get()
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'Compare the schema with migrations and models',
     description: 'Level `basic` when none is given.',
   })

@@ -1,5 +1,4 @@
 import { Controller, Delete, Get, Inject, Post } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsBoolean, IsIn, IsNotEmpty, MaxLength } from 'class-validator';
 import pg from 'pg';
 import type { EventStore } from '#lib/event-store';
@@ -37,7 +36,7 @@ import {
   notParked,
 } from '#lib/projections';
 import { retainedSince, type DatabaseAccess } from '#lib/timescale';
-import { Answers, Id, Needs, ValidBody, ValidQuery } from '#lib/rest';
+import { Answers, Id, Needs, Operation, Tag, ValidBody, ValidQuery } from '#lib/rest';
 import { Job, Jobs } from './jobs.js';
 import { samples } from './samples.js';
 
@@ -62,7 +61,7 @@ class FindingsQuery {
 }
 
 /** The tables and the projector that keeps them. */
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin')
 export class ProjectionsController {
   constructor(
@@ -75,7 +74,7 @@ export class ProjectionsController {
 
   @Get('projections')
   @Needs('operator')
-  @ApiOperation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
+  @Operation({ summary: 'List projections', description: 'State, lag and throughput of every table.' })
   @Answers(200, [ProjectionStatus])
   list() {
     return this.contexts.states(this.pool);
@@ -83,7 +82,7 @@ export class ProjectionsController {
 
   @Post('projectors/:projector/pause')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Pause a projector',
     description: 'Stops writing its tables, in every process. Commands are still accepted.',
   })
@@ -95,7 +94,7 @@ export class ProjectionsController {
 
   @Post('projectors/:projector/resume')
   @Needs('admin')
-  @ApiOperation({ summary: 'Resume a projector' })
+  @Operation({ summary: 'Resume a projector' })
   @Answers(200, [ProjectionStatus])
   async resume(@Id('projector', samples.projector) projector: string) {
     await resumeProjections(this.pool, projectorsOf(this.#contextNamed(projector)));
@@ -104,7 +103,7 @@ export class ProjectionsController {
 
   @Post('projections/:projection/rebuild')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Rebuild a table',
     description:
       'Makes the table beside the live one and swaps them; continues a rebuild that was cut off. A job: cancel it to stop.',
@@ -131,7 +130,7 @@ export class ProjectionsController {
 
   @Delete('projections/:projection/rebuild')
   @Needs('admin')
-  @ApiOperation({ summary: 'Discard an unfinished rebuild' })
+  @Operation({ summary: 'Discard an unfinished rebuild' })
   @Answers(204)
   async discardRebuild(@Id('projection', samples.projection) name: string) {
     await discardRebuild(this.#fold(name));
@@ -139,7 +138,7 @@ export class ProjectionsController {
 
   @Get('parked')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'List parked streams',
     description: 'Streams whose next event cannot be projected.',
   })
@@ -150,7 +149,7 @@ export class ProjectionsController {
 
   @Get('discarded')
   @Needs('operator')
-  @ApiOperation({ summary: 'List discarded events' })
+  @Operation({ summary: 'List discarded events' })
   @Answers(200, [DiscardedEvent])
   discarded() {
     return allDiscarded(this.contexts.declared, this.pool);
@@ -158,7 +157,7 @@ export class ProjectionsController {
 
   @Post('parked/:stream/retry')
   @Needs('admin')
-  @ApiOperation({ summary: 'Retry a parked stream', description: 'Folds its events again.' })
+  @Operation({ summary: 'Retry a parked stream', description: 'Folds its events again.' })
   @Answers(200, UnparkResult)
   retry(@Id('stream', samples.stream) streamId: string) {
     return unpark(this.#unpark(streamId));
@@ -166,7 +165,7 @@ export class ProjectionsController {
 
   @Post('parked/:stream/discard')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Discard the event that parks a stream',
     description: 'Leaves it out of the tables for good, and continues with the events after it.',
   })
@@ -177,7 +176,7 @@ export class ProjectionsController {
 
   @Post('parked/:stream/accept')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Accept that the log has lost events of a parked stream',
     description: 'Goes on without them for good; its rows stay as they are, and no alert counts it.',
   })
@@ -188,7 +187,7 @@ export class ProjectionsController {
 
   @Post('verifications')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Verify the tables',
     description: 'Checks the log, folds it beside the live tables and compares them stream by stream. A job.',
   })
@@ -209,7 +208,7 @@ export class ProjectionsController {
 
   @Get('verifications/scheduled')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'Read the progress of the scheduled verification',
     description: '404 before it has begun.',
   })
@@ -223,7 +222,7 @@ export class ProjectionsController {
 
   @Get('integrity')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'List integrity findings',
     description: 'What verifications have found, and what was repaired; the newest first.',
   })

@@ -1,12 +1,11 @@
 import { Controller, Get, Inject, Put } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Max, Min } from 'class-validator';
 import pg from 'pg';
 import { IsTimestamp, Nested, Optional, type Config, type Timestamp } from '#lib/platform';
 import { DATABASE_ACCESS, TABLES_POOL } from '#lib/waylog';
 import { JobTrouble, withoutPassword, type DatabaseAccess } from '#lib/timescale';
 import { CONFIG } from '../config.js';
-import { Actor, Answers, Needs, ValidBody } from '#lib/rest';
+import { Actor, Answers, Needs, Operation, Tag, ValidBody } from '#lib/rest';
 import type { Severity } from '../operations/alert-rules.js';
 import { Alert, Alerts, Monitoring, MonitoringChange } from '../operations/alerts.js';
 import { Observer, Replica } from '../operations/observation.js';
@@ -97,7 +96,7 @@ export class DatabaseConnection {
 }
 
 /** Health, performance and alerts, as this process sees them. */
-@ApiTags('admin')
+@Tag('admin')
 @Controller('v1/admin')
 export class StatusController {
   constructor(
@@ -112,7 +111,7 @@ export class StatusController {
 
   @Get('health')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read the health of the server' })
+  @Operation({ summary: 'Read the health of the server' })
   @Answers(200, HealthResponse)
   async health(): Promise<HealthResponse> {
     const { at, pool, database, projections, backups, error } = await this.observer.observe({ anew: true });
@@ -153,7 +152,7 @@ export class StatusController {
 
   @Get('connection')
   @Needs('operator')
-  @ApiOperation({ summary: 'Test the connection to the database' })
+  @Operation({ summary: 'Test the connection to the database' })
   @Answers(200, DatabaseConnection)
   connection(): DatabaseConnection {
     const { poolSize, poolOverflow, poolTimeout, poolRecycle, warnings } = this.config;
@@ -174,7 +173,7 @@ export class StatusController {
 
   @Get('connections')
   @Needs('operator')
-  @ApiOperation({ summary: 'List connections and pools' })
+  @Operation({ summary: 'List connections and pools' })
   @Answers(200, ConnectionPoolStatus)
   connections(): ConnectionPoolStatus {
     return this.pools.status();
@@ -182,7 +181,7 @@ export class StatusController {
 
   @Get('performance')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read performance figures' })
+  @Operation({ summary: 'Read performance figures' })
   @Answers(200, PerformanceStats)
   async performance(): Promise<PerformanceStats> {
     const [{ statements, unavailable }, { database }] = await Promise.all([
@@ -209,7 +208,7 @@ export class StatusController {
 
   @Get('alerts')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'List alerts',
     description: 'All alert rules and their states; firing ones first.',
   })
@@ -220,7 +219,7 @@ export class StatusController {
 
   @Get('monitoring')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read whether alert rules are looked at' })
+  @Operation({ summary: 'Read whether alert rules are looked at' })
   @Answers(200, Monitoring)
   monitoring(): Monitoring {
     return this.alerts.monitoring;
@@ -228,7 +227,7 @@ export class StatusController {
 
   @Put('monitoring')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: 'Start, stop or pace the looks at alert rules',
     description: 'Of the process that answers, until it ends. The rules of Prometheus do not depend on it.',
   })

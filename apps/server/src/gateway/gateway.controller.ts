@@ -1,7 +1,18 @@
 import { Controller, Delete, Get, Header, Post } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { CommandOptions, ReadOptions } from '#lib/waylog';
-import { Actor, Answers, Freshness, From, Id, Needs, Sender, ValidBody, ValidQuery } from '#lib/rest';
+import {
+  Actor,
+  Answers,
+  Freshness,
+  From,
+  Id,
+  Needs,
+  Operation,
+  Sender,
+  Tag,
+  ValidBody,
+  ValidQuery,
+} from '#lib/rest';
 import { NamedCommands } from './commands.js';
 import { CallerGone, WorkGoesOn, type GoesOn } from './deadline.js';
 import {
@@ -18,7 +29,7 @@ import { ReadOnlySql, ReadOnlySqlStatus } from './read-only-sql.js';
 import { OpenTransactions } from './transactions.js';
 
 /** Commands and queries by their names, SQL that reads, and transactions: for a service without its own client. */
-@ApiTags('gateway')
+@Tag('gateway')
 @Controller('v1')
 export class GatewayController {
   constructor(
@@ -30,7 +41,7 @@ export class GatewayController {
 
   @Post('commands')
   @Needs('operator')
-  @ApiOperation({ summary: 'Run a command by name', description: 'Or collect it in an open transaction.' })
+  @Operation({ summary: 'Run a command by name', description: 'Or collect it in an open transaction.' })
   @Answers(200, CommandResponse)
   async command(
     @ValidBody(CommandRequest) request: CommandRequest,
@@ -44,7 +55,7 @@ export class GatewayController {
 
   @Post('queries')
   @Needs('reader')
-  @ApiOperation({ summary: 'Run a query by name, or SQL that reads' })
+  @Operation({ summary: 'Run a query by name, or SQL that reads' })
   @Header('content-type', 'application/json; charset=utf-8')
   @Answers(200, QueryResponse)
   query(
@@ -59,7 +70,7 @@ export class GatewayController {
 
   @Get('admin/ad-hoc-sql')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'Read the status of ad-hoc SQL',
     description: 'Whether it is available, its limits, and what it could do that it should not.',
   })
@@ -70,7 +81,7 @@ export class GatewayController {
 
   @Post('transactions')
   @Needs('operator')
-  @ApiOperation({ summary: 'Open a transaction' })
+  @Operation({ summary: 'Open a transaction' })
   @Answers(201, TransactionContext)
   open(@ValidBody(TransactionRequest) request: TransactionRequest, @Actor() actor: string) {
     return this.transactions.open(request, actor);
@@ -78,7 +89,7 @@ export class GatewayController {
 
   @Get('transactions/:transactionId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Read a transaction' })
+  @Operation({ summary: 'Read a transaction' })
   @Answers(200, TransactionContext)
   transaction(@Id('transactionId') id: string, @Actor() actor: string) {
     return this.transactions.get(id, actor);
@@ -86,7 +97,7 @@ export class GatewayController {
 
   @Post('transactions/:transactionId/commit')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'Commit a transaction',
     description: 'Records all of its commands, or none. Committing again answers the same.',
   })
@@ -103,7 +114,7 @@ export class GatewayController {
 
   @Delete('transactions/:transactionId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Roll back a transaction', description: 'Throws its commands away.' })
+  @Operation({ summary: 'Roll back a transaction', description: 'Throws its commands away.' })
   @Answers(200, TransactionContext)
   rollback(@Id('transactionId') id: string, @Actor() actor: string) {
     return this.transactions.rollback(id, actor);

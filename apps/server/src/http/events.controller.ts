@@ -1,18 +1,17 @@
 import { Controller, Get } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
-import { Answers, Events, Needs, ValidQuery } from '#lib/rest';
+import { Answers, Events, Needs, Operation, Tag, ValidQuery } from '#lib/rest';
 import { EventsQuery, getEvents, GetEvents } from '#lib/waylog';
 
 /** The log itself: the events of all contexts. */
-@ApiTags('events')
+@Tag('events')
 @Controller('v1')
 export class EventsController {
   constructor(private readonly queries: QueryBus) {}
 
   @Get('events')
   @Needs('reader', getEvents)
-  @ApiOperation({
+  @Operation({
     summary: 'Read the log',
     description: 'Events of everything in the order of the log, after a position.',
   })

@@ -1,10 +1,11 @@
 import type { INestApplication } from '@nestjs/common';
-import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
-import { allComponents } from '#lib/rest';
+import type { OpenAPIObject } from '@nestjs/swagger';
+import { allComponents, describedRoutes } from '#lib/rest';
 import { contexts } from '../../../contexts.js';
 
 /** The OpenAPI document, at /openapi.json and to browse at /docs. */
-export function serveOpenApi(app: INestApplication): OpenAPIObject {
+export async function serveOpenApi(app: INestApplication): Promise<OpenAPIObject> {
+  const { DocumentBuilder, SwaggerModule } = await describedRoutes();
   const about = new DocumentBuilder()
     .setOpenAPIVersion('3.1.0')
     .setTitle('Waylog')
@@ -23,7 +24,7 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key, or a JWT.' }, 'key')
     .addSecurityRequirements('key')
     .build();
-  const document = SwaggerModule.createDocument(app, about);
+  const document = SwaggerModule.createDocument(app, about, { operationIdFactory: operationId });
   document.components = {
     ...document.components,
     schemas: allComponents(),
@@ -32,6 +33,12 @@ export function serveOpenApi(app: INestApplication): OpenAPIObject {
   SwaggerModule.setup('docs', app, document, { jsonDocumentUrl: 'openapi.json' });
   return document;
 }
+
+/** Such as `flights.create`: a program that is made from the document has its names from here. */
+const operationId = (controller: string, method: string): string => {
+  const group = controller.replace(/Controller$/, '');
+  return `${group.charAt(0).toLowerCase()}${group.slice(1)}.${method}`;
+};
 
 /** Says of the routes that everybody may call that they need no key. */
 function openToEverybody({ paths }: OpenAPIObject): void {

@@ -1,6 +1,5 @@
-import { Needs } from '#lib/rest';
+import { Needs, Operation, Tag } from '#lib/rest';
 import { Controller, Get, Inject, ServiceUnavailableException } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import {
   HealthCheck,
   HealthCheckService,
@@ -18,7 +17,7 @@ import { SchemaGate } from './schema-gate.js';
 /** Projections that are behind for longer than this without moving count as stuck. */
 const STUCK_AFTER_SECONDS = 60;
 
-@ApiTags('operations')
+@Tag('operations')
 @Controller('health')
 export class HealthController {
   constructor(
@@ -31,7 +30,7 @@ export class HealthController {
 
   @Get('live')
   @Needs('everybody')
-  @ApiOperation({
+  @Operation({
     summary: 'Liveness',
     description:
       'The process answers. Nothing else is asked: a database that is down is no reason to restart the server.',
@@ -42,7 +41,7 @@ export class HealthController {
 
   @Get('ready')
   @Needs('everybody')
-  @ApiOperation({
+  @Operation({
     summary: 'Readiness',
     description: 'Commands and queries can be served; 503 with the reason when not.',
   })

@@ -1,6 +1,5 @@
-import { Needs } from '#lib/rest';
+import { allInDocument, Needs } from '#lib/rest';
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
-import { ApiExcludeController, ApiOperation } from '@nestjs/swagger';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { RunningContexts } from '#lib/waylog';
@@ -282,14 +281,13 @@ const isProbe = ({ routeOptions }: FastifyRequest): boolean =>
 /** In place of a route. */
 const TURNED_AWAY = 'turned away';
 
-@ApiExcludeController()
+@allInDocument(({ ApiExcludeController }) => ApiExcludeController())
 @Controller('metrics')
 export class MetricsController {
   constructor(private readonly metrics: Metrics) {}
 
   @Get()
   @Needs('reader')
-  @ApiOperation({ summary: 'Read metrics', description: 'In the text format of Prometheus.' })
   @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
   read(): Promise<string> {
     return this.metrics.registry.metrics();

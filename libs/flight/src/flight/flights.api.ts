@@ -1,6 +1,5 @@
 import { Controller, Delete, Get, Patch, Post, Res } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { FreeText, IsTimestamp, Meaning, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
 import {
   Answers,
@@ -9,12 +8,14 @@ import {
   list,
   Needs,
   object,
+  Operation,
   pageOf,
   referenceTo,
   refuseOtherId,
   Sender,
   setPosition,
   shape,
+  Tag,
   text,
   time,
   ValidBody,
@@ -217,7 +218,7 @@ const listFlights = query({
   weight: byPage,
 });
 
-@ApiTags('flights')
+@Tag('flights')
 @Controller('v1/flights')
 export class FlightsController {
   constructor(
@@ -227,7 +228,7 @@ export class FlightsController {
 
   @Post()
   @Needs('operator')
-  @ApiOperation({ summary: 'Create a flight' })
+  @Operation({ summary: 'Create a flight' })
   @Answers(201, CommandResult)
   create(@ValidBody(ImportedFlight) flight: ImportedFlight, @Sender() sender: CommandOptions) {
     return this.commands.execute(new CreateFlight({ ...sender, flight }));
@@ -235,7 +236,7 @@ export class FlightsController {
 
   @Get()
   @Needs('reader', listFlights)
-  @ApiOperation({ summary: 'List flights' })
+  @Operation({ summary: 'List flights' })
   @Answers(200, FlightPage)
   list(@ValidQuery(FlightFilter) filter: FlightFilter, @Freshness() options: ReadOptions) {
     return this.queries.execute(new ListFlights(filter, options));
@@ -243,7 +244,7 @@ export class FlightsController {
 
   @Get(':id')
   @Needs('reader', getFlight)
-  @ApiOperation({ summary: 'Read a flight' })
+  @Operation({ summary: 'Read a flight' })
   @Answers(200, FlightShape)
   get(@FlightId() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetFlight(id, { ...options, asOf }));
@@ -251,7 +252,7 @@ export class FlightsController {
 
   @Patch(':id')
   @Needs('operator')
-  @ApiOperation({ summary: 'Update a flight' })
+  @Operation({ summary: 'Update a flight' })
   @Answers(200, CommandResult)
   update(
     @FlightId() flightId: string,
@@ -264,7 +265,7 @@ export class FlightsController {
 
   @Delete(':id')
   @Needs('operator')
-  @ApiOperation({ summary: 'Delete a flight', description: 'Its events stay in the log.' })
+  @Operation({ summary: 'Delete a flight', description: 'Its events stay in the log.' })
   @Answers(204)
   async delete(
     @FlightId() flightId: string,
@@ -276,7 +277,7 @@ export class FlightsController {
 
   @Post(':id/erase')
   @Needs('admin')
-  @ApiOperation({
+  @Operation({
     summary: "Erase a flight's sensitive data",
     description: 'Erases it for good, also of a deleted flight. The rest can still be read and deleted.',
   })

@@ -1,6 +1,5 @@
 import { Controller, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { mapInTurns, Optional, type Timestamp } from '#lib/platform';
 import {
   Answers,
@@ -8,10 +7,12 @@ import {
   Freshness,
   listOf,
   Needs,
+  Operation,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   time,
   ValidBodies,
   ValidBody,
@@ -122,7 +123,7 @@ class FrameInPath extends FrameResult {
   @Optional() override readonly frameId!: number;
 }
 
-@ApiTags('frames')
+@Tag('frames')
 @Controller('v1/flights/:id')
 export class FramesController {
   constructor(
@@ -132,7 +133,7 @@ export class FramesController {
 
   @Get('frames')
   @Needs('reader', getFrameResults)
-  @ApiOperation({ summary: 'List frame results' })
+  @Operation({ summary: 'List frame results' })
   @Answers(200, StoredFrames)
   frames(
     @FlightId() id: string,
@@ -144,7 +145,7 @@ export class FramesController {
 
   @Get('frame-minutes')
   @Needs('reader', getFrameMinutes)
-  @ApiOperation({
+  @Operation({
     summary: 'Summarise frames by minute',
     description: 'How many, how certain, and how far they went.',
   })
@@ -159,7 +160,7 @@ export class FramesController {
 
   @Put('frames/:frameId')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'Save a frame result',
     description: 'Saving it again refines it; the log keeps both.',
   })
@@ -176,7 +177,7 @@ export class FramesController {
 
   @Post('frames')
   @Needs('operator')
-  @ApiOperation({ summary: 'Save many frame results' })
+  @Operation({ summary: 'Save many frame results' })
   @Answers(200, SavedResult)
   saveFrames(
     @FlightId() flightId: string,

@@ -1,6 +1,5 @@
 import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsKnownId, Optional } from '#lib/platform';
 import {
   Answers,
@@ -9,10 +8,12 @@ import {
   listOf,
   Needs,
   object,
+  Operation,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   text,
   ValidBody,
   ValidQuery,
@@ -85,7 +86,7 @@ class GeofenceInPath extends NewGeofence {
   @Optional() @IsKnownId() override readonly id?: string | null | undefined;
 }
 
-@ApiTags('route')
+@Tag('route')
 @Controller('v1/flights/:id')
 export class GeofencesController {
   constructor(
@@ -95,7 +96,7 @@ export class GeofencesController {
 
   @Get('geofences')
   @Needs('reader', getGeofences)
-  @ApiOperation({ summary: 'List geofences' })
+  @Operation({ summary: 'List geofences' })
   @Answers(200, StoredGeofences)
   geofences(@FlightId() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetGeofences(id, { ...options, asOf }));
@@ -103,7 +104,7 @@ export class GeofencesController {
 
   @Post('geofences')
   @Needs('operator')
-  @ApiOperation({ summary: 'Add a geofence' })
+  @Operation({ summary: 'Add a geofence' })
   @Answers(201, GeofenceAdded)
   addGeofence(
     @FlightId() flightId: string,
@@ -115,7 +116,7 @@ export class GeofencesController {
 
   @Put('geofences/:geofenceId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Update a geofence' })
+  @Operation({ summary: 'Update a geofence' })
   @Answers(200, CommandResult)
   updateGeofence(
     @FlightId() flightId: string,
@@ -129,7 +130,7 @@ export class GeofencesController {
 
   @Delete('geofences/:geofenceId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Remove a geofence' })
+  @Operation({ summary: 'Remove a geofence' })
   @Answers(200, CommandResult)
   removeGeofence(
     @FlightId() flightId: string,

@@ -1,6 +1,5 @@
 import { Controller, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { mapInTurns, notFound, Optional, type Timestamp } from '#lib/platform';
 import {
   Answers,
@@ -8,10 +7,12 @@ import {
   Freshness,
   listOf,
   Needs,
+  Operation,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   ValidBodies,
   ValidBody,
   ValidQuery,
@@ -117,7 +118,7 @@ class HeadingInPath extends HeadingRecord {
   @Optional() override readonly frameId!: number;
 }
 
-@ApiTags('frames')
+@Tag('frames')
 @Controller('v1/flights/:id')
 export class HeadingsController {
   constructor(
@@ -127,7 +128,7 @@ export class HeadingsController {
 
   @Get('headings')
   @Needs('reader', getHeadingHistory)
-  @ApiOperation({ summary: 'List headings' })
+  @Operation({ summary: 'List headings' })
   @Answers(200, StoredHeadings)
   headings(
     @FlightId() id: string,
@@ -139,7 +140,7 @@ export class HeadingsController {
 
   @Get('headings/latest')
   @Needs('reader', getLatestHeading)
-  @ApiOperation({ summary: 'Read the latest heading' })
+  @Operation({ summary: 'Read the latest heading' })
   @Answers(200, StoredHeading)
   latestHeading(@FlightId() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetLatestHeading(id, { ...options, asOf }));
@@ -147,7 +148,7 @@ export class HeadingsController {
 
   @Put('headings/:frameId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Save a heading' })
+  @Operation({ summary: 'Save a heading' })
   @Answers(200, CommandResult)
   saveHeading(
     @FlightId() flightId: string,
@@ -161,7 +162,7 @@ export class HeadingsController {
 
   @Post('headings')
   @Needs('operator')
-  @ApiOperation({ summary: 'Save many headings' })
+  @Operation({ summary: 'Save many headings' })
   @Answers(200, SavedResult)
   saveHeadings(
     @FlightId() flightId: string,

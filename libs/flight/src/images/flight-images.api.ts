@@ -1,6 +1,5 @@
 import { Controller, Delete, Get, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { notFound, Optional, type Timestamp } from '#lib/platform';
 import {
   Answers,
@@ -8,10 +7,12 @@ import {
   Count,
   Freshness,
   Needs,
+  Operation,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   time,
   ValidBody,
   ValidQuery,
@@ -111,7 +112,7 @@ class ImageInPath extends ImageMetadata {
   @Optional() override readonly frameId!: number;
 }
 
-@ApiTags('frames')
+@Tag('frames')
 @Controller('v1/flights/:id')
 export class ImagesController {
   constructor(
@@ -121,7 +122,7 @@ export class ImagesController {
 
   @Get('images/:frameId')
   @Needs('reader', getImageMetadata)
-  @ApiOperation({ summary: 'Read the metadata of an image' })
+  @Operation({ summary: 'Read the metadata of an image' })
   @Answers(200, StoredImage)
   image(
     @FlightId() id: string,
@@ -134,7 +135,7 @@ export class ImagesController {
 
   @Put('images/:frameId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Save the metadata of an image' })
+  @Operation({ summary: 'Save the metadata of an image' })
   @Answers(200, CommandResult)
   saveImage(
     @FlightId() flightId: string,
@@ -150,7 +151,7 @@ export class ImagesController {
 
   @Delete('images/:frameId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Remove the metadata of an image' })
+  @Operation({ summary: 'Remove the metadata of an image' })
   @Answers(200, CommandResult)
   removeImage(
     @FlightId() flightId: string,

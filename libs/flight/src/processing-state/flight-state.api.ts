@@ -1,17 +1,18 @@
 import { Controller, Get, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { FreeText, IsTimestamp, notFound, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
 import {
   Answers,
   Freshness,
   Needs,
+  Operation,
   pageOf,
   referenceTo,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   time,
   ValidBody,
   ValidQuery,
@@ -145,7 +146,7 @@ const getProcessingHistory = query({
   weight: byPage,
 });
 
-@ApiTags('flights')
+@Tag('flights')
 @Controller('v1')
 export class FlightStateController {
   constructor(
@@ -155,7 +156,7 @@ export class FlightStateController {
 
   @Get('flights/:id/state')
   @Needs('reader', getFlightState)
-  @ApiOperation({ summary: 'Read the processing state' })
+  @Operation({ summary: 'Read the processing state' })
   @Answers(200, FlightState)
   getState(@FlightId() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetFlightState(id, { ...options, asOf }));
@@ -163,7 +164,7 @@ export class FlightStateController {
 
   @Put('flights/:id/state')
   @Needs('operator')
-  @ApiOperation({ summary: 'Save the processing state' })
+  @Operation({ summary: 'Save the processing state' })
   @Answers(200, CommandResult)
   saveState(
     @FlightId() flightId: string,
@@ -176,7 +177,7 @@ export class FlightStateController {
 
   @Get('processing-history')
   @Needs('reader', getProcessingHistory)
-  @ApiOperation({ summary: 'Search the processing states of all flights' })
+  @Operation({ summary: 'Search the processing states of all flights' })
   @Answers(200, FlightStatePage)
   history(@ValidQuery(HistoryFilter) filter: HistoryFilter, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetProcessingHistory(filter, options));

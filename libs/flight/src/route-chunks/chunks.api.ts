@@ -1,6 +1,5 @@
 import { Controller, Delete, Get, Post, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { Example, IsKnownId, mapInTurns, Optional } from '#lib/platform';
 import {
   Answers,
@@ -8,10 +7,12 @@ import {
   Id,
   list,
   Needs,
+  Operation,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   ValidBody,
   ValidQuery,
 } from '#lib/rest';
@@ -114,7 +115,7 @@ class MergeTarget {
   @IsKnownId() readonly into!: string;
 }
 
-@ApiTags('route chunks')
+@Tag('route chunks')
 @Controller('v1/flights/:id')
 export class RouteChunksController {
   constructor(
@@ -124,7 +125,7 @@ export class RouteChunksController {
 
   @Get('chunks')
   @Needs('reader', getChunkStates)
-  @ApiOperation({ summary: 'List route chunks' })
+  @Operation({ summary: 'List route chunks' })
   @Answers(200, StoredChunks)
   chunks(@FlightId() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
     return this.queries.execute(new GetChunkStates(id, { ...options, asOf }));
@@ -132,7 +133,7 @@ export class RouteChunksController {
 
   @Put('chunks/:chunkId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Save the state of a route chunk' })
+  @Operation({ summary: 'Save the state of a route chunk' })
   @Answers(200, CommandResult)
   save(
     @FlightId() flightId: string,
@@ -146,7 +147,7 @@ export class RouteChunksController {
 
   @Delete('chunks/:chunkId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Delete a route chunk' })
+  @Operation({ summary: 'Delete a route chunk' })
   @Answers(200, CommandResult)
   delete(
     @FlightId() flightId: string,
@@ -158,7 +159,7 @@ export class RouteChunksController {
 
   @Post('chunks/:chunkId/merge')
   @Needs('operator')
-  @ApiOperation({ summary: 'Merge a route chunk into another' })
+  @Operation({ summary: 'Merge a route chunk into another' })
   @Answers(200, CommandResult)
   merge(
     @FlightId() flightId: string,

@@ -1,6 +1,5 @@
 import { Controller, Get, Patch, Post, Put } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { IsKnownId, mapInTurns, Optional, type Timestamp } from '#lib/platform';
 import {
   Answers,
@@ -11,10 +10,12 @@ import {
   listOf,
   Needs,
   object,
+  Operation,
   refuseOtherId,
   Sender,
   shape,
   stored,
+  Tag,
   text,
   ValidBodies,
   ValidBody,
@@ -104,7 +105,7 @@ class WaypointInPath extends NewWaypoint {
   @Optional() @IsKnownId() override readonly id?: string | null | undefined;
 }
 
-@ApiTags('route')
+@Tag('route')
 @Controller('v1/flights/:id')
 export class WaypointsController {
   constructor(
@@ -114,7 +115,7 @@ export class WaypointsController {
 
   @Get('waypoints')
   @Needs('reader', getWaypoints)
-  @ApiOperation({ summary: 'List waypoints' })
+  @Operation({ summary: 'List waypoints' })
   @Answers(200, StoredWaypoints)
   waypoints(
     @FlightId() id: string,
@@ -126,7 +127,7 @@ export class WaypointsController {
 
   @Post('waypoints')
   @Needs('operator')
-  @ApiOperation({ summary: 'Add a waypoint' })
+  @Operation({ summary: 'Add a waypoint' })
   @Answers(201, WaypointAdded)
   addWaypoint(
     @FlightId() flightId: string,
@@ -138,7 +139,7 @@ export class WaypointsController {
 
   @Put('waypoints/:waypointId')
   @Needs('operator')
-  @ApiOperation({ summary: 'Update a waypoint' })
+  @Operation({ summary: 'Update a waypoint' })
   @Answers(200, CommandResult)
   updateWaypoint(
     @FlightId() flightId: string,
@@ -152,7 +153,7 @@ export class WaypointsController {
 
   @Patch('waypoints')
   @Needs('operator')
-  @ApiOperation({
+  @Operation({
     summary: 'Update many waypoints',
     description: 'Answers which ids are not waypoints of the flight.',
   })
