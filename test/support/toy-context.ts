@@ -61,17 +61,12 @@ export class Measure extends StreamCommand<Appended & { readonly cameraId: strin
     super(fields);
   }
 }
-const named: Decide<NameCamera | NameLens, Thing, CameraEvent> =
-  ({ name }) =>
-  (thing) =>
-    thing.name === name ? [] : [{ type: 'FlightCreated', data: { name } }];
-const measured: Decide<Measure, Thing, CameraEvent> =
-  ({ cameraId, at, celsius }) =>
-  ({ name }) => {
-    if (name === undefined)
-      throw conflict('camera.unknown', `There is no camera ${cameraId}. Name it first.`);
-    return [{ type: 'Measured', data: { at, celsius } }];
-  };
+const named: Decide<NameCamera | NameLens, Thing, CameraEvent> = ({ name }, thing) =>
+  thing.name === name ? [] : [{ type: 'FlightCreated', data: { name } }];
+const measured: Decide<Measure, Thing, CameraEvent> = ({ cameraId, at, celsius }, { name }) => {
+  if (name === undefined) throw conflict('camera.unknown', `There is no camera ${cameraId}. Name it first.`);
+  return [{ type: 'Measured', data: { at, celsius } }];
+};
 
 export const camerasTable: TableDefinition = {
   source: 'test/support/toy-context.ts',

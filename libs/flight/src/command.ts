@@ -1,11 +1,6 @@
 import { IsKnownId, type Class } from '#lib/platform';
 import type { Appended } from '#lib/event-store';
-import {
-  StreamCommand,
-  type CommandOptions,
-  type Decide as DecideOn,
-  type Slice as SliceOn,
-} from '#lib/waylog';
+import { StreamCommand, type CommandOptions, type Slice as SliceOn } from '#lib/waylog';
 import type { FlightEvent } from './events.js';
 import type { Flight } from './flight.js';
 import { flightStream } from './flight-stream.js';
@@ -28,18 +23,13 @@ export abstract class FlightCommand<Answer extends object = object> extends Stre
   }
 }
 
-/** The pure half of a command: what it means for a flight. `at` is when it was sent. */
-export type Decide<C, Answer extends object = object> = DecideOn<C, Flight, FlightEvent, Answer>;
+type AnswerOf<C> = C extends FlightCommand<infer Answer> ? Answer : never;
 
-/** A command with its decision. `changes.ts` lists them all. */
-export type Slice<C extends FlightCommand<Answer>, Answer extends object = object> = SliceOn<
-  C,
-  Flight,
-  FlightEvent,
-  Answer
->;
+/** A command with its decision on a flight, whose answer is what the class of the command says. */
+export type Slice<C extends FlightCommand> = SliceOn<C, Flight, FlightEvent, AnswerOf<C>>;
 
-export const slice = <C extends FlightCommand<Answer>, Answer extends object = object>(
-  command: Class<C>,
-  decide: Decide<C, Answer>,
-): Slice<C, Answer> => ({ stream: flightStream, command, decide });
+export const slice = <C extends FlightCommand>(command: Class<C>, decide: Slice<C>['decide']): Slice<C> => ({
+  stream: flightStream,
+  command,
+  decide,
+});

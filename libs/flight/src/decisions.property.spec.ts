@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import {
   DecisionStreams,
+  eventsOf,
+  type Decision,
   InMemoryEventStore,
   LayeredMap,
-  type Decision,
   type RecordedEvent,
 } from '#lib/event-store';
 import { badFields, WaylogError, type Class } from '#lib/platform';
@@ -52,10 +53,9 @@ function commandOf({ type, fields }: Sent): { slice: AnySlice; command: FlightCo
 }
 
 /** The events of a decision, or undefined if it refuses. */
-function decided(decide: Decision<Flight, FlightEvent>, flight: Flight): readonly FlightEvent[] | undefined {
+function decided(decide: () => Decision<FlightEvent>): readonly FlightEvent[] | undefined {
   try {
-    const result = decide(flight);
-    return 'answer' in result ? result.events : result;
+    return eventsOf(decide());
   } catch (error) {
     if (error instanceof WaylogError) return undefined;
     throw error;
@@ -106,7 +106,7 @@ function send(
   const events: FlightEvent[] = [];
   for (const [at, one] of sent.entries()) {
     const { slice, command } = commandOf(one);
-    const found = decided(slice.decide(command, time(at)), flight);
+    const found = decided(() => slice.decide(command, flight, { at: time(at) }));
     look({ sent: one, before: flight, events: found, at });
     for (const event of found ?? []) {
       events.push(event);
@@ -182,7 +182,9 @@ describe('a flight that is sent random commands', () => {
           const { slice, command } = commandOf(one);
           const run = (streams: typeof inMemory) =>
             streams
-              .change(flightId, slice.decide(command, time(at)), { command: one.type })
+              .change(flightId, (flight) => slice.decide(command, flight, { at: time(at) }), {
+                command: one.type,
+              })
               .catch((error: unknown) => {
                 if (error instanceof WaylogError) return { refused: error.code };
                 throw error;
@@ -224,10 +226,7 @@ describe('a flight that is sent random commands', () => {
           repeats++;
           expect({
             one,
-            again: decided(
-              slice.decide(command, time(at + 1_000_000)) as Decision<Flight, FlightEvent>,
-              after,
-            ),
+            again: decided(() => slice.decide(command, after, { at: time(at + 1_000_000) })),
           }).toEqual({ one, again: [] });
         });
       }),
@@ -338,7 +337,7 @@ describe('a flight that is sent random commands', () => {
         let isRefused = false;
         for (const one of then) {
           const { slice, command } = commandOf(one);
-          const events = decided(slice.decide(command, time(0)), state);
+          const events = decided(() => slice.decide(command, state, { at: time(0) }));
           if (!events) {
             isRefused = true;
             break;
@@ -347,7 +346,9 @@ describe('a flight that is sent random commands', () => {
           state = events.reduce(flightDecider.evolve, state);
         }
         const commands = then.map(({ type, fields }) => ({ type, ...fields }));
-        const together = decided(transact.decide(new Transact({ flightId, commands }), time(0)), flight);
+        const together = decided(() =>
+          transact.decide(new Transact({ flightId, commands }), flight, { at: time(0) }),
+        );
         if (isRefused) none++;
         else whole++;
         expect(together).toEqual(isRefused ? undefined : oneByOne);

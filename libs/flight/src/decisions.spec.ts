@@ -1,4 +1,3 @@
-import type { Decision } from '#lib/event-store';
 import { badFields, type WaylogError } from '#lib/platform';
 import type { FlightCommand, Slice } from './command.js';
 import type { FlightEvent, RouteChunk, WaypointData } from './events.js';
@@ -28,10 +27,11 @@ import type { Waypoint } from './waypoints/waypoint.js';
 
 const LATER = '2026-05-01T12:00:05.000Z';
 const flightId = 'f';
-const deciding = <C extends FlightCommand<A>, A extends object>(
-  { decide }: Slice<C, A>,
-  command: C,
-): Decision<Flight, FlightEvent> => decide(command, NOW);
+
+const deciding =
+  <C extends FlightCommand>({ decide }: Slice<C>, command: C, at = NOW) =>
+  (flight: Flight) =>
+    decide(command, flight, { at });
 
 const waypoint = (id: string, changes: Partial<WaypointData> = {}): WaypointData => ({
   id,
@@ -124,7 +124,8 @@ describe('a flight', () => {
         } as FlightEvent,
       ));
 
-  const renaming = (changes: object) => updateFlight.decide(new UpdateFlight({ flightId, changes }), LATER);
+  const renaming = (changes: object) =>
+    deciding(updateFlight, new UpdateFlight({ flightId, changes }), LATER);
   it('changes the given details and keeps the rest', () =>
     given(created)
       .when(renaming({ name: 'New' }))
@@ -244,7 +245,7 @@ describe('geofences', () => {
       refused('flight.geofences[1].southEast'),
     );
     const commands = [{ type: 'AddGeofence', geofence }];
-    expect(() => transact.decide(new Transact({ flightId, commands }), NOW)).toThrow(/exchanged\?/);
+    expect(() => transact.check(new Transact({ flightId, commands }))).toThrow(/exchanged\?/);
   });
   it('are added, updated and removed', () => {
     given(created)
@@ -275,7 +276,7 @@ describe('the processing state', () => {
   const state = { status: 'processing', framesProcessed: 1, framesTotal: 2, blocked: false };
   const stored = { ...state, currentFrame: null, searchGridSize: null, createdAt: NOW, updatedAt: NOW };
   const saving = (at: string, more: object = {}) =>
-    saveFlightState.decide(new SaveFlightState({ flightId, state: { ...state, ...more } }), at);
+    deciding(saveFlightState, new SaveFlightState({ flightId, state: { ...state, ...more } }), at);
 
   it('keeps when it was first saved, and knows when it last changed', () => {
     given(created).when(saving(NOW)).then(event('FlightStateSaved', stored));
@@ -362,7 +363,7 @@ describe('images', () => {
   });
   it('are removed together with anchor references of route chunks', () => {
     const anchored = chunk('c', { hasAnchor: true, anchorFrameId: 1, anchorGps: { lat: 1, lon: 2 } });
-    const removing = removeImage.decide(new RemoveImage({ flightId, frameId: 1 }), LATER);
+    const removing = deciding(removeImage, new RemoveImage({ flightId, frameId: 1 }), LATER);
     given(created, image(1), event('ChunkStateSaved', anchored), event('ChunkStateSaved', chunk('other')))
       .when(removing)
       .then(
@@ -464,17 +465,15 @@ describe('route chunks', () => {
 });
 
 describe('a transaction', () => {
-  const transacting =
-    (...commands: { type: string; [field: string]: unknown }[]) =>
-    () =>
-      transact.decide(new Transact({ flightId, commands }), NOW);
+  const transacting = (...commands: { type: string; [field: string]: unknown }[]) =>
+    deciding(transact, new Transact({ flightId, commands }));
   const w1 = event('WaypointAdded', waypoint('w1'));
 
   it('names bad commands, whatever their number of fields, up to the limit of an answer', () => {
     const wide = Object.fromEntries(Array.from({ length: 51 }, (_, n) => [`x${n}`, 0]));
     const refused = (commands: readonly object[]) => {
       try {
-        transacting(...(commands as { type: string }[]))();
+        transact.check(new Transact({ flightId, commands: commands as { type: string }[] }));
       } catch (error) {
         return (error as WaylogError).data['errors'] as { field: string; message: string }[];
       }
@@ -500,7 +499,7 @@ describe('a transaction', () => {
         transacting(
           { type: 'AddWaypoint', waypoint: waypoint('w1') },
           { type: 'UpdateWaypoint', waypoint: waypoint('w1', { lat: 1 }) },
-        )(),
+        ),
       )
       .then(w1, event('WaypointUpdated', waypoint('w1', { lat: 1 }))));
   it('is refused as a whole if one of its commands is', () =>
@@ -509,17 +508,17 @@ describe('a transaction', () => {
         transacting(
           { type: 'AddWaypoint', waypoint: waypoint('w1') },
           { type: 'AddWaypoint', waypoint: waypoint('w1') },
-        )(),
+        ),
       )
       .thenRefused('waypoint.already-exists'));
   it('leaves the state that it was tried on unchanged', () => {
     const history = [created, w1];
-    const decide = transacting({ type: 'DeleteFlight' }, { type: 'DeleteFlight' })();
+    const decide = transacting({ type: 'DeleteFlight' }, { type: 'DeleteFlight' });
     given(...history)
       .when(decide)
       .thenRefused('flight.not-found');
     given(...history)
-      .when(transacting({ type: 'UpdateWaypoint', waypoint: waypoint('w1') })())
+      .when(transacting({ type: 'UpdateWaypoint', waypoint: waypoint('w1') }))
       .thenNothing();
   });
   describe('limits what is recorded together', () => {
@@ -529,7 +528,7 @@ describe('a transaction', () => {
     const saving = (howMany: number) =>
       transacting(
         ...many(howMany, (n) => ({ type: 'SaveChunkState', chunk: handle(chunk(`${n}`, { frames })) })),
-      )();
+      );
 
     it('by the size of what was sent', () => {
       given(created)
@@ -542,7 +541,7 @@ describe('a transaction', () => {
       const { data } = created as Extract<FlightEvent, { type: 'FlightCreated' }>;
       const renaming = transacting(
         ...many(1_000, (n) => ({ type: 'UpdateFlight', changes: { name: `${n}` } })),
-      )();
+      );
       given(created)
         .when(renaming)
         .thenAnswer({ results: many(1_000, () => ({})) });
@@ -556,7 +555,7 @@ describe('a transaction', () => {
         event('ChunkStateSaved', chunk('all', { frames: frames.slice(0, 10_000) })),
         ...many(100, (n) => event('ChunkStateSaved', chunk(`${n}`, { frames: [n] }))),
       )
-        .when(transacting(...many(100, (n) => ({ type: 'MergeChunk', chunkId: `${n}`, into: 'all' })))())
+        .when(transacting(...many(100, (n) => ({ type: 'MergeChunk', chunkId: `${n}`, into: 'all' }))))
         .thenRefused('transaction.too-much'));
   });
   it('names every bad field of every command', () => {

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 import { validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
-import type { Appended, CommandContext, DecisionStreams, DomainEvent } from '#lib/event-store';
+import {
+  eventsOf,
+  type Appended,
+  type CommandContext,
+  type DecisionStreams,
+  type DomainEvent,
+} from '#lib/event-store';
 import { COMMAND_OPTIONS, type Slice, type StreamCommand } from './command.js';
 import type { CommandOutcome, tell } from './observing.js';
 import type { DoorCheck, StreamType } from './stream-type.js';
@@ -25,6 +31,7 @@ export class CommandRunner<State, Event extends DomainEvent> {
       this.observe(slice.command.name, outcome, (performance.now() - began) / 1_000);
     try {
       validate(slice.command, command);
+      slice.check?.(command);
       const id = (command as unknown as Readonly<Record<string, string>>)[this.type.key] as string;
       const { commandId, correlationId, causationId, actor, onBehalfOf, origin } = command;
       const context: Writable<CommandContext> = { command: slice.command.name };
@@ -37,14 +44,13 @@ export class CommandRunner<State, Event extends DomainEvent> {
       if (actor) context.actor = actor;
       if (onBehalfOf) context.onBehalfOf = onBehalfOf;
       if (origin) context.origin = origin;
-      const now = this.now();
-      const decide = slice.decide(command, now);
-      const decideAtTheDoor: typeof decide = (state) => {
-        const decided = decide(state);
-        this.door(id, state, 'answer' in decided ? decided.events : decided, now);
-        return decided;
+      const sent = { at: this.now() };
+      const decide = (state: State) => {
+        const decision = slice.decide(command, state, sent);
+        this.door(id, state, eventsOf(decision), sent.at);
+        return decision;
       };
-      const result = await this.streams.change(id, decideAtTheDoor, context);
+      const result = await this.streams.change(id, decide, context);
       end('done');
       return { [this.type.key]: id, ...result };
     } catch (error) {

@@ -59,16 +59,28 @@ export abstract class StreamCommand<Result extends Appended = Appended>
   }
 }
 
-/** The pure half of a command: what it means for a state. `at` is when it was sent. */
+/** What a decision can know besides its command and the state. */
+export interface Sent {
+  /** When the command was sent. */
+  readonly at: Timestamp;
+}
+
+/**
+ * Decides what a command means for a state. Pure: it changes neither, and reads no clock. Refuses by throwing a
+ * WaylogError.
+ */
 export type Decide<C, State, Event extends DomainEvent, Answer extends object = object> = (
   command: C,
-  at: Timestamp,
-) => Decision<State, Event, Answer>;
+  state: State,
+  sent: Sent,
+) => Decision<Event, Answer>;
 
 /** A command with its decision, on a stream of this type. `Answer` is what its result has besides key, revision and position. */
 export interface Slice<C extends object, State, Event extends DomainEvent, Answer extends object = object> {
   readonly stream: StreamType<State, Event>;
   readonly command: Class<C>;
+  /** Throws `input.invalid` for what the rules of the class cannot say. */
+  readonly check?: (command: C) => void;
   readonly decide: Decide<C, State, Event, Answer>;
 }
 

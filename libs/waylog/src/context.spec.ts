@@ -20,7 +20,7 @@ const streamOf = (name: string): StreamType<object, DomainEvent> => ({
 class Add extends StreamCommand {}
 const part = (name: string) => {
   const stream = streamOf(name);
-  return { streams: [stream], commands: [{ stream, command: Add, decide: () => () => [] }] };
+  return { streams: [stream], commands: [{ stream, command: Add, decide: () => [] }] };
 };
 
 describe('a context', () => {

@@ -4,11 +4,10 @@ import {
   MAX_BAD_FIELDS,
   type Class,
   type FieldError,
-  type Timestamp,
   weigh,
   type Weight,
 } from '#lib/platform';
-import type { Decision, DomainEvent } from '#lib/event-store';
+import { eventsOf, type DomainEvent } from '#lib/event-store';
 import {
   COMMAND_OPTIONS,
   idOf,
@@ -43,6 +42,7 @@ export interface SeveralSlice<
   State = unknown,
   Event extends DomainEvent = DomainEvent,
 > extends Slice<C, State, Event, StepResults> {
+  readonly check: (command: C) => void;
   readonly steps: ReadonlyMap<string, AnySlice>;
 }
 
@@ -64,29 +64,33 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
 ): SeveralSlice<C, State, Event> {
   const steps = new Map(slices.map((one) => [one.command.name, one]));
   const { decider } = stream;
-  const decide: Decide<C, State, Event, StepResults> = (several, at) => {
-    const id = Reflect.get(several, stream.key) as string;
-    const decisions = decisionsOf(steps, stream.key, id, several, at);
-    return (before) => {
-      let state = decider.fork(before);
-      const events: Event[] = [];
-      const results: object[] = [];
-      const weight: Weight = { values: 0, characters: 0 };
-      for (const one of decisions as readonly Decision<State, Event>[]) {
-        const decided = one(state);
-        const step = 'answer' in decided ? decided : { events: decided, answer: {} };
-        for (const event of step.events) {
-          weigh(event.data, weight);
-          if (weight.values > MOST.values || weight.characters > MOST.characters) throw tooMuch(stream, id);
-          events.push(event);
-          state = decider.evolve(state, event);
-        }
-        results.push(step.answer);
-      }
-      return { events, answer: { results } };
-    };
+  const made = new WeakMap<C, readonly MadeStep<State, Event>[]>();
+  const idIn = (several: C) => Reflect.get(several, stream.key) as string;
+  /** Made once, however often the command is decided. */
+  const stepsOf = (several: C) => {
+    const known = made.get(several) ?? makeSteps<State, Event>(steps, stream.key, idIn(several), several);
+    made.set(several, known);
+    return known;
   };
-  return { stream, command, decide, steps };
+  const decide: Decide<C, State, Event, StepResults> = (several, before, sent) => {
+    let state = decider.fork(before);
+    const events: Event[] = [];
+    const results: object[] = [];
+    const weight: Weight = { values: 0, characters: 0 };
+    for (const { slice, command: step } of stepsOf(several)) {
+      const decision = slice.decide(step, state, sent);
+      for (const event of eventsOf(decision)) {
+        weigh(event.data, weight);
+        if (weight.values > MOST.values || weight.characters > MOST.characters)
+          throw tooMuch(stream, idIn(several));
+        events.push(event);
+        state = decider.evolve(state, event);
+      }
+      results.push('answer' in decision ? decision.answer : {});
+    }
+    return { events, answer: { results } };
+  };
+  return { stream, command, check: stepsOf, decide, steps };
 }
 
 const tooMuch = ({ category, key }: Pick<StreamType<never, never>, 'category' | 'key'>, id: string) =>
@@ -110,17 +114,21 @@ function hasTooManyFields(step: object): boolean {
   return false;
 }
 
+interface MadeStep<State, Event extends DomainEvent> {
+  readonly slice: Slice<StreamCommand, State, Event>;
+  readonly command: StreamCommand;
+}
+
 /** Throws `input.invalid` with the bad fields of the commands; stops looking after `MAX_BAD_FIELDS`. */
-function decisionsOf(
+function makeSteps<State, Event extends DomainEvent>(
   steps: ReadonlyMap<string, AnySlice>,
   key: string,
   id: string,
   { commands, commandId }: SeveralCommands,
-  at: Timestamp,
-): unknown[] {
+): MadeStep<State, Event>[] {
   const errors: FieldError[] = [];
   const notOfSteps: readonly string[] = [key, ...COMMAND_OPTIONS];
-  const decisions = commands.flatMap((step, i) => {
+  const all = commands.flatMap((step, i) => {
     if (errors.length > MAX_BAD_FIELDS) return [];
     const path = `commands[${i}]`;
     if (typeof step !== 'object' || (step as unknown) === null || Array.isArray(step)) {
@@ -143,15 +151,15 @@ function decisionsOf(
         errors.push({ field: `${path}.${field}`, message: 'is not a field of a command in a transaction' });
     const stepId = commandId ? { commandId: newId(commandId, `step ${i}`) } : {};
     const command = slice.command as Class<StreamCommand>;
-    const made = commandOfFields(command, own, { [key]: id, ...stepId });
+    const { command: madeStep, errors: bad } = commandOfFields(command, own, { [key]: id, ...stepId });
     const other = makerOfAnother(command, own, key, id);
     if (other !== undefined)
       errors.push({ field: `${path}.${other}.id`, message: 'must be the one that the transaction changes' });
-    for (const { field, message } of made.errors) errors.push({ field: `${path}.${field}`, message });
-    return errors.length > 0 ? [] : [slice.decide(made.command, at) as unknown];
+    for (const { field, message } of bad) errors.push({ field: `${path}.${field}`, message });
+    return errors.length > 0 ? [] : [{ slice, command: madeStep }];
   });
   if (errors.length > 0) throw invalidInput(errors);
-  return decisions;
+  return all;
 }
 
 /** The field of a command that makes another thing than the one with this id: it takes its key from what it makes. */

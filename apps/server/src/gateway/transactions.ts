@@ -333,7 +333,7 @@ function severalOf({ slice, id }: Transaction, commands: readonly Step[], option
 /** By the rules of the transaction that the step will be part of. */
 function checkStep(transaction: Transaction, step: Step): void {
   try {
-    transaction.slice.decide(severalOf(transaction, [step], {}), new Date().toISOString());
+    transaction.slice.check(severalOf(transaction, [step], {}));
   } catch (error) {
     throw underParameters(error, 'commands[0].');
   }

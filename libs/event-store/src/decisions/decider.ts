@@ -23,19 +23,16 @@ export interface Decider<State, Event extends DomainEvent> {
   readonly version: number;
 }
 
-/** The result of a decision: events, and what the caller is told besides revision and position. */
-export interface Decided<Event, Answer extends object> {
-  readonly events: readonly Event[];
-  readonly answer: Answer;
-}
-
 /**
- * A pure function from state to events. It can refuse by throwing a WaylogError and must not change the state. No
- * events means that the command changes nothing.
+ * What a command comes to: events, and what its caller is told besides revision and position. A list tells nothing
+ * more. No events: the command changes nothing.
  */
-export type Decision<State, Event, Answer extends object = object> = (
-  state: State,
-) => readonly Event[] | Decided<Event, Answer>;
+export type Decision<Event, Answer extends object = object> =
+  readonly Event[] | { readonly events: readonly Event[]; readonly answer: Answer };
+
+/** The events of a decision. */
+export const eventsOf = <Event>(decision: Decision<Event>): readonly Event[] =>
+  'answer' in decision ? decision.events : decision;
 
 /** Who sends a command, in answer to what, and when. */
 export interface CommandContext {

@@ -13,7 +13,14 @@ import type {
 } from '../event-store.js';
 import { schemaVersionOf } from '../upcasting.js';
 import type { Upcasters } from '../vocabulary.js';
-import type { Appended, CommandContext, Decided, Decider, Decision, DomainEvent } from './decider.js';
+import {
+  eventsOf,
+  type Appended,
+  type CommandContext,
+  type Decider,
+  type Decision,
+  type DomainEvent,
+} from './decider.js';
 import { newEventId } from './event-id.js';
 import { decodeState, encodeState } from './snapshot-codec.js';
 
@@ -62,7 +69,7 @@ interface Entry<State> {
 }
 
 interface Pending<State, Event> {
-  readonly decide: Decision<State, Event>;
+  readonly decide: (state: State) => Decision<Event>;
   readonly context: CommandContext;
   readonly resolve: (result: Appended & object) => void;
   readonly reject: (error: unknown) => void;
@@ -166,7 +173,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
    */
   change<Answer extends object = object>(
     id: string,
-    decide: Decision<State, Event, Answer>,
+    decide: (state: State) => Decision<Event, Answer>,
     context: CommandContext,
   ): Promise<Appended & Answer> {
     if (this.#draining) {
@@ -391,17 +398,16 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         }
         inBatch.set(commandId, index);
       }
-      let decided: ReturnType<typeof decide>;
+      let decision: Decision<Event>;
       try {
-        decided = decide(state);
+        decision = decide(state);
       } catch (error) {
         verdicts.push({ kind: 'refused', error });
         continue;
       }
       // Nothing can be refused from here on: a defect in a fold fails the batch, with nothing recorded.
-      const { events: news, answer }: Decided<Event, object> = isDecided(decided)
-        ? decided
-        : { events: decided, answer: NO_ANSWER };
+      const news = eventsOf(decision);
+      const answer = 'answer' in decision ? decision.answer : NO_ANSWER;
       for (const event of this.#newEvents(news, context, answer)) events.push(event);
       for (const fact of news) facts.push(fact);
       verdicts.push({ kind: 'decided', events: news.length, answer });
@@ -593,10 +599,6 @@ function remember(commands: Map<string, Remembered>, { metadata, revision, posit
     ...(answer && { answer }),
   });
 }
-
-const isDecided = <Event>(
-  decided: readonly Event[] | Decided<Event, object>,
-): decided is Decided<Event, object> => !Array.isArray(decided);
 
 /** A store that received less, or something else, would have recorded it. */
 const isOfWhatWasSent = (error: unknown): boolean =>

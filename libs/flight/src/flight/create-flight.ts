@@ -11,7 +11,7 @@ import {
   FreeText,
   Label,
 } from '#lib/platform';
-import { FlightCommand, idOf, newId, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, idOf, newId, slice, type CommandOptions } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { refuseErased } from '../flight.js';
 import { Altitude, MAX_BATCH } from '../fields.js';
@@ -66,57 +66,55 @@ export class CreateFlight extends FlightCommand {
   }
 }
 
-export const decideCreateFlight: Decide<CreateFlight> =
-  ({ flightId, flight: wanted, commandId }, at) =>
-  (flight) => {
-    refuseErased(flight, flightId);
-    if (flight.details) {
-      throw conflict(
-        'flight.already-exists',
-        `There is a flight ${flightId} already. Choose another id, or leave the id out to get a new one.`,
-        { flightId },
-      );
-    }
-    const waypoints = (wanted.waypoints ?? []).map((w, i) =>
-      waypointOf(w, w.id ?? newId(commandId, `waypoint ${i}`)),
+export const createFlight = slice(CreateFlight, ({ flightId, flight: wanted, commandId }, flight, { at }) => {
+  refuseErased(flight, flightId);
+  if (flight.details) {
+    throw conflict(
+      'flight.already-exists',
+      `There is a flight ${flightId} already. Choose another id, or leave the id out to get a new one.`,
+      { flightId },
     );
-    const geofences = (wanted.geofences ?? []).map((g, i) =>
-      geofenceOf(g, g.id ?? newId(commandId, `geofence ${i}`)),
-    );
-    refuseDuplicates('waypoint', waypoints);
-    refuseDuplicates('geofence', geofences);
-    const createdAt = (wanted.createdAt && parseTimestamp(wanted.createdAt)) ?? at;
-    const updatedAt = (wanted.updatedAt && parseTimestamp(wanted.updatedAt)) ?? createdAt;
-    return [
-      {
-        type: 'FlightCreated',
-        data: {
-          name: wanted.name,
-          description: wanted.description ?? '',
-          startGps: { lat: wanted.startGps.lat, lon: wanted.startGps.lon },
-          altitude: wanted.altitude,
-          cameraParams: { ...wanted.cameraParams },
-          createdAt,
-          updatedAt,
-        },
+  }
+  const waypoints = (wanted.waypoints ?? []).map((w, i) =>
+    waypointOf(w, w.id ?? newId(commandId, `waypoint ${i}`)),
+  );
+  const geofences = (wanted.geofences ?? []).map((g, i) =>
+    geofenceOf(g, g.id ?? newId(commandId, `geofence ${i}`)),
+  );
+  refuseDuplicates('waypoint', waypoints);
+  refuseDuplicates('geofence', geofences);
+  const createdAt = (wanted.createdAt && parseTimestamp(wanted.createdAt)) ?? at;
+  const updatedAt = (wanted.updatedAt && parseTimestamp(wanted.updatedAt)) ?? createdAt;
+  return [
+    {
+      type: 'FlightCreated',
+      data: {
+        name: wanted.name,
+        description: wanted.description ?? '',
+        startGps: { lat: wanted.startGps.lat, lon: wanted.startGps.lon },
+        altitude: wanted.altitude,
+        cameraParams: { ...wanted.cameraParams },
+        createdAt,
+        updatedAt,
       },
-      ...geofences.map((data): FlightEvent => ({ type: 'GeofenceAdded', data })),
-      ...waypoints.map((data): FlightEvent => ({ type: 'WaypointAdded', data })),
-      {
-        type: 'FlightStateSaved',
-        data: {
-          status: 'created',
-          framesProcessed: 0,
-          framesTotal: 0,
-          currentFrame: null,
-          blocked: false,
-          searchGridSize: null,
-          createdAt,
-          updatedAt,
-        },
+    },
+    ...geofences.map((data): FlightEvent => ({ type: 'GeofenceAdded', data })),
+    ...waypoints.map((data): FlightEvent => ({ type: 'WaypointAdded', data })),
+    {
+      type: 'FlightStateSaved',
+      data: {
+        status: 'created',
+        framesProcessed: 0,
+        framesTotal: 0,
+        currentFrame: null,
+        blocked: false,
+        searchGridSize: null,
+        createdAt,
+        updatedAt,
       },
-    ];
-  };
+    },
+  ];
+});
 
 function refuseDuplicates(what: string, items: readonly { readonly id: string }[]): void {
   const seen = new Set<string>();
@@ -131,5 +129,3 @@ function refuseDuplicates(what: string, items: readonly { readonly id: string }[
     seen.add(id);
   }
 }
-
-export const createFlight = slice(CreateFlight, decideCreateFlight);

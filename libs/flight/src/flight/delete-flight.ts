@@ -1,5 +1,5 @@
 import { IsOpaqueId } from '#lib/platform';
-import { FlightCommand, slice, type Decide } from '../command.js';
+import { FlightCommand, slice } from '../command.js';
 import { flightNotFound } from '../flight.js';
 
 /** Removes a flight from every table. Its events stay in the log, for the audit; its id can be used again. */
@@ -7,11 +7,7 @@ export class DeleteFlight extends FlightCommand {
   @IsOpaqueId() override readonly flightId!: string;
 }
 
-export const decideDeleteFlight: Decide<DeleteFlight> =
-  ({ flightId }) =>
-  (flight) => {
-    if (!flight.details) throw flightNotFound(flightId);
-    return [{ type: 'FlightDeleted', data: {} }];
-  };
-
-export const deleteFlight = slice(DeleteFlight, decideDeleteFlight);
+export const deleteFlight = slice(DeleteFlight, ({ flightId }, flight) => {
+  if (!flight.details) throw flightNotFound(flightId);
+  return [{ type: 'FlightDeleted', data: {} }];
+});

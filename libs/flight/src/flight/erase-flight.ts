@@ -1,6 +1,6 @@
 import { IsOpaqueId } from '#lib/platform';
 import type { StillInTables } from '#lib/waylog';
-import { FlightCommand, slice, type Decide } from '../command.js';
+import { FlightCommand, slice } from '../command.js';
 import { flightNotFound } from '../flight.js';
 import { flightSensitiveFields } from '../vocabulary.js';
 
@@ -12,17 +12,13 @@ export class EraseFlight extends FlightCommand<StillInTables> {
   @IsOpaqueId() override readonly flightId!: string;
 }
 
-export const decideEraseFlight: Decide<EraseFlight> =
-  ({ flightId }) =>
-  ({ history, details }) => {
-    if (history === 'none') throw flightNotFound(flightId);
-    if (history === 'erased') return [];
-    return [
-      {
-        type: 'FlightErased',
-        data: { details: details ? { ...details, ...flightSensitiveFields.FlightCreated } : null },
-      },
-    ];
-  };
-
-export const eraseFlight = slice(EraseFlight, decideEraseFlight);
+export const eraseFlight = slice(EraseFlight, ({ flightId }, { history, details }) => {
+  if (history === 'none') throw flightNotFound(flightId);
+  if (history === 'erased') return [];
+  return [
+    {
+      type: 'FlightErased',
+      data: { details: details ? { ...details, ...flightSensitiveFields.FlightCreated } : null },
+    },
+  ];
+});

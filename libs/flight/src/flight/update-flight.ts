@@ -12,7 +12,7 @@ import {
   FreeText,
   Label,
 } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { Altitude, MAX_BATCH } from '../fields.js';
 import { existing, same, type ExistingFlight } from '../flight.js';
 import { Geofence, geofenceOf } from '../geofences/geofence.js';
@@ -49,32 +49,28 @@ export class UpdateFlight extends FlightCommand {
   }
 }
 
-export const decideUpdateFlight: Decide<UpdateFlight> =
-  ({ flightId, changes }, at) =>
-  (flight) => {
-    if (changes.id && changes.id !== flightId) {
-      throw invalidInput([
-        { field: 'changes.id', message: `is ${changes.id}, but the command is on ${flightId}` },
-      ]);
-    }
-    const known = existing(flight, flightId);
-    refuseOtherParts(flightId, known, changes);
-    const { details } = known;
-    const data = {
-      ...details,
-      name: changes.name ?? details.name,
-      description: changes.description ?? details.description,
-      startGps: changes.startGps
-        ? { lat: changes.startGps.lat, lon: changes.startGps.lon }
-        : details.startGps,
-      altitude: changes.altitude ?? details.altitude,
-      cameraParams: changes.cameraParams ? { ...changes.cameraParams } : details.cameraParams,
-      createdAt: (changes.createdAt && parseTimestamp(changes.createdAt)) ?? details.createdAt,
-      updatedAt: (changes.updatedAt && parseTimestamp(changes.updatedAt)) ?? at,
-    };
-    const isRepeat = changes.updatedAt ? same(details, data) : same(details, data, 'updatedAt');
-    return isRepeat ? [] : [{ type: 'FlightUpdated', data }];
+export const updateFlight = slice(UpdateFlight, ({ flightId, changes }, flight, { at }) => {
+  if (changes.id && changes.id !== flightId) {
+    throw invalidInput([
+      { field: 'changes.id', message: `is ${changes.id}, but the command is on ${flightId}` },
+    ]);
+  }
+  const known = existing(flight, flightId);
+  refuseOtherParts(flightId, known, changes);
+  const { details } = known;
+  const data = {
+    ...details,
+    name: changes.name ?? details.name,
+    description: changes.description ?? details.description,
+    startGps: changes.startGps ? { lat: changes.startGps.lat, lon: changes.startGps.lon } : details.startGps,
+    altitude: changes.altitude ?? details.altitude,
+    cameraParams: changes.cameraParams ? { ...changes.cameraParams } : details.cameraParams,
+    createdAt: (changes.createdAt && parseTimestamp(changes.createdAt)) ?? details.createdAt,
+    updatedAt: (changes.updatedAt && parseTimestamp(changes.updatedAt)) ?? at,
   };
+  const isRepeat = changes.updatedAt ? same(details, data) : same(details, data, 'updatedAt');
+  return isRepeat ? [] : [{ type: 'FlightUpdated', data }];
+});
 
 function refuseOtherParts(flightId: string, flight: ExistingFlight, changes: FlightChanges): void {
   const isOther = <Item extends { readonly id: string }, Data extends object>(
@@ -97,5 +93,3 @@ function refuseOtherParts(flightId: string, flight: ExistingFlight, changes: Fli
     { flightId, parts: other },
   );
 }
-
-export const updateFlight = slice(UpdateFlight, decideUpdateFlight);

@@ -1,5 +1,5 @@
 import { Example, IsTimestamp, Nested, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { Altitude, Confidence, Flag, FrameNumber, HeadingDegrees, normalHeading } from '../fields.js';
 import { existing, same, type ExistingFlight } from '../flight.js';
@@ -58,9 +58,6 @@ export function frameEvents(flight: ExistingFlight, frame: FrameResult, at: Time
   return [{ type: 'FrameResultSaved', data: moved ? { ...data, supersedes: known.timestamp } : data }];
 }
 
-export const decideSaveFrameResult: Decide<SaveFrameResult> =
-  ({ flightId, frame }, at) =>
-  (flight) =>
-    frameEvents(existing(flight, flightId), frame, at);
-
-export const saveFrameResult = slice(SaveFrameResult, decideSaveFrameResult);
+export const saveFrameResult = slice(SaveFrameResult, ({ flightId, frame }, flight, { at }) =>
+  frameEvents(existing(flight, flightId), frame, at),
+);

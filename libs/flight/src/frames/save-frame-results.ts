@@ -1,6 +1,6 @@
 import { ArrayMaxSize, ArrayMinSize } from 'class-validator';
 import { Nested } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { MAX_BATCH } from '../fields.js';
 import { existing } from '../flight.js';
 import { frameEvents, FrameResult } from './save-frame-result.js';
@@ -19,15 +19,11 @@ export class SaveFrameResults extends FlightCommand<{ saved: number }> {
   }
 }
 
-export const decideSaveFrameResults: Decide<SaveFrameResults, { saved: number }> =
-  ({ flightId, frames }, at) =>
-  (flight) => {
-    const known = existing(flight, flightId);
-    const latest = new Map(frames.map((frame) => [frame.frameId, frame]));
-    return {
-      events: [...latest.values()].flatMap((frame) => frameEvents(known, frame, at)),
-      answer: { saved: frames.length },
-    };
+export const saveFrameResults = slice(SaveFrameResults, ({ flightId, frames }, flight, { at }) => {
+  const known = existing(flight, flightId);
+  const latest = new Map(frames.map((frame) => [frame.frameId, frame]));
+  return {
+    events: [...latest.values()].flatMap((frame) => frameEvents(known, frame, at)),
+    answer: { saved: frames.length },
   };
-
-export const saveFrameResults = slice(SaveFrameResults, decideSaveFrameResults);
+});

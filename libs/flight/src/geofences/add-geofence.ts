@@ -1,5 +1,5 @@
 import { conflict, IsId, Nested } from '#lib/platform';
-import { FlightCommand, idOf, newId, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, idOf, newId, slice, type CommandOptions } from '../command.js';
 import { existing } from '../flight.js';
 import { geofenceOf, NewGeofence } from './geofence.js';
 
@@ -15,20 +15,16 @@ export class AddGeofence extends FlightCommand<{ geofenceId: string }> {
   }
 }
 
-export const decideAddGeofence: Decide<AddGeofence, { geofenceId: string }> =
-  ({ flightId, geofenceId, geofence }) =>
-  (flight) => {
-    if (existing(flight, flightId).geofences.has(geofenceId)) {
-      throw conflict(
-        'geofence.already-exists',
-        `Flight ${flightId} has a geofence ${geofenceId} already. Update it instead, or leave the id out to get a new one.`,
-        { flightId, geofenceId },
-      );
-    }
-    return {
-      events: [{ type: 'GeofenceAdded', data: geofenceOf(geofence, geofenceId) }],
-      answer: { geofenceId },
-    };
+export const addGeofence = slice(AddGeofence, ({ flightId, geofenceId, geofence }, flight) => {
+  if (existing(flight, flightId).geofences.has(geofenceId)) {
+    throw conflict(
+      'geofence.already-exists',
+      `Flight ${flightId} has a geofence ${geofenceId} already. Update it instead, or leave the id out to get a new one.`,
+      { flightId, geofenceId },
+    );
+  }
+  return {
+    events: [{ type: 'GeofenceAdded', data: geofenceOf(geofence, geofenceId) }],
+    answer: { geofenceId },
   };
-
-export const addGeofence = slice(AddGeofence, decideAddGeofence);
+});

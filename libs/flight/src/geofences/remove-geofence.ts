@@ -1,5 +1,5 @@
 import { IsOpaqueId, notFound } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { existing } from '../flight.js';
 
 export class RemoveGeofence extends FlightCommand {
@@ -17,11 +17,7 @@ export const geofenceNotFound = (flightId: string, geofenceId: string) =>
     geofenceId,
   });
 
-export const decideRemoveGeofence: Decide<RemoveGeofence> =
-  ({ flightId, geofenceId }) =>
-  (flight) => {
-    if (!existing(flight, flightId).geofences.has(geofenceId)) throw geofenceNotFound(flightId, geofenceId);
-    return [{ type: 'GeofenceRemoved', data: { id: geofenceId } }];
-  };
-
-export const removeGeofence = slice(RemoveGeofence, decideRemoveGeofence);
+export const removeGeofence = slice(RemoveGeofence, ({ flightId, geofenceId }, flight) => {
+  if (!existing(flight, flightId).geofences.has(geofenceId)) throw geofenceNotFound(flightId, geofenceId);
+  return [{ type: 'GeofenceRemoved', data: { id: geofenceId } }];
+});

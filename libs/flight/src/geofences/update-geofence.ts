@@ -1,5 +1,5 @@
 import { Nested } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { existing, same } from '../flight.js';
 import { Geofence, geofenceOf } from './geofence.js';
 import { geofenceNotFound } from './remove-geofence.js';
@@ -12,13 +12,9 @@ export class UpdateGeofence extends FlightCommand {
   }
 }
 
-export const decideUpdateGeofence: Decide<UpdateGeofence> =
-  ({ flightId, geofence }) =>
-  (flight) => {
-    const known = existing(flight, flightId).geofences.get(geofence.id);
-    if (!known) throw geofenceNotFound(flightId, geofence.id);
-    const data = geofenceOf(geofence, geofence.id);
-    return same(known, data) ? [] : [{ type: 'GeofenceUpdated', data }];
-  };
-
-export const updateGeofence = slice(UpdateGeofence, decideUpdateGeofence);
+export const updateGeofence = slice(UpdateGeofence, ({ flightId, geofence }, flight) => {
+  const known = existing(flight, flightId).geofences.get(geofence.id);
+  if (!known) throw geofenceNotFound(flightId, geofence.id);
+  const data = geofenceOf(geofence, geofence.id);
+  return same(known, data) ? [] : [{ type: 'GeofenceUpdated', data }];
+});

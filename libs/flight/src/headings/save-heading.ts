@@ -1,5 +1,5 @@
 import { Example, IsTimestamp, Nested, parseTimestamp } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { FrameNumber, HeadingDegrees, normalHeading } from '../fields.js';
 import { existing, same, type ExistingFlight } from '../flight.js';
@@ -36,9 +36,6 @@ export function headingEvents(
   return [{ type: 'HeadingSaved', data: moved ? { ...data, supersedes: known.timestamp } : data }];
 }
 
-export const decideSaveHeading: Decide<SaveHeading> =
-  ({ flightId, heading }) =>
-  (flight) =>
-    headingEvents(existing(flight, flightId), heading);
-
-export const saveHeading = slice(SaveHeading, decideSaveHeading);
+export const saveHeading = slice(SaveHeading, ({ flightId, heading }, flight) =>
+  headingEvents(existing(flight, flightId), heading),
+);

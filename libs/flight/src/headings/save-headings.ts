@@ -1,6 +1,6 @@
 import { ArrayMaxSize, ArrayMinSize } from 'class-validator';
 import { Nested } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { MAX_BATCH } from '../fields.js';
 import { existing } from '../flight.js';
 import { headingEvents, HeadingRecord } from './save-heading.js';
@@ -19,15 +19,11 @@ export class SaveHeadings extends FlightCommand<{ saved: number }> {
   }
 }
 
-export const decideSaveHeadings: Decide<SaveHeadings, { saved: number }> =
-  ({ flightId, headings }) =>
-  (flight) => {
-    const known = existing(flight, flightId);
-    const latest = new Map(headings.map((heading) => [heading.frameId, heading]));
-    return {
-      events: [...latest.values()].flatMap((heading) => headingEvents(known, heading)),
-      answer: { saved: headings.length },
-    };
+export const saveHeadings = slice(SaveHeadings, ({ flightId, headings }, flight) => {
+  const known = existing(flight, flightId);
+  const latest = new Map(headings.map((heading) => [heading.frameId, heading]));
+  return {
+    events: [...latest.values()].flatMap((heading) => headingEvents(known, heading)),
+    answer: { saved: headings.length },
   };
-
-export const saveHeadings = slice(SaveHeadings, decideSaveHeadings);
+});

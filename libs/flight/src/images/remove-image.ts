@@ -1,5 +1,5 @@
 import { IsOpaqueId, notFound } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { FrameNumber } from '../fields.js';
 import { existing } from '../flight.js';
@@ -14,24 +14,20 @@ export class RemoveImage extends FlightCommand {
   }
 }
 
-export const decideRemoveImage: Decide<RemoveImage> =
-  ({ flightId, frameId }, at) =>
-  (flight) => {
-    const { images, chunks } = existing(flight, flightId);
-    if (!images.has(frameId)) {
-      throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, {
-        flightId,
-        frameId,
-      });
-    }
-    const anchored = [...chunks.values()].filter(({ anchorFrameId }) => anchorFrameId === frameId);
-    return [
-      { type: 'ImageRemoved', data: { frameId } },
-      ...anchored.map((chunk): FlightEvent => ({
-        type: 'ChunkStateSaved',
-        data: { ...chunk, anchorFrameId: null, updatedAt: at },
-      })),
-    ];
-  };
-
-export const removeImage = slice(RemoveImage, decideRemoveImage);
+export const removeImage = slice(RemoveImage, ({ flightId, frameId }, flight, { at }) => {
+  const { images, chunks } = existing(flight, flightId);
+  if (!images.has(frameId)) {
+    throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, {
+      flightId,
+      frameId,
+    });
+  }
+  const anchored = [...chunks.values()].filter(({ anchorFrameId }) => anchorFrameId === frameId);
+  return [
+    { type: 'ImageRemoved', data: { frameId } },
+    ...anchored.map((chunk): FlightEvent => ({
+      type: 'ChunkStateSaved',
+      data: { ...chunk, anchorFrameId: null, updatedAt: at },
+    })),
+  ];
+});

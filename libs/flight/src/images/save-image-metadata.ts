@@ -1,5 +1,5 @@
 import { Example, IsJsonObject, IsTimestamp, Nested, Optional, parseTimestamp, Label } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { FrameNumber } from '../fields.js';
 import { existing, same } from '../flight.js';
 
@@ -26,18 +26,14 @@ export class SaveImageMetadata extends FlightCommand {
   }
 }
 
-export const decideSaveImageMetadata: Decide<SaveImageMetadata> =
-  ({ flightId, image }, at) =>
-  (flight) => {
-    const known = existing(flight, flightId).images.get(image.frameId);
-    const data = {
-      frameId: image.frameId,
-      filePath: image.filePath,
-      metadata: { ...image.metadata },
-      uploadedAt: (image.uploadedAt && parseTimestamp(image.uploadedAt)) ?? at,
-    };
-    const isRepeat = image.uploadedAt ? same(known, data) : same(known, data, 'uploadedAt');
-    return isRepeat ? [] : [{ type: 'ImageMetadataSaved', data }];
+export const saveImageMetadata = slice(SaveImageMetadata, ({ flightId, image }, flight, { at }) => {
+  const known = existing(flight, flightId).images.get(image.frameId);
+  const data = {
+    frameId: image.frameId,
+    filePath: image.filePath,
+    metadata: { ...image.metadata },
+    uploadedAt: (image.uploadedAt && parseTimestamp(image.uploadedAt)) ?? at,
   };
-
-export const saveImageMetadata = slice(SaveImageMetadata, decideSaveImageMetadata);
+  const isRepeat = image.uploadedAt ? same(known, data) : same(known, data, 'uploadedAt');
+  return isRepeat ? [] : [{ type: 'ImageMetadataSaved', data }];
+});

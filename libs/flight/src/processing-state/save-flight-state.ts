@@ -8,7 +8,7 @@ import {
   parseTimestamp,
   Label,
 } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { Flag, FrameNumber } from '../fields.js';
 import { existing, same } from '../flight.js';
 
@@ -45,27 +45,23 @@ export class SaveFlightState extends FlightCommand {
   }
 }
 
-export const decideSaveFlightState: Decide<SaveFlightState> =
-  ({ flightId, state }, at) =>
-  (flight) => {
-    if (state.flightId && state.flightId !== flightId) {
-      throw invalidInput([
-        { field: 'state.flightId', message: `is ${state.flightId}, but the command is on ${flightId}` },
-      ]);
-    }
-    const before = existing(flight, flightId).processing;
-    const data = {
-      status: state.status,
-      framesProcessed: state.framesProcessed,
-      framesTotal: state.framesTotal,
-      currentFrame: state.currentFrame ?? null,
-      blocked: state.blocked,
-      searchGridSize: state.searchGridSize ?? null,
-      createdAt: (state.createdAt && parseTimestamp(state.createdAt)) ?? before?.createdAt ?? at,
-      updatedAt: (state.updatedAt && parseTimestamp(state.updatedAt)) ?? at,
-    };
-    const isRepeat = state.updatedAt ? same(before, data) : same(before, data, 'updatedAt');
-    return isRepeat ? [] : [{ type: 'FlightStateSaved', data }];
+export const saveFlightState = slice(SaveFlightState, ({ flightId, state }, flight, { at }) => {
+  if (state.flightId && state.flightId !== flightId) {
+    throw invalidInput([
+      { field: 'state.flightId', message: `is ${state.flightId}, but the command is on ${flightId}` },
+    ]);
+  }
+  const before = existing(flight, flightId).processing;
+  const data = {
+    status: state.status,
+    framesProcessed: state.framesProcessed,
+    framesTotal: state.framesTotal,
+    currentFrame: state.currentFrame ?? null,
+    blocked: state.blocked,
+    searchGridSize: state.searchGridSize ?? null,
+    createdAt: (state.createdAt && parseTimestamp(state.createdAt)) ?? before?.createdAt ?? at,
+    updatedAt: (state.updatedAt && parseTimestamp(state.updatedAt)) ?? at,
   };
-
-export const saveFlightState = slice(SaveFlightState, decideSaveFlightState);
+  const isRepeat = state.updatedAt ? same(before, data) : same(before, data, 'updatedAt');
+  return isRepeat ? [] : [{ type: 'FlightStateSaved', data }];
+});

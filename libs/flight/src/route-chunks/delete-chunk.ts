@@ -1,5 +1,5 @@
 import { IsOpaqueId, notFound } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { existing } from '../flight.js';
 
 export class DeleteChunk extends FlightCommand {
@@ -14,11 +14,7 @@ export class DeleteChunk extends FlightCommand {
 export const chunkNotFound = (flightId: string, chunkId: string) =>
   notFound('chunk.not-found', `Flight ${flightId} has no route chunk ${chunkId}.`, { flightId, chunkId });
 
-export const decideDeleteChunk: Decide<DeleteChunk> =
-  ({ flightId, chunkId }) =>
-  (flight) => {
-    if (!existing(flight, flightId).chunks.has(chunkId)) throw chunkNotFound(flightId, chunkId);
-    return [{ type: 'ChunkDeleted', data: { chunkId } }];
-  };
-
-export const deleteChunk = slice(DeleteChunk, decideDeleteChunk);
+export const deleteChunk = slice(DeleteChunk, ({ flightId, chunkId }, flight) => {
+  if (!existing(flight, flightId).chunks.has(chunkId)) throw chunkNotFound(flightId, chunkId);
+  return [{ type: 'ChunkDeleted', data: { chunkId } }];
+});

@@ -1,5 +1,5 @@
 import { conflict, IsId } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import type { RouteChunk } from '../events.js';
 import { existing } from '../flight.js';
 import { chunkNotFound } from './delete-chunk.js';
@@ -19,35 +19,33 @@ export class MergeChunk extends FlightCommand {
   }
 }
 
-export const decideMergeChunk: Decide<MergeChunk> =
-  ({ flightId, chunkId, into }, at) =>
-  (flight) => {
-    const { chunks } = existing(flight, flightId);
-    if (chunkId === into) {
-      throw conflict(
-        'chunk.merge-into-itself',
-        `Chunk ${chunkId} cannot be merged into itself. Name another target.`,
-        {
-          flightId,
-          chunkId,
-        },
-      );
-    }
-    const source = chunks.get(chunkId);
-    const target = chunks.get(into);
-    if (!source) throw chunkNotFound(flightId, chunkId);
-    if (!target) throw chunkNotFound(flightId, into);
-    const whole = merged(source, target);
-    if (whole.frames.length > MAX_FRAMES_OF_CHUNK) {
-      throw conflict(
-        'chunk.too-many-frames',
-        `Chunks ${chunkId} and ${into} have ${whole.frames.length} frames together, and a chunk may have ${MAX_FRAMES_OF_CHUNK}. ` +
-          `Leave them apart.`,
-        { flightId, chunkId, into },
-      );
-    }
-    return [{ type: 'ChunkMerged', data: { chunkId, into: { ...whole, updatedAt: at } } }];
-  };
+export const mergeChunk = slice(MergeChunk, ({ flightId, chunkId, into }, flight, { at }) => {
+  const { chunks } = existing(flight, flightId);
+  if (chunkId === into) {
+    throw conflict(
+      'chunk.merge-into-itself',
+      `Chunk ${chunkId} cannot be merged into itself. Name another target.`,
+      {
+        flightId,
+        chunkId,
+      },
+    );
+  }
+  const source = chunks.get(chunkId);
+  const target = chunks.get(into);
+  if (!source) throw chunkNotFound(flightId, chunkId);
+  if (!target) throw chunkNotFound(flightId, into);
+  const whole = merged(source, target);
+  if (whole.frames.length > MAX_FRAMES_OF_CHUNK) {
+    throw conflict(
+      'chunk.too-many-frames',
+      `Chunks ${chunkId} and ${into} have ${whole.frames.length} frames together, and a chunk may have ${MAX_FRAMES_OF_CHUNK}. ` +
+        `Leave them apart.`,
+      { flightId, chunkId, into },
+    );
+  }
+  return [{ type: 'ChunkMerged', data: { chunkId, into: { ...whole, updatedAt: at } } }];
+});
 
 /** The target with the frames of both, in order. It keeps its anchor, or gets the source's if it has none. */
 function merged(source: RouteChunk, target: RouteChunk): RouteChunk {
@@ -68,5 +66,3 @@ function merged(source: RouteChunk, target: RouteChunk): RouteChunk {
     matchingStatus: anchored.matchingStatus,
   };
 }
-
-export const mergeChunk = slice(MergeChunk, decideMergeChunk);

@@ -1,6 +1,6 @@
 import { ArrayMaxSize, IsArray, IsInt, Max, Min } from 'class-validator';
 import { Example, conflict, IsId, Nested, Optional, Label } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { Flag, FrameNumber } from '../fields.js';
 import { existing, same } from '../flight.js';
 import { GpsPoint } from '../gps-point.js';
@@ -48,34 +48,30 @@ export class SaveChunkState extends FlightCommand {
   }
 }
 
-export const decideSaveChunkState: Decide<SaveChunkState> =
-  ({ flightId, chunk }, at) =>
-  (flight) => {
-    const { chunks, images } = existing(flight, flightId);
-    const anchorFrameId = chunk.anchorFrameId ?? null;
-    if (anchorFrameId !== null && !images.has(anchorFrameId)) {
-      throw conflict(
-        'chunk.anchor-unknown-frame',
-        `Chunk ${chunk.chunkId} is anchored at frame ${anchorFrameId}, but flight ${flightId} has no image of that ` +
-          `frame. Save the image metadata of the frame first.`,
-        { flightId, chunkId: chunk.chunkId, anchorFrameId },
-      );
-    }
-    const before = chunks.get(chunk.chunkId);
-    const data = {
-      chunkId: chunk.chunkId,
-      startFrameId: chunk.startFrameId,
-      endFrameId: chunk.endFrameId ?? null,
-      frames: [...chunk.frames],
-      isActive: chunk.isActive,
-      hasAnchor: chunk.hasAnchor,
-      anchorFrameId,
-      anchorGps: chunk.anchorGps ? { lat: chunk.anchorGps.lat, lon: chunk.anchorGps.lon } : null,
-      matchingStatus: chunk.matchingStatus,
-      createdAt: before?.createdAt ?? at,
-      updatedAt: at,
-    };
-    return same(before, data, 'updatedAt') ? [] : [{ type: 'ChunkStateSaved', data }];
+export const saveChunkState = slice(SaveChunkState, ({ flightId, chunk }, flight, { at }) => {
+  const { chunks, images } = existing(flight, flightId);
+  const anchorFrameId = chunk.anchorFrameId ?? null;
+  if (anchorFrameId !== null && !images.has(anchorFrameId)) {
+    throw conflict(
+      'chunk.anchor-unknown-frame',
+      `Chunk ${chunk.chunkId} is anchored at frame ${anchorFrameId}, but flight ${flightId} has no image of that ` +
+        `frame. Save the image metadata of the frame first.`,
+      { flightId, chunkId: chunk.chunkId, anchorFrameId },
+    );
+  }
+  const before = chunks.get(chunk.chunkId);
+  const data = {
+    chunkId: chunk.chunkId,
+    startFrameId: chunk.startFrameId,
+    endFrameId: chunk.endFrameId ?? null,
+    frames: [...chunk.frames],
+    isActive: chunk.isActive,
+    hasAnchor: chunk.hasAnchor,
+    anchorFrameId,
+    anchorGps: chunk.anchorGps ? { lat: chunk.anchorGps.lat, lon: chunk.anchorGps.lon } : null,
+    matchingStatus: chunk.matchingStatus,
+    createdAt: before?.createdAt ?? at,
+    updatedAt: at,
   };
-
-export const saveChunkState = slice(SaveChunkState, decideSaveChunkState);
+  return same(before, data, 'updatedAt') ? [] : [{ type: 'ChunkStateSaved', data }];
+});

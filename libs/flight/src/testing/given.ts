@@ -1,5 +1,5 @@
 import { WaylogError } from '#lib/platform';
-import type { Decision } from '#lib/event-store';
+import { eventsOf, type Decision } from '#lib/event-store';
 import type { FlightEvent, FlightEvents, FlightEventType } from '../events.js';
 import { evolve, noFlight, type Flight } from '../flight.js';
 
@@ -13,15 +13,15 @@ export const event = <Type extends FlightEventType>(type: Type, data: FlightEven
 export function given(...history: FlightEvent[]) {
   const flight = () => history.reduce<Flight>(evolve, noFlight());
   return {
-    when(decide: Decision<Flight, FlightEvent>) {
-      const run = () => {
-        const decided = decide(flight());
-        return 'answer' in decided ? decided : { events: decided, answer: {} };
-      };
+    when(decide: (flight: Flight) => Decision<FlightEvent>) {
+      const run = () => decide(flight());
       return {
-        then: (...expected: FlightEvent[]) => expect(run().events).toEqual(expected),
-        thenNothing: () => expect(run().events).toEqual([]),
-        thenAnswer: (answer: object) => expect(run().answer).toEqual(answer),
+        then: (...expected: FlightEvent[]) => expect(eventsOf(run())).toEqual(expected),
+        thenNothing: () => expect(eventsOf(run())).toEqual([]),
+        thenAnswer(answer: object) {
+          const decision = run();
+          expect('answer' in decision ? decision.answer : {}).toEqual(answer);
+        },
         thenRefused(code: string) {
           let refusal: unknown;
           try {

@@ -1,3 +1,4 @@
+import { eventsOf } from '#lib/event-store';
 import { badFields } from '#lib/platform';
 import { changes } from '../context.js';
 import type { FlightCommand, Slice } from '../command.js';
@@ -105,8 +106,7 @@ describe('the commands of an import', () => {
     const record = (commands: readonly FlightCommand[]) =>
       commands.flatMap((command) => {
         const slice = changes.find((change) => command instanceof change.command) as Slice<FlightCommand>;
-        const decided = slice.decide(command, '2026-01-01T00:00:00.000Z')(state);
-        const events = 'answer' in decided ? decided.events : decided;
+        const events = eventsOf(slice.decide(command, state, { at: '2026-01-01T00:00:00.000Z' }));
         for (const event of events) state = evolve(state, event);
         return events;
       });

@@ -1,5 +1,5 @@
 import { conflict, IsId, Nested } from '#lib/platform';
-import { FlightCommand, idOf, newId, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, idOf, newId, slice, type CommandOptions } from '../command.js';
 import { existing } from '../flight.js';
 import { NewWaypoint, waypointOf } from './waypoint.js';
 
@@ -15,20 +15,16 @@ export class AddWaypoint extends FlightCommand<{ waypointId: string }> {
   }
 }
 
-export const decideAddWaypoint: Decide<AddWaypoint, { waypointId: string }> =
-  ({ flightId, waypointId, waypoint }) =>
-  (flight) => {
-    if (existing(flight, flightId).waypoints.has(waypointId)) {
-      throw conflict(
-        'waypoint.already-exists',
-        `Flight ${flightId} has a waypoint ${waypointId} already. Update it instead, or leave the id out to get a new one.`,
-        { flightId, waypointId },
-      );
-    }
-    return {
-      events: [{ type: 'WaypointAdded', data: waypointOf(waypoint, waypointId) }],
-      answer: { waypointId },
-    };
+export const addWaypoint = slice(AddWaypoint, ({ flightId, waypointId, waypoint }, flight) => {
+  if (existing(flight, flightId).waypoints.has(waypointId)) {
+    throw conflict(
+      'waypoint.already-exists',
+      `Flight ${flightId} has a waypoint ${waypointId} already. Update it instead, or leave the id out to get a new one.`,
+      { flightId, waypointId },
+    );
+  }
+  return {
+    events: [{ type: 'WaypointAdded', data: waypointOf(waypoint, waypointId) }],
+    answer: { waypointId },
   };
-
-export const addWaypoint = slice(AddWaypoint, decideAddWaypoint);
+});

@@ -1,5 +1,5 @@
 import { Nested, notFound } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import { existing, same } from '../flight.js';
 import { Waypoint, waypointOf } from './waypoint.js';
 
@@ -18,13 +18,9 @@ export const waypointNotFound = (flightId: string, waypointId: string) =>
   });
 
 /** A repeat with the same values changes nothing: no event. */
-export const decideUpdateWaypoint: Decide<UpdateWaypoint> =
-  ({ flightId, waypoint }) =>
-  (flight) => {
-    const known = existing(flight, flightId).waypoints.get(waypoint.id);
-    if (!known) throw waypointNotFound(flightId, waypoint.id);
-    const data = waypointOf(waypoint, waypoint.id);
-    return same(known, data) ? [] : [{ type: 'WaypointUpdated', data }];
-  };
-
-export const updateWaypoint = slice(UpdateWaypoint, decideUpdateWaypoint);
+export const updateWaypoint = slice(UpdateWaypoint, ({ flightId, waypoint }, flight) => {
+  const known = existing(flight, flightId).waypoints.get(waypoint.id);
+  if (!known) throw waypointNotFound(flightId, waypoint.id);
+  const data = waypointOf(waypoint, waypoint.id);
+  return same(known, data) ? [] : [{ type: 'WaypointUpdated', data }];
+});

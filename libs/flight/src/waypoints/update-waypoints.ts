@@ -1,6 +1,6 @@
 import { ArrayMaxSize, ArrayMinSize } from 'class-validator';
 import { Nested, Optional } from '#lib/platform';
-import { FlightCommand, slice, type CommandOptions, type Decide } from '../command.js';
+import { FlightCommand, slice, type CommandOptions } from '../command.js';
 import type { FlightEvent } from '../events.js';
 import { Flag, MAX_BATCH } from '../fields.js';
 import { existing, same } from '../flight.js';
@@ -35,28 +35,24 @@ export class UpdateWaypoints extends FlightCommand<BatchResult> {
   }
 }
 
-export const decideUpdateWaypoints: Decide<UpdateWaypoints, BatchResult> =
-  ({ flightId, waypoints, allOrNone }) =>
-  (flight) => {
-    const { waypoints: known } = existing(flight, flightId);
-    const latest = new Map<string, FlightEvent>();
-    const failed = new Set<string>();
-    for (const waypoint of waypoints) {
-      const before = known.get(waypoint.id);
-      const data = waypointOf(waypoint, waypoint.id);
-      if (!before && allOrNone) throw waypointNotFound(flightId, waypoint.id);
-      if (!before) failed.add(waypoint.id);
-      else if (same(before, data)) latest.delete(waypoint.id);
-      else latest.set(waypoint.id, { type: 'WaypointUpdated', data });
-    }
-    return {
-      events: [...latest.values()],
-      answer: {
-        success: failed.size === 0,
-        updatedCount: waypoints.filter(({ id }) => !failed.has(id)).length,
-        failedIds: [...failed],
-      },
-    };
+export const updateWaypoints = slice(UpdateWaypoints, ({ flightId, waypoints, allOrNone }, flight) => {
+  const { waypoints: known } = existing(flight, flightId);
+  const latest = new Map<string, FlightEvent>();
+  const failed = new Set<string>();
+  for (const waypoint of waypoints) {
+    const before = known.get(waypoint.id);
+    const data = waypointOf(waypoint, waypoint.id);
+    if (!before && allOrNone) throw waypointNotFound(flightId, waypoint.id);
+    if (!before) failed.add(waypoint.id);
+    else if (same(before, data)) latest.delete(waypoint.id);
+    else latest.set(waypoint.id, { type: 'WaypointUpdated', data });
+  }
+  return {
+    events: [...latest.values()],
+    answer: {
+      success: failed.size === 0,
+      updatedCount: waypoints.filter(({ id }) => !failed.has(id)).length,
+      failedIds: [...failed],
+    },
   };
-
-export const updateWaypoints = slice(UpdateWaypoints, decideUpdateWaypoints);
+});
