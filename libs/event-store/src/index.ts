@@ -1,7 +1,8 @@
 export * from './category.js';
 export { cutShort } from './cut-short.js';
 export * from './decisions/decider.js';
-export * from './decisions/decision-streams.js';
+export { DecisionRoom, type DecisionRoomOptions } from './decisions/decision-room.js';
+export { DecisionStreams, type DecisionStreamsOptions } from './decisions/decision-streams.js';
 export { deciderOf, type DeclaredState } from './decisions/declared-state.js';
 export * from './decisions/layered-map.js';
 export * from './decisions/packed-map.js';

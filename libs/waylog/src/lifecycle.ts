@@ -111,8 +111,9 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
   async #end(signal?: string): Promise<void> {
     const { pools, listener, store, contexts } = this.options;
     const log = new Logger('Waylog');
-    const pending = contexts.streams.reduce((sum, streams) => sum + streams.pending, 0);
-    log.log(`Stopping${signal ? ` after ${signal}` : ''}: ${pending} commands are still to be answered`);
+    log.log(
+      `Stopping${signal ? ` after ${signal}` : ''}: ${contexts.room.pending} commands are still to be answered`,
+    );
     await Promise.all(contexts.streams.map((streams) => streams.drain()));
     await Promise.all(contexts.all.flatMap(({ followers }) => followers.map((follower) => follower.close())));
     clearTimeout(this.#givingUp);

@@ -1,5 +1,6 @@
+import { Logger } from '@nestjs/common';
 import type { IQuery, QueryBus } from '@nestjs/cqrs';
-import { WaylogError } from '#lib/platform';
+import { messageOf, WaylogError } from '#lib/platform';
 
 /**
  * `done`: recorded, or nothing to change. `refused`: by its rules or the domain's. `failed`: not known to be recorded.
@@ -11,6 +12,10 @@ export type CommandObserver = (
   outcome: CommandOutcome,
   seconds: number,
 ) => void | Promise<void>;
+
+/** What to do about an observer that fails. */
+export const warnOfObserver = (error: unknown): void =>
+  new Logger('Waylog').warn(`An observer has failed, and what it was told of has not: ${messageOf(error)}`);
 
 /** Calls an observer. An error in the observer does not affect the command or query. */
 export const tell =

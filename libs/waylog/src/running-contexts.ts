@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { EventStore, Position, ReadableLog, Vocabulary } from '#lib/event-store';
+import type { DecisionRoom, EventStore, Position, ReadableLog, Vocabulary } from '#lib/event-store';
 import type { CheckpointWatch, ProjectionStatus, Projector } from '#lib/projections';
 import type { AnyCommandRunner } from './command-runner.js';
 import { vocabularyOf, type Context, type Follower } from './context.js';
@@ -27,6 +27,8 @@ export class RunningContexts {
   constructor(
     readonly all: readonly RunningContext[],
     private readonly store: EventStore,
+    /** What the streams of all contexts share. */
+    readonly room: DecisionRoom,
   ) {
     this.declared = all.map(({ context }) => context);
   }

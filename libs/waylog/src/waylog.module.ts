@@ -1,27 +1,20 @@
 import { Logger, Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
-import { conflict, createPool, failureOf, invalidInput, Listener, messageOf } from '#lib/platform';
-import {
-  DataKeys,
-  DecisionStreams,
-  openEventStore,
-  PartOfLog,
-  type EventStore,
-  type NewLoss,
-} from '#lib/event-store';
-import { CheckpointWatch, foldedLog, Projector } from '#lib/projections';
-import { stepDown, type DatabaseAccess } from '#lib/timescale';
+import { createPool, Listener, messageOf } from '#lib/platform';
+import { DataKeys, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
+import { foldedLog } from '#lib/projections';
+import type { DatabaseAccess } from '#lib/timescale';
 import { queriesOf } from './by-name.js';
-import { CommandRunner, type AnyCommandRunner } from './command-runner.js';
-import { vocabularyOf, type Context } from './context.js';
+import { vocabularyOf } from './context.js';
 import { EventReads } from './event-reads.js';
 import { commandHandlersOf } from './handlers.js';
 import { WaylogLifecycle } from './lifecycle.js';
-import { observeQueries, tell, type CommandObserver } from './observing.js';
+import { migratedDatabase } from './migrated-database.js';
+import { observeQueries, tell, warnOfObserver } from './observing.js';
 import type { WaylogOptions } from './options.js';
-import { RunningContexts, type RunningContext } from './running-contexts.js';
-import type { AnyStreamType } from './stream-type.js';
+import { runContexts } from './run-contexts.js';
+import { RunningContexts } from './running-contexts.js';
 import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, TABLES_POOL } from './tokens.js';
 
 /** How many of the connections are for the log, and how many for keeping the tables. */
@@ -44,10 +37,6 @@ export class WaylogModule {
       poolOverflow = 0,
     } = options;
     const log = new Logger('Waylog');
-    const told = (observer: CommandObserver) =>
-      tell(observer, (error) =>
-        log.warn(`An observer has failed, and what it was told of has not: ${messageOf(error)}`),
-      );
     const connect = (connectionString: string, size: number, readOnly = false) =>
       createPool({
         connectionString,
@@ -127,11 +116,7 @@ export class WaylogModule {
             tables: pg.Pool,
             listener: Listener,
             access: DatabaseAccess,
-          ) =>
-            new RunningContexts(
-              contexts.map((one) => running(one, { store, queries, tables, listener, access })),
-              store,
-            ),
+          ) => runContexts(options, { store, queries, tables, listener, access }),
         },
         {
           provide: WaylogLifecycle,
@@ -145,7 +130,7 @@ export class WaylogModule {
             runningContexts: RunningContexts,
             queryBus: QueryBus,
           ) => {
-            if (options.onQuery) observeQueries(queryBus, told(options.onQuery));
+            if (options.onQuery) observeQueries(queryBus, tell(options.onQuery, warnOfObserver));
             return new WaylogLifecycle({
               pools: { log: logPool, queries, tables },
               listener,
@@ -185,91 +170,7 @@ export class WaylogModule {
         ...providers.map((provider) => ('provide' in provider ? provider.provide : provider)),
       ],
     };
-
-    function running(
-      one: Context,
-      parts: {
-        readonly store: EventStore;
-        readonly queries: pg.Pool;
-        readonly tables: pg.Pool;
-        readonly listener: Listener;
-        readonly access: DatabaseAccess;
-      },
-    ): RunningContext {
-      const { store, queries, tables, listener, access } = parts;
-      const part = new PartOfLog(store, one.categories);
-      const saying = {
-        info: (message: string) => log.log(message),
-        warn: (message: string) => log.warn(message),
-      };
-      const writing = { store: part, pool: tables, connectionString: access.projector.url, log: saying };
-      return {
-        context: one,
-        log: part,
-        projector: new Projector({
-          ...writing,
-          name: one.name,
-          projections: one.projections,
-          followers: one.followers.map(({ name }) => name),
-          followsBack: options.eventStore !== undefined,
-        }),
-        watch: new CheckpointWatch(queries, listener, part, {
-          projector: one.name,
-          names: one.projections.map(({ name }) => name),
-        }),
-        followers: one.followers.map(({ make }) => make({ ...writing, follows: one.name, listener })),
-        runners: new Map(
-          one.streams.map((type) => [type, runnerOf(type, store, options.settings?.[one.name])]),
-        ),
-      };
-    }
-
-    function runnerOf(type: AnyStreamType, store: EventStore, settings: unknown): AnyCommandRunner {
-      const { category, decider, events = {}, door } = type;
-      const { onCommand, maxPendingCommands, decisionCacheBytes } = options;
-      const streams = new DecisionStreams({
-        store,
-        decider,
-        category: category.name,
-        upcasters: events.upcasters ?? {},
-        ...(maxPendingCommands !== undefined && { maxPending: maxPendingCommands }),
-        ...(decisionCacheBytes !== undefined && { cacheBytes: decisionCacheBytes }),
-        onWarning: (message, error) =>
-          log.warn(error === undefined ? message : `${message}: ${messageOf(error)}`),
-      });
-      const check = door?.((settings ?? {}) as never);
-      return new CommandRunner(type, streams, onCommand && told(onCommand), check);
-    }
   }
-}
-
-/**
- * Like `stepDown`. Throws `config.invalid`, `database.unavailable` and `schema.missing` for a database that cannot be
- * used.
- */
-async function migratedDatabase(urls: {
-  readonly databaseUrl: string;
-  readonly projectorUrl?: string | undefined;
-}): Promise<DatabaseAccess> {
-  if (!urls.databaseUrl)
-    throw invalidInput(
-      [
-        {
-          field: 'databaseUrl',
-          message:
-            'is missing: give the URL of a migrated database, such as postgres://user:password@host:5432/waylog',
-        },
-      ],
-      'config.invalid',
-    );
-  const access = await stepDown(urls).catch((error: unknown) => {
-    throw failureOf(error);
-  });
-  if (access.isMigrated) return access;
-  throw conflict(
-    'schema.missing',
-    'The database has no schema of Waylog yet. Run `waylog migrate` with its URL in DATABASE_URL, then start again.',
-  );
 }
 
 const lossText = ({ keptPosition, seenPosition, events, commands, streams }: NewLoss): string =>

@@ -42,13 +42,12 @@ export class Metrics {
           this.set(read());
         },
       });
-    const sum = (read: (streams: RunningContexts['streams'][number]) => number) =>
-      contexts.streams.reduce((total, streams) => total + read(streams), 0);
-    gauge('waylog_commands_pending', 'Commands that wait for an answer.', () =>
-      sum(({ pending }) => pending),
-    );
-    gauge('waylog_decision_cache_bytes', 'Memory of what decisions know of streams, between commands.', () =>
-      sum(({ cache }) => cache.bytes),
+    const { room } = contexts;
+    gauge('waylog_commands_pending', 'Commands that wait for an answer.', () => room.pending);
+    gauge(
+      'waylog_decision_cache_bytes',
+      'Memory of what decisions know of streams, between commands.',
+      () => room.cache.bytes,
     );
     new Counter({
       name: 'waylog_decision_states_loaded_total',
@@ -56,8 +55,7 @@ export class Metrics {
       labelNames: ['again'],
       registers,
       collect() {
-        const loaded = sum(({ cache }) => cache.loaded);
-        const loadedAgain = sum(({ cache }) => cache.loadedAgain);
+        const { loaded, loadedAgain } = room.cache;
         this.reset();
         this.inc({ again: 'no' }, loaded - loadedAgain);
         this.inc({ again: 'yes' }, loadedAgain);

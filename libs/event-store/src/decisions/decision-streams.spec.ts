@@ -3,6 +3,7 @@ import { newHistory } from '../history/errors.js';
 import { InMemoryEventStore } from '../in-memory/in-memory-event-store.js';
 import type { AppendOutcome, AppendRequest } from '../event-store.js';
 import type { CommandContext, Decider } from './decider.js';
+import { DecisionRoom, type DecisionRoomOptions } from './decision-room.js';
 import { DecisionStreams, type DecisionStreamsOptions } from './decision-streams.js';
 import { eventually } from '../../../../test/support/eventually.js';
 
@@ -60,6 +61,8 @@ describe('DecisionStreams', () => {
   let store: ControlledStore;
   const open = (options: Partial<DecisionStreamsOptions<Purse, Coins>> = {}) =>
     new DecisionStreams({ store, decider, category: 'purse', ...options });
+  let room: DecisionRoom;
+  const openIn = (options: DecisionRoomOptions) => open({ room: (room = new DecisionRoom(options)) });
   const typesOf = async () =>
     (await store.readAll({ limit: 100 })).map(({ type, data }) => `${type} ${data['coins'] as number}`);
   beforeEach(() => {
@@ -248,7 +251,7 @@ describe('DecisionStreams', () => {
   });
 
   it('refuses commands over its limit at once, and loses none below it', async () => {
-    const purses = open({ maxPending: 3 });
+    const purses = openIn({ maxPending: 3 });
     let release: () => void = () => undefined;
     store.before = () => new Promise((resolve) => (release = resolve));
     const accepted = [1, 2, 3].map((n) => purses.change('p', add(n), as()));
@@ -275,7 +278,7 @@ describe('DecisionStreams', () => {
   });
 
   it('keeps no more states in memory than its limit', async () => {
-    const purses = open({ cacheBytes: 40_000 });
+    const purses = openIn({ cacheBytes: 40_000 });
     for (let n = 0; n < 30; n++) await purses.change(`p${n}`, add(1), as());
     store.reads = 0;
     await purses.change('p29', add(1), as());
@@ -286,18 +289,37 @@ describe('DecisionStreams', () => {
 
   it('measures a state again as it grows, and reports when the states in use do not fit', async () => {
     const warnings: string[] = [];
-    const purses = open({ cacheBytes: 20_000, onWarning: (message) => warnings.push(message) });
+    const purses = openIn({ cacheBytes: 20_000, onWarning: (message) => warnings.push(message) });
     for (let n = 0; n < 4; n++) await purses.change(`p${n}`, add(1), as());
-    const before = purses.cache.bytes;
+    const before = room.cache.bytes;
     await purses.change('p3', add(1), as());
-    expect(purses.cache).toEqual({ bytes: before + 1_000, loaded: 4, loadedAgain: 0 });
+    expect(room.cache).toEqual({ bytes: before + 1_000, loaded: 4, loadedAgain: 0 });
     for (let n = 0; n < 10; n++) await purses.change('p3', add(1), as());
-    expect(purses.cache.bytes).toBeLessThanOrEqual(20_000);
+    expect(room.cache.bytes).toBeLessThanOrEqual(20_000);
     expect(warnings).toEqual([]);
 
     for (const id of ['p0', 'p1']) await purses.change(id, add(1), as());
-    expect(purses.cache).toMatchObject({ loaded: 6, loadedAgain: 2 });
+    expect(room.cache).toMatchObject({ loaded: 6, loadedAgain: 2 });
     expect(warnings).toEqual([expect.stringMatching(/do not fit into 0.02 MB: purse-p0 was put out/)]);
+  });
+
+  it('shares memory and places to wait with the streams of other categories', async () => {
+    const shared = new DecisionRoom({ cacheBytes: 20_000, maxPending: 2 });
+    const [purses, piggyBanks] = [open({ room: shared }), open({ room: shared, category: 'piggy' })];
+    for (let n = 0; n < 10; n++) {
+      await purses.change(`p${n}`, add(1), as());
+      await piggyBanks.change(`p${n}`, add(2), as());
+    }
+    expect(shared.cache.bytes).toBeGreaterThan(10_000);
+    expect(shared.cache.bytes).toBeLessThanOrEqual(20_000);
+    store.reads = 0;
+    await purses.change('p9', take(1), as());
+    await piggyBanks.change('p9', take(2), as());
+    expect(store.reads).toBe(0);
+    const [one, other] = [purses.change('p9', add(1), as()), piggyBanks.change('p9', add(1), as())];
+    await expect(purses.change('p8', add(1), as())).rejects.toMatchObject({ code: 'commands.overloaded' });
+    await Promise.all([one, other]);
+    expect(shared.pending).toBe(0);
   });
 
   it('restores a state from a snapshot', async () => {
@@ -354,7 +376,7 @@ describe('DecisionStreams', () => {
   );
 
   it('refuses commands within the time of one call to the log, also those that wait for others, and records none later', async () => {
-    const purses = open();
+    const purses = openIn({});
     await purses.change('p', add(1), as());
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
@@ -367,13 +389,13 @@ describe('DecisionStreams', () => {
     await eventually(() => store.appends.length > sent);
     await expect(purses.change('p', add(3), as())).rejects.toMatchObject(refused);
     await expect(first).rejects.toMatchObject(refused);
-    expect(purses.pending).toBe(0);
+    expect(room.pending).toBe(0);
     release();
     store.answersWithinMs = undefined;
     await purses.change('p', add(4), as());
     // What was sent has been recorded, and nothing else.
     expect(await typesOf()).toEqual(['Added 1', 'Added 2', 'Added 4']);
-    expect(purses.pending).toBe(0);
+    expect(room.pending).toBe(0);
   });
 
   it('answers commands even if a snapshot cannot be saved, and reports that', async () => {
@@ -389,7 +411,7 @@ describe('DecisionStreams', () => {
   });
 
   it('keeps a state that is larger than the whole cache, alone', async () => {
-    const purses = open({ cacheBytes: 3_000 });
+    const purses = openIn({ cacheBytes: 3_000 });
     for (let n = 0; n < 10; n++) await purses.change('p', add(1), as());
     expect(store.reads).toBe(1);
   });
