@@ -13,6 +13,7 @@ export * from './postgres.js';
 export * from './retry.js';
 export * from './secrets.js';
 export * from './session.js';
+export { sortedJson } from './sorted-json.js';
 export { all, FreeText, Label } from './texts.js';
 export * from './timestamp.js';
 export * from './tls.js';

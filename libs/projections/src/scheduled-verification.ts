@@ -11,6 +11,7 @@ import {
   type Timestamp,
   pause,
   roundsWhileLeading,
+  sortedJson,
 } from '#lib/platform';
 import { cutShort, type ReadableLog, type RecordedEvent } from '#lib/event-store';
 import type { Poison } from './careful-fold.js';
@@ -280,13 +281,7 @@ const isSame = (table: TableDefinition, found: readonly Row[], right: readonly R
 
 /** jsonb does not keep the order of fields. */
 const canonical = (value: Row[string]): string =>
-  typeof value === 'object' && value !== null
-    ? JSON.stringify(value, (_key, inner: unknown) =>
-        typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-          ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-          : inner,
-      )
-    : textOf(value);
+  typeof value === 'object' && value !== null ? sortedJson(value) : textOf(value);
 
 /** The progress of the scheduled verification. */
 export class VerificationProgress {

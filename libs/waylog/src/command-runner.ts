@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
+import { sortedJson, validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
 import {
   eventsOf,
   type Appended,
@@ -32,7 +32,7 @@ export class CommandRunner<State, Event extends DomainEvent> {
     try {
       validate(slice.command, command);
       slice.check?.(command);
-      const id = (command as unknown as Readonly<Record<string, string>>)[this.type.key] as string;
+      const id = Reflect.get(command, this.type.key) as string;
       const { commandId, correlationId, causationId, actor, onBehalfOf, origin } = command;
       const context: Writable<CommandContext> = { command: slice.command.name };
       if (commandId) {
@@ -69,10 +69,5 @@ const notContent: ReadonlySet<string> = new Set(COMMAND_OPTIONS);
 /** The content of a command without its sender and cause: the same for a repeat, whatever the order of its fields. */
 function fingerprintOf(command: StreamCommand): string {
   const content = Object.fromEntries(Object.entries(command).filter(([field]) => !notContent.has(field)));
-  const sorted = JSON.stringify(content, (_key, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
-  return createHash('sha256').update(sorted).digest('base64url').slice(0, 16);
+  return createHash('sha256').update(sortedJson(content)).digest('base64url').slice(0, 16);
 }

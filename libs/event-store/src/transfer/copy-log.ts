@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { unavailable } from '#lib/platform';
-import type { AppendRequest, EventStore, Json, Position, RecordedEvent } from '../event-store.js';
+import { sortedJson, unavailable } from '#lib/platform';
+import type { AppendRequest, EventStore, Position, RecordedEvent } from '../event-store.js';
 import { mustExist } from './export-log.js';
 import { newEventOf } from './format.js';
 import { Patience } from './patience.js';
@@ -432,13 +432,4 @@ class LogContent {
 
 /** The same text for the same event, whatever its position and time of recording. */
 const lineOf = ({ streamId, revision, id, type, schemaVersion, data, metadata }: RecordedEvent): string =>
-  JSON.stringify([streamId, revision, id.toLowerCase(), type, schemaVersion, sorted(data), sorted(metadata)]);
-
-/** No adapter guarantees the order of an object's fields. */
-function sorted(value: Json | undefined): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return (value as readonly Json[]).map(sorted);
-  const fields = Object.entries(value as Readonly<Record<string, Json | undefined>>);
-  fields.sort(([a], [b]) => (a < b ? -1 : 1));
-  return Object.fromEntries(fields.map(([key, inner]) => [key, sorted(inner)]));
-}
+  sortedJson([streamId, revision, id.toLowerCase(), type, schemaVersion, data, metadata]);
