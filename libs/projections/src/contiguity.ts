@@ -50,7 +50,7 @@ export class Contiguity {
           'projection.gap',
           `Projector ${this.projector} read revision ${revision} of ${streamId} at position ${position}, but revision ` +
             `${last + 1} comes next. The log or the projector's records are damaged; nothing was written. ` +
-            `Compare the stream (\`waylog log export --flight\`) with projection.stream_revisions.`,
+            `Compare the stream (\`waylog log export --stream ${streamId}\`) with projection.stream_revisions.`,
           { streamId, revision, expected: last + 1 },
         );
       }

@@ -4,19 +4,19 @@ import { IsTimestamp, Optional, readRows, timestampFromPostgres, type Timestamp 
 import type { Position } from '#lib/event-store';
 import type { KeyDifference } from './table-hash.js';
 
-/** Rows of a flight that differ from the log. */
+/** Rows of a stream that differ from the log. */
 export class IntegrityFinding {
   @IsString() readonly projector!: string;
   @IsString() readonly projection!: string;
-  /** The flight. */
+  /** The stream. */
   @IsString() readonly key!: string;
-  /** What of the log the rows were compared with: up to a position, or a revision of the flight. */
+  /** What of the log the rows were compared with: up to a position, or a revision of the stream. */
   @IsString() readonly position!: Position;
   @IsInt() readonly rowsFound!: number;
   @IsInt() readonly rowsExpected!: number;
   @IsTimestamp() readonly foundAt!: Timestamp;
   @IsString() readonly foundBy!: string;
-  /** Why the log does not say what the rows should be: an event of the flight cannot be folded. */
+  /** Why the log does not say what the rows should be: an event of the stream cannot be folded. */
   @Optional() @IsString() readonly error?: string;
   @Optional() @IsTimestamp() readonly repairedAt?: Timestamp;
   @Optional() @IsString() readonly repairedBy?: string;

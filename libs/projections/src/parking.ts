@@ -158,7 +158,7 @@ export interface UnparkOptions {
   readonly streamId: string;
   /** Discards the event that could not be projected: the tables, and every later fold, continue without it. */
   readonly discard?: { readonly reason: string; readonly by: string };
-  /** The value of the first key column of the stream's rows: its flight. */
+  /** The value of the first key column of the stream's rows: its id. */
   readonly keyOf: (streamId: string) => string;
   readonly onRewritten?: OnRewritten | undefined;
 }

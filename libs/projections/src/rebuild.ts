@@ -71,7 +71,7 @@ export interface RebuiltTable {
   readonly since?: Timestamp;
   /** Older rows that the live table no longer had, and the new one has again. */
   readonly broughtBack: number;
-  /** How the old table differed from the log: the flights, up to ten of them explained. The new table is right. */
+  /** How the old table differed from the log: the streams, up to ten of them explained. The new table is right. */
   readonly differences: readonly (KeyDifference | ExplainedDifference)[];
   readonly identical: boolean;
   /** The old table had other columns, so the two were not compared. */
@@ -168,7 +168,7 @@ const attempt = (options: RebuildOptions): Promise<RebuildResult | undefined> =>
     }
   });
 
-/** How many flights are compared row by row. */
+/** How many streams are compared row by row. */
 const EXPLAINED = 10;
 
 async function compareTable(

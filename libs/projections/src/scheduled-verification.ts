@@ -34,7 +34,7 @@ export interface ScheduledVerificationOptions {
   readonly store: ReadableLog;
   readonly connectionString: string;
   readonly log: ProjectorLog;
-  /** The value of the first key column of a stream's rows: its flight. */
+  /** The value of the first key column of a stream's rows: its id. */
   readonly keyOf: (streamId: string) => string;
   /** The largest share of the time that it can work, from 0 to 1; the rest it waits. */
   readonly share: number;

@@ -34,7 +34,7 @@ export function sidesOf(
 
 /** The rows of one key in which two tables differ. */
 export interface KeyDifference {
-  /** The value of the first key column: a flight. */
+  /** The value of the first key column: the id of a stream. */
   readonly key: string;
   readonly rowsFound: number;
   readonly rowsExpected: number;

@@ -32,7 +32,7 @@ export interface VerifyOptions {
   readonly projections: readonly Projection[];
   readonly store: ReadableLog;
   readonly connectionString: string;
-  /** The value of the first key column of a stream's rows: its flight. */
+  /** The value of the first key column of a stream's rows: its id. */
   readonly keyOf: (streamId: string) => string;
   /** Rewrite what differs, and nothing else. */
   readonly repair?: boolean;
@@ -87,8 +87,8 @@ export interface VerifyResult {
 
 /**
  * Folds the log into shadow tables and compares them with the live tables at the projector's checkpoint, by hash and
- * flight by flight. Reads and the projector continue meanwhile. Differences are recorded. With `repair`, exactly the
- * rows that differ are rewritten, and that is recorded too. If the log is damaged, the flights that it holds completely
+ * stream by stream. Reads and the projector continue meanwhile. Differences are recorded. With `repair`, exactly the
+ * rows that differ are rewritten, and that is recorded too. If the log is damaged, the streams that it holds completely
  * are compared.
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
@@ -286,7 +286,7 @@ async function damagesOf(
   }));
 }
 
-/** The rows of flights that the log does not hold completely: each is a finding if there are any. */
+/** The rows of streams that the log does not hold completely: each is a finding if there are any. */
 async function rowsOf(
   client: pg.Client,
   { table }: Projection,
@@ -360,7 +360,7 @@ const REPAIR_BATCH = 10_000;
 
 /**
  * Removes the wrong rows of a key and writes the missing ones. They are found by reading: a statement that searched
- * while it removes, or overwrote correct rows, would decompress the flight.
+ * while it removes, or overwrote correct rows, would decompress all of the stream.
  */
 async function repairKey(
   client: pg.Client,

@@ -33,7 +33,7 @@ export async function accessBanner(config: Config, pool: pg.Pool, url: string): 
     '',
     `  ${first.key}`,
     '',
-    `Use it:  curl -H 'Authorization: Bearer ${first.key}' ${url}/v1/flights`,
+    `Use it:  curl -H 'Authorization: Bearer ${first.key}' ${url}/v1/events`,
     `Browse:  ${url}/docs (any user name, the key as the password)`,
     `Another: ${make}`,
   ].join('\n');

@@ -260,7 +260,7 @@ const orderLost = (streamId: string, position: Position, reached: Position) =>
   unavailable(
     'log.order-lost',
     `The target has put an event of ${streamId} at position ${position}, before position ${reached} of what was sent earlier, as ` +
-      `when its leader changes. The order of the log can no longer be kept there: copy to an empty store, or with --order flights.`,
+      `when its leader changes. The order of the log can no longer be kept there: copy to an empty store, or with --order streams.`,
     { streamId, position, reached },
   );
 
