@@ -26,7 +26,13 @@ export abstract class FlightCommand<Answer extends object = object> extends Stre
 type AnswerOf<C> = C extends FlightCommand<infer Answer> ? Answer : never;
 
 /** A command with its decision on a flight, whose answer is what the class of the command says. */
-export type Slice<C extends FlightCommand> = SliceOn<C, Flight, FlightEvent, AnswerOf<C>>;
+export type Slice<C extends FlightCommand> = SliceOn<
+  C,
+  Flight,
+  FlightEvent,
+  AnswerOf<C>,
+  Record<string, never>
+>;
 
 export const slice = <C extends FlightCommand>(command: Class<C>, decide: Slice<C>['decide']): Slice<C> => ({
   stream: flightStream,

@@ -106,7 +106,7 @@ function send(
   const events: FlightEvent[] = [];
   for (const [at, one] of sent.entries()) {
     const { slice, command } = commandOf(one);
-    const found = decided(() => slice.decide(command, flight, { at: time(at) }));
+    const found = decided(() => slice.decide(command, flight, { at: time(at), reads: {} }));
     look({ sent: one, before: flight, events: found, at });
     for (const event of found ?? []) {
       events.push(event);
@@ -182,7 +182,7 @@ describe('a flight that is sent random commands', () => {
           const { slice, command } = commandOf(one);
           const run = (streams: typeof inMemory) =>
             streams
-              .change(flightId, (flight) => slice.decide(command, flight, { at: time(at) }), {
+              .change(flightId, (flight) => slice.decide(command, flight, { at: time(at), reads: {} }), {
                 command: one.type,
               })
               .catch((error: unknown) => {
@@ -226,7 +226,7 @@ describe('a flight that is sent random commands', () => {
           repeats++;
           expect({
             one,
-            again: decided(() => slice.decide(command, after, { at: time(at + 1_000_000) })),
+            again: decided(() => slice.decide(command, after, { at: time(at + 1_000_000), reads: {} })),
           }).toEqual({ one, again: [] });
         });
       }),
@@ -337,7 +337,7 @@ describe('a flight that is sent random commands', () => {
         let isRefused = false;
         for (const one of then) {
           const { slice, command } = commandOf(one);
-          const events = decided(() => slice.decide(command, state, { at: time(0) }));
+          const events = decided(() => slice.decide(command, state, { at: time(0), reads: {} }));
           if (!events) {
             isRefused = true;
             break;
@@ -347,7 +347,7 @@ describe('a flight that is sent random commands', () => {
         }
         const commands = then.map(({ type, fields }) => ({ type, ...fields }));
         const together = decided(() =>
-          transact.decide(new Transact({ flightId, commands }), flight, { at: time(0) }),
+          transact.decide(new Transact({ flightId, commands }), flight, { at: time(0), reads: {} }),
         );
         if (isRefused) none++;
         else whole++;

@@ -29,9 +29,9 @@ const LATER = '2026-05-01T12:00:05.000Z';
 const flightId = 'f';
 
 const deciding =
-  <C extends FlightCommand>({ decide }: Slice<C>, command: C, at = NOW) =>
+  <C extends FlightCommand>({ decide }: Pick<Slice<C>, 'decide'>, command: C, at = NOW) =>
   (flight: Flight) =>
-    decide(command, flight, { at });
+    decide(command, flight, { at, reads: {} });
 
 const waypoint = (id: string, changes: Partial<WaypointData> = {}): WaypointData => ({
   id,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { sortedJson, validate, WaylogError, type Timestamp, type Writable } from '#lib/platform';
+import { sortedJson, validate, WaylogError, type Writable } from '#lib/platform';
 import {
   eventsOf,
   type Appended,
@@ -9,26 +9,33 @@ import {
 } from '#lib/event-store';
 import { COMMAND_OPTIONS, type Slice, type StreamCommand } from './command.js';
 import type { CommandOutcome, tell } from './observing.js';
+import type { Reference, References, StatesOf } from './reference.js';
 import type { DoorCheck, StreamType } from './stream-type.js';
+
+export interface CommandRunnerOptions<State, Event> {
+  /** The state of another stream at its end. */
+  readonly stateAtEnd: (reference: Reference) => Promise<unknown>;
+  /** Told of every command. */
+  readonly observe?: ReturnType<typeof tell> | undefined;
+  readonly door?: DoorCheck<State, Event> | undefined;
+}
 
 /** The steps of a command: check it, decide it in the mailbox of its stream, append to the log, answer. */
 export class CommandRunner<State, Event extends DomainEvent> {
   constructor(
     readonly type: StreamType<State, Event>,
     readonly streams: DecisionStreams<State, Event>,
-    private readonly observe: ReturnType<typeof tell> = () => undefined,
-    private readonly door: DoorCheck<State, Event> = () => undefined,
-    private readonly now: () => Timestamp = () => new Date().toISOString(),
+    private readonly options: CommandRunnerOptions<State, Event>,
   ) {}
 
   /** Throws `input.invalid` before anything happens, what the decision refuses with, and what `DecisionStreams.change` throws. */
-  async execute<C extends StreamCommand, Answer extends object>(
-    slice: Slice<C, State, Event, Answer>,
+  async execute<C extends StreamCommand, Answer extends object, Reads extends References>(
+    slice: Slice<C, State, Event, Answer, Reads>,
     command: C,
   ): Promise<Appended & Answer> {
     const began = performance.now();
     const end = (outcome: CommandOutcome) =>
-      this.observe(slice.command.name, outcome, (performance.now() - began) / 1_000);
+      this.options.observe?.(slice.command.name, outcome, (performance.now() - began) / 1_000);
     try {
       validate(slice.command, command);
       slice.check?.(command);
@@ -44,19 +51,51 @@ export class CommandRunner<State, Event extends DomainEvent> {
       if (actor) context.actor = actor;
       if (onBehalfOf) context.onBehalfOf = onBehalfOf;
       if (origin) context.origin = origin;
-      const sent = { at: this.now() };
+      const at = new Date().toISOString();
+      const references = this.#references(slice.reads?.(command), id);
       const decide = (state: State) => {
-        const decision = slice.decide(command, state, sent);
-        this.door(id, state, eventsOf(decision), sent.at);
+        const decision = slice.decide(command, state, {
+          at,
+          reads: (references?.states() ?? {}) as StatesOf<Reads>,
+        });
+        this.options.door?.(id, state, eventsOf(decision), at);
         return decision;
       };
-      const result = await this.streams.change(id, decide, context);
+      const result = await this.streams.change(id, decide, context, references?.read);
       end('done');
       return { [this.type.key]: id, ...result };
     } catch (error) {
       end(error instanceof WaylogError && error.kind !== 'unavailable' ? 'refused' : 'failed');
       throw error;
     }
+  }
+
+  /** Reads the states of other streams, and gives them to a decision, or fails it with what reading them failed with. */
+  #references(references: References | undefined, id: string) {
+    if (!references) return undefined;
+    for (const [name, { stream, id: other }] of Object.entries(references))
+      if (stream === this.type && other === id)
+        throw new Error(
+          `A decision on ${this.type.category.streamOf(id)} is given its state, and cannot read it as ${name}.`,
+        );
+    let states: Readonly<Record<string, unknown>> = {};
+    let failure: { readonly error: unknown } | undefined;
+    return {
+      read: async () => {
+        failure = undefined;
+        try {
+          const read = async ([name, reference]: readonly [string, Reference]) =>
+            [name, await this.options.stateAtEnd(reference)] as const;
+          states = Object.fromEntries(await Promise.all(Object.entries(references).map(read)));
+        } catch (error) {
+          failure = { error };
+        }
+      },
+      states: () => {
+        if (failure) throw failure.error;
+        return states;
+      },
+    };
   }
 }
 

@@ -2,6 +2,7 @@ import { Command } from '@nestjs/cqrs';
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
 import { FreeText, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
 import type { Appended, Decision, DomainEvent, Origin } from '#lib/event-store';
+import type { References, StatesOf } from './reference.js';
 import type { StreamType } from './stream-type.js';
 
 /** Where a command came from: recorded with its events, for the audit trail. */
@@ -60,33 +61,62 @@ export abstract class StreamCommand<Result extends Appended = Appended>
 }
 
 /** What a decision can know besides its command and the state. */
-export interface Sent {
+export interface Sent<Reads extends References = References> {
   /** When the command was sent. */
   readonly at: Timestamp;
+  /**
+   * The states of the streams that the slice `reads`: each at its end right before the decision, as of then. They must
+   * not be changed.
+   */
+  readonly reads: StatesOf<Reads>;
 }
 
 /**
  * Decides what a command means for a state. Pure: it changes neither, and reads no clock. Refuses by throwing a
  * WaylogError.
  */
-export type Decide<C, State, Event extends DomainEvent, Answer extends object = object> = (
-  command: C,
-  state: State,
-  sent: Sent,
-) => Decision<Event, Answer>;
+export type Decide<
+  C,
+  State,
+  Event extends DomainEvent,
+  Answer extends object = object,
+  Reads extends References = References,
+> = (command: C, state: State, sent: Sent<Reads>) => Decision<Event, Answer>;
 
 /** A command with its decision, on a stream of this type. `Answer` is what its result has besides key, revision and position. */
-export interface Slice<C extends object, State, Event extends DomainEvent, Answer extends object = object> {
+export interface Slice<
+  C extends object,
+  State,
+  Event extends DomainEvent,
+  Answer extends object = object,
+  Reads extends References = References,
+> {
   readonly stream: StreamType<State, Event>;
   readonly command: Class<C>;
   /** Throws `input.invalid` for what the rules of the class cannot say. */
   readonly check?: (command: C) => void;
-  readonly decide: Decide<C, State, Event, Answer>;
+  /**
+   * Other streams whose states the decision reads. They are not locked, and can move before the events are recorded:
+   * where a rule must hold for good, the two things belong in one stream.
+   */
+  readonly reads?: (command: C) => Reads;
+  readonly decide: Decide<C, State, Event, Answer, Reads>;
 }
 
 /** One of any command and stream: the kernel passes them on. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as of AnyStreamType
-export type AnySlice = Slice<any, any, any>;
+export type AnySlice = Slice<any, any, any, object, any>;
+
+/** Declares a command with its decision. What it reads, and the types of its state and events, follow from the parts. */
+export const slice = <
+  C extends StreamCommand,
+  State,
+  Event extends DomainEvent,
+  Answer extends object = object,
+  Reads extends References = Record<string, never>,
+>(
+  one: Slice<C, State, Event, Answer, Reads>,
+): Slice<C, State, Event, Answer, Reads> => one;
 
 const NAMESPACE = '5d1c1f0e-6a6b-5b0e-9d57-0c8a4f6f2f5a';
 

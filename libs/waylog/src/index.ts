@@ -13,6 +13,7 @@ export * from './paged.js';
 export * from './query.js';
 export * from './read-options.js';
 export * from './read-weight.js';
+export type { Reference, References } from './reference.js';
 export * from './running-contexts.js';
 export * from './several-commands.js';
 export * from './several-contexts.js';

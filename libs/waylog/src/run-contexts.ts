@@ -43,12 +43,11 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
       room,
       onWarning: warn,
     });
-    return new CommandRunner(
-      type,
-      streams,
-      onCommand && tell(onCommand, warnOfObserver),
-      door?.((settings?.[name] ?? {}) as never),
-    );
+    return new CommandRunner(type, streams, {
+      stateAtEnd: ({ stream, id }) => running.runnerOf(stream).streams.stateAtEnd(id),
+      observe: onCommand && tell(onCommand, warnOfObserver),
+      door: door?.((settings?.[name] ?? {}) as never),
+    });
   };
 
   const run = (one: Context): RunningContext => {
@@ -78,5 +77,6 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
     };
   };
 
-  return new RunningContexts(contexts.map(run), store, room);
+  const running = new RunningContexts(contexts.map(run), store, room);
+  return running;
 }

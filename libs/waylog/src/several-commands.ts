@@ -77,8 +77,10 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
     const events: Event[] = [];
     const results: object[] = [];
     const weight: Weight = { values: 0, characters: 0 };
-    for (const { slice, command: step } of stepsOf(several)) {
-      const decision = slice.decide(step, state, sent);
+    for (const [i, { slice, command: step }] of stepsOf(several).entries()) {
+      const names = Object.keys(slice.reads?.(step) ?? {});
+      const reads = Object.fromEntries(names.map((name) => [name, sent.reads[`${i} ${name}`]]));
+      const decision = slice.decide(step, state, { at: sent.at, reads });
       for (const event of eventsOf(decision)) {
         weigh(event.data, weight);
         if (weight.values > MOST.values || weight.characters > MOST.characters)
@@ -90,7 +92,15 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
     }
     return { events, answer: { results } };
   };
-  return { stream, command, check: stepsOf, decide, steps };
+  /** What the steps read. */
+  const reads = (several: C) =>
+    Object.fromEntries(
+      stepsOf(several).flatMap(({ slice, command: step }, i) =>
+        Object.entries(slice.reads?.(step) ?? {}).map(([name, read]) => [`${i} ${name}`, read]),
+      ),
+    );
+  const doRead = slices.some((slice) => slice.reads);
+  return { stream, command, check: stepsOf, ...(doRead && { reads }), decide, steps };
 }
 
 const tooMuch = ({ category, key }: Pick<StreamType<never, never>, 'category' | 'key'>, id: string) =>

@@ -8,6 +8,8 @@ import { hasContent, NO_ANSWER, refusedAsOther, type Remembered } from './rememb
 
 /** A command that waits to be decided. */
 export interface Undecided<State, Event> {
+  /** Reads what the decision needs besides the state, right before it is made. It does not fail: the decision does. */
+  readonly prepare?: (() => Promise<void>) | undefined;
   readonly decide: (state: State) => Decision<Event>;
   readonly context: CommandContext;
 }

@@ -5,6 +5,7 @@ import type { Upcasters } from '../vocabulary.js';
 import { decideBatch, type Undecided, type Verdict } from './decide-batch.js';
 import type { Appended, CommandContext, Decider, Decision, DomainEvent } from './decider.js';
 import { DecisionRoom } from './decision-room.js';
+import { ReferencedStates } from './referenced-states.js';
 import { rememberedOf } from './remembered.js';
 import { StreamStates, type StreamState } from './stream-states.js';
 
@@ -53,6 +54,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   readonly #upcasters: Upcasters;
   readonly #room: DecisionRoom;
   readonly #states: StreamStates<State, Event>;
+  readonly #referenced: ReferencedStates<State, Event>;
   readonly #mailboxes = new Map<string, Mailbox<State, Event>>();
   #pending = 0;
   #draining = false;
@@ -72,7 +74,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#category = category;
     this.#upcasters = upcasters;
     this.#room = room;
-    this.#states = new StreamStates({ store, decider, room, snapshotEvery, onWarning });
+    const options = { store, decider, room, snapshotEvery, onWarning };
+    this.#states = new StreamStates(options);
+    this.#referenced = new ReferencedStates(options);
   }
 
   /**
@@ -82,12 +86,14 @@ export class DecisionStreams<State, Event extends DomainEvent> {
    * Throws what the decision throws, `commands.overloaded`, `commands.stopping`, `command.id-reused`, and
    * `database.unavailable` if it is unknown whether the events were recorded: send the command again with the
    * same command id. If calls to the log have a time limit, so has the command, however many calls it needs
-   * and whatever it waits for.
+   * and whatever it waits for. `prepare` runs right before each attempt
+   * to decide; it must not fail.
    */
   change<Answer extends object = object>(
     id: string,
     decide: (state: State) => Decision<Event, Answer>,
     context: CommandContext,
+    prepare?: () => Promise<void>,
   ): Promise<Appended & Answer> {
     if (this.#draining) {
       return Promise.reject(
@@ -102,6 +108,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#pending++;
     return new Promise<Appended & Answer>((resolve, reject) => {
       const pending: Pending<State, Event> = {
+        prepare,
         decide,
         context,
         resolve: resolve as Pending<State, Event>['resolve'],
@@ -150,6 +157,11 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     await this.#states.saved();
   }
 
+  /** The state of a stream at its end, for a decision on another stream. It can have moved a moment later. */
+  stateAtEnd(id: string): Promise<State> {
+    return this.#referenced.atEnd(this.#streamId(id));
+  }
+
   /** The state of a stream at its end, from the log. For tests and tools; commands use the cache. */
   async load(id: string): Promise<{ state: State; revision: number }> {
     return this.#states.load(this.#streamId(id));
@@ -188,6 +200,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     let known = await this.#states.of(streamId);
     for (let conflicts = 0; ; conflicts++) {
       const current = known;
+      if (batch.some(({ prepare }) => prepare)) await Promise.all(batch.flatMap(({ prepare }) => prepare?.() ?? []));
       const { verdicts, facts, events } = decideBatch(batch, current.state, {
         decider: this.#decider,
         upcasters: this.#upcasters,

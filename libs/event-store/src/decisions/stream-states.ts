@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { cutShort } from '../cut-short.js';
 import { isNewHistory } from '../history/errors.js';
-import type { EventStore } from '../event-store.js';
+import type { EventStore, RecordedEvent } from '../event-store.js';
 import type { Decider, DomainEvent } from './decider.js';
 import type { DecisionRoom } from './decision-room.js';
 import { rememberedIn, type Remembered } from './remembered.js';
@@ -66,22 +66,37 @@ export class StreamStates<State, Event extends DomainEvent> {
 
   /** Folds the events that the state has missed; true if there were any. */
   async catchUp(streamId: string, known: StreamState<State>): Promise<boolean> {
-    const { store, decider } = this.options;
     const before = known.revision;
-    let ownId: string | undefined;
-    for await (const page of store.readStream(streamId, { fromRevision: before + 1 })) {
-      for (const event of page) {
-        if (event.revision !== known.revision + 1) throw cutShort(event.streamId, known.revision + 1);
-        known.state = decider.evolve(known.state, event as Pick<typeof event, 'type' | 'data'> as Event);
-        known.revision = event.revision;
-        known.position = event.position;
-        // A command without its own id has the id of its first event: there is nothing to remember.
-        const { commandId } = event.metadata;
-        if (commandId === event.id) ownId = event.id;
-        else if (commandId !== ownId) known.commands.set(commandId, rememberedIn(event));
-      }
-    }
+    let unnamed: string | undefined;
+    for await (const page of this.options.store.readStream(streamId, { fromRevision: before + 1 }))
+      unnamed = this.fold(known, page, unnamed);
     return known.revision > before;
+  }
+
+  /**
+   * Folds the events that come next. Takes and returns the last command without an id of its own, which can have more
+   * events in the next page. Throws `log.stream-cut-short` if others come.
+   */
+  fold(known: StreamState<State>, events: readonly RecordedEvent[], unnamed?: string): string | undefined {
+    for (const event of events) {
+      if (event.revision !== known.revision + 1) throw cutShort(event.streamId, known.revision + 1);
+      known.state = this.options.decider.evolve(
+        known.state,
+        event as Pick<typeof event, 'type' | 'data'> as Event,
+      );
+      known.revision = event.revision;
+      known.position = event.position;
+      // A command without its own id has the id of its first event: there is nothing to remember.
+      const { commandId } = event.metadata;
+      if (commandId === event.id) unnamed = event.id;
+      else if (commandId !== unnamed) known.commands.set(commandId, rememberedIn(event));
+    }
+    return unnamed;
+  }
+
+  /** About how much memory a state takes. */
+  bytesOf({ state, commands }: StreamState<State>): number {
+    return ENTRY_BYTES + this.options.decider.sizeOf(state) + commands.size * COMMAND_BYTES;
   }
 
   /** Whether the log still holds what the state was folded from. */
@@ -108,13 +123,9 @@ export class StreamStates<State, Event extends DomainEvent> {
 
   /** Keeps a state for the next command, and saves a snapshot when one is due. */
   keep(streamId: string, known: StreamState<State>): void {
-    const { room, store, decider, snapshotEvery } = this.options;
+    const { room, store, snapshotEvery } = this.options;
     if (known.epoch !== store.epoch) return;
-    room.keep(
-      streamId,
-      known,
-      ENTRY_BYTES + decider.sizeOf(known.state) + known.commands.size * COMMAND_BYTES,
-    );
+    room.keep(streamId, known, this.bytesOf(known));
     // Also at twice the length of the last snapshot: saving one takes 4 us per event and delays the commands
     // meanwhile, reading an event from the log takes 10 us, once per process and stream.
     const due = Math.max(snapshotEvery, known.snapshotRevision + 1);

@@ -1,6 +1,8 @@
 import { startDouble } from '../../../../test/support/eventstoredb-double/index.js';
 import { testDatabase } from '../../../../test/support/database.js';
 import { describeEventStore } from '../testing/event-store.contract.js';
+import { describeReferences } from '../testing/references.contract.js';
+import type { Vocabulary } from '../vocabulary.js';
 import { EventStoreDbEventStore } from './eventstoredb-event-store.js';
 
 /** Beyond any log, in the form that positions have here. */
@@ -9,7 +11,7 @@ const BEYOND = '999999999999999:999999999999999';
 /** A slow machine is no failure of the store. */
 const patient = { deadlineMs: 60_000 };
 
-describeEventStore('the EventStoreDB store over its protocol double', async (vocabulary) => {
+const overDouble = async (vocabulary: Vocabulary) => {
   const { pool, drop } = await testDatabase();
   const double = await startDouble();
   const store = new EventStoreDbEventStore({
@@ -24,13 +26,17 @@ describeEventStore('the EventStoreDB store over its protocol double', async (voc
       .then(() => double.stop())
       .then(drop);
   return { store, dispose, beyond: BEYOND };
-});
+};
+describeEventStore('the EventStoreDB store over its protocol double', overDouble);
+describeReferences('the EventStoreDB store over its protocol double', overDouble);
 
 const server = process.env['ESDB_TEST_URL'];
 if (server) {
-  describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', async (vocabulary) => {
+  const overServer = async (vocabulary: Vocabulary) => {
     const { pool, drop } = await testDatabase();
     const store = new EventStoreDbEventStore({ ...patient, connectionString: server, pool, vocabulary });
     return { store, dispose: () => store.close().then(drop), beyond: BEYOND };
-  });
+  };
+  describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', overServer);
+  describeReferences('the EventStoreDB store over the server of ESDB_TEST_URL', overServer);
 }

@@ -1,6 +1,10 @@
 import { describeEventStore } from '../testing/event-store.contract.js';
+import { describeReferences } from '../testing/references.contract.js';
+import type { Vocabulary } from '../vocabulary.js';
 import { InMemoryEventStore } from './in-memory-event-store.js';
 
-describeEventStore('the in-memory store', (vocabulary) =>
-  Promise.resolve({ store: new InMemoryEventStore({ vocabulary }), dispose: () => Promise.resolve() }),
-);
+const open = (vocabulary: Vocabulary) =>
+  Promise.resolve({ store: new InMemoryEventStore({ vocabulary }), dispose: () => Promise.resolve() });
+
+describeEventStore('the in-memory store', open);
+describeReferences('the in-memory store', open);

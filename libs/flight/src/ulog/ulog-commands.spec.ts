@@ -106,7 +106,7 @@ describe('the commands of an import', () => {
     const record = (commands: readonly FlightCommand[]) =>
       commands.flatMap((command) => {
         const slice = changes.find((change) => command instanceof change.command) as Slice<FlightCommand>;
-        const events = eventsOf(slice.decide(command, state, { at: '2026-01-01T00:00:00.000Z' }));
+        const events = eventsOf(slice.decide(command, state, { at: '2026-01-01T00:00:00.000Z', reads: {} }));
         for (const event of events) state = evolve(state, event);
         return events;
       });
