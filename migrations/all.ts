@@ -22,6 +22,7 @@ import { ProjectorsApart1790000027000 } from './1790000027000-projectors-apart.j
 import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes.js';
 import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js';
 import { KnownContexts1790000028000 } from './1790000028000-known-contexts.js';
+import { AppendTogether1790000029000 } from './1790000029000-append-together.js';
 
 /** In the order in which they run; each has a `down`. */
 export const migrations = [
@@ -49,6 +50,7 @@ export const migrations = [
   AcceptedLosses1790000026000,
   ProjectorsApart1790000027000,
   KnownContexts1790000028000,
+  AppendTogether1790000029000,
 ];
 
 /**

@@ -175,6 +175,11 @@ export interface EventStore {
    */
   append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
   /**
+   * Like `append`, but all requests are recorded or none: if one is not accepted, none is. The requests are of different
+   * streams. Only for stores that can write several streams in one transaction.
+   */
+  appendTogether?(requests: readonly AppendRequest[]): Promise<AppendOutcome[]>;
+  /**
    * True if the requests of one append are recorded in their order, provided that each has up to 400 kB and
    * expects a revision or no stream. The positions show whether they were: the server can change in between.
    */

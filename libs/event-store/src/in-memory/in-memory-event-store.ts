@@ -5,6 +5,7 @@ import type {
   AppendRequest,
   Backlog,
   EventStore,
+  ExpectedRevision,
   Position,
   ReadAllOptions,
   ReadStreamOptions,
@@ -39,6 +40,19 @@ export class InMemoryEventStore implements EventStore {
     const outcomes = requests.map((request) => this.#appendOne(request));
     for (const wake of [...this.#wake]) wake();
     return Promise.resolve(outcomes);
+  }
+
+  async appendTogether(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    const asIs = requests.map(({ streamId, expectedRevision, events }) => {
+      const stream = this.#streams.get(streamId) ?? [];
+      const currentRevision = stream.length - 1;
+      const isFine =
+        findRepeat(stream, { streamId, expectedRevision, events }) !== undefined ||
+        isExpected(expectedRevision, currentRevision);
+      return { isFine, currentRevision };
+    });
+    if (asIs.every(({ isFine }) => isFine)) return this.append(requests);
+    return Promise.resolve(asIs.map(({ currentRevision }) => ({ accepted: false, currentRevision })));
   }
 
   async *readStream(streamId: string, options: ReadStreamOptions = {}): AsyncIterable<RecordedEvent[]> {
@@ -139,12 +153,7 @@ export class InMemoryEventStore implements EventStore {
       };
     }
     const currentRevision = stream.length - 1;
-    const matches =
-      expectedRevision === 'any' ||
-      (expectedRevision === 'no-stream' && currentRevision < 0) ||
-      (expectedRevision === 'stream-exists' && currentRevision >= 0) ||
-      expectedRevision === currentRevision;
-    if (!matches) return { accepted: false, currentRevision };
+    if (!isExpected(expectedRevision, currentRevision)) return { accepted: false, currentRevision };
 
     const recordedAt = new Date().toISOString();
     const recorded = events.map((event, i): RecordedEvent => ({
@@ -193,6 +202,12 @@ export class InMemoryEventStore implements EventStore {
 
 const isIn = (categories: readonly string[] | undefined, { streamId }: RecordedEvent): boolean =>
   categories?.includes(categoryOf(streamId) ?? '') ?? true;
+
+const isExpected = (expected: ExpectedRevision, currentRevision: number): boolean =>
+  expected === 'any' ||
+  (expected === 'no-stream' && currentRevision < 0) ||
+  (expected === 'stream-exists' && currentRevision >= 0) ||
+  expected === currentRevision;
 
 /** Where the stream already holds exactly these events, if it does. */
 function findRepeat(stream: readonly RecordedEvent[], request: AppendRequest): number | undefined {

@@ -10,6 +10,7 @@ import { encodeMetadata } from './metadata.js';
 const appendSql = `
   select key, accepted, repeated, first_revision, first_position, current_revision
     from log.append(case when log.holds($10, $11, $12) then $1 end, $2, $3, $4, $5, $6, $7, $8, $9)`;
+const appendTogetherSql = appendSql.replace('log.append(', 'log.append_together(');
 const appendExpectedSql = `
   select case when log.holds($10, $11, $12) then log.append_expected($1, $2, $3, $4, $5, $6, $7, $8, $9) end`;
 
@@ -86,18 +87,34 @@ type Row = [
   current: string,
 ];
 
+/** All requests or none: if one is not accepted, none is. Otherwise like `append`. */
+export async function appendTogether(
+  pool: Pool,
+  keys: StreamKeys,
+  requests: readonly AppendRequest[],
+  vantage: Vantage,
+): Promise<AppendOutcome[] | undefined> {
+  return (
+    (await appendExpected(pool, keys, requests, vantage)) ??
+    (await appendAny(pool, keys, requests, vantage, {
+      name: 'log.append-together',
+      text: appendTogetherSql,
+    }))
+  );
+}
+
 /** The path for every kind of expectation, for new streams, and for repeats. */
 async function appendAny(
   pool: Pool,
   keys: StreamKeys,
   requests: readonly AppendRequest[],
   vantage: Vantage,
+  statement = { name: 'log.append', text: appendSql },
 ): Promise<AppendOutcome[] | undefined> {
   const of = requests.flatMap(({ events }, i) => events.map(() => i + 1));
   const ordinals = requests.flatMap(({ events }) => events.map((_, ordinal) => ordinal));
   const { rows } = await pool.query<Row>({
-    name: 'log.append',
-    text: appendSql,
+    ...statement,
     values: [
       requests.map(({ streamId }) => streamId).join('\n'),
       pgArray(requests.map(({ expectedRevision }) => codeOf(expectedRevision))),
@@ -113,8 +130,10 @@ async function appendAny(
   return requests.map((request, i) => {
     const row = rows[i];
     if (!row) throw new Error(`log.append answered ${rows.length} rows to ${requests.length} requests.`);
-    keys.set(request.streamId, row[0]);
-    return outcomeOf(row, request.events.length);
+    const outcome = outcomeOf(row, request.events.length);
+    // A stream that this statement made and took back has left its key to others.
+    if (outcome.accepted) keys.set(request.streamId, row[0]);
+    return outcome;
   });
 }
 

@@ -23,7 +23,7 @@ import { loadSnapshot, saveSnapshot, type Vantage } from '../snapshots.js';
 import { upcaster } from '../upcasting.js';
 import { asRecorded, type Vocabulary } from '../vocabulary.js';
 import { Announcer } from './announcer.js';
-import { append, type StreamKeys } from './append.js';
+import { append as appendEach, appendTogether, type StreamKeys } from './append.js';
 import { BacklogsOfCategories } from './backlogs.js';
 import { checkLog } from './check-log.js';
 import { GroupCommit } from './group-commit.js';
@@ -105,7 +105,12 @@ export class PostgresEventStore implements EventStore {
     return Promise.all(requests.map((request) => this.#group.add(request)));
   }
 
-  async #flush(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+  appendTogether(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    for (const request of requests) checkAppend(request);
+    return this.#flush(requests, appendTogether);
+  }
+
+  async #flush(requests: readonly AppendRequest[], append = appendEach): Promise<AppendOutcome[]> {
     // Repeating a whole flush is safe: each event keeps its id, and log.append recognises what it has recorded.
     const outcomes = await databaseCall(async () => {
       for (;;) {

@@ -31,6 +31,7 @@ import { newKey, open, seal } from './seal.js';
  */
 export class SealedEventStore implements EventStore {
   readonly beginning: Position;
+  readonly appendTogether?: NonNullable<EventStore['appendTogether']>;
   readonly check?: NonNullable<EventStore['check']>;
   readonly beginningOf?: NonNullable<EventStore['beginningOf']>;
   readonly #upcast: (event: RecordedEvent) => RecordedEvent;
@@ -49,12 +50,20 @@ export class SealedEventStore implements EventStore {
     this.#upcast = upcaster(vocabulary);
     if (inner.beginningOf)
       this.beginningOf = (streamId) => inner.beginningOf?.(streamId) ?? Promise.resolve(0);
+    const { appendTogether } = inner;
+    if (appendTogether)
+      this.appendTogether = (requests) =>
+        this.#append(requests, (sealed) => appendTogether.call(inner, sealed));
     if (inner.check) this.check = (options) => inner.check?.(options) ?? Promise.resolve([]);
   }
 
-  async append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+  append(requests: readonly AppendRequest[]): Promise<AppendOutcome[]> {
+    return this.#append(requests, (sealed) => this.inner.append(sealed));
+  }
+
+  async #append(requests: readonly AppendRequest[], append: EventStore['append']): Promise<AppendOutcome[]> {
     this.#forgetEarlier();
-    const outcomes = await this.inner.append(await this.#sealed(requests));
+    const outcomes = await append(await this.#sealed(requests));
     // Whoever records an erasure deletes the key: an import, too.
     for (const [i, { streamId, events }] of requests.entries())
       if (outcomes[i]?.accepted && events.some(({ type }) => isErasing(this.vocabulary, { streamId, type })))

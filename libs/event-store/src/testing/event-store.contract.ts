@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import type {
   AppendOutcome,
+  AppendRequest,
   EventStore,
   ExpectedRevision,
   NewEvent,
@@ -130,6 +131,38 @@ export function describeEventStore(
         ]);
         expect(outcomes.map(({ accepted }) => accepted)).toEqual([true, true]);
         expect(numbers(await read(stream))).toEqual([1, 2]);
+      });
+
+      it('records several streams together, all or nothing, where the store can', async () => {
+        if (!store.appendTogether) return;
+        const [a, b, c] = [newStream(), newStream(), newStream()];
+        await append(b, 'no-stream', [numbered(0)]);
+        const requests = (expectedOfB: ExpectedRevision): AppendRequest[] => [
+          { streamId: a, expectedRevision: 'no-stream', events: [numbered(1), numbered(2)] },
+          { streamId: b, expectedRevision: expectedOfB, events: [numbered(3)] },
+        ];
+        expect(await store.appendTogether(requests('no-stream'))).toEqual([
+          { accepted: false, currentRevision: -1 },
+          { accepted: false, currentRevision: 0 },
+        ]);
+        expect(await read(a)).toEqual([]);
+        expect(numbers(await read(b))).toEqual([0]);
+        // The place of the stream that was not made goes to another one.
+        await append(c, 'no-stream', [numbered(4)]);
+        const sent = requests(0);
+        const first = await store.appendTogether(sent);
+        expect(first).toMatchObject([
+          { accepted: true, firstRevision: 0, repeated: false },
+          { accepted: true, firstRevision: 1, repeated: false },
+        ]);
+        expect(await store.appendTogether(sent)).toMatchObject(
+          first.map((outcome) => ({ ...outcome, repeated: true })),
+        );
+        await append(a, 1, [numbered(5)]);
+        await append(c, 0, [numbered(6)]);
+        expect(numbers(await read(a))).toEqual([1, 2, 5]);
+        expect(numbers(await read(b))).toEqual([0, 3]);
+        expect(numbers(await read(c))).toEqual([4, 6]);
       });
 
       it.each<[string, ExpectedRevision]>([
