@@ -50,10 +50,9 @@ export class SealedEventStore implements EventStore {
     this.#upcast = upcaster(vocabulary);
     if (inner.beginningOf)
       this.beginningOf = (streamId) => inner.beginningOf?.(streamId) ?? Promise.resolve(0);
-    const { appendTogether } = inner;
-    if (appendTogether)
+    if (inner.appendTogether)
       this.appendTogether = (requests) =>
-        this.#append(requests, (sealed) => appendTogether.call(inner, sealed));
+        this.#append(requests, (sealed) => (inner as Required<EventStore>).appendTogether(sealed));
     if (inner.check) this.check = (options) => inner.check?.(options) ?? Promise.resolve([]);
   }
 
