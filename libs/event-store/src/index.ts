@@ -1,5 +1,6 @@
 export * from './category.js';
 export { cutShort } from './cut-short.js';
+export { CLAIM, type Claim } from './decisions/claims.js';
 export * from './decisions/decider.js';
 export { DecisionRoom, type DecisionRoomOptions } from './decisions/decision-room.js';
 export { DecisionStreams, type DecisionStreamsOptions } from './decisions/decision-streams.js';

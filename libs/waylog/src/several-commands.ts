@@ -7,7 +7,7 @@ import {
   weigh,
   type Weight,
 } from '#lib/platform';
-import { eventsOf, type DomainEvent } from '#lib/event-store';
+import { eventsOf, wholeOf, type DomainEvent } from '#lib/event-store';
 import {
   COMMAND_OPTIONS,
   idOf,
@@ -88,7 +88,7 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
         events.push(event);
         state = decider.evolve(state, event);
       }
-      results.push('answer' in decision ? decision.answer : {});
+      results.push(wholeOf(decision).answer ?? {});
     }
     return { events, answer: { results } };
   };

@@ -2,7 +2,8 @@ import type { Writable } from '#lib/platform';
 import type { EventMetadata, JsonObject, NewEvent } from '../event-store.js';
 import { schemaVersionOf } from '../upcasting.js';
 import type { Upcasters } from '../vocabulary.js';
-import { eventsOf, type CommandContext, type Decider, type Decision, type DomainEvent } from './decider.js';
+import type { ClaimChanges } from './claims.js';
+import { wholeOf, type CommandContext, type Decider, type Decision, type DomainEvent } from './decider.js';
 import { newEventId } from './event-id.js';
 import { hasContent, NO_ANSWER, refusedAsOther, type Remembered } from './remembered.js';
 
@@ -22,12 +23,14 @@ export type Verdict =
   | { readonly kind: 'repeats'; readonly index: number }
   | { readonly kind: 'decided'; readonly events: number; readonly answer: object };
 
-interface DecidedBatch<Event> {
+export interface DecidedBatch<Event> {
   /** Of the commands from the first on; those after them wait for the next batch. */
   readonly verdicts: readonly Verdict[];
   readonly facts: readonly Event[];
   /** The facts as the log takes them. */
   readonly events: readonly NewEvent[];
+  /** Of the command whose events these are: one that takes or gives back claims records alone. */
+  readonly claims?: ClaimChanges;
 }
 
 const MAX_BATCH_EVENTS = 5_000;
@@ -71,11 +74,15 @@ export function decideBatch<State, Event extends DomainEvent>(
       continue;
     }
     // Nothing can be refused from here on: a defect in a fold fails the batch, with nothing recorded.
-    const news = eventsOf(decision);
-    const answer = 'answer' in decision ? decision.answer : NO_ANSWER;
+    const { events: news, answer = NO_ANSWER, takes = [], releases = [] } = wholeOf(decision);
+    const doesClaim = takes.length > 0 || releases.length > 0;
+    if (doesClaim && news.length === 0 && takes.length > 0)
+      throw new Error(`${context.command} takes a claim and records nothing that says so.`);
+    if (doesClaim && events.length > 0) break;
     for (const event of newEvents(news, context, answer, by.upcasters)) events.push(event);
     for (const fact of news) facts.push(fact);
     verdicts.push({ kind: 'decided', events: news.length, answer });
+    if (doesClaim && news.length > 0) return { verdicts, facts, events, claims: { takes, releases } };
     if (news.length > 0 && index < batch.length - 1) {
       if (state === before) state = by.decider.fork(state);
       for (const fact of news) state = by.decider.evolve(state, fact);

@@ -1,4 +1,5 @@
 import type { JsonObject, Origin } from '../event-store.js';
+import type { Claim } from './claims.js';
 
 /** A domain event before the log has given it a position. */
 export interface DomainEvent {
@@ -23,16 +24,31 @@ export interface Decider<State, Event extends DomainEvent> {
   readonly version: number;
 }
 
-/**
- * What a command comes to: events, and what its caller is told besides revision and position. A list tells nothing
- * more. No events: the command changes nothing.
- */
-export type Decision<Event, Answer extends object = object> =
-  readonly Event[] | { readonly events: readonly Event[]; readonly answer: Answer };
+/** A decision that comes to more than events. */
+export interface WholeDecision<Event, Answer extends object = object, C = Claim> {
+  readonly events: readonly Event[];
+  /** What the caller is told besides revision and position. */
+  readonly answer?: Answer;
+  /** Values that the stream holds from these events on. Refused if another stream holds one. */
+  readonly takes?: readonly C[];
+  /** Values that the stream gives back with these events; `all`: whatever it holds and is not unique for ever. */
+  readonly releases?: readonly C[] | 'all';
+}
+
+/** What a command comes to. A list is nothing but events. No events: the command changes nothing. */
+export type Decision<Event, Answer extends object = object, C = Claim> =
+  readonly Event[] | WholeDecision<Event, Answer, C>;
+
+const isList = <Event>(decision: Decision<Event, object, unknown>): decision is readonly Event[] =>
+  Array.isArray(decision);
+
+export const wholeOf = <Event, Answer extends object, C>(
+  decision: Decision<Event, Answer, C>,
+): WholeDecision<Event, Answer, C> => (isList(decision) ? { events: decision } : decision);
 
 /** The events of a decision. */
-export const eventsOf = <Event>(decision: Decision<Event>): readonly Event[] =>
-  'answer' in decision ? decision.events : decision;
+export const eventsOf = <Event>(decision: Decision<Event, object, unknown>): readonly Event[] =>
+  isList(decision) ? decision : decision.events;
 
 /** Who sends a command, in answer to what, and when. */
 export interface CommandContext {

@@ -1,8 +1,9 @@
 import { conflict, unavailable, WaylogError } from '#lib/platform';
 import { isNewHistory } from '../history/errors.js';
-import type { AppendRequest, EventStore, RecordedEvent } from '../event-store.js';
+import type { AppendOutcome, AppendRequest, EventStore, NewEvent, RecordedEvent } from '../event-store.js';
 import type { Upcasters } from '../vocabulary.js';
-import { decideBatch, type Undecided, type Verdict } from './decide-batch.js';
+import { Claims, noteClaims, type ClaimPlan } from './claims.js';
+import { decideBatch, type DecidedBatch, type Undecided, type Verdict } from './decide-batch.js';
 import type { Appended, CommandContext, Decider, Decision, DomainEvent } from './decider.js';
 import { DecisionRoom } from './decision-room.js';
 import { ReferencedStates } from './referenced-states.js';
@@ -22,6 +23,8 @@ export interface DecisionStreamsOptions<State, Event extends DomainEvent> {
    * default 10,000.
    */
   readonly snapshotEvery?: number;
+  /** How long a claim that nobody confirms keeps others out, where the store cannot append together; default 30 s. */
+  readonly claimLapseMs?: number | undefined;
   /** Called for failures that cost only time, such as a snapshot that could not be saved. */
   readonly onWarning?: (message: string, error?: unknown) => void;
 }
@@ -54,6 +57,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   readonly #upcasters: Upcasters;
   readonly #room: DecisionRoom;
   readonly #states: StreamStates<State, Event>;
+  readonly #claims: Claims;
+  readonly #warn: (message: string, error?: unknown) => void;
   readonly #referenced: ReferencedStates<State, Event>;
   readonly #mailboxes = new Map<string, Mailbox<State, Event>>();
   #pending = 0;
@@ -67,6 +72,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     upcasters = {},
     room = new DecisionRoom(),
     snapshotEvery = 10_000,
+    claimLapseMs,
     onWarning = () => undefined,
   }: DecisionStreamsOptions<State, Event>) {
     this.#store = store;
@@ -74,6 +80,8 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     this.#category = category;
     this.#upcasters = upcasters;
     this.#room = room;
+    this.#warn = onWarning;
+    this.#claims = new Claims(store, claimLapseMs);
     const options = { store, decider, room, snapshotEvery, onWarning };
     this.#states = new StreamStates(options);
     this.#referenced = new ReferencedStates(options);
@@ -200,12 +208,15 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     let known = await this.#states.of(streamId);
     for (let conflicts = 0; ; conflicts++) {
       const current = known;
-      if (batch.some(({ prepare }) => prepare)) await Promise.all(batch.flatMap(({ prepare }) => prepare?.() ?? []));
-      const { verdicts, facts, events } = decideBatch(batch, current.state, {
+      if (batch.some(({ prepare }) => prepare))
+        await Promise.all(batch.flatMap(({ prepare }) => prepare?.() ?? []));
+      const decided = decideBatch(batch, current.state, {
         decider: this.#decider,
         upcasters: this.#upcasters,
         remembered: (commandId) => this.#states.remembered(streamId, current, commandId),
       });
+      const plan = await this.#planClaims(streamId, current, decided);
+      const { verdicts, facts, events } = plan instanceof WaylogError ? refusedFor(decided, plan) : decided;
       const settled = (positions: readonly string[]) => {
         this.#settle(streamId, current, batch, verdicts, positions);
         this.#states.keep(streamId, current);
@@ -221,18 +232,21 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         else if (!isMoved) return settled([]);
         continue;
       }
-      const positions = await this.#append({
+      const claims = plan instanceof WaylogError ? undefined : plan;
+      const request: AppendRequest = {
         streamId,
         expectedRevision: current.revision < 0 ? 'no-stream' : current.revision,
-        events,
+        events: claims ? noting(events, claims.note) : events,
         epoch: current.epoch,
-      });
+      };
+      const positions = await this.#append(request, claims);
       if (positions === 'new-history') {
         known = await this.#states.load(streamId);
         continue;
       }
       if (positions) {
         for (const fact of facts) current.state = this.#decider.evolve(current.state, fact);
+        if (claims) noteClaims(current.held, claims.note);
         return settled(positions);
       }
       if (conflicts >= MAX_CONFLICTS) {
@@ -247,15 +261,37 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   }
 
   /** The positions of the events; undefined if the stream has changed in the meantime. */
-  async #append(request: AppendRequest): Promise<readonly string[] | 'new-history' | undefined> {
+  async #append(
+    request: AppendRequest,
+    claims: ClaimPlan | undefined,
+  ): Promise<readonly string[] | 'new-history' | undefined> {
     try {
-      const [outcome] = await this.#store.append([request]);
+      const [outcome] = await (claims ? this.#appendWith(claims, request) : this.#store.append([request]));
       return outcome?.accepted ? outcome.positions : undefined;
     } catch (error) {
       if (!isNewHistory(error)) throw error;
       // It can have been recorded all the same, by an attempt whose answer was lost.
       return (await this.#recorded(request)) ?? 'new-history';
     }
+  }
+
+  #planClaims(streamId: string, { held }: StreamState<State>, { claims, events }: DecidedBatch<Event>) {
+    const [first] = events;
+    return claims && first && this.#claims.plan(streamId, held, claims, first.metadata);
+  }
+
+  /** Together with its claims where the store can; otherwise claims are taken before, and given back after. */
+  async #appendWith({ takes, releases }: ClaimPlan, request: AppendRequest): Promise<AppendOutcome[]> {
+    if (this.#store.appendTogether) return this.#store.appendTogether([request, ...takes, ...releases]);
+    const taken = takes.length > 0 ? await this.#store.append(takes) : [];
+    if (!taken.every(({ accepted }) => accepted)) return [];
+    const outcomes = await this.#store.append([request]);
+    // The stream of the holder says that they are given back. Saying it here saves others from reading it.
+    if (outcomes[0]?.accepted && releases.length > 0)
+      await this.#store.append(releases).catch((error: unknown) => {
+        this.#warn(`Claims that ${request.streamId} has given back do not say so`, error);
+      });
+    return outcomes;
   }
 
   /** The positions of these very events in the log. */
@@ -319,6 +355,19 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     return `${this.#category}-${id}`;
   }
 }
+
+/** A batch whose last command, the one with events, is refused. */
+const refusedFor = <Event>({ verdicts }: DecidedBatch<Event>, error: WaylogError): DecidedBatch<Event> => ({
+  verdicts: [...verdicts.slice(0, -1), { kind: 'refused', error }],
+  facts: [],
+  events: [],
+});
+
+/** Events whose last one says what their command did about claims. */
+const noting = (events: readonly NewEvent[], claims: ClaimPlan['note']): NewEvent[] =>
+  events.map((event, i) =>
+    i < events.length - 1 ? event : { ...event, metadata: { ...event.metadata, claims } },
+  );
 
 /** A store that received less, or something else, would have recorded it. */
 const isOfWhatWasSent = (error: unknown): boolean =>

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { cutShort } from '../cut-short.js';
 import { isNewHistory } from '../history/errors.js';
 import type { EventStore, RecordedEvent } from '../event-store.js';
+import { claimsOfEvent, LAPSED, noteClaims, type HeldClaims } from './claims.js';
 import type { Decider, DomainEvent } from './decider.js';
 import type { DecisionRoom } from './decision-room.js';
 import { rememberedIn, type Remembered } from './remembered.js';
@@ -18,6 +19,7 @@ export interface StreamState<State = unknown> {
   position: string;
   /** Commands with ids of their own, by id. */
   readonly commands: Map<string, Remembered>;
+  readonly held: HeldClaims;
   snapshotRevision: number;
   /** The epoch of the store when the state was loaded: what was learned before the log moved or went back is stale. */
   readonly epoch: number;
@@ -80,10 +82,13 @@ export class StreamStates<State, Event extends DomainEvent> {
   fold(known: StreamState<State>, events: readonly RecordedEvent[], unnamed?: string): string | undefined {
     for (const event of events) {
       if (event.revision !== known.revision + 1) throw cutShort(event.streamId, known.revision + 1);
-      known.state = this.options.decider.evolve(
-        known.state,
-        event as Pick<typeof event, 'type' | 'data'> as Event,
-      );
+      if (event.type !== LAPSED)
+        known.state = this.options.decider.evolve(
+          known.state,
+          event as Pick<typeof event, 'type' | 'data'> as Event,
+        );
+      const claims = claimsOfEvent(event);
+      if (claims) noteClaims(known.held, claims);
       known.revision = event.revision;
       known.position = event.position;
       // A command without its own id has the id of its first event: there is nothing to remember.
@@ -152,6 +157,7 @@ export class StreamStates<State, Event extends DomainEvent> {
       revision: -1,
       position: store.beginning,
       commands: new Map(),
+      held: new Map(),
       snapshotRevision: -1,
     };
   }
@@ -164,7 +170,12 @@ export class StreamStates<State, Event extends DomainEvent> {
     try {
       const saved = decodeState(snapshot.state) as Omit<StreamState<State>, 'epoch'>;
       const state = decider.revive?.(saved.state) ?? saved.state;
-      return { ...saved, state, snapshotRevision: snapshot.revision };
+      return {
+        ...saved,
+        held: (saved as Partial<typeof saved>).held ?? new Map<string, string>(),
+        state,
+        snapshotRevision: snapshot.revision,
+      };
     } catch (error) {
       onWarning(`The snapshot of ${streamId} cannot be read`, error);
       return undefined;
@@ -174,11 +185,11 @@ export class StreamStates<State, Event extends DomainEvent> {
   /** The state is serialized before the first await: later commands change it in place. */
   async #saveSnapshot(
     streamId: string,
-    { revision, state, position, commands }: StreamState<State>,
+    { revision, state, position, commands, held }: StreamState<State>,
   ): Promise<void> {
     const { store, decider, onWarning } = this.options;
     try {
-      const text = encodeState({ state, revision, position, commands });
+      const text = encodeState({ state, revision, position, commands, ...(held.size > 0 && { held }) });
       await store.saveSnapshot(streamId, decider.version, { revision, state: text });
     } catch (error) {
       onWarning(`The snapshot of ${streamId} was not saved`, error);

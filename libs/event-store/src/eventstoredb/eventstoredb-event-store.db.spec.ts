@@ -1,5 +1,6 @@
 import { startDouble } from '../../../../test/support/eventstoredb-double/index.js';
 import { testDatabase } from '../../../../test/support/database.js';
+import { describeClaims } from '../testing/claims.contract.js';
 import { describeEventStore } from '../testing/event-store.contract.js';
 import { describeReferences } from '../testing/references.contract.js';
 import type { Vocabulary } from '../vocabulary.js';
@@ -29,6 +30,7 @@ const overDouble = async (vocabulary: Vocabulary) => {
 };
 describeEventStore('the EventStoreDB store over its protocol double', overDouble);
 describeReferences('the EventStoreDB store over its protocol double', overDouble);
+describeClaims('the EventStoreDB store over its protocol double', overDouble);
 
 const server = process.env['ESDB_TEST_URL'];
 if (server) {
@@ -39,4 +41,5 @@ if (server) {
   };
   describeEventStore('the EventStoreDB store over the server of ESDB_TEST_URL', overServer);
   describeReferences('the EventStoreDB store over the server of ESDB_TEST_URL', overServer);
+  describeClaims('the EventStoreDB store over the server of ESDB_TEST_URL', overServer);
 }

@@ -1,3 +1,4 @@
+import { describeClaims } from '../testing/claims.contract.js';
 import { describeEventStore } from '../testing/event-store.contract.js';
 import { describeReferences } from '../testing/references.contract.js';
 import type { Vocabulary } from '../vocabulary.js';
@@ -8,3 +9,4 @@ const open = (vocabulary: Vocabulary) =>
 
 describeEventStore('the in-memory store', open);
 describeReferences('the in-memory store', open);
+describeClaims('the in-memory store', open);

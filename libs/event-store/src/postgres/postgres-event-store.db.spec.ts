@@ -1,4 +1,5 @@
 import { testDatabase } from '../../../../test/support/database.js';
+import { describeClaims } from '../testing/claims.contract.js';
 import { describeEventStore } from '../testing/event-store.contract.js';
 import { describeReferences } from '../testing/references.contract.js';
 import type { Vocabulary } from '../vocabulary.js';
@@ -12,3 +13,4 @@ const open = async (vocabulary: Vocabulary) => {
 
 describeEventStore('the PostgreSQL store', open);
 describeReferences('the PostgreSQL store', open);
+describeClaims('the PostgreSQL store', open);

@@ -1,5 +1,5 @@
 import { WaylogError } from '#lib/platform';
-import { eventsOf, type Decision } from '#lib/event-store';
+import { eventsOf, wholeOf, type Decision } from '#lib/event-store';
 import type { FlightEvent, FlightEvents, FlightEventType } from '../events.js';
 import { evolve, noFlight, type Flight } from '../flight.js';
 
@@ -19,8 +19,7 @@ export function given(...history: FlightEvent[]) {
         then: (...expected: FlightEvent[]) => expect(eventsOf(run())).toEqual(expected),
         thenNothing: () => expect(eventsOf(run())).toEqual([]),
         thenAnswer(answer: object) {
-          const decision = run();
-          expect('answer' in decision ? decision.answer : {}).toEqual(answer);
+          expect(wholeOf(run()).answer ?? {}).toEqual(answer);
         },
         thenRefused(code: string) {
           let refusal: unknown;
