@@ -71,6 +71,7 @@ describe('operating hypertables over HTTP', () => {
         await server.call('PATCH', '/v1/admin/hypertables/frame_results', { chunkInterval: '7d' }),
       ).toMatchObject({ status: 200, body: { success: true } });
       expect(await cli('hypertables', 'list')).toMatchObject({ code: 0 });
+      expect((await cli('doctor')).stdout).toMatch(/^ok +locks /m);
     } finally {
       await pool.query('drop schema reports cascade');
     }
