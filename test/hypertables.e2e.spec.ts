@@ -70,6 +70,7 @@ describe('operating hypertables over HTTP', () => {
       expect(
         await server.call('PATCH', '/v1/admin/hypertables/frame_results', { chunkInterval: '7d' }),
       ).toMatchObject({ status: 200, body: { success: true } });
+      expect((await server.call('GET', '/health/ready')).status).toBe(200);
       expect(await cli('hypertables', 'list')).toMatchObject({ code: 0 });
       expect((await cli('doctor')).stdout).toMatch(/^ok +locks /m);
     } finally {
