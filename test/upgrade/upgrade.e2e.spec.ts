@@ -23,6 +23,7 @@ import { testDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { aChunk, aFlight, aFrame, aWaypoint, at } from '../support/samples.js';
 import { bearer, httpClient, until } from '../support/server.js';
+import { startWaylog } from '../support/waylog.js';
 import { columnsOf, folder, hashesOf, record, restore } from './waylog-0.1.js';
 
 const models = withWaylogModels(modelsOf(contexts));
@@ -84,6 +85,11 @@ describe('a database of 0.1', () => {
     expect(new Set((await chunks()).map((chunk) => (chunk as { table: string }).table))).toEqual(
       new Set(tables),
     );
+  });
+
+  it('is not worked on before it is up to date', async () => {
+    await expect(startWaylog(database.url)).rejects.toMatchObject({ code: 'schema.behind' });
+    expect(await hashesOf(database.url, columns)).toEqual(restored);
   });
 
   it('comes up to date, goes back and comes up again without a change of a row, a table or a chunk', async () => {

@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 import pg from 'pg';
 import { hashTable, type TableHash } from '#lib/projections';
 import { openSession } from '#lib/platform';
-import { databaseOf, roleNames } from '#lib/timescale';
+import { madeAccess } from '#lib/timescale';
 
 /** What a database of 0.1 and its answers are in; README.md there says how they were made. */
 export const folder = join('test', 'upgrade', '0.1');
@@ -43,27 +43,30 @@ export interface Record01 {
 
 export const record = JSON.parse(unzipped('record.json.gz')) as Record01;
 
-/** The comments by which Waylog knows the roles that it has made. */
-const MADE = [
-  'Made by Waylog: appends to the log of one database and reads it.',
-  'Made by Waylog: keeps the tables of one database.',
-  'Made by Waylog: reads the tables of one database for ad-hoc SQL.',
-];
+/** The roles that Waylog makes, and the comments by which it knows them. */
+const ROLES = {
+  app: 'Made by Waylog: appends to the log of one database and reads it.',
+  projector: 'Made by Waylog: keeps the tables of one database.',
+  reader: 'Made by Waylog: reads the tables of one database for ad-hoc SQL.',
+} as const;
 
 /** Makes an empty database what 0.1 left: tables, rows, hypertables, and the roles with their rights. */
 export async function restore(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    const names = roleNames(databaseOf(url));
     await client.query('create extension if not exists timescaledb');
-    for (const [i, name] of names.entries())
-      await client.query(
-        `create role ${name} login; comment on role ${name} is '${MADE[i] ?? ''}'; grant ${name} to current_user`,
-      );
     let sql = unzipped('database.sql.gz');
-    for (const [i, role] of ['app', 'projector', 'reader'].entries())
-      sql = sql.replaceAll(`@${role}@`, names[i] ?? '');
+    for (const kind of ['app', 'projector', 'reader'] as const) {
+      const access = madeAccess(url, kind);
+      if (!access) throw new Error('The URL of the test server has no password.');
+      const { role } = access;
+      await client.query(
+        `create role ${role} login password '${new URL(access.url).password}';
+         comment on role ${role} is '${ROLES[kind]}'; grant ${role} to current_user`,
+      );
+      sql = sql.replaceAll(`@${kind}@`, role);
+    }
     await client.query(sql);
   } finally {
     await client.end();
