@@ -8,6 +8,7 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { listBackups, type BackupManifest } from '#lib/backup';
 import { SaveFrameResult } from '#lib/flight';
 import { allEvents, openFlightLog } from './support/flight-log.js';
+import { revert } from '../migrations/index.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
 import { httpClient, useServer } from './support/server.js';
@@ -380,6 +381,25 @@ describe('the command line', () => {
       });
     } finally {
       await wrong.drop();
+    }
+  });
+
+  it('says with --fold that a backup of an older version is to be migrated first', async () => {
+    const older = await testDatabase();
+    try {
+      expect((await waylog(older.url, 'simulate', '--frames', '10')).code).toBe(0);
+      await revert(older.url, 3);
+      const made = await waylog(older.url, '--json', 'backup', '--to', join(folder, 'older.dump'));
+      const { file } = JSON.parse(made.stdout) as { file: string };
+      expect((await waylog(older.url, 'backup', 'verify', file)).code).toBe(0);
+      expect(await waylog(older.url, 'backup', 'verify', '--fold', file)).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(
+          /as its manifest says.* older Waylog, and lacks 3 migrations .*`waylog migrate`/s,
+        ),
+      });
+    } finally {
+      await older.drop();
     }
   });
 

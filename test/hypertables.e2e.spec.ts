@@ -55,6 +55,29 @@ describe('operating hypertables over HTTP', () => {
       );
     });
 
+  it('lists and changes also beside a hypertable in a schema that its role may not use', async () => {
+    const { pool } = server.store;
+    await pool.query('create schema reports');
+    await pool.query('create table reports.notes (id text, at timestamptz not null)');
+    await pool.query(`select create_hypertable('reports.notes', 'at')`);
+    await pool.query(`insert into reports.notes values ('n1', '2026-05-01T12:00:00Z')`);
+    try {
+      const { body, status } = await server.call('GET', '/v1/admin/hypertables');
+      expect({ status, last: body.at(-1) }).toMatchObject({
+        status: 200,
+        last: { tableName: 'reports.notes', chunkCount: 1, sizeBytes: expect.any(Number) as number },
+      });
+      expect(
+        await server.call('PATCH', '/v1/admin/hypertables/frame_results', { chunkInterval: '7d' }),
+      ).toMatchObject({ status: 200, body: { success: true } });
+      expect((await server.call('GET', '/health/ready')).status).toBe(200);
+      expect(await cli('hypertables', 'list')).toMatchObject({ code: 0 });
+      expect((await cli('doctor')).stdout).toMatch(/^ok +locks /m);
+    } finally {
+      await pool.query('drop schema reports cascade');
+    }
+  });
+
   it('lists, changes and refuses', async () => {
     await recorded('listed');
     const list = await server.call('GET', '/v1/admin/hypertables');

@@ -21,16 +21,19 @@ export interface TestDatabase {
 let databases = 0;
 
 /**
- * A new database on the test server, at the newest schema, and, if requested, an EventStoreDB for its log. `npm test`
- * says where the server is.
+ * A new database on the test server, at the newest schema or what `fill` makes of it, and, if requested, an EventStoreDB
+ * for its log. `npm test` says where the server is.
  */
-export async function testDatabase(log: Log = 'PostgreSQL'): Promise<TestDatabase> {
+export async function testDatabase(
+  log: Log = 'PostgreSQL',
+  fill: (url: string) => Promise<unknown> = migrate,
+): Promise<TestDatabase> {
   const server = testServerUrl();
   const name = `waylog_test_${process.pid}_${Date.now().toString(36)}_${++databases}`;
   await onServer(server, `create database ${name}`);
   const url = new URL(server);
   url.pathname = `/${name}`;
-  await migrate(url.href);
+  await fill(url.href);
   const pool = createPool({
     connectionString: url.href,
     size: 20,

@@ -18,6 +18,8 @@ export const SqlState = {
   insufficientPrivilege: '42501',
   readOnlyTransaction: '25006',
   outOfMemory: '53200',
+  undefinedColumn: '42703',
+  undefinedTable: '42P01',
 } as const;
 
 const transientStates: ReadonlySet<string> = new Set([

@@ -22,14 +22,14 @@ export interface LockRoom {
 }
 
 // A chunk is a table with its indexes, plus another one for long values with its own; and for a while there are two of
-// each.
+// each. Indexes are found by the catalog: the schema of another application's hypertable can be one that the role may not use.
 const sql = `
   select format('%s.%s', hypertable_schema, hypertable_name) as "table", num_chunks::integer as chunks, needed::integer,
          (current_setting('max_locks_per_transaction')::bigint * sessions)::float8 as room,
          ceil(needed / sessions::numeric)::integer as setting
     from timescaledb_information.hypertables,
-         lateral (select 2 * num_chunks * (3 + (select count(*) from pg_index
-                   where indrelid = format('%I.%I', hypertable_schema, hypertable_name)::regclass)) as needed) n,
+         lateral (select 2 * num_chunks * (3 + (select count(*) from pg_indexes
+                   where (schemaname, tablename) = (hypertable_schema, hypertable_name))) as needed) n,
          lateral (select current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint as sessions) s
    order by needed desc limit 1`;
 

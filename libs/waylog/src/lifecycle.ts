@@ -5,7 +5,16 @@ import {
   type OnModuleDestroy,
 } from '@nestjs/common';
 import type pg from 'pg';
-import { messageOf, pause, readRows, unavailable, WaylogError, type Listener } from '#lib/platform';
+import {
+  messageOf,
+  pause,
+  readRows,
+  sqlStateOf,
+  SqlState,
+  unavailable,
+  WaylogError,
+  type Listener,
+} from '#lib/platform';
 import type { EventStore } from '#lib/event-store';
 import { forgetOtherLog } from '#lib/projections';
 import type { RunningContexts } from './running-contexts.js';
@@ -39,7 +48,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
       const parts = contexts.all.map(({ context, log }) => ({ store: log, projector: context.name }));
       isOther = await this.#onceItAnswers(async () => {
         await this.#refuseMissingTables();
-        return forgetOtherLog(pools.log, parts);
+        return forgetOtherLog(pools.log, parts).catch(asBehind);
       });
     } catch (error) {
       // The caller gets no application to close: what is open would keep the process alive.
@@ -130,3 +139,15 @@ const missingTablesSql = `select t from unnest($1::text[]) as t where to_regclas
 
 const stopped = () =>
   unavailable('start.stopped', 'Waylog was told to stop before it had started. Nothing was begun.');
+
+/** Bookkeeping of an older version lacks columns, or whole tables. */
+function asBehind(error: unknown): never {
+  const state = sqlStateOf(error);
+  if (state !== SqlState.undefinedColumn && state !== SqlState.undefinedTable) throw error;
+  throw unavailable(
+    'schema.behind',
+    `The database is of an older version (${messageOf(error)}). Run \`waylog migrate\` of the application that has these contexts, and start again.`,
+    {},
+    error,
+  );
+}

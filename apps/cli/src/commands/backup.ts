@@ -30,6 +30,7 @@ import { withSteps } from '../progress-bar.js';
 import { linesOf } from './verify.js';
 import { tablesNamed, verifyTables } from '#lib/waylog';
 import { contexts } from '../../../contexts.js';
+import { schemaState } from '../../../../migrations/index.js';
 
 interface BackupOptions {
   readonly to?: string;
@@ -138,6 +139,7 @@ Exit codes: 0 the backup is good, 1 it cannot be restored, 3 a table differs fro
               ...(fold && {
                 look: async (scratch: string, { log }: BackupManifest) => {
                   if (log.elsewhere) throw new UsageError(NOTHING_TO_FOLD);
+                  await refuseOtherSchema(scratch);
                   folded = await foldOf(scratch, onProgress, signal);
                 },
               }),
@@ -315,6 +317,23 @@ function foldOf(
 const NOTHING_TO_FOLD =
   'The tables of this backup are as its manifest says. --fold has nothing to fold: their log is not in the backup, but in ' +
   'EventStoreDB. Leave --fold out, and run `waylog verify` on the database itself.';
+
+/** Folds of this version know the tables as this version makes them. */
+async function refuseOtherSchema(url: string): Promise<void> {
+  const { missing, unknown } = await schemaState(url);
+  const of = (names: readonly string[]) => `${counted(names.length, 'migration')} (${names.join(', ')})`;
+  if (unknown.length > 0)
+    throw new UsageError(
+      `The tables of this backup are as its manifest says. --fold cannot fold its log: it is of a newer Waylog, with ` +
+        `${of(unknown)} that this one does not know. Use that version, or leave --fold out.`,
+    );
+  if (missing.length > 0)
+    throw new UsageError(
+      `The tables of this backup are as its manifest says. --fold cannot fold its log: it is of an older Waylog, and lacks ` +
+        `${of(missing)}. Leave --fold out; or restore it into a database of its own, and run \`waylog migrate\` and ` +
+        `\`waylog verify\` there.`,
+    );
+}
 
 const about = (manifest: BackupManifest): string[] => [
   `taken       ${manifest.createdAt} of ${manifest.database}, by Waylog ${manifest.waylog}`,

@@ -29,10 +29,12 @@ export async function recordDropped(
 
 /** Tables from which a policy of TimescaleDB drops chunks, and the latest end of a chunk that it can drop. */
 const policiesSql = `
-  select hypertable_schema as table_schema, hypertable_name as table_name,
-         format('%I.%I', hypertable_schema, hypertable_name)::regclass::oid as relation,
+  select hypertable_schema as table_schema, hypertable_name as table_name, r.oid as relation,
          now() - (config->>'drop_after')::interval as reach, scheduled
     from timescaledb_information.jobs
+    -- Not by a cast to regclass: the schema can be one that the role may not use.
+    join pg_namespace n on n.nspname = hypertable_schema
+    join pg_class r on (r.relnamespace, r.relname) = (n.oid, hypertable_name)
    where proc_name = 'policy_retention' and config ? 'drop_after'`;
 
 /**

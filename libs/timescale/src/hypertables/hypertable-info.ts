@@ -21,13 +21,14 @@ export interface InfoRow {
   readonly last_error: string | null;
 }
 
-// The policy itself counts before our settings: it may have been changed in the database.
+// The policy itself counts before our settings: it may have been changed in the database. Tables are found in the catalog:
+// by a name cast to regclass, one in a schema that the role may not use would fail the whole list.
 export const infoSql = `
   select h.hypertable_schema || '.' || h.hypertable_name as table_name, d.column_name as time_column,
          coalesce(d.time_interval::text, d.integer_interval::text) as chunk_interval,
          h.compression_enabled, h.num_chunks as chunks, made.compressed,
-         hypertable_size(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass)::text as bytes,
-         approximate_row_count(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass)::text as row_estimate,
+         hypertable_size(r.oid::regclass)::text as bytes,
+         approximate_row_count(r.oid::regclass)::text as row_estimate,
          coalesce(s.created_at, made.first) as created_at, made.last as last_chunk,
          coalesce(retention.after, s.retention)::text as retention,
          (extract(epoch from coalesce(retention.after, s.retention)) / 86400)::float8 as retention_days,
@@ -35,6 +36,8 @@ export const infoSql = `
          coalesce(retention.last_run_at, s.last_run_at) as last_run_at,
          s.last_error
     from timescaledb_information.hypertables h
+    join pg_namespace n on n.nspname = h.hypertable_schema
+    join pg_class r on (r.relnamespace, r.relname) = (n.oid, h.hypertable_name)
     join timescaledb_information.dimensions d
       on (d.hypertable_schema, d.hypertable_name, d.dimension_number) = (h.hypertable_schema, h.hypertable_name, 1)
     left join timescale.hypertables s on (s.table_schema, s.table_name) = (h.hypertable_schema, h.hypertable_name)

@@ -80,11 +80,14 @@ async function enableCompression(
 ): Promise<void> {
   const { rows } = await client.query<{ name: string; is_time: boolean }>(
     `select a.attname as name, a.attname = d.column_name as is_time
-       from timescaledb_information.dimensions d
-       join pg_index i on i.indrelid = $1::text::regclass and i.indisprimary
+       from pg_class r
+       join pg_namespace s on s.oid = r.relnamespace
+       join timescaledb_information.dimensions d
+         on (d.hypertable_schema, d.hypertable_name, d.dimension_number) = (s.nspname, r.relname, 1)
+       join pg_index i on i.indrelid = r.oid and i.indisprimary
        join unnest(i.indkey::smallint[]) with ordinality k (attnum, n) on true
        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-      where format('%I.%I', d.hypertable_schema, d.hypertable_name)::regclass = i.indrelid and d.dimension_number = 1
+      where r.oid = $1::text::regclass
       order by k.n`,
     [table],
   );
