@@ -12,21 +12,25 @@ export interface TablesOf {
   readonly store: ReadableLog;
   /** The value of the first key column of a stream's rows. */
   readonly keyOf: (streamId: string) => string;
+  /** All streams whose rows have the value of this one's there: one of each category. */
+  readonly besides: (streamId: string) => readonly string[];
   readonly onRewritten: OnRewritten;
 }
 
 export function tablesOf(context: Context, log: ReadableLog): TablesOf {
   const { name, projections, followers, streams, categories, onRewritten } = context;
+  const keyOf = (streamId: string): string => {
+    const stream = streams.find(({ category }) => category.includes(streamId)) ?? streams[0];
+    if (!stream) throw new Error(`The context ${name} has no streams.`);
+    return stream.category.idOf(streamId);
+  };
   return {
     projector: name,
     projections,
     followers: followers.map((follower) => follower.name),
     store: new PartOfLog(log, categories),
-    keyOf: (streamId) => {
-      const stream = streams.find(({ category }) => category.includes(streamId)) ?? streams[0];
-      if (!stream) throw new Error(`The context ${name} has no streams.`);
-      return stream.category.idOf(streamId);
-    },
+    keyOf,
+    besides: (streamId) => streams.map(({ category }) => category.streamOf(keyOf(streamId))),
     onRewritten,
   };
 }
