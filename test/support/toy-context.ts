@@ -140,6 +140,31 @@ const projections = [
     .on('FlightDeleted', (event) => removeWhere({ camera: keyOf(event).id })),
 ];
 
+export class GetNames extends Query<Row[]> {
+  constructor(readonly cameraId: string) {
+    super();
+  }
+}
+@QueryHandler(GetNames)
+class GetNamesHandler implements IQueryHandler<GetNames> {
+  constructor(private readonly pool: pg.Pool) {}
+
+  /** Of a camera, and of the lens that is called as it. */
+  execute({ cameraId }: GetNames): Promise<Row[]> {
+    const ofBoth = { table: thingsTable, where: { id: cameraId }, orderBy: ['kind'] };
+    return new LiveRows(this.pool).select(ofBoth);
+  }
+}
+class OfCamera {
+  @IsKnownId() readonly cameraId!: string;
+}
+const getNames = query({
+  query: GetNames,
+  handler: GetNamesHandler,
+  parameters: OfCamera,
+  make: ({ cameraId }) => new GetNames(cameraId),
+});
+
 class CameraReads extends StreamReads {}
 export class GetReadings extends Query<Row[]> {
   constructor(
@@ -205,7 +230,7 @@ export const camera: Context = context('camera', {
   ],
   erasures: [{ stream: cameraStream, command: EraseCamera, decide: erased }],
   projections,
-  queries: [getReadings],
+  queries: [getNames, getReadings],
   controllers: [CamerasController],
   providers: [
     {

@@ -3,6 +3,7 @@ import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import { ApiExcludeController, ApiOperation } from '@nestjs/swagger';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { parkedIn } from '#lib/projections';
 import { RunningContexts } from '#lib/waylog';
 import { strayRejections } from '../stray-rejections.js';
 import { Alerts } from './alerts.js';
@@ -104,7 +105,7 @@ export class Metrics {
         this.inc(strayRejections());
       },
     });
-    this.#observed(observer);
+    this.#observed(observer, new Set(contexts.declared.map(({ name }) => name)));
     new Gauge({
       name: 'waylog_alert_firing',
       help: '1 while an alert of the server fires.',
@@ -127,7 +128,7 @@ export class Metrics {
   }
 
   /** Gauges of the database and the projections; NaN if unknown. */
-  #observed(observer: Observer): void {
+  #observed(observer: Observer, projectors: ReadonlySet<string>): void {
     const gauge = (name: string, help: string, read: (observation: Observation) => number | undefined) =>
       new Gauge({
         name,
@@ -138,7 +139,7 @@ export class Metrics {
         },
       });
     const worst =
-      (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds' | 'parkedStreams') =>
+      (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds') =>
       ({ projections }: Observation) =>
         projections.length === 0 ? undefined : Math.max(...projections.map((projection) => projection[of]));
     gauge('waylog_database_up', '1 when the database answers.', ({ database }) => (database ? 1 : 0));
@@ -247,15 +248,21 @@ export class Metrics {
     gauge(
       'waylog_projection_parked_streams',
       'Streams whose next event cannot be projected.',
-      worst('parkedStreams'),
+      ({ projections }) => (projections.length === 0 ? undefined : parkedIn(projections)),
     );
     gauge('waylog_projection_paused', '1 while an operator has the projector paused.', ({ projections }) =>
       projections.length === 0 ? undefined : projections.some((p) => p.state === 'paused') ? 1 : 0,
     );
     gauge(
       'waylog_projection_events_per_second',
-      'Events folded a second, by the process that leads.',
-      ({ projections }) => projections[0]?.eventsPerSecond,
+      'Events folded a second, by the processes that lead the projectors.',
+      ({ projections }) => {
+        const rates = new Map(projections.map((one) => [one.projector, one.eventsPerSecond]));
+        // Followers fold the tables, not the log.
+        return projections.length === 0
+          ? undefined
+          : [...projectors].reduce((sum, projector) => sum + (rates.get(projector) ?? 0), 0);
+      },
     );
   }
 
