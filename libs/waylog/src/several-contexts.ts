@@ -160,12 +160,12 @@ export async function allVerified(
 
 /** All tables, for operations on tables: hypertables, retention, archives. */
 export const tableModelsOf = (contexts: readonly Context[]): readonly TableModel[] =>
-  tablesIn(contexts).map(({ table: { schema, name, key, timeColumn, owner } }) => ({
+  tablesIn(contexts).map(({ table: { schema, name, timeColumn, identity, owner } }) => ({
     schema,
     name,
     ...(timeColumn !== undefined && {
       timeColumn,
-      identity: key.filter((column) => column !== timeColumn),
+      ...(identity && { identity }),
       ...(owner && { owner: { ...owner, table: `${schema}.${owner.table}` } }),
     }),
   }));

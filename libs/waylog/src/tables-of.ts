@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { readRows } from '#lib/platform';
 import { PartOfLog, type ReadableLog } from '#lib/event-store';
 import { projectionStates, type OnRewritten, type Projection, type ProjectionStatus } from '#lib/projections';
 import type { Context } from './context.js';
@@ -33,6 +34,20 @@ export function tablesOf(context: Context, log: ReadableLog): TablesOf {
     besides: (streamId) => streams.map(({ category }) => category.streamOf(keyOf(streamId))),
     onRewritten,
   };
+}
+
+/** The declared tables that a database lacks. */
+export async function missingTables(contexts: readonly Context[], pool: pg.Pool): Promise<string[]> {
+  const declared = contexts
+    .flatMap(({ projections }) => projections)
+    .map(({ table }) => `${table.schema}.${table.name}`);
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select t from unnest($1::text[]) as t where to_regclass(t) is null`,
+    [declared],
+  );
+  return rows.flatMap(([name]) => name ?? []);
 }
 
 /** The projectors that stand still together when an operator pauses the tables of a context. */
