@@ -41,6 +41,7 @@ const waylog = (env: Record<string, string>, ...args: string[]): Promise<Ended> 
 describe.each(logs)('the command line with two contexts, with the log in %s', (log) => {
   let database: TestDatabase;
   let running: RunningWaylog;
+  let stop = (): Promise<void> => Promise.resolve();
   let folder: string;
   const isHere = log === 'PostgreSQL';
   const envOf = (url: string, eventStore = '') => ({ DATABASE_URL: url, EVENT_STORE: eventStore });
@@ -71,7 +72,7 @@ describe.each(logs)('the command line with two contexts, with the log in %s', (l
     database = await testDatabase(log);
   });
   afterAll(async () => {
-    await running?.close();
+    await stop();
     await database.drop();
     await rm(folder, { recursive: true });
   });
@@ -93,6 +94,7 @@ describe.each(logs)('the command line with two contexts, with the log in %s', (l
     expect((await run('routes')).out).toMatch(/^admin +POST +\/v1\/cameras\/:id\/erase$/m);
 
     running = await startWaylog(database, { contexts: [flight, camera] });
+    stop = running.close;
     await running.execute(new CreateFlight({ flight: aFlight('f1', 2) }));
     await running.execute(new NameCamera({ cameraId: 'f1', name: 'front' }));
     await running.execute(new NameLens({ lensId: 'f1', name: 'wide' }));

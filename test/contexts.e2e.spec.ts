@@ -23,7 +23,7 @@ describe.each(logs)('a server with two contexts, with the log in %s', (log) => {
     log,
     [camera],
   );
-  const { call } = server;
+  const call = (...request: Parameters<typeof server.call>) => server.call(...request);
   const command = (name: string, parameters: object) =>
     call('POST', '/v1/commands', { command: name, parameters, serviceName: 'test' });
   const query = (name: string, parameters: object, after?: string, useCache = true) =>
@@ -130,7 +130,7 @@ describe.each(logs)('a server with two contexts, with the log in %s', (log) => {
     const { body: performance } = await call('GET', '/v1/admin/performance');
     expect(performance.slowestQueries.map((one: { query: string }) => one.query)).toContain('GetReadings');
     const { body: states } = await call('GET', '/v1/admin/projections');
-    expect(new Set(states.map(({ projector }: { projector: string }) => projector))).toEqual(
+    expect(new Set(states.map(({ projector }: { projector: string }) => projector) as string[])).toEqual(
       new Set(['flight', 'frame-minutes', 'camera']),
     );
   });
@@ -139,7 +139,12 @@ describe.each(logs)('a server with two contexts, with the log in %s', (log) => {
     await append('camera-bad', 'Measured', { at: 'no time', celsius: 1 });
     await append('flight-bad', 'FrameResultSaved', { frameId: 667 });
     const { body: saved } = await call('PUT', '/v1/flights/f1/frames/1', aFrame(1));
-    const { body: frames } = await call('GET', '/v1/flights/f1/frames', undefined, atLeast(saved.position));
+    const { body: frames } = await call(
+      'GET',
+      '/v1/flights/f1/frames',
+      undefined,
+      atLeast(saved.position as string),
+    );
     expect(frames).toHaveLength(1);
     const position = await measured('f1', '2026-05-03T12:00:00.000Z', 22);
     expect((await query('GetReadings', { cameraId: 'f1' }, position)).body).toMatchObject({ rowCount: 3 });

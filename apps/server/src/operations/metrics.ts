@@ -139,7 +139,7 @@ export class Metrics {
         },
       });
     const worst =
-      (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds') =>
+      (of: 'lagEvents' | 'lagSeconds') =>
       ({ projections }: Observation) =>
         projections.length === 0 ? undefined : Math.max(...projections.map((projection) => projection[of]));
     gauge('waylog_database_up', '1 when the database answers.', ({ database }) => (database ? 1 : 0));
@@ -242,15 +242,18 @@ export class Metrics {
     );
     gauge(
       'waylog_projection_stuck_seconds',
-      'For how long events have waited and none was folded.',
-      worst('stuckSeconds'),
+      'For how long events have waited and none was folded; 0 while an operator has the projector paused.',
+      ({ projections }) =>
+        projections.length === 0
+          ? undefined
+          : Math.max(...projections.map((p) => (p.state === 'paused' ? 0 : p.stuckSeconds))),
     );
     gauge(
       'waylog_projection_parked_streams',
       'Streams whose next event cannot be projected.',
       ({ projections }) => (projections.length === 0 ? undefined : parkedIn(projections)),
     );
-    gauge('waylog_projection_paused', '1 while an operator has the projector paused.', ({ projections }) =>
+    gauge('waylog_projection_paused', '1 while an operator has a projector paused.', ({ projections }) =>
       projections.length === 0 ? undefined : projections.some((p) => p.state === 'paused') ? 1 : 0,
     );
     gauge(
