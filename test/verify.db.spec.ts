@@ -259,6 +259,7 @@ describe('a verification', () => {
         connectionString: waylog.store.url,
         log: { info: () => undefined, warn: () => undefined },
         keyOf: (streamId) => flightIdOf({ streamId }),
+        besides: (streamId) => [streamId],
         share: 1,
         roundIntervalMs: 10,
       });

@@ -3,6 +3,7 @@ import { Ajv } from 'ajv';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { readConfig } from '#lib/platform';
 import { startServer } from '../../apps/server/src/server.js';
+import { migrate, type DeclaredContext } from '../../migrations/index.js';
 import { ADMIN_KEY } from './admin-key.js';
 import { testDatabase, type Log, type TestDatabase } from './database.js';
 
@@ -76,14 +77,22 @@ function openApiCheck(document: OpenApi) {
   };
 }
 
-/** A server in this process over its own database, for all the tests of a file. */
-export function useServer(env: Record<string, string> = {}, log?: Log) {
+/**
+ * A server in this process over its own database, for all the tests of a file. `contexts`: those whose tables are made
+ * besides the flight's.
+ */
+export function useServer(
+  env: Record<string, string> = {},
+  log?: Log,
+  contexts: readonly DeclaredContext[] = [],
+) {
   let app: NestFastifyApplication;
   let store: TestDatabase;
   let url: string;
   let check: ReturnType<typeof openApiCheck>;
   beforeAll(async () => {
     store = await testDatabase(log);
+    if (contexts.length > 0) await migrate(store.url, { contexts });
     app = await startServer(
       readConfig({
         DATABASE_URL: store.url,

@@ -1,79 +1,114 @@
-import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import { Controller, Get, Post } from '@nestjs/common';
+import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsNumber } from 'class-validator';
 import pg from 'pg';
 import { Category, type Appended, type Decider } from '#lib/event-store';
-import { IsId, IsKnownId, IsTimestamp, Label, conflict } from '#lib/platform';
-import { LiveRows, Projection, removeWhere, upsert, type Row, type TableDefinition } from '#lib/projections';
-import { context, query, StreamCommand, type Context, type Decide, type StreamType } from '#lib/waylog';
+import { conflict, IsId, IsKnownId, IsTimestamp, Label, notFound } from '#lib/platform';
+import {
+  LiveRows,
+  loadOmissions,
+  Projection,
+  removeWhere,
+  upsert,
+  type Row,
+  type TableDefinition,
+} from '#lib/projections';
+import {
+  Answers,
+  Freshness,
+  Id,
+  list,
+  Needs,
+  object,
+  Operation,
+  Sender,
+  shape,
+  Tag,
+  text,
+  time,
+  ValidQuery,
+} from '#lib/rest';
+import {
+  AsOf,
+  context,
+  EventReads,
+  query,
+  RunningContexts,
+  StreamCommand,
+  StreamReads,
+  type CommandOptions,
+  type Context,
+  type Decide,
+  type ReadOptions,
+  type StreamType,
+} from '#lib/waylog';
 
 // Cameras and their lenses: a context beside the flight, with an event and a table that have the names of the flight's.
 
-type CameraEvent =
-  | { readonly type: 'FlightCreated'; readonly data: { readonly name: string } }
-  | { readonly type: 'FlightDeleted'; readonly data: Record<string, never> }
-  | { readonly type: 'Measured'; readonly data: { readonly at: string; readonly celsius: number } };
-interface Thing {
-  readonly name: string | undefined;
-  readonly measured: number;
-}
-const decider: Decider<Thing, CameraEvent> = {
+type Events = {
+  FlightCreated: { readonly name: string };
+  Measured: { readonly at: string; readonly celsius: number };
+  FlightDeleted: Record<string, never>;
+  NameErased: Record<string, never>;
+};
+type ThingEvent = { [E in keyof Events]: { readonly type: E; readonly data: Events[E] } }[keyof Events];
+type Thing = { readonly name: string | undefined; readonly isErased: boolean };
+
+const decider: Decider<Thing, ThingEvent> = {
   version: 1,
-  initialState: () => ({ name: undefined, measured: 0 }),
-  evolve: (thing, { type, data }) => {
-    if (type === 'FlightCreated') return { ...thing, name: data.name };
-    return type === 'Measured' ? { ...thing, measured: thing.measured + 1 } : decider.initialState();
-  },
+  initialState: () => ({ name: undefined, isErased: false }),
+  evolve: (thing, { type, data }) =>
+    type === 'FlightCreated' ? { ...thing, name: data.name } : { ...thing, isErased: type === 'NameErased' },
   fork: (thing) => thing,
   sizeOf: () => 100,
 };
-export const cameraStream: StreamType<Thing, CameraEvent> = {
-  category: new Category('camera'),
-  key: 'cameraId',
+const stream = (name: string): StreamType<Thing, ThingEvent> => ({
+  category: new Category(name),
+  key: `${name}Id`,
   decider,
-  eventTypes: new Set(['FlightCreated', 'FlightDeleted', 'Measured']),
-};
-export const lensStream: StreamType<Thing, CameraEvent> = {
-  category: new Category('lens'),
-  key: 'lensId',
-  decider,
-  eventTypes: new Set(['FlightCreated', 'FlightDeleted', 'Measured']),
-};
+  eventTypes: new Set(['FlightCreated', 'Measured', 'FlightDeleted', 'NameErased']),
+  events: { sensitive: { FlightCreated: { name: 'erased' } }, erasedBy: ['NameErased'] },
+});
+export const cameraStream = stream('camera');
+export const lensStream = stream('lens');
 
 export class NameCamera extends StreamCommand<Appended & { readonly cameraId: string }> {
   @IsId() readonly cameraId!: string;
   @Label(100) readonly name!: string;
-  constructor(fields: { cameraId: string; name: string; commandId?: string }) {
-    super(fields);
-  }
 }
 export class NameLens extends StreamCommand<Appended & { readonly lensId: string }> {
   @IsId() readonly lensId!: string;
   @Label(100) readonly name!: string;
-  constructor(fields: { lensId: string; name: string }) {
-    super(fields);
-  }
 }
 export class Measure extends StreamCommand<Appended & { readonly cameraId: string }> {
   @IsKnownId() readonly cameraId!: string;
   @IsTimestamp() readonly at!: string;
   @IsNumber() readonly celsius!: number;
-  constructor(fields: { cameraId: string; at: string; celsius: number }) {
-    super(fields);
-  }
 }
-const named: Decide<NameCamera | NameLens, Thing, CameraEvent> = ({ name }, thing) =>
-  thing.name === name ? [] : [{ type: 'FlightCreated', data: { name } }];
-const measured: Decide<Measure, Thing, CameraEvent> = ({ cameraId, at, celsius }, { name }) => {
-  if (name === undefined) throw conflict('camera.unknown', `There is no camera ${cameraId}. Name it first.`);
+export class EraseCamera extends StreamCommand<Appended & { readonly cameraId: string }> {
+  @IsKnownId() readonly cameraId!: string;
+}
+const unknown = (id: string) => notFound('camera.unknown', `There is no camera ${id}. Name it first.`);
+const named: Decide<NameCamera | NameLens, Thing, ThingEvent> = ({ name }, thing) => {
+  if (thing.isErased) throw conflict('camera.erased', 'What was erased does not change any more.');
+  return thing.name === name ? [] : [{ type: 'FlightCreated', data: { name } }];
+};
+const measured: Decide<Measure, Thing, ThingEvent> = ({ cameraId, at, celsius }, { name }) => {
+  if (name === undefined) throw unknown(cameraId);
   return [{ type: 'Measured', data: { at, celsius } }];
 };
+const erased: Decide<EraseCamera, Thing, ThingEvent> = ({ cameraId }, { name, isErased }) => {
+  if (name === undefined) throw unknown(cameraId);
+  return isErased ? [] : [{ type: 'NameErased', data: {} }];
+};
 
-export const camerasTable: TableDefinition = {
+export const thingsTable: TableDefinition = {
   source: 'test/support/toy-context.ts',
   schema: 'camera',
   name: 'flights',
-  columns: { id: 'text', name: 'text' },
-  key: ['id'],
+  columns: { id: 'text', kind: 'text', name: 'text' },
+  key: ['id', 'kind'],
+  erasable: ['name'],
 };
 export const readingsTable: TableDefinition = {
   source: 'test/support/toy-context.ts',
@@ -86,44 +121,100 @@ export const readingsTable: TableDefinition = {
   timeColumn: 'at',
   chunkInterval: '1 day',
 };
-type Events = { [E in CameraEvent as E['type']]: E['data'] };
-const idOf = ({ streamId }: { readonly streamId: string }) => streamId.slice(streamId.indexOf('-') + 1);
+const keyOf = ({ streamId }: { readonly streamId: string }) => {
+  const { category } = cameraStream.category.includes(streamId) ? cameraStream : lensStream;
+  return { id: category.idOf(streamId), kind: category.name };
+};
 const projections = [
-  new Projection<Events>('flights', 1, camerasTable)
-    .on('FlightCreated', (event) => upsert({ id: idOf(event), name: event.data.name }))
-    .on('FlightDeleted', (event) => removeWhere({ id: idOf(event) })),
+  new Projection<Events>('flights', 1, thingsTable)
+    .on('FlightCreated', (event) => upsert({ ...keyOf(event), name: event.data.name }))
+    .on('NameErased', (event) => upsert({ ...keyOf(event), name: 'erased' }))
+    .on('FlightDeleted', (event) => removeWhere(keyOf(event))),
   new Projection<Events>('readings', 1, readingsTable)
-    .on('Measured', (event) => upsert({ camera: idOf(event), ...event.data }))
-    .on('FlightDeleted', (event) => removeWhere({ camera: idOf(event) })),
+    .on('Measured', (event) => upsert({ camera: keyOf(event).id, ...event.data }))
+    .on('FlightDeleted', (event) => removeWhere({ camera: keyOf(event).id })),
 ];
 
-export class GetReadings extends Query<Row[]> {
+export class GetNames extends Query<Row[]> {
   constructor(readonly cameraId: string) {
+    super();
+  }
+}
+@QueryHandler(GetNames)
+class GetNamesHandler implements IQueryHandler<GetNames> {
+  constructor(private readonly pool: pg.Pool) {}
+
+  /** Of a camera, and of the lens that is called as it. */
+  execute({ cameraId }: GetNames): Promise<Row[]> {
+    const ofBoth = { table: thingsTable, where: { id: cameraId }, orderBy: ['kind'] };
+    return new LiveRows(this.pool).select(ofBoth);
+  }
+}
+class OfCamera {
+  @IsKnownId() readonly cameraId!: string;
+}
+const getNames = query({
+  query: GetNames,
+  handler: GetNamesHandler,
+  parameters: OfCamera,
+  make: ({ cameraId }) => new GetNames(cameraId),
+});
+
+class CameraReads extends StreamReads {}
+export class GetReadings extends Query<Row[]> {
+  constructor(
+    readonly cameraId: string,
+    readonly options: ReadOptions = {},
+  ) {
     super();
   }
 }
 @QueryHandler(GetReadings)
 class GetReadingsHandler implements IQueryHandler<GetReadings> {
-  constructor(private readonly pool: pg.Pool) {}
+  constructor(private readonly reads: CameraReads) {}
 
-  execute({ cameraId }: GetReadings): Promise<Row[]> {
-    return new LiveRows(this.pool).select({
-      table: readingsTable,
-      where: { camera: cameraId },
-      orderBy: ['at'],
-    });
+  execute({ cameraId, options }: GetReadings): Promise<Row[]> {
+    const ofCamera = { table: readingsTable, where: { camera: cameraId }, orderBy: ['at'] };
+    return this.reads.of(cameraId, options, (source) => source.select(ofCamera));
   }
 }
-
-class ReadingsOf {
+class ReadingsOf extends AsOf {
   @IsKnownId() readonly cameraId!: string;
 }
 const getReadings = query({
   query: GetReadings,
   handler: GetReadingsHandler,
   parameters: ReadingsOf,
-  make: ({ cameraId }) => new GetReadings(cameraId),
+  make: ({ cameraId }, options) => new GetReadings(cameraId, options),
 });
+
+const Readings = shape('Readings', () =>
+  list(object({ camera: text, at: time, celsius: { type: 'number' } })),
+);
+@Tag('cameras')
+@Controller('v1/cameras/:id')
+class CamerasController {
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
+
+  @Get('readings')
+  @Needs('reader', getReadings)
+  @Operation({ summary: 'Read the temperatures of a camera' })
+  @Answers(200, Readings)
+  readings(@Id() id: string, @ValidQuery(AsOf) { asOf }: AsOf, @Freshness() options: ReadOptions) {
+    return this.queries.execute(new GetReadings(id, { ...options, asOf }));
+  }
+
+  @Post('erase')
+  @Needs('admin')
+  @Operation({ summary: 'Erase the name of a camera' })
+  @Answers(204)
+  async erase(@Id() cameraId: string, @Sender() sender: CommandOptions) {
+    await this.commands.execute(new EraseCamera({ ...sender, cameraId }));
+  }
+}
 
 export const camera: Context = context('camera', {
   streams: [cameraStream, lensStream],
@@ -132,6 +223,25 @@ export const camera: Context = context('camera', {
     { stream: lensStream, command: NameLens, decide: named },
     { stream: cameraStream, command: Measure, decide: measured },
   ],
+  erasures: [{ stream: cameraStream, command: EraseCamera, decide: erased }],
   projections,
-  queries: [getReadings],
+  queries: [getNames, getReadings],
+  controllers: [CamerasController],
+  providers: [
+    {
+      provide: CameraReads,
+      inject: [EventReads, RunningContexts, pg.Pool],
+      useFactory: (events: EventReads, contexts: RunningContexts, pool: pg.Pool) =>
+        new CameraReads({
+          stream: cameraStream,
+          listedIn: thingsTable,
+          notFound: unknown,
+          projections,
+          events,
+          watch: contexts.ofStream(cameraStream).watch,
+          tables: new LiveRows(pool),
+          omissions: () => loadOmissions(pool, 'camera'),
+        }),
+    },
+  ],
 });

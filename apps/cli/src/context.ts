@@ -12,6 +12,7 @@ import {
   vocabularyOf,
   type SomeTables,
   namesOfTables,
+  tablesCalled,
   tablesNamed,
 } from '#lib/waylog';
 import {
@@ -91,12 +92,21 @@ export const progress = (line: string): void => console.error(forPeople(line));
 /** The names of all tables. */
 export const tableNames = (): string[] => [...namesOfTables(contexts).keys()];
 
+/** How all tables of a context are named. */
+const orContexts =
+  contexts.length > 1 ? `; all of a context are ${contexts.map(({ name }) => name).join(' or ')}` : '';
+
+/** What names tables on the command line. */
+export const whichTables = (): string =>
+  `which: ${tableNames().join(', ')}${orContexts}; all of them when none is named`;
+
 /** The tables of these names, by context; all of them for no name. Throws UsageError. */
 export function projectionsNamed(wanted: readonly string[]): readonly SomeTables[] {
-  const names = tableNames();
-  const unknown = wanted.filter((name) => !names.includes(name));
+  const unknown = wanted.filter((name) => !tablesCalled(contexts, name));
   if (unknown.length > 0)
-    throw new UsageError(`There is no projection ${unknown.join(', ')}. There are ${names.join(', ')}.`);
+    throw new UsageError(
+      `There is no projection ${unknown.join(', ')}. There are ${tableNames().join(', ')}${orContexts}.`,
+    );
   return tablesNamed(contexts, wanted);
 }
 

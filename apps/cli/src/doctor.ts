@@ -33,7 +33,7 @@ import {
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
 import { accessTo, withClient } from './context.js';
-import { statesOf, vocabularyOf, allParked, isOtherLog, type Context } from '#lib/waylog';
+import { missingTables, statesOf, vocabularyOf, allParked, isOtherLog, type Context } from '#lib/waylog';
 import { contexts } from '../../contexts.js';
 
 export interface Finding {
@@ -117,7 +117,7 @@ export async function checkDatabase(
   env: NodeJS.ProcessEnv,
 ): Promise<Finding[]> {
   const checks: readonly (readonly [string, () => Promise<Finding[]>])[] = [
-    ['schema', () => schema(url)],
+    ['schema', () => schema(pool, url)],
     ['writes', () => writes(pool)],
     ['durability', () => durability(pool)],
     ['connections', () => connections(pool, env)],
@@ -292,7 +292,7 @@ async function jobs(pool: pg.Pool): Promise<Finding[]> {
   );
 }
 
-async function schema(url: string): Promise<Finding[]> {
+async function schema(pool: pg.Pool, url: string): Promise<Finding[]> {
   const { missing, unknown } = await schemaState(url);
   if (unknown.length > 0)
     return [
@@ -302,8 +302,10 @@ async function schema(url: string): Promise<Finding[]> {
         'Run the Waylog that made it; this one does not start on it.',
       ),
     ];
-  return missing.length > 0
-    ? [problem('schema', `lacks ${missing.join(', ')}`, 'waylog migrate')]
+  const tables = await missingTables(contexts, pool);
+  const lacks = missing.length > 0 ? missing.join(', ') : `the tables ${tables.join(', ')}`;
+  return missing.length + tables.length > 0
+    ? [problem('schema', `lacks ${lacks}`, 'waylog migrate')]
     : [ok('schema', 'at the newest migration (`waylog schema check` looks for drift)')];
 }
 
@@ -506,23 +508,26 @@ async function projections(store: EventStore, pool: pg.Pool): Promise<Finding[]>
 
 async function projectorOf(context: Context, store: EventStore, pool: pg.Pool): Promise<Finding[]> {
   const [state] = await statesOf(context, pool, store);
+  const of = contexts.length > 1 ? `${context.name}: ` : '';
   if (!state)
-    return [warning('projections', 'no projector has run on this database yet', 'Start the server once.')];
+    return [
+      warning('projections', `${of}no projector has run on this database yet`, 'Start the server once.'),
+    ];
   const findings: Finding[] = [];
   const lag = `${counted(state.lagEvents, 'event')} behind, the oldest ${state.lagSeconds.toFixed(1)} s old`;
   if (state.state === 'paused')
     findings.push(
       warning(
         'projections',
-        `paused since ${state.pausedSince ?? ''} by ${state.pausedBy ?? ''}: ${state.pauseReason ?? ''}; ${lag}`,
-        'waylog projections resume',
+        `${of}paused since ${state.pausedSince ?? ''} by ${state.pausedBy ?? ''}: ${state.pauseReason ?? ''}; ${lag}`,
+        `waylog projections resume${of && ` ${context.name}`}`,
       ),
     );
   else if (state.state === 'failed')
     findings.push(
       problem(
         'projections',
-        `failed: ${state.lastError ?? ''}; ${lag}`,
+        `${of}failed: ${state.lastError ?? ''}; ${lag}`,
         'See the log of the server that leads.',
       ),
     );
@@ -530,17 +535,23 @@ async function projectorOf(context: Context, store: EventStore, pool: pg.Pool): 
     findings.push(
       warning(
         'projections',
-        `no server leads the projector; ${lag}`,
+        `${of}no server leads the projector; ${lag}`,
         'Start a server with the role projector.',
       ),
     );
   else if (state.stuckSeconds > 60)
     findings.push(
-      problem('projections', `stuck for ${state.stuckSeconds.toFixed(0)} s; ${lag}`, 'waylog projections'),
+      problem(
+        'projections',
+        `${of}stuck for ${state.stuckSeconds.toFixed(0)} s; ${lag}`,
+        'waylog projections',
+      ),
     );
-  else findings.push(ok('projections', `${state.state}; ${lag}`));
+  else findings.push(ok('projections', `${of}${state.state}; ${lag}`));
   if (state.parkedStreams > 0)
-    findings.push(warning('projections', `${state.parkedStreams} streams are parked`, 'waylog parked list'));
+    findings.push(
+      warning('projections', `${of}${counted(state.parkedStreams, 'stream')} parked`, 'waylog parked list'),
+    );
   return findings;
 }
 

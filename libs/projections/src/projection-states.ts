@@ -84,6 +84,13 @@ async function backlogOf(store: ReadableLog, position: Position): Promise<Backlo
   }
 }
 
+/** How many streams are parked: each table shows what its projector has parked. */
+export const parkedIn = (states: readonly ProjectionStatus[]): number =>
+  [...new Map(states.map((state) => [state.projector, state.parkedStreams])).values()].reduce(
+    (sum, streams) => sum + streams,
+    0,
+  );
+
 /** The state of the tables of a projector; tables that no projector has run for yet are left out. */
 export async function projectionStates(
   pool: Pool,

@@ -31,6 +31,11 @@ export interface TableDefinition {
   readonly fillfactor?: number;
   /** Makes the table a hypertable over this column. */
   readonly timeColumn?: string;
+  /**
+   * The columns that say what a row of a hypertable is about, if there is one row of it whatever its time: a flight's
+   * frame. A restored archive leaves out what has another time by now. Without it every time is a row of its own.
+   */
+  readonly identity?: readonly string[];
   /** The time that a chunk of it covers at first, such as `1 day`; default 7 days. Operators can change it. */
   readonly chunkInterval?: string;
   /**

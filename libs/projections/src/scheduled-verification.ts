@@ -36,6 +36,8 @@ export interface ScheduledVerificationOptions {
   readonly log: ProjectorLog;
   /** The value of the first key column of a stream's rows: its id. */
   readonly keyOf: (streamId: string) => string;
+  /** All streams whose rows have the value of this one's there: one of each category. */
+  readonly besides: (streamId: string) => readonly string[];
   /** The largest share of the time that it can work, from 0 to 1; the rest it waits. */
   readonly share: number;
   /** Tables whose rows before a time were dropped on purpose (retention), by `schema.table`. */
@@ -127,23 +129,28 @@ export class ScheduledVerification {
     );
   }
 
-  /** Compares the rows of one stream with the fold of its events; false if it is too long for that. */
+  /**
+   * Compares the rows of one stream with the fold of its events; false if it is too long for that. A stream of another
+   * category can have rows under the same key: all of them are folded together.
+   */
   async verifyStream(client: pg.Client, streamId: string): Promise<boolean> {
-    const { store, projector, projections, keyOf, log } = this.options;
+    const { store, projector, projections, keyOf, besides, log } = this.options;
     const retained = await this.options.retainedSince?.();
     const key = keyOf(streamId);
+    const streams = besides(streamId);
     // At one moment: how far the stream has been folded, what was left out of it, and the rows.
     await client.query('begin isolation level repeatable read read only');
-    let revision: number;
+    let revisions: ReadonlyMap<string, number>;
     let omissions;
     const live = new Map<Projection, Row[]>();
     try {
-      const { rows } = await client.query<{ revision: number }>(
-        `select revision from projection.stream_revisions where projector = $1 and stream_id = $2`,
-        [projector, streamId],
+      const { rows } = await client.query<{ stream: string; revision: number }>(
+        `select stream_id as stream, revision from projection.stream_revisions
+          where projector = $1 and stream_id = any ($2)`,
+        [projector, streams],
       );
-      revision = rows[0]?.revision ?? -1;
-      if (revision >= MAX_EVENTS) return false;
+      revisions = new Map(rows.map((row) => [row.stream, row.revision]));
+      if (rows.reduce((sum, row) => sum + row.revision, 0) >= MAX_EVENTS) return false;
       omissions = await loadOmissions(client, projector);
       const tables = new LiveRows(client);
       for (const projection of projections)
@@ -151,10 +158,11 @@ export class ScheduledVerification {
     } finally {
       await client.query('rollback');
     }
+    const revision = revisions.get(streamId) ?? -1;
     const left = omissions;
+    const histories = [...revisions].map(([stream, to]) => wholeStream(store, stream, to));
     const events = async function* (): AsyncIterable<RecordedEvent[]> {
-      for await (const page of wholeStream(store, streamId, revision))
-        yield page.filter((event) => !left.has(event));
+      for await (const page of inLogOrder(store, histories)) yield page.filter((event) => !left.has(event));
     };
     const expected = await foldInMemory(projections, events()).catch((error: unknown) => {
       if (error instanceof FoldError) return { event: error.event, error: error.message };
@@ -162,7 +170,7 @@ export class ScheduledVerification {
       throw error;
     });
     if ('error' in expected) {
-      if (!expected.event && omissions.accepted.has(streamId))
+      if (!expected.event && streams.some((stream) => left.accepted.has(stream)))
         for (const { name } of projections)
           await closeGone(client, { projector, projection: name }, [], [key]);
       else if (expected.event) await this.#damaged(client, expected, key, live, revision);
@@ -255,6 +263,39 @@ async function* wholeStream(
     yield page;
   }
   if (next <= toRevision) throw cutShort(streamId, next);
+}
+
+/** The events of several streams, as the log has them among each other. */
+async function* inLogOrder(
+  store: ReadableLog,
+  histories: readonly AsyncGenerator<RecordedEvent[]>[],
+): AsyncGenerator<RecordedEvent[]> {
+  const [only, ...others] = histories;
+  if (only && others.length === 0) {
+    yield* only;
+    return;
+  }
+  const sources = histories.map(oneByOne);
+  try {
+    let heads: { readonly event: RecordedEvent; readonly source: AsyncGenerator<RecordedEvent, void> }[] = [];
+    const advance = async (source: AsyncGenerator<RecordedEvent, void>) => {
+      const { value: event, done } = await source.next();
+      if (!done) heads.push({ event, source });
+    };
+    for (const source of sources) await advance(source);
+    while (heads.length > 0) {
+      const first = heads.reduce((a, b) => (store.compare(b.event.position, a.event.position) < 0 ? b : a));
+      heads = heads.filter((head) => head !== first);
+      yield [first.event];
+      await advance(first.source);
+    }
+  } finally {
+    for (const source of sources) await source.return();
+  }
+}
+
+async function* oneByOne(pages: AsyncIterable<RecordedEvent[]>): AsyncGenerator<RecordedEvent, void> {
+  for await (const page of pages) yield* page;
 }
 
 /** How long to wait after some work, so that the work is at most `share` of both. */

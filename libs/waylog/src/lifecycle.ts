@@ -8,7 +8,6 @@ import type pg from 'pg';
 import {
   messageOf,
   pause,
-  readRows,
   sqlStateOf,
   SqlState,
   unavailable,
@@ -18,6 +17,7 @@ import {
 import type { EventStore } from '#lib/event-store';
 import { forgetOtherLog } from '#lib/projections';
 import type { RunningContexts } from './running-contexts.js';
+import { missingTables } from './tables-of.js';
 
 /** The time between two checks whether an unavailable log answers again. */
 const WAIT_MS = 500;
@@ -71,14 +71,11 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
   /** Throws `schema.behind`: a projector could not write, and reads would fail with errors that say less. */
   async #refuseMissingTables(): Promise<void> {
     const { pools, contexts } = this.options;
-    const declared = contexts.declared
-      .flatMap(({ projections }) => projections)
-      .map(({ table }) => `${table.schema}.${table.name}`);
-    const rows = await readRows(pools.tables, undefined, missingTablesSql, [declared]);
-    if (rows.length === 0) return;
+    const missing = await missingTables(contexts.declared, pools.tables);
+    if (missing.length === 0) return;
     throw unavailable(
       'schema.behind',
-      `The database lacks the tables ${rows.flat().join(', ')}. Run \`waylog migrate\` of the application that has these contexts, and start again.`,
+      `The database lacks the tables ${missing.join(', ')}. Run \`waylog migrate\` of the application that has these contexts, and start again.`,
     );
   }
 
@@ -134,8 +131,6 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
     log.log('Stopped');
   }
 }
-
-const missingTablesSql = `select t from unnest($1::text[]) as t where to_regclass(t) is null`;
 
 const stopped = () =>
   unavailable('start.stopped', 'Waylog was told to stop before it had started. Nothing was begun.');

@@ -3,7 +3,7 @@ import type { DecisionRoom, EventStore, Position, ReadableLog, Vocabulary } from
 import type { CheckpointWatch, ProjectionStatus, Projector } from '#lib/projections';
 import type { AnyCommandRunner } from './command-runner.js';
 import { vocabularyOf, type Context, type Follower } from './context.js';
-import { contextOf } from './several-contexts.js';
+import type { AnyQuery } from './query.js';
 import type { AnyStreamType } from './stream-type.js';
 import { statesOf } from './tables-of.js';
 
@@ -46,6 +46,11 @@ export class RunningContexts {
     return found;
   }
 
+  /** The one that answers a query; undefined for a query of the log. */
+  ofQuery(query: AnyQuery): RunningContext | undefined {
+    return this.all.find(({ context }) => context.queries.includes(query));
+  }
+
   /** Runs the commands of streams of a type. */
   runnerOf(type: AnyStreamType): AnyCommandRunner {
     return this.ofStream(type).runners.get(type) as AnyCommandRunner;
@@ -77,12 +82,6 @@ export class RunningContexts {
   /** Resolves when the tables of all contexts hold the log up to a position. Throws `projection.behind`. */
   async waitFor(position: Position, timeoutMs: number): Promise<void> {
     await Promise.all(this.all.map(({ watch }) => watch.waitFor(position, timeoutMs)));
-  }
-
-  /** For a reader of one stream that has waited for a position: throws `projection.parked`. */
-  async refuseParked(streamId: string, position: Position): Promise<void> {
-    const context = contextOf(this.declared, streamId);
-    if (context) await this.of(context).watch.refuseParked(streamId, position);
   }
 
   /** Resolves when the tables hold everything that the log holds now. */

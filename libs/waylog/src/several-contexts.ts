@@ -37,14 +37,26 @@ export function namesOfTables(contexts: readonly Context[]): ReadonlyMap<string,
   );
 }
 
-/** The tables of these names, by context; all for no name. A name that no table has is passed over. */
+/** What a name means: a table, with or without its context, or all tables of a context. Undefined for another one. */
+export function tablesCalled(contexts: readonly Context[], name: string): SomeTables | undefined {
+  const known = namesOfTables(contexts).get(name);
+  if (known) return known;
+  for (const context of contexts) {
+    if (name === context.name) return { context, projections: context.projections };
+    const projections = context.projections.filter((one) => name === `${context.name}.${one.name}`);
+    if (projections.length > 0) return { context, projections };
+  }
+  return undefined;
+}
+
+/** The tables of these names, by context; all for no name. A name that means none is passed over. */
 export function tablesNamed(contexts: readonly Context[], wanted: readonly string[]): SomeTables[] {
-  const names = namesOfTables(contexts);
-  const found = new Set(
-    (wanted.length > 0 ? wanted : [...names.keys()]).flatMap((name) => names.get(name) ?? []),
-  );
+  const found: readonly SomeTables[] =
+    wanted.length > 0
+      ? wanted.flatMap((name) => tablesCalled(contexts, name) ?? [])
+      : contexts.map((context) => ({ context, projections: context.projections }));
   return contexts.flatMap((context) => {
-    const projections = [...found].filter((one) => one.context === context).flatMap((one) => one.projections);
+    const projections = found.filter((one) => one.context === context).flatMap((one) => one.projections);
     // In the order of their declaration.
     return projections.length > 0
       ? [{ context, projections: context.projections.filter((one) => projections.includes(one)) }]
@@ -148,12 +160,12 @@ export async function allVerified(
 
 /** All tables, for operations on tables: hypertables, retention, archives. */
 export const tableModelsOf = (contexts: readonly Context[]): readonly TableModel[] =>
-  tablesIn(contexts).map(({ table: { schema, name, key, timeColumn, owner } }) => ({
+  tablesIn(contexts).map(({ table: { schema, name, timeColumn, identity, owner } }) => ({
     schema,
     name,
     ...(timeColumn !== undefined && {
       timeColumn,
-      identity: key.filter((column) => column !== timeColumn),
+      ...(identity && { identity }),
       ...(owner && { owner: { ...owner, table: `${schema}.${owner.table}` } }),
     }),
   }));

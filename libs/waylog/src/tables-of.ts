@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { readRows } from '#lib/platform';
 import { PartOfLog, type ReadableLog } from '#lib/event-store';
 import { projectionStates, type OnRewritten, type Projection, type ProjectionStatus } from '#lib/projections';
 import type { Context } from './context.js';
@@ -12,23 +13,41 @@ export interface TablesOf {
   readonly store: ReadableLog;
   /** The value of the first key column of a stream's rows. */
   readonly keyOf: (streamId: string) => string;
+  /** All streams whose rows have the value of this one's there: one of each category. */
+  readonly besides: (streamId: string) => readonly string[];
   readonly onRewritten: OnRewritten;
 }
 
 export function tablesOf(context: Context, log: ReadableLog): TablesOf {
   const { name, projections, followers, streams, categories, onRewritten } = context;
+  const keyOf = (streamId: string): string => {
+    const stream = streams.find(({ category }) => category.includes(streamId)) ?? streams[0];
+    if (!stream) throw new Error(`The context ${name} has no streams.`);
+    return stream.category.idOf(streamId);
+  };
   return {
     projector: name,
     projections,
     followers: followers.map((follower) => follower.name),
     store: new PartOfLog(log, categories),
-    keyOf: (streamId) => {
-      const stream = streams.find(({ category }) => category.includes(streamId)) ?? streams[0];
-      if (!stream) throw new Error(`The context ${name} has no streams.`);
-      return stream.category.idOf(streamId);
-    },
+    keyOf,
+    besides: (streamId) => streams.map(({ category }) => category.streamOf(keyOf(streamId))),
     onRewritten,
   };
+}
+
+/** The declared tables that a database lacks. */
+export async function missingTables(contexts: readonly Context[], pool: pg.Pool): Promise<string[]> {
+  const declared = contexts
+    .flatMap(({ projections }) => projections)
+    .map(({ table }) => `${table.schema}.${table.name}`);
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select t from unnest($1::text[]) as t where to_regclass(t) is null`,
+    [declared],
+  );
+  return rows.flatMap(([name]) => name ?? []);
 }
 
 /** The projectors that stand still together when an operator pauses the tables of a context. */

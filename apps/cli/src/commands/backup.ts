@@ -14,7 +14,7 @@ import {
 } from '#lib/backup';
 import { installation, isPostgresUrl, counted } from '#lib/platform';
 import { type VerifyResult } from '#lib/projections';
-import { databaseUp } from '#lib/timescale';
+import { databaseUp, retainedSince } from '#lib/timescale';
 import {
   databaseOptions,
   findTool,
@@ -23,6 +23,7 @@ import {
   recipientsFor,
   untilInterrupted,
   UsageError,
+  withClient,
   withStore,
 } from '../context.js';
 import { connectionString } from '../connection-strings.js';
@@ -304,9 +305,10 @@ function foldOf(
   onProgress: (step: string, done: number, total: number) => void,
   signal: AbortSignal,
 ): Promise<VerifyResult> {
-  return withStore({ url: connectionString }, (store) =>
+  return withStore({ url: connectionString }, async (store) =>
     verifyTables(tablesNamed(contexts, []), store, {
       connectionString,
+      retainedSince: await withClient(connectionString, retainedSince),
       by: 'backup verify',
       signal,
       onProgress: (done, total) => onProgress('folding the log', done, total),

@@ -50,10 +50,10 @@ Example
       const result = await withWaylog(command, async (app) => {
         const erasure = new Erase({ [key]: id, actor: operator() });
         const erased = await app.get(CommandBus).execute<StreamCommand, Appended>(erasure);
-        const running = app.get(RunningContexts);
-        await running.waitFor(erased.position, PATIENCE_MS);
+        const { watch } = app.get(RunningContexts).ofStream(slice.stream);
+        await watch.waitFor(erased.position, PATIENCE_MS);
         // The rows of a parked stream stay as they were: the operator must know.
-        await running.refuseParked(category.streamOf(id), erased.position);
+        await watch.refuseParked(category.streamOf(id), erased.position);
         return erased;
       });
       print(

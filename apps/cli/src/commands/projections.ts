@@ -1,5 +1,5 @@
 import { counted } from '#lib/platform';
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
 import {
@@ -13,12 +13,14 @@ import {
   allParked,
   allVerified,
   contextOf,
+  type Context,
 } from '#lib/waylog';
 import {
   acceptedText,
   acceptLoss,
   adoptLog,
   integrityFindings,
+  parkedIn,
   pauseProjections,
   resumeProjections,
   unpark,
@@ -55,32 +57,37 @@ projector; failed, with an error, and tries again. "stuck" is for how long nothi
   projections
     .command('pause')
     .description('stop writing tables, in whichever process that happens; commands go on being accepted')
+    .addArgument(someContexts())
     .requiredOption('--reason <text>', 'why, for the person who finds it paused')
-    .action(async ({ reason }: { reason: string }, command: Command) => {
+    .action(async (names: string[], { reason }: { reason: string }, command: Command) => {
+      const some = contextsNamed(names);
       await withOperations(command, (app) =>
-        pauseProjections(app.get<pg.Pool>(TABLES_POOL), contexts.flatMap(projectorsOf), {
+        pauseProjections(app.get<pg.Pool>(TABLES_POOL), some.flatMap(projectorsOf), {
           reason,
           by: operator(),
         }),
       );
       print(
         command,
-        { paused: contexts.flatMap(tableNamesOf) },
+        { paused: some.flatMap(tableNamesOf) },
         'paused: nothing is written until `waylog projections resume`. Reads answer from tables that stand still; those that ask for a later position are answered 503.',
       );
     });
   projections
     .command('resume')
     .description('let a paused projector go on')
-    .action(async (_options, command: Command) => {
+    .addArgument(someContexts())
+    .action(async (names: string[], _options, command: Command) => {
+      const some = contextsNamed(names);
       await withOperations(command, (app) =>
-        resumeProjections(app.get<pg.Pool>(TABLES_POOL), contexts.flatMap(projectorsOf)),
+        resumeProjections(app.get<pg.Pool>(TABLES_POOL), some.flatMap(projectorsOf)),
       );
-      print(command, { resumed: contexts.flatMap(tableNamesOf) }, 'resumed');
+      print(command, { resumed: some.flatMap(tableNamesOf) }, 'resumed');
     });
   projections
     .command('adopt')
     .description('rebuild all tables from the log as it is now, even if they were made from another log')
+    .addArgument(someContexts())
     .option('--yes', 'yes: rows that only the other log has disappear from the tables')
     .addHelpText(
       'after',
@@ -91,14 +98,15 @@ is for when you mean it. The tables can be read meanwhile and change in one tran
 
 Stop the servers first, or all that have another EVENT_STORE.`,
     )
-    .action(async ({ yes }: { yes?: true }, command: Command) => {
+    .action(async (names: string[], { yes }: { yes?: true }, command: Command) => {
+      const some = contextsNamed(names);
       if (!yes)
         throw new UsageError(
           'This replaces all tables with what the log at hand makes. If that is meant, add --yes.',
         );
       const results = await withOperations(command, async (app, connectionString) => {
         const adopted: AdoptResult[] = [];
-        for (const context of contexts)
+        for (const context of some)
           adopted.push(
             await whileLeading(connectionString, context.name, () =>
               untilInterrupted((signal) =>
@@ -135,9 +143,18 @@ Stop the servers first, or all that have another EVENT_STORE.`,
   return projections;
 }
 
+/** Which contexts; all of them for no name. */
+const someContexts = () =>
+  new Argument(
+    '[contexts...]',
+    `which: ${contexts.map(({ name }) => name).join(', ')}; all of them when none is named`,
+  ).choices(contexts.map(({ name }) => name));
+
+const contextsNamed = (names: readonly string[]): readonly Context[] =>
+  names.length > 0 ? contexts.filter(({ name }) => names.includes(name)) : contexts;
+
 function describe(states: readonly ProjectionStatus[]): string {
-  const [first] = states;
-  if (!first) return 'no projector has run on this database yet: start the server once';
+  if (states.length === 0) return 'no projector has run on this database yet: start the server once';
   const lines = [
     table(
       ['projection', 'state', 'position', 'lag', 'oldest', 'stuck', 'events/s', 'parked', 'rebuild'],
@@ -157,11 +174,18 @@ function describe(states: readonly ProjectionStatus[]): string {
       ]),
     ),
   ];
-  if (first.leader) lines.push(`led by ${first.leader}`);
-  if (first.lastError) lines.push(`last error, ${first.lastErrorAt ?? ''}: ${first.lastError}`);
-  if (first.pausedSince)
-    lines.push(`paused since ${first.pausedSince} by ${first.pausedBy ?? ''}: ${first.pauseReason ?? ''}`);
-  if (first.parkedStreams > 0) lines.push('some streams are parked: see `waylog parked list`');
+  for (const { name } of contexts) {
+    // What is said of one table of a projector is said of all.
+    const state = states.find(({ projector }) => projector === name);
+    const of = contexts.length > 1 ? `${name}: ` : '';
+    if (state?.leader) lines.push(`${of}led by ${state.leader}`);
+    if (state?.lastError) lines.push(`${of}last error, ${state.lastErrorAt ?? ''}: ${state.lastError}`);
+    if (state?.pausedSince)
+      lines.push(
+        `${of}paused since ${state.pausedSince} by ${state.pausedBy ?? ''}: ${state.pauseReason ?? ''}`,
+      );
+  }
+  if (parkedIn(states) > 0) lines.push('some streams are parked: see `waylog parked list`');
   return lines.join('\n');
 }
 

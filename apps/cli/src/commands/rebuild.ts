@@ -12,7 +12,7 @@ import {
   untilInterrupted,
   withOperations,
   shownName,
-  tableNames,
+  whichTables,
 } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { unfoldableLine } from './verify.js';
@@ -23,7 +23,7 @@ export function rebuildCommand(): Command {
     .description(
       'Rebuild tables from the log beside the live ones, then swap them in. Reads and writes go on meanwhile.',
     )
-    .argument('[projections...]', `which: ${tableNames().join(', ')}; all of them when none is named`)
+    .argument('[projections...]', whichTables())
     .option('--discard', 'clear away what a rebuild that was cut off has made, instead of going on with it')
     .addHelpText(
       'after',

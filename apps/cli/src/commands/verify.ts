@@ -19,7 +19,7 @@ import {
   UsageError,
   withOperations,
   shownName,
-  tableNames,
+  whichTables,
 } from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { auditOptions, runAudit, type AuditFlags } from './audit.js';
@@ -27,7 +27,7 @@ import { auditOptions, runAudit, type AuditFlags } from './audit.js';
 export function verifyCommand(): Command {
   const verifying = new Command('verify')
     .description('Check the log, fold it beside the live tables, and compare them stream by stream.')
-    .argument('[projections...]', `which: ${tableNames().join(', ')}; all of them when none is named`)
+    .argument('[projections...]', whichTables())
     .option('--repair', 'rewrite the rows that differ, and nothing else, and write down that it was done');
   for (const option of auditOptions()) verifying.addOption(option);
   return verifying

@@ -15,6 +15,7 @@ import {
   allVerified,
   contextOf,
   namesOfTables,
+  tablesCalled,
   tablesNamed,
   verifyTables,
 } from '#lib/waylog';
@@ -233,12 +234,11 @@ export class ProjectionsController {
 
   /** One table, for a rebuild. */
   #fold(name: string) {
-    const names = namesOfTables(this.contexts.declared);
-    const found = names.get(name);
+    const found = tablesCalled(this.contexts.declared, name);
     if (!found)
       throw notFound(
         'projection.not-found',
-        `There is no projection ${name}. There are ${[...names.keys()].join(', ')}.`,
+        `There is no projection ${name}. There are ${[...namesOfTables(this.contexts.declared).keys()].join(', ')}.`,
         { projection: name },
       );
     const { context, projections } = found;

@@ -67,8 +67,11 @@ export class NamedQueries {
     const errors = badFields(named.parameters, fields);
     if (errors.length > 0) throw underParameters(invalidInput(errors));
     const { asOf } = fields as { asOf?: string | null };
+    const own = this.contexts.ofQuery(named);
     const thing = thingIn(fields);
-    const streamId = thing?.stream.category.streamOf(thing.id);
+    // Rows of a thing can also follow from events of other streams, where there are other types or contexts.
+    const isAlone = thing !== undefined && own?.context.streams.every((stream) => stream === thing.stream);
+    const streamId = isAlone ? thing.stream.category.streamOf(thing.id) : undefined;
     const query = named.make(fields, { ...options, ...(typeof asOf === 'string' && { asOf }) });
     const read = async () =>
       await answerOf(
@@ -84,8 +87,8 @@ export class NamedQueries {
     }
     // First wait for the minimum position, then determine the state of the tables.
     if (options.minPosition !== undefined) {
-      await this.contexts.waitFor(options.minPosition, MAX_WAIT_MS);
-      if (streamId !== undefined) await this.contexts.refuseParked(streamId, options.minPosition);
+      await (own?.watch ?? this.contexts).waitFor(options.minPosition, MAX_WAIT_MS);
+      if (thing) await own?.watch.refuseParked(thing.stream.category.streamOf(thing.id), options.minPosition);
     }
     return this.cache.get(cacheKey(name, fields), streamId, read);
   }

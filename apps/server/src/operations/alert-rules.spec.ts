@@ -112,6 +112,18 @@ describe('alerts', () => {
     expect(firing({ ...well, ...change })).toEqual([name]);
   });
 
+  it('look at every context', () => {
+    const paused = { ...projection, state: 'paused' as const, stuckSeconds: 1_000 };
+    const other = { ...projection, projector: 'camera' };
+    const seen = (...projections: ProjectionStatus[]) => firing({ ...well, projections });
+    expect(seen(paused, { ...other, stuckSeconds: 61 })).toEqual(['ProjectionStuck']);
+    expect(seen(paused, other)).toEqual([]);
+    const parked = alertRules.find(({ name }) => name === 'StreamsParked');
+    // Each table of a projector says the same of it.
+    const projections = [projection, projection, other].map((one) => ({ ...one, parkedStreams: 2 }));
+    expect(parked?.value({ ...well, projections }, new Statistics())).toBe(4);
+  });
+
   it('do not fire at the thresholds themselves', () => {
     expect(
       firing({

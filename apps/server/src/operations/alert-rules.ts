@@ -1,3 +1,4 @@
+import { parkedIn } from '#lib/projections';
 import { endReaderSessions, READER_MAX_SECONDS } from '#lib/timescale';
 import type { Observation } from './observation.js';
 import type { Statistics } from './statistics.js';
@@ -111,9 +112,7 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ projections }) =>
       projections.length === 0
         ? undefined
-        : projections.some(({ state }) => state === 'paused')
-          ? 0
-          : Math.max(...projections.map(({ stuckSeconds }) => stuckSeconds)),
+        : Math.max(0, ...projections.map((p) => (p.state === 'paused' ? 0 : p.stuckSeconds))),
   },
   {
     name: 'ProjectionPaused',
@@ -130,8 +129,7 @@ export const alertRules: readonly AlertRule[] = [
     threshold: 0,
     what: 'streams whose next event cannot be projected',
     remedy: '`waylog parked list` says which and why; after a fix `waylog parked retry`.',
-    value: ({ projections }) =>
-      projections.length === 0 ? undefined : Math.max(...projections.map((p) => p.parkedStreams)),
+    value: ({ projections }) => (projections.length === 0 ? undefined : parkedIn(projections)),
   },
   {
     name: 'SlowQueries',

@@ -7,7 +7,7 @@ import {
   type HealthCheckResult,
   type HealthIndicatorResult,
 } from '@nestjs/terminus';
-import { DATABASE_ACCESS } from '#lib/waylog';
+import { DATABASE_ACCESS, RunningContexts } from '#lib/waylog';
 import { unavailable, counted } from '#lib/platform';
 import type { DatabaseAccess } from '#lib/timescale';
 import { withoutAddresses } from '../http/problem.js';
@@ -25,6 +25,7 @@ export class HealthController {
     private readonly indicators: HealthIndicatorService,
     private readonly observer: Observer,
     private readonly gate: SchemaGate,
+    private readonly contexts: RunningContexts,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
   ) {}
 
@@ -96,24 +97,30 @@ export class HealthController {
 
   #projections({ projections, error }: Observation): HealthIndicatorResult {
     const check = this.indicators.check('projections');
-    const [first] = projections;
+    const own = new Set(this.contexts.declared.map(({ name }) => name));
+    // The one that is furthest behind. The operator who paused one knows that its tables stand still; that is no reason
+    // to take the server out of service.
+    const [worst] = projections
+      .filter(({ projector }) => own.has(projector))
+      .sort(
+        (a, b) => Number(a.state === 'paused') - Number(b.state === 'paused') || b.lagSeconds - a.lagSeconds,
+      );
     if (error !== undefined)
       return check.down({ reason: withoutAddresses(`The tables cannot be compared with the log: ${error}`) });
     // A database on which no projector has run yet: there is nothing to be behind of, or soon there will be.
-    if (!first) return check.up({ projector: 'stopped' });
+    if (!worst) return check.up({ projector: 'stopped' });
     const lag = {
-      position: first.position,
-      events: first.lagEvents,
-      seconds: first.lagSeconds,
-      projector: first.state,
-      ...(first.lastError !== undefined && { lastError: withoutAddresses(first.lastError) }),
+      context: worst.projector,
+      position: worst.position,
+      events: worst.lagEvents,
+      seconds: worst.lagSeconds,
+      projector: worst.state,
+      ...(worst.lastError !== undefined && { lastError: withoutAddresses(worst.lastError) }),
     };
-    // The operator who paused it knows that the tables stand still; that is no reason to take the server out of
-    // service.
-    return first.lagSeconds > STUCK_AFTER_SECONDS && first.state !== 'paused'
+    return worst.lagSeconds > STUCK_AFTER_SECONDS && worst.state !== 'paused'
       ? check.down({
           ...lag,
-          reason: `The tables are ${counted(lag.events, 'event')} behind, the oldest ${lag.seconds} s old.`,
+          reason: `The tables of ${worst.projector} are ${counted(lag.events, 'event')} behind, the oldest ${lag.seconds} s old.`,
         })
       : check.up(lag);
   }

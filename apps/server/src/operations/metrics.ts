@@ -2,6 +2,7 @@ import { allInDocument, Needs } from '#lib/rest';
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { parkedIn } from '#lib/projections';
 import { RunningContexts } from '#lib/waylog';
 import { strayRejections } from '../stray-rejections.js';
 import { Alerts } from './alerts.js';
@@ -101,7 +102,7 @@ export class Metrics {
         this.inc(strayRejections());
       },
     });
-    this.#observed(observer);
+    this.#observed(observer, new Set(contexts.declared.map(({ name }) => name)));
     new Gauge({
       name: 'waylog_alert_firing',
       help: '1 while an alert of the server fires.',
@@ -124,7 +125,7 @@ export class Metrics {
   }
 
   /** Gauges of the database and the projections; NaN if unknown. */
-  #observed(observer: Observer): void {
+  #observed(observer: Observer, projectors: ReadonlySet<string>): void {
     const gauge = (name: string, help: string, read: (observation: Observation) => number | undefined) =>
       new Gauge({
         name,
@@ -135,7 +136,7 @@ export class Metrics {
         },
       });
     const worst =
-      (of: 'lagEvents' | 'lagSeconds' | 'stuckSeconds' | 'parkedStreams') =>
+      (of: 'lagEvents' | 'lagSeconds') =>
       ({ projections }: Observation) =>
         projections.length === 0 ? undefined : Math.max(...projections.map((projection) => projection[of]));
     gauge('waylog_database_up', '1 when the database answers.', ({ database }) => (database ? 1 : 0));
@@ -238,21 +239,30 @@ export class Metrics {
     );
     gauge(
       'waylog_projection_stuck_seconds',
-      'For how long events have waited and none was folded.',
-      worst('stuckSeconds'),
+      'For how long events have waited and none was folded; 0 while an operator has the projector paused.',
+      ({ projections }) =>
+        projections.length === 0
+          ? undefined
+          : Math.max(...projections.map((p) => (p.state === 'paused' ? 0 : p.stuckSeconds))),
     );
     gauge(
       'waylog_projection_parked_streams',
       'Streams whose next event cannot be projected.',
-      worst('parkedStreams'),
+      ({ projections }) => (projections.length === 0 ? undefined : parkedIn(projections)),
     );
-    gauge('waylog_projection_paused', '1 while an operator has the projector paused.', ({ projections }) =>
+    gauge('waylog_projection_paused', '1 while an operator has a projector paused.', ({ projections }) =>
       projections.length === 0 ? undefined : projections.some((p) => p.state === 'paused') ? 1 : 0,
     );
     gauge(
       'waylog_projection_events_per_second',
-      'Events folded a second, by the process that leads.',
-      ({ projections }) => projections[0]?.eventsPerSecond,
+      'Events folded a second, by the processes that lead the projectors.',
+      ({ projections }) => {
+        const rates = new Map(projections.map((one) => [one.projector, one.eventsPerSecond]));
+        // Followers fold the tables, not the log.
+        return projections.length === 0
+          ? undefined
+          : [...projectors].reduce((sum, projector) => sum + (rates.get(projector) ?? 0), 0);
+      },
     );
   }
 

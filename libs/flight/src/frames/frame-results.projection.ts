@@ -28,6 +28,7 @@ export const frameResultsTable: TableDefinition = {
     confidence: 'confidence between 0 and 1',
   },
   timeColumn: 'timestamp',
+  identity: ['flight_id', 'frame_id'],
 };
 
 /** One row per frame: a result with another timestamp removes the old row (docs/decisions/0003). */

@@ -17,6 +17,7 @@ export const headingHistoryTable: TableDefinition = {
   checks: { frame_id: 'frame_id >= 0', heading: headingRange },
   indexes: { heading_history_in_time: ['flight_id', '"timestamp" desc', 'frame_id desc'] },
   timeColumn: 'timestamp',
+  identity: ['flight_id', 'frame_id'],
 };
 
 /** One row per frame, as in frame_results (docs/decisions/0003). */

@@ -15,7 +15,7 @@ export interface TableModel {
   readonly name: string;
   /** Set if the code that writes the table expects a hypertable over this column. */
   readonly timeColumn?: string;
-  /** The columns that identify what a row is about, if the key has more: a flight's frame, whatever its time. */
+  /** The columns that identify what a row is about, if there is one whatever its time: a flight's frame. */
   readonly identity?: readonly string[];
   /** The table whose row a row of this table depends on, such as the flight of a frame. */
   readonly owner?: { readonly table: string; readonly key: string; readonly column: string };
