@@ -53,7 +53,7 @@ function commandOf({ type, fields }: Sent): { slice: AnySlice; command: FlightCo
 }
 
 /** The events of a decision, or undefined if it refuses. */
-function decided(decide: () => Decision<FlightEvent>): readonly FlightEvent[] | undefined {
+function decided(decide: () => Decision<FlightEvent, object, unknown>): readonly FlightEvent[] | undefined {
   try {
     return eventsOf(decide());
   } catch (error) {
@@ -182,9 +182,14 @@ describe('a flight that is sent random commands', () => {
           const { slice, command } = commandOf(one);
           const run = (streams: typeof inMemory) =>
             streams
-              .change(flightId, (flight) => slice.decide(command, flight, { at: time(at), reads: {} }), {
-                command: one.type,
-              })
+              .change(
+                flightId,
+                (flight) =>
+                  slice.decide(command, flight, { at: time(at), reads: {} }) as Decision<FlightEvent>,
+                {
+                  command: one.type,
+                },
+              )
               .catch((error: unknown) => {
                 if (error instanceof WaylogError) return { refused: error.code };
                 throw error;

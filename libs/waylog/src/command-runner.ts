@@ -2,11 +2,14 @@ import { createHash } from 'node:crypto';
 import { sortedJson, validate, WaylogError, type Writable } from '#lib/platform';
 import {
   eventsOf,
+  wholeOf,
   type Appended,
   type CommandContext,
+  type Decision,
   type DecisionStreams,
   type DomainEvent,
 } from '#lib/event-store';
+import type { ClaimedValue } from './claim-kind.js';
 import { COMMAND_OPTIONS, type Slice, type StreamCommand } from './command.js';
 import type { CommandOutcome, tell } from './observing.js';
 import type { Reference, References, StatesOf } from './reference.js';
@@ -15,6 +18,8 @@ import type { DoorCheck, StreamType } from './stream-type.js';
 export interface CommandRunnerOptions<State, Event> {
   /** The state of another stream at its end. */
   readonly stateAtEnd: (reference: Reference) => Promise<unknown>;
+  /** With which claims are named. */
+  readonly claimSecret: () => Promise<Buffer>;
   /** Told of every command. */
   readonly observe?: ReturnType<typeof tell> | undefined;
   readonly door?: DoorCheck<State, Event> | undefined;
@@ -53,13 +58,14 @@ export class CommandRunner<State, Event extends DomainEvent> {
       if (origin) context.origin = origin;
       const at = new Date().toISOString();
       const references = this.#references(slice.reads?.(command), id);
+      const secret = slice.claims ? await this.options.claimSecret() : undefined;
       const decide = (state: State) => {
         const decision = slice.decide(command, state, {
           at,
           reads: (references?.states() ?? {}) as StatesOf<Reads>,
         });
         this.options.door?.(id, state, eventsOf(decision), at);
-        return decision;
+        return claiming(decision, secret);
       };
       const result = await this.streams.change(id, decide, context, references?.read);
       end('done');
@@ -102,6 +108,24 @@ export class CommandRunner<State, Event extends DomainEvent> {
 /** One of any type. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as of AnyStreamType
 export type AnyCommandRunner = CommandRunner<any, any>;
+
+/** A decision with its values as the log names them. */
+function claiming<Event, Answer extends object>(
+  decision: Decision<Event, Answer, ClaimedValue>,
+  secret: Buffer | undefined,
+): Decision<Event, Answer> {
+  const { takes, releases, ...rest } = wholeOf(decision);
+  const named = (values: readonly ClaimedValue[]) => {
+    if (!secret)
+      throw new Error('A slice whose decision takes or gives back values says which: `claims: [...]`.');
+    return values.map(({ kind, value }) => kind.claimOf(value, secret));
+  };
+  return {
+    ...rest,
+    ...(takes && { takes: named(takes) }),
+    ...(releases && { releases: releases === 'all' ? releases : named(releases) }),
+  };
+}
 
 const notContent: ReadonlySet<string> = new Set(COMMAND_OPTIONS);
 

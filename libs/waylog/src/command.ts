@@ -2,6 +2,7 @@ import { Command } from '@nestjs/cqrs';
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
 import { FreeText, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
 import type { Appended, Decision, DomainEvent, Origin } from '#lib/event-store';
+import type { ClaimedValue, ClaimKind } from './claim-kind.js';
 import type { References, StatesOf } from './reference.js';
 import type { StreamType } from './stream-type.js';
 
@@ -81,7 +82,7 @@ export type Decide<
   Event extends DomainEvent,
   Answer extends object = object,
   Reads extends References = References,
-> = (command: C, state: State, sent: Sent<Reads>) => Decision<Event, Answer>;
+> = (command: C, state: State, sent: Sent<Reads>) => Decision<Event, Answer, ClaimedValue>;
 
 /** A command with its decision, on a stream of this type. `Answer` is what its result has besides key, revision and position. */
 export interface Slice<
@@ -100,6 +101,8 @@ export interface Slice<
    * where a rule must hold for good, the two things belong in one stream.
    */
   readonly reads?: (command: C) => Reads;
+  /** The kinds of values that the decision takes or gives back. */
+  readonly claims?: readonly ClaimKind[];
   readonly decide: Decide<C, State, Event, Answer, Reads>;
 }
 
@@ -107,16 +110,33 @@ export interface Slice<
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as of AnyStreamType
 export type AnySlice = Slice<any, any, any, object, any>;
 
-/** Declares a command with its decision. What it reads, and the types of its state and events, follow from the parts. */
-export const slice = <
-  C extends StreamCommand,
-  State,
-  Event extends DomainEvent,
-  Answer extends object = object,
-  Reads extends References = Record<string, never>,
->(
-  one: Slice<C, State, Event, Answer, Reads>,
-): Slice<C, State, Event, Answer, Reads> => one;
+/** What a slice has besides its command and its decision. */
+type SliceParts<C extends object, Reads extends References> = Pick<
+  Slice<C, unknown, DomainEvent, object, Reads>,
+  'check' | 'reads' | 'claims'
+>;
+
+/** Declares commands on streams of a type, each with its decision: `const slice = slicesOn(partStream)`. */
+export const slicesOn = <State, Event extends DomainEvent>(stream: StreamType<State, Event>) => {
+  function slice<C extends StreamCommand, Answer extends object = object>(
+    command: Class<C>,
+    decide: Decide<C, State, Event, Answer, Record<string, never>>,
+  ): Slice<C, State, Event, Answer, Record<string, never>>;
+  function slice<
+    C extends StreamCommand,
+    Answer extends object = object,
+    Reads extends References = Record<string, never>,
+  >(
+    command: Class<C>,
+    parts: SliceParts<C, Reads>,
+    decide: Decide<C, State, Event, Answer, Reads>,
+  ): Slice<C, State, Event, Answer, Reads>;
+  function slice(command: Class, ...rest: readonly unknown[]): AnySlice {
+    const decide = rest.at(-1) as AnySlice['decide'];
+    return { stream, command, ...(rest.length > 1 && (rest[0] as object)), decide };
+  }
+  return slice;
+};
 
 const NAMESPACE = '5d1c1f0e-6a6b-5b0e-9d57-0c8a4f6f2f5a';
 

@@ -1,5 +1,5 @@
 import type { INestApplicationContext, Provider, Type } from '@nestjs/common';
-import type { ReadableLog, Vocabulary } from '#lib/event-store';
+import { CLAIM, wholeOf, type ReadableLog, type Vocabulary } from '#lib/event-store';
 import type { AnyProjection, OnRewritten, Projection, ProjectorLog, ProjectorStatus } from '#lib/projections';
 import type { ContextSettings, Listener } from '#lib/platform';
 import type { ContinuousAggregateInfo } from '#lib/timescale';
@@ -140,7 +140,12 @@ export function context(
       `${JSON.stringify(name)} cannot be the name of a context, which is also that of its schema: take a lower-case word ` +
         `of 50 characters at most, with no prefix of a schema that others make, and none of ${TAKEN.join(', ')}.`,
     );
-  const { streams, erasures = [] } = rest;
+  const { streams } = rest;
+  if (streams.some(({ category }) => category.name === CLAIM))
+    throw new Error(
+      `The streams of the category ${CLAIM} say who holds which unique value: take another name.`,
+    );
+  const erasures = (rest.erasures ?? []).map(givingAllBack);
   const all = [...parts, rest];
   return {
     name,
@@ -163,6 +168,12 @@ export function context(
   };
 }
 
+/** What is erased holds no unique value any more. */
+const givingAllBack = (erasure: AnySlice): AnySlice => ({
+  ...erasure,
+  decide: (...asked) => ({ ...wholeOf(erasure.decide(...asked)), releases: 'all' }),
+});
+
 /** What is known of the events of several contexts. Throws if two have a category of one name. */
 export function vocabularyOf(contexts: readonly Context[]): Vocabulary {
   const all = contexts.flatMap((one) => Object.entries(one.vocabulary));
@@ -170,5 +181,6 @@ export function vocabularyOf(contexts: readonly Context[]): Vocabulary {
   const twice = names.find((category, i) => names.indexOf(category) !== i);
   if (twice !== undefined)
     throw new Error(`Two contexts have streams of the category ${twice}: each category belongs to one.`);
-  return Object.fromEntries(all);
+  // The kernel's own, whatever the contexts are.
+  return Object.fromEntries([...all, [CLAIM, {}]]);
 }

@@ -1,4 +1,5 @@
 export { commandsOf, queriesOf } from './by-name.js';
+export { ClaimKind, type ClaimedValue, type ClaimKindOptions } from './claim-kind.js';
 export * from './cli.js';
 export * from './command.js';
 export * from './command-fields.js';

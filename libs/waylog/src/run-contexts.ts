@@ -1,9 +1,10 @@
 import { Logger } from '@nestjs/common';
 import type pg from 'pg';
 import { messageOf, type Listener } from '#lib/platform';
-import { DecisionRoom, DecisionStreams, PartOfLog, type EventStore } from '#lib/event-store';
+import { DecisionRoom, DecisionStreams, PartOfLog, type DataKeys, type EventStore } from '#lib/event-store';
 import { CheckpointWatch, Projector } from '#lib/projections';
 import type { DatabaseAccess } from '#lib/timescale';
+import { claimSecret } from './claim-kind.js';
 import { CommandRunner, type AnyCommandRunner } from './command-runner.js';
 import type { Context } from './context.js';
 import { tell, warnOfObserver } from './observing.js';
@@ -17,11 +18,12 @@ interface Connected {
   readonly tables: pg.Pool;
   readonly listener: Listener;
   readonly access: DatabaseAccess;
+  readonly keys: DataKeys;
 }
 
 /** Makes what each context needs to run: its projector and followers, and what decides the commands of its streams. */
 export function runContexts(options: WaylogOptions, connected: Connected): RunningContexts {
-  const { store, queries, tables, listener, access } = connected;
+  const { store, queries, tables, listener, access, keys } = connected;
   const { contexts, maxPendingCommands, decisionCacheBytes, onCommand, settings } = options;
   const log = new Logger('Waylog');
   const info = (message: string) => log.log(message);
@@ -32,6 +34,12 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
     ...(decisionCacheBytes !== undefined && { cacheBytes: decisionCacheBytes }),
     onWarning: warn,
   });
+
+  let secret: Promise<Buffer> | undefined;
+  const again = (error: unknown): never => {
+    secret = undefined;
+    throw error;
+  };
 
   const runnerOf = (type: AnyStreamType, { name }: Context): AnyCommandRunner => {
     const { category, decider, events = {}, door } = type;
@@ -45,6 +53,7 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
     });
     return new CommandRunner(type, streams, {
       stateAtEnd: ({ stream, id }) => running.runnerOf(stream).streams.stateAtEnd(id),
+      claimSecret: () => (secret ??= claimSecret(keys).catch(again)),
       observe: onCommand && tell(onCommand, warnOfObserver),
       door: door?.((settings?.[name] ?? {}) as never),
     });

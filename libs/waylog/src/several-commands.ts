@@ -17,6 +17,7 @@ import {
   type Slice,
   type StreamCommand,
 } from './command.js';
+import type { ClaimedValue } from './claim-kind.js';
 import { commandOfFields } from './command-fields.js';
 import type { StreamType } from './stream-type.js';
 
@@ -76,6 +77,9 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
     let state = decider.fork(before);
     const events: Event[] = [];
     const results: object[] = [];
+    // What holds after the last step: one can take what an earlier one has given back.
+    const takes = new Map<string, ClaimedValue>();
+    const releases = new Map<string, ClaimedValue>();
     const weight: Weight = { values: 0, characters: 0 };
     for (const [i, { slice, command: step }] of stepsOf(several).entries()) {
       const names = Object.keys(slice.reads?.(step) ?? {});
@@ -88,9 +92,14 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
         events.push(event);
         state = decider.evolve(state, event);
       }
-      results.push(wholeOf(decision).answer ?? {});
+      const whole = wholeOf(decision);
+      results.push(whole.answer ?? {});
+      if (whole.releases === 'all')
+        throw new Error(`${slice.command.name} gives back all values, and is no step.`);
+      for (const one of whole.releases ?? []) move(one, takes, releases);
+      for (const one of whole.takes ?? []) move(one, releases, takes);
     }
-    return { events, answer: { results } };
+    return { events, answer: { results }, takes: [...takes.values()], releases: [...releases.values()] };
   };
   /** What the steps read. */
   const reads = (several: C) =>
@@ -100,7 +109,22 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
       ),
     );
   const doRead = slices.some((slice) => slice.reads);
-  return { stream, command, check: stepsOf, ...(doRead && { reads }), decide, steps };
+  const claims = slices.flatMap((slice) => slice.claims ?? []);
+  return {
+    stream,
+    command,
+    check: stepsOf,
+    ...(doRead && { reads }),
+    ...(claims.length > 0 && { claims }),
+    decide,
+    steps,
+  };
+}
+
+function move(one: ClaimedValue, from: Map<string, ClaimedValue>, to: Map<string, ClaimedValue>): void {
+  const key = one.kind.keyOf(one.value);
+  from.delete(key);
+  to.set(key, one);
 }
 
 const tooMuch = ({ category, key }: Pick<StreamType<never, never>, 'category' | 'key'>, id: string) =>

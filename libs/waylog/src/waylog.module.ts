@@ -109,14 +109,15 @@ export class WaylogModule {
         },
         {
           provide: RunningContexts,
-          inject: [EVENT_STORE, pg.Pool, TABLES_POOL, Listener, DATABASE_ACCESS],
+          inject: [EVENT_STORE, pg.Pool, TABLES_POOL, Listener, DATABASE_ACCESS, DataKeys],
           useFactory: (
             store: EventStore,
             queries: pg.Pool,
             tables: pg.Pool,
             listener: Listener,
             access: DatabaseAccess,
-          ) => runContexts(options, { store, queries, tables, listener, access }),
+            keys: DataKeys,
+          ) => runContexts(options, { store, queries, tables, listener, access, keys }),
         },
         {
           provide: WaylogLifecycle,

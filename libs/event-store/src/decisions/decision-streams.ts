@@ -215,7 +215,7 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         upcasters: this.#upcasters,
         remembered: (commandId) => this.#states.remembered(streamId, current, commandId),
       });
-      const plan = await this.#planClaims(streamId, current, decided);
+      const plan = decided.claims && (await this.#planClaims(streamId, current, decided));
       const { verdicts, facts, events } = plan instanceof WaylogError ? refusedFor(decided, plan) : decided;
       const settled = (positions: readonly string[]) => {
         this.#settle(streamId, current, batch, verdicts, positions);
@@ -275,9 +275,12 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
   }
 
-  #planClaims(streamId: string, { held }: StreamState<State>, { claims, events }: DecidedBatch<Event>) {
+  async #planClaims(streamId: string, { held }: StreamState<State>, { claims, events }: DecidedBatch<Event>) {
     const [first] = events;
-    return claims && first && this.#claims.plan(streamId, held, claims, first.metadata);
+    const plan = claims && first && (await this.#claims.plan(streamId, held, claims, first.metadata));
+    // It holds what it takes, or never had what it gives back.
+    if (plan && 'takes' in plan && plan.takes.length + plan.releases.length === 0) return undefined;
+    return plan;
   }
 
   /** Together with its claims where the store can; otherwise claims are taken before, and given back after. */

@@ -13,7 +13,7 @@ export const event = <Type extends FlightEventType>(type: Type, data: FlightEven
 export function given(...history: FlightEvent[]) {
   const flight = () => history.reduce<Flight>(evolve, noFlight());
   return {
-    when(decide: (flight: Flight) => Decision<FlightEvent>) {
+    when(decide: (flight: Flight) => Decision<FlightEvent, object, unknown>) {
       const run = () => decide(flight());
       return {
         then: (...expected: FlightEvent[]) => expect(eventsOf(run())).toEqual(expected),
