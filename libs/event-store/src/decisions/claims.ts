@@ -67,8 +67,9 @@ const LAPSE_MS = 30_000;
 
 /**
  * Unique values. Where the store can append to several streams together, a claim is taken with the events that need it.
- * Where it cannot, it is taken first, and confirmed by those events, whose metadata name it; if they never come, as after a
- * kill, the next one who wants it makes it lapse. Either way two streams never hold one claim.
+ * Where it cannot, it is taken first, and confirmed by those events, which come next after a revision of the holder that
+ * the claim names, and whose metadata name it. If they never come, as after a kill, the next one who wants it takes their
+ * place in the stream of the holder. Either way two streams never hold one claim.
  */
 export class Claims {
   constructor(
@@ -79,7 +80,7 @@ export class Claims {
   /** What to record for these changes. Returns the refusal if another stream holds a claim; throws `claim.pending`. */
   async plan(
     holder: string,
-    held: HeldClaims,
+    { held, revision: holderRevision }: { readonly held: HeldClaims; readonly revision: number },
     { takes, releases }: ClaimChanges,
     metadata: NewEvent['metadata'],
   ): Promise<ClaimPlan | WaylogError> {
@@ -98,7 +99,11 @@ export class Claims {
       if (held.has(streamId)) continue;
       const standing = await this.#standing(streamId, holder);
       if (standing.holder !== undefined || standing.isForEver) return refusal();
-      const request = change(standing, streamId, TAKEN, { holder, ...(isForEver && { isForEver }) });
+      const request = change(standing, streamId, TAKEN, {
+        holder,
+        holderRevision,
+        ...(isForEver && { isForEver }),
+      });
       taking.push(request);
       taken[streamId] = request.events[0]?.id ?? '';
     }
@@ -130,32 +135,33 @@ export class Claims {
       if (holder === wantedBy) return free;
       // Recorded together with the events of its holder.
       if (this.store.appendTogether) return standing;
-      const { isHeld, isOver, revision } = await this.#confirmation(claim, holder, takenBy.id);
+      const { isHeld, wasHeld, revision } = await this.#heldBy(holder, claim);
       if (isHeld) return standing;
-      if (isOver) return standing.isForEver ? { ...free, isForEver: true } : free;
+      if (wasHeld && standing.isForEver) return { ...free, isForEver: true };
+      // What comes next in the stream of the holder is there already, and does not confirm it: nothing else can.
+      if (revision > Number(takenBy.data['holderRevision'])) return free;
       if (Date.now() - Date.parse(takenBy.recordedAt) < this.lapseMs) throw pending();
-      await this.#fence(holder, revision, { claim, taken: takenBy.id }, takenBy.metadata);
+      await this.#fence(holder, revision, { claim }, takenBy.metadata);
       // Read again: the holder may have been faster.
     }
   }
 
-  /** What the stream of a holder says of a claim that it has taken. */
-  async #confirmation(claim: string, holder: string, takenBy: string) {
+  /** What the stream of a holder says of a claim, in its last word about it. */
+  async #heldBy(holder: string, claim: string) {
     let isHeld = false;
-    let isOver = false;
+    let wasHeld = false;
     let revision = -1;
     for await (const page of this.store.readStream(holder))
       for (const event of page) {
         revision = event.revision;
-        if (event.type === LAPSED) isOver ||= event.data['taken'] === takenBy;
-        const { taken, released } = claimsOfEvent(event) ?? {};
-        if (released?.includes(claim) && isHeld) [isHeld, isOver] = [false, true];
-        if (taken?.[claim] === takenBy) [isHeld, isOver] = [true, false];
+        const { taken = {}, released = [] } = claimsOfEvent(event) ?? {};
+        if (released.includes(claim)) isHeld = false;
+        if (claim in taken) isHeld = wasHeld = true;
       }
-    return { isHeld, isOver, revision };
+    return { isHeld, wasHeld, revision };
   }
 
-  /** Whoever is about to confirm the claim expects another revision, and has to take it again. */
+  /** Takes the place in the stream of the holder at which it could confirm the claim: it has to take it again. */
   async #fence(
     holder: string,
     revision: number,

@@ -275,9 +275,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
     }
   }
 
-  async #planClaims(streamId: string, { held }: StreamState<State>, { claims, events }: DecidedBatch<Event>) {
+  async #planClaims(streamId: string, known: StreamState<State>, { claims, events }: DecidedBatch<Event>) {
     const [first] = events;
-    const plan = claims && first && (await this.#claims.plan(streamId, held, claims, first.metadata));
+    const plan = claims && first && (await this.#claims.plan(streamId, known, claims, first.metadata));
     // It holds what it takes, or never had what it gives back.
     if (plan && 'takes' in plan && plan.takes.length + plan.releases.length === 0) return undefined;
     return plan;

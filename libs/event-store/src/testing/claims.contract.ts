@@ -1,45 +1,11 @@
 import { v7 as uuidv7 } from 'uuid';
-import { conflict } from '#lib/platform';
-import { claimsOfEvent, type Claim } from '../decisions/claims.js';
-import type { Decider, WholeDecision } from '../decisions/decider.js';
 import { DecisionStreams } from '../decisions/decision-streams.js';
-import type { EventStore, RecordedEvent } from '../event-store.js';
+import type { EventStore } from '../event-store.js';
 import type { Vocabulary } from '../vocabulary.js';
 import { collect, type StoreUnderTest } from './event-store.contract.js';
+import { claimOf, erase, eventsOfCategory, holdersOf, person, take } from './persons.js';
 
-// Persons with names that no two have.
-type Named = { readonly type: 'Named' | 'Erased'; readonly data: { readonly name: string } };
-interface Person {
-  readonly name: string | undefined;
-}
-const person: Decider<Person, Named> = {
-  version: 1,
-  initialState: () => ({ name: undefined }),
-  evolve: (_, { type, data }) => ({ name: type === 'Named' ? data.name : undefined }),
-  fork: (state) => state,
-  sizeOf: () => 100,
-};
 const run = uuidv7();
-const claimOf = (name: string, isForEver = false): Claim => ({
-  streamId: `claim-person.name-${run}-${name}`,
-  isForEver,
-  refusal: () => conflict('name.taken', 'There is another one of this name.'),
-});
-/** Takes a name, and gives the one before back. */
-const take =
-  (name: string, isForEver = false) =>
-  (before: Person): WholeDecision<Named> =>
-    before.name === name
-      ? { events: [] }
-      : {
-          events: [{ type: 'Named', data: { name } }],
-          takes: [claimOf(name, isForEver)],
-          releases: before.name === undefined ? [] : [claimOf(before.name)],
-        };
-const erase = (): WholeDecision<Named> => ({
-  events: [{ type: 'Erased', data: { name: '' } }],
-  releases: 'all',
-});
 const as = { command: 'Name' };
 const taken = { code: 'name.taken' };
 
@@ -82,34 +48,11 @@ export function describeClaims(
     const inProcess = (store = ofWay(), claimLapseMs = 0) =>
       new DecisionStreams({ store, decider: person, category, claimLapseMs });
     const id = () => uuidv7();
-    const newName = () => `n${uuidv7()}`;
+    const newName = () => `${run}-${uuidv7()}`;
 
-    /** Reads the log alone: who held a name, one after another. Fails if two did at a time. */
-    const holdersOf = async (name: string): Promise<string[]> => {
-      const claim = claimOf(name).streamId;
-      const all: RecordedEvent[] = [];
-      for (let after = subject.store.beginning; ;) {
-        const page = await subject.store.readAll({ after, limit: 1_000, categories: [category] });
-        all.push(...page);
-        if (page.length < 1_000) break;
-        after = page.at(-1)?.position ?? after;
-      }
-      const holders: string[] = [];
-      let holder: string | undefined;
-      for (const event of all) {
-        const claims = claimsOfEvent(event);
-        if (claims?.released?.includes(claim)) {
-          expect(event.streamId).toBe(holder);
-          holder = undefined;
-        }
-        if (claims?.taken?.[claim] !== undefined) {
-          expect({ name, holder }).toEqual({ name, holder: undefined });
-          holder = event.streamId;
-          holders.push(holder);
-        }
-      }
-      return holders;
-    };
+    /** Whoever held it, one after another. */
+    const holders = async (name: string) =>
+      holdersOf(name, await eventsOfCategory(subject.store, category)).filter(Boolean);
 
     it('for one of many that want a value at a time', async () => {
       const name = newName();
@@ -127,7 +70,7 @@ export function describeClaims(
       for (const one of ended)
         if (one.status === 'rejected')
           expect(['name.taken', 'claim.pending']).toContain((one.reason as { code: string }).code);
-      expect(await holdersOf(name)).toHaveLength(1);
+      expect(await holders(name)).toHaveLength(1);
     });
 
     it('until they are given back', async () => {
@@ -140,7 +83,7 @@ export function describeClaims(
       await persons.change(ann, take(newName()), as);
       await others.change(bob, take(name), as);
       await expect(persons.change(ann, take(name), as)).rejects.toMatchObject(taken);
-      expect(await holdersOf(name)).toEqual([`${category}-${ann}`, `${category}-${bob}`]);
+      expect(await holders(name)).toEqual([`${category}-${ann}`, `${category}-${bob}`]);
     });
 
     it('and gives all back at an erasure but those that are unique for ever', async () => {
@@ -176,7 +119,7 @@ export function describeClaims(
       await expect(cold.change(id(), take(names[2] ?? ''), as)).rejects.toMatchObject(taken);
       await cold.change(ann, take(newName()), as);
       await cold.change(id(), take(names[2] ?? ''), as);
-      for (const name of names) await holdersOf(name);
+      for (const name of names) await holders(name);
     });
 
     it('whatever a process does that was frozen before it recorded, and wakes up late', async () => {
@@ -200,7 +143,7 @@ export function describeClaims(
       wake();
       // It decides again, and so sleeps again.
       await expect(late).rejects.toMatchObject(taken);
-      expect(await holdersOf(name)).toEqual([`${category}-${bob}`]);
+      expect(await holders(name)).toEqual([`${category}-${bob}`]);
       // And it goes on as if nothing had happened.
       await inProcess().change(ann, take(newName()), as);
     });
@@ -227,7 +170,7 @@ export function describeClaims(
         // Whichever of the two names it has now, the other one is free.
         await expect(cold.change(bob, take(has ?? ''), as)).rejects.toMatchObject(taken);
         await cold.change(bob, take(has === name ? other : name), as);
-        for (const one of [name, other]) await holdersOf(one);
+        for (const one of [name, other]) await holders(one);
       }
     });
   });
