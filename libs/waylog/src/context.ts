@@ -51,6 +51,8 @@ export interface Rollup {
 export interface FollowerType {
   /** Its name among the projectors. */
   readonly name: string;
+  /** The names of the tables and views that it keeps, as SQL calls them. */
+  readonly keeps: readonly string[];
   /** What it keeps, as its checkpoint knows it. */
   readonly tables: readonly { readonly name: string; readonly version: number }[];
   readonly rollup?: Rollup;

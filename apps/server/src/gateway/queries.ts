@@ -16,6 +16,9 @@ import { followsFromTables, isSql } from './sql-text.js';
 /** Every query by the name of its class. */
 export const namedQueries = queriesOf(contexts);
 
+/** Tables that follow others later than the checkpoint of their context says. */
+const keptByFollowers = contexts.flatMap(({ followers }) => followers.flatMap(({ keeps }) => keeps));
+
 /** The longest that SQL waits for its minimum position; the same as for any other read. */
 const MAX_WAIT_MS = 5_000;
 
@@ -108,7 +111,7 @@ export class NamedQueries {
     if (typeof timeout === 'number') options.timeout = timeout;
     const read = () => this.sql.run(sql, options);
     if (!useCache) return { ...(await read()), cacheHit: false };
-    if (!followsFromTables(sql, fields.values ?? [])) {
+    if (!followsFromTables(sql, fields.values ?? [], keptByFollowers)) {
       this.cache.pass();
       return { ...(await read()), cacheHit: false };
     }

@@ -41,6 +41,12 @@ describe('the check whether SQL can be cached', () => {
     expect(cost(filled(piece))).toBeLessThan(50 * Math.max(usual, 0.1));
   });
 
+  it('caches nothing of tables that follow others at their own pace, whatever their context', () => {
+    const kept = ['reading_hours'];
+    expect(followsFromTables('select * from camera.readings', [], kept)).toBe(true);
+    expect(followsFromTables('select * from camera.READING_HOURS', [], kept)).toBe(false);
+  });
+
   it('sees a function by its whole name', () => {
     expect(followsFromTables('select count(*) from flight.waypoints')).toBe(true);
     expect(followsFromTables('select my_count (*) from flight.waypoints')).toBe(false);

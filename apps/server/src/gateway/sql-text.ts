@@ -21,10 +21,14 @@ const KEYWORDS = new Set(
 
 /**
  * Whether the answer of a SELECT depends only on the tables, so that it stays right until an event touches them. If the
- * statement has a function that is not known here, the clock, a catalog, anything unusual in the text, or the minute
- * rollup, which follows the tables at its own pace, the answer is not cached.
+ * statement has a function that is not known here, the clock, a catalog, anything unusual in the text, or one of the
+ * tables `atTheirPace`, which follow others later, the answer is not cached.
  */
-export function followsFromTables(sql: string, values: readonly unknown[] = []): boolean {
+export function followsFromTables(
+  sql: string,
+  values: readonly unknown[] = [],
+  atTheirPace: readonly string[] = [],
+): boolean {
   // Other ways to write a name or a text: the words below could then mean something else.
   if (/[$][a-z_$]|\b[eu]&?'|u&"|--|[/][*]/i.test(sql)) return false;
   const texts = [...sql.matchAll(/'((?:[^']|'')*)'/g)].map(([, text]) => text ?? '');
@@ -32,8 +36,9 @@ export function followsFromTables(sql: string, values: readonly unknown[] = []):
   if ([...texts, ...values].some((text) => /now|today|tomorrow|yesterday/i.test(String(text)))) return false;
   const words = sql.replace(/'(?:[^']|'')*'/g, " '' ").toLowerCase();
   const unsure =
-    /\b(pg_\w*|information_schema|_?timescaledb\w*|frame_minute\w*|current_\w*|localtime\w*|session_user|system_user|user|tablesample|reg[a-z]+)\b/;
+    /\b(pg_\w*|information_schema|_?timescaledb\w*|current_\w*|localtime\w*|session_user|system_user|user|tablesample|reg[a-z]+)\b/;
   if (unsure.test(words)) return false;
+  if (atTheirPace.some((table) => words.includes(table))) return false;
   // A text that is computed can become one of them: a time must come from one literal or one parameter.
   if (/''\s+''|(?<!(''|[$]\d+)\s*)::\s*"?(date|time|abstime)|\bas\s+"?(date|time|abstime)/.test(words))
     return false;

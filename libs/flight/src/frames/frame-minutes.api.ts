@@ -209,6 +209,8 @@ async function compareFrameMinutes(pool: pg.Pool, from: Date | null): Promise<Fr
 /** Keeps the minute rollup of frame results, the same way in every edition. */
 export const frameMinutesFollower: FollowerType = {
   name: FRAME_MINUTES,
+  // In the Timescale edition, the view is over parts between two migrations.
+  keeps: ['frame_minutes', 'frame_minute_parts'],
   tables: [frameMinutesRollup],
   rollup: {
     info: () => ({
