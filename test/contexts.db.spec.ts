@@ -18,7 +18,9 @@ import {
   whileLeading,
 } from '#lib/projections';
 import {
+  capabilities,
   foreignCode,
+  Hypertables,
   queryOn,
   readCatalog,
   rightsDeviations,
@@ -327,6 +329,55 @@ describe('the tables that a context declares', () => {
       await after.close();
     }
   }, 60_000);
+
+  it('keep retention and compression in a new version that names the key and the time otherwise', async () => {
+    await migrate(database.url, { contexts: [camera] });
+    const before = await startWaylog(database, { contexts: [flight, camera] });
+    await before.execute(new NameCamera({ cameraId: 'f1', name: 'front' }));
+    const { position } = await before.execute(new Measure({ cameraId: 'f1', at: noon, celsius: 20 }));
+    await before.app.get(RunningContexts).waitFor(position, 25_000);
+    await before.close();
+    const models = withWaylogModels(modelsOf([flight, camera]));
+    const hypertables = new Hypertables(database.pool, models);
+    // If the edition cannot compress, the rest is done.
+    await hypertables.change('camera.readings', { retentionPeriod: '9000 days', compressAfter: '8000 days' });
+    const settings = async () => {
+      const { retention, compression } = await hypertables.get('camera.readings');
+      return { period: retention.retentionPeriod, after: compression.compressAfter };
+    };
+    const set = await settings();
+    const [cameras, readings] = camera.projections as [Projection, Projection];
+    const table: TableDefinition = {
+      ...readings.table,
+      columns: { device: 'text', measured: 'timestamptz', celsius: 'double precision' },
+      key: ['device', 'measured'],
+      timeColumn: 'measured',
+    };
+    const renamed = new Projection<{ Measured: { at: string; celsius: number } }>('readings', 2, table).on(
+      'Measured',
+      ({ streamId, data: { at, celsius } }) => upsert({ device: streamId, measured: at, celsius }),
+    );
+    const after = await startWaylog(database, {
+      contexts: [flight, { ...camera, projections: [cameras, renamed] }],
+    });
+    try {
+      const rows = async () => (await database.pool.query(`select * from camera.readings`)).rows as object[];
+      await eventually(async () => (await rows()).some((row) => 'device' in row));
+      expect(await rows()).toMatchObject([{ device: 'camera-f1', celsius: 20 }]);
+      expect(await settings()).toEqual(set);
+      const { rows: compressed } = await database.pool.query(
+        `select segmentby, orderby from timescaledb_information.hypertable_compression_settings
+          where hypertable = 'camera.readings'::regclass and segmentby is not null`,
+      );
+      expect(compressed).toEqual(
+        (await capabilities(database.pool)).compression.available
+          ? [{ segmentby: 'device', orderby: 'measured' }]
+          : [],
+      );
+    } finally {
+      await after.close();
+    }
+  });
 
   it('go with the checkpoints that say how far they are folded', async () => {
     await migrate(database.url, { contexts: [camera] });

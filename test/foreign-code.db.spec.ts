@@ -9,7 +9,7 @@ import { runTool } from '../libs/backup/src/tool.js';
 import { CreateFlight, SaveFrameResult } from '#lib/flight';
 import { hashTable } from '#lib/projections';
 import { foreignCode, madeAccess, projectorFunctions, queryOn, serverTool } from '#lib/timescale';
-import { migrate } from '../migrations/index.js';
+import { migrate, migrations, revert } from '../migrations/index.js';
 import { snapshot } from '../migrations/schema-snapshot.js';
 import { testDatabase, testServerUrl, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -86,6 +86,32 @@ describe('code that the role of the projector has created', () => {
     await expect(asProjector(`delete from projection.contexts`)).rejects.toMatchObject({ code: '42501' });
     await database.pool.query(`create schema rebuild_flight authorization ${role}`);
     await database.pool.query(`create schema verify_flight authorization ${role}`);
+  });
+
+  it('does not include what TimescaleDB makes for the aggregate of before the roles, when contexts cannot be told', async () => {
+    const old = await testDatabase();
+    try {
+      const query = queryOn(old.pool);
+      const before = migrations.findIndex(({ name }) => name.startsWith('DatabaseRoles'));
+      await revert(old.url, migrations.length - before);
+      // As it is there on the Timescale edition, where it is there already.
+      await old.pool.query(
+        `create view _timescaledb_internal._partial_view_4711 as
+         select flight_id, flight.path(gps_lat, gps_lon order by "timestamp") from flight.frame_results group by 1`,
+      );
+      expect(await foreignCode(query)).toEqual([]);
+      await old.pool.query(
+        `create function public.g() returns integer language sql as 'select 1';
+         create view _timescaledb_internal._partial_view_4712 as select public.g()`,
+      );
+      expect(await foreignCode(query)).toEqual(['view _timescaledb_internal._partial_view_4712']);
+      await old.pool.query(
+        `drop view _timescaledb_internal._partial_view_4711, _timescaledb_internal._partial_view_4712`,
+      );
+      await migrate(old.url);
+    } finally {
+      await old.drop();
+    }
   });
 
   it('does not include the functions that the migrations create', () => {

@@ -9,7 +9,7 @@ import {
 } from '#lib/flight';
 import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
-import { unpark, verify } from '#lib/projections';
+import { rebuild, unpark, verify } from '#lib/projections';
 import { capabilities } from '#lib/timescale';
 import { aFlight, aFrame } from './support/samples.js';
 import { appendRaw } from './support/poison.js';
@@ -243,5 +243,28 @@ describe('compressed chunks', () => {
     expect(await batches(flightId)).toBe(before - 1);
     expect(await frames(stranger)).toBe(0);
     expect((await verify(options)).isSound).toBe(true);
+  });
+
+  it('stay a setting of a table that is rebuilt beside a hypertable of another application', async () => {
+    await sql(`create schema other; create table other.things (at timestamptz not null);
+      select create_hypertable('other.things', by_range('at'))`);
+    try {
+      const settings = () =>
+        sql(
+          `select s.segmentby, s.orderby, s.orderby_desc, s.orderby_nullsfirst from _timescaledb_catalog.compression_settings s
+            where s.relid = 'flight.frame_results'::regclass`,
+        );
+      const before = await settings();
+      expect(before).toHaveLength(canCompress ? 1 : 0);
+      const store = waylog.app.get<EventStore>(EVENT_STORE);
+      await rebuild({
+        ...tablesOf(flight, store),
+        projections: flightProjections.filter(({ name }) => name === 'frame_results'),
+        connectionString: waylog.store.url,
+      });
+      expect(await settings()).toEqual(before);
+    } finally {
+      await sql(`drop schema other cascade`);
+    }
   });
 });

@@ -71,13 +71,25 @@ export async function setCompression(
   }
 }
 
-/** Segments by the first column of the key, such as the flight; within it rows are in the order of time. */
 async function enableCompression(
   client: ClientBase,
   can: Capabilities,
   table: string,
   after: string,
 ): Promise<void> {
+  await compressByKey(client, table);
+  // Without workers nothing would run the policy: chunks are then compressed only by hand, and compressAfter records
+  // the setting.
+  if (can.scheduler.available) {
+    await client.query(
+      `select add_compression_policy($1::text::regclass, compress_after => $2::text::interval, if_not_exists => true)`,
+      [table, after],
+    );
+  }
+}
+
+/** Segments by the first column of the key, such as the flight; within it rows are in the order of time. */
+async function compressByKey(client: ClientBase, table: string): Promise<void> {
   const { rows } = await client.query<{ name: string; is_time: boolean }>(
     `select a.attname as name, a.attname = d.column_name as is_time
        from pg_class r
@@ -98,14 +110,6 @@ async function enableCompression(
     `alter table ${table} set (timescaledb.compress, timescaledb.compress_segmentby = '${quoted(keys.slice(0, 1))}',
                                timescaledb.compress_orderby = '${quoted([...time, ...keys.slice(1)])}')`,
   );
-  // Without workers nothing would run the policy: chunks are then compressed only by hand, and compressAfter records
-  // the setting.
-  if (can.scheduler.available) {
-    await client.query(
-      `select add_compression_policy($1::text::regclass, compress_after => $2::text::interval, if_not_exists => true)`,
-      [table, after],
-    );
-  }
 }
 
 /** What was created again, in words. */
@@ -155,8 +159,15 @@ export async function restorePolicies(client: ClientBase, can: Capabilities): Pr
 
 /** The data that TimescaleDB keeps for a hypertable beside the table itself, and drops with it. */
 export interface HypertableSettings {
-  readonly compression: { readonly segmentby: string; readonly orderby: string } | undefined;
+  readonly compression: CompressionRow | undefined;
   readonly policies: readonly PolicyRow[];
+}
+
+interface CompressionRow {
+  readonly segmentby: string;
+  readonly orderby: string;
+  /** The names of the columns in both. */
+  readonly columns: readonly string[] | null;
 }
 
 interface PolicyRow {
@@ -173,11 +184,16 @@ interface PolicyRow {
 
 /** The compression and the policies of a hypertable, whatever created them; for code that replaces the table. */
 export async function hypertableSettings(client: ClientBase, table: string): Promise<HypertableSettings> {
-  const { rows: compressed } = await client.query<{ segmentby: string | null; orderby: string | null }>(
-    `select c.segmentby, c.orderby
-       from timescaledb_information.hypertables h, timescaledb_information.hypertable_compression_settings c
+  // TimescaleDB's views of this name every hypertable, also those in schemas that the projector may not use, and fail.
+  const { rows: compressed } = await client.query<CompressionRow>(
+    `select array_to_string(array(select quote_ident(name) from unnest(s.segmentby) name), ', ') as segmentby,
+            array_to_string(array(
+              select format('%I %s nulls %s', name, case when falls then 'desc' else 'asc' end, case when nulls then 'first' else 'last' end)
+                from unnest(s.orderby, s.orderby_desc, s.orderby_nullsfirst) o (name, falls, nulls)), ', ') as orderby,
+            array_cat(s.segmentby, s.orderby) as columns
+       from timescaledb_information.hypertables h, _timescaledb_catalog.compression_settings s
       where h.hypertable_schema || '.' || h.hypertable_name = $1 and h.compression_enabled
-        and c.hypertable = $1::text::regclass`,
+        and s.relid = $1::text::regclass`,
     [table],
   );
   const { rows: policies } = await client.query<PolicyRow>(
@@ -191,28 +207,16 @@ export async function hypertableSettings(client: ClientBase, table: string): Pro
         and j.proc_name in ('policy_retention', 'policy_compression', 'policy_columnstore')`,
     [table],
   );
-  const [compression] = compressed;
-  return {
-    compression: compression && {
-      segmentby: compression.segmentby ?? '',
-      orderby: compression.orderby ?? '',
-    },
-    policies,
-  };
+  return { compression: compressed[0], policies };
 }
 
+/** To a table that has taken the place of theirs, perhaps with other columns. */
 export async function applySettings(
   client: ClientBase,
   table: string,
   { compression, policies }: HypertableSettings,
 ): Promise<void> {
-  if (compression) {
-    const { segmentby, orderby } = compression;
-    await client.query(
-      `alter table ${table} set (timescaledb.compress, timescaledb.compress_segmentby = ${escapeLiteral(segmentby)},
-                                 timescaledb.compress_orderby = ${escapeLiteral(orderby)})`,
-    );
-  }
+  if (compression) await compressAs(client, table, compression);
   for (const policy of policies) {
     const add =
       policy.kind === 'retention'
@@ -237,4 +241,22 @@ export async function applySettings(
       ],
     );
   }
+}
+
+/** As before, or by the key of the table if it lacks a column of those settings. */
+async function compressAs(
+  client: ClientBase,
+  table: string,
+  { segmentby, orderby, columns }: CompressionRow,
+): Promise<void> {
+  const { rows: missing } = await client.query(
+    `select from unnest($2::text[]) name
+      where not exists (select from pg_attribute a where a.attrelid = $1::text::regclass and a.attname = name)`,
+    [table, columns],
+  );
+  if (missing.length > 0) return compressByKey(client, table);
+  await client.query(
+    `alter table ${table} set (timescaledb.compress, timescaledb.compress_segmentby = ${escapeLiteral(segmentby)},
+                               timescaledb.compress_orderby = ${escapeLiteral(orderby)})`,
+  );
 }
