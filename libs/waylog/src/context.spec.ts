@@ -1,3 +1,4 @@
+import { Projection } from '#lib/projections';
 import { Category, type Decider, type DomainEvent } from '#lib/event-store';
 import { commandsOf } from './by-name.js';
 import { StreamCommand } from './command.js';
@@ -43,6 +44,34 @@ describe('a context', () => {
       providers: [c as never],
     });
     expect(providers).toEqual([a, b, c]);
+  });
+
+  it('has tables of its own schema alone, each once, with the columns of their keys', () => {
+    const table = (changes: object) =>
+      new Projection('things', 1, {
+        source: 'here',
+        schema: 'camera',
+        name: 'things',
+        columns: { id: 'text' },
+        key: ['id'],
+        ...changes,
+      });
+    const declaring =
+      (...projections: ReturnType<typeof table>[]) =>
+      () =>
+        context('camera', { streams: [], projections });
+    expect(declaring(table({}))).not.toThrow();
+    expect(declaring(table({ schema: 'flight' }))).toThrow(/in the schema of something else/);
+    expect(declaring(table({}), table({}))).toThrow(/declared twice/);
+    expect(declaring(table({ key: ['name'] }))).toThrow(/no column name/);
+    expect(() =>
+      vocabularyOf([context('camera', { streams: [] }), context('camera', { streams: [] })]),
+    ).toThrow(/Two contexts are called camera/);
+  });
+
+  it('says which event records an erasure', () => {
+    const { streams, commands } = part('thing');
+    expect(() => context('camera', { streams, erasures: commands })).toThrow(/erasedBy/);
   });
 
   it('shares no category, and no name of a command, with another one', () => {

@@ -147,8 +147,17 @@ export function context(
     throw new Error(
       `The streams of the category ${CLAIM} say who holds which unique value: take another name.`,
     );
+  for (const { command, stream } of rest.erasures ?? [])
+    if (!stream.events?.erasedBy?.length)
+      throw new Error(
+        `${command.name} erases, but no event of a ${stream.category.name} says that it was erased: name its type in erasedBy.`,
+      );
   const erasures = (rest.erasures ?? []).map(givingAllBack);
   const all = [...parts, rest];
+  refuseTables(
+    name,
+    all.flatMap(({ projections = [] }) => projections),
+  );
   return {
     name,
     streams,
@@ -170,6 +179,23 @@ export function context(
   };
 }
 
+/** Tables of one name, or in the schema of another context, would be written by two projectors. */
+function refuseTables(context: string, projections: readonly AnyProjection[]): void {
+  const names = new Set<string>();
+  for (const { table } of projections) {
+    const is = `The table ${table.schema}.${table.name} of the context ${context}`;
+    if (table.schema !== context)
+      throw new Error(`${is} is in the schema of something else: its schema is ${context}.`);
+    if (names.has(table.name)) throw new Error(`${is} is declared twice: give one of them another name.`);
+    names.add(table.name);
+    const unknown = [...table.key, ...(table.timeColumn === undefined ? [] : [table.timeColumn])].find(
+      (column) => !Object.hasOwn(table.columns, column),
+    );
+    if (unknown !== undefined)
+      throw new Error(`${is} has no column ${unknown}, which its key or time names.`);
+  }
+}
+
 /** What is erased holds no unique value any more. */
 const givingAllBack = (erasure: AnySlice): AnySlice => ({
   ...erasure,
@@ -180,6 +206,10 @@ const givingAllBack = (erasure: AnySlice): AnySlice => ({
 export function vocabularyOf(contexts: readonly Context[]): Vocabulary {
   const all = contexts.flatMap((one) => Object.entries(one.vocabulary));
   const names = all.map(([category]) => category);
+  const called = contexts.map(({ name }) => name);
+  const sameName = called.find((name, i) => called.indexOf(name) !== i);
+  if (sameName !== undefined)
+    throw new Error(`Two contexts are called ${sameName}, and would share one schema.`);
   const twice = names.find((category, i) => names.indexOf(category) !== i);
   if (twice !== undefined)
     throw new Error(`Two contexts have streams of the category ${twice}: each category belongs to one.`);
