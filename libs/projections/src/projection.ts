@@ -1,4 +1,5 @@
 import type { JsonObject, RecordedEvent } from '#lib/event-store';
+import { parseTimestamp } from '#lib/platform';
 
 export type ColumnType = 'text' | 'integer' | 'double precision' | 'boolean' | 'timestamptz' | 'jsonb';
 
@@ -80,13 +81,17 @@ type AnyFold = Fold<never>;
  */
 export class Projection<Events extends object = Record<string, JsonObject>> {
   readonly #folds = new Map<string, AnyFold>();
+  readonly #times: readonly string[];
 
   constructor(
     readonly name: string,
     /** Increases with every change of the fold: a table that another version wrote must be rebuilt. */
     readonly version: number,
     readonly table: TableDefinition,
-  ) {}
+  ) {
+    const columns = Object.keys(table.columns);
+    this.#times = columns.filter((column) => table.columns[column] === 'timestamptz');
+  }
 
   on<Type extends keyof Events & string>(type: Type, fold: Fold<Events[Type]>): this {
     this.#folds.set(type, fold);
@@ -106,7 +111,23 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
   /** The row changes for an event; none for an event of another type. */
   fold(event: RecordedEvent): readonly RowChange[] {
     const changes = this.#folds.get(event.type)?.(event as never);
-    return changes === undefined ? none : 'kind' in changes ? [changes] : changes;
+    if (changes === undefined) return none;
+    const all = 'kind' in changes ? [changes] : changes;
+    return this.#times.length > 0 ? all.map((change) => this.#inOneForm(change)) : all;
+  }
+
+  /** The same instant can be written in several ways. A key that is one for the database must be one here, too. */
+  #inOneForm(change: RowChange): RowChange {
+    const { kind } = change;
+    const given = kind === 'upsert' ? change.row : kind === 'remove' ? change.key : change.where;
+    let row = given;
+    for (const column of this.#times) {
+      const value = given[column];
+      const time = typeof value === 'string' ? parseTimestamp(value) : undefined;
+      if (time !== undefined && time !== value) row = { ...row, [column]: time };
+    }
+    if (row === given) return change;
+    return kind === 'upsert' ? upsert(row) : kind === 'remove' ? remove(row) : removeWhere(row);
   }
 }
 

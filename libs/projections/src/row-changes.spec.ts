@@ -1,5 +1,13 @@
 import { seededRandom } from '#lib/platform';
-import { remove, removeWhere, upsert, type Row, type RowChange, type TableDefinition } from './projection.js';
+import {
+  Projection,
+  remove,
+  removeWhere,
+  upsert,
+  type Row,
+  type RowChange,
+  type TableDefinition,
+} from './projection.js';
 import { ChangeSet, MemoryTable } from './row-changes.js';
 
 const table: TableDefinition = {
@@ -58,5 +66,33 @@ describe('coalesced changes', () => {
     expect(changes.net()).toEqual({ removeWhere: [], remove: [], upsert: [row(9)] });
     changes.add(removeWhere({ owner: 'o' }));
     expect(changes.net()).toEqual({ removeWhere: [{ owner: 'o' }], remove: [], upsert: [] });
+  });
+});
+
+describe('a projection', () => {
+  it('writes an instant in one form, so that two spellings of it are one key', () => {
+    const projection = new Projection<{ Measured: { at: string } }>('readings', 1, {
+      schema: 's',
+      name: 'readings',
+      columns: { at: 'timestamptz', said: 'text' },
+      key: ['at'],
+    }).on('Measured', ({ data }) => [
+      remove({ at: data.at }),
+      removeWhere({ at: data.at }),
+      upsert({ at: data.at, said: data.at }),
+    ]);
+    const changes = ['2026-05-01T01:00:00+01:00', '2026-05-01T00:00:00Z'].flatMap((at) =>
+      projection.fold({ type: 'Measured', data: { at } } as unknown as Parameters<typeof projection.fold>[0]),
+    );
+    const rows = new MemoryTable(projection.table);
+    const net = new ChangeSet(projection.table);
+    for (const change of changes) {
+      rows.apply(change);
+      net.add(change);
+    }
+    // What is no time stays as it was written.
+    const last = { at: '2026-05-01T00:00:00.000Z', said: '2026-05-01T00:00:00Z' };
+    expect(rows.rows()).toEqual([last]);
+    expect(net.net().upsert).toEqual([last]);
   });
 });
