@@ -99,7 +99,12 @@ export function severalCommands<C extends SeveralCommands, State, Event extends 
       for (const one of whole.releases ?? []) move(one, takes, releases);
       for (const one of whole.takes ?? []) move(one, releases, takes);
     }
-    return { events, answer: { results }, takes: [...takes.values()], releases: [...releases.values()] };
+    return {
+      events,
+      answer: { results },
+      ...(takes.size > 0 && { takes: [...takes.values()] }),
+      ...(releases.size > 0 && { releases: [...releases.values()] }),
+    };
   };
   /** What the steps read. */
   const reads = (several: C) =>
