@@ -3,7 +3,7 @@ import { flight as flightContext, flightProjections } from '#lib/flight';
 import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import { rebuild, unpark, verify } from '#lib/projections';
-import { namedQueries } from '../apps/server/src/gateway/queries.js';
+import { keptByFollowers, namedQueries } from '../apps/server/src/gateway/queries.js';
 import { followsFromTables, isSql } from '../apps/server/src/gateway/sql-text.js';
 import { Statistics } from '../apps/server/src/operations/statistics.js';
 import { appendRaw, poisonousFrames } from './support/poison.js';
@@ -668,7 +668,7 @@ describe('the gateway', () => {
       'select count(*) from frame_minutes',
       'select max(minute) from flight.frame_minute_parts',
     ])
-      expect([sql, followsFromTables(sql)]).toEqual([sql, false]);
+      expect([sql, followsFromTables(sql, [], keptByFollowers)]).toEqual([sql, false]);
     const since = `select count(*) from frame_results where "timestamp" > $1::timestamptz and "timestamp" < '2027-01-01'::date`;
     expect(followsFromTables(since, ['2026-01-01'])).toBe(true);
     expect(followsFromTables(since, ['today'])).toBe(false);

@@ -17,7 +17,7 @@ import { followsFromTables, isSql } from './sql-text.js';
 export const namedQueries = queriesOf(contexts);
 
 /** Tables that follow others later than the checkpoint of their context says. */
-const keptByFollowers = contexts.flatMap(({ followers }) => followers.flatMap(({ keeps }) => keeps));
+export const keptByFollowers = contexts.flatMap(({ followers }) => followers.flatMap(({ keeps }) => keeps));
 
 /** The longest that SQL waits for its minimum position; the same as for any other read. */
 const MAX_WAIT_MS = 5_000;
