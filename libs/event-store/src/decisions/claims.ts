@@ -110,10 +110,7 @@ export class Claims {
     const wanted = releases === 'all' ? [...held.keys()] : releases.map(({ streamId }) => streamId);
     for (const streamId of new Set(wanted)) {
       if (!held.has(streamId) || streamId in taken) continue;
-      const standing = await this.#standing(streamId, holder);
-      // Erasing its holder does not make a value free that is unique for ever.
-      if (releases === 'all' && standing.isForEver) continue;
-      releasing.push(change(standing, streamId, RELEASED, {}));
+      releasing.push(change(await this.#standing(streamId, holder), streamId, RELEASED, {}));
       released.push(streamId);
     }
     const note = {

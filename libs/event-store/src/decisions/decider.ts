@@ -31,7 +31,7 @@ export interface WholeDecision<Event, Answer extends object = object, C = Claim>
   readonly answer?: Answer;
   /** Values that the stream holds from these events on. Refused if another stream holds one. */
   readonly takes?: readonly C[];
-  /** Values that the stream gives back with these events; `all`: whatever it holds and is not unique for ever. */
+  /** Values that the stream gives back with these events; `all`: whatever it holds. */
   readonly releases?: readonly C[] | 'all';
 }
 
