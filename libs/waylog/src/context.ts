@@ -6,7 +6,9 @@ import type { ContinuousAggregateInfo } from '#lib/timescale';
 import type pg from 'pg';
 import type { ContextCli } from './cli.js';
 import type { AnySlice } from './command.js';
+import type { AnyDeadline } from './deadline.js';
 import type { AnyQuery } from './query.js';
+import type { Reactor } from './reactor.js';
 import type { AnyStreamType } from './stream-type.js';
 
 /** What a follower is made of. */
@@ -85,6 +87,10 @@ export interface ContextPart {
   /** Its tables. They move together, so that everything of the context is complete at every checkpoint. */
   readonly projections?: readonly AnyProjection[];
   readonly followers?: readonly FollowerType[];
+  /** What it does in answer to events. */
+  readonly reactors?: readonly Reactor[];
+  /** The commands that it sends at a time, unless something has happened. */
+  readonly deadlines?: readonly AnyDeadline[];
   readonly queries?: readonly AnyQuery[];
   /** Its routes. */
   readonly controllers?: readonly Type[];
@@ -154,17 +160,21 @@ export function context(
       );
   const erasures = (rest.erasures ?? []).map(givingAllBack);
   const all = [...parts, rest];
-  refuseTables(
-    name,
-    all.flatMap(({ projections = [] }) => projections),
-  );
+  const deadlines = all.flatMap(({ deadlines: some = [] }) => some);
+  const projections = [
+    ...all.flatMap(({ projections: some = [] }) => some),
+    ...deadlines.map((deadline) => deadline.projection(name)),
+  ];
+  refuseTables(name, projections);
   return {
     name,
     streams,
     commands: [...all.flatMap(({ commands = [] }) => commands), ...erasures],
     erasures,
-    projections: all.flatMap(({ projections = [] }) => projections),
+    projections,
     followers: all.flatMap(({ followers = [] }) => followers),
+    reactors: all.flatMap(({ reactors = [] }) => reactors),
+    deadlines,
     queries: all.flatMap(({ queries = [] }) => queries),
     controllers: all.flatMap(({ controllers = [] }) => controllers),
     providers: all.flatMap(({ providers = [] }) => providers),
@@ -206,6 +216,13 @@ const givingAllBack = (erasure: AnySlice): AnySlice => ({
 export function vocabularyOf(contexts: readonly Context[]): Vocabulary {
   const all = contexts.flatMap((one) => Object.entries(one.vocabulary));
   const names = all.map(([category]) => category);
+  const acting = contexts.flatMap(({ reactors, deadlines }) => [...reactors, ...deadlines]);
+  const sameActor = acting.find(({ name }, i) => acting.findIndex((other) => other.name === name) !== i);
+  if (sameActor !== undefined)
+    throw new Error(
+      `Two reactors or deadlines are called ${sameActor.name}, and would share one place in the log: rename one, which then ` +
+        `begins at the end of the log.`,
+    );
   const called = contexts.map(({ name }) => name);
   const sameName = called.find((name, i) => called.indexOf(name) !== i);
   if (sameName !== undefined)

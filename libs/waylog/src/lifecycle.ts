@@ -62,8 +62,9 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
         'The log is not the one that the tables are folded from; snapshots are let go',
       );
     if (!projects) return;
-    for (const { projector, followers } of contexts.all) {
-      projector.start();
+    for (const { context, projector, followers } of contexts.all) {
+      // Without tables there is nothing to fold.
+      if (context.projections.length > 0) projector.start();
       for (const follower of followers) follower.start();
     }
   }

@@ -1,5 +1,6 @@
 import type { CommandObserver } from './observing.js';
 import type { Context } from './context.js';
+import type { EventBusOptions } from './event-bus.js';
 
 export interface WaylogOptions {
   /** The domains of the application. */
@@ -15,6 +16,10 @@ export interface WaylogOptions {
   readonly eventStore?: string | undefined;
   /** Whether this process folds events into tables when it has the lead; default true. One process at a time leads. */
   readonly projector?: boolean;
+  /** Whether this process runs reactors and sends the commands of deadlines when it has the lead; default as `projector`. */
+  readonly reactors?: boolean;
+  /** Publishes events on Nest's event bus, for `@EventsHandler` and sagas. */
+  readonly eventBus?: EventBusOptions;
   /**
    * Connections to the database in pools, opened as needed; default 50, at least 3. A fifth of them, at most 10, is for
    * the log, as many are for keeping the tables, and the others are for queries.

@@ -13,6 +13,7 @@ import { WaylogLifecycle } from './lifecycle.js';
 import { migratedDatabase } from './migrated-database.js';
 import { observeQueries, tell, warnOfObserver } from './observing.js';
 import type { WaylogOptions } from './options.js';
+import { ReactorsModule } from './reactors.module.js';
 import { runContexts } from './run-contexts.js';
 import { RunningContexts } from './running-contexts.js';
 import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, TABLES_POOL } from './tokens.js';
@@ -54,7 +55,7 @@ export class WaylogModule {
     return {
       module: WaylogModule,
       global: true,
-      imports: [CqrsModule.forRoot()],
+      imports: [CqrsModule.forRoot(), ReactorsModule.forRoot(options)],
       providers: [
         {
           provide: DATABASE_ACCESS,
@@ -160,6 +161,7 @@ export class WaylogModule {
       ],
       exports: [
         CqrsModule,
+        ReactorsModule,
         DATABASE_ACCESS,
         EVENT_STORE,
         RunningContexts,

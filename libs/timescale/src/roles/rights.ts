@@ -46,6 +46,10 @@ const kernelRights: Readonly<Record<string, TableRights>> = {
   'projection.generation': /*       */ of('select', 'select update'),
   'projection.contexts': /*         */ of('select', 'select'),
   'projection.folded_log': /*       */ of('select', 'select insert update delete'),
+  'projection.reactors': /*         */ of('select', 'select insert update delete'),
+  'projection.reactions': /*        */ of('select', 'select insert update delete'),
+  'projection.skipped_reactions': /**/ of('select', 'select insert update delete'),
+  'projection.sent_deadlines': /*   */ of('select', 'select insert update delete'),
 
   'timescale.hypertables': /*       */ of('select', 'select insert update delete'),
   'timescale.dropped_ranges': /*    */ of('select', 'select insert update delete'),

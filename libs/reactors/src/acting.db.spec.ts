@@ -1,0 +1,343 @@
+import { v7 as uuidv7 } from 'uuid';
+import { conflict, unavailable } from '#lib/platform';
+import { openEventStore, PartOfLog, type EventStore, type RecordedEvent } from '#lib/event-store';
+import { InMemoryEventStore } from '../../event-store/src/in-memory/in-memory-event-store.js';
+import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
+import { eventually } from '../../../test/support/eventually.js';
+import { Acting, type ActingOptions } from './acting.js';
+import { pauseReactor, resetReactor, resumeReactor, retryReactions, skipReaction, waitingReactions } from './operate.js';
+import { reactorState } from './states.js';
+
+const logs = ['in memory', 'PostgreSQL', 'EventStoreDB'] as const;
+
+describe.each(logs)('a reactor, with the log %s', (log) => {
+  let database: TestDatabase;
+  let whole: EventStore;
+  let store: PartOfLog;
+  beforeAll(async () => {
+    database = await testDatabase(log === 'EventStoreDB' ? log : 'PostgreSQL');
+    const { pool, listener, eventStore } = database;
+    whole =
+      log === 'in memory'
+        ? new InMemoryEventStore()
+        : await openEventStore({
+            eventStore: eventStore && `${eventStore}&defaultDeadline=60000`,
+            pool,
+            listener,
+            vocabulary: { bell: {} },
+          });
+    store = new PartOfLog(whole, ['bell']);
+  });
+  afterAll(async () => {
+    await whole.close();
+    await database.drop();
+  });
+
+  let running: Acting[] = [];
+  let name = '';
+  let acted: string[] = [];
+  let names = 0;
+  beforeEach(() => {
+    name = `ringer-${++names}`;
+    acted = [];
+  });
+  afterEach(async () => {
+    await Promise.all(running.map((one) => one.stop()));
+    running = [];
+  });
+
+  const events = (streamId: string, from: number, ...types: string[]) =>
+    whole.append([
+      {
+        streamId,
+        expectedRevision: from === 0 ? 'no-stream' : from - 1,
+        events: types.map((type) => ({
+          id: uuidv7(),
+          type,
+          schemaVersion: 1,
+          data: {},
+          metadata: {
+            commandId: uuidv7(),
+            command: 'Ring',
+            correlationId: 'c',
+            causationId: 'c',
+            actor: 'test',
+          },
+        })),
+      },
+    ]);
+  /** A stream that no other test has. */
+  const bell = (what: string) => `bell-${what}-${name}`;
+  const said = ({ streamId, revision }: RecordedEvent) => `${streamId} ${revision}`;
+  const act = (event: RecordedEvent): Promise<void> => {
+    acted.push(said(event));
+    return Promise.resolve();
+  };
+  const warnings: string[] = [];
+  const options = (more: Partial<ActingOptions> = {}): ActingOptions => ({
+    name,
+    version: 1,
+    store,
+    concerns: ({ streamId, type }) => streamId.endsWith(name) && type === 'Rung',
+    act,
+    pool: database.pool,
+    connectionString: database.url,
+    log: { info: () => undefined, warn: (message) => void warnings.push(message) },
+    standbyIntervalMs: 20,
+    ...more,
+  });
+  /** Runs one, once it has taken its place. */
+  const started = async (more: Partial<ActingOptions> = {}): Promise<Acting> => {
+    const acting = new Acting(options(more));
+    running.push(acting);
+    acting.start();
+    await eventually(() => acting.status.state === 'active');
+    return acting;
+  };
+  const ended = async (acting: Acting) => {
+    await acting.stop();
+    running = running.filter((one) => one !== acting);
+  };
+  const state = () => reactorState(database.pool, { name, version: 1, hears: store });
+  const isAtEnd = async () => {
+    const { position } = await state();
+    return position !== undefined && store.compare(position, await store.head()) >= 0;
+  };
+  const waiting = () => waitingReactions(database.pool, [name]);
+  const by = { reason: 'test', by: 'test' };
+
+  it('acts on what comes after its first start, in the order of each stream', async () => {
+    await events(bell('a'), 0, 'Rung');
+    const acting = await started();
+    await events(bell('a'), 1, 'Rung', 'Muffled', 'Rung');
+    await events(bell('b'), 0, 'Rung');
+    await eventually(isAtEnd);
+    expect(acted.filter((one) => one.startsWith(bell('a')))).toEqual([`${bell('a')} 1`, `${bell('a')} 3`]);
+    expect(acted).toHaveLength(3);
+    expect(acting.status.eventsFolded).toBe(3);
+  });
+
+  it('begins at the beginning of the log when it is told to', async () => {
+    await events(bell('a'), 0, 'Rung', 'Rung');
+    await started({ startsAt: 'beginning' });
+    await eventually(isAtEnd);
+    expect(acted).toHaveLength(2);
+  });
+
+  it('goes on where it was, and acts on nothing twice after an orderly stop', async () => {
+    const first = await started();
+    await events(bell('a'), 0, 'Rung');
+    await eventually(isAtEnd);
+    await ended(first);
+    await events(bell('a'), 1, 'Rung');
+    expect(await state()).toMatchObject({ state: 'stopped', lagEvents: 1 });
+    await started();
+    await eventually(isAtEnd);
+    expect(acted).toEqual([`${bell('a')} 0`, `${bell('a')} 1`]);
+    expect(await state()).toMatchObject({ state: 'active', lagEvents: 0, waiting: 0, parked: 0 });
+  });
+
+  it('stops between two events, and records those before', async () => {
+    let release = () => undefined as void;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const first = await started({ act: (event) => act(event).then(() => held) });
+    await events(bell('a'), 0, 'Rung', 'Rung', 'Rung');
+    await eventually(() => acted.length === 1);
+    const stopped = ended(first);
+    release();
+    await stopped;
+    await started();
+    await eventually(isAtEnd);
+    expect(acted).toEqual([0, 1, 2].map((revision) => `${bell('a')} ${revision}`));
+  });
+
+  it('sets a stream aside whose event fails, and catches up with it in order', async () => {
+    let isBroken = true;
+    await started({
+      act: async (event) => {
+        if (isBroken && event.streamId === bell('a') && event.revision === 1)
+          throw conflict('bell.broken', 'The bell is broken.');
+        await act(event);
+      },
+    });
+    await events(bell('a'), 0, 'Rung', 'Rung', 'Rung');
+    await events(bell('b'), 0, 'Rung', 'Rung');
+    await eventually(isAtEnd);
+    expect(acted.toSorted()).toEqual([`${bell('a')} 0`, `${bell('b')} 0`, `${bell('b')} 1`]);
+    expect(await waiting()).toMatchObject([
+      { of: bell('a'), revision: 1, type: 'Rung', error: 'The bell is broken.', attempts: 1 },
+    ]);
+    expect((await waiting())[0]?.nextAttemptAt).toBeDefined();
+    await events(bell('a'), 3, 'Rung');
+    await eventually(isAtEnd);
+    isBroken = false;
+    await retryReactions(database.pool, name, bell('a'));
+    await eventually(async () => (await waiting()).length === 0);
+    expect(acted.filter((one) => one.startsWith(bell('a')))).toEqual(
+      [0, 1, 2, 3].map((revision) => `${bell('a')} ${revision}`),
+    );
+    await events(bell('a'), 4, 'Rung');
+    await eventually(() => acted.includes(`${bell('a')} 4`));
+  });
+
+  it('parks a stream whose event fails again and again, until an operator has it tried or skipped', async () => {
+    let tried = 0;
+    await started({
+      attempts: 2,
+      act: async (event) => {
+        if (event.revision === 0 && event.streamId === bell('a')) {
+          tried++;
+          throw new Error('It never rings.');
+        }
+        await act(event);
+      },
+    });
+    await events(bell('a'), 0, 'Rung', 'Rung');
+    const parked = { revision: 0, attempts: 2, error: 'It never rings.' };
+    await eventually(async () => (await state()).parked === 1);
+    const [found] = await waiting();
+    expect(found).toMatchObject(parked);
+    expect(found).not.toHaveProperty('nextAttemptAt');
+    expect(tried).toBe(2);
+    expect(warnings.at(-1)).toContain(`waylog reactors waiting ${name}`);
+    expect(await retryReactions(database.pool, name)).toBe(1);
+    await eventually(async () => tried === 4 && (await state()).parked === 1);
+    await skipReaction(database.pool, name, bell('a'), by);
+    await eventually(async () => (await waiting()).length === 0);
+    expect(acted).toEqual([`${bell('a')} 1`]);
+    const { rows } = await database.pool.query(
+      `select revision, type, reason, skipped_by from projection.skipped_reactions where reactor = $1`,
+      [name],
+    );
+    expect(rows).toEqual([{ revision: 0, type: 'Rung', reason: 'test', skipped_by: 'test' }]);
+    await expect(skipReaction(database.pool, name, bell('a'), by)).rejects.toMatchObject({
+      code: 'reactor.nothing-waits',
+    });
+  });
+
+  it('waits with everything while what it needs does not answer', async () => {
+    let isAway = true;
+    let tried = 0;
+    await started({
+      act: async (event) => {
+        tried++;
+        if (isAway) throw unavailable('bell-tower.away', 'The tower does not answer.');
+        await act(event);
+      },
+    });
+    await events(bell('a'), 0, 'Rung');
+    await events(bell('b'), 0, 'Rung');
+    await eventually(() => tried > 4);
+    expect(await waiting()).toEqual([]);
+    await eventually(async () => (await state()).lastError === 'The tower does not answer.');
+    isAway = false;
+    await eventually(isAtEnd);
+    expect(acted.toSorted()).toEqual([`${bell('a')} 0`, `${bell('b')} 0`]);
+  });
+
+  it('of a new version acts past the place of the old one, which does not act any more', async () => {
+    const old = await started();
+    await events(bell('a'), 0, 'Rung');
+    await eventually(isAtEnd);
+    await ended(old);
+    await events(bell('a'), 1, 'Rung');
+    const ofNew: string[] = [];
+    const next = await started({
+      version: 2,
+      act: (event) => Promise.resolve(void ofNew.push(said(event))),
+    });
+    await eventually(isAtEnd);
+    expect([acted, ofNew]).toEqual([[`${bell('a')} 0`], [`${bell('a')} 1`]]);
+    await ended(next);
+    const again = new Acting(options());
+    running.push(again);
+    again.start();
+    await eventually(() => again.status.lastError?.message.includes('a newer version'));
+    await events(bell('a'), 2, 'Rung');
+    expect(acted).toHaveLength(1);
+  });
+
+  it('is paused and resumed by anybody, and moved to act again', async () => {
+    const acting = await started();
+    const start = (await state()).position as string;
+    await events(bell('a'), 0, 'Rung');
+    await eventually(isAtEnd);
+    await pauseReactor(database.pool, name, by);
+    await eventually(() => acting.status.state === 'paused');
+    expect(await state()).toMatchObject({ state: 'paused', pausedBy: 'test', pauseReason: 'test' });
+    await events(bell('a'), 1, 'Rung');
+    await resetReactor(database.pool, name, store, start);
+    expect(acted).toHaveLength(1);
+    await resumeReactor(database.pool, name);
+    await eventually(isAtEnd);
+    expect(acted).toEqual([0, 0, 1].map((revision) => `${bell('a')} ${revision}`));
+    // While it runs and has nothing to do.
+    await resetReactor(database.pool, name, store, start);
+    await eventually(() => acted.length === 5);
+    await expect(resetReactor(database.pool, 'nobody', store, start)).rejects.toMatchObject({
+      code: 'reactor.never-ran',
+    });
+  });
+
+  it('forgets with a reset what waits of later events, and keeps what waits of earlier ones', async () => {
+    let isBroken = true;
+    await started({
+      act: (event) => (isBroken ? Promise.reject(new Error('broken')) : act(event)),
+    });
+    await events(bell('a'), 0, 'Rung');
+    await eventually(isAtEnd);
+    const between = (await state()).position as string;
+    await events(bell('b'), 0, 'Rung');
+    await eventually(isAtEnd);
+    expect(await waiting()).toHaveLength(2);
+    await pauseReactor(database.pool, name, by);
+    await resetReactor(database.pool, name, store, between);
+    expect(await waiting()).toMatchObject([{ of: bell('a') }]);
+    isBroken = false;
+    await resumeReactor(database.pool, name);
+    await retryReactions(database.pool, name);
+    await eventually(() => acted.length === 2);
+    expect(acted.toSorted()).toEqual([`${bell('a')} 0`, `${bell('b')} 0`]);
+  });
+
+  it('is led by one process at a time, and by the other one when that ends', async () => {
+    const first = await started();
+    const second = new Acting(options());
+    running.push(second);
+    second.start();
+    await eventually(() => second.status.state === 'standby');
+    await events(bell('a'), 0, 'Rung');
+    await eventually(isAtEnd);
+    await ended(first);
+    await events(bell('a'), 1, 'Rung');
+    await eventually(() => acted.length === 2);
+    expect(second.status.eventsFolded).toBe(1);
+  });
+
+  it('does not act on another log until it is told where', async () => {
+    const first = await started();
+    await events(bell('a'), 0, 'Rung');
+    await eventually(isAtEnd);
+    await ended(first);
+    const other = new InMemoryEventStore();
+    const kept = whole;
+    whole = other;
+    try {
+      const positionBefore = other.beginning;
+      await events(bell('a'), 0, 'Rung', 'Rung');
+      const there = new PartOfLog(other, ['bell']);
+      const acting = new Acting(options({ store: there }));
+      running.push(acting);
+      acting.start();
+      await eventually(() => acting.status.lastError?.message.includes('waylog reactors reset'));
+      expect(acted).toHaveLength(1);
+      expect(await reactorState(database.pool, { name, version: 1, hears: there })).toMatchObject({
+        isOfOtherLog: true,
+      });
+      await resetReactor(database.pool, name, there, positionBefore);
+      await eventually(() => acted.length === 3);
+    } finally {
+      whole = kept;
+    }
+  });
+});

@@ -1,0 +1,378 @@
+import type pg from 'pg';
+import { Background, backoffDelay, messageOf, pause, WaylogError } from '#lib/platform';
+import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
+import {
+  connectionLost,
+  keepReporting,
+  lead,
+  Trouble,
+  type ProjectorLog,
+  type ProjectorState,
+  type ProjectorStatus,
+} from '#lib/projections';
+import { DEFAULT_ATTEMPTS, isOutage, waitSeconds } from './failures.js';
+import { dueReactions, failedAgain, setAsideStreams, settle, reactedTo, type Failed } from './reactions.js';
+import { createReactor, loadReactor, type RecordedReactor } from './recorded.js';
+
+export interface ActingOptions {
+  /** Names the leader lock and the records. */
+  readonly name: string;
+  /** Increases when it acts in another way: a new version acts only on what comes after the place of the old one. */
+  readonly version: number;
+  /** Where it begins when it has never run; default at the end of the log. */
+  readonly startsAt?: 'end' | 'beginning' | undefined;
+  /** The part of the log that it hears. */
+  readonly store: ReadableLog;
+  readonly concerns: (event: RecordedEvent) => boolean;
+  /**
+   * Acts on an event. It can be called again for the same one. Throws an outage (`isOutage`) if nothing can be done now;
+   * any other error concerns this event.
+   */
+  readonly act: (event: RecordedEvent, signal: AbortSignal) => Promise<void>;
+  /** How often an event is tried before its stream is parked; default 12, in about half an hour. */
+  readonly attempts?: number | undefined;
+  readonly pool: pg.Pool;
+  readonly connectionString: string;
+  readonly log: ProjectorLog;
+  /** The most events between two records of how far it has come; default 200. */
+  readonly batchSize?: number;
+  /** How many streams are acted on at a time; default 8. */
+  readonly concurrency?: number;
+  readonly standbyIntervalMs?: number;
+}
+
+/** The longest time until it notices what an operator did, and that a waiting stream is due. */
+const LOOK_MS = 1_000;
+
+const MAX_BACKOFF_MS = 2_000;
+
+/**
+ * Acts on the events of the log, in one process at a time. The events of a stream are acted on in their order, each
+ * before the next one, and those of different streams beside each other. An event is acted on at least once: after a
+ * kill, those since the last record are acted on again. An event that fails sets its stream aside, to be tried again
+ * with growing waits, and finally parks it for an operator; other streams go on.
+ */
+export class Acting {
+  readonly #options: Required<Omit<ActingOptions, 'startsAt' | 'attempts'>> &
+    Pick<ActingOptions, 'startsAt'> & { readonly attempts: number };
+  readonly #trouble: Trouble;
+  readonly #reporting: Trouble;
+  readonly #background = new Background((signal) => this.#run(signal));
+  #state: ProjectorState = 'stopped';
+  #place: RecordedReactor | undefined;
+  #acted = 0;
+  #lastError: ProjectorStatus['lastError'];
+  /** The streams that wait to be tried again, or are parked. */
+  #aside = new Set<string>();
+
+  constructor(options: ActingOptions) {
+    this.#options = {
+      batchSize: 200,
+      concurrency: 8,
+      standbyIntervalMs: 500,
+      ...options,
+      attempts: options.attempts ?? DEFAULT_ATTEMPTS,
+    };
+    this.#trouble = new Trouble(`Reactor ${options.name}`, options.log);
+    this.#reporting = new Trouble(`Recording the status of reactor ${options.name}`, options.log);
+  }
+
+  get status(): ProjectorStatus {
+    return {
+      state: this.#state,
+      position: this.#place?.position,
+      eventsFolded: this.#acted,
+      lastError: this.#lastError,
+    };
+  }
+
+  start(): void {
+    this.#background.start();
+  }
+
+  /** Finishes the events under way, records how far it has come, and gives up the lead. */
+  async stop(): Promise<void> {
+    await this.#background.stop();
+    this.#state = 'stopped';
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#lead(signal);
+      } catch (error) {
+        this.#state = 'failed';
+        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#trouble.failed(error);
+        await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
+      }
+    }
+    this.#trouble.end();
+    this.#reporting.end();
+  }
+
+  #lead(signal: AbortSignal): Promise<void> {
+    const { name, pool, connectionString, standbyIntervalMs } = this.#options;
+    const options = {
+      name: lockOf(name),
+      applicationName: `waylog reactor ${name}`.slice(0, 63),
+      connectionString,
+      standbyIntervalMs,
+      statementTimeoutMs: 30_000,
+      onStandby: () => {
+        this.#state = 'standby';
+      },
+      signal,
+    };
+    return lead(options, async (client, going) => {
+      const reporting = keepReporting({
+        pool,
+        name: lockOf(name),
+        leader: client,
+        status: () => this.status,
+        trouble: this.#reporting,
+      });
+      try {
+        while (!isAborted(going)) await this.#follow(client, going);
+        if (!signal.aborted) throw connectionLost();
+      } finally {
+        await reporting.end();
+      }
+    });
+  }
+
+  /** From where it stands, until told to stop, or until something else has moved or paused it. */
+  async #follow(client: pg.Client, signal: AbortSignal): Promise<void> {
+    const { name, store, batchSize } = this.#options;
+    const place = await this.#whereItStands(signal);
+    if (!place) return;
+    this.#place = place;
+    this.#aside = await setAsideStreams(client, name);
+    this.#state = 'active';
+    this.#trouble.began();
+    const reading = new AbortController();
+    const batches = store
+      .subscribe({
+        after: place.position,
+        batchSize,
+        signal: AbortSignal.any([signal, reading.signal]),
+      })
+      [Symbol.asyncIterator]();
+    // Its failure is seen below, or nobody waits for it any more.
+    const nextBatch = () => {
+      const next = batches.next();
+      next.catch(() => undefined);
+      return next;
+    };
+    try {
+      let lookedAt = -Infinity;
+      for (let next = nextBatch(); !isAborted(signal);) {
+        const arrived = await within(LOOK_MS, next, signal);
+        if (isAborted(signal) || arrived?.done) return;
+        if (!(await this.#isWhereItWas(client))) return;
+        if (arrived) {
+          this.#state = arrived.value.length === batchSize ? 'catching-up' : 'active';
+          if (!(await this.#actOn(client, arrived.value, signal))) return;
+          next = nextBatch();
+        }
+        if (!arrived || performance.now() - lookedAt > LOOK_MS) {
+          lookedAt = performance.now();
+          await this.#tryAgain(client, signal);
+        }
+        this.#trouble.succeeded();
+      }
+    } finally {
+      reading.abort();
+      await batches.return?.();
+    }
+  }
+
+  /** Once nobody has it paused; undefined when told to stop meanwhile. Throws if it must not go on by itself. */
+  async #whereItStands(signal: AbortSignal): Promise<RecordedReactor | undefined> {
+    const { name, version, pool, store, startsAt, log } = this.#options;
+    for (let isSaid = false; ; isSaid = true) {
+      const place =
+        (await loadReactor(pool, name)) ?? (await createReactor(pool, store, { name, version, startsAt }));
+      if (!place.isPaused) return isAborted(signal) ? undefined : await this.#checked(place);
+      if (!isSaid) log.info(`Reactor ${name} is paused`);
+      this.#state = 'paused';
+      await pause(LOOK_MS / 4, signal);
+      if (isAborted(signal)) return undefined;
+    }
+  }
+
+  /** The place in this log, for this version. */
+  async #checked(place: RecordedReactor): Promise<RecordedReactor> {
+    const { name, version, pool, store, log } = this.#options;
+    if (place.version > version)
+      throw new Error(
+        `Reactor ${name} was run by a newer version of this application (${place.version}, this process knows ${version}). ` +
+          `This process leaves it to the newer one; stop it when the deployment is done.`,
+      );
+    const [first] = await store.readAll({ limit: 1 });
+    if (place.firstEventId !== undefined && place.firstEventId !== first?.id.toLowerCase())
+      throw new Error(
+        `The log is another one than reactor ${name} has acted on up to position ${place.position}. Nothing is acted on: positions of ` +
+          `two logs mean different things. Say where to go on in this one: \`waylog reactors reset ${name} --to POSITION\`.`,
+      );
+    let { position } = place;
+    try {
+      await store.refuseLost(position, position);
+      if (!(await store.reaches(position, Date.parse(place.movedAt))))
+        throw new Error(
+          `Reactor ${name} has acted on the log up to position ${position}, but the log ends at ${await store.head()}: it has lost ` +
+            `events. Say where to go on: \`waylog reactors reset ${name} --to POSITION\`.`,
+        );
+    } catch (error) {
+      if (!(error instanceof WaylogError) || error.code !== 'position.lost') throw error;
+      position = error.data['kept'] as Position;
+      log.warn(
+        `The log went back behind what reactor ${name} has acted on (position ${place.position}): it goes on with what came after ` +
+          `position ${position}. What it has caused by then stays.`,
+      );
+    }
+    if (place.version < version)
+      log.info(`Reactor ${name} acts as version ${version} on what comes after position ${position}`);
+    await pool.query(
+      `update projection.reactors set version = $2, position = $3, first_event_id = $4
+        where name = $1 and version <= $2 and position = $5 and resets = $6`,
+      [name, version, position, first?.id ?? null, place.position, place.resets],
+    );
+    return { ...place, version, position };
+  }
+
+  /** Whether nobody has moved or paused it, or runs a newer version. */
+  async #isWhereItWas(client: pg.Client): Promise<boolean> {
+    const now = await loadReactor(client, this.#options.name);
+    const then = this.#place;
+    return (
+      now !== undefined &&
+      !now.isPaused &&
+      now.resets === then?.resets &&
+      now.version === then.version &&
+      now.position === then.position
+    );
+  }
+
+  /** Acts on a batch, and records how far it came; false when somebody else has moved it. Throws an outage. */
+  async #actOn(client: pg.Client, batch: readonly RecordedEvent[], signal: AbortSignal): Promise<boolean> {
+    const { name, concerns, concurrency, log } = this.#options;
+    const place = this.#place as RecordedReactor;
+    const lists = new Map<string, RecordedEvent[]>();
+    for (const event of batch) {
+      if (!concerns(event) || this.#aside.has(event.streamId)) continue;
+      const list = lists.get(event.streamId);
+      if (list) list.push(event);
+      else lists.set(event.streamId, [event]);
+    }
+    const open = new Set<RecordedEvent>([...lists.values()].flat());
+    const failed: Failed[] = [];
+    let outage: { readonly error: unknown } | undefined;
+    const waiting = [...lists.values()];
+    const worker = async () => {
+      for (let list = waiting.shift(); list; list = waiting.shift())
+        for (const event of list) {
+          if (isAborted(signal) || outage) return;
+          const end = await this.#act(event, signal);
+          if (end === 'done') open.delete(event);
+          else if (isOutage(end.error)) outage = end;
+          else {
+            failed.push({ event, error: messageOf(end.error) });
+            // The later ones of its stream are tried with it.
+            for (const one of list) open.delete(one);
+            break;
+          }
+        }
+    };
+    await Promise.all(Array.from({ length: Math.min(concurrency, lists.size) }, worker));
+    // Up to the first event that is still to be acted on.
+    const end = batch.findIndex((event) => open.has(event));
+    const whole = end < 0 ? batch : batch.slice(0, end);
+    const last = whole.at(-1);
+    if (last) {
+      const toSetAside = failed.filter(({ event }) => whole.includes(event));
+      const firstWait = waitSeconds(1, this.#options.attempts);
+      if (!(await settle(client, name, place, last.position, toSetAside, firstWait))) return false;
+      this.#place = { ...place, position: last.position };
+      for (const { event, error } of toSetAside) {
+        this.#aside.add(event.streamId);
+        log.warn(
+          `Reactor ${name} failed on the ${event.type} of ${event.streamId} at revision ${event.revision}: ${error}. ` +
+            (firstWait === undefined ? parkedText(name) : 'It is tried again; other streams go on.'),
+        );
+      }
+    }
+    if (outage) throw outage.error;
+    return true;
+  }
+
+  async #act(event: RecordedEvent, signal: AbortSignal): Promise<'done' | { readonly error: unknown }> {
+    try {
+      await this.#options.act(event, signal);
+      this.#acted++;
+      return 'done';
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  /** The streams whose time has come: each from the event that failed up to where the reactor stands. */
+  async #tryAgain(client: pg.Client, signal: AbortSignal): Promise<void> {
+    for (const one of await dueReactions(client, this.#options.name)) {
+      if (isAborted(signal)) return;
+      await this.#catchUp(client, one, signal);
+    }
+  }
+
+  async #catchUp(
+    client: pg.Client,
+    one: { readonly streamId: string; readonly revision: number; readonly attempts: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { name, store, concerns, attempts, log } = this.#options;
+    const { streamId } = one;
+    const end = (this.#place as RecordedReactor).position;
+    for await (const page of store.readStream(streamId, { fromRevision: one.revision }))
+      for (const event of page) {
+        if (store.compare(event.position, end) > 0) break;
+        if (!concerns(event)) continue;
+        if (isAborted(signal)) return;
+        const outcome = await this.#act(event, signal);
+        if (outcome === 'done') continue;
+        if (isOutage(outcome.error)) throw outcome.error;
+        const error = messageOf(outcome.error);
+        const failures = event.revision === one.revision ? one.attempts + 1 : 1;
+        const wait = waitSeconds(failures, attempts);
+        await failedAgain(client, name, one.revision, { event, error }, failures, wait);
+        if (wait === undefined)
+          log.warn(
+            `Reactor ${name} has failed ${failures} times on the ${event.type} of ${streamId} at revision ${event.revision}: ${error}. ` +
+              parkedText(name),
+          );
+        return;
+      }
+    if (await reactedTo(client, name, streamId, one.revision)) this.#aside.delete(streamId);
+  }
+}
+
+const parkedText = (name: string) =>
+  `The stream is parked for this reactor; others go on. See \`waylog reactors waiting ${name}\`.`;
+
+/** The name of its lead, among those of projectors. */
+export const lockOf = (reactor: string): string => `reactor:${reactor}`;
+
+/** What it resolves with within a time; undefined after that. */
+async function within<T>(ms: number, promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const waiting = new AbortController();
+  try {
+    return await Promise.race([
+      promise,
+      pause(ms, AbortSignal.any([signal, waiting.signal])).then(() => undefined),
+    ]);
+  } finally {
+    waiting.abort();
+  }
+}
+
+/** A signal may be aborted while something is awaited, which the type checker does not know. */
+const isAborted = (signal: AbortSignal): boolean => signal.aborted;

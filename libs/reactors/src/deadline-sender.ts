@@ -1,0 +1,274 @@
+import type pg from 'pg';
+import { Background, backoffDelay, messageOf, pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import { keepReporting, lead, Trouble, type ProjectorLog, type ProjectorState, type ProjectorStatus } from '#lib/projections';
+import { lockOf } from './acting.js';
+import { DEFAULT_ATTEMPTS, isOutage, waitSeconds } from './failures.js';
+
+/** A deadline that has come. */
+export interface Due {
+  /** The id of the thing that has it. */
+  readonly id: string;
+  /** Which of its deadlines of this kind; empty if it has one. */
+  readonly key: string;
+  readonly dueAt: Timestamp;
+  /** The revision of the event that set it. */
+  readonly setBy: number;
+  readonly details: unknown;
+}
+
+export interface DeadlineSenderOptions {
+  readonly name: string;
+  readonly version: number;
+  /** The table of the deadlines that are set, as SQL calls it; see `deadlineColumns`. */
+  readonly table: string;
+  /**
+   * Sends the command of a deadline. It can be called again for the same one. Throws an outage (`isOutage`) if nothing
+   * can be sent now; any other error concerns this one.
+   */
+  readonly send: (due: Due) => Promise<void>;
+  readonly attempts?: number | undefined;
+  readonly pool: pg.Pool;
+  readonly connectionString: string;
+  readonly log: ProjectorLog;
+  readonly standbyIntervalMs?: number;
+}
+
+/** How late a deadline can be noticed that is set for a time before the next look, and that a clock was put right. */
+const LOOK_MS = 500;
+const MAX_BACKOFF_MS = 2_000;
+const CLEAN_UP_MS = 3_600_000;
+const AT_ONCE = 100;
+const CONCURRENCY = 8;
+
+/**
+ * Sends the commands of deadlines when their time has come, in one process at a time. The clock of the database says
+ * when that is. What was sent is recorded afterwards: a kill in between sends a command again, with the same id.
+ */
+export class DeadlineSender {
+  readonly #options: DeadlineSenderOptions & { readonly attempts: number };
+  readonly #trouble: Trouble;
+  readonly #reporting: Trouble;
+  readonly #background = new Background((signal) => this.#run(signal));
+  #state: ProjectorState = 'stopped';
+  #sent = 0;
+  #lastError: ProjectorStatus['lastError'];
+
+  constructor(options: DeadlineSenderOptions) {
+    this.#options = { ...options, attempts: options.attempts ?? DEFAULT_ATTEMPTS };
+    this.#trouble = new Trouble(`Deadline ${options.name}`, options.log);
+    this.#reporting = new Trouble(`Recording the status of deadline ${options.name}`, options.log);
+  }
+
+  get status(): ProjectorStatus {
+    return {
+      state: this.#state,
+      position: undefined,
+      eventsFolded: this.#sent,
+      lastError: this.#lastError,
+    };
+  }
+
+  start(): void {
+    this.#background.start();
+  }
+
+  /** Finishes the commands under way, and gives up the lead. */
+  async stop(): Promise<void> {
+    await this.#background.stop();
+    this.#state = 'stopped';
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#lead(signal);
+      } catch (error) {
+        this.#state = 'failed';
+        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#trouble.failed(error);
+        await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
+      }
+    }
+    this.#trouble.end();
+    this.#reporting.end();
+  }
+
+  #lead(signal: AbortSignal): Promise<void> {
+    const { name, version, pool, connectionString, standbyIntervalMs = 500, log } = this.#options;
+    const options = {
+      name: lockOf(name),
+      applicationName: `waylog deadline ${name}`.slice(0, 63),
+      connectionString,
+      standbyIntervalMs,
+      statementTimeoutMs: 30_000,
+      onStandby: () => {
+        this.#state = 'standby';
+      },
+      signal,
+    };
+    return lead(options, async (client, going) => {
+      await client.query(
+        `insert into projection.reactors (name, version) values ($1, $2)
+         on conflict (name) do update set version = greatest(reactors.version, excluded.version)`,
+        [name, version],
+      );
+      const reporting = keepReporting({
+        pool,
+        name: lockOf(name),
+        leader: client,
+        status: () => this.status,
+        trouble: this.#reporting,
+      });
+      try {
+        let cleanedAt = -Infinity;
+        for (let isSaid = false; !isAborted(going);) {
+          if (await this.#isPaused(client)) {
+            if (!isSaid) log.info(`Deadline ${name} is paused`);
+            isSaid = true;
+            this.#state = 'paused';
+            await pause(LOOK_MS, going);
+            continue;
+          }
+          isSaid = false;
+          this.#state = 'active';
+          if (performance.now() - cleanedAt > CLEAN_UP_MS) {
+            await this.#forgetEnded(client);
+            cleanedAt = performance.now();
+          }
+          const due = await this.#due(client);
+          await this.#sendAll(client, due, going);
+          this.#trouble.succeeded();
+          if (due.length < AT_ONCE) await pause(Math.min(LOOK_MS, await this.#untilNext(client)), going);
+        }
+      } finally {
+        await reporting.end();
+      }
+    });
+  }
+
+  async #isPaused(client: pg.Client): Promise<boolean> {
+    const { rows } = await client.query<{ is_paused: boolean }>({
+      name: 'deadline.paused',
+      text: `select paused_at is not null as is_paused from projection.reactors where name = $1`,
+      values: [this.#options.name],
+    });
+    return rows[0]?.is_paused ?? false;
+  }
+
+  async #due(client: pg.Client): Promise<Due[]> {
+    const { name, table } = this.#options;
+    const { rows } = await client.query<{
+      id: string;
+      key: string;
+      due_at: string;
+      set_by: number;
+      details: unknown;
+    }>(
+      `select d.id, d.key, d.due_at::text, d.set_by, d.details
+         from ${table} d
+         left join projection.sent_deadlines s
+           on s.deadline = $1 and s.id = d.id and s.key = d.key and s.revision = d.set_by
+        where d.due_at <= clock_timestamp() and (s.id is null or s.next_attempt_at <= clock_timestamp())
+        order by d.due_at limit ${AT_ONCE}`,
+      [name],
+    );
+    return rows.map(({ id, key, due_at, set_by, details }) => ({
+      id,
+      key,
+      dueAt: timestampFromPostgres(due_at),
+      setBy: set_by,
+      details,
+    }));
+  }
+
+  /** The time until the next one, in milliseconds, by the clock of the database. */
+  async #untilNext(client: pg.Client): Promise<number> {
+    const { table } = this.#options;
+    const { rows } = await client.query<{ ms: number | null }>(
+      `select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::double precision as ms
+         from ${table} where due_at > clock_timestamp()`,
+    );
+    return Math.max(1, rows[0]?.ms ?? Infinity);
+  }
+
+  async #sendAll(client: pg.Client, due: readonly Due[], signal: AbortSignal): Promise<void> {
+    const { send, attempts, name, log } = this.#options;
+    const rest = [...due];
+    const ends: { readonly due: Due; readonly error: string | null }[] = [];
+    let outage: { readonly error: unknown } | undefined;
+    const worker = async () => {
+      for (let one = rest.shift(); one && !outage && !isAborted(signal); one = rest.shift()) {
+        try {
+          await send(one);
+          this.#sent++;
+          ends.push({ due: one, error: null });
+        } catch (error) {
+          if (isOutage(error)) outage = { error };
+          else ends.push({ due: one, error: messageOf(error) });
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(CONCURRENCY, due.length) }, worker));
+    for (const { id, failures, error } of await this.#record(client, ends))
+      if (failures === 1 || failures === attempts)
+        log.warn(
+          `The command of deadline ${name} of ${id} failed: ${error}. ` +
+            (failures < attempts
+              ? 'It is tried again; others go on.'
+              : `It is parked; others go on. See \`waylog reactors waiting ${name}\`.`),
+        );
+    if (outage) throw (outage as { readonly error: unknown }).error;
+  }
+
+  /** Returns those that failed, with how often. */
+  async #record(client: pg.Client, ends: readonly { readonly due: Due; readonly error: string | null }[]) {
+    if (ends.length === 0) return [];
+    const { name, attempts } = this.#options;
+    const waits = Array.from({ length: attempts }, (_, i) => waitSeconds(i + 1, attempts) ?? null);
+    const { rows } = await client.query<{ id: string; failures: number; error: string }>({
+      name: 'deadline.sent',
+      text: recordSql,
+      values: [
+        name,
+        ends.map(({ due }) => due.id),
+        ends.map(({ due }) => due.key),
+        ends.map(({ due }) => due.setBy),
+        ends.map(({ due }) => due.dueAt),
+        ends.map(({ error }) => error),
+        waits,
+      ],
+    });
+    return rows;
+  }
+
+  /** What was sent of deadlines that are no longer set. */
+  async #forgetEnded(client: pg.Client): Promise<void> {
+    const { name, table } = this.#options;
+    await client.query(
+      `delete from projection.sent_deadlines s
+        where s.deadline = $1 and s.next_attempt_at is null and s.error is null
+          and not exists (select from ${table} d where d.id = s.id and d.key = s.key and d.set_by = s.revision)`,
+      [name],
+    );
+  }
+}
+
+const recordSql = `
+  with ended as (
+    select e.*, case when s.revision = e.revision then s.attempts else 0 end + 1 as attempts
+      from unnest($2::text[], $3::text[], $4::integer[], $5::timestamptz[], $6::text[]) as e (id, key, revision, due_at, error)
+      left join projection.sent_deadlines s on s.deadline = $1 and s.id = e.id and s.key = e.key
+  ), recorded as (
+    insert into projection.sent_deadlines (deadline, id, key, revision, due_at, error, attempts, next_attempt_at)
+    select $1, id, key, revision, due_at, error, attempts,
+           case when error is not null
+                then clock_timestamp() + ($7::double precision[])[attempts] * interval '1 second' end
+      from ended
+    on conflict (deadline, id, key) do update
+       set revision = excluded.revision, due_at = excluded.due_at, error = excluded.error, attempts = excluded.attempts,
+           last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
+           skipped_by = null, skip_reason = null
+  )
+  select id, attempts as failures, error from ended where error is not null`;
+
+const isAborted = (signal: AbortSignal): boolean => signal.aborted;

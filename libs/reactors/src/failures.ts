@@ -1,0 +1,20 @@
+import { WaylogError } from '#lib/platform';
+
+/** The wait after a failed attempt doubles from a second up to this. */
+const MAX_WAIT_SECONDS = 600;
+
+/** With the waits between them: 34 minutes. */
+export const DEFAULT_ATTEMPTS = 12;
+
+/** When to try again after so many failed attempts, in seconds; undefined if that is for an operator to decide. */
+export const waitSeconds = (failedAttempts: number, attempts: number): number | undefined =>
+  failedAttempts >= attempts ? undefined : Math.min(MAX_WAIT_SECONDS, 2 ** (failedAttempts - 1));
+
+/**
+ * Whether something that everything needs does not answer: then nothing is at fault, and all wait. An event that cannot
+ * be read concerns itself alone.
+ */
+export const isOutage = (error: unknown): boolean =>
+  error instanceof WaylogError &&
+  (error.kind === 'unavailable' || error.kind === 'too-many') &&
+  error.code !== 'event.unreadable';

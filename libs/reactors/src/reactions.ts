@@ -1,0 +1,121 @@
+import type pg from 'pg';
+import type { Position, RecordedEvent } from '#lib/event-store';
+import type { RecordedReactor } from './recorded.js';
+
+/** An event that could not be acted on, and why. */
+export interface Failed {
+  readonly event: RecordedEvent;
+  readonly error: string;
+}
+
+/** One statement, so that a reactor never stands past an event that was neither acted on nor set aside. */
+const settleSql = `
+  with moved as (
+    update projection.reactors set position = $4, moved_at = clock_timestamp()
+     where name = $1 and version = $2 and position = $3 and resets = $5
+    returning 1
+  ), aside as (
+    insert into projection.reactions (reactor, stream_id, revision, position, event_id, type, error, next_attempt_at)
+    select $1, f.stream_id, f.revision, f.position, f.event_id, f.type, f.error,
+           clock_timestamp() + $12::double precision * interval '1 second'
+      from moved, unnest($6::text[], $7::integer[], $8::text[], $9::uuid[], $10::text[], $11::text[])
+           as f (stream_id, revision, position, event_id, type, error)
+    on conflict (reactor, stream_id) do nothing
+  )
+  select count(*)::integer as moved from moved`;
+
+/** Moves a reactor, and sets aside the streams of events that failed. False if it is elsewhere by now: nothing is recorded. */
+export async function settle(
+  client: pg.ClientBase,
+  name: string,
+  from: RecordedReactor,
+  to: Position,
+  failed: readonly Failed[],
+  waitSeconds: number | undefined,
+): Promise<boolean> {
+  const events = failed.map(({ event }) => event);
+  const { rows } = await client.query<{ moved: number }>({
+    name: 'reactor.settle',
+    text: settleSql,
+    values: [
+      name,
+      from.version,
+      from.position,
+      to,
+      from.resets,
+      events.map(({ streamId }) => streamId),
+      events.map(({ revision }) => revision),
+      events.map(({ position }) => position),
+      events.map(({ id }) => id),
+      events.map(({ type }) => type),
+      failed.map(({ error }) => error),
+      waitSeconds ?? null,
+    ],
+  });
+  return rows[0]?.moved === 1;
+}
+
+/** The streams that a reactor has set aside, parked ones too. */
+export async function setAsideStreams(client: pg.ClientBase, name: string): Promise<Set<string>> {
+  const { rows } = await client.query<{ stream_id: string }>(
+    `select stream_id from projection.reactions where reactor = $1`,
+    [name],
+  );
+  return new Set(rows.map(({ stream_id }) => stream_id));
+}
+
+/** A few of those whose time has come: in between, new events are acted on. */
+export async function dueReactions(client: pg.ClientBase, name: string) {
+  const { rows } = await client.query<{ stream_id: string; revision: number; attempts: number }>({
+    name: 'reactor.due',
+    text: `select stream_id, revision, attempts from projection.reactions
+            where reactor = $1 and next_attempt_at <= clock_timestamp() order by next_attempt_at limit 20`,
+    values: [name],
+  });
+  return rows.map(({ stream_id: streamId, revision, attempts }) => ({ streamId, revision, attempts }));
+}
+
+/** Records one more failure of a stream that was set aside at a revision, if no operator has moved it since. */
+export async function failedAgain(
+  client: pg.ClientBase,
+  name: string,
+  atRevision: number,
+  { event, error }: Failed,
+  attempts: number,
+  waitSeconds: number | undefined,
+): Promise<void> {
+  await client.query(
+    `update projection.reactions
+        set revision = $4, position = $5, event_id = $6, type = $7, error = $8, attempts = $9,
+            failed_at = case when revision = $4 then failed_at else clock_timestamp() end,
+            last_attempt_at = clock_timestamp(),
+            next_attempt_at = clock_timestamp() + $10::double precision * interval '1 second'
+      where reactor = $1 and stream_id = $2 and revision = $3`,
+    [
+      name,
+      event.streamId,
+      atRevision,
+      event.revision,
+      event.position,
+      event.id,
+      event.type,
+      error,
+      attempts,
+      waitSeconds ?? null,
+    ],
+  );
+}
+
+/** The stream has caught up; false if an operator has moved it since. */
+export async function reactedTo(
+  client: pg.ClientBase,
+  name: string,
+  streamId: string,
+  atRevision: number,
+): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `delete from projection.reactions where reactor = $1 and stream_id = $2 and revision = $3`,
+    [name, streamId, atRevision],
+  );
+  return rowCount === 1;
+}

@@ -1,0 +1,66 @@
+import type pg from 'pg';
+import { databaseCall, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import type { Position, ReadableLog } from '#lib/event-store';
+
+/** How far a reactor has come. */
+export interface RecordedReactor {
+  readonly version: number;
+  readonly position: Position;
+  /** The first event that it can hear of; undefined if there was none. */
+  readonly firstEventId: string | undefined;
+  /** How often an operator has moved it. */
+  readonly resets: number;
+  readonly movedAt: Timestamp;
+  readonly isPaused: boolean;
+}
+
+/** Undefined for one that has never run. */
+export async function loadReactor(
+  client: Pick<pg.Pool | pg.ClientBase, 'query'>,
+  name: string,
+): Promise<RecordedReactor | undefined> {
+  const { rows } = await client.query<{
+    version: number;
+    position: string;
+    first_event_id: string | null;
+    resets: number;
+    moved_at: string;
+    is_paused: boolean;
+  }>({
+    name: 'reactor.load',
+    text: `select version, position, first_event_id, resets, moved_at::text, paused_at is not null as is_paused
+             from projection.reactors where name = $1 and position is not null`,
+    values: [name],
+  });
+  const [row] = rows;
+  return (
+    row && {
+      version: row.version,
+      position: row.position,
+      firstEventId: row.first_event_id ?? undefined,
+      resets: row.resets,
+      movedAt: timestampFromPostgres(row.moved_at),
+      isPaused: row.is_paused,
+    }
+  );
+}
+
+/** The first record of a reactor; another process may be a moment earlier. */
+export async function createReactor(
+  pool: pg.Pool,
+  store: ReadableLog,
+  { name, version, startsAt = 'end' }: {
+    readonly name: string;
+    readonly version: number;
+    readonly startsAt?: 'end' | 'beginning' | undefined;
+  },
+): Promise<RecordedReactor> {
+  const position = startsAt === 'end' ? await store.head() : store.beginning;
+  await databaseCall(() =>
+    pool.query(
+      `insert into projection.reactors (name, version, position) values ($1, $2, $3) on conflict do nothing`,
+      [name, version, position],
+    ),
+  );
+  return (await loadReactor(pool, name)) as RecordedReactor;
+}
