@@ -1,11 +1,9 @@
 import { Injectable } from '@nestjs/common';
-import { CommandBus, EventsHandler, ofType, Saga, type ICommand, type IEventHandler } from '@nestjs/cqrs';
-import type pg from 'pg';
+import { EventsHandler, ofType, Saga, type ICommand, type IEventHandler } from '@nestjs/cqrs';
 import { map, type Observable } from 'rxjs';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import { flight } from '#lib/flight';
-import { reactorState } from '#lib/reactors';
-import { context, EVENT_STORE, RunningReactors, TABLES_POOL, type WaylogOptions } from '#lib/waylog';
+import { context, EVENT_STORE, RunningReactors, type WaylogOptions } from '#lib/waylog';
 import { migrate } from '../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { eventually } from './support/eventually.js';
@@ -37,11 +35,8 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
   };
   const typesOf = async (one: RunningWaylog, streamId: string) =>
     (await eventsOf(one, streamId)).map(({ type }) => type);
-  const statesIn = async ({ app }: RunningWaylog) => {
-    const pool = app.get<pg.Pool>(TABLES_POOL);
-    const states = await Promise.all(app.get(RunningReactors).declared.map((one) => reactorState(pool, one)));
-    return new Map(states.map((state) => [state.name, state]));
-  };
+  const statesIn = async ({ app }: RunningWaylog) =>
+    new Map((await app.get(RunningReactors).states()).map((state) => [state.name, state]));
   const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
   const soon = () => inMs(700);
   const never = () => inMs(3_600_000);
@@ -66,14 +61,25 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
     const { position } = paid as RecordedEvent;
     await one.close();
     processes.splice(0);
-    const [before] = (await database.pool.query(`select position from projection.reactors where name = 'pack-paid'`)).rows;
-    await database.pool.query(
-      `update projection.reactors set position = $1 where name = 'pack-paid'`,
-      [packed && log === 'PostgreSQL' ? String(Number(position) - 1) : '0:0'],
-    );
+    const [before] = (
+      await database.pool.query(`select position from projection.reactors where name = 'pack-paid'`)
+    ).rows;
+    await database.pool.query(`update projection.reactors set position = $1 where name = 'pack-paid'`, [
+      packed && log === 'PostgreSQL' ? String(Number(position) - 1) : '0:0',
+    ]);
     const again = await start();
     await eventually(async () => (await statesIn(again)).get('pack-paid')?.position === before.position);
     expect(await typesOf(again, 'parcel-a')).toEqual(['Packed']);
+  });
+
+  it('act on what is recorded before any process has run them, once it is known that there are any', async () => {
+    await database.pool.query(`delete from projection.reactors where name = 'pack-paid'`);
+    const idle = await start({ projector: false });
+    await idle.execute(new Place({ orderId: 'first', payBy: never() }));
+    await idle.execute(new Pay({ orderId: 'first' }));
+    expect((await statesIn(idle)).get('pack-paid')).toMatchObject({ state: 'stopped', lagEvents: 2 });
+    const one = await start();
+    await eventually(async () => (await typesOf(one, 'parcel-first')).length === 1);
   });
 
   it('run in one of several processes, and in none that is told not to', async () => {
@@ -118,8 +124,9 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
   it('send what came due while no process was there, once', async () => {
     const one = await start();
     await one.execute(new Place({ orderId: 'away', payBy: soon() }));
-    await eventually(async () =>
-      (await database.pool.query(`select from shop.due_payment where id = 'away'`)).rowCount === 1,
+    await eventually(
+      async () =>
+        (await database.pool.query(`select from shop.due_payment where id = 'away'`)).rowCount === 1,
     );
     await one.close();
     processes.splice(0);
@@ -142,7 +149,10 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
     // A table that does not know yet what has happened.
     await one.execute(new Pay({ orderId: 'stale' }));
     await one.settled();
-    await eventually(async () => (await database.pool.query(`select from shop.due_payment where id = 'stale'`)).rowCount === 0);
+    await eventually(
+      async () =>
+        (await database.pool.query(`select from shop.due_payment where id = 'stale'`)).rowCount === 0,
+    );
     await database.pool.query(
       `insert into shop.due_payment values ('stale', '', now() - interval '1 minute', 0, '{"payBy": "2020-01-01T00:00:00Z"}')`,
     );
@@ -186,8 +196,9 @@ describe("Nest's event bus", () => {
     const other = await startWaylog(database, options);
     try {
       if (delivery === 'one process') {
-        const [bus] = one.app.get(RunningReactors).declared.filter(({ name }) => name === 'event-bus');
-        await eventually(async () => (await reactorState(database.pool, bus!)).state === 'active');
+        const bus = async () =>
+          (await one.app.get(RunningReactors).states()).find(({ name }) => name === 'event-bus');
+        await eventually(async () => (await bus())?.state === 'active');
       } else await eventually(() => hears(one) && hears(other));
       await one.execute(new Place({ orderId: 'a', payBy: '2100-01-01T00:00:00Z' }));
       await other.execute(new Pay({ orderId: 'a' }));
@@ -203,5 +214,5 @@ describe("Nest's event bus", () => {
     }
   });
 
-  const hears = ({ app }: RunningWaylog) => app.get(CommandBus) !== undefined && app.get(RunningReactors).hears;
+  const hears = ({ app }: RunningWaylog) => app.get(RunningReactors).hears;
 });

@@ -35,7 +35,11 @@ export const orderStream: StreamType<Order, OrderEvent> = {
     version: 1,
     initialState: () => ({ payBy: undefined, isPaid: false }),
     evolve: (order, { type, data }) =>
-      type === 'Placed' ? { ...order, payBy: data.payBy } : type === 'Paid' ? { ...order, isPaid: true } : order,
+      type === 'Placed'
+        ? { ...order, payBy: data.payBy }
+        : type === 'Paid'
+          ? { ...order, isPaid: true }
+          : order,
   }),
   eventTypes: new Set(['Placed', 'Paid', 'Expired']),
 };
@@ -43,7 +47,11 @@ export type ParcelEvent = { readonly type: 'Packed'; readonly data: Record<strin
 export const parcelStream: StreamType<object, ParcelEvent> = {
   category: new Category('parcel'),
   key: 'parcelId',
-  decider: deciderOf<object, ParcelEvent>({ version: 1, initialState: () => ({}), evolve: (parcel) => parcel }),
+  decider: deciderOf<object, ParcelEvent>({
+    version: 1,
+    initialState: () => ({}),
+    evolve: (parcel) => parcel,
+  }),
   eventTypes: new Set(['Packed']),
 };
 

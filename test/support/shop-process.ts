@@ -23,7 +23,8 @@ async function send(make: (commandId: string) => Place | Pay): Promise<void> {
       await commands.execute(make(id));
       return;
     } catch (error) {
-      if (!(error instanceof WaylogError) || error.kind !== 'unavailable') console.log(`failed ${messageOf(error)}`);
+      if (!(error instanceof WaylogError) || error.kind !== 'unavailable')
+        console.log(`failed ${messageOf(error)}`);
       await wait(50);
     }
   }

@@ -333,6 +333,7 @@ async function inWaylog<T>(
     poolSize: 10,
     applicationName: 'waylog cli',
     projector,
+    reactors: false,
     waitForLog: false,
     contexts,
     settings: readSettings(process.env, contexts),

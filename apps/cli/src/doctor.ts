@@ -33,7 +33,16 @@ import {
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
 import { accessTo, withClient } from './context.js';
-import { missingTables, statesOf, vocabularyOf, allParked, isOtherLog, type Context } from '#lib/waylog';
+import {
+  allParked,
+  isOtherLog,
+  missingTables,
+  reactorsOf,
+  statesOf,
+  vocabularyOf,
+  type Context,
+} from '#lib/waylog';
+import { reactorState } from '#lib/reactors';
 import { contexts } from '../../contexts.js';
 
 export interface Finding {
@@ -133,6 +142,7 @@ export async function checkDatabase(
     ['locks', () => locks(pool)],
     ['log', () => withLog(eventStore, pool, url, (store) => log(store, pool, eventStore))],
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
+    ['reactors', () => withLog(eventStore, pool, url, (store) => reactors(store, pool))],
     ['losses', () => lost(pool)],
     ['integrity', () => integrity(pool)],
     ...(eventStore === undefined ? [['digests', () => digests(pool, env)] as const] : []),
@@ -553,6 +563,50 @@ async function projectorOf(context: Context, store: EventStore, pool: pg.Pool): 
       warning('projections', `${of}${counted(state.parkedStreams, 'stream')} parked`, 'waylog parked list'),
     );
   return findings;
+}
+
+async function reactors(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
+  const states = await Promise.all(reactorsOf(contexts, store).map((one) => reactorState(pool, one)));
+  const findings = states.map((one): Finding => {
+    const lag =
+      one.kind === 'deadline'
+        ? `${counted(one.lagEvents, 'command')} due and not sent, ${one.lagSeconds.toFixed(1)} s late`
+        : `${counted(one.lagEvents, 'event')} behind, the oldest ${one.lagSeconds.toFixed(1)} s old`;
+    const is = `${one.name}: ${one.state}; ${lag}`;
+    if (one.isOfOtherLog)
+      return problem(
+        'reactors',
+        `${one.name}: its position is one of another log, and it does nothing`,
+        `waylog reactors reset ${one.name} --to POSITION`,
+      );
+    switch (one.state) {
+      case 'paused':
+        return warning(
+          'reactors',
+          `${is}; since ${one.pausedSince ?? ''} by ${one.pausedBy ?? ''}: ${one.pauseReason ?? ''}`,
+          `waylog reactors resume ${one.name}`,
+        );
+      case 'failed':
+        return problem(
+          'reactors',
+          `${is}; ${one.lastError ?? ''}`,
+          'See the log of the server that runs it.',
+        );
+      case 'stopped':
+      case 'never-ran':
+        return warning('reactors', is, 'Start a server with the role projector.');
+      case 'active':
+      case 'catching-up':
+        return one.lagSeconds > 60 ? problem('reactors', is, 'waylog reactors') : ok('reactors', is);
+    }
+  });
+  const parked = states.filter((one) => one.parked > 0);
+  return [
+    ...findings,
+    ...parked.map((one) =>
+      warning('reactors', `${one.name}: ${one.parked} parked`, `waylog reactors waiting ${one.name}`),
+    ),
+  ];
 }
 
 async function lost(pool: pg.Pool): Promise<Finding[]> {

@@ -13,6 +13,7 @@ import { keysCommand } from './commands/keys.js';
 import { logCommand } from './commands/log.js';
 import { migrateCommand } from './commands/migrate.js';
 import { integrityCommand, parkedCommand, projectionsCommand } from './commands/projections.js';
+import { reactorsCommand } from './commands/reactors.js';
 import { rebuildCommand } from './commands/rebuild.js';
 import { rolesCommand } from './commands/roles.js';
 import { routesCommand } from './commands/routes.js';
@@ -71,6 +72,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       integrityCommand(),
       hypertablesCommand(),
     ],
+    'What events cause:': [reactorsCommand()],
     'Keeping it safe:': [
       keysCommand(),
       routesCommand(),

@@ -5,7 +5,14 @@ import { InMemoryEventStore } from '../../event-store/src/in-memory/in-memory-ev
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { eventually } from '../../../test/support/eventually.js';
 import { Acting, type ActingOptions } from './acting.js';
-import { pauseReactor, resetReactor, resumeReactor, retryReactions, skipReaction, waitingReactions } from './operate.js';
+import {
+  pauseReactor,
+  resetReactor,
+  resumeReactor,
+  retryReactions,
+  skipReaction,
+  waitingReactions,
+} from './operate.js';
 import { reactorState } from './states.js';
 
 const logs = ['in memory', 'PostgreSQL', 'EventStoreDB'] as const;
@@ -138,7 +145,7 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
   });
 
   it('stops between two events, and records those before', async () => {
-    let release = () => undefined as void;
+    let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
     const first = await started({ act: (event) => act(event).then(() => held) });
     await events(bell('a'), 0, 'Rung', 'Rung', 'Rung');

@@ -10,9 +10,9 @@ import {
   type ProjectorState,
   type ProjectorStatus,
 } from '#lib/projections';
-import { DEFAULT_ATTEMPTS, isOutage, waitSeconds } from './failures.js';
+import { DEFAULT_ATTEMPTS, isOutage, MAX_WAIT_SECONDS, waitSeconds } from './failures.js';
 import { dueReactions, failedAgain, setAsideStreams, settle, reactedTo, type Failed } from './reactions.js';
-import { createReactor, loadReactor, type RecordedReactor } from './recorded.js';
+import { loadReactor, placeOf, type RecordedReactor } from './recorded.js';
 
 export interface ActingOptions {
   /** Names the leader lock and the records. */
@@ -31,6 +31,13 @@ export interface ActingOptions {
   readonly act: (event: RecordedEvent, signal: AbortSignal) => Promise<void>;
   /** How often an event is tried before its stream is parked; default 12, in about half an hour. */
   readonly attempts?: number | undefined;
+  /** The longest wait between two attempts, in seconds; default 600. */
+  readonly maxWaitSeconds?: number;
+  /**
+   * Whether a failure is that of the receiver of all events, and not of the event: then nothing is acted on until the event
+   * that failed is done with.
+   */
+  readonly waitsAsAWhole?: boolean;
   readonly pool: pg.Pool;
   readonly connectionString: string;
   readonly log: ProjectorLog;
@@ -70,6 +77,8 @@ export class Acting {
       batchSize: 200,
       concurrency: 8,
       standbyIntervalMs: 500,
+      maxWaitSeconds: MAX_WAIT_SECONDS,
+      waitsAsAWhole: false,
       ...options,
       attempts: options.attempts ?? DEFAULT_ATTEMPTS,
     };
@@ -151,13 +160,9 @@ export class Acting {
     this.#state = 'active';
     this.#trouble.began();
     const reading = new AbortController();
-    const batches = store
-      .subscribe({
-        after: place.position,
-        batchSize,
-        signal: AbortSignal.any([signal, reading.signal]),
-      })
-      [Symbol.asyncIterator]();
+    const going = AbortSignal.any([signal, reading.signal]);
+    const feed = store.subscribe({ after: place.position, batchSize, signal: going });
+    const batches = feed[Symbol.asyncIterator]();
     // Its failure is seen below, or nobody waits for it any more.
     const nextBatch = () => {
       const next = batches.next();
@@ -170,7 +175,9 @@ export class Acting {
         const arrived = await within(LOOK_MS, next, signal);
         if (isAborted(signal) || arrived?.done) return;
         if (!(await this.#isWhereItWas(client))) return;
-        if (arrived) {
+        const isHeldUp = this.#options.waitsAsAWhole && this.#aside.size > 0;
+        if (isHeldUp) await pause(Math.max(0, lookedAt + LOOK_MS - performance.now()), signal);
+        else if (arrived) {
           this.#state = arrived.value.length === batchSize ? 'catching-up' : 'active';
           if (!(await this.#actOn(client, arrived.value, signal))) return;
           next = nextBatch();
@@ -191,8 +198,7 @@ export class Acting {
   async #whereItStands(signal: AbortSignal): Promise<RecordedReactor | undefined> {
     const { name, version, pool, store, startsAt, log } = this.#options;
     for (let isSaid = false; ; isSaid = true) {
-      const place =
-        (await loadReactor(pool, name)) ?? (await createReactor(pool, store, { name, version, startsAt }));
+      const place = await placeOf(pool, store, { name, version, startsAt });
       if (!place.isPaused) return isAborted(signal) ? undefined : await this.#checked(place);
       if (!isSaid) log.info(`Reactor ${name} is paused`);
       this.#state = 'paused';
@@ -256,7 +262,7 @@ export class Acting {
 
   /** Acts on a batch, and records how far it came; false when somebody else has moved it. Throws an outage. */
   async #actOn(client: pg.Client, batch: readonly RecordedEvent[], signal: AbortSignal): Promise<boolean> {
-    const { name, concerns, concurrency, log } = this.#options;
+    const { name, concerns, concurrency, waitsAsAWhole, log } = this.#options;
     const place = this.#place as RecordedReactor;
     const lists = new Map<string, RecordedEvent[]>();
     for (const event of batch) {
@@ -272,7 +278,7 @@ export class Acting {
     const worker = async () => {
       for (let list = waiting.shift(); list; list = waiting.shift())
         for (const event of list) {
-          if (isAborted(signal) || outage) return;
+          if (isAborted(signal) || outage || (waitsAsAWhole && failed.length > 0)) return;
           const end = await this.#act(event, signal);
           if (end === 'done') open.delete(event);
           else if (isOutage(end.error)) outage = end;
@@ -291,7 +297,7 @@ export class Acting {
     const last = whole.at(-1);
     if (last) {
       const toSetAside = failed.filter(({ event }) => whole.includes(event));
-      const firstWait = waitSeconds(1, this.#options.attempts);
+      const firstWait = waitSeconds(1, this.#options);
       if (!(await settle(client, name, place, last.position, toSetAside, firstWait))) return false;
       this.#place = { ...place, position: last.position };
       for (const { event, error } of toSetAside) {
@@ -329,7 +335,7 @@ export class Acting {
     one: { readonly streamId: string; readonly revision: number; readonly attempts: number },
     signal: AbortSignal,
   ): Promise<void> {
-    const { name, store, concerns, attempts, log } = this.#options;
+    const { name, store, concerns, log } = this.#options;
     const { streamId } = one;
     const end = (this.#place as RecordedReactor).position;
     for await (const page of store.readStream(streamId, { fromRevision: one.revision }))
@@ -342,7 +348,7 @@ export class Acting {
         if (isOutage(outcome.error)) throw outcome.error;
         const error = messageOf(outcome.error);
         const failures = event.revision === one.revision ? one.attempts + 1 : 1;
-        const wait = waitSeconds(failures, attempts);
+        const wait = waitSeconds(failures, this.#options);
         await failedAgain(client, name, one.revision, { event, error }, failures, wait);
         if (wait === undefined)
           log.warn(

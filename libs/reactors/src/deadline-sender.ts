@@ -1,6 +1,20 @@
 import type pg from 'pg';
-import { Background, backoffDelay, messageOf, pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
-import { keepReporting, lead, Trouble, type ProjectorLog, type ProjectorState, type ProjectorStatus } from '#lib/projections';
+import {
+  Background,
+  backoffDelay,
+  messageOf,
+  pause,
+  timestampFromPostgres,
+  type Timestamp,
+} from '#lib/platform';
+import {
+  keepReporting,
+  lead,
+  Trouble,
+  type ProjectorLog,
+  type ProjectorState,
+  type ProjectorStatus,
+} from '#lib/projections';
 import { lockOf } from './acting.js';
 import { DEFAULT_ATTEMPTS, isOutage, waitSeconds } from './failures.js';
 
@@ -217,14 +231,14 @@ export class DeadlineSender {
               ? 'It is tried again; others go on.'
               : `It is parked; others go on. See \`waylog reactors waiting ${name}\`.`),
         );
-    if (outage) throw (outage as { readonly error: unknown }).error;
+    if (outage) throw outage.error;
   }
 
   /** Returns those that failed, with how often. */
   async #record(client: pg.Client, ends: readonly { readonly due: Due; readonly error: string | null }[]) {
     if (ends.length === 0) return [];
     const { name, attempts } = this.#options;
-    const waits = Array.from({ length: attempts }, (_, i) => waitSeconds(i + 1, attempts) ?? null);
+    const waits = Array.from({ length: attempts }, (_, i) => waitSeconds(i + 1, { attempts }) ?? null);
     const { rows } = await client.query<{ id: string; failures: number; error: string }>({
       name: 'deadline.sent',
       text: recordSql,

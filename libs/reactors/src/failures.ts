@@ -1,14 +1,20 @@
 import { WaylogError } from '#lib/platform';
 
 /** The wait after a failed attempt doubles from a second up to this. */
-const MAX_WAIT_SECONDS = 600;
+export const MAX_WAIT_SECONDS = 600;
 
 /** With the waits between them: 34 minutes. */
 export const DEFAULT_ATTEMPTS = 12;
 
 /** When to try again after so many failed attempts, in seconds; undefined if that is for an operator to decide. */
-export const waitSeconds = (failedAttempts: number, attempts: number): number | undefined =>
-  failedAttempts >= attempts ? undefined : Math.min(MAX_WAIT_SECONDS, 2 ** (failedAttempts - 1));
+export const waitSeconds = (
+  failedAttempts: number,
+  {
+    attempts,
+    maxWaitSeconds = MAX_WAIT_SECONDS,
+  }: { readonly attempts: number; readonly maxWaitSeconds?: number },
+): number | undefined =>
+  failedAttempts >= attempts ? undefined : Math.min(maxWaitSeconds, 2 ** (failedAttempts - 1));
 
 /**
  * Whether something that everything needs does not answer: then nothing is at fault, and all wait. An event that cannot

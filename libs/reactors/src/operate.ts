@@ -1,6 +1,15 @@
 import { IsInt, IsString, Min } from 'class-validator';
 import type pg from 'pg';
-import { conflict, databaseCall, IsTimestamp, notFound, Optional, readRows, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import {
+  conflict,
+  databaseCall,
+  IsTimestamp,
+  notFound,
+  Optional,
+  readRows,
+  timestampFromPostgres,
+  type Timestamp,
+} from '#lib/platform';
 import type { Position, ReadableLog } from '#lib/event-store';
 
 /** What a reactor could not do: the first event of a stream, or the command of a deadline. */
@@ -36,18 +45,20 @@ export async function waitingReactions(pool: pg.Pool, names: readonly string[]):
      order by 10 nulls first, 1, 2 limit 1000`,
     [names],
   );
-  return rows.map(([reactor, of, key, revision, type, dueAt, error, attempts, lastAttemptAt, nextAttemptAt]) => ({
-    reactor: reactor as string,
-    of: of as string,
-    ...(key && { key }),
-    revision: Number(revision),
-    ...(type && { type }),
-    ...(dueAt && { dueAt: timestampFromPostgres(dueAt) }),
-    error: error as string,
-    attempts: Number(attempts),
-    lastAttemptAt: timestampFromPostgres(lastAttemptAt as string),
-    ...(nextAttemptAt && { nextAttemptAt: timestampFromPostgres(nextAttemptAt) }),
-  }));
+  return rows.map(
+    ([reactor, of, key, revision, type, dueAt, error, attempts, lastAttemptAt, nextAttemptAt]) => ({
+      reactor: reactor as string,
+      of: of as string,
+      ...(key && { key }),
+      revision: Number(revision),
+      ...(type && { type }),
+      ...(dueAt && { dueAt: timestampFromPostgres(dueAt) }),
+      error: error as string,
+      attempts: Number(attempts),
+      lastAttemptAt: timestampFromPostgres(lastAttemptAt as string),
+      ...(nextAttemptAt && { nextAttemptAt: timestampFromPostgres(nextAttemptAt) }),
+    }),
+  );
 }
 
 /**
@@ -181,18 +192,20 @@ export async function skipReaction(
 }
 
 const nothingWaits = (name: string, of: string) =>
-  notFound(
-    'reactor.nothing-waits',
-    `Nothing of ${of} waits for ${name}. See \`waylog reactors waiting\`.`,
-    { reactor: name, of },
-  );
+  notFound('reactor.nothing-waits', `Nothing of ${of} waits for ${name}. See \`waylog reactors waiting\`.`, {
+    reactor: name,
+    of,
+  });
 
-async function change(pool: pg.Pool, name: string, sql: string, values: readonly unknown[] = []): Promise<void> {
+async function change(
+  pool: pg.Pool,
+  name: string,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<void> {
   const { rowCount } = await databaseCall(() => pool.query(sql, [name, ...values]));
   if (rowCount === 0)
-    throw notFound(
-      'reactor.never-ran',
-      `${name} has not run on this database yet. Start the server once.`,
-      { reactor: name },
-    );
+    throw notFound('reactor.never-ran', `${name} has not run on this database yet. Start the server once.`, {
+      reactor: name,
+    });
 }

@@ -45,22 +45,28 @@ export async function loadReactor(
   );
 }
 
-/** The first record of a reactor; another process may be a moment earlier. */
-export async function createReactor(
+/** How far a reactor has come. One that is new is recorded at the end of the log, or where it is to begin. */
+export async function placeOf(
   pool: pg.Pool,
-  store: ReadableLog,
-  { name, version, startsAt = 'end' }: {
-    readonly name: string;
-    readonly version: number;
-    readonly startsAt?: 'end' | 'beginning' | undefined;
-  },
+  store: Pick<ReadableLog, 'head' | 'beginning'>,
+  { name, version, startsAt = 'end' }: NewReactor,
 ): Promise<RecordedReactor> {
+  const known = await databaseCall(() => loadReactor(pool, name));
+  if (known) return known;
   const position = startsAt === 'end' ? await store.head() : store.beginning;
   await databaseCall(() =>
+    // Another process may be a moment earlier.
     pool.query(
       `insert into projection.reactors (name, version, position) values ($1, $2, $3) on conflict do nothing`,
       [name, version, position],
     ),
   );
   return (await loadReactor(pool, name)) as RecordedReactor;
+}
+
+export interface NewReactor {
+  readonly name: string;
+  readonly version: number;
+  /** Default at the end of the log. */
+  readonly startsAt?: 'end' | 'beginning' | undefined;
 }

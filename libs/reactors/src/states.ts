@@ -1,6 +1,13 @@
 import { IsBoolean, IsIn, IsInt, IsNumber, IsString, Min } from 'class-validator';
 import type pg from 'pg';
-import { IsTimestamp, Optional, readRows, timestampFromPostgres, WaylogError, type Timestamp } from '#lib/platform';
+import {
+  IsTimestamp,
+  Optional,
+  readRows,
+  timestampFromPostgres,
+  WaylogError,
+  type Timestamp,
+} from '#lib/platform';
 import type { Position, ReadableLog } from '#lib/event-store';
 import { leaderLock } from '#lib/projections';
 import { lockOf } from './acting.js';
@@ -74,7 +81,11 @@ const statesSql = `
 /** The state of one. */
 export async function reactorState(pool: pg.Pool, declared: DeclaredReactor): Promise<ReactorStatus> {
   const { name, version, context, hears, table } = declared;
-  const [row = []] = await readRows(pool, undefined, statesSql, [name, lockOf(name), leaderLock(lockOf(name))]);
+  const [row = []] = await readRows(pool, undefined, statesSql, [
+    name,
+    lockOf(name),
+    leaderLock(lockOf(name)),
+  ]);
   const [wasVersion, position, firstId, pausedAt, pausedBy, pauseReason, leader, state] = row;
   const [lastError, lastErrorAt, movedAt, recent, led, waiting, parked, now] = row.slice(8);
   const isRecent = recent === 't';

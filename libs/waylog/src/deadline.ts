@@ -24,7 +24,12 @@ export interface DeadlineOptions<Details> {
   /** Increases with every change of what events do to it: its table is then made again from the log. */
   readonly version: number;
   /** The command that is sent at that time. Pure: the same deadline always makes the same command. */
-  readonly send: (come: { readonly id: string; readonly key: string; readonly dueAt: Timestamp; readonly details: Details }) => StreamCommand;
+  readonly send: (come: {
+    readonly id: string;
+    readonly key: string;
+    readonly dueAt: Timestamp;
+    readonly details: Details;
+  }) => StreamCommand;
   /** Refusals of the command that say that there is nothing to do any more. */
   readonly accepts?: readonly string[];
   /** How often the command is tried before it is parked; default 12, in about half an hour. */
@@ -45,7 +50,10 @@ const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
  * event. Its event has to put the deadline off; a deadline that stays set is not sent again.
  */
 export class Deadline<State = unknown, Event extends DomainEvent = DomainEvent, Details = never> {
-  readonly #changes = new Map<string, (event: FoldedEvent<never>) => DeadlineChange | readonly DeadlineChange[]>();
+  readonly #changes = new Map<
+    string,
+    (event: FoldedEvent<never>) => DeadlineChange | readonly DeadlineChange[]
+  >();
 
   constructor(
     readonly name: string,

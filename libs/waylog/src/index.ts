@@ -5,7 +5,15 @@ export * from './command.js';
 export * from './command-fields.js';
 export * from './command-runner.js';
 export * from './context.js';
-export { at, deadline, Deadline, off, type AnyDeadline, type DeadlineChange, type DeadlineOptions } from './deadline.js';
+export {
+  at,
+  deadline,
+  Deadline,
+  off,
+  type AnyDeadline,
+  type DeadlineChange,
+  type DeadlineOptions,
+} from './deadline.js';
 export { DEFAULT_EVENTS, EventsQuery, getEvents, GetEvents, MAX_EVENTS } from './log.queries.js';
 export { LoggedEvent, type EventBusOptions, type LoggedEventClass } from './event-bus.js';
 export { EventReads, inTurns } from './event-reads.js';

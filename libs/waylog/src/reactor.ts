@@ -101,7 +101,10 @@ const keyOf = (category: string, type: string): string => `${category} ${type}`;
 
 export const reactor = (name: string, options: ReactorOptions): Reactor => new Reactor(name, options);
 
-type Cause = Pick<CommandOptions, 'correlationId' | 'causationId'> & { readonly commandId: string; readonly actor: string };
+type Cause = Pick<CommandOptions, 'correlationId' | 'causationId'> & {
+  readonly commandId: string;
+  readonly actor: string;
+};
 
 /** A copy of a command with where it comes from. An id of its own stays. */
 export const causedBy = (command: StreamCommand, cause: Cause): StreamCommand =>

@@ -10,11 +10,36 @@ import {
 import { CommandBus, EventBus } from '@nestjs/cqrs';
 import { ModuleRef } from '@nestjs/core';
 import type pg from 'pg';
-import { messageOf, WaylogError } from '#lib/platform';
-import { PartOfLog, type EventStore, type RecordedEvent } from '#lib/event-store';
-import { Acting, DeadlineSender, type DeclaredReactor, type Due } from '#lib/reactors';
+import { conflict, messageOf, notFound, retry, WaylogError } from '#lib/platform';
+import {
+  PartOfLog,
+  type EventStore,
+  type Position,
+  type ReadableLog,
+  type RecordedEvent,
+} from '#lib/event-store';
+import {
+  Acting,
+  DeadlineSender,
+  isOutage,
+  pauseReactor,
+  placeOf,
+  reactorState,
+  resetReactor,
+  resumeReactor,
+  retryReactions,
+  skipReaction,
+  verifyReactors,
+  waitingReactions,
+  type DeclaredReactor,
+  type Due,
+  type ReactorProblem,
+  type ReactorStatus,
+  type WaitingReaction,
+} from '#lib/reactors';
 import type { DatabaseAccess } from '#lib/timescale';
 import type { StreamCommand } from './command.js';
+import type { Context } from './context.js';
 import { deadlineTable, type AnyDeadline } from './deadline.js';
 import { busReactor, LiveEvents } from './event-bus.js';
 import type { WaylogOptions } from './options.js';
@@ -41,11 +66,44 @@ export class ReactorsModule {
   }
 }
 
+interface OfContext {
+  readonly reactor: Reactor;
+  readonly context?: string;
+}
+
+const ofContexts = (contexts: readonly Context[]): OfContext[] =>
+  contexts.flatMap(({ name, reactors }) => reactors.map((reactor) => ({ reactor, context: name })));
+
+const declaredReactors = (
+  reactors: readonly OfContext[],
+  contexts: readonly Context[],
+  store: ReadableLog,
+): DeclaredReactor[] => [
+  ...reactors.map(({ reactor: { name, options, categories }, context }) => ({
+    name,
+    version: options.version,
+    context,
+    hears: new PartOfLog(store, categories),
+  })),
+  ...contexts.flatMap((context) =>
+    context.deadlines.map(({ name, options }) => ({
+      name,
+      version: options.version,
+      context: context.name,
+      table: tableOf(context.name, name),
+    })),
+  ),
+];
+
+/** The reactors and deadlines of contexts, for code that has no running application. */
+export const reactorsOf = (contexts: readonly Context[], store: ReadableLog): DeclaredReactor[] =>
+  declaredReactors(ofContexts(contexts), contexts, store);
+
 /** The reactors and deadlines of this application, for injection. */
 @Injectable()
 export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy {
   /** All that act on events, each with its context. */
-  readonly #reactors: readonly { readonly reactor: Reactor; readonly context?: string }[];
+  readonly #reactors: readonly OfContext[];
   readonly #live: LiveEvents | undefined;
   #running: readonly { start(): void; stop(): Promise<void> }[] = [];
 
@@ -61,9 +119,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
   ) {
     const { eventBus } = options;
     this.#reactors = [
-      ...contexts.declared.flatMap(({ name, reactors }) =>
-        reactors.map((reactor) => ({ reactor, context: name })),
-      ),
+      ...ofContexts(contexts.declared),
       ...(eventBus && eventBus.delivery !== 'each process'
         ? [{ reactor: busReactor(eventBus, (event) => this.events.publish(event)) }]
         : []),
@@ -75,23 +131,75 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
   }
 
   /** What is known of them all, whether they run in this process or not. */
-  get declared(): readonly DeclaredReactor[] {
-    return [
-      ...this.#reactors.map(({ reactor: { name, options, categories }, context }) => ({
-        name,
-        version: options.version,
-        context,
-        hears: new PartOfLog(this.store, categories),
-      })),
-      ...this.contexts.declared.flatMap((context) =>
-        context.deadlines.map(({ name, options }) => ({
-          name,
-          version: options.version,
-          context: context.name,
-          table: tableOf(context.name, name),
-        })),
-      ),
-    ];
+  declared(): Promise<readonly DeclaredReactor[]> {
+    return Promise.resolve(declaredReactors(this.#reactors, this.contexts.declared, this.store));
+  }
+
+  /** The state of them all. */
+  async states(): Promise<ReactorStatus[]> {
+    const declared = await this.declared();
+    return Promise.all(declared.map((one) => reactorState(this.pool, one)));
+  }
+
+  /** Throws `reactor.not-found`. */
+  async named(name: string): Promise<DeclaredReactor> {
+    const declared = await this.declared();
+    const found = declared.find((one) => one.name === name);
+    if (found) return found;
+    throw notFound(
+      'reactor.not-found',
+      declared.length === 0
+        ? 'No context of this application has reactors or deadlines.'
+        : `There is no reactor or deadline ${name}. There are ${declared.map((one) => one.name).join(', ')}.`,
+      { reactor: name },
+    );
+  }
+
+  /** What waits of these, or of all; the parked first. */
+  async waiting(name?: string): Promise<WaitingReaction[]> {
+    const some = name === undefined ? await this.declared() : [await this.named(name)];
+    return waitingReactions(
+      this.pool,
+      some.map((one) => one.name),
+    );
+  }
+
+  /** Throws `reactor.not-found` and `reactor.never-ran`. */
+  async pause(name: string, why: { readonly reason: string; readonly by: string }): Promise<void> {
+    await pauseReactor(this.pool, (await this.named(name)).name, why);
+  }
+
+  /** Throws `reactor.not-found` and `reactor.never-ran`. */
+  async resume(name: string): Promise<void> {
+    await resumeReactor(this.pool, (await this.named(name)).name);
+  }
+
+  /** See `resetReactor`. `to` is a position, `beginning` or `end`. Also throws `reactor.not-found`, and `reactor.is-deadline` for a deadline, which has no place in the log. */
+  async reset(name: string, to: Position): Promise<void> {
+    const { hears } = await this.named(name);
+    if (!hears)
+      throw conflict(
+        'reactor.is-deadline',
+        `${name} is a deadline: it acts on a table, and has no place in the log.`,
+        { reactor: name },
+      );
+    const position = to === 'beginning' ? hears.beginning : to === 'end' ? await hears.head() : to;
+    await resetReactor(this.pool, name, hears, position);
+  }
+
+  /** Has what waits tried within a second: all, or what waits of one stream or thing. Returns how many. */
+  async retry(name: string, of?: string): Promise<number> {
+    return retryReactions(this.pool, (await this.named(name)).name, of);
+  }
+
+  /** Leaves out for good what failed. Throws `reactor.not-found` and `reactor.nothing-waits`. */
+  async skip(name: string, of: string, why: { readonly reason: string; readonly by: string }): Promise<void> {
+    await skipReaction(this.pool, (await this.named(name)).name, of, why);
+  }
+
+  /** What is not as it should be with any; see `verifyReactors`. */
+  async verify(): Promise<ReactorProblem[]> {
+    return verifyReactors(this.pool, await this.declared());
   }
 
   /** Whether the event bus of this process hears what is recorded from now on, if it is to hear of everything. */
@@ -99,8 +207,10 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
     return this.#live?.isListening ?? true;
   }
 
-  onApplicationBootstrap(): void {
-    if (!(this.options.reactors ?? this.options.projector ?? true)) return;
+  async onApplicationBootstrap(): Promise<void> {
+    const { reactors, projector } = this.options;
+    if (reactors !== false) await this.#takePlaces();
+    if (!(reactors ?? projector ?? true)) return;
     this.#running = [
       ...this.#reactors.map(({ reactor }) => this.#acting(reactor)),
       ...this.contexts.declared.flatMap((context) =>
@@ -109,6 +219,21 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
       ...(this.#live ? [this.#live] : []),
     ];
     for (const one of this.#running) one.start();
+  }
+
+  /**
+   * Before this process takes commands, also one that does not run reactors: a new reactor acts on all that they record. One
+   * whose record cannot be written begins where the log ends when it first runs.
+   */
+  async #takePlaces(): Promise<void> {
+    for (const { reactor } of this.#reactors) {
+      const { name, options } = reactor;
+      const place = () => placeOf(this.pool, this.store, { name, ...options });
+      await retry(place, { attempts: 10, baseDelayMs: 200, maxDelayMs: 2_000, retryIf: isOutage }).catch(
+        (error: unknown) =>
+          this.#log.warn(`Reactor ${name} has no place in the log yet: ${messageOf(error)}`),
+      );
+    }
   }
 
   /** Before anything else stops: they send commands. */

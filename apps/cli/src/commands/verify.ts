@@ -2,7 +2,7 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, TABLES_POOL, verifyTables } from '#lib/waylog';
+import { EVENT_STORE, RunningReactors, TABLES_POOL, verifyTables } from '#lib/waylog';
 import {
   acceptedText,
   unfoldableText,
@@ -36,7 +36,8 @@ export function verifyCommand(): Command {
       `
 Checked are: positions and revisions without gaps, events without a stream, repeated ids; the projector's records of what
 it has folded; and every row of every table, by hash. Reads and writes go on meanwhile. Parked streams are compared up to
-where they are parked.
+where they are parked. Of reactors: whether their places, and the events that wait for them, are of this log, and whether
+every deadline that has come was sent.
 
 What differs is named by table and stream and kept (\`waylog integrity\`). A hole in the log cannot be repaired from
 the log: restore a backup (\`waylog restore --help\`). Streams of which events are missing are named, and their rows are
@@ -58,22 +59,27 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
         return runAudit(options, command);
       }
       const tables = projectionsNamed(wanted);
-      const result = await withOperations(command, (app, connectionString) =>
+      const { reactors, ...result } = await withOperations(command, (app, connectionString) =>
         untilInterrupted((signal) =>
-          withProgress('verifying', 1, async (update) =>
-            verifyTables(tables, app.get<EventStore>(EVENT_STORE), {
+          withProgress('verifying', 1, async (update) => ({
+            reactors: wanted.length > 0 ? [] : await app.get(RunningReactors).verify(),
+            ...(await verifyTables(tables, app.get<EventStore>(EVENT_STORE), {
               retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
               connectionString,
               repair,
               by: operator(),
               signal,
               onProgress: (events, total) => update(events, total),
-            }),
-          ),
+            })),
+          })),
         ),
       );
-      print(command, result, linesOf(result, repair).join('\n'));
-      if (!result.isSound && !isRepaired(result, repair)) process.exitCode = 3;
+      const lines = [
+        ...reactors.map(({ reactor, detail }) => `reactors        WRONG · ${reactor}: ${detail}`),
+        ...linesOf(result, repair),
+      ];
+      print(command, { ...result, reactors }, lines.join('\n'));
+      if ((!result.isSound && !isRepaired(result, repair)) || reactors.length > 0) process.exitCode = 3;
     });
 }
 

@@ -9,6 +9,7 @@ import { LossesController } from './losses.js';
 import { MigrationsController, ServerMigrations } from './migrations.js';
 import { ModelsController, SchemaController } from './models.js';
 import { ProjectionsController } from './projections.js';
+import { ReactorsController } from './reactors.js';
 import { StatusController } from './status.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
@@ -20,6 +21,7 @@ export const adminControllers: Type[] = [
   ModelsController,
   SchemaController,
   ProjectionsController,
+  ReactorsController,
   StatusController,
   BackupsController,
   HypertablesController,

@@ -49,6 +49,7 @@ const well: Observation = {
   pool: poolUsing(1),
   database,
   projections: [projection],
+  reactors: [],
   auditProblems: 0,
   auditLookedSecondsAgo: 60,
   auditStalledSeconds: 0,
@@ -83,6 +84,7 @@ describe('alerts', () => {
     [
       'ProjectionPaused',
       {
+        reactors: [],
         projections: [
           { ...projection, state: 'paused', pausedSince: new Date(1e12 - 901_000).toISOString() },
         ],

@@ -132,6 +132,25 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ projections }) => (projections.length === 0 ? undefined : parkedIn(projections)),
   },
   {
+    name: 'ReactorStuck',
+    severity: 'critical',
+    threshold: 60,
+    what: 'seconds that the oldest event waits for a reactor, or that a deadline is late, where nobody has paused it',
+    remedy:
+      '`waylog reactors` shows the state and the last error. Stopped: start a server with the role projector. Failed: the error says why, such as that something outside does not answer.',
+    value: ({ reactors }) =>
+      Math.max(0, ...reactors.map(({ state, lagSeconds }) => (state === 'paused' ? 0 : lagSeconds))),
+  },
+  {
+    name: 'ReactionsParked',
+    severity: 'warning',
+    threshold: 0,
+    what: 'streams, or commands of deadlines, that a reactor has failed on and does not try again by itself',
+    remedy:
+      '`waylog reactors waiting` says which and why; after a fix `waylog reactors retry NAME`, or `waylog reactors skip NAME OF --reason TEXT`.',
+    value: ({ reactors }) => reactors.reduce((sum, { parked }) => sum + parked, 0),
+  },
+  {
     name: 'SlowQueries',
     severity: 'warning',
     threshold: 1,

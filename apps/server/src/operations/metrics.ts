@@ -3,6 +3,7 @@ import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { parkedIn } from '#lib/projections';
+import type { ReactorStatus } from '#lib/reactors';
 import { RunningContexts } from '#lib/waylog';
 import { strayRejections } from '../stray-rejections.js';
 import { Alerts } from './alerts.js';
@@ -226,6 +227,41 @@ export class Metrics {
       'waylog_jobs_failing',
       'Jobs of TimescaleDB, such as its policies, that fail or do not run.',
       ({ database }) => database?.jobTroubles.length,
+    );
+    const ofReactors = (name: string, help: string, read: (reactor: ReactorStatus) => number) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['reactor'],
+        registers: [this.registry],
+        async collect() {
+          this.reset();
+          for (const reactor of (await observer.observe()).reactors)
+            this.set({ reactor: reactor.name }, read(reactor));
+        },
+      });
+    ofReactors(
+      'waylog_reactor_lag_events',
+      'Events that a reactor has not looked at yet, or commands of a deadline that are due and were not sent.',
+      ({ lagEvents }) => lagEvents,
+    );
+    ofReactors(
+      'waylog_reactor_lag_seconds',
+      'Age of the oldest of them: for a deadline how late it is.',
+      ({ lagSeconds }) => lagSeconds,
+    );
+    ofReactors(
+      'waylog_reactor_waiting',
+      'What a reactor failed on and tries again.',
+      ({ waiting }) => waiting,
+    );
+    ofReactors(
+      'waylog_reactor_parked',
+      'What a reactor failed on and does not try again until somebody decides.',
+      ({ parked }) => parked,
+    );
+    ofReactors('waylog_reactor_paused', '1 while an operator has it paused.', ({ state }) =>
+      state === 'paused' ? 1 : 0,
     );
     gauge(
       'waylog_projection_lag_events',

@@ -5,9 +5,10 @@ import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { BackupStanding } from '#lib/backup';
 import { losses } from '#lib/event-store';
-import { LOG_POOL, TABLES_POOL, RunningContexts } from '#lib/waylog';
+import { LOG_POOL, TABLES_POOL, RunningContexts, RunningReactors } from '#lib/waylog';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, lockRoom, type ProjectionStatus } from '#lib/projections';
+import type { ReactorStatus } from '#lib/reactors';
 import {
   capabilities,
   jobTroubles,
@@ -59,6 +60,7 @@ export interface Observation {
   readonly pool: ConnectionPoolStatus;
   readonly database: DatabaseFacts | undefined;
   readonly projections: readonly ProjectionStatus[];
+  readonly reactors: readonly ReactorStatus[];
   /** The number of things in the log that are not as recorded; undefined if this server signs no digests. */
   readonly auditProblems: number | undefined;
   /** How long ago the log was checked, and for how long checks have failed. */
@@ -98,6 +100,7 @@ export class Observer {
     /** A role that can see what other sessions do. */
     @Inject(TABLES_POOL) private readonly tables: pg.Pool,
     private readonly contexts: RunningContexts,
+    private readonly reactors: RunningReactors,
     @Inject(CONFIG) private readonly config: Config,
     private readonly work: ScheduledWork,
     private readonly pools: Pools,
@@ -122,11 +125,12 @@ export class Observer {
 
   async #look(): Promise<Observation> {
     // The database can answer while the log does not: it may be elsewhere.
-    const [facts, states] = await Promise.allSettled([
+    const [facts, states, reactors] = await Promise.allSettled([
       answered('the database', this.#facts()),
       answered('the log', this.contexts.states(this.pool)),
+      answered('the log', this.reactors.states()),
     ]);
-    const failed = [facts, states].find(({ status }) => status === 'rejected') as
+    const failed = [facts, states, reactors].find(({ status }) => status === 'rejected') as
       PromiseRejectedResult | undefined;
     const isLogDown = facts.status === 'fulfilled' && failed !== undefined;
     this.#logDownSince = isLogDown ? (this.#logDownSince ?? performance.now()) : undefined;
@@ -135,6 +139,7 @@ export class Observer {
       pool: this.pools.status(),
       database: facts.status === 'fulfilled' ? facts.value : undefined,
       projections: states.status === 'fulfilled' ? states.value : [],
+      reactors: reactors.status === 'fulfilled' ? reactors.value : [],
       auditProblems: this.work.auditProblems,
       auditLookedSecondsAgo: this.work.auditLookedSecondsAgo,
       auditStalledSeconds: this.work.auditStalledSeconds,
