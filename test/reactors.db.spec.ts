@@ -3,7 +3,7 @@ import { EventsHandler, ofType, Saga, type ICommand, type IEventHandler } from '
 import { map, type Observable } from 'rxjs';
 import type { EventStore, RecordedEvent } from '#lib/event-store';
 import { flight } from '#lib/flight';
-import { context, EVENT_STORE, RunningReactors, type WaylogOptions } from '#lib/waylog';
+import { context, EVENT_STORE, RunningContexts, RunningReactors, type WaylogOptions } from '#lib/waylog';
 import { migrate } from '../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { eventually } from './support/eventually.js';
@@ -35,6 +35,7 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
   };
   const typesOf = async (one: RunningWaylog, streamId: string) =>
     (await eventsOf(one, streamId)).map(({ type }) => type);
+  const allSettled = ({ app }: RunningWaylog) => app.get(RunningContexts).settled(60_000);
   const statesIn = async ({ app }: RunningWaylog) =>
     new Map((await app.get(RunningReactors).states()).map((state) => [state.name, state]));
   const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
@@ -105,7 +106,32 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
     expect(Date.parse(expired?.recordedAt ?? '')).toBeGreaterThanOrEqual(Date.parse(payBy));
     expect(expired?.metadata).toMatchObject({ command: 'Expire', actor: 'deadline:payment' });
     await eventually(async () => (await statesIn(one)).get('payment')?.lagEvents === 0);
+    await allSettled(one);
     expect((await database.pool.query(`select from shop.due_payment where id = 'late'`)).rowCount).toBe(0);
+  });
+
+  it('send nothing earlier or later where the clock of a server jumps', async () => {
+    const one = await start();
+    const payBy = soon();
+    const real = Date.now;
+    const ahead = jest.spyOn(Date, 'now').mockImplementation(() => real() + 3_600_000);
+    try {
+      await one.execute(new Place({ orderId: 'clock', payBy }));
+      await eventually(async () => (await typesOf(one, 'order-clock')).includes('Expired'));
+      ahead.mockImplementation(() => real() - 3_600_000);
+      const next = new Date(real() + 700).toISOString();
+      await one.execute(new Place({ orderId: 'clock-2', payBy: next }));
+      await eventually(async () => (await typesOf(one, 'order-clock-2')).includes('Expired'));
+      // By the clock of the database.
+      const sent = () =>
+        database.pool.query<{ early: boolean }>(
+          `select last_attempt_at < due_at as early from projection.sent_deadlines where id like 'clock%'`,
+        );
+      await eventually(async () => (await sent()).rowCount === 2);
+      expect((await sent()).rows).toEqual([{ early: false }, { early: false }]);
+    } finally {
+      ahead.mockRestore();
+    }
   });
 
   it('send none for what has happened in time, or was moved', async () => {
@@ -148,11 +174,7 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
     await one.execute(new Place({ orderId: 'stale', payBy: never() }));
     // A table that does not know yet what has happened.
     await one.execute(new Pay({ orderId: 'stale' }));
-    await one.settled();
-    await eventually(
-      async () =>
-        (await database.pool.query(`select from shop.due_payment where id = 'stale'`)).rowCount === 0,
-    );
+    await allSettled(one);
     await database.pool.query(
       `insert into shop.due_payment values ('stale', '', now() - interval '1 minute', 0, '{"payBy": "2020-01-01T00:00:00Z"}')`,
     );

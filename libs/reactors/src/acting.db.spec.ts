@@ -158,6 +158,27 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     expect(acted).toEqual([0, 1, 2].map((revision) => `${bell('a')} ${revision}`));
   });
 
+  it('blames no event for being told to stop, and does not wait for ever for one that does not heed it', async () => {
+    const heeds = await started({
+      act: (event, signal) =>
+        new Promise((_, reject) => {
+          acted.push(said(event));
+          signal.addEventListener('abort', () => reject(new Error('aborted')));
+        }),
+    });
+    await events(bell('a'), 0, 'Rung');
+    await eventually(() => acted.length === 1);
+    await ended(heeds);
+    expect(await waiting()).toEqual([]);
+    const hangs = await started({ act: (event) => new Promise(() => acted.push(said(event))) });
+    await eventually(() => acted.length === 2);
+    await ended(hangs);
+    expect(await waiting()).toEqual([]);
+    await started();
+    await eventually(isAtEnd);
+    expect(acted).toEqual(Array(3).fill(`${bell('a')} 0`));
+  });
+
   it('sets a stream aside whose event fails, and catches up with it in order', async () => {
     let isBroken = true;
     await started({

@@ -1,16 +1,10 @@
 import type pg from 'pg';
-import { Background, backoffDelay, messageOf, pause, WaylogError } from '#lib/platform';
+import { messageOf, pause, WaylogError } from '#lib/platform';
 import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
-import {
-  connectionLost,
-  keepReporting,
-  lead,
-  Trouble,
-  type ProjectorLog,
-  type ProjectorState,
-  type ProjectorStatus,
-} from '#lib/projections';
+import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
 import { DEFAULT_ATTEMPTS, isOutage, MAX_WAIT_SECONDS, waitSeconds } from './failures.js';
+import { Led } from './led.js';
+import { NextOf } from './next-of.js';
 import { dueReactions, failedAgain, setAsideStreams, settle, reactedTo, type Failed } from './reactions.js';
 import { loadReactor, placeOf, type RecordedReactor } from './recorded.js';
 
@@ -51,7 +45,8 @@ export interface ActingOptions {
 /** The longest time until it notices what an operator did, and that a waiting stream is due. */
 const LOOK_MS = 1_000;
 
-const MAX_BACKOFF_MS = 2_000;
+/** How long a stop waits for what is under way. */
+const GRACE_MS = 5_000;
 
 /**
  * Acts on the events of the log, in one process at a time. The events of a stream are acted on in their order, each
@@ -62,13 +57,8 @@ const MAX_BACKOFF_MS = 2_000;
 export class Acting {
   readonly #options: Required<Omit<ActingOptions, 'startsAt' | 'attempts'>> &
     Pick<ActingOptions, 'startsAt'> & { readonly attempts: number };
-  readonly #trouble: Trouble;
-  readonly #reporting: Trouble;
-  readonly #background = new Background((signal) => this.#run(signal));
-  #state: ProjectorState = 'stopped';
+  readonly #led: Led;
   #place: RecordedReactor | undefined;
-  #acted = 0;
-  #lastError: ProjectorStatus['lastError'];
   /** The streams that wait to be tried again, or are parked. */
   #aside = new Set<string>();
 
@@ -82,72 +72,20 @@ export class Acting {
       ...options,
       attempts: options.attempts ?? DEFAULT_ATTEMPTS,
     };
-    this.#trouble = new Trouble(`Reactor ${options.name}`, options.log);
-    this.#reporting = new Trouble(`Recording the status of reactor ${options.name}`, options.log);
+    this.#led = new Led({ kind: 'reactor', ...options }, (client, signal) => this.#follow(client, signal));
   }
 
   get status(): ProjectorStatus {
-    return {
-      state: this.#state,
-      position: this.#place?.position,
-      eventsFolded: this.#acted,
-      lastError: this.#lastError,
-    };
+    return this.#led.status;
   }
 
   start(): void {
-    this.#background.start();
+    this.#led.start();
   }
 
   /** Finishes the events under way, records how far it has come, and gives up the lead. */
-  async stop(): Promise<void> {
-    await this.#background.stop();
-    this.#state = 'stopped';
-  }
-
-  async #run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await this.#lead(signal);
-      } catch (error) {
-        this.#state = 'failed';
-        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
-        this.#trouble.failed(error);
-        await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
-      }
-    }
-    this.#trouble.end();
-    this.#reporting.end();
-  }
-
-  #lead(signal: AbortSignal): Promise<void> {
-    const { name, pool, connectionString, standbyIntervalMs } = this.#options;
-    const options = {
-      name: lockOf(name),
-      applicationName: `waylog reactor ${name}`.slice(0, 63),
-      connectionString,
-      standbyIntervalMs,
-      statementTimeoutMs: 30_000,
-      onStandby: () => {
-        this.#state = 'standby';
-      },
-      signal,
-    };
-    return lead(options, async (client, going) => {
-      const reporting = keepReporting({
-        pool,
-        name: lockOf(name),
-        leader: client,
-        status: () => this.status,
-        trouble: this.#reporting,
-      });
-      try {
-        while (!isAborted(going)) await this.#follow(client, going);
-        if (!signal.aborted) throw connectionLost();
-      } finally {
-        await reporting.end();
-      }
-    });
+  stop(): Promise<void> {
+    return this.#led.stop();
   }
 
   /** From where it stands, until told to stop, or until something else has moved or paused it. */
@@ -155,38 +93,33 @@ export class Acting {
     const { name, store, batchSize } = this.#options;
     const place = await this.#whereItStands(signal);
     if (!place) return;
-    this.#place = place;
+    this.#stand(place);
     this.#aside = await setAsideStreams(client, name);
-    this.#state = 'active';
-    this.#trouble.began();
+    this.#led.state = 'active';
+    this.#led.trouble.began();
     const reading = new AbortController();
     const going = AbortSignal.any([signal, reading.signal]);
     const feed = store.subscribe({ after: place.position, batchSize, signal: going });
     const batches = feed[Symbol.asyncIterator]();
-    // Its failure is seen below, or nobody waits for it any more.
-    const nextBatch = () => {
-      const next = batches.next();
-      next.catch(() => undefined);
-      return next;
-    };
+    const next = new NextOf(batches);
     try {
       let lookedAt = -Infinity;
-      for (let next = nextBatch(); !isAborted(signal);) {
-        const arrived = await within(LOOK_MS, next, signal);
+      while (!isAborted(signal)) {
+        const arrived = await next.within(LOOK_MS, signal);
         if (isAborted(signal) || arrived?.done) return;
         if (!(await this.#isWhereItWas(client))) return;
         const isHeldUp = this.#options.waitsAsAWhole && this.#aside.size > 0;
         if (isHeldUp) await pause(Math.max(0, lookedAt + LOOK_MS - performance.now()), signal);
         else if (arrived) {
-          this.#state = arrived.value.length === batchSize ? 'catching-up' : 'active';
+          this.#led.state = arrived.value.length === batchSize ? 'catching-up' : 'active';
           if (!(await this.#actOn(client, arrived.value, signal))) return;
-          next = nextBatch();
+          next.ask();
         }
         if (!arrived || performance.now() - lookedAt > LOOK_MS) {
           lookedAt = performance.now();
           await this.#tryAgain(client, signal);
         }
-        this.#trouble.succeeded();
+        this.#led.trouble.succeeded();
       }
     } finally {
       reading.abort();
@@ -201,7 +134,7 @@ export class Acting {
       const place = await placeOf(pool, store, { name, version, startsAt });
       if (!place.isPaused) return isAborted(signal) ? undefined : await this.#checked(place);
       if (!isSaid) log.info(`Reactor ${name} is paused`);
-      this.#state = 'paused';
+      this.#led.state = 'paused';
       await pause(LOOK_MS / 4, signal);
       if (isAborted(signal)) return undefined;
     }
@@ -281,6 +214,8 @@ export class Acting {
           if (isAborted(signal) || outage || (waitsAsAWhole && failed.length > 0)) return;
           const end = await this.#act(event, signal);
           if (end === 'done') open.delete(event);
+          // Told to stop, it fails for that reason.
+          else if (isAborted(signal)) return;
           else if (isOutage(end.error)) outage = end;
           else {
             failed.push({ event, error: messageOf(end.error) });
@@ -299,7 +234,7 @@ export class Acting {
       const toSetAside = failed.filter(({ event }) => whole.includes(event));
       const firstWait = waitSeconds(1, this.#options);
       if (!(await settle(client, name, place, last.position, toSetAside, firstWait))) return false;
-      this.#place = { ...place, position: last.position };
+      this.#stand({ ...place, position: last.position });
       for (const { event, error } of toSetAside) {
         this.#aside.add(event.streamId);
         log.warn(
@@ -312,10 +247,15 @@ export class Acting {
     return true;
   }
 
+  #stand(place: RecordedReactor): void {
+    this.#place = place;
+    this.#led.position = place.position;
+  }
+
   async #act(event: RecordedEvent, signal: AbortSignal): Promise<'done' | { readonly error: unknown }> {
     try {
-      await this.#options.act(event, signal);
-      this.#acted++;
+      await untilGraceIsOver(this.#options.act(event, signal), signal);
+      this.#led.acted++;
       return 'done';
     } catch (error) {
       return { error };
@@ -345,6 +285,7 @@ export class Acting {
         if (isAborted(signal)) return;
         const outcome = await this.#act(event, signal);
         if (outcome === 'done') continue;
+        if (isAborted(signal)) return;
         if (isOutage(outcome.error)) throw outcome.error;
         const error = messageOf(outcome.error);
         const failures = event.revision === one.revision ? one.attempts + 1 : 1;
@@ -361,24 +302,25 @@ export class Acting {
   }
 }
 
+/** What it resolves with; rejects some time after a signal was aborted: what does not heed it must not hold up a stop. */
+function untilGraceIsOver<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    const give = () => {
+      timer = setTimeout(() => reject(new Error('It did not end in time, and was left.')), GRACE_MS);
+    };
+    if (signal.aborted) give();
+    else signal.addEventListener('abort', give, { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', give);
+    };
+    work.then(resolve, reject).finally(end).catch(reject);
+  });
+}
+
 const parkedText = (name: string) =>
   `The stream is parked for this reactor; others go on. See \`waylog reactors waiting ${name}\`.`;
-
-/** The name of its lead, among those of projectors. */
-export const lockOf = (reactor: string): string => `reactor:${reactor}`;
-
-/** What it resolves with within a time; undefined after that. */
-async function within<T>(ms: number, promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  const waiting = new AbortController();
-  try {
-    return await Promise.race([
-      promise,
-      pause(ms, AbortSignal.any([signal, waiting.signal])).then(() => undefined),
-    ]);
-  } finally {
-    waiting.abort();
-  }
-}
 
 /** A signal may be aborted while something is awaited, which the type checker does not know. */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted;

@@ -1,22 +1,8 @@
 import type pg from 'pg';
-import {
-  Background,
-  backoffDelay,
-  messageOf,
-  pause,
-  timestampFromPostgres,
-  type Timestamp,
-} from '#lib/platform';
-import {
-  keepReporting,
-  lead,
-  Trouble,
-  type ProjectorLog,
-  type ProjectorState,
-  type ProjectorStatus,
-} from '#lib/projections';
-import { lockOf } from './acting.js';
+import { messageOf, pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
 import { DEFAULT_ATTEMPTS, isOutage, waitSeconds } from './failures.js';
+import { Led } from './led.js';
 
 /** A deadline that has come. */
 export interface Due {
@@ -49,7 +35,6 @@ export interface DeadlineSenderOptions {
 
 /** How late a deadline can be noticed that is set for a time before the next look, and that a clock was put right. */
 const LOOK_MS = 500;
-const MAX_BACKOFF_MS = 2_000;
 const CLEAN_UP_MS = 3_600_000;
 const AT_ONCE = 100;
 const CONCURRENCY = 8;
@@ -60,111 +45,62 @@ const CONCURRENCY = 8;
  */
 export class DeadlineSender {
   readonly #options: DeadlineSenderOptions & { readonly attempts: number };
-  readonly #trouble: Trouble;
-  readonly #reporting: Trouble;
-  readonly #background = new Background((signal) => this.#run(signal));
-  #state: ProjectorState = 'stopped';
-  #sent = 0;
-  #lastError: ProjectorStatus['lastError'];
+  readonly #led: Led;
+  #isPaused = false;
+  #cleanedAt = -Infinity;
 
   constructor(options: DeadlineSenderOptions) {
     this.#options = { ...options, attempts: options.attempts ?? DEFAULT_ATTEMPTS };
-    this.#trouble = new Trouble(`Deadline ${options.name}`, options.log);
-    this.#reporting = new Trouble(`Recording the status of deadline ${options.name}`, options.log);
+    this.#led = new Led({ kind: 'deadline', ...options }, (client, signal) => this.#round(client, signal));
   }
 
   get status(): ProjectorStatus {
-    return {
-      state: this.#state,
-      position: undefined,
-      eventsFolded: this.#sent,
-      lastError: this.#lastError,
-    };
+    return this.#led.status;
   }
 
   start(): void {
-    this.#background.start();
+    this.#led.start();
   }
 
   /** Finishes the commands under way, and gives up the lead. */
-  async stop(): Promise<void> {
-    await this.#background.stop();
-    this.#state = 'stopped';
+  stop(): Promise<void> {
+    return this.#led.stop();
   }
 
-  async #run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await this.#lead(signal);
-      } catch (error) {
-        this.#state = 'failed';
-        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
-        this.#trouble.failed(error);
-        await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
-      }
+  async #round(client: pg.Client, signal: AbortSignal): Promise<void> {
+    const { name, log } = this.#options;
+    const wasPaused = this.#isPaused;
+    this.#isPaused = await this.#recordedPause(client);
+    if (this.#isPaused) {
+      if (!wasPaused) log.info(`Deadline ${name} is paused`);
+      this.#led.state = 'paused';
+      await pause(LOOK_MS, signal);
+      return;
     }
-    this.#trouble.end();
-    this.#reporting.end();
+    this.#led.state = 'active';
+    if (performance.now() - this.#cleanedAt > CLEAN_UP_MS) {
+      await this.#forgetEnded(client);
+      this.#cleanedAt = performance.now();
+    }
+    const due = await this.#due(client);
+    await this.#sendAll(client, due, signal);
+    this.#led.trouble.succeeded();
+    if (due.length < AT_ONCE) await pause(Math.min(LOOK_MS, await this.#untilNext(client)), signal);
   }
 
-  #lead(signal: AbortSignal): Promise<void> {
-    const { name, version, pool, connectionString, standbyIntervalMs = 500, log } = this.#options;
-    const options = {
-      name: lockOf(name),
-      applicationName: `waylog deadline ${name}`.slice(0, 63),
-      connectionString,
-      standbyIntervalMs,
-      statementTimeoutMs: 30_000,
-      onStandby: () => {
-        this.#state = 'standby';
-      },
-      signal,
-    };
-    return lead(options, async (client, going) => {
-      await client.query(
-        `insert into projection.reactors (name, version) values ($1, $2)
-         on conflict (name) do update set version = greatest(reactors.version, excluded.version)`,
-        [name, version],
-      );
-      const reporting = keepReporting({
-        pool,
-        name: lockOf(name),
-        leader: client,
-        status: () => this.status,
-        trouble: this.#reporting,
-      });
-      try {
-        let cleanedAt = -Infinity;
-        for (let isSaid = false; !isAborted(going);) {
-          if (await this.#isPaused(client)) {
-            if (!isSaid) log.info(`Deadline ${name} is paused`);
-            isSaid = true;
-            this.#state = 'paused';
-            await pause(LOOK_MS, going);
-            continue;
-          }
-          isSaid = false;
-          this.#state = 'active';
-          if (performance.now() - cleanedAt > CLEAN_UP_MS) {
-            await this.#forgetEnded(client);
-            cleanedAt = performance.now();
-          }
-          const due = await this.#due(client);
-          await this.#sendAll(client, due, going);
-          this.#trouble.succeeded();
-          if (due.length < AT_ONCE) await pause(Math.min(LOOK_MS, await this.#untilNext(client)), going);
-        }
-      } finally {
-        await reporting.end();
-      }
-    });
-  }
-
-  async #isPaused(client: pg.Client): Promise<boolean> {
+  /** Records that there is such a deadline, and says whether somebody has paused it. */
+  async #recordedPause(client: pg.Client): Promise<boolean> {
+    const { name, version } = this.#options;
     const { rows } = await client.query<{ is_paused: boolean }>({
       name: 'deadline.paused',
-      text: `select paused_at is not null as is_paused from projection.reactors where name = $1`,
-      values: [this.#options.name],
+      text: `
+        with recorded as (
+          insert into projection.reactors (name, version)
+          select $1, $2 where not exists (select from projection.reactors where name = $1 and version >= $2)
+          on conflict (name) do update set version = greatest(reactors.version, excluded.version)
+        )
+        select paused_at is not null as is_paused from projection.reactors where name = $1`,
+      values: [name, version],
     });
     return rows[0]?.is_paused ?? false;
   }
@@ -214,7 +150,7 @@ export class DeadlineSender {
       for (let one = rest.shift(); one && !outage && !isAborted(signal); one = rest.shift()) {
         try {
           await send(one);
-          this.#sent++;
+          this.#led.acted++;
           ends.push({ due: one, error: null });
         } catch (error) {
           if (isOutage(error)) outage = { error };

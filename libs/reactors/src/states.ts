@@ -10,7 +10,7 @@ import {
 } from '#lib/platform';
 import type { Position, ReadableLog } from '#lib/event-store';
 import { leaderLock } from '#lib/projections';
-import { lockOf } from './acting.js';
+import { lockOf } from './led.js';
 
 const KINDS = ['reactor', 'deadline'] as const;
 const STATES = ['active', 'catching-up', 'paused', 'stopped', 'failed', 'never-ran'] as const;

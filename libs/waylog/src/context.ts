@@ -161,6 +161,11 @@ export function context(
   const erasures = (rest.erasures ?? []).map(givingAllBack);
   const all = [...parts, rest];
   const deadlines = all.flatMap(({ deadlines: some = [] }) => some);
+  for (const deadline of deadlines)
+    if (!streams.includes(deadline.stream))
+      throw new Error(
+        `The deadline ${deadline.name} is set by events of ${deadline.stream.category.name}, which are not of the context ${name}.`,
+      );
   const projections = [
     ...all.flatMap(({ projections: some = [] }) => some),
     ...deadlines.map((deadline) => deadline.projection(name)),

@@ -72,6 +72,10 @@ export class Deadline<State = unknown, Event extends DomainEvent = DomainEvent, 
       event: FoldedEvent<Extract<Event, { readonly type: Name }>['data']>,
     ) => DeadlineChange | readonly DeadlineChange[],
   ): this {
+    if (!this.stream.eventTypes.has(type))
+      throw new Error(
+        `The deadline ${this.name} waits for ${type}, which no ${this.stream.category.name} has.`,
+      );
     this.#changes.set(type, change);
     return this;
   }
