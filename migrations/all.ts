@@ -23,6 +23,7 @@ import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes
 import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js';
 import { KnownContexts1790000028000 } from './1790000028000-known-contexts.js';
 import { AppendTogether1790000029000 } from './1790000029000-append-together.js';
+import { ImageContents1790000030000 } from './1790000030000-image-contents.js';
 import { Reactors1790000032000 } from './1790000032000-reactors.js';
 
 /** In the order in which they run; each has a `down`. */
@@ -52,6 +53,7 @@ export const migrations = [
   ProjectorsApart1790000027000,
   KnownContexts1790000028000,
   AppendTogether1790000029000,
+  ImageContents1790000030000,
   Reactors1790000032000,
 ];
 

@@ -517,6 +517,20 @@ export const snapshot: Snapshot = {
       "function log.append_together(p_streams text, p_expected integer[], p_requests integer[], p_ordinals integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns TABLE(request integer, key bigint, accepted boolean, repeated boolean, first_revision integer, first_position bigint, current_revision integer) language plpgsql volatile, source ad288618f33cd32bd4b65278d6f485cc8f313c0845c4fd6a23a99d5bb09a6221"
     }
   },
+  "1790000030000": {
+    "makes": {
+      "column flight.image_contents.flight_id": "text collate \"C\" not null",
+      "column flight.image_contents.frame_id": "integer not null",
+      "column flight.image_contents.sha256": "text not null",
+      "column flight.image_contents.size": "double precision not null",
+      "column flight.image_contents.stored_at": "timestamp with time zone not null",
+      "column flight.image_contents.type": "text not null",
+      "constraint flight.image_contents.image_contents_frame_id_check": "CHECK ((frame_id >= 0))",
+      "constraint flight.image_contents.image_contents_size_check": "CHECK ((size > (0)::double precision))",
+      "primary key flight.image_contents": "PRIMARY KEY (flight_id, frame_id)",
+      "table flight.image_contents": ""
+    }
+  },
   "1790000032000": {
     "makes": {
       "column projection.reactions.attempts": "integer not null default 1",

@@ -32,12 +32,14 @@ import {
 } from '#lib/timescale';
 import { schemaState } from '../../../migrations/index.js';
 import { deviationText } from './commands/roles.js';
-import { accessTo, withClient } from './context.js';
+import { accessTo, withClient, withStore } from './context.js';
+import { DiskFileStore, verifyFiles } from '#lib/files';
 import {
   allParked,
   isOtherLog,
   missingTables,
   reactorsOf,
+  ReferencesInLog,
   statesOf,
   vocabularyOf,
   type Context,
@@ -197,6 +199,37 @@ export async function checkRoles(
 /** Whether there are valid keys or a provider, and for how long. `url` is the application role's, or the owner's. */
 export const checkKeys = (url: string, env: NodeJS.ProcessEnv): Promise<Finding[]> =>
   run([['keys', () => withClient(url, (client) => keys(client, env))]]);
+
+/** Whether the files are there that events need. `url` is the application role's, or the owner's: it opens what is sealed. */
+export const checkFiles = (
+  url: string,
+  eventStore: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<Finding[]> => run([['files', () => files(url, eventStore, env)]]);
+
+async function files(
+  url: string,
+  eventStore: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<Finding[]> {
+  const folder = env['WAYLOG_FILES_DIR'];
+  if (!folder) return [];
+  return withStore({ url, eventStore }, async (store) => {
+    const references = new ReferencesInLog(store, vocabularyOf(contexts), { skipsUnreadable: true });
+    const found = await verifyFiles(new DiskFileStore(folder), references, { withoutReading: true });
+    const { missing, referenced } = found;
+    const what = `${counted(found.files, 'file')} in ${folder}, events need ${referenced}`;
+    return [
+      missing.length === 0
+        ? ok('files', `${what}, and they are there`)
+        : problem(
+            'files',
+            `${what}, and ${missing.length} of those are missing, such as ${missing[0] ?? ''}`,
+            'Bring them back from a backup of the folder, or send them again: waylog files verify names all.',
+          ),
+    ];
+  });
+}
 
 const SOON_MS = 7 * 86_400_000;
 

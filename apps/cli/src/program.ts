@@ -8,6 +8,7 @@ import { backupCommand, restoreCommand } from './commands/backup.js';
 import { databaseCommand } from './commands/db.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eraseCommand } from './commands/erase.js';
+import { filesCommand } from './commands/files.js';
 import { hypertablesCommand } from './commands/hypertables.js';
 import { keysCommand } from './commands/keys.js';
 import { logCommand } from './commands/log.js';
@@ -81,6 +82,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       restoreCommand(),
       archiveCommand(),
       auditCommand(),
+      filesCommand(),
     ],
   };
   for (const [heading, commands] of Object.entries(groups)) {

@@ -3,6 +3,7 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import { recipientsOf } from '#lib/backup';
+import { DiskFileStore, Files } from '#lib/files';
 import type { Config } from '#lib/platform';
 import { DATABASE_ACCESS, WaylogModule } from '#lib/waylog';
 import type { DatabaseAccess } from '#lib/timescale';
@@ -48,6 +49,9 @@ export class ServerModule {
           decisionCacheBytes: config.decisionCacheBytes,
           contexts,
           settings: config.settings,
+          files: config.filesDirectory
+            ? new Files(new DiskFileStore(config.filesDirectory), config.filesMaxBytes)
+            : undefined,
           projector: config.roles.includes('projector'),
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,

@@ -5,11 +5,12 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type pg from 'pg';
-import { positionHeader } from '#lib/rest';
+import { filesOfRoute, positionHeader } from '#lib/rest';
 import { LOG_POOL } from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import { Guard } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
+import { boundArrival, FILE_TIMEOUT_MS } from './http/arrival.js';
 import { inviteBody, readableUrl, readJsonBodies, refuseUnasked, refuseUnknownRoute } from './http/body.js';
 import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
@@ -57,7 +58,8 @@ export async function startServer(
     // `OPTIONS *` has no path, and Nest would answer it before the guard has asked for a key.
     rewriteUrl: ({ url = '/' }) => (/^(\/|https?:)/i.test(url) ? url : `/${url}`),
     genReqId: requestIdOf,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    // Of files; `boundArrival` bounds the others.
+    requestTimeout: FILE_TIMEOUT_MS,
     // By default Node gives headers a minute, uses the larger limit for the body, and checks only every 30 s.
     http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 },
     forceCloseConnections: 'idle',
@@ -97,6 +99,7 @@ export async function startServer(
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('actor');
   fastify.decorateRequest('origin');
+  fastify.addHook('onRequest', boundArrival());
   fastify.addHook('onRequest', sayRequestId);
   if (config.logLevel === 'debug') fastify.addHook('onResponse', logRequest);
   fastify.addHook('onRequest', boundPipelining);
@@ -107,7 +110,9 @@ export async function startServer(
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('onRequest', inviteBody);
-  const bytesOf = commandBytes(app.get(OpenTransactions));
+  const bytesOfCommand = commandBytes(app.get(OpenTransactions));
+  // The bytes of a file are no command: they are not kept in memory, and nothing waits for them.
+  const bytesOf = (request: FastifyRequest) => (filesOfRoute(request) ? 0 : bytesOfCommand(request));
   fastify.addHook('preValidation', new WritesAhead(app.get(KeptTables), bytesOf).preValidation);
   fastify.addHook('preValidation', new WorkInTurn(bytesOf, weightOfRead(namedQueries)).preValidation);
   fastify.addHook('preHandler', beginWork);
@@ -167,7 +172,24 @@ const corsOptions = (origins: readonly string[]) => ({
     use(null, origin !== undefined && origins.includes(origin) ? origin : false),
   strictPreflight: false,
   methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
-  allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'waylog-min-position', 'x-request-id'],
-  exposedHeaders: ['retry-after', 'waylog-position', 'www-authenticate', 'x-request-id'],
+  allowedHeaders: [
+    'authorization',
+    'content-type',
+    'idempotency-key',
+    'if-none-match',
+    'range',
+    'repr-digest',
+    'waylog-min-position',
+    'x-request-id',
+  ],
+  exposedHeaders: [
+    'content-range',
+    'etag',
+    'repr-digest',
+    'retry-after',
+    'waylog-position',
+    'www-authenticate',
+    'x-request-id',
+  ],
   maxAge: 600,
 });

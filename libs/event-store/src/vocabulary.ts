@@ -10,12 +10,20 @@ export type Upcasters = Readonly<Record<string, readonly Upcast[]>>;
 /** Per event type, the fields that are sealed, each with what is read in its place once the key is gone. */
 export type SensitiveFields = Readonly<Record<string, Readonly<Record<string, Json>>>>;
 
+/** Per event type, the files that such an event needs, each by its SHA-256; what is no SHA-256 is passed over. */
+export type NeededFiles = Readonly<Record<string, (data: JsonObject) => readonly unknown[]>>;
+
 /** What this code knows of the events of one category of streams. */
 export interface KnownEvents {
   readonly upcasters?: Upcasters;
   readonly sensitive?: SensitiveFields;
   /** The types of the events after which a stream has no key any more: an erasure was requested. */
   readonly erasedBy?: readonly string[];
+  /**
+   * Which files its events need. They are kept for as long as the log has the events, so that the past can be read, too: only
+   * an erasure gives them back, so the field that names a file is a sensitive one.
+   */
+  readonly files?: NeededFiles;
 }
 
 /** What is known, by category. Events of other categories are read as they were recorded. */

@@ -45,8 +45,10 @@ const folders: readonly ContextPart[] = [
   imagesPart,
   routeChunksPart,
 ];
-/** Every command that changes a flight. */
-export const changes = folders.flatMap(({ commands = [] }) => commands);
+/** Every command that changes a flight, and that callers may name. */
+export const changes = folders
+  .flatMap(({ commands = [] }) => commands)
+  .filter(({ isInternal }) => !isInternal);
 export const transact = severalCommands(flightStream, Transact, changes);
 const projections = folders.flatMap((folder): readonly Projection[] => folder.projections ?? []);
 

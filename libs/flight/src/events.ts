@@ -69,6 +69,16 @@ export interface ImageData extends JsonObject {
   readonly uploadedAt: Timestamp;
 }
 
+/** The bytes of an image: a file that is kept with the others. */
+export interface ImageContent extends JsonObject {
+  readonly frameId: number;
+  readonly sha256: string;
+  readonly size: number;
+  /** What its first bytes say that it is, such as `image/jpeg`. */
+  readonly type: string;
+  readonly storedAt: Timestamp;
+}
+
 export interface RouteChunk extends JsonObject {
   readonly chunkId: string;
   readonly startFrameId: number;
@@ -105,6 +115,8 @@ export interface FlightEvents {
   FrameResultSaved: FrameData & Superseding;
   HeadingSaved: HeadingData & Superseding;
   ImageMetadataSaved: ImageData;
+  ImageContentStored: ImageContent;
+  /** With its content. */
   ImageRemoved: { readonly frameId: number };
   ChunkStateSaved: RouteChunk;
   /** `into` is the target after the merge; the source no longer exists. */
@@ -129,6 +141,7 @@ const types: Readonly<Record<FlightEventType, true>> = {
   FrameResultSaved: true,
   HeadingSaved: true,
   ImageMetadataSaved: true,
+  ImageContentStored: true,
   ImageRemoved: true,
   ChunkStateSaved: true,
   ChunkMerged: true,

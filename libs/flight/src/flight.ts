@@ -7,6 +7,7 @@ import type {
   FrameData,
   GeofenceData,
   HeadingData,
+  ImageContent,
   ImageData,
   ProcessingState,
   RouteChunk,
@@ -25,6 +26,7 @@ export interface Flight {
   readonly frames: StateMap<number, FrameData>;
   readonly headings: StateMap<number, HeadingData>;
   readonly images: StateMap<number, ImageData>;
+  readonly contents: StateMap<number, ImageContent>;
   readonly chunks: StateMap<string, RouteChunk>;
   /** The days (UTC) of its frames and headings since it was created: as many TimescaleDB chunks at most. */
   days: readonly string[];
@@ -39,6 +41,7 @@ export const noFlight = (): Flight => ({
   frames: new PackedMap(framePacking),
   headings: new PackedMap(headingPacking),
   images: new Map(),
+  contents: new Map(),
   chunks: new Map(),
   days: [],
 });
@@ -58,6 +61,7 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
         ...flight,
         details: event.data.details ?? undefined,
         images: noFlight().images,
+        contents: noFlight().contents,
         history: 'erased',
       };
     case 'GeofenceAdded':
@@ -85,8 +89,12 @@ export function evolve(flight: Flight, event: FlightEvent): Flight {
     case 'ImageMetadataSaved':
       flight.images.set(event.data.frameId, event.data);
       return flight;
+    case 'ImageContentStored':
+      flight.contents.set(event.data.frameId, event.data);
+      return flight;
     case 'ImageRemoved':
       flight.images.delete(event.data.frameId);
+      flight.contents.delete(event.data.frameId);
       return flight;
     case 'ChunkStateSaved':
       flight.chunks.set(event.data.chunkId, event.data);
@@ -147,7 +155,7 @@ export const flightDecider = deciderOf<Flight, FlightEvent>({
   initialState: noFlight,
   evolve,
   // Measured; for typical images and route chunks.
-  bytes: { waypoints: 220, geofences: 230, images: 400, chunks: 600, days: 40 },
+  bytes: { waypoints: 220, geofences: 230, images: 400, contents: 350, chunks: 600, days: 40 },
 });
 
 export interface ExistingFlight extends Flight {

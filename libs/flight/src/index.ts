@@ -29,6 +29,7 @@ export * from './headings/save-headings.js';
 export * from './images/flight-images.api.js';
 export * from './images/remove-image.js';
 export * from './images/save-image-metadata.js';
+export * from './images/store-image-content.js';
 export * from './processing-state/flight-state.api.js';
 export * from './processing-state/save-flight-state.js';
 export * from './query-rules.js';

@@ -15,7 +15,8 @@ const MADE = {
   'flight_days 1': '968d922825e64b82',
   'flight_images 1': '30c2fa1c33d54e76',
   'chunks 1': '8956a5d253a3f3d6',
-  'flight 212866404': 'b66187c20f8375e4',
+  'image_contents 1': '52660234f81f4b62',
+  'flight 1180137695': '6c90782160b057fe',
 };
 
 describe('the folds of flights', () => {

@@ -12,6 +12,8 @@ export const flightSensitiveFields = {
   FlightCreated: details,
   FlightUpdated: details,
   ImageMetadataSaved: { filePath: 'erased', metadata: {} },
+  // Who has a picture could tell by its digest that it is this one.
+  ImageContentStored: { sha256: 'erased', size: 0, type: 'erased' },
 } as const satisfies SensitiveFields;
 
 /** What is known of the events of flights. */
@@ -20,4 +22,5 @@ export const flightEvents: KnownEvents = {
   upcasters: {},
   sensitive: flightSensitiveFields,
   erasedBy: ['FlightErased'] satisfies FlightEventType[],
+  files: { ImageContentStored: (data) => [data['sha256']] },
 };

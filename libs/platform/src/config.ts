@@ -92,6 +92,12 @@ export interface Config {
   readonly auditFolder?: string;
   /** The folder for archives; undefined if the server must not write any. */
   readonly archiveDirectory: string | undefined;
+  /** The folder for files; undefined if none are kept. */
+  readonly filesDirectory: string | undefined;
+  /** The largest file that is taken. */
+  readonly filesMaxBytes: number;
+  /** How often files that no event needs are removed; 0 for never. */
+  readonly filesCollectMs: number;
   /** Settings that are valid, but less safe than they could be. */
   readonly warnings: readonly string[];
 }
@@ -171,6 +177,11 @@ export const variables = {
   WAYLOG_AUDIT_EVENTS: 'new events after which a digest is taken before its time; 0 for never (0)',
   WAYLOG_AUDIT_ROUND: 'days in which every event of the log is walked again, 1 to 365 (7)',
   WAYLOG_AUDIT_DIR: 'the folder that digests are written to as files, too (none)',
+  WAYLOG_FILES_DIR:
+    'the folder that files are kept in, such as the content of images: of this installation alone, and the same for all its servers; none: files are refused (none)',
+  WAYLOG_FILES_MAX_MB: 'the largest file that is taken, in megabytes, 1 to 100000 (256)',
+  WAYLOG_FILES_COLLECT:
+    'hours between two times that a server with the role projector removes the files that no event needs, 1 to 8760; 0 for never (6)',
   LOG_FORMAT: 'pretty or json (pretty)',
   LOG_LEVEL: 'error, warn, info, or debug: info and a line a request (info)',
 } as const;
@@ -325,6 +336,9 @@ export function readConfig(environment: Environment, contexts: readonly WithSett
     auditRoundDays: number('WAYLOG_AUDIT_ROUND', 7, 1, 365),
     ...(env['WAYLOG_AUDIT_DIR'] && { auditFolder: env['WAYLOG_AUDIT_DIR'] }),
     archiveDirectory: text('WAYLOG_ARCHIVE_DIR', '') || undefined,
+    filesDirectory: text('WAYLOG_FILES_DIR', '') || undefined,
+    filesMaxBytes: number('WAYLOG_FILES_MAX_MB', 256, 1, 100_000) * 1_000_000,
+    filesCollectMs: number('WAYLOG_FILES_COLLECT', 6, 0, 8_760) * 3_600_000,
     warnings,
   };
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');

@@ -1,6 +1,14 @@
 /** What a caller can do about an error. The HTTP status follows from it. */
 export type ErrorKind =
-  'invalid' | 'not-found' | 'conflict' | 'unauthenticated' | 'forbidden' | 'too-many' | 'unavailable';
+  | 'invalid'
+  | 'too-large'
+  | 'unsupported'
+  | 'not-found'
+  | 'conflict'
+  | 'unauthenticated'
+  | 'forbidden'
+  | 'too-many'
+  | 'unavailable';
 
 /** One bad field of an input: a dotted path such as `waypoint.lat` or `[3].frameId`, and what is wrong with it. */
 export interface FieldError {

@@ -15,6 +15,8 @@ export type NeededRole = 'everybody' | AccessRole;
 interface RouteFacts {
   readonly role: NeededRole;
   readonly reads: AnyQuery | undefined;
+  /** The types of a file that is its body; undefined if its body is JSON. */
+  readonly files?: readonly string[];
 }
 
 const FACTS = 'waylog';
@@ -31,6 +33,19 @@ export const Needs = (role: NeededRole, reads?: AnyQuery): MethodDecorator =>
     inDocument(({ ApiExtension }) => ApiExtension('x-role', role)),
   );
 
+/**
+ * Says who may call a route whose body is a file, as it is, and of which types. It is not kept whole before the route is
+ * reached, and may be as long as files may be; `SentFile` gives it to the route.
+ */
+export const TakesFile = (role: NeededRole, types: readonly string[]): MethodDecorator =>
+  applyDecorators(
+    RouteConfig({ [FACTS]: { role, reads: undefined, files: types } satisfies RouteFacts }),
+    SetMetadata(ROLE, role),
+    inDocument(({ ApiExtension }) => ApiExtension('x-role', role)),
+    inDocument(({ ApiConsumes }) => ApiConsumes(...types)),
+    inDocument(({ ApiBody }) => ApiBody({ schema: { type: 'string', format: 'binary' } })),
+  );
+
 const factsOf = ({ routeOptions }: FastifyRequest): RouteFacts | undefined =>
   (routeOptions.config as { readonly [FACTS]?: RouteFacts }).waylog;
 
@@ -39,6 +54,10 @@ export const roleOfRoute = (request: FastifyRequest): NeededRole | undefined => 
 
 /** The query that the route of a request answers. */
 export const queryOfRoute = (request: FastifyRequest): AnyQuery | undefined => factsOf(request)?.reads;
+
+/** The types of the file that a route takes as its body; undefined if it takes JSON, or nothing. */
+export const filesOfRoute = (request: FastifyRequest): readonly string[] | undefined =>
+  factsOf(request)?.files;
 
 /** A route, and who may call it. */
 export interface RouteWithRole {

@@ -5,13 +5,13 @@ import type { AnyQuery } from './query.js';
 
 /**
  * Commands by the names of their classes, for callers that name them. Erasures are not among them: they take the role
- * that their own route says. Throws if two contexts have one of the same name.
+ * that their own route says; nor is what only code of this process sends. Throws if two contexts have one of the same name.
  */
 export const commandsOf = (contexts: readonly Context[]): ReadonlyMap<string, AnySlice> =>
   byName(
     contexts.flatMap(({ commands, erasures }) =>
       commands
-        .filter((slice) => !erasures.includes(slice))
+        .filter((slice) => !erasures.includes(slice) && !slice.isInternal)
         .map((slice) => [slice.command.name, slice] as const),
     ),
   );

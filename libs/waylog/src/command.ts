@@ -104,6 +104,8 @@ export interface Slice<
   /** The kinds of values that the decision takes or gives back. */
   readonly claims?: readonly ClaimKind[];
   readonly decide: Decide<C, State, Event, Answer, Reads>;
+  /** Only code of this process sends it, which has made sure of something before: it cannot be called by its name. */
+  readonly isInternal?: boolean;
 }
 
 /** One of any command and stream: the kernel passes them on. */

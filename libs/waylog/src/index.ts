@@ -1,6 +1,7 @@
 export { commandsOf, queriesOf } from './by-name.js';
 export { ClaimKind, type ClaimedValue, type ClaimKindOptions } from './claim-kind.js';
 export * from './cli.js';
+export { collectFiles, FILES_GRACE_MS, type CollectFilesOptions } from './collect-files.js';
 export * from './command.js';
 export * from './command-fields.js';
 export * from './command-runner.js';
@@ -18,6 +19,8 @@ export { DEFAULT_EVENTS, EventsQuery, getEvents, GetEvents, MAX_EVENTS } from '.
 export { LoggedEvent, type EventBusOptions, type LoggedEventClass } from './event-bus.js';
 export { EventReads, inTurns } from './event-reads.js';
 export type { StillInTables } from './handlers.js';
+export { ReferencesInLog } from './file-references.js';
+export { FileSchedule, type FilesStanding } from './file-schedule.js';
 export * from './observing.js';
 export * from './options.js';
 export * from './paged.js';

@@ -1,3 +1,4 @@
+import type { Files } from '#lib/files';
 import type { CommandObserver } from './observing.js';
 import type { Context } from './context.js';
 import type { EventBusOptions } from './event-bus.js';
@@ -14,6 +15,8 @@ export interface WaylogOptions {
   readonly projectorUrl?: string | undefined;
   /** Where the log is, if not in that database: a connection string of EventStoreDB (`esdb://...`). */
   readonly eventStore?: string | undefined;
+  /** Where files are kept, such as `new Files(new DiskFileStore(folder), maxBytes)`; without it what needs them is refused. */
+  readonly files?: Files | undefined;
   /** Whether this process folds events into tables when it has the lead; default true. One process at a time leads. */
   readonly projector?: boolean;
   /** Whether this process runs reactors and sends the commands of deadlines when it has the lead; default as `projector`. */

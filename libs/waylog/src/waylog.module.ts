@@ -3,6 +3,7 @@ import { CqrsModule, QueryBus } from '@nestjs/cqrs';
 import pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
 import { DataKeys, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
+import { Files } from '#lib/files';
 import { foldedLog } from '#lib/projections';
 import type { DatabaseAccess } from '#lib/timescale';
 import { queriesOf } from './by-name.js';
@@ -144,6 +145,7 @@ export class WaylogModule {
             });
           },
         },
+        { provide: Files, useFactory: () => options.files ?? new Files() },
         ...followers.map(({ one, follower }) => ({
           provide: follower.token,
           inject: [RunningContexts],
@@ -164,6 +166,7 @@ export class WaylogModule {
         ReactorsModule,
         DATABASE_ACCESS,
         EVENT_STORE,
+        Files,
         RunningContexts,
         EventReads,
         pg.Pool,

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { createPool } from '#lib/platform';
 import { databaseStatus, databaseUp } from '#lib/timescale';
 import { databaseOptions, eventStoreOf, print } from '../context.js';
-import { checkDatabase, checkKeys, checkMachine, checkRoles, type Finding } from '../doctor.js';
+import { checkDatabase, checkFiles, checkKeys, checkMachine, checkRoles, type Finding } from '../doctor.js';
 
 export function doctorCommand(): Command {
   return new Command('doctor')
@@ -41,7 +41,10 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
           );
           findings.push(...ofDatabase);
           if (ofDatabase.some(({ check, level }) => check === 'schema' && level === 'ok'))
-            findings.push(...(await checkKeys(access?.app.url ?? url, options.env)));
+            findings.push(
+              ...(await checkKeys(access?.app.url ?? url, options.env)),
+              ...(await checkFiles(url, eventStoreOf(command), options.env)),
+            );
         } finally {
           await pool.end();
         }

@@ -2,7 +2,15 @@ import { counted } from '#lib/platform';
 import { Command } from 'commander';
 import type pg from 'pg';
 import type { EventStore } from '#lib/event-store';
-import { EVENT_STORE, RunningReactors, TABLES_POOL, verifyTables } from '#lib/waylog';
+import {
+  EVENT_STORE,
+  ReferencesInLog,
+  RunningReactors,
+  TABLES_POOL,
+  verifyTables,
+  vocabularyOf,
+} from '#lib/waylog';
+import { contexts } from '../../../contexts.js';
 import {
   acceptedText,
   unfoldableText,
@@ -21,6 +29,7 @@ import {
   shownName,
   whichTables,
 } from '../context.js';
+import { DiskFileStore, verifyFiles } from '#lib/files';
 import { withProgress } from '../progress-bar.js';
 import { auditOptions, runAudit, type AuditFlags } from './audit.js';
 
@@ -59,27 +68,31 @@ Exit codes: 0 all is as it should be (with --repair: now), 3 something differs, 
         return runAudit(options, command);
       }
       const tables = projectionsNamed(wanted);
-      const { reactors, ...result } = await withOperations(command, (app, connectionString) =>
+      const { missingFiles, reactors, ...result } = await withOperations(command, (app, connectionString) =>
         untilInterrupted((signal) =>
-          withProgress('verifying', 1, async (update) => ({
-            reactors: wanted.length > 0 ? [] : await app.get(RunningReactors).verify(),
-            ...(await verifyTables(tables, app.get<EventStore>(EVENT_STORE), {
+          withProgress('verifying', 1, async (update) => {
+            const store = app.get<EventStore>(EVENT_STORE);
+            const verified = await verifyTables(tables, store, {
               retainedSince: await retainedSince(app.get<pg.Pool>(TABLES_POOL)),
               connectionString,
               repair,
               by: operator(),
               signal,
               onProgress: (events, total) => update(events, total),
-            })),
-          })),
+            });
+            const reactors = wanted.length > 0 ? [] : await app.get(RunningReactors).verify();
+            return { ...verified, missingFiles: await missing(store, signal), reactors };
+          }),
         ),
       );
       const lines = [
         ...reactors.map(({ reactor, detail }) => `reactors        WRONG · ${reactor}: ${detail}`),
         ...linesOf(result, repair),
+        ...fileLines(missingFiles),
       ];
-      print(command, { ...result, reactors }, lines.join('\n'));
-      if ((!result.isSound && !isRepaired(result, repair)) || reactors.length > 0) process.exitCode = 3;
+      print(command, { ...result, ...(missingFiles && { missingFiles }), reactors }, lines.join('\n'));
+      if ((!result.isSound && !isRepaired(result, repair)) || missingFiles?.length || reactors.length > 0)
+        process.exitCode = 3;
     });
 }
 
@@ -87,6 +100,23 @@ interface VerifyFlags extends AuditFlags {
   readonly repair?: boolean;
   readonly audit?: boolean;
 }
+
+/** The files that events need and that are not there; undefined if it is not known where files are. */
+async function missing(store: EventStore, signal: AbortSignal): Promise<readonly string[] | undefined> {
+  const folder = process.env['WAYLOG_FILES_DIR'];
+  if (!folder) return undefined;
+  const references = new ReferencesInLog(store, vocabularyOf(contexts), { signal, skipsUnreadable: true });
+  return (await verifyFiles(new DiskFileStore(folder), references, { signal, withoutReading: true })).missing;
+}
+
+const fileLines = (missing: readonly string[] | undefined): string[] => {
+  if (missing === undefined) return [];
+  if (missing.length === 0) return ['files           all that events need are there'];
+  const named = missing.slice(0, SHOWN).join(', ');
+  return [
+    `files           MISSING · ${counted(missing.length, 'file')} that events need: ${named}${missing.length > SHOWN ? ' and more' : ''}. See waylog files verify --help.`,
+  ];
+};
 
 /** Rows can be rewritten from the log; the log and the projector's records cannot. */
 const isRepaired = ({ log, records, unfoldable, tables }: VerifyResult, repair: boolean): boolean =>

@@ -1,22 +1,37 @@
 import { isUtf8 } from 'node:buffer';
 import { BadRequestException, NotFoundException, UnsupportedMediaTypeException } from '@nestjs/common';
 import type { OpenAPIObject } from '@nestjs/swagger';
-import type {
-  FastifyInstance,
-  FastifyRequest,
-  onRequestHookHandler,
-  preValidationHookHandler,
+import {
+  errorCodes,
+  type FastifyInstance,
+  type FastifyRequest,
+  type onRequestHookHandler,
+  type preValidationHookHandler,
 } from 'fastify';
 import { invalidInput, type FieldError } from '#lib/platform';
+import { filesOfRoute } from '#lib/rest';
 import { beyondBounds } from './json-bounds.js';
 import { sendProblem } from './problem.js';
 import { readWholeBody } from './whole-body.js';
 
-/** A body is uncompressed JSON in UTF-8, or absent: an empty one counts as absent, whatever its content type. */
+/**
+ * A body is uncompressed JSON in UTF-8, or absent: an empty one counts as absent, whatever its content type. Routes that take
+ * files get the stream, whatever its content type: what a file is, its first bytes say.
+ */
 export function readJsonBodies(fastify: FastifyInstance, limit: number): void {
   const parse = fastify.getDefaultJsonParser('error', 'error');
   fastify.removeAllContentTypeParsers();
-  fastify.addContentTypeParser('application/json', (request, _payload, done) => {
+  const refuse = (request: FastifyRequest) =>
+    new errorCodes.FST_ERR_CTP_INVALID_MEDIA_TYPE(request.headers['content-type'] ?? '');
+  fastify.addContentTypeParser('*', (request, payload, done) => {
+    if (filesOfRoute(request)) done(null, payload);
+    else done(refuse(request));
+  });
+  fastify.addContentTypeParser('application/json', (request, payload, done) => {
+    if (filesOfRoute(request)) {
+      done(null, payload);
+      return;
+    }
     readWholeBody(request, limit, (error, body = NOTHING) => {
       const problem = error ?? unreadable(request, body);
       if (body.length > 0 && !problem) return parse(request, body.toString(), done);

@@ -48,6 +48,8 @@ const statusOf: Record<ErrorKind, number> = {
   forbidden: 403,
   'not-found': 404,
   conflict: 409,
+  'too-large': 413,
+  unsupported: 415,
   'too-many': 429,
   unavailable: 503,
 };
@@ -111,8 +113,11 @@ export function sendProblem(reply: FastifyReply, thrown: unknown): void {
   if (error instanceof WaylogError && typeof error.data['retryAfterSeconds'] === 'number') {
     void reply.header('retry-after', String(error.data['retryAfterSeconds']));
   }
-  if (problem.status === 415)
-    void reply.headers({ accept: 'application/json', 'accept-encoding': 'identity' });
+  if (problem.status === 415) {
+    const types =
+      error instanceof WaylogError ? (error.data['types'] as readonly string[] | undefined) : undefined;
+    void reply.headers({ accept: types?.join(', ') ?? 'application/json', 'accept-encoding': 'identity' });
+  }
   // The replaced answer, such as a long list, may have a serializer that writes no objects.
   reply.serializer((written) => JSON.stringify(written));
   void reply.status(problem.status).type('application/problem+json').send(problem);

@@ -54,6 +54,7 @@ const well: Observation = {
   auditLookedSecondsAgo: 60,
   auditStalledSeconds: 0,
   backups: { newestAt: '2026-11-30T02:15:00.000Z' },
+  files: { files: 3, bytes: 3_000, missing: 0 },
   error: undefined,
   logDownSeconds: 0,
 };

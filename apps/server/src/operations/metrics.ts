@@ -1,3 +1,4 @@
+import { Files } from '#lib/files';
 import { allInDocument, Needs } from '#lib/rest';
 import { Controller, Get, Header, Injectable } from '@nestjs/common';
 import type { FastifyRequest, onResponseHookHandler } from 'fastify';
@@ -29,6 +30,7 @@ export class Metrics {
     private readonly statistics: Statistics,
     observer: Observer,
     alerts: Alerts,
+    files: Files,
   ) {
     const registers = [this.registry];
     this.registry.registerMetric(statistics.commandSeconds);
@@ -94,6 +96,11 @@ export class Metrics {
         this.inc(contexts.all.reduce((total, { projector }) => total + projector.status.eventsFolded, 0));
       },
     });
+    gauge(
+      'waylog_files_damaged',
+      'Files that this process found damaged when they were read.',
+      () => files.damaged,
+    );
     new Counter({
       name: 'waylog_stray_rejections_total',
       help: 'Failures in this process that nobody waited for; its log has them.',
@@ -202,6 +209,17 @@ export class Metrics {
       'Age of the newest complete scheduled backup; NaN where this server makes none, or there is none.',
       ({ at, backups }) =>
         backups?.newestAt === undefined ? undefined : (at - Date.parse(backups.newestAt)) / 1_000,
+    );
+    gauge(
+      'waylog_files',
+      'Files when this server last looked through them; NaN where it has not.',
+      ({ files }) => files?.files,
+    );
+    gauge('waylog_files_bytes', 'Their size; NaN where it has not.', ({ files }) => files?.bytes);
+    gauge(
+      'waylog_files_missing',
+      'Files that events need and that were not there; NaN where it has not looked.',
+      ({ files }) => files?.missing,
     );
     gauge(
       'waylog_integrity_findings_open',

@@ -10,18 +10,29 @@ import type pg from 'pg';
 import { checkingKeys, DigestSchedule, signingKey } from '#lib/audit';
 import type { BackupSchedule, BackupStanding } from '#lib/backup';
 import type { EventStore } from '#lib/event-store';
-import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, RunningContexts, TABLES_POOL, tablesOf } from '#lib/waylog';
+import { Files } from '#lib/files';
+import {
+  DATABASE_ACCESS,
+  EVENT_STORE,
+  FileSchedule,
+  LOG_POOL,
+  RunningContexts,
+  TABLES_POOL,
+  tablesOf,
+  type FilesStanding,
+} from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import { ScheduledVerification } from '#lib/projections';
 import { retainedSince, RetentionSchedule, type DatabaseAccess } from '#lib/timescale';
 import { backupSchedule } from '../admin/backups.js';
 import { CONFIG } from '../config.js';
 
-/** The recurring work of a server with the role projector: verify, apply the retention, sign digests, make backups. */
+/** The recurring work of a server with the role projector: verify, apply the retention, sign digests, make backups, remove files. */
 @Injectable()
 export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown {
   readonly #digests: DigestSchedule | undefined;
   readonly #backups: BackupSchedule | undefined;
+  readonly #files: FileSchedule;
   readonly #schedules: readonly { start(): void; stop(): Promise<void> }[];
   #stopped: Promise<unknown> | undefined;
 
@@ -32,6 +43,7 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
     @Inject(TABLES_POOL) tables: pg.Pool,
     @Inject(LOG_POOL) pool: pg.Pool,
     @Inject(DATABASE_ACCESS) access: DatabaseAccess,
+    files: Files,
   ) {
     const { auditKey, auditPublicKeys, auditFolder, eventStore } = config;
     if (auditKey !== undefined && eventStore !== undefined)
@@ -54,7 +66,16 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
       });
     }
     this.#backups = backupSchedule(config, access.ownerUrl, logOf('Backups'));
+    this.#files = new FileSchedule({
+      files,
+      store,
+      vocabulary: contexts.vocabulary,
+      pool,
+      everyMs: config.filesCollectMs,
+      log: logOf('Files'),
+    });
     this.#schedules = [
+      this.#files,
       ...contexts.all.map(
         ({ context }) =>
           new ScheduledVerification({
@@ -90,6 +111,11 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
   /** The state of scheduled backups; undefined if there are none, or if another server makes them. */
   get backups(): BackupStanding | undefined {
     return this.config.roles.includes('projector') ? this.#backups?.standing : undefined;
+  }
+
+  /** How the files stood when they were last looked through; undefined if this server keeps none, or has not looked yet. */
+  get files(): FilesStanding | undefined {
+    return this.#files.standing;
   }
 
   onApplicationBootstrap(): void {

@@ -1,34 +1,61 @@
-import { Controller, Delete, Get, Put } from '@nestjs/common';
+import { Controller, Delete, Get, Put, Req, Res } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Files, IMAGE_TYPES } from '#lib/files';
 import { notFound, Optional, type Timestamp } from '#lib/platform';
 import {
   Answers,
   anyObject,
   Count,
   Freshness,
+  GivesFile,
   Needs,
+  object,
   Operation,
   refuseOtherId,
+  sendFile,
   Sender,
+  SentFile,
   shape,
   stored,
   Tag,
+  TakesFile,
   time,
+  type FileInRequest,
   ValidBody,
   ValidQuery,
 } from '#lib/rest';
-import { AsOf, checked, query, type CommandOptions, type ContextPart, type ReadOptions } from '#lib/waylog';
+import {
+  AsOf,
+  checked,
+  query,
+  RunningContexts,
+  type CommandOptions,
+  type ContextPart,
+  type ReadOptions,
+} from '#lib/waylog';
 import type { JsonObject } from '#lib/event-store';
 import type { ImageData } from '../events.js';
+import { existing, type Flight } from '../flight.js';
 import { FlightReads } from '../flight-reads.js';
+import { flightStream } from '../flight-stream.js';
 import { ImageOfFlight } from '../query-rules.js';
 import { CommandResult, FlightId } from '../rest.js';
 import { removeImage, RemoveImage } from './remove-image.js';
 import { ImageMetadata, saveImageMetadata, SaveImageMetadata } from './save-image-metadata.js';
+import { StoredContent, StoreImageContent, storeImageContent } from './store-image-content.js';
+import { imageContents, imageContentsTable } from './image-contents.projection.js';
 import { flightImages, flightImagesTable } from './flight-images.projection.js';
 
-/** The data of an image. */
-export type ImageView = ImageData;
+/** The data of an image; with `content` only if its bytes are stored. */
+export type ImageView = ImageData & {
+  readonly content?: {
+    readonly sha256: string;
+    readonly size: number;
+    readonly type: string;
+    readonly storedAt: Timestamp;
+  };
+};
 
 /** Path and metadata of a frame's image. Throws `image.not-found`. */
 export class GetImageMetadata extends Query<ImageView> {
@@ -47,13 +74,13 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
 
   async execute({ flightId, frameId, options }: GetImageMetadata): Promise<ImageView> {
     checked(ImageOfFlight, { flightId, frameId, asOf: options.asOf });
-    const [row] = await this.reads.of(flightId, options, (source) =>
-      source.select({
-        table: flightImagesTable,
-        where: { flight_id: flightId, frame_id: frameId },
-        orderBy: ['frame_id'],
-      }),
-    );
+    const [[row], [content]] = await this.reads.of(flightId, options, async (source) => {
+      const of = { where: { flight_id: flightId, frame_id: frameId }, orderBy: ['frame_id'] };
+      return [
+        await source.select({ table: flightImagesTable, ...of }),
+        await source.select({ table: imageContentsTable, ...of }),
+      ];
+    });
     if (!row) {
       throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, {
         flightId,
@@ -65,6 +92,14 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
       filePath: row['file_path'] as string,
       metadata: row['metadata'] as JsonObject,
       uploadedAt: row['uploaded_at'] as Timestamp,
+      ...(content && {
+        content: {
+          sha256: content['sha256'] as string,
+          size: content['size'] as number,
+          type: content['type'] as string,
+          storedAt: content['stored_at'] as Timestamp,
+        },
+      }),
     };
   }
 }
@@ -89,9 +124,16 @@ export class GetImagePathHandler implements IQueryHandler<GetImagePath> {
   }
 }
 
-const StoredImage = shape('StoredImage', () =>
-  stored(ImageMetadata, { metadata: anyObject, uploadedAt: time }),
-);
+const StoredImage = shape('StoredImage', () => {
+  const { properties } = stored(ImageMetadata, { metadata: anyObject, uploadedAt: time }) as {
+    readonly properties: Record<string, object>;
+  };
+  const content = {
+    ...stored(StoredContent, { storedAt: time }),
+    description: 'Only if its bytes are stored.',
+  };
+  return object({ ...properties, content }, Object.keys(properties));
+});
 
 const getImageMetadata = query({
   query: GetImageMetadata,
@@ -107,6 +149,13 @@ const getImagePath = query({
   make: ({ flightId, frameId }, options) => new GetImagePath(flightId, frameId, options),
 });
 
+const noContent = (flightId: string, frameId: number) =>
+  notFound(
+    'image.no-content',
+    `Of the image of frame ${frameId} of flight ${flightId} only the path is known: its content was not stored.`,
+    { flightId, frameId },
+  );
+
 // The frame id is in the path, so the body can leave it out.
 class ImageInPath extends ImageMetadata {
   @Optional() override readonly frameId!: number;
@@ -118,6 +167,8 @@ export class ImagesController {
   constructor(
     private readonly commands: CommandBus,
     private readonly queries: QueryBus,
+    private readonly files: Files,
+    private readonly contexts: RunningContexts,
   ) {}
 
   @Get('images/:frameId')
@@ -149,6 +200,51 @@ export class ImagesController {
     );
   }
 
+  @Put('images/:frameId/content')
+  @TakesFile('operator', IMAGE_TYPES)
+  @Operation({
+    summary: 'Store the content of an image',
+    description:
+      'The body is the image, as it is. Its type is told by its first bytes, whatever Content-Type says.',
+  })
+  @Answers(200, CommandResult)
+  async storeContent(
+    @FlightId() flightId: string,
+    @Count('frameId') frameId: number,
+    @SentFile() { source, size, sha256 }: FileInRequest,
+    @Sender() sender: CommandOptions,
+  ) {
+    // Before a byte of it is stored.
+    const { streams } = this.contexts.runnerOf(flightStream);
+    existing((await streams.stateAtEnd(flightId)) as Flight, flightId);
+    return this.files.keep(source, { types: IMAGE_TYPES, size, sha256 }, ({ sha256, size, type }) =>
+      this.commands.execute(
+        new StoreImageContent({ ...sender, flightId, frameId, content: { sha256, size, type } }),
+      ),
+    );
+  }
+
+  @Get('images/:frameId/content')
+  @Needs('reader', getImageMetadata)
+  @Operation({
+    summary: 'Read the content of an image',
+    description: 'Parts of it with Range. The ETag is its SHA-256.',
+  })
+  @GivesFile(IMAGE_TYPES)
+  async content(
+    @FlightId() id: string,
+    @Count('frameId') frameId: number,
+    @ValidQuery(AsOf) { asOf }: AsOf,
+    @Freshness() options: ReadOptions,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ) {
+    const query = new GetImageMetadata(id, frameId, { ...options, asOf });
+    const { content } = (await this.queries.execute(query)) as Pick<ImageView, 'content'>;
+    if (!content) throw noContent(id, frameId);
+    await sendFile(request, reply, { ...content, open: () => this.files.open(content.sha256) });
+  }
+
   @Delete('images/:frameId')
   @Needs('operator')
   @Operation({ summary: 'Remove the metadata of an image' })
@@ -163,8 +259,8 @@ export class ImagesController {
 }
 
 export const imagesPart: ContextPart = {
-  commands: [saveImageMetadata, removeImage],
-  projections: [flightImages],
+  commands: [saveImageMetadata, storeImageContent, removeImage],
+  projections: [flightImages, imageContents],
   queries: [getImageMetadata, getImagePath],
   controllers: [ImagesController],
 };

@@ -162,6 +162,14 @@ export const flightCommands: fc.Arbitrary<Sent> = fc.oneof(
     },
     4,
   ),
+  sent('StoreImageContent', {
+    frameId,
+    content: fc.record({
+      sha256: fc.constantFrom('ab'.repeat(32), 'cd'.repeat(32)),
+      size: fc.integer({ min: 1, max: 10_000 }),
+      type: fc.constantFrom('image/jpeg', 'image/png'),
+    }),
+  }),
   sent('RemoveImage', { frameId }),
   sent('SaveChunkState', { chunk }, 6),
   sent('MergeChunk', { chunkId: id, into: id }, 4),

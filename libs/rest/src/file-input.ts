@@ -1,0 +1,99 @@
+import { Readable } from 'node:stream';
+import { createParamDecorator, UnsupportedMediaTypeException, type ExecutionContext } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { invalidInput, WaylogError } from '#lib/platform';
+import { inDocument } from './document.js';
+
+/** A file that is the body of a request. */
+export interface FileInRequest {
+  readonly source: AsyncIterable<Uint8Array>;
+  /** What the sender announces, as far as it does. */
+  readonly size: number | undefined;
+  readonly sha256: string | undefined;
+}
+
+/** What is left of a refused file is read up to so much, so that its sender comes to reading the answer. */
+const MAX_DRAINED = 8 * 1024 * 1024;
+
+const sentFileOf = createParamDecorator((_: unknown, context: ExecutionContext): FileInRequest => {
+  const http = context.switchToHttp();
+  return fileIn(http.getRequest<FastifyRequest>(), http.getResponse<FastifyReply>());
+});
+
+/** The file that is sent, with what the sender says of it in Content-Length, Repr-Digest and Content-Digest (RFC 9530). */
+export const SentFile = (): ParameterDecorator => (target, key, index) => {
+  sentFileOf()(target, key, index);
+  const descriptor = key && Object.getOwnPropertyDescriptor(target, key);
+  if (!key || !descriptor) return;
+  inDocument(({ ApiHeader }) =>
+    ApiHeader({
+      name: 'Repr-Digest',
+      required: false,
+      description:
+        'The SHA-256 of the file as `sha-256=:BASE64:`. The file is refused if it arrives as something else.',
+      schema: { type: 'string' },
+    }),
+  )(target, key, descriptor);
+};
+
+export function fileIn(request: FastifyRequest, reply: FastifyReply): FileInRequest {
+  const { headers, body } = request;
+  const coding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
+  if (coding !== 'identity')
+    throw new UnsupportedMediaTypeException(
+      `The file is sent with Content-Encoding: ${coding.slice(0, 50)}. Send it as it is: files are taken without any coding.`,
+    );
+  // RFC 9110, section 14.5: a part must not be taken for the whole.
+  if (headers['content-range'] !== undefined)
+    throw invalidInput([{ field: 'Content-Range', message: 'is not taken: send the file whole' }]);
+  const length = headers['content-length'];
+  return {
+    source: body instanceof Readable ? piecesOf(body, Number(length ?? Infinity), reply) : nothing(),
+    size: length === undefined ? undefined : Number(length),
+    sha256:
+      announcedDigest(headers['repr-digest'], 'Repr-Digest') ??
+      announcedDigest(headers['content-digest'], 'Content-Digest'),
+  };
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {
+  // Whoever stores it says that it is empty.
+}
+
+/** Its bytes. Whoever refuses it in the middle can still answer: by default the connection would be destroyed with the stream. */
+async function* piecesOf(
+  body: Readable,
+  announced: number,
+  reply: FastifyReply,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let taken = 0;
+  let isWhole = false;
+  try {
+    for await (const piece of body.iterator({ destroyOnReturn: false })) {
+      taken += (piece as Uint8Array).length;
+      yield piece as Uint8Array;
+    }
+    isWhole = true;
+  } finally {
+    if (!isWhole && announced - taken > MAX_DRAINED) void reply.header('connection', 'close');
+  }
+}
+
+/**
+ * The SHA-256 in a header of digests: `sha-256=:BASE64:`, among others perhaps. Throws `input.invalid` for one that cannot be
+ * read.
+ */
+function announcedDigest(header: string | string[] | undefined, name: string): string | undefined {
+  const text = Array.isArray(header) ? header.join(',') : header;
+  const entry = text?.split(',').find((one) => /^\s*sha-256\s*=/.test(one));
+  if (entry === undefined) return undefined;
+  const [, base64 = ''] = /^\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:;.*)?$/.exec(entry) ?? [];
+  if (base64 === '')
+    throw new WaylogError(
+      'input.invalid',
+      'invalid',
+      `${name} names no SHA-256 that can be read: it must be like sha-256=:BASE64: with 44 characters between the colons.`,
+      { errors: [{ field: name, message: 'must be like sha-256=:BASE64:' }] },
+    );
+  return Buffer.from(base64, 'base64').toString('hex');
+}

@@ -1,0 +1,39 @@
+import type pg from 'pg';
+import { collectGarbage, type CollectOptions, type Collection, type FileStore } from '#lib/files';
+import { losses, type EventStore, type Vocabulary } from '#lib/event-store';
+import { conflict } from '#lib/platform';
+import { noteSeen, ReferencesInLog, refuseOtherLog } from './file-references.js';
+
+export interface CollectFilesOptions extends CollectOptions {
+  readonly store: EventStore;
+  readonly vocabulary: Vocabulary;
+  readonly pool: pg.Pool;
+  /** An operator says that this log is that of the files. */
+  readonly acceptsLog?: boolean;
+}
+
+/** How long a file is kept that no event needs. */
+export const FILES_GRACE_MS = 86_400_000;
+
+/**
+ * Removes the files that no event of the log needs. Throws `files.losses-open` while nobody has acknowledged that the log lost
+ * events, `files.of-another-log`, and what makes the log unreadable: then nothing is removed, or nothing more.
+ */
+export async function collectFiles(
+  files: FileStore,
+  { store, vocabulary, pool, acceptsLog = false, ...options }: CollectFilesOptions,
+): Promise<Collection> {
+  const open = (await losses(pool)).filter(({ acknowledgedAt }) => acknowledgedAt === undefined);
+  if (open.length > 0)
+    throw conflict(
+      'files.losses-open',
+      'The log has lost events, which may have needed files, and nobody has acknowledged it. Nothing was removed. See `waylog log losses`: ' +
+        'let clients repeat what they have sent, then acknowledge it.',
+    );
+  if (!acceptsLog) await refuseOtherLog(files, store, vocabulary);
+  const { signal } = options;
+  const references = new ReferencesInLog(store, vocabulary, signal ? { signal } : {});
+  const found = await collectGarbage(files, references, options);
+  if (!options.isDryRun) await noteSeen(files, references, vocabulary);
+  return found;
+}
