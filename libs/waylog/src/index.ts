@@ -9,6 +9,7 @@ export { DEFAULT_EVENTS, EventsQuery, getEvents, GetEvents, MAX_EVENTS } from '.
 export { EventReads, inTurns } from './event-reads.js';
 export type { StillInTables } from './handlers.js';
 export * from './observing.js';
+export * from './opened.js';
 export * from './options.js';
 export * from './paged.js';
 export * from './query.js';
