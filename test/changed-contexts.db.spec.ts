@@ -1,9 +1,12 @@
 import type { EventStore } from '#lib/event-store';
 import { flight } from '#lib/flight';
-import { EVENT_STORE, RunningContexts, type Context } from '#lib/waylog';
-import { migrate } from '../migrations/index.js';
+import { Projection, upsert } from '#lib/projections';
+import { queryOn } from '#lib/timescale';
+import { EVENT_STORE, modelsOf, RunningContexts, type Context } from '#lib/waylog';
+import { migrate, validateSchema, withWaylogModels } from '../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
-import { camera, Measure, NameCamera } from './support/toy-context.js';
+import { eventually } from './support/eventually.js';
+import { camera, cameraStream, Measure, NameCamera, readingsTable } from './support/toy-context.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
 const noon = '2026-05-01T12:00:00.000Z';
@@ -53,5 +56,57 @@ describe.each(logs)('a context that is declared in another way than before, with
     await measure(back, '2026-05-01T14:00:00.000Z');
     await settled(back);
     expect(await rowsOf('camera.readings')).toHaveLength(3);
+  });
+
+  const kelvin = (version: number): Context => ({
+    ...camera,
+    projections: camera.projections.map((projection) =>
+      projection.name === 'readings'
+        ? new Projection('readings', version, {
+            ...readingsTable,
+            columns: { ...readingsTable.columns, kelvin: 'double precision' },
+          }).on('Measured', ({ streamId, data }) =>
+            upsert({
+              camera: cameraStream.category.idOf(streamId),
+              ...data,
+              kelvin: Number(data['celsius']) + 273.15,
+            }),
+          )
+        : projection,
+    ),
+  });
+
+  it('does not start with a column that no new version makes, and says so', async () => {
+    await expect(start(kelvin(1))).rejects.toMatchObject({
+      code: 'projection.changed',
+      message: expect.stringMatching(
+        /table camera\.readings has no column kelvin\. Raise the version of the projection readings \(it is 1\)/,
+      ) as string,
+    });
+    const asked = await validateSchema(
+      queryOn(database.pool),
+      'basic',
+      withWaylogModels(modelsOf([flight, kelvin(1)])),
+    );
+    expect(asked.issues).toMatchObject([
+      {
+        category: 'missing-column',
+        location: 'camera.readings.kelvin',
+        suggestion: expect.stringMatching(/^Raise the version of the projection readings/) as string,
+      },
+    ]);
+    await start(kelvin(2));
+    const isMadeAgain = async () => 'kelvin' in ((await rowsOf('camera.readings'))[0] ?? {});
+    await eventually(isMadeAgain);
+    expect(await rowsOf('camera.readings')).toMatchObject([{ celsius: 20, kelvin: 293.15 }]);
+  });
+
+  it('has a column from the start where nothing was folded yet', async () => {
+    await database.pool.query(`delete from projection.checkpoints where projector = 'camera'`);
+    await database.pool.query(`delete from projection.stream_revisions where projector = 'camera'`);
+    await database.pool.query(`delete from projection.folded_log where projector = 'camera'`);
+    const running = await start(kelvin(1));
+    await settled(running);
+    expect(await rowsOf('camera.readings')).toMatchObject([{ celsius: 20, kelvin: 293.15 }]);
   });
 });

@@ -18,7 +18,14 @@ import {
   type Queryable,
   counted,
 } from '#lib/platform';
-import { acceptedText, integrityFindings, lockRoom, notAccepted } from '#lib/projections';
+import {
+  acceptedText,
+  changedTables,
+  integrityFindings,
+  lockRoom,
+  notAccepted,
+  raiseVersions,
+} from '#lib/projections';
 import {
   capabilities,
   endReaderSessions,
@@ -304,8 +311,15 @@ async function schema(pool: pg.Pool, url: string): Promise<Finding[]> {
     ];
   const tables = await missingTables(contexts, pool);
   const lacks = missing.length > 0 ? missing.join(', ') : `the tables ${tables.join(', ')}`;
-  return missing.length + tables.length > 0
-    ? [problem('schema', `lacks ${lacks}`, 'waylog migrate')]
+  if (missing.length + tables.length > 0) return [problem('schema', `lacks ${lacks}`, 'waylog migrate')];
+  const changed = await Promise.all(
+    contexts.map(({ name, projections }) => changedTables(pool, name, projections)),
+  );
+  const found = changed
+    .flat()
+    .map((table) => problem('schema', `the table ${table.table} ${table.why}`, raiseVersions([table])));
+  return found.length > 0
+    ? found
     : [ok('schema', 'at the newest migration (`waylog schema check` looks for drift)')];
 }
 

@@ -25,6 +25,7 @@ import {
 } from './checkpoints.js';
 import { adoptLog } from './adopt-log.js';
 import { Contiguity } from './contiguity.js';
+import { hasDeclaredColumns } from './declared-columns.js';
 import { connectionLost, lead } from './lead.js';
 import { loadOmissions } from './omissions.js';
 import { compareLog, identityOf, recordFoldedLog } from './folded-log.js';
@@ -221,8 +222,14 @@ export class Projector {
         `update projection.checkpoints set position = $1 where position <> $1 and projector = any ($2)`,
         [store.beginning, [projector, ...followers]],
       );
-    if ((await loadCheckpoints(pool, this.#tables)).length === 0)
-      await createCheckpoints(pool, projector, projections, store.beginning);
+    if ((await loadCheckpoints(pool, this.#tables)).length === 0) {
+      const asDeclared = await Promise.all(projections.map(({ table }) => hasDeclaredColumns(pool, table)));
+      const first = projections.map(({ name, version }, i) => ({
+        name,
+        version: asDeclared[i] ? version : 0,
+      }));
+      await createCheckpoints(pool, projector, first, store.beginning);
+    }
     const known = new Map(
       (await loadCheckpoints(pool, this.#tables)).map((checkpoint) => [checkpoint.projection, checkpoint]),
     );

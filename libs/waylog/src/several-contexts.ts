@@ -172,7 +172,7 @@ export const tableModelsOf = (contexts: readonly Context[]): readonly TableModel
 
 /** All tables, for code that validates or shows a schema. */
 export const modelsOf = (contexts: readonly Context[]): readonly ModelDefinition[] =>
-  tablesIn(contexts).map(({ context, name, table }) => {
+  tablesIn(contexts).map(({ context, name, version, table }) => {
     const { schema, columns, nullable = [], key, timeColumn, owner, source } = table;
     return {
       name,
@@ -189,10 +189,13 @@ export const modelsOf = (contexts: readonly Context[]): readonly ModelDefinition
       ...(timeColumn !== undefined && { timeColumn }),
       relationships: owner ? [`${owner.column} -> ${schema}.${owner.table}.${owner.key}`] : [],
       sourceFile: source ?? `the context ${context}`,
+      remake:
+        `Raise the version of the projection ${name} (it is ${version}), and its table is made again from the log; or, if ` +
+        `somebody has changed the table by hand: \`waylog rebuild ${context}.${name}\`.`,
     };
   });
 
 const tablesIn = (contexts: readonly Context[]) =>
   contexts.flatMap((context) =>
-    context.projections.map(({ name, table }) => ({ context: context.name, name, table })),
+    context.projections.map(({ name, version, table }) => ({ context: context.name, name, version, table })),
   );
