@@ -6,7 +6,15 @@ import { EVENT_STORE, modelsOf, RunningContexts, type Context } from '#lib/waylo
 import { migrate, validateSchema, withWaylogModels } from '../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from './support/database.js';
 import { eventually } from './support/eventually.js';
-import { camera, cameraStream, Measure, NameCamera, readingsTable } from './support/toy-context.js';
+import {
+  camera,
+  cameraStream,
+  EraseCamera,
+  Measure,
+  NameCamera,
+  readingsTable,
+  thingsTable,
+} from './support/toy-context.js';
 import { startWaylog, type RunningWaylog } from './support/waylog.js';
 
 const noon = '2026-05-01T12:00:00.000Z';
@@ -108,5 +116,23 @@ describe.each(logs)('a context that is declared in another way than before, with
     const running = await start(kelvin(1));
     await settled(running);
     expect(await rowsOf('camera.readings')).toMatchObject([{ celsius: 20, kelvin: 293.15 }]);
+  });
+
+  it.each([
+    ['lacks a column', { kind: 'camera' }, 'without its column name'],
+    ['has one that is not declared', { kind: 'camera', name: 'x', lens: 'y' }, 'with a column lens'],
+  ])('refuses an erasure whose row %s, before the key is gone', async (_, row, why) => {
+    const things = new Projection('flights', 2, thingsTable)
+      .on('FlightCreated', ({ data }) => upsert({ id: 'f1', kind: 'camera', name: data['name'] as string }))
+      .on('NameErased', () => upsert({ id: 'f1', ...row }));
+    const running = await start({ ...camera, projections: [things] });
+    await expect(running.execute(new EraseCamera({ cameraId: 'f1' }))).rejects.toThrow(
+      `The projection flights folds NameErased into a row of camera.flights ${why}`,
+    );
+    // As before: it can still be read, and be erased once the fold is right.
+    const { rows } = await database.pool.query(
+      `select from log.data_keys where stream_id = 'camera-f1' and key is not null`,
+    );
+    expect(rows).toHaveLength(1);
   });
 });
