@@ -64,6 +64,15 @@ export function tablesNamed(contexts: readonly Context[], wanted: readonly strin
   });
 }
 
+/** Whether a table is one of these contexts: findings and checkpoints outlive declarations. */
+export const isDeclared = (
+  contexts: readonly Context[],
+  { projector, projection }: { readonly projector: string; readonly projection: string },
+): boolean =>
+  contexts.some(
+    ({ name, projections }) => name === projector && projections.some((one) => one.name === projection),
+  );
+
 /** The context whose streams have this one among them. */
 export const contextOf = (contexts: readonly Context[], streamId: string): Context | undefined =>
   contexts.find(({ streams }) => streams.some(({ category }) => category.includes(streamId)));
