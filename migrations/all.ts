@@ -23,6 +23,7 @@ import { ReferenceIndexes1790000024000 } from './1790000024000-reference-indexes
 import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js';
 import { KnownContexts1790000028000 } from './1790000028000-known-contexts.js';
 import { AppendTogether1790000029000 } from './1790000029000-append-together.js';
+import { ErasingTypes1790000031000 } from './1790000031000-erasing-types.js';
 
 /** In the order in which they run; each has a `down`. */
 export const migrations = [
@@ -51,6 +52,7 @@ export const migrations = [
   ProjectorsApart1790000027000,
   KnownContexts1790000028000,
   AppendTogether1790000029000,
+  ErasingTypes1790000031000,
 ];
 
 /**

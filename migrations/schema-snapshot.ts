@@ -516,5 +516,13 @@ export const snapshot: Snapshot = {
     "makes": {
       "function log.append_together(p_streams text, p_expected integer[], p_requests integer[], p_ordinals integer[], p_ids uuid[], p_types text, p_versions integer[], p_data text, p_metadata text)": "returns TABLE(request integer, key bigint, accepted boolean, repeated boolean, first_revision integer, first_position bigint, current_revision integer) language plpgsql volatile, source ad288618f33cd32bd4b65278d6f485cc8f313c0845c4fd6a23a99d5bb09a6221"
     }
+  },
+  "1790000031000": {
+    "makes": {
+      "column log.erasing_types.category": "text collate \"C\" not null",
+      "column log.erasing_types.type": "text not null",
+      "primary key log.erasing_types": "PRIMARY KEY (category, type)",
+      "table log.erasing_types": ""
+    }
   }
 };

@@ -1,4 +1,5 @@
-import type { EventStore } from '#lib/event-store';
+import { verifyAudit } from '#lib/audit';
+import { DataKeys, type EventStore, type JsonObject } from '#lib/event-store';
 import { flight } from '#lib/flight';
 import { Projection, upsert } from '#lib/projections';
 import { queryOn } from '#lib/timescale';
@@ -12,6 +13,7 @@ import {
   EraseCamera,
   Measure,
   NameCamera,
+  NameLens,
   readingsTable,
   thingsTable,
 } from './support/toy-context.js';
@@ -134,5 +136,36 @@ describe.each(logs)('a context that is declared in another way than before, with
       `select from log.data_keys where stream_id = 'camera-f1' and key is not null`,
     );
     expect(rows).toHaveLength(1);
+  });
+
+  it('knows what it has erased when it is gone, and still tells a lost key', async () => {
+    const running = await start(camera);
+    await running.execute(new NameLens({ lensId: 'l1', name: 'wide' }));
+    await running.execute(new EraseCamera({ cameraId: 'f1' }));
+    await running.close();
+
+    const without = await startWaylog(database, { contexts: [flight] });
+    stop = () => without.close();
+    const store = without.app.get<EventStore>(EVENT_STORE);
+    const dataOf = async (streamId: string) => {
+      const all: JsonObject[] = [];
+      for await (const page of store.readStream(streamId)) all.push(...page.map(({ data }) => data));
+      return all;
+    };
+    expect(await dataOf('camera-f1')).toHaveLength(3);
+    expect(await dataOf('lens-l1')).toEqual([{ name: 'wide' }]);
+    const audit = () =>
+      verifyAudit({
+        pool: database.pool,
+        keys: new Map(),
+        vocabulary: without.app.get(RunningContexts).vocabulary,
+      });
+    if (log === 'PostgreSQL') expect((await audit()).problems).toEqual([]);
+
+    await database.pool.query(`update log.data_keys set key = null where stream_id = 'lens-l1'`);
+    without.app.get(DataKeys).forgetAll();
+    await expect(dataOf('lens-l1')).rejects.toMatchObject({ code: 'event.unreadable' });
+    if (log === 'PostgreSQL')
+      expect((await audit()).problems).toMatchObject([{ code: 'key-missing', streamId: 'lens-l1' }]);
   });
 });
