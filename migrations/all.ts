@@ -24,6 +24,7 @@ import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js'
 import { KnownContexts1790000028000 } from './1790000028000-known-contexts.js';
 import { AppendTogether1790000029000 } from './1790000029000-append-together.js';
 import { ImageContents1790000030000 } from './1790000030000-image-contents.js';
+import { ErasingTypes1790000031000 } from './1790000031000-erasing-types.js';
 import { Reactors1790000032000 } from './1790000032000-reactors.js';
 
 /** In the order in which they run; each has a `down`. */
@@ -54,6 +55,7 @@ export const migrations = [
   KnownContexts1790000028000,
   AppendTogether1790000029000,
   ImageContents1790000030000,
+  ErasingTypes1790000031000,
   Reactors1790000032000,
 ];
 

@@ -1,3 +1,4 @@
+import type { Vocabulary } from '#lib/event-store';
 import { indexesSql, tableSql, type TableDefinition } from '#lib/projections';
 import { makeSchemaSql, type Query } from '#lib/timescale';
 
@@ -6,6 +7,8 @@ export interface DeclaredContext {
   /** The schema of its tables. */
   readonly name: string;
   readonly projections: readonly { readonly table: TableDefinition }[];
+  /** What erases its streams is noted. */
+  readonly vocabulary?: Vocabulary;
 }
 
 /**

@@ -13,6 +13,7 @@ import {
   retry,
   WaylogError,
 } from '#lib/platform';
+import { noteErasures } from '#lib/event-store';
 import {
   contextsIn,
   ensureDatabaseRoles,
@@ -247,9 +248,10 @@ class MigrationRun {
    * works without these roles, so a failure is only reported.
    */
   async #keepRoles(runner: QueryRunner, query: Query): Promise<void> {
-    const [has] = await query<{ reader: boolean; working: boolean; noting: boolean }>(
+    const [has] = await query<{ reader: boolean; working: boolean; noting: boolean; erasing: boolean }>(
       `select to_regclass('projection.generation') is not null as reader,
               to_regclass('projection.contexts') is not null as noting,
+              to_regclass('log.erasing_types') is not null as erasing,
               exists (select from waylog_migrations where name = 'DatabaseRoles1790000011000') as working`,
     );
     const keep = async (what: string, ensure: () => Promise<string | undefined>) => {
@@ -281,6 +283,11 @@ class MigrationRun {
       await keep('the contexts of the tables are not noted', () =>
         noteContexts(query, contexts).then(() => undefined),
       );
+    if (has?.erasing)
+      await keep('what erases a stream is not noted', async () => {
+        for (const { vocabulary = {} } of this.options.contexts ?? []) await noteErasures(query, vocabulary);
+        return undefined;
+      });
     if (has?.reader)
       await keep('ad-hoc SQL is not available', () =>
         ensureReaderRole((sql, values) => query(sql, values), this.url, contexts),

@@ -531,6 +531,14 @@ export const snapshot: Snapshot = {
       "table flight.image_contents": ""
     }
   },
+  "1790000031000": {
+    "makes": {
+      "column log.erasing_types.category": "text collate \"C\" not null",
+      "column log.erasing_types.type": "text not null",
+      "primary key log.erasing_types": "PRIMARY KEY (category, type)",
+      "table log.erasing_types": ""
+    }
+  },
   "1790000032000": {
     "makes": {
       "column projection.reactions.attempts": "integer not null default 1",

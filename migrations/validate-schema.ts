@@ -2,6 +2,7 @@ import {
   compareCatalogs,
   compareModels,
   failingAt,
+  isStated,
   issue,
   readCatalog,
   registeredModels,
@@ -83,10 +84,22 @@ async function findIssues(query: Query, standard: ValidationStandard): Promise<V
       ),
     );
   } else {
-    const expected = expectedAt(
+    const made = expectedAt(
       migrations.filter(({ name }) => isApplied.has(name)),
       snapshot,
     );
+    const folded = new Map(
+      models.filter(({ remake }) => remake !== undefined).map((model) => [tableNameOf(model), model.columns]),
+    );
+    // Of a folded table, the declaration says by now what a migration said first.
+    const expected = new Map(
+      [...made].filter(([, { kind, of, name, definition }]) => {
+        const columns = kind === 'column' ? folded.get(of) : undefined;
+        return !columns || isStated(definition, columns[name] ?? '');
+      }),
+    );
+    const isDeclared = ({ category, location }: ValidationIssue) =>
+      category === 'extra-column' && folded.has(location.replace(/\.[^.]+$/, ''));
     // Also the schemas of migrations that have not run: objects there would block them.
     const schemas = schemasOf(expectedAt(migrations, snapshot));
     // What contexts declare and no migration makes is compared with the declaration below.
@@ -95,7 +108,7 @@ async function findIssues(query: Query, standard: ValidationStandard): Promise<V
     // Tables of a newer Waylog are not strays.
     const strays = unknown.length > 0 ? /^extra-/ : /^$/;
     const found = compareCatalogs(expected, await readCatalog(query, schemas), left);
-    issues.push(...found.filter(({ category }) => !strays.test(category)));
+    issues.push(...found.filter((one) => !strays.test(one.category) && !isDeclared(one)));
   }
   const inForce = missing.length > 0 ? registered : [...models, ...registered];
   const schemas = [...new Set(inForce.flatMap(schemasOfModel))];

@@ -46,8 +46,8 @@ describe('reactors and deadlines in the hands of operators', () => {
     new Promise((resolve) => {
       execFile(
         process.execPath,
-        ['--import', './dist/test/support/with-both-contexts.js', 'dist/apps/cli/src/main.js', ...args],
-        { env: { ...process.env, DATABASE_URL: server.store.url, WAYLOG_TEST_CONTEXTS: 'flight-and-shop' } },
+        ['--import', './dist/test/support/with-shop.js', 'dist/apps/cli/src/main.js', ...args],
+        { env: { ...process.env, DATABASE_URL: server.store.url } },
         (error, out, err) =>
           resolve({ code: error ? (typeof error.code === 'number' ? error.code : -1) : 0, out, err }),
       );

@@ -70,6 +70,29 @@ describe('the validation of a schema', () => {
     expect((await check('strict')).issues).toEqual([]);
   });
 
+  it('takes the columns of a folded table as they are declared, whatever a migration made first', async () => {
+    const [waypoints] = flightModels.filter(({ name }) => name === 'waypoints');
+    if (!waypoints) throw new Error('There is no model of the waypoints.');
+    const { lat: _lat, ...others } = waypoints.columns;
+    const declared = { ...waypoints, columns: { ...others, note: 'text', lon: 'text not null' } };
+    await database.pool.query(
+      `alter table flight.waypoints drop column lat, add note text, drop column lon, add lon text not null default ''`,
+    );
+    const query = queryOn(database.pool);
+    const all = models.map((model) => (model === waypoints ? declared : model));
+    const columns = ({ category }: { category: string }) => category.endsWith('column');
+    expect((await validateSchema(query, 'basic', all)).issues.filter(columns)).toEqual([]);
+    const { issues } = await check();
+    expect(issues.filter(columns).map(({ category, location }) => `${category} ${location}`)).toEqual([
+      'missing-column flight.waypoints.lat',
+      'changed-column flight.waypoints.lon',
+      'extra-column flight.waypoints.note',
+    ]);
+    expect(issues.find(({ category }) => category === 'extra-column')?.suggestion).toMatch(
+      /^Raise the version of the projection waypoints/,
+    );
+  });
+
   it.each([
     [
       'a dropped column',

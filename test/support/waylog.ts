@@ -5,6 +5,7 @@ import type { EventStore } from '#lib/event-store';
 import { flight, FlightDatabase } from '#lib/flight';
 import {
   EVENT_STORE,
+  Opened,
   RunningContexts,
   WaylogModule,
   type RunningContext,
@@ -34,9 +35,12 @@ export async function startWaylog(
   Logger.overrideLogger(['error', 'warn']);
   const { url: databaseUrl, eventStore } =
     typeof database === 'string' ? { url: database, eventStore: undefined } : database;
-  const app = await NestFactory.createApplicationContext(
-    WaylogModule.forRoot({ databaseUrl, eventStore, contexts: [flight], ...options }),
-    { logger: ['error', 'warn'], abortOnError: false },
+  const opened = new Opened();
+  const app = await opened.orClose(
+    NestFactory.createApplicationContext(
+      WaylogModule.forRoot({ databaseUrl, eventStore, contexts: [flight], opened, ...options }),
+      { logger: ['error', 'warn'], abortOnError: false },
+    ),
   );
   const commands = app.get(CommandBus);
   const queries = app.get(QueryBus);

@@ -8,6 +8,7 @@ import { DataKeys, openEventStore, type EventStore } from '#lib/event-store';
 import {
   UsageError,
   DATABASE_ACCESS,
+  Opened,
   WaylogModule,
   vocabularyOf,
   type SomeTables,
@@ -326,8 +327,10 @@ async function inWaylog<T>(
   projector: boolean,
   work: (app: INestApplicationContext, tablesUrl: string) => Promise<T>,
 ): Promise<T> {
+  const opened = new Opened();
   const module = WaylogModule.forRoot({
     databaseUrl,
+    opened,
     projectorUrl: projectorUrl(),
     eventStore,
     poolSize: 10,
@@ -338,10 +341,12 @@ async function inWaylog<T>(
     contexts,
     settings: readSettings(process.env, contexts),
   });
-  const app = await NestFactory.createApplicationContext(module, {
-    logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),
-    abortOnError: false,
-  });
+  const app = await opened.orClose(
+    NestFactory.createApplicationContext(module, {
+      logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),
+      abortOnError: false,
+    }),
+  );
   try {
     return await work(app, app.get<DatabaseAccess>(DATABASE_ACCESS).projector.url);
   } finally {

@@ -18,9 +18,17 @@ import {
   type Queryable,
   counted,
 } from '#lib/platform';
-import { acceptedText, integrityFindings, lockRoom, notAccepted } from '#lib/projections';
+import {
+  acceptedText,
+  changedTables,
+  integrityFindings,
+  lockRoom,
+  notAccepted,
+  raiseVersions,
+} from '#lib/projections';
 import {
   capabilities,
+  contextsIn,
   endReaderSessions,
   foreignCode,
   jobTroubles,
@@ -36,6 +44,7 @@ import { accessTo, withClient, withStore } from './context.js';
 import { DiskFileStore, verifyFiles } from '#lib/files';
 import {
   allParked,
+  isDeclared,
   isOtherLog,
   missingTables,
   reactorsOf,
@@ -147,6 +156,7 @@ export async function checkDatabase(
     ['reactors', () => withLog(eventStore, pool, url, (store) => reactors(store, pool))],
     ['losses', () => lost(pool)],
     ['integrity', () => integrity(pool)],
+    ['contexts', () => leftTables(pool)],
     ...(eventStore === undefined ? [['digests', () => digests(pool, env)] as const] : []),
   ];
   const findings = await run(checks);
@@ -347,8 +357,15 @@ async function schema(pool: pg.Pool, url: string): Promise<Finding[]> {
     ];
   const tables = await missingTables(contexts, pool);
   const lacks = missing.length > 0 ? missing.join(', ') : `the tables ${tables.join(', ')}`;
-  return missing.length + tables.length > 0
-    ? [problem('schema', `lacks ${lacks}`, 'waylog migrate')]
+  if (missing.length + tables.length > 0) return [problem('schema', `lacks ${lacks}`, 'waylog migrate')];
+  const changed = await Promise.all(
+    contexts.map(({ name, projections }) => changedTables(pool, name, projections)),
+  );
+  const found = changed
+    .flat()
+    .map((table) => problem('schema', `the table ${table.table} ${table.why}`, raiseVersions([table])));
+  return found.length > 0
+    ? found
     : [ok('schema', 'at the newest migration (`waylog schema check` looks for drift)')];
 }
 
@@ -685,8 +702,42 @@ async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]
     : [ok('digests', `the newest is of ${said.takenAt}; ${counted(events, 'event')} came since`)];
 }
 
+/** Tables that nothing keeps any more: no erasure and no retention reaches what is in them. */
+async function leftTables(pool: pg.Pool): Promise<Finding[]> {
+  const declared = contexts.map(({ name }) => name);
+  const left = (await contextsIn(queryOn(pool))).filter((name) => !declared.includes(name));
+  const findings = left.map((name) =>
+    warning(
+      'contexts',
+      `the schema ${name} is of a context that this application does not have: no erasure reaches what is in it`,
+      `If the context is gone for good, drop what is left of it, as the owner: drop schema ${['', 'rebuild_', 'verify_'].map((of) => of + name).join(', ')} cascade. docs/how-to/add-a-context.md says what to do before.`,
+    ),
+  );
+  const { rows } = await pool.query<{ projector: string; projection: string }>(
+    `select projector, projection from projection.checkpoints
+      where projector = any ($1) and to_regclass(format('%I.%I', projector, projection)) is not null
+      order by 1, 2`,
+    [declared],
+  );
+  for (const one of rows.filter((row) => !isDeclared(contexts, row))) {
+    const table = `${one.projector}.${one.projection}`;
+    findings.push(
+      warning(
+        'contexts',
+        `the table ${table} is not declared any more: no erasure reaches what is in it`,
+        `If it is gone for good, drop it, as the owner: drop table ${table}`,
+      ),
+    );
+  }
+  return findings.length > 0 ? findings : [ok('contexts', 'all tables of contexts are declared')];
+}
+
 async function integrity(pool: pg.Pool): Promise<Finding[]> {
-  const open = await integrityFindings(pool, { open: true });
+  const all = await integrityFindings(pool, { open: true });
+  const [open, left] = [
+    all.filter((one) => isDeclared(contexts, one)),
+    all.filter((one) => !isDeclared(contexts, one)),
+  ];
   const streamsOf = (found: typeof open) => counted(new Set(found.map(({ key }) => key)).size, 'stream');
   const [untold, different] = [open.filter(({ error }) => error), open.filter(({ error }) => !error)];
   const findings: Finding[] = [];
@@ -704,6 +755,15 @@ async function integrity(pool: pg.Pool): Promise<Finding[]> {
         'integrity',
         `${streamsOf(untold)} of which the log no longer says what is right: it has lost events, or cannot open them`,
         'waylog integrity --open says why. No repair can help: see docs/how-to/at-three-in-the-morning.md#integrityviolation.',
+      ),
+    );
+  const tables = [...new Set(left.map(({ projector, projection }) => `${projector}.${projection}`))];
+  for (const table of tables)
+    findings.push(
+      warning(
+        'integrity',
+        `open findings of ${table}, which is not declared any more: nothing compares it`,
+        `If it is gone for good: waylog integrity close ${table}`,
       ),
     );
   return findings.length > 0 ? findings : [ok('integrity', 'no open findings')];

@@ -4,6 +4,9 @@ import { failureOf, invalidInput, messageOf, outliveReaders, readSecrets, FROM_F
 import { progress, UsageError } from './context.js';
 import { makeProgram } from './program.js';
 
+/** How long a command that has failed can take to end by itself. */
+const LAST_WORDS_MS = 2_000;
+
 outliveReaders();
 const program = await makeProgram();
 endWithUsageCode(program);
@@ -14,6 +17,8 @@ try {
 } catch (error) {
   progress(`waylog: ${messageOf(failureOf(error))}`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
+  // What failed has closed what is ours. What a context keeps open must not keep a shell waiting.
+  setTimeout(() => process.exit(), LAST_WORDS_MS).unref();
 }
 
 /** As if what stands in the files stood in the environment, where the options look for it. */

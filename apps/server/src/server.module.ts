@@ -5,7 +5,7 @@ import { TerminusModule } from '@nestjs/terminus';
 import { recipientsOf } from '#lib/backup';
 import { DiskFileStore, Files } from '#lib/files';
 import type { Config } from '#lib/platform';
-import { DATABASE_ACCESS, WaylogModule } from '#lib/waylog';
+import { DATABASE_ACCESS, WaylogModule, type Opened } from '#lib/waylog';
 import type { DatabaseAccess } from '#lib/timescale';
 import { contexts } from '../../contexts.js';
 import { ProblemFilter } from './http/problem.js';
@@ -29,7 +29,8 @@ import { SchemaGate } from './operations/schema-gate.js';
 /** The HTTP server: Waylog with the routes of its contexts and its own. */
 @Module({})
 export class ServerModule {
-  static forRoot(config: Config): DynamicModule {
+  /** What is opened for it is noted in `opened`. */
+  static forRoot(config: Config, opened: Opened): DynamicModule {
     const recipients = recipientsOf(config.backupRecipients);
     const statistics = new Statistics();
     const sessions = new ServerSessions(config, `waylog server ${randomBytes(4).toString('hex')}`);
@@ -56,6 +57,7 @@ export class ServerModule {
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,
           applicationName: sessions.name,
+          opened,
           stopTimeoutMs: config.stopTimeout * 1_000,
         }),
       ],

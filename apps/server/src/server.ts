@@ -6,7 +6,7 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type pg from 'pg';
 import { filesOfRoute, positionHeader } from '#lib/rest';
-import { LOG_POOL } from '#lib/waylog';
+import { LOG_POOL, Opened } from '#lib/waylog';
 import type { Config } from '#lib/platform';
 import { Guard } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
@@ -73,7 +73,8 @@ export async function startServer(
     },
   });
   const fastify = adapter.getInstance();
-  const app = await NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config), adapter, {
+  const opened = new Opened();
+  const making = NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config, opened), adapter, {
     // The caller reports why it did not start.
     abortOnError: false,
     // `readJsonBodies` reads them.
@@ -84,6 +85,7 @@ export async function startServer(
       logLevels: logLevels[config.logLevel],
     }),
   });
+  const app = await opened.orClose(making);
   app.enableShutdownHooks(['SIGTERM', 'SIGINT', 'SIGHUP'], { useProcessExit: true });
   onStoppable(app);
   const pool = app.get<pg.Pool>(LOG_POOL);

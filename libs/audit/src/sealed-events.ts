@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
-import { erasingTypes, isErasing, opens, type JsonObject, type Vocabulary } from '#lib/event-store';
+import {
+  erasingTypes,
+  isErasing,
+  opens,
+  withNotedErasures,
+  type JsonObject,
+  type Vocabulary,
+} from '#lib/event-store';
 import { readRows } from '#lib/platform';
 import type { ChainedEvent } from './chain.js';
 import type { Finding } from './explain.js';
@@ -13,14 +20,20 @@ export class SealedEvents {
   /** Streams whose key does not open their sealed fields: how many events, and which key. */
   readonly #unopened = new Map<string, { events: number; readonly key: Buffer }>();
   readonly #erased = new Set<string>();
+  #withNoted: Promise<Vocabulary> | undefined;
 
   constructor(
     private readonly client: ClientBase,
-    private readonly vocabulary: Vocabulary,
+    private readonly declared: Vocabulary,
   ) {}
 
+  get #vocabulary(): Promise<Vocabulary> {
+    return (this.#withNoted ??= withNotedErasures(this.client, this.declared));
+  }
+
   async look(page: readonly ChainedEvent[]): Promise<void> {
-    for (const event of page) if (isErasing(this.vocabulary, event)) this.#erased.add(event.streamId);
+    const vocabulary = await this.#vocabulary;
+    for (const event of page) if (isErasing(vocabulary, event)) this.#erased.add(event.streamId);
     const sealed = page.flatMap((event) => {
       // Parsing events without sealed fields would cost more than the chain.
       if (!event.data.includes('"sealed"') || isUnnamed(event.streamId)) return [];
@@ -61,7 +74,7 @@ export class SealedEvents {
          join unnest($2::text[], $3::text[]) as erasing (category, type)
            on erasing.type = e.type and starts_with(s.stream_id, erasing.category || '-')
         where s.stream_id = any ($1::text[])`,
-      [[...this.#without, ...this.#unopened.keys()], ...erasingTypes(this.vocabulary)],
+      [[...this.#without, ...this.#unopened.keys()], ...erasingTypes(await this.#vocabulary)],
     );
     const erased = new Set(rows.map(([streamId]) => streamId));
     const missing = [...this.#without].flatMap((streamId): Finding[] =>

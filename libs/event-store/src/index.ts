@@ -17,6 +17,7 @@ export * from './open-event-store.js';
 export { PartOfLog } from './part-of-log.js';
 export * from './postgres/postgres-event-store.js';
 export { copyDataKeys, forgetErasedKeys } from './sealing/copy-data-keys.js';
+export { noteErasures, withNotedErasures } from './sealing/erasing-types.js';
 export { DataKeys } from './sealing/data-keys.js';
 export { opens, SealedEventStore } from './sealing/sealed-event-store.js';
 export * from './transfer/index.js';

@@ -5,6 +5,7 @@ import type { NewLoss } from './history/losses.js';
 import type { Folded } from './history/seen.js';
 import { PostgresEventStore } from './postgres/postgres-event-store.js';
 import type { DataKeys } from './sealing/data-keys.js';
+import { withNotedErasures } from './sealing/erasing-types.js';
 import { SealedEventStore } from './sealing/sealed-event-store.js';
 import type { Vocabulary } from './vocabulary.js';
 
@@ -32,13 +33,14 @@ export interface OpenEventStoreOptions {
 }
 
 /**
- * The log, wherever it is. Connects on first use.
+ * The log, wherever it is. Connects on first use; to the database already for what is sealed, which others may have erased.
  *
  * @throws WaylogError `config.invalid` and `log.connection-string`
  */
 export async function openEventStore(options: OpenEventStoreOptions): Promise<EventStore> {
   const raw = await openAsRecorded(options);
-  return options.keys ? new SealedEventStore(raw, options.keys, options.vocabulary) : raw;
+  const { keys, pool, vocabulary } = options;
+  return keys ? new SealedEventStore(raw, keys, await withNotedErasures(pool, vocabulary)) : raw;
 }
 
 async function openAsRecorded(options: OpenEventStoreOptions): Promise<EventStore> {

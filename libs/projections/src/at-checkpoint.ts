@@ -45,7 +45,8 @@ export async function checkpointOf(
   if (rows.some(({ position }) => position !== first.position)) {
     throw conflict(
       'projection.apart',
-      `The checkpoints are not at one position: ${rows.map((r) => `${r.projection} ${r.position}`).join(', ')}.`,
+      `The checkpoints are not at one position: ${rows.map((r) => `${r.projection} ${r.position}`).join(', ')}. ` +
+        `A table that was not declared for a while is behind: a server that starts with it folds it again.`,
     );
   }
   // A text that is not a position of this store is refused here, before anything is folded.

@@ -306,7 +306,9 @@ export class CheckpointWatch {
       this.pool,
       'projection.look',
       `select position, (select count(*) from projection.parked_streams where projector = $2 and accepted_at is null)
-         from projection.checkpoints where projector = $2 and projection = any ($1)`,
+         from projection.checkpoints where projector = $2 and projection = any ($1)
+          -- Of no version: it has a place among the others, and its table is still to be made.
+          and version > 0`,
       [names, projector],
     );
     const [first] = rows;
@@ -352,5 +354,20 @@ export const createCheckpoints = (
        select $4, p.name, p.version, $3 from unnest($1::text[], $2::integer[]) as p (name, version)
        on conflict do nothing`,
       [projections.map(({ name }) => name), projections.map(({ version }) => version), beginning, projector],
+    ),
+  );
+
+/** Takes projections that were left behind to where the others are, as of no version: they have to be made again. */
+export const joinCheckpoints = (
+  pool: Pool,
+  projector: string,
+  left: readonly Checkpoint[],
+  position: Position,
+) =>
+  databaseCall(() =>
+    pool.query(
+      `update projection.checkpoints set version = 0, position = $1, updated_at = clock_timestamp()
+        where projector = $2 and projection = any ($3)`,
+      [position, projector, left.map(({ projection }) => projection)],
     ),
   );

@@ -95,6 +95,24 @@ export const closeGone = (
     [projection, differences.map(({ key }) => key), among ?? null, projector],
   );
 
+/**
+ * Closes the open findings of a table, or of all tables of a projector, that no code declares any more: no comparison will.
+ *
+ * @returns how many there were
+ */
+export async function closeUndeclared(
+  pool: Pool,
+  projector: string,
+  projection: string | undefined,
+): Promise<number> {
+  const { rowCount } = await pool.query(
+    `update projection.integrity_findings set gone_at = clock_timestamp()
+      where projector = $1 and ($2::text is null or projection = $2) and repaired_at is null and gone_at is null`,
+    [projector, projection ?? null],
+  );
+  return rowCount ?? 0;
+}
+
 /** The findings, the last first; `open` leaves out what was repaired or no longer exists. */
 export async function integrityFindings(
   pool: Pool,

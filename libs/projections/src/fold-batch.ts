@@ -37,7 +37,10 @@ export function foldBatch(
   const folds = byType(projections, (_, i) => (sets[i] as (typeof sets)[number])[1]);
   for (const event of events) {
     for (const [projection, changes] of folds.get(event.type) ?? [])
-      foldEvent(projection, event, (change) => changes.add(change));
+      foldEvent(projection, event, (change) => {
+        projection.check(change, event.type);
+        changes.add(change);
+      });
   }
   return sets
     .filter(([, changes]) => !changes.isEmpty)

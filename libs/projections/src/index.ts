@@ -4,6 +4,7 @@ export type { ProjectorTables } from './at-checkpoint.js';
 export * from './batch-size.js';
 export * from './lock-room.js';
 export * from './checkpoints.js';
+export { changedTables, raiseVersions, refuseChanged, type ChangedTable } from './declared-columns.js';
 export * from './findings.js';
 export * from './folded-log.js';
 export * from './generation.js';

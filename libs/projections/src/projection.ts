@@ -69,6 +69,11 @@ export interface FoldedEvent<Data = JsonObject> {
   readonly data: Data;
 }
 
+/** A fold gives rows that its table cannot take, whatever the event says: the code of the projection is wrong. */
+export class RowError extends Error {
+  override readonly name = 'RowError';
+}
+
 type Fold<Data> = (event: FoldedEvent<Data>) => RowChange | readonly RowChange[];
 type AnyFold = Fold<never>;
 
@@ -82,6 +87,7 @@ type AnyFold = Fold<never>;
 export class Projection<Events extends object = Record<string, JsonObject>> {
   readonly #folds = new Map<string, AnyFold>();
   readonly #times: readonly string[];
+  readonly #columns: readonly string[];
 
   constructor(
     readonly name: string,
@@ -90,6 +96,7 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
     readonly table: TableDefinition,
   ) {
     const columns = Object.keys(table.columns);
+    this.#columns = columns;
     this.#times = columns.filter((column) => table.columns[column] === 'timestamptz');
   }
 
@@ -109,11 +116,33 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
   }
 
   /** The row changes for an event; none for an event of another type. */
-  fold(event: RecordedEvent): readonly RowChange[] {
+  fold(event: Pick<RecordedEvent, 'type' | 'streamId' | 'revision' | 'data'>): readonly RowChange[] {
     const changes = this.#folds.get(event.type)?.(event as never);
     if (changes === undefined) return none;
     const all = 'kind' in changes ? [changes] : changes;
     return this.#times.length > 0 ? all.map((change) => this.#inOneForm(change)) : all;
+  }
+
+  /**
+   * Throws `RowError` for a change that the table cannot take. A row without a column would be written with null, or not
+   * at all; and a column that is not declared, nowhere. Only what is written is checked: it takes half a microsecond, a
+   * third of a fold in memory.
+   */
+  check(change: RowChange, type: string): void {
+    const isRow = change.kind === 'upsert';
+    const given = isRow ? change.row : change.kind === 'remove' ? change.key : change.where;
+    const wanted = isRow ? this.#columns : change.kind === 'remove' ? this.table.key : none;
+    for (const column of wanted)
+      if (given[column] === undefined)
+        throw this.#wrong(type, `without its column ${column}: give every column, with null for no value.`);
+    for (const column in given)
+      if (!Object.hasOwn(this.table.columns, column))
+        throw this.#wrong(type, `with a column ${column}, which is not declared.`);
+  }
+
+  #wrong(type: string, how: string): RowError {
+    const { schema, name } = this.table;
+    return new RowError(`The projection ${this.name} folds ${type} into a row of ${schema}.${name} ${how}`);
   }
 
   /** The same instant can be written in several ways. A key that is one for the database must be one here, too. */
@@ -131,7 +160,7 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
   }
 }
 
-const none: readonly RowChange[] = [];
+const none: readonly never[] = [];
 
 /** One of any events. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- its folds take the events that are of its types

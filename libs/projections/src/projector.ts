@@ -19,11 +19,13 @@ import {
   announceCheckpoint,
   type Checkpoint,
   createCheckpoints,
+  joinCheckpoints,
   loadCheckpoints,
   loadStreamRevisions,
 } from './checkpoints.js';
 import { adoptLog } from './adopt-log.js';
 import { Contiguity } from './contiguity.js';
+import { hasDeclaredColumns } from './declared-columns.js';
 import { connectionLost, lead } from './lead.js';
 import { loadOmissions } from './omissions.js';
 import { compareLog, identityOf, recordFoldedLog } from './folded-log.js';
@@ -220,13 +222,21 @@ export class Projector {
         `update projection.checkpoints set position = $1 where position <> $1 and projector = any ($2)`,
         [store.beginning, [projector, ...followers]],
       );
-    if ((await loadCheckpoints(pool, this.#tables)).length === 0)
-      await createCheckpoints(pool, projector, projections, store.beginning);
+    if ((await loadCheckpoints(pool, this.#tables)).length === 0) {
+      const asDeclared = await Promise.all(projections.map(({ table }) => hasDeclaredColumns(pool, table)));
+      const first = projections.map(({ name, version }, i) => ({
+        name,
+        version: asDeclared[i] ? version : 0,
+      }));
+      await createCheckpoints(pool, projector, first, store.beginning);
+    }
     const known = new Map(
       (await loadCheckpoints(pool, this.#tables)).map((checkpoint) => [checkpoint.projection, checkpoint]),
     );
     // A projection that is new among old ones joins them where they are, its table made from the whole log.
-    const [first] = known.values();
+    const [some] = known.values();
+    // Positions of another log cannot be compared.
+    const first = log === 'same' ? furthest(store, [...known.values()]) : some;
     const at = first?.position ?? store.beginning;
     const fresh = projections.filter(({ name }) => !known.has(name));
     await createCheckpoints(
@@ -235,10 +245,13 @@ export class Projector {
       fresh.map(({ name }) => ({ name, version: 0 })),
       at,
     );
+    // So does one that was not declared while the others went on: it lacks what came meanwhile.
+    const left = log === 'same' ? [...known.values()].filter(({ position }) => position !== at) : [];
     const outdated: Projection[] = [];
     for (const projection of projections) {
       const written = known.get(projection.name)?.version ?? 0;
-      if (written === projection.version) continue;
+      const isLeft = left.some((checkpoint) => checkpoint.projection === projection.name);
+      if (written === projection.version && !isLeft) continue;
       if (written > projection.version) {
         throw new Error(
           `Projection ${projection.name} was rebuilt by a newer Waylog (fold version ${written}, this process knows ` +
@@ -272,8 +285,9 @@ export class Projector {
       return;
     }
     if (outdated.length === 0) return;
+    await joinCheckpoints(pool, projector, left, at);
     say.info(
-      `Written by another version and rebuilt from the log: ${outdated.map((p) => p.name).join(', ')}`,
+      `Written by another version, or not kept for a while, and rebuilt from the log: ${outdated.map((p) => p.name).join(', ')}`,
     );
     this.#state = 'catching-up';
     await rebuild({ projector, projections: outdated, store, connectionString, signal });
@@ -485,6 +499,13 @@ export class Projector {
     );
   }
 }
+
+/** Where the tables of a projector are that were not left behind. */
+const furthest = (store: ReadableLog, checkpoints: readonly Checkpoint[]): Checkpoint | undefined =>
+  checkpoints.reduce<Checkpoint | undefined>(
+    (last, next) => (last && store.compare(last.position, next.position) >= 0 ? last : next),
+    undefined,
+  );
 
 /** Whether the log has lost what stands at a checkpoint. */
 async function isPastEnd(store: ReadableLog, checkpoint: Checkpoint | undefined): Promise<boolean> {

@@ -4,21 +4,14 @@ import { endClient, retry, type Timestamp } from '#lib/platform';
 import type { ReadableLog, Position } from '#lib/event-store';
 import { atCheckpoint, checkpointOf, type ProjectorTables } from './at-checkpoint.js';
 import { announceCheckpoint } from './checkpoints.js';
+import { hasDeclaredColumns } from './declared-columns.js';
 import { beginComparison, connectForFold, lockProjections, withFoldSessions } from './fold-sessions.js';
 import { requireSameLog } from './folded-log.js';
 import { loadOmissions } from './omissions.js';
 import type { Projection } from './projection.js';
 import { failedEvent, type FailedEvent } from './parking.js';
 import { parkUnfoldable, ShadowFold, type FoldProgress } from './shadow-fold.js';
-import {
-  createShadow,
-  dropShadow,
-  hasDeclaredColumns,
-  shadowOf,
-  swapping,
-  swapShadow,
-  type Shadow,
-} from './shadow-table.js';
+import { createShadow, dropShadow, shadowOf, swapping, swapShadow, type Shadow } from './shadow-table.js';
 import {
   compareByKey,
   explainDifferences,
@@ -177,7 +170,7 @@ async function compareTable(
   retainedSince: RebuildOptions['retainedSince'],
 ): Promise<Omit<RebuiltTable, 'projector' | 'projection'>> {
   const { table, name, liveName } = shadow;
-  if (!(await hasDeclaredColumns(client, shadow))) {
+  if (!(await hasDeclaredColumns(client, table))) {
     const { rows } = await client.query<{ rows: string }>(`select count(*) as rows from ${name}`);
     const counted = { rows: Number(rows[0]?.rows), broughtBack: 0 };
     return { ...counted, differences: [], identical: false, hasOtherColumns: true };

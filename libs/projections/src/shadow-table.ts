@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import { conflict, retry, SqlState, sqlStateOf } from '#lib/platform';
 import { applySettings, forgetDropped, hypertableSettings, makeSchemaSql } from '#lib/timescale';
+import { hasDeclaredColumns } from './declared-columns.js';
 import { endCachedAnswers } from './generation.js';
 import type { TableDefinition } from './projection.js';
 import { tableSql } from './table-sql.js';
@@ -43,7 +44,7 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
   const { schema, table } = shadow;
   await client.query(makeSchemaSql(schema));
   await dropShadow(client, shadow);
-  if (!(await hasDeclaredColumns(client, shadow))) {
+  if (!(await hasDeclaredColumns(client, table))) {
     for (const statement of tableSql(table, schema)) await client.query(statement);
     return;
   }
@@ -65,25 +66,6 @@ export async function createShadow(client: ClientBase, shadow: Shadow): Promise<
       [shadow.name, table.timeColumn, table.schema, table.name],
     );
   }
-}
-
-/** Whether the live table has the columns that are declared by now, of the same types. */
-export async function hasDeclaredColumns(
-  client: ClientBase,
-  { liveName, table }: Pick<Shadow, 'liveName' | 'table'>,
-): Promise<boolean> {
-  const { columns, nullable = [] } = table;
-  const { rows } = await client.query<{ name: string; type: string; required: boolean }>(
-    `select attname as name, format_type(atttypid, atttypmod) as type, attnotnull as required
-       from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped`,
-    [liveName],
-  );
-  const live = new Map(rows.map(({ name, type, required }) => [name, `${type} ${required}`]));
-  const declared = Object.entries(columns).map(([name, type]) => {
-    const sqlType = type === 'timestamptz' ? 'timestamp with time zone' : type;
-    return [name, `${sqlType} ${!nullable.includes(name)}`] as const;
-  });
-  return declared.length === live.size && declared.every(([name, is]) => live.get(name) === is);
 }
 
 const LOCK_TIMEOUT_MS = 200;

@@ -30,7 +30,7 @@ export {
   type ObjectKind,
   type Query,
 } from './schema/catalog.js';
-export { compareCatalogs, compareModels, type ExpectedObject } from './schema/compare.js';
+export { compareCatalogs, compareModels, isStated, type ExpectedObject } from './schema/compare.js';
 export {
   failingAt,
   issue,

@@ -23,6 +23,8 @@ export interface CommandRunnerOptions<State, Event> {
   /** Told of every command. */
   readonly observe?: ReturnType<typeof tell> | undefined;
   readonly door?: DoorCheck<State, Event> | undefined;
+  /** Throws for events that no table of the context can take. */
+  readonly foldable?: (streamId: string, events: readonly DomainEvent[]) => void;
 }
 
 /** The steps of a command: check it, decide it in the mailbox of its stream, append to the log, answer. */
@@ -65,6 +67,7 @@ export class CommandRunner<State, Event extends DomainEvent> {
           reads: (references?.states() ?? {}) as StatesOf<Reads>,
         });
         this.options.door?.(id, state, eventsOf(decision), at);
+        this.options.foldable?.(this.type.category.streamOf(id), eventsOf(decision));
         return claiming(decision, secret);
       };
       const result = await this.streams.change(id, decide, context, references?.read);

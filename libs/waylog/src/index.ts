@@ -22,6 +22,7 @@ export type { StillInTables } from './handlers.js';
 export { ReferencesInLog } from './file-references.js';
 export { FileSchedule, type FilesStanding } from './file-schedule.js';
 export * from './observing.js';
+export * from './opened.js';
 export * from './options.js';
 export * from './paged.js';
 export * from './query.js';

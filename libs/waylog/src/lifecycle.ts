@@ -15,7 +15,7 @@ import {
   type Listener,
 } from '#lib/platform';
 import type { EventStore } from '#lib/event-store';
-import { forgetOtherLog } from '#lib/projections';
+import { changedTables, forgetOtherLog, refuseChanged } from '#lib/projections';
 import type { RunningContexts } from './running-contexts.js';
 import { missingTables } from './tables-of.js';
 
@@ -48,6 +48,7 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
       const parts = contexts.all.map(({ context, log }) => ({ store: log, projector: context.name }));
       isOther = await this.#onceItAnswers(async () => {
         await this.#refuseMissingTables();
+        if (projects) await this.#refuseChangedTables();
         return forgetOtherLog(pools.log, parts).catch(asBehind);
       });
     } catch (error) {
@@ -78,6 +79,13 @@ export class WaylogLifecycle implements OnApplicationBootstrap, OnModuleDestroy,
       'schema.behind',
       `The database lacks the tables ${missing.join(', ')}. Run \`waylog migrate\` of the application that has these contexts, and start again.`,
     );
+  }
+
+  /** Throws `projection.changed`. Others go on: a command that rebuilds such a table must start. */
+  async #refuseChangedTables(): Promise<void> {
+    const { pools, contexts } = this.options;
+    for (const { name, projections } of contexts.declared)
+      refuseChanged(await changedTables(pools.tables, name, projections).catch(asBehind));
   }
 
   /** A log without a leader is no reason to restart repeatedly. */

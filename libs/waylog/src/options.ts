@@ -2,6 +2,7 @@ import type { Files } from '#lib/files';
 import type { CommandObserver } from './observing.js';
 import type { Context } from './context.js';
 import type { EventBusOptions } from './event-bus.js';
+import type { Opened } from './opened.js';
 
 export interface WaylogOptions {
   /** The domains of the application. */
@@ -53,4 +54,6 @@ export interface WaylogOptions {
    * EventStoreDB.
    */
   readonly stopTimeoutMs?: number;
+  /** Notes what is opened, so that an application that does not start can be closed: `opened.orClose(NestFactory.create(...))`. */
+  readonly opened?: Opened;
 }

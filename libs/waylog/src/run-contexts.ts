@@ -7,6 +7,7 @@ import type { DatabaseAccess } from '#lib/timescale';
 import { claimSecret } from './claim-kind.js';
 import { CommandRunner, type AnyCommandRunner } from './command-runner.js';
 import type { Context } from './context.js';
+import { foldFirst } from './foldable.js';
 import { tell, warnOfObserver } from './observing.js';
 import type { WaylogOptions } from './options.js';
 import { RunningContexts, type RunningContext } from './running-contexts.js';
@@ -41,7 +42,11 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
     throw error;
   };
 
-  const runnerOf = (type: AnyStreamType, { name }: Context): AnyCommandRunner => {
+  const runnerOf = (
+    type: AnyStreamType,
+    { name }: Context,
+    foldable: ReturnType<typeof foldFirst>,
+  ): AnyCommandRunner => {
     const { category, decider, events = {}, door } = type;
     const streams = new DecisionStreams({
       store,
@@ -56,11 +61,13 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
       claimSecret: () => (secret ??= claimSecret(keys).catch(again)),
       observe: onCommand && tell(onCommand, warnOfObserver),
       door: door?.((settings?.[name] ?? {}) as never),
+      foldable,
     });
   };
 
   const run = (one: Context): RunningContext => {
     const part = new PartOfLog(store, one.categories);
+    const foldable = foldFirst(one.projections);
     const writing = {
       store: part,
       pool: tables,
@@ -82,7 +89,7 @@ export function runContexts(options: WaylogOptions, connected: Connected): Runni
         names: one.projections.map(({ name }) => name),
       }),
       followers: one.followers.map(({ make }) => make({ ...writing, follows: one.name, listener })),
-      runners: new Map(one.streams.map((type) => [type, runnerOf(type, one)])),
+      runners: new Map(one.streams.map((type) => [type, runnerOf(type, one, foldable)])),
     };
   };
 

@@ -64,6 +64,15 @@ export function tablesNamed(contexts: readonly Context[], wanted: readonly strin
   });
 }
 
+/** Whether a table is one of these contexts: findings and checkpoints outlive declarations. */
+export const isDeclared = (
+  contexts: readonly Context[],
+  { projector, projection }: { readonly projector: string; readonly projection: string },
+): boolean =>
+  contexts.some(
+    ({ name, projections }) => name === projector && projections.some((one) => one.name === projection),
+  );
+
 /** The context whose streams have this one among them. */
 export const contextOf = (contexts: readonly Context[], streamId: string): Context | undefined =>
   contexts.find(({ streams }) => streams.some(({ category }) => category.includes(streamId)));
@@ -172,7 +181,7 @@ export const tableModelsOf = (contexts: readonly Context[]): readonly TableModel
 
 /** All tables, for code that validates or shows a schema. */
 export const modelsOf = (contexts: readonly Context[]): readonly ModelDefinition[] =>
-  tablesIn(contexts).map(({ context, name, table }) => {
+  tablesIn(contexts).map(({ context, name, version, table }) => {
     const { schema, columns, nullable = [], key, timeColumn, owner, source } = table;
     return {
       name,
@@ -189,10 +198,13 @@ export const modelsOf = (contexts: readonly Context[]): readonly ModelDefinition
       ...(timeColumn !== undefined && { timeColumn }),
       relationships: owner ? [`${owner.column} -> ${schema}.${owner.table}.${owner.key}`] : [],
       sourceFile: source ?? `the context ${context}`,
+      remake:
+        `Raise the version of the projection ${name} (it is ${version}), and its table is made again from the log; or, if ` +
+        `somebody has changed the table by hand: \`waylog rebuild ${context}.${name}\`.`,
     };
   });
 
 const tablesIn = (contexts: readonly Context[]) =>
   contexts.flatMap((context) =>
-    context.projections.map(({ name, table }) => ({ context: context.name, name, table })),
+    context.projections.map(({ name, version, table }) => ({ context: context.name, name, version, table })),
   );

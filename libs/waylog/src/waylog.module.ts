@@ -13,6 +13,7 @@ import { commandHandlersOf } from './handlers.js';
 import { WaylogLifecycle } from './lifecycle.js';
 import { migratedDatabase } from './migrated-database.js';
 import { observeQueries, tell, warnOfObserver } from './observing.js';
+import { Opened } from './opened.js';
 import type { WaylogOptions } from './options.js';
 import { ReactorsModule } from './reactors.module.js';
 import { runContexts } from './run-contexts.js';
@@ -37,19 +38,24 @@ export class WaylogModule {
       applicationName = 'waylog',
       poolSize = 50,
       poolOverflow = 0,
+      opened = new Opened(),
     } = options;
     const log = new Logger('Waylog');
     const connect = (connectionString: string, size: number, readOnly = false) =>
-      createPool({
-        connectionString,
-        size,
-        readOnly,
-        applicationName,
-        statementTimeoutMs: 30_000,
-        connectTimeoutMs: options.poolTimeoutMs ?? 5_000,
-        ...(options.poolRecycleSeconds !== undefined && { maxAgeSeconds: options.poolRecycleSeconds }),
-        onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
-      });
+      opened.add(
+        createPool({
+          connectionString,
+          size,
+          readOnly,
+          applicationName,
+          statementTimeoutMs: 30_000,
+          connectTimeoutMs: options.poolTimeoutMs ?? 5_000,
+          ...(options.poolRecycleSeconds !== undefined && { maxAgeSeconds: options.poolRecycleSeconds }),
+          onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
+        }),
+        // The lifecycle may have ended it.
+        async (pool) => pool.ending || pool.end(),
+      );
     const vocabulary = vocabularyOf(contexts);
     const providers = contexts.flatMap((one) => one.providers);
     const followers = contexts.flatMap((one) => one.followers.map((follower) => ({ one, follower })));
@@ -89,25 +95,31 @@ export class WaylogModule {
           provide: Listener,
           inject: [DATABASE_ACCESS],
           useFactory: ({ app }: DatabaseAccess) =>
-            new Listener(app.url, applicationName, (error) =>
-              log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
+            opened.add(
+              new Listener(app.url, applicationName, (error) =>
+                log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
+              ),
+              (listener) => listener.close(),
             ),
         },
         { provide: DataKeys, inject: [LOG_POOL], useFactory: (pool: pg.Pool) => new DataKeys(pool) },
         {
           provide: EVENT_STORE,
           inject: [LOG_POOL, Listener, DataKeys],
-          useFactory: (pool: pg.Pool, listener: Listener, keys: DataKeys): Promise<EventStore> =>
-            openEventStore({
-              eventStore: options.eventStore,
-              pool,
-              listener,
-              vocabulary,
-              keys,
-              onWarning: (message) => log.warn(message),
-              onLoss: (loss) => log.error(lossText(loss)),
-              folded: () => foldedLog(pool),
-            }),
+          useFactory: async (pool: pg.Pool, listener: Listener, keys: DataKeys): Promise<EventStore> =>
+            opened.add(
+              await openEventStore({
+                eventStore: options.eventStore,
+                pool,
+                listener,
+                vocabulary,
+                keys,
+                onWarning: (message) => log.warn(message),
+                onLoss: (loss) => log.error(lossText(loss)),
+                folded: () => foldedLog(pool),
+              }),
+              (store) => store.close(),
+            ),
         },
         {
           provide: RunningContexts,

@@ -13,12 +13,14 @@ import {
   allParked,
   allVerified,
   contextOf,
+  isDeclared,
   type Context,
 } from '#lib/waylog';
 import {
   acceptedText,
   acceptLoss,
   adoptLog,
+  closeUndeclared,
   integrityFindings,
   parkedIn,
   pauseProjections,
@@ -29,7 +31,15 @@ import {
   type UnparkResult,
   type AdoptResult,
 } from '#lib/projections';
-import { operator, print, untilInterrupted, UsageError, withOperations, shownName } from '../context.js';
+import {
+  operator,
+  print,
+  untilInterrupted,
+  UsageError,
+  withDatabase,
+  withOperations,
+  shownName,
+} from '../context.js';
 import { withProgress } from '../progress-bar.js';
 import { table } from '../table.js';
 import { parkedLines } from './rebuild.js';
@@ -309,7 +319,25 @@ function report(command: Command, results: readonly UnparkResult[]): void {
 }
 
 export function integrityCommand(): Command {
-  return new Command('integrity')
+  const integrity = new Command('integrity');
+  integrity
+    .command('close')
+    .description('close the open findings of a table or a context that is not declared any more')
+    .argument('<name>', 'such as survey, or survey.plots, as the list shows it')
+    .action(async (name: string, _options, command: Command) => {
+      const [projector = '', projection] = name.split('.');
+      const isKnown =
+        projection === undefined
+          ? contexts.some((one) => one.name === projector)
+          : isDeclared(contexts, { projector, projection });
+      if (isKnown)
+        throw new UsageError(
+          `${name} is declared: \`waylog verify\` compares it with the log, and closes what it does not find any more.`,
+        );
+      const closed = await withDatabase(command, ({ pool }) => closeUndeclared(pool, projector, projection));
+      print(command, { closed }, `${counted(closed, 'finding')} of ${name} closed`);
+    });
+  return integrity
     .description('What verifications have found, and what was repaired.')
     .option('--open', 'only what has not been repaired and is not gone')
     .action(async ({ open = false }: { open?: boolean }, command: Command) => {
@@ -320,13 +348,15 @@ export function integrityCommand(): Command {
       const { findings, scheduled } = found;
       const lines = findings.map(
         (f) =>
-          `${f.foundAt} ${shownName(f)} ${f.key}: ` +
+          `${f.foundAt} ${isDeclared(contexts, f) ? shownName(f) : `${f.projector}.${f.projection}`} ${f.key}: ` +
           `${f.error ?? `${counted(f.rowsFound, 'row')} found, ${f.rowsExpected} expected`} (${f.foundBy})` +
           (f.repairedAt
             ? `; repaired ${f.repairedAt} by ${f.repairedBy ?? ''}`
             : f.goneAt
               ? `; gone ${f.goneAt}`
-              : '; OPEN'),
+              : isDeclared(contexts, f)
+                ? '; OPEN'
+                : `; OPEN, and not declared any more: \`waylog integrity close ${f.projector}.${f.projection}\``),
       );
       if (scheduled) {
         lines.push(

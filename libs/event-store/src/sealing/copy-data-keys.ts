@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { readRows } from '#lib/platform';
+import { withNotedErasures } from './erasing-types.js';
 import { erasingTypes, type Vocabulary } from '../vocabulary.js';
 
 const PAGE = 10_000;
@@ -38,6 +39,6 @@ export async function forgetErasedKeys(pool: Pool, vocabulary: Vocabulary): Prom
        join unnest($1::text[], $2::text[]) as erasing (category, type)
          on erasing.type = e.type and starts_with(s.stream_id, erasing.category || '-')
          on conflict (stream_id) do update set key = null where data_keys.key is not null`,
-    [...erasingTypes(vocabulary)],
+    [...erasingTypes(await withNotedErasures(pool, vocabulary))],
   );
 }

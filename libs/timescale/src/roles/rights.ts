@@ -32,6 +32,8 @@ const kernelRights: Readonly<Record<string, TableRights>> = {
   'log.digest_heads': /*            */ of('select insert', 'select'),
   // Replacing a flight's key with nothing is how its sensitive fields are erased.
   'log.data_keys': /*               */ of('select insert update', ''),
+  // Who could write here, could pass off a lost key as an erasure.
+  'log.erasing_types': /*           */ of('select', 'select'),
 
   'access.api_keys': /*             */ of('select insert update', ''),
 

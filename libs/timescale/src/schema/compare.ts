@@ -154,6 +154,11 @@ export function statedType(type: string): { readonly type: string; readonly notN
 export const catalogType = (definition: string): string =>
   definition.split(/ (?:collate|not null|default|generated) ?/)[0] ?? definition;
 
+/** Whether a column of this definition is what a model states. */
+export const isStated = (definition: string, stated: string): boolean =>
+  catalogType(definition) === statedType(stated).type &&
+  definition.includes(NOT_NULL) === statedType(stated).notNull;
+
 /** What a catalog lacks, or has in another form than the models say. */
 export function compareModels(models: readonly ModelDefinition[], actual: Catalog): ValidationIssue[] {
   const described = new Set(
@@ -182,6 +187,7 @@ function compareModel(
       ),
     ];
   }
+  const byMigration = model.remake ?? `Write a migration that changes it, or correct the model.`;
   const issues: ValidationIssue[] = [];
   for (const [name, stated] of Object.entries(model.columns)) {
     const at = `${table}.${name}`;
@@ -194,7 +200,7 @@ function compareModel(
           'missing-column',
           at,
           `The column ${at} of ${source} is missing.`,
-          `Write a migration that adds it: alter table ${table} add ${name} ${stated}`,
+          model.remake ?? `Write a migration that adds it: alter table ${table} add ${name} ${stated}`,
         ),
       );
     } else if (catalogType(column.definition) !== wanted.type) {
@@ -204,7 +210,7 @@ function compareModel(
           'changed-column',
           at,
           `The column ${at} is ${catalogType(column.definition)}; ${source} says ${wanted.type}.`,
-          `Write a migration that changes it, or correct the model.`,
+          byMigration,
         ),
       );
     } else if (wanted.notNull && !column.definition.includes(NOT_NULL)) {
@@ -214,7 +220,7 @@ function compareModel(
           'changed-column',
           at,
           `The column ${at} may be null; ${source} says that it may not.`,
-          `alter table ${table} alter ${name} set not null`,
+          model.remake ?? `alter table ${table} alter ${name} set not null`,
         ),
       );
     }
@@ -229,7 +235,7 @@ function compareModel(
         'extra-column',
         at,
         `The column ${at} is not in ${source}${required ? ', and may not be null: nothing can be written' : ''}.`,
-        `Drop it if nobody needs it, or describe it in the model.`,
+        model.remake ?? `Drop it if nobody needs it, or describe it in the model.`,
       ),
     );
   }
@@ -246,14 +252,14 @@ function compareModel(
             'changed-primary-key',
             table,
             `The primary key of ${table} is "${key.definition}"; ${source} says ${wantedKey ? `"${wantedKey}"` : 'that there is none'}.`,
-            `Write a migration that changes it, or correct the model.`,
+            byMigration,
           )
         : issue(
             'error',
             'missing-primary-key',
             table,
             `The table ${table} has no primary key; ${source} says "${wantedKey}".`,
-            `Make it: alter table ${table} add ${wantedKey}`,
+            model.remake ?? `Make it: alter table ${table} add ${wantedKey}`,
           ),
     );
   }
@@ -267,14 +273,15 @@ function compareModel(
             'missing-hypertable',
             table,
             `The table ${table} is a plain table; ${source} says that it is a hypertable ${wanted}.`,
-            `Make it one: select create_hypertable('${table}', by_range('${model.timeColumn}'), migrate_data => true)`,
+            model.remake ??
+              `Make it one: select create_hypertable('${table}', by_range('${model.timeColumn}'), migrate_data => true)`,
           )
         : issue(
             'error',
             wanted ? 'changed-hypertable' : 'extra-hypertable',
             table,
             `The table ${table} is a hypertable ${hypertable}; ${source} says ${wanted ?? 'that it is a plain table'}.`,
-            `A hypertable cannot be changed into this: rebuild the table.`,
+            model.remake ?? `A hypertable cannot be changed into this: rebuild the table.`,
           ),
     );
   }

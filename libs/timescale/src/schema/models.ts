@@ -19,6 +19,8 @@ export interface ModelDefinition {
   readonly relationships: readonly string[];
   /** Where the table is described, as a path in the repository of its service. */
   readonly sourceFile: string;
+  /** What makes the table of another shape, if that is not a migration: the projection that folds it, in a sentence. */
+  readonly remake?: string;
 }
 
 /** Model information. */
