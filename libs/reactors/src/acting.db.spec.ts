@@ -15,7 +15,14 @@ import {
 } from './operate.js';
 import { reactorState } from './states.js';
 
-const logs = ['in memory', 'PostgreSQL', 'EventStoreDB'] as const;
+const server = process.env['ESDB_TEST_URL'];
+const logs = [
+  'in memory',
+  'PostgreSQL',
+  'EventStoreDB',
+  ...(server ? ['on the server of ESDB_TEST_URL'] : []),
+];
+const run = uuidv7();
 
 describe.each(logs)('a reactor, with the log %s', (log) => {
   let database: TestDatabase;
@@ -23,12 +30,14 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
   let store: PartOfLog;
   beforeAll(async () => {
     database = await testDatabase(log === 'EventStoreDB' ? log : 'PostgreSQL');
-    const { pool, listener, eventStore } = database;
+    const { pool, listener, eventStore: double } = database;
+    const eventStore = log.startsWith('on') ? server : double;
     whole =
       log === 'in memory'
         ? new InMemoryEventStore()
         : await openEventStore({
-            eventStore: eventStore && `${eventStore}&defaultDeadline=60000`,
+            eventStore:
+              eventStore && `${eventStore}${eventStore.includes('?') ? '&' : '?'}defaultDeadline=60000`,
             pool,
             listener,
             vocabulary: { bell: {} },
@@ -45,7 +54,7 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
   let acted: string[] = [];
   let names = 0;
   beforeEach(() => {
-    name = `ringer-${++names}`;
+    name = `ringer-${++names}-${run}`;
     acted = [];
   });
   afterEach(async () => {
