@@ -24,6 +24,7 @@ import { AcceptedLosses1790000026000 } from './1790000026000-accepted-losses.js'
 import { KnownContexts1790000028000 } from './1790000028000-known-contexts.js';
 import { AppendTogether1790000029000 } from './1790000029000-append-together.js';
 import { Reactors1790000032000 } from './1790000032000-reactors.js';
+import { Webhooks1790000033000 } from './1790000033000-webhooks.js';
 
 /** In the order in which they run; each has a `down`. */
 export const migrations = [
@@ -53,6 +54,7 @@ export const migrations = [
   KnownContexts1790000028000,
   AppendTogether1790000029000,
   Reactors1790000032000,
+  Webhooks1790000033000,
 ];
 
 /**

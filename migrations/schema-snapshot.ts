@@ -570,5 +570,30 @@ export const snapshot: Snapshot = {
       "table projection.sent_deadlines": "",
       "table projection.skipped_reactions": ""
     }
+  },
+  "1790000033000": {
+    "makes": {
+      "column access.webhooks.created_at": "timestamp with time zone not null default clock_timestamp()",
+      "column access.webhooks.created_by": "text not null",
+      "column access.webhooks.ended_at": "timestamp with time zone",
+      "column access.webhooks.ended_by": "text",
+      "column access.webhooks.events": "jsonb",
+      "column access.webhooks.key": "bytea not null",
+      "column access.webhooks.name": "text not null",
+      "column access.webhooks.number": "integer not null",
+      "column access.webhooks.previous_key": "bytea",
+      "column access.webhooks.previous_key_until": "timestamp with time zone",
+      "column access.webhooks.signing": "text not null",
+      "column access.webhooks.url": "text not null",
+      "column access.webhooks.with_sensitive_fields": "boolean not null",
+      "constraint access.webhooks.webhooks_ended_check": "CHECK ((num_nulls(ended_at, ended_by) = ANY (ARRAY[0, 2])))",
+      "constraint access.webhooks.webhooks_key_check": "CHECK ((octet_length(key) = 32))",
+      "constraint access.webhooks.webhooks_previous_key_check": "CHECK ((octet_length(previous_key) = 32))",
+      "constraint access.webhooks.webhooks_rotated_check": "CHECK ((num_nulls(previous_key, previous_key_until) = ANY (ARRAY[0, 2])))",
+      "constraint access.webhooks.webhooks_signing_check": "CHECK ((signing = ANY (ARRAY['hmac'::text, 'ed25519'::text])))",
+      "index access.webhooks.webhooks_name": "CREATE UNIQUE INDEX webhooks_name ON access.webhooks USING btree (name) WHERE (ended_at IS NULL)",
+      "primary key access.webhooks": "PRIMARY KEY (number)",
+      "table access.webhooks": ""
+    }
   }
 };

@@ -26,6 +26,7 @@ import {
   messageOf,
   openSession,
   readSettings,
+  readWebhookNetworks,
   repeatedParameter,
   visible,
 } from '#lib/platform';
@@ -337,6 +338,7 @@ async function inWaylog<T>(
     waitForLog: false,
     contexts,
     settings: readSettings(process.env, contexts),
+    webhookNetworks: readWebhookNetworks(process.env),
   });
   const app = await NestFactory.createApplicationContext(module, {
     logger: new StderrLogger({ logLevels: ['error', 'warn'], colors: isatty(2) }),

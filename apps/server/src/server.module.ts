@@ -49,6 +49,7 @@ export class ServerModule {
           contexts,
           settings: config.settings,
           projector: config.roles.includes('projector'),
+          webhookNetworks: config.webhookNetworks,
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,
           applicationName: sessions.name,

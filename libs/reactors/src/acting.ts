@@ -318,7 +318,7 @@ export class Acting {
       for (const { event, error, waitSeconds: wait } of toSetAside) {
         this.#aside.add(event.streamId);
         log.warn(
-          `Reactor ${name} failed on the ${event.type} of ${event.streamId} at revision ${event.revision}: ${error}. ` +
+          `Reactor ${name} failed on the ${event.type} of ${event.streamId} at revision ${event.revision}: ${sentence(error)} ` +
             (wait === undefined
               ? this.#parkedText
               : `It is tried again; ${waitsAsAWhole ? 'what comes after it waits' : 'other streams go on'}.`),
@@ -385,13 +385,16 @@ export class Acting {
         if (failed.waitSeconds === undefined)
           log.warn(
             `Reactor ${name} has failed ${counted(failures, 'time')} on the ${event.type} of ${streamId} at revision ${event.revision}: ` +
-              `${failed.error}. ${this.#parkedText}`,
+              `${sentence(failed.error)} ${this.#parkedText}`,
           );
         return;
       }
     if (await reactedTo(client, name, streamId, one.revision)) this.#aside.delete(streamId);
   }
 }
+
+/** The errors of Waylog are sentences, and others are not. */
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
 
 /** The name of its lead, among those of projectors. */
 export const lockOf = (reactor: string): string => `reactor:${reactor}`;

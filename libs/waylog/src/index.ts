@@ -35,3 +35,4 @@ export * from './stream-type.js';
 export * from './tables-of.js';
 export * from './tokens.js';
 export * from './waylog.module.js';
+export { declaredWebhook, Webhooks } from './webhooks.js';

@@ -163,6 +163,7 @@ export class WaylogModule {
         CqrsModule,
         ReactorsModule,
         DATABASE_ACCESS,
+        Listener,
         EVENT_STORE,
         RunningContexts,
         EventReads,

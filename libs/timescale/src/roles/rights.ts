@@ -34,6 +34,8 @@ const kernelRights: Readonly<Record<string, TableRights>> = {
   'log.data_keys': /*               */ of('select insert update', ''),
 
   'access.api_keys': /*             */ of('select insert update', ''),
+  // With what signs for them.
+  'access.webhooks': /*             */ of('select insert update', ''),
 
   'projection.checkpoints': /*      */ of('select', 'select insert update delete'),
   'projection.stream_revisions': /* */ of('select', 'select insert update delete'),
