@@ -1,7 +1,7 @@
 // The rules of the house (docs/decisions/0008): which way dependencies point, and what the pure middle may know.
 
 // The libraries that know no context. Every other folder of libs is one, also one that does not exist yet.
-const ground = 'platform|event-store|projections|reactors|timescale|files|audit|backup|access';
+const ground = 'platform|event-store|projections|reactors|webhooks|timescale|files|audit|backup|access';
 const kernel = `${ground}|waylog|rest`;
 
 // Everything in a context is pure but what stands at its edge: its declaration, handlers, queries, followers, and the port classes.

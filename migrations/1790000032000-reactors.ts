@@ -39,7 +39,7 @@ export class Reactors1790000032000 implements Migration {
       );
       create index reactions_due on projection.reactions (reactor, next_attempt_at);
 
-      create table projection.skipped_reactions (
+      create table projection.discarded_reactions (
         reactor text not null,
         stream_id text not null,
         revision integer not null,
@@ -47,8 +47,8 @@ export class Reactors1790000032000 implements Migration {
         type text not null,
         error text not null,
         reason text not null,
-        skipped_by text not null,
-        skipped_at timestamptz not null default clock_timestamp(),
+        discarded_by text not null,
+        discarded_at timestamptz not null default clock_timestamp(),
         primary key (reactor, stream_id, revision)
       );
 
@@ -65,8 +65,8 @@ export class Reactors1790000032000 implements Migration {
         error text,
         -- Null with an error: parked, until an operator decides.
         next_attempt_at timestamptz,
-        skipped_by text,
-        skip_reason text,
+        discarded_by text,
+        discard_reason text,
         primary key (deadline, id, key)
       )`);
   }
@@ -75,7 +75,7 @@ export class Reactors1790000032000 implements Migration {
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`
       drop table projection.sent_deadlines;
-      drop table projection.skipped_reactions;
+      drop table projection.discarded_reactions;
       drop table projection.reactions;
       drop table projection.reactors`);
   }

@@ -26,6 +26,7 @@ import { AppendTogether1790000029000 } from './1790000029000-append-together.js'
 import { ImageContents1790000030000 } from './1790000030000-image-contents.js';
 import { ErasingTypes1790000031000 } from './1790000031000-erasing-types.js';
 import { Reactors1790000032000 } from './1790000032000-reactors.js';
+import { Webhooks1790000033000 } from './1790000033000-webhooks.js';
 
 /** In the order in which they run; each has a `down`. */
 export const migrations = [
@@ -57,6 +58,7 @@ export const migrations = [
   ImageContents1790000030000,
   ErasingTypes1790000031000,
   Reactors1790000032000,
+  Webhooks1790000033000,
 ];
 
 /**

@@ -38,7 +38,7 @@ const newKey = async (role: AccessRole, more: object = {}) => {
 /** Which role can do what, written independently: the table of the server is compared with it. */
 function expectedRole(method: string, path: string): 'everybody' | AccessRole {
   if (path.startsWith('/health/')) return 'everybody';
-  if (path.startsWith('/v1/admin/keys') || path.endsWith('/erase')) return 'admin';
+  if (/^\/v1\/admin\/(keys|webhooks)|\/erase$/.test(path)) return 'admin';
   if (path.startsWith('/v1/admin/')) return method === 'GET' ? 'operator' : 'admin';
   if (path.startsWith('/v1/transactions')) return 'operator';
   if (path === '/v1/queries') return 'reader';

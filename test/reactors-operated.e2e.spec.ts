@@ -112,7 +112,7 @@ describe('reactors and deadlines in the hands of operators', () => {
     expect(await call('GET', '/v1/admin/reactors/waiting')).toMatchObject({ status: 200, body: [] });
   });
 
-  it('show what failed in the API, metrics, alerts, doctor and verification, until it is skipped', async () => {
+  it('show what failed in the API, metrics, alerts, doctor and verification, until it is discarded', async () => {
     // An order whose id is too long for the command of a parcel.
     await appendRaw(server.app.get<EventStore>(EVENT_STORE), bad, 'Paid', {});
     await eventually(async () => (await waiting()).length === 1);
@@ -137,9 +137,11 @@ describe('reactors and deadlines in the hands of operators', () => {
     expect(await waylog('verify')).toMatchObject({ code: 0 });
     expect(await waylog('reactors', 'retry', 'pack-paid', 'order-other')).toMatchObject({ code: 1 });
     expect((await waylog('reactors', 'retry', 'pack-paid')).out).toMatch(/^1 to be tried/);
-    const skip = ['reactors', 'skip', 'pack-paid', bad];
-    expect(await waylog(...skip)).toMatchObject({ code: 2 });
-    expect((await waylog(...skip, '--reason', 'nobody has ordered that')).out).toMatch(/skipped, for good/);
+    const discard = ['reactors', 'discard', 'pack-paid', bad];
+    expect(await waylog(...discard)).toMatchObject({ code: 2 });
+    expect((await waylog(...discard, '--reason', 'nobody has ordered that')).out).toMatch(
+      /discarded, for good/,
+    );
     await eventually(async () => (await waiting()).length === 0);
     await paid('c');
     await eventually(async () => (await packed('c')) > 0);
@@ -168,7 +170,7 @@ describe('reactors and deadlines in the hands of operators', () => {
         /it waits with order-c for its Paid at revision 1, which is no longer in the log/,
       ),
     });
-    expect(await waylog('reactors', 'skip', 'pack-paid', 'order-c', '--reason', 'made up')).toMatchObject({
+    expect(await waylog('reactors', 'discard', 'pack-paid', 'order-c', '--reason', 'made up')).toMatchObject({
       code: 0,
     });
     expect(await waylog('reactors', 'resume', 'pack-paid')).toMatchObject({ code: 0 });

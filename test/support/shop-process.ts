@@ -10,7 +10,13 @@ import { Pay, Place, shop } from './shop-context.js';
 
 const [databaseUrl = '', eventStore, isIdle] = process.argv.slice(2);
 const app = await NestFactory.createApplicationContext(
-  WaylogModule.forRoot({ databaseUrl, eventStore: eventStore || undefined, contexts: [shop], poolSize: 10 }),
+  WaylogModule.forRoot({
+    databaseUrl,
+    eventStore: eventStore || undefined,
+    contexts: [shop],
+    poolSize: 10,
+    webhookNetworks: ['127.0.0.0/8'],
+  }),
   { logger: false },
 );
 const commands = app.get(CommandBus);

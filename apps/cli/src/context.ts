@@ -27,6 +27,7 @@ import {
   messageOf,
   openSession,
   readSettings,
+  readWebhookNetworks,
   repeatedParameter,
   visible,
 } from '#lib/platform';
@@ -340,6 +341,7 @@ async function inWaylog<T>(
     waitForLog: false,
     contexts,
     settings: readSettings(process.env, contexts),
+    webhookNetworks: readWebhookNetworks(process.env),
   });
   const app = await opened.orClose(
     NestFactory.createApplicationContext(module, {

@@ -44,6 +44,7 @@ import { accessTo, withClient, withStore } from './context.js';
 import { DiskFileStore, verifyFiles } from '#lib/files';
 import {
   allParked,
+  declaredWebhook,
   isDeclared,
   isOtherLog,
   missingTables,
@@ -54,6 +55,7 @@ import {
   type Context,
 } from '#lib/waylog';
 import { reactorState } from '#lib/reactors';
+import { listWebhooks, type Webhook } from '#lib/webhooks';
 import { contexts } from '../../contexts.js';
 
 export interface Finding {
@@ -127,13 +129,15 @@ async function disk(folder: string): Promise<Finding> {
 interface Place {
   readonly pool: pg.Pool;
   readonly url: string;
+  /** With the role that keeps keys; default `url`. */
+  readonly appUrl?: string;
   /** Where the log is, if not in the database. */
   readonly eventStore: string | undefined;
 }
 
 /** The database and what runs on it. Each check is independent: a failure is reported, and the others continue. */
 export async function checkDatabase(
-  { pool, url, eventStore }: Place,
+  { pool, url, appUrl = url, eventStore }: Place,
   env: NodeJS.ProcessEnv,
 ): Promise<Finding[]> {
   const checks: readonly (readonly [string, () => Promise<Finding[]>])[] = [
@@ -153,7 +157,13 @@ export async function checkDatabase(
     ['locks', () => locks(pool)],
     ['log', () => withLog(eventStore, pool, url, (store) => log(store, pool, eventStore))],
     ['projections', () => withLog(eventStore, pool, url, (store) => projections(store, pool))],
-    ['reactors', () => withLog(eventStore, pool, url, (store) => reactors(store, pool))],
+    [
+      'reactors',
+      () =>
+        withLog(eventStore, pool, url, async (store) =>
+          reactors(store, pool, await withClient(appUrl, listWebhooks)),
+        ),
+    ],
     ['losses', () => lost(pool)],
     ['integrity', () => integrity(pool)],
     ['contexts', () => leftTables(pool)],
@@ -615,8 +625,12 @@ async function projectorOf(context: Context, store: EventStore, pool: pg.Pool): 
   return findings;
 }
 
-async function reactors(store: EventStore, pool: pg.Pool): Promise<Finding[]> {
-  const states = await Promise.all(reactorsOf(contexts, store).map((one) => reactorState(pool, one)));
+async function reactors(store: EventStore, pool: pg.Pool, webhooks: readonly Webhook[]): Promise<Finding[]> {
+  const declared = [
+    ...reactorsOf(contexts, store),
+    ...webhooks.map((one) => declaredWebhook(one, contexts, store)),
+  ];
+  const states = await Promise.all(declared.map((one) => reactorState(pool, one)));
   const findings = states.map((one): Finding => {
     const lag =
       one.kind === 'deadline'

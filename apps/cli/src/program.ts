@@ -20,6 +20,7 @@ import { rolesCommand } from './commands/roles.js';
 import { routesCommand } from './commands/routes.js';
 import { schemaCommand } from './commands/schema.js';
 import { verifyCommand } from './commands/verify.js';
+import { webhooksCommand } from './commands/webhooks.js';
 import { withProgress } from './progress-bar.js';
 
 /** All commands. Nothing runs before it parses arguments. */
@@ -73,7 +74,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
       integrityCommand(),
       hypertablesCommand(),
     ],
-    'What events cause:': [reactorsCommand()],
+    'What events cause:': [reactorsCommand(), webhooksCommand()],
     'Keeping it safe:': [
       keysCommand(),
       routesCommand(),

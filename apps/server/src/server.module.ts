@@ -54,6 +54,7 @@ export class ServerModule {
             ? new Files(new DiskFileStore(config.filesDirectory), config.filesMaxBytes)
             : undefined,
           projector: config.roles.includes('projector'),
+          webhookNetworks: config.webhookNetworks,
           onCommand: statistics.observeCommand,
           onQuery: statistics.observeQuery,
           applicationName: sessions.name,

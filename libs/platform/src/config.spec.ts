@@ -29,6 +29,7 @@ describe('readConfig', () => {
       backupIntervalHours: 0,
       backupKeep: 7,
       verifyShare: 0.02,
+      webhookNetworks: [],
       alertWebhook: '',
       alertIntervalMs: 10_000,
       databaseLimitBytes: 0,
@@ -129,6 +130,22 @@ describe('readConfig', () => {
     ])
       expect(refusal({ WAYLOG_CORS_ORIGINS: wrong })).toMatch(/WAYLOG_CORS_ORIGINS names/);
     expect(refusal({ WAYLOG_RATE_LIMIT: '0' })).toMatch(/WAYLOG_RATE_LIMIT/);
+  });
+
+  it('allows webhooks the networks that are named, and no text that is none', () => {
+    const networks = (text: string) =>
+      readConfig({ DATABASE_URL, WAYLOG_WEBHOOK_NETWORKS: text }).webhookNetworks;
+    expect(networks('10.1.0.0/16,fd00::/8,192.0.2.7')).toEqual(['10.1.0.0/16', 'fd00::/8', '192.0.2.7']);
+    for (const bad of [
+      '10.0.0.0/33',
+      '10.0.0/8',
+      'fd00::/129',
+      'localhost',
+      '10.0.0.0/',
+      '10.0.0.0/8/8',
+      '10.0.0.0/-1',
+    ])
+      expect(() => networks(bad)).toThrow(/WAYLOG_WEBHOOK_NETWORKS names/);
   });
 
   it('distinguishes addresses of this machine from those that others can reach', () => {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { invalidInput, type FieldError } from './errors.js';
 import { readSecrets } from './secrets.js';
 import { repeatedParameter } from './tls.js';
@@ -60,6 +61,8 @@ export interface Config {
   /** Where alerts are sent when they start and stop firing; empty for nowhere. */
   readonly alertWebhook: string;
   readonly alertIntervalMs: number;
+  /** Networks beside the public internet that webhooks may reach. */
+  readonly webhookNetworks: readonly string[];
   /** The size that the database can grow to, for the alert on disk space; 0 to go by the file system. */
   readonly databaseLimitBytes: number;
   /** A key with all rights, besides those in the database. */
@@ -148,6 +151,8 @@ export const variables = {
     'percent of the time that the scheduled verification may work, 0 to 100; 0 for never (2)',
   WAYLOG_ALERT_WEBHOOK:
     'http(s) address that is sent alerts as JSON when they begin and cease to fire (none)',
+  WAYLOG_WEBHOOK_NETWORKS:
+    'networks that webhooks may reach beside the public internet, also without TLS, such as 10.1.0.0/16,fd00::/8 (none)',
   WAYLOG_ALERT_INTERVAL: 'seconds between two looks at the alert rules, 1 to 3600 (10)',
   WAYLOG_DATABASE_LIMIT_GB:
     'what the database may grow to, for the alert on disk space; 0 to go by the file system under it, where that can be seen (0)',
@@ -197,6 +202,29 @@ export function readSettings(
   const settings = settingsOf(numbersOf(env, errors), contexts);
   if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
   return settings;
+}
+
+/** Those that webhooks may reach. Throws `config.invalid`. */
+export function readWebhookNetworks(env: Environment): readonly string[] {
+  const errors: FieldError[] = [];
+  const networks = readNetworks(env, errors);
+  if (errors.length > 0) throw invalidInput(errors, 'config.invalid');
+  return networks;
+}
+
+function readNetworks(env: Environment, errors: FieldError[]): string[] {
+  const networks = (env['WAYLOG_WEBHOOK_NETWORKS'] ?? '').split(',').filter(Boolean);
+  for (const network of networks) {
+    const [address = '', bits, ...more] = network.split('/');
+    const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+    const isBad = bits !== undefined && (!/^\d{1,3}$/.test(bits) || Number(bits) > most);
+    if (most < 0 || isBad || more.length > 0)
+      errors.push({
+        field: 'WAYLOG_WEBHOOK_NETWORKS',
+        message: `names ${JSON.stringify(network)}, which is no network such as 10.1.0.0/16, fd00::/8 or 192.0.2.7`,
+      });
+  }
+  return networks;
 }
 
 const settingsOf = (number: ReadNumber, contexts: readonly WithSettings[]) =>
@@ -313,6 +341,7 @@ export function readConfig(environment: Environment, contexts: readonly WithSett
     settings: settingsOf(numberOf, contexts),
     verifyShare: number('WAYLOG_VERIFY_SHARE', 2, 0, 100) / 100,
     alertWebhook: text('WAYLOG_ALERT_WEBHOOK', ''),
+    webhookNetworks: readNetworks(env, errors),
     alertIntervalMs: number('WAYLOG_ALERT_INTERVAL', 10, 1, 3_600) * 1_000,
     databaseLimitBytes: number('WAYLOG_DATABASE_LIMIT_GB', 0, 0, 1_000_000) * 1_000_000_000,
     logFormat: oneOf('LOG_FORMAT', 'pretty', 'pretty', 'json'),

@@ -5,12 +5,13 @@ import { InMemoryEventStore } from '../../event-store/src/in-memory/in-memory-ev
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { eventually } from '../../../test/support/eventually.js';
 import { Acting, type ActingOptions } from './acting.js';
+import { Hopeless } from './failures.js';
 import {
   pauseReactor,
   resetReactor,
   resumeReactor,
   retryReactions,
-  skipReaction,
+  discardReaction,
   waitingReactions,
 } from './operate.js';
 import { reactorState } from './states.js';
@@ -217,7 +218,7 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     await eventually(() => acted.includes(`${bell('a')} 4`));
   });
 
-  it('parks a stream whose event fails again and again, until an operator has it tried or skipped', async () => {
+  it('parks a stream whose event fails again and again, until an operator has it tried or discarded', async () => {
     let tried = 0;
     await started({
       attempts: 2,
@@ -239,15 +240,15 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     expect(warnings.at(-1)).toContain(`waylog reactors waiting ${name}`);
     expect(await retryReactions(database.pool, name)).toBe(1);
     await eventually(async () => tried === 4 && (await state()).parked === 1);
-    await skipReaction(database.pool, name, bell('a'), by);
+    await discardReaction(database.pool, name, bell('a'), by);
     await eventually(async () => (await waiting()).length === 0);
     expect(acted).toEqual([`${bell('a')} 1`]);
     const { rows } = await database.pool.query(
-      `select revision, type, reason, skipped_by from projection.skipped_reactions where reactor = $1`,
+      `select revision, type, reason, discarded_by from projection.discarded_reactions where reactor = $1`,
       [name],
     );
-    expect(rows).toEqual([{ revision: 0, type: 'Rung', reason: 'test', skipped_by: 'test' }]);
-    await expect(skipReaction(database.pool, name, bell('a'), by)).rejects.toMatchObject({
+    expect(rows).toEqual([{ revision: 0, type: 'Rung', reason: 'test', discarded_by: 'test' }]);
+    await expect(discardReaction(database.pool, name, bell('a'), by)).rejects.toMatchObject({
       code: 'reactor.nothing-waits',
     });
   });
@@ -376,5 +377,127 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     } finally {
       whole = kept;
     }
+  });
+
+  describe('whose failures are those of its receiver', () => {
+    const rung = (what: string, ...revisions: number[]) =>
+      revisions.map((revision) => `${bell(what)} ${revision}`);
+    const of = (what: string) => acted.filter((one) => one.startsWith(`${bell(what)} `));
+    let isAway: (event: RecordedEvent) => boolean;
+    let tried: string[];
+    beforeEach(() => {
+      isAway = () => false;
+      tried = [];
+    });
+    const startedWhole = (more: Partial<ActingOptions> = {}) =>
+      started({
+        waitsAsAWhole: true,
+        act: async (event) => {
+          tried.push(said(event));
+          if (isAway(event)) throw new Error('Nobody is there.');
+          await act(event);
+        },
+        ...more,
+      });
+
+    it('acts on nothing while one event waits, and then on all, in the order of each stream', async () => {
+      isAway = ({ streamId }) => streamId === bell('b');
+      await startedWhole({ concurrency: 2 });
+      await events(bell('a'), 0, 'Rung');
+      await events(bell('b'), 0, 'Rung', 'Rung');
+      await events(bell('a'), 1, 'Rung', 'Rung');
+      await events(bell('c'), 0, 'Rung');
+      await eventually(() => tried.filter((one) => one === `${bell('b')} 0`).length > 1);
+      const before = [...acted];
+      await events(bell('d'), 0, 'Rung');
+      await eventually(() => tried.filter((one) => one === `${bell('b')} 0`).length > 2);
+      expect(acted).toEqual(before);
+      expect(await waiting()).toMatchObject([{ of: bell('b'), revision: 0 }]);
+      isAway = () => false;
+      await retryReactions(database.pool, name);
+      await eventually(isAtEnd);
+      await eventually(() => of('d').length === 1);
+      expect(of('a')).toEqual(rung('a', 0, 1, 2));
+      expect(of('b')).toEqual(rung('b', 0, 1));
+      expect(of('c')).toEqual(rung('c', 0));
+      expect(await waiting()).toEqual([]);
+    });
+
+    it('leaves out nothing of a batch in which an event of a later stream fails', async () => {
+      let failures = 0;
+      const acting = await startedWhole({
+        concurrency: 2,
+        act: async (event) => {
+          if (event.streamId === bell('z') && failures++ === 0) throw new Error('Once.');
+          await act(event);
+        },
+      });
+      // All of it in one batch.
+      await pauseReactor(database.pool, name, by);
+      await eventually(() => acting.status.state === 'paused');
+      await events(bell('a'), 0, 'Rung');
+      await events(bell('z'), 0, 'Rung');
+      for (const what of ['b', 'c', 'd', 'e', 'f']) await events(bell(what), 0, 'Rung');
+      await events(bell('a'), 1, 'Rung', 'Rung', 'Rung');
+      await resumeReactor(database.pool, name);
+      await eventually(async () => (await isAtEnd()) && (await waiting()).length === 0);
+      expect(new Set(acted)).toEqual(
+        new Set([
+          ...rung('a', 0, 1, 2, 3),
+          ...['z', 'b', 'c', 'd', 'e', 'f'].flatMap((what) => rung(what, 0)),
+        ]),
+      );
+      expect(of('a').filter((one, i, all) => all.indexOf(one) === i)).toEqual(rung('a', 0, 1, 2, 3));
+    });
+
+    it('sets one stream aside however many fail, parks as a whole, and goes on after a retry or a discard', async () => {
+      isAway = () => true;
+      const acting = await startedWhole({ attempts: 2 });
+      await pauseReactor(database.pool, name, by);
+      await eventually(() => acting.status.state === 'paused');
+      for (const what of ['a', 'b', 'c', 'd']) await events(bell(what), 0, 'Rung', 'Rung');
+      await resumeReactor(database.pool, name);
+      await eventually(async () => (await state()).parked === 1);
+      expect(await waiting()).toMatchObject([{ of: bell('a'), revision: 0, attempts: 2 }]);
+      expect(await state()).toMatchObject({ waiting: 0, parked: 1, state: 'active' });
+      expect((await state()).lagEvents).toBeGreaterThan(0);
+      const times = tried.length;
+      await events(bell('e'), 0, 'Rung');
+      isAway = ({ streamId, revision }) => streamId === bell('a') && revision === 0;
+      await retryReactions(database.pool, name, bell('a'));
+      await eventually(async () => tried.length === times + 2 && (await state()).parked === 1);
+      expect(acted).toEqual([]);
+      await discardReaction(database.pool, name, bell('a'), by);
+      await eventually(async () => (await isAtEnd()) && (await waiting()).length === 0);
+      expect(of('a')).toEqual(rung('a', 1));
+      for (const what of ['b', 'c', 'd']) expect(of(what)).toEqual(rung(what, 0, 1));
+      await eventually(() => of('e').length === 1);
+    });
+
+    it('parks at once what trying again cannot mend', async () => {
+      await startedWhole({ act: () => Promise.reject(new Hopeless('It is gone.')) });
+      await events(bell('a'), 0, 'Rung');
+      await eventually(async () => (await state()).parked === 1);
+      expect(await waiting()).toMatchObject([{ of: bell('a'), attempts: 1, error: 'It is gone.' }]);
+      expect(warnings.at(-1)).toContain('Nothing is acted on');
+    });
+  });
+
+  it('acts again on an event that a stop has interrupted, which is no failure', async () => {
+    let isUnderWay = false;
+    const first = await started({
+      act: (_, signal) =>
+        new Promise((_resolve, reject) => {
+          isUnderWay = true;
+          signal.addEventListener('abort', () => reject(new Error('interrupted')));
+        }),
+    });
+    await events(bell('a'), 0, 'Rung');
+    await eventually(() => isUnderWay);
+    await ended(first);
+    expect(await waiting()).toEqual([]);
+    await started();
+    await eventually(isAtEnd);
+    expect(acted).toEqual([`${bell('a')} 0`]);
   });
 });

@@ -1,8 +1,8 @@
 import type pg from 'pg';
-import { messageOf, pause, WaylogError } from '#lib/platform';
+import { counted, messageOf, pause, WaylogError } from '#lib/platform';
 import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
 import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
-import { DEFAULT_ATTEMPTS, isOutage, MAX_WAIT_SECONDS, waitSeconds } from './failures.js';
+import { DEFAULT_ATTEMPTS, Hopeless, isOutage, MAX_WAIT_SECONDS, waitSeconds } from './failures.js';
 import { Led } from './led.js';
 import { NextOf } from './next-of.js';
 import { dueReactions, failedAgain, setAsideStreams, settle, reactedTo, type Failed } from './reactions.js';
@@ -20,7 +20,8 @@ export interface ActingOptions {
   readonly concerns: (event: RecordedEvent) => boolean;
   /**
    * Acts on an event. It can be called again for the same one. Throws an outage (`isOutage`) if nothing can be done now;
-   * any other error concerns this event.
+   * any other error concerns this event, and `Hopeless` parks it at once. An error after the signal is no failure: the event
+   * is acted on again later.
    */
   readonly act: (event: RecordedEvent, signal: AbortSignal) => Promise<void>;
   /** How often an event is tried before its stream is parked; default 12, in about half an hour. */
@@ -28,8 +29,8 @@ export interface ActingOptions {
   /** The longest wait between two attempts, in seconds; default 600. */
   readonly maxWaitSeconds?: number;
   /**
-   * Whether a failure is that of the receiver of all events, and not of the event: then nothing is acted on until the event
-   * that failed is done with.
+   * Whether a failure is that of the receiver of all events, and not of the event: then the first event that failed is set
+   * aside alone, and nothing that comes after it is acted on until it is done with.
    */
   readonly waitsAsAWhole?: boolean;
   readonly pool: pg.Pool;
@@ -193,10 +194,15 @@ export class Acting {
     );
   }
 
-  /** Acts on a batch, and records how far it came; false when somebody else has moved it. Throws an outage. */
+  /**
+   * Acts on a batch, and records how far it came. False when the log must be read again from there: not all of the batch was
+   * acted on, or somebody else has moved it. Throws an outage.
+   */
   async #actOn(client: pg.Client, batch: readonly RecordedEvent[], signal: AbortSignal): Promise<boolean> {
     const { name, concerns, concurrency, waitsAsAWhole, log } = this.#options;
     const place = this.#place as RecordedReactor;
+    const order = new Map(batch.map((event, i) => [event, i]));
+    const orderOf = (event: RecordedEvent) => order.get(event) ?? 0;
     const lists = new Map<string, RecordedEvent[]>();
     for (const event of batch) {
       if (!concerns(event) || this.#aside.has(event.streamId)) continue;
@@ -205,46 +211,70 @@ export class Acting {
       else lists.set(event.streamId, [event]);
     }
     const open = new Set<RecordedEvent>([...lists.values()].flat());
-    const failed: Failed[] = [];
+    const failures: (Failed & { readonly of: readonly RecordedEvent[] })[] = [];
+    let firstFailed = Infinity;
     let outage: { readonly error: unknown } | undefined;
     const waiting = [...lists.values()];
     const worker = async () => {
       for (let list = waiting.shift(); list; list = waiting.shift())
         for (const event of list) {
-          if (isAborted(signal) || outage || (waitsAsAWhole && failed.length > 0)) return;
+          if (isAborted(signal) || outage) return;
+          // What comes before the first that failed is still acted on: that one can then be set aside alone.
+          if (waitsAsAWhole && orderOf(event) > firstFailed) break;
           const end = await this.#act(event, signal);
-          if (end === 'done') open.delete(event);
-          // Told to stop, it fails for that reason.
-          else if (isAborted(signal)) return;
-          else if (isOutage(end.error)) outage = end;
-          else {
-            failed.push({ event, error: messageOf(end.error) });
-            // The later ones of its stream are tried with it.
-            for (const one of list) open.delete(one);
-            break;
+          if (end === 'done') {
+            open.delete(event);
+            continue;
           }
+          if (isAborted(signal)) return;
+          if (isOutage(end.error)) {
+            outage = end;
+            return;
+          }
+          failures.push({ event, of: list, ...this.#failure(end.error, 1) });
+          firstFailed = Math.min(firstFailed, orderOf(event));
+          break;
         }
     };
     await Promise.all(Array.from({ length: Math.min(concurrency, lists.size) }, worker));
+    const failed = waitsAsAWhole ? failures.filter(({ event }) => orderOf(event) === firstFailed) : failures;
+    // The later ones of its stream are tried with it.
+    for (const { of } of failed) for (const event of of) open.delete(event);
     // Up to the first event that is still to be acted on.
     const end = batch.findIndex((event) => open.has(event));
     const whole = end < 0 ? batch : batch.slice(0, end);
     const last = whole.at(-1);
     if (last) {
       const toSetAside = failed.filter(({ event }) => whole.includes(event));
-      const firstWait = waitSeconds(1, this.#options);
-      if (!(await settle(client, name, place, last.position, toSetAside, firstWait))) return false;
+      if (!(await settle(client, name, place, last.position, toSetAside))) return false;
       this.#stand({ ...place, position: last.position });
-      for (const { event, error } of toSetAside) {
+      for (const { event, error, waitSeconds: wait } of toSetAside) {
         this.#aside.add(event.streamId);
         log.warn(
-          `Reactor ${name} failed on the ${event.type} of ${event.streamId} at revision ${event.revision}: ${error}. ` +
-            (firstWait === undefined ? parkedText(name) : 'It is tried again; other streams go on.'),
+          `Reactor ${name} failed on the ${event.type} of ${event.streamId} at revision ${event.revision}: ${sentence(error)} ` +
+            (wait === undefined
+              ? this.#parkedText
+              : `It is tried again; ${waitsAsAWhole ? 'what comes after it waits' : 'other streams go on'}.`),
         );
       }
     }
     if (outage) throw outage.error;
-    return true;
+    return end < 0;
+  }
+
+  /** What is recorded of an event that has failed so many times. */
+  #failure(error: unknown, times: number): Pick<Failed, 'error' | 'waitSeconds'> {
+    return {
+      error: messageOf(error),
+      waitSeconds: error instanceof Hopeless ? undefined : waitSeconds(times, this.#options),
+    };
+  }
+
+  get #parkedText(): string {
+    const { name, waitsAsAWhole } = this.#options;
+    return waitsAsAWhole
+      ? `Nothing is acted on any more until somebody decides: see \`waylog reactors waiting ${name}\`.`
+      : `The stream is parked for this reactor; others go on. See \`waylog reactors waiting ${name}\`.`;
   }
 
   #stand(place: RecordedReactor): void {
@@ -287,14 +317,13 @@ export class Acting {
         if (outcome === 'done') continue;
         if (isAborted(signal)) return;
         if (isOutage(outcome.error)) throw outcome.error;
-        const error = messageOf(outcome.error);
         const failures = event.revision === one.revision ? one.attempts + 1 : 1;
-        const wait = waitSeconds(failures, this.#options);
-        await failedAgain(client, name, one.revision, { event, error }, failures, wait);
-        if (wait === undefined)
+        const failed = { event, ...this.#failure(outcome.error, failures) };
+        await failedAgain(client, name, one.revision, failed, failures);
+        if (failed.waitSeconds === undefined)
           log.warn(
-            `Reactor ${name} has failed ${failures} times on the ${event.type} of ${streamId} at revision ${event.revision}: ${error}. ` +
-              parkedText(name),
+            `Reactor ${name} has failed ${counted(failures, 'time')} on the ${event.type} of ${streamId} at revision ${event.revision}: ` +
+              `${sentence(failed.error)} ${this.#parkedText}`,
           );
         return;
       }
@@ -319,8 +348,8 @@ function untilGraceIsOver<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
   });
 }
 
-const parkedText = (name: string) =>
-  `The stream is parked for this reactor; others go on. See \`waylog reactors waiting ${name}\`.`;
+/** The errors of Waylog are sentences, and others are not. */
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
 
 /** A signal may be aborted while something is awaited, which the type checker does not know. */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted;

@@ -217,7 +217,7 @@ const recordSql = `
     on conflict (deadline, id, key) do update
        set revision = excluded.revision, due_at = excluded.due_at, error = excluded.error, attempts = excluded.attempts,
            last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
-           skipped_by = null, skip_reason = null
+           discarded_by = null, discard_reason = null
   )
   select id, attempts as failures, error from ended where error is not null`;
 

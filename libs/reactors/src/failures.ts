@@ -24,3 +24,6 @@ export const isOutage = (error: unknown): boolean =>
   error instanceof WaylogError &&
   (error.kind === 'unavailable' || error.kind === 'too-many') &&
   error.code !== 'event.unreadable';
+
+/** A failure that trying again cannot mend: what has it is parked at once. */
+export class Hopeless extends Error {}

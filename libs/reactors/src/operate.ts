@@ -41,7 +41,7 @@ export async function waitingReactions(pool: pg.Pool, names: readonly string[]):
        from projection.reactions where reactor = any ($1)
      union all
      select deadline, id, key, revision, null, due_at, error, attempts, last_attempt_at, next_attempt_at
-       from projection.sent_deadlines where deadline = any ($1) and error is not null and skipped_by is null
+       from projection.sent_deadlines where deadline = any ($1) and error is not null and discarded_by is null
      order by 10 nulls first, 1, 2 limit 1000`,
     [names],
   );
@@ -151,7 +151,7 @@ export async function retryReactions(pool: pg.Pool, name: string, of?: string): 
           where reactor = $1 and ($2::text is null or stream_id = $2) returning 1
        ), things as (
          update projection.sent_deadlines set next_attempt_at = clock_timestamp(), attempts = 0
-          where deadline = $1 and error is not null and skipped_by is null and ($2::text is null or id = $2) returning 1
+          where deadline = $1 and error is not null and discarded_by is null and ($2::text is null or id = $2) returning 1
        )
        select ((select count(*) from streams) + (select count(*) from things))::integer as count`,
       [name, of ?? null],
@@ -163,7 +163,7 @@ export async function retryReactions(pool: pg.Pool, name: string, of?: string): 
 }
 
 /** Leaves out what failed, for good, and goes on with what comes after it. Throws `reactor.nothing-waits`. */
-export async function skipReaction(
+export async function discardReaction(
   pool: pg.Pool,
   name: string,
   of: string,
@@ -171,18 +171,18 @@ export async function skipReaction(
 ): Promise<void> {
   const { rows } = await databaseCall(() =>
     pool.query<{ count: number }>(
-      `with skipped as (
-         insert into projection.skipped_reactions (reactor, stream_id, revision, event_id, type, error, reason, skipped_by)
+      `with discarded as (
+         insert into projection.discarded_reactions (reactor, stream_id, revision, event_id, type, error, reason, discarded_by)
          select reactor, stream_id, revision, event_id, type, error, $3, $4
            from projection.reactions where reactor = $1 and stream_id = $2
          on conflict (reactor, stream_id, revision) do update
-            set reason = excluded.reason, skipped_by = excluded.skipped_by, skipped_at = clock_timestamp()
+            set reason = excluded.reason, discarded_by = excluded.discarded_by, discarded_at = clock_timestamp()
        ), streams as (
          update projection.reactions set revision = revision + 1, attempts = 0, next_attempt_at = clock_timestamp()
           where reactor = $1 and stream_id = $2 returning 1
        ), things as (
-         update projection.sent_deadlines set next_attempt_at = null, skip_reason = $3, skipped_by = $4
-          where deadline = $1 and id = $2 and error is not null and skipped_by is null returning 1
+         update projection.sent_deadlines set next_attempt_at = null, discard_reason = $3, discarded_by = $4
+          where deadline = $1 and id = $2 and error is not null and discarded_by is null returning 1
        )
        select ((select count(*) from streams) + (select count(*) from things))::integer as count`,
       [name, of, reason, by],

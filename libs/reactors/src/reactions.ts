@@ -6,6 +6,8 @@ import type { RecordedReactor } from './recorded.js';
 export interface Failed {
   readonly event: RecordedEvent;
   readonly error: string;
+  /** Until it is tried again; undefined if that is for an operator to decide. */
+  readonly waitSeconds: number | undefined;
 }
 
 /** One statement, so that a reactor never stands past an event that was neither acted on nor set aside. */
@@ -17,9 +19,9 @@ const settleSql = `
   ), aside as (
     insert into projection.reactions (reactor, stream_id, revision, position, event_id, type, error, next_attempt_at)
     select $1, f.stream_id, f.revision, f.position, f.event_id, f.type, f.error,
-           clock_timestamp() + $12::double precision * interval '1 second'
-      from moved, unnest($6::text[], $7::integer[], $8::text[], $9::uuid[], $10::text[], $11::text[])
-           as f (stream_id, revision, position, event_id, type, error)
+           clock_timestamp() + f.wait_seconds * interval '1 second'
+      from moved, unnest($6::text[], $7::integer[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::double precision[])
+           as f (stream_id, revision, position, event_id, type, error, wait_seconds)
     on conflict (reactor, stream_id) do nothing
   )
   select count(*)::integer as moved from moved`;
@@ -31,7 +33,6 @@ export async function settle(
   from: RecordedReactor,
   to: Position,
   failed: readonly Failed[],
-  waitSeconds: number | undefined,
 ): Promise<boolean> {
   const events = failed.map(({ event }) => event);
   const { rows } = await client.query<{ moved: number }>({
@@ -49,7 +50,7 @@ export async function settle(
       events.map(({ id }) => id),
       events.map(({ type }) => type),
       failed.map(({ error }) => error),
-      waitSeconds ?? null,
+      failed.map((one) => one.waitSeconds ?? null),
     ],
   });
   return rows[0]?.moved === 1;
@@ -80,9 +81,8 @@ export async function failedAgain(
   client: pg.ClientBase,
   name: string,
   atRevision: number,
-  { event, error }: Failed,
+  { event, error, waitSeconds }: Failed,
   attempts: number,
-  waitSeconds: number | undefined,
 ): Promise<void> {
   await client.query(
     `update projection.reactions

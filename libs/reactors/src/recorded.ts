@@ -64,6 +64,30 @@ export async function placeOf(
   return (await loadReactor(pool, name)) as RecordedReactor;
 }
 
+/**
+ * Records a reactor at the end of the log, whatever is recorded of an earlier one of its name, which must have a smaller version:
+ * that one does not act any more.
+ */
+export async function takePlaceAnew(
+  pool: pg.Pool,
+  store: Pick<ReadableLog, 'head'>,
+  { name, version }: Pick<NewReactor, 'name' | 'version'>,
+): Promise<void> {
+  const position = await store.head();
+  await databaseCall(() =>
+    pool.query(
+      `with placed as (
+         insert into projection.reactors as r (name, version, position) values ($1, $2, $3)
+         on conflict (name) do update
+            set version = excluded.version, position = excluded.position, first_event_id = null, resets = r.resets + 1,
+                moved_at = clock_timestamp(), paused_at = null, paused_by = null, pause_reason = null
+       )
+       delete from projection.reactions where reactor = $1`,
+      [name, version, position],
+    ),
+  );
+}
+
 export interface NewReactor {
   readonly name: string;
   readonly version: number;

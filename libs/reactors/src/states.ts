@@ -72,7 +72,7 @@ const statesSql = `
            + (select count(*) from projection.sent_deadlines d where d.deadline = $1 and d.next_attempt_at is not null),
          (select count(*) from projection.reactions a where a.reactor = $1 and a.next_attempt_at is null)
            + (select count(*) from projection.sent_deadlines d
-               where d.deadline = $1 and d.next_attempt_at is null and d.error is not null and d.skipped_by is null),
+               where d.deadline = $1 and d.next_attempt_at is null and d.error is not null and d.discarded_by is null),
          extract(epoch from clock_timestamp()) * 1000
     from (select) one
     left join projection.reactors r on r.name = $1

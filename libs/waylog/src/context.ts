@@ -217,6 +217,9 @@ const givingAllBack = (erasure: AnySlice): AnySlice => ({
   decide: (...asked) => ({ ...wholeOf(erasure.decide(...asked)), releases: 'all' }),
 });
 
+/** Before the name of a webhook: what its reactor is called. */
+export const WEBHOOK = 'webhook-';
+
 /** What is known of the events of several contexts. Throws if two have a category of one name. */
 export function vocabularyOf(contexts: readonly Context[]): Vocabulary {
   const all = contexts.flatMap((one) => Object.entries(one.vocabulary));
@@ -227,6 +230,11 @@ export function vocabularyOf(contexts: readonly Context[]): Vocabulary {
     throw new Error(
       `Two reactors or deadlines are called ${sameActor.name}, and would share one place in the log: rename one, which then ` +
         `begins at the end of the log.`,
+    );
+  const likeWebhook = acting.find(({ name }) => name.startsWith(WEBHOOK));
+  if (likeWebhook !== undefined)
+    throw new Error(
+      `${likeWebhook.name} would share its name with a webhook: ${WEBHOOK}... is kept for those.`,
     );
   const called = contexts.map(({ name }) => name);
   const sameName = called.find((name, i) => called.indexOf(name) !== i);

@@ -39,3 +39,4 @@ export * from './stream-type.js';
 export * from './tables-of.js';
 export * from './tokens.js';
 export * from './waylog.module.js';
+export { declaredWebhook, Webhooks } from './webhooks.js';

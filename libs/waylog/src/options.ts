@@ -24,6 +24,8 @@ export interface WaylogOptions {
   readonly reactors?: boolean;
   /** Publishes events on Nest's event bus, for `@EventsHandler` and sagas. */
   readonly eventBus?: EventBusOptions;
+  /** Networks beside the public internet that webhooks may reach, such as `10.1.0.0/16`; default none. */
+  readonly webhookNetworks?: readonly string[];
   /**
    * Connections to the database in pools, opened as needed; default 50, at least 3. A fifth of them, at most 10, is for
    * the log, as many are for keeping the tables, and the others are for queries.

@@ -28,7 +28,7 @@ import {
   resetReactor,
   resumeReactor,
   retryReactions,
-  skipReaction,
+  discardReaction,
   verifyReactors,
   waitingReactions,
   type DeclaredReactor,
@@ -46,8 +46,9 @@ import type { WaylogOptions } from './options.js';
 import type { Reacting, Reactor } from './reactor.js';
 import { RunningContexts } from './running-contexts.js';
 import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL } from './tokens.js';
+import { WEBHOOK_NETWORKS, Webhooks } from './webhooks.js';
 
-type Options = Pick<WaylogOptions, 'projector' | 'eventBus' | 'reactors'>;
+type Options = Pick<WaylogOptions, 'projector' | 'eventBus' | 'reactors' | 'webhookNetworks'>;
 
 const OPTIONS = Symbol('waylog reactor options');
 
@@ -57,11 +58,16 @@ const OPTIONS = Symbol('waylog reactor options');
  */
 @Module({})
 export class ReactorsModule {
-  static forRoot({ projector, eventBus, reactors }: Options): DynamicModule {
+  static forRoot({ projector, eventBus, reactors, webhookNetworks }: Options): DynamicModule {
     return {
       module: ReactorsModule,
-      providers: [{ provide: OPTIONS, useValue: { projector, eventBus, reactors } }, RunningReactors],
-      exports: [RunningReactors],
+      providers: [
+        { provide: OPTIONS, useValue: { projector, eventBus, reactors } },
+        { provide: WEBHOOK_NETWORKS, useValue: webhookNetworks ?? [] },
+        RunningReactors,
+        Webhooks,
+      ],
+      exports: [RunningReactors, Webhooks],
     };
   }
 }
@@ -116,6 +122,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
     private readonly commands: CommandBus,
     private readonly events: EventBus,
     private readonly moduleRef: ModuleRef,
+    private readonly webhooks: Webhooks,
   ) {
     const { eventBus } = options;
     this.#reactors = [
@@ -131,8 +138,11 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
   }
 
   /** What is known of them all, whether they run in this process or not. */
-  declared(): Promise<readonly DeclaredReactor[]> {
-    return Promise.resolve(declaredReactors(this.#reactors, this.contexts.declared, this.store));
+  async declared(): Promise<readonly DeclaredReactor[]> {
+    return [
+      ...declaredReactors(this.#reactors, this.contexts.declared, this.store),
+      ...(await this.webhooks.declared()),
+    ];
   }
 
   /** The state of them all. */
@@ -149,7 +159,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
     throw notFound(
       'reactor.not-found',
       declared.length === 0
-        ? 'No context of this application has reactors or deadlines.'
+        ? 'No context of this application has reactors or deadlines, and there are no webhooks.'
         : `There is no reactor or deadline ${name}. There are ${declared.map((one) => one.name).join(', ')}.`,
       { reactor: name },
     );
@@ -193,8 +203,12 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
   }
 
   /** Leaves out for good what failed. Throws `reactor.not-found` and `reactor.nothing-waits`. */
-  async skip(name: string, of: string, why: { readonly reason: string; readonly by: string }): Promise<void> {
-    await skipReaction(this.pool, (await this.named(name)).name, of, why);
+  async discard(
+    name: string,
+    of: string,
+    why: { readonly reason: string; readonly by: string },
+  ): Promise<void> {
+    await discardReaction(this.pool, (await this.named(name)).name, of, why);
   }
 
   /** What is not as it should be with any; see `verifyReactors`. */
@@ -217,6 +231,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
         context.deadlines.map((one) => this.#sender(one, tableOf(context.name, one.name))),
       ),
       ...(this.#live ? [this.#live] : []),
+      this.webhooks,
     ];
     for (const one of this.#running) one.start();
   }

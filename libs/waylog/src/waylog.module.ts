@@ -177,6 +177,7 @@ export class WaylogModule {
         CqrsModule,
         ReactorsModule,
         DATABASE_ACCESS,
+        Listener,
         EVENT_STORE,
         Files,
         RunningContexts,

@@ -36,7 +36,7 @@ Exit codes: 0 all is well, or only warnings; 1 there is a problem.`,
         });
         try {
           const ofDatabase = await checkDatabase(
-            { pool, url, eventStore: eventStoreOf(command) },
+            { pool, url, appUrl: access?.app.url ?? url, eventStore: eventStoreOf(command) },
             options.env,
           );
           findings.push(...ofDatabase);

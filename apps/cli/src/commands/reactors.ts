@@ -8,7 +8,7 @@ import { table } from '../table.js';
 export function reactorsCommand(): Command {
   const reactors = new Command('reactors')
     .description(
-      'What is done in answer to events, and at deadlines: list, pause, resume, reset, retry, skip.',
+      'What is done in answer to events, and at deadlines: list, pause, resume, reset, retry, discard.',
     )
     .addHelpText(
       'after',
@@ -89,16 +89,16 @@ ids come of the event; anything else that it does outside is done again. Moved f
       print(command, { retried }, `${retried} to be tried by the process that runs ${name}`);
     });
   reactors
-    .command('skip')
+    .command('discard')
     .description('leave out what failed, for good, and go on with what comes after it')
     .argument('<reactor>', 'a reactor or a deadline')
     .argument('<of>', 'the stream, or the thing with the deadline')
     .requiredOption('--reason <text>', 'why, for the person who looks for what was not done')
     .action(async (name: string, of: string, { reason }: { reason: string }, command: Command) => {
       await withOperations(command, (app) =>
-        app.get(RunningReactors).skip(name, of, { reason, by: operator() }),
+        app.get(RunningReactors).discard(name, of, { reason, by: operator() }),
       );
-      print(command, { skipped: of }, `${of}: skipped, for good`);
+      print(command, { discarded: of }, `${of}: discarded, for good`);
     });
   return reactors;
 }

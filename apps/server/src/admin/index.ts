@@ -11,6 +11,7 @@ import { ModelsController, SchemaController } from './models.js';
 import { ProjectionsController } from './projections.js';
 import { ReactorsController } from './reactors.js';
 import { StatusController } from './status.js';
+import { WebhooksController } from './webhooks.js';
 
 /** The operator API, `/v1/admin`: one file per subject. */
 export const adminControllers: Type[] = [
@@ -22,6 +23,7 @@ export const adminControllers: Type[] = [
   SchemaController,
   ProjectionsController,
   ReactorsController,
+  WebhooksController,
   StatusController,
   BackupsController,
   HypertablesController,

@@ -26,8 +26,8 @@ class RetryRequest {
   @Optional() @IsText() @IsNotEmpty() @MaxLength(200) readonly of?: string;
 }
 
-@Example<SkipRequest>({ of: 'order-4711', reason: 'The customer was called' })
-class SkipRequest {
+@Example<DiscardRequest>({ of: 'order-4711', reason: 'The customer was called' })
+class DiscardRequest {
   /** The stream, or the thing with the deadline. */
   @IsText() @IsNotEmpty() @MaxLength(200) readonly of!: string;
   @IsText() @IsNotEmpty() @MaxLength(1_000) readonly reason!: string;
@@ -112,15 +112,15 @@ export class ReactorsController {
     return { retried: await this.reactors.retry(reactor, of) };
   }
 
-  @Post(':reactor/skip')
+  @Post(':reactor/discard')
   @Needs('admin')
   @Operation({
-    summary: 'Skip what a reactor could not do',
+    summary: 'Discard what a reactor could not do',
     description: 'Leaves it out for good, and goes on with what comes after it.',
   })
   @Answers(200, [ReactorStatus])
-  async skip(@Id('reactor') reactor: string, @ValidBody(SkipRequest) { of, reason }: SkipRequest) {
-    await this.reactors.skip(reactor, of, { reason, by: BY });
+  async discard(@Id('reactor') reactor: string, @ValidBody(DiscardRequest) { of, reason }: DiscardRequest) {
+    await this.reactors.discard(reactor, of, { reason, by: BY });
     return this.list();
   }
 }

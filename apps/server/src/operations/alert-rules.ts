@@ -147,7 +147,7 @@ export const alertRules: readonly AlertRule[] = [
     threshold: 0,
     what: 'streams, or commands of deadlines, that a reactor has failed on and does not try again by itself',
     remedy:
-      '`waylog reactors waiting` says which and why; after a fix `waylog reactors retry NAME`, or `waylog reactors skip NAME OF --reason TEXT`.',
+      '`waylog reactors waiting` says which and why; after a fix `waylog reactors retry NAME`, or `waylog reactors discard NAME OF --reason TEXT`.',
     value: ({ reactors }) => reactors.reduce((sum, { parked }) => sum + parked, 0),
   },
   {

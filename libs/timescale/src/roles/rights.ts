@@ -36,6 +36,8 @@ const kernelRights: Readonly<Record<string, TableRights>> = {
   'log.erasing_types': /*           */ of('select', 'select'),
 
   'access.api_keys': /*             */ of('select insert update', ''),
+  // With what signs for them.
+  'access.webhooks': /*             */ of('select insert update', ''),
 
   'projection.checkpoints': /*      */ of('select', 'select insert update delete'),
   'projection.stream_revisions': /* */ of('select', 'select insert update delete'),
@@ -50,7 +52,7 @@ const kernelRights: Readonly<Record<string, TableRights>> = {
   'projection.folded_log': /*       */ of('select', 'select insert update delete'),
   'projection.reactors': /*         */ of('select', 'select insert update delete'),
   'projection.reactions': /*        */ of('select', 'select insert update delete'),
-  'projection.skipped_reactions': /**/ of('select', 'select insert update delete'),
+  'projection.discarded_reactions': /**/ of('select', 'select insert update delete'),
   'projection.sent_deadlines': /*   */ of('select', 'select insert update delete'),
 
   'timescale.hypertables': /*       */ of('select', 'select insert update delete'),

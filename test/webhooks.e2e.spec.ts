@@ -1,0 +1,285 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { Webhook as StandardWebhook } from 'standardwebhooks';
+import type { EventStore, RecordedEvent } from '#lib/event-store';
+import { flight } from '#lib/flight';
+import { EVENT_STORE, Webhooks } from '#lib/waylog';
+import { eventsOfCategory } from '../libs/event-store/src/testing/persons.js';
+import { migrate } from '../migrations/index.js';
+import { logs, testDatabase, type TestDatabase } from './support/database.js';
+import { eventually } from './support/eventually.js';
+import { startReceiver, type Receiver } from './support/receiver.js';
+import { serverProcess, type ServerProcess } from './support/server-process.js';
+import { bearer, newKey, useServer } from './support/server.js';
+import { shop } from './support/shop-context.js';
+import { startWaylog, type RunningWaylog } from './support/waylog.js';
+
+const ROUNDS = 10;
+const LOOPBACK = '127.0.0.0/8';
+
+describe.each(logs)('a webhook of processes that are killed and frozen, with the log in %s', (log) => {
+  let database: TestDatabase;
+  let watching: RunningWaylog;
+  const children = new Set<ChildProcess>();
+  let placed = 0;
+  beforeAll(async () => {
+    database = await testDatabase(log);
+    await migrate(database.url, { contexts: [flight, shop] });
+    watching = await startWaylog(database, {
+      contexts: [flight, shop],
+      projector: false,
+      webhookNetworks: [LOOPBACK],
+    });
+  });
+  afterAll(async () => {
+    for (const child of children) child.kill('SIGKILL');
+    await watching.close();
+    await database.drop();
+  });
+
+  function start(...idle: readonly 'idle'[]): ChildProcess {
+    const args = ['dist/test/support/shop-process.js', database.url, database.eventStore ?? '', ...idle];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.add(child);
+    child.once('exit', () => children.delete(child));
+    createInterface(child.stdout).on('line', (line) => {
+      if (line.startsWith('placed ')) placed++;
+    });
+    return child;
+  }
+
+  it('is sent every event after its registration, in the order of each stream, and none from before', async () => {
+    let requests = 0;
+    // Some are refused, and of some the sender never learns that they were taken.
+    const receiver = await startReceiver(() => {
+      requests++;
+      return requests % 61 === 0 ? 503 : requests % 41 === 0 ? 0 : 204;
+    });
+    const more = async (count: number) => {
+      const before = [placed, receiver.deliveries.length] as const;
+      await eventually(
+        () => placed >= before[0] + count && receiver.deliveries.length >= before[1] + count,
+        () => [placed, receiver.deliveries.length],
+      );
+    };
+    const store = watching.app.get<EventStore>(EVENT_STORE);
+    const eventsNow = async (): Promise<RecordedEvent[]> => [
+      ...(await eventsOfCategory(store, 'order')),
+      ...(await eventsOfCategory(store, 'parcel')),
+    ];
+    const processes = [start(), start()];
+    await eventually(
+      () => placed >= 10,
+      () => placed,
+    );
+    const before = await eventsNow();
+    expect(before.length).toBeGreaterThan(10);
+    await watching.app.get(Webhooks).add({ name: 'checker', url: receiver.url, signing: 'hmac' }, 'test');
+    const registered = await store.head();
+    await more(20);
+    for (let round = 0; round < ROUNDS; round++) {
+      const which = round % 2;
+      const child = processes[which] as ChildProcess;
+      if (round % 5 === 4) {
+        child.kill('SIGSTOP');
+        // As the database does with the session of a leader that is silent.
+        await database.pool.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and application_name = 'waylog reactor webhook-checker'`,
+        );
+        await more(10);
+        child.kill('SIGCONT');
+      } else {
+        child.kill('SIGKILL');
+        processes[which] = start();
+      }
+      await more(10);
+    }
+    for (const child of processes) child.kill('SIGKILL');
+    await eventually(() => children.size === 0);
+    const idle = start('idle');
+
+    const received = () => new Set(receiver.deliveries.map(({ body }) => body.data.eventId));
+    const unsent = async () => {
+      const has = received();
+      return (await eventsNow()).filter(
+        ({ id, position }) => store.compare(position, registered) > 0 && !has.has(id),
+      );
+    };
+    await eventually(
+      async () => (await unsent()).length === 0,
+      () => receiver.deliveries.length,
+    );
+    idle.kill('SIGKILL');
+    await receiver.close();
+
+    // At least once, and nothing from before.
+    expect(await unsent()).toEqual([]);
+    const has = received();
+    expect(before.filter(({ id }) => has.has(id))).toEqual([]);
+    // The order of each stream, without what was sent again.
+    const revisions = new Map<string, number[]>();
+    for (const { body, headers } of receiver.deliveries) {
+      const { streamId, revision, eventId } = body.data;
+      expect(headers['webhook-id']).toBe(eventId);
+      const seen = revisions.get(streamId) ?? [];
+      if (!seen.includes(revision)) revisions.set(streamId, [...seen, revision]);
+    }
+    for (const [streamId, seen] of revisions)
+      expect({ streamId, seen }).toEqual({ streamId, seen: seen.toSorted((a, b) => a - b) });
+    expect(has.size).toBeGreaterThan(100);
+  });
+});
+
+describe('/v1/admin/webhooks', () => {
+  const server = useServer({ WAYLOG_VERIFY_SHARE: '0', WAYLOG_WEBHOOK_NETWORKS: LOOPBACK });
+  let receiver: Receiver;
+  beforeAll(async () => {
+    receiver = await startReceiver();
+  });
+  afterAll(() => receiver.close());
+
+  it('adds, lists, tests, rotates and ends them', async () => {
+    const request = { name: 'erp', url: receiver.url, signing: 'hmac', events: ['flight.FlightCreated'] };
+    const added = await server.call('POST', '/v1/admin/webhooks', request);
+    expect(added).toMatchObject({ status: 201, body: { ...request, createdBy: 'admin-key' } });
+    const { secret } = added.body as { secret: string };
+    expect(secret).toMatch(/^whsec_/);
+    const list = await server.call('GET', '/v1/admin/webhooks');
+    expect(list).toMatchObject({ status: 200, body: [request] });
+    expect(JSON.stringify(list.body)).not.toMatch(/whsec|secret"/);
+    const reactors = async () => JSON.stringify((await server.call('GET', '/v1/admin/reactors')).body);
+    expect(await reactors()).toContain('webhook-erp');
+    expect((await server.call('GET', '/metrics')).body).toContain('reactor="webhook-erp"');
+
+    expect((await server.call('POST', '/v1/admin/webhooks/erp/test', {})).body).toEqual({ status: 204 });
+    expect(receiver.deliveries[0]?.body).toMatchObject({ type: 'waylog.test', data: { webhook: 'erp' } });
+    await server.call('POST', '/v1/flights', {
+      id: 'f1',
+      name: 'f1',
+      startGps: { lat: 1, lon: 2 },
+      altitude: 3,
+    });
+    await eventually(() => receiver.deliveries.length === 2);
+    const { text = '', headers } = receiver.deliveries[1] ?? {};
+    expect(new StandardWebhook(secret).verify(text, headers as Record<string, string>)).toMatchObject({
+      type: 'flight.FlightCreated',
+    });
+
+    const rotated = await server.call('POST', '/v1/admin/webhooks/erp/rotate', {});
+    expect(rotated).toMatchObject({ status: 200, body: { previousKeyUntil: expect.any(String) as string } });
+    expect((rotated.body as { secret: string }).secret).not.toBe(secret);
+    expect((await server.call('DELETE', '/v1/admin/webhooks/erp')).status).toBe(200);
+    expect((await server.call('GET', '/v1/admin/webhooks')).body).toEqual([]);
+    expect(await reactors()).not.toContain('webhook-erp');
+    expect(await server.call('DELETE', '/v1/admin/webhooks/erp')).toMatchObject({
+      status: 404,
+      body: { code: 'webhook.not-found' },
+    });
+  });
+
+  it('refuses what it cannot send to', async () => {
+    const add = async (more: object) =>
+      server.call('POST', '/v1/admin/webhooks', { name: 'x', url: receiver.url, signing: 'hmac', ...more });
+    const fieldsOf = async (more: object) => {
+      const { status, body } = await add(more);
+      return [status, (body as { errors: { field: string }[] }).errors.map(({ field }) => field)];
+    };
+    for (const url of [
+      'http://10.0.0.1/',
+      'https://169.254.169.254/latest',
+      'https://u:p@a.example/',
+      'x',
+      'http://1.1.1.1/',
+    ])
+      expect(await fieldsOf({ url })).toEqual([400, ['url']]);
+    expect(await fieldsOf({ events: ['flight.Nothing'] })).toEqual([400, ['events']]);
+    expect(await fieldsOf({ name: 'Not a name', signing: 'rsa' })).toEqual([400, ['name', 'signing']]);
+    const operator = bearer(await newKey(server, 'operator'));
+    expect((await server.call('GET', '/v1/admin/webhooks', undefined, operator)).status).toBe(403);
+  });
+});
+
+describe('waylog webhooks', () => {
+  let database: TestDatabase;
+  let server: ServerProcess;
+  let receiver: Receiver;
+  beforeAll(async () => {
+    database = await testDatabase();
+    receiver = await startReceiver();
+    server = await serverProcess(database, { WAYLOG_VERIFY_SHARE: '0', WAYLOG_WEBHOOK_NETWORKS: LOOPBACK });
+  });
+  afterAll(async () => {
+    await server.end('SIGTERM');
+    await receiver.close();
+    await database.drop();
+  });
+  const run = (
+    args: readonly string[],
+    env: Record<string, string> = { WAYLOG_WEBHOOK_NETWORKS: LOOPBACK },
+  ) =>
+    new Promise<{ code: number; out: string; err: string }>((resolve) => {
+      execFile(
+        process.execPath,
+        ['dist/apps/cli/src/main.js', ...args],
+        { env: { ...process.env, DATABASE_URL: database.url, ...env } },
+        (error, out, err) =>
+          resolve({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, out, err }),
+      );
+    });
+
+  it('add one to a server that runs, with its secret as the only thing on standard output', async () => {
+    const { code, out, err } = await run(['webhooks', 'add', 'erp', receiver.url, '--events', 'flight']);
+    expect({ code, err }).toMatchObject({ code: 0, err: expect.stringContaining('never again') as string });
+    expect(out).toMatch(/^whsec_[A-Za-z0-9+/]{43}=\n$/);
+    expect(err).not.toContain('whsec_');
+    expect(await run(['webhooks', 'test', 'erp'])).toMatchObject({
+      code: 0,
+      out: 'taken: it answered 204\n',
+    });
+    expect(await run(['webhooks', 'test', 'erp'], {})).toMatchObject({
+      code: 1,
+      out: expect.stringContaining('WAYLOG_WEBHOOK_NETWORKS') as string,
+    });
+    await server.call('POST', '/v1/flights', {
+      id: 'f1',
+      name: 'f1',
+      startGps: { lat: 1, lon: 2 },
+      altitude: 3,
+    });
+    await eventually(() => receiver.taken().includes('flight-f1 0'));
+    const { text = '', headers } =
+      receiver.deliveries.find(({ body }) => body.data.streamId === 'flight-f1') ?? {};
+    expect(new StandardWebhook(out.trim()).verify(text, headers as Record<string, string>)).toMatchObject({
+      type: 'flight.FlightCreated',
+    });
+    expect(server.output()).not.toContain(out.trim().slice('whsec_'.length));
+
+    const list = await run(['webhooks']);
+    expect(list.out).toMatch(/erp +http:\S+ +flight +hmac +left out/);
+    expect(list.out).not.toContain('whsec_');
+    expect((await run(['reactors'])).out).toMatch(/webhook-erp +reactor +active/);
+    const findings = JSON.parse((await run(['doctor', '--json'])).out) as { findings: { what: string }[] };
+    expect(findings.findings.map(({ what }) => what).join('\n')).toContain('webhook-erp: active');
+  });
+
+  it('shows the public key of one that signs with Ed25519, rotates and ends them', async () => {
+    const made = await run(['webhooks', 'add', 'other', receiver.url, '--signing', 'ed25519']);
+    expect(made.out).toMatch(/^whpk_[A-Za-z0-9+/]{43}=\n$/);
+    const rotated = await run(['webhooks', 'rotate', 'other']);
+    expect(rotated.out).toMatch(/^whpk_/);
+    expect(rotated.out).not.toBe(made.out);
+    expect(await run(['webhooks', 'remove', 'other'])).toMatchObject({ code: 0, out: 'ended: other\n' });
+    expect(await run(['webhooks', 'remove', 'other'])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('There is no webhook other') as string,
+    });
+    expect((await run(['webhooks', 'add', 'bad', 'https://127.0.0.1/'], {})).code).toBe(1);
+    expect((await run(['webhooks', 'add', 'bad', receiver.url, '--signing', 'rsa'])).code).toBe(2);
+    expect(await run(['webhooks'], { WAYLOG_WEBHOOK_NETWORKS: '10.0.0.0/33' })).toMatchObject({ code: 0 });
+    expect(await run(['reactors'], { WAYLOG_WEBHOOK_NETWORKS: '10.0.0.0/33' })).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('is no network such as') as string,
+    });
+  });
+});
