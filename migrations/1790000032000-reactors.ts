@@ -30,6 +30,8 @@ export class Reactors1790000032000 implements Migration {
         event_id uuid not null,
         type text not null,
         error text not null,
+        -- False after a discard: the next event of the stream has not been tried yet.
+        has_failed boolean not null default true,
         attempts integer not null default 1,
         failed_at timestamptz not null default clock_timestamp(),
         last_attempt_at timestamptz not null default clock_timestamp(),
@@ -68,7 +70,8 @@ export class Reactors1790000032000 implements Migration {
         discarded_by text,
         discard_reason text,
         primary key (deadline, id, key)
-      )`);
+      );
+      create index sent_deadlines_failed on projection.sent_deadlines (deadline) where error is not null`);
   }
 
   /** Reactors begin at the end of the log again; deadlines that were sent are sent again, with the same command ids. */

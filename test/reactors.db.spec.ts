@@ -169,6 +169,19 @@ describe.each(logs)('reactors and deadlines, with the log in %s', (log) => {
     expect(await typesOf(again, 'order-away')).toEqual(['Placed', 'Expired']);
   });
 
+  it('forget a command that failed once its deadline is put off', async () => {
+    const one = await start();
+    // Too long for the command.
+    const id = 'x'.repeat(150);
+    await database.pool.query(
+      `insert into shop.due_payment values ($1, '', now() - interval '1 minute', 0, '{"payBy": "2020-01-01T00:00:00Z"}')`,
+      [id],
+    );
+    await eventually(async () => (await statesIn(one)).get('payment')?.waiting === 1);
+    await database.pool.query(`delete from shop.due_payment where id = $1`, [id]);
+    await eventually(async () => (await statesIn(one)).get('payment')?.waiting === 0);
+  });
+
   it('ask a decision that does nothing only once', async () => {
     const one = await start();
     await one.execute(new Place({ orderId: 'stale', payBy: never() }));

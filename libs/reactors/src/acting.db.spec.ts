@@ -24,6 +24,8 @@ const logs = [
   ...(server ? ['on the server of ESDB_TEST_URL'] : []),
 ];
 const run = uuidv7();
+/** A category without events, also on a server that was used before. */
+const horn = `horn${Date.now().toString(36)}`;
 
 describe.each(logs)('a reactor, with the log %s', (log) => {
   let database: TestDatabase;
@@ -41,7 +43,7 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
               eventStore && `${eventStore}${eventStore.includes('?') ? '&' : '?'}defaultDeadline=60000`,
             pool,
             listener,
-            vocabulary: { bell: {} },
+            vocabulary: { bell: {}, [horn]: {} },
           });
     store = new PartOfLog(whole, ['bell']);
   });
@@ -251,6 +253,71 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     await expect(discardReaction(database.pool, name, bell('a'), by)).rejects.toMatchObject({
       code: 'reactor.nothing-waits',
     });
+  });
+
+  it('discards what has failed, and not what comes after it and was not tried yet', async () => {
+    const acting = await started({
+      act: (event) => (event.revision === 0 ? Promise.reject(new Error('broken')) : act(event)),
+    });
+    await events(bell('a'), 0, 'Rung', 'Rung', 'Rung');
+    await eventually(async () => (await waiting()).length === 1);
+    await pauseReactor(database.pool, name, by);
+    await eventually(() => acting.status.state === 'paused');
+    await discardReaction(database.pool, name, bell('a'), by);
+    await expect(discardReaction(database.pool, name, bell('a'), by)).rejects.toMatchObject({
+      code: 'reactor.nothing-waits',
+    });
+    expect(await waiting()).toMatchObject([
+      { revision: 1, error: expect.stringMatching(/not been tried yet/) },
+    ]);
+    await resumeReactor(database.pool, name);
+    await eventually(() => acted.length === 2);
+    expect(acted).toEqual([`${bell('a')} 1`, `${bell('a')} 2`]);
+  });
+
+  it.each([
+    ['no text', Object.create(null) as unknown, 'It failed without saying why.'],
+    ['no message', Object.assign(new Error(), { message: undefined }), 'It failed without saying why.'],
+    ['a text that no database takes', new Error('a\0b \ud800'), 'a\ufffdb \ufffd'],
+    ['a text without end', new Error('x'.repeat(5_000_000)), `${'x'.repeat(2_000)}...`],
+  ])('keeps what was thrown with %s', async (_, thrown, kept) => {
+    await started({
+      act: (event) =>
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- what others throw is anything
+        event.streamId === bell('a') ? Promise.reject(thrown) : act(event),
+    });
+    await events(bell('a'), 0, 'Rung');
+    await events(bell('b'), 0, 'Rung');
+    await eventually(isAtEnd);
+    expect(await waiting()).toMatchObject([{ of: bell('a'), error: kept }]);
+    expect(acted).toEqual([`${bell('b')} 0`]);
+  });
+
+  it('is paused in the middle of many events', async () => {
+    const acting = await started({
+      act: (event) => act(event).then(() => new Promise((resolve) => setTimeout(resolve, 100))),
+    });
+    await events(bell('a'), 0, ...Array<string>(100).fill('Rung'));
+    await eventually(() => acted.length > 2);
+    await pauseReactor(database.pool, name, by);
+    await eventually(() => acting.status.state === 'paused');
+    const before = acted.length;
+    expect(before).toBeLessThan(100);
+    await resumeReactor(database.pool, name);
+    await eventually(isAtEnd);
+    expect(acted).toEqual(Array.from({ length: 100 }, (_, revision) => `${bell('a')} ${revision}`));
+  });
+
+  it('knows its log, also if that was empty when it began', async () => {
+    const later = new PartOfLog(whole, [horn]);
+    await started({ store: later, concerns: () => true });
+    await events(`${horn}-${name}`, 0, 'Rung');
+    await eventually(() => acted.length === 1);
+    const firstId = async () =>
+      (await database.pool.query(`select first_event_id from projection.reactors where name = $1`, [name]))
+        .rows[0].first_event_id as string | null;
+    await eventually(async () => (await firstId()) !== null);
+    expect(await firstId()).toBe((await later.readAll({ limit: 1 }))[0]?.id);
   });
 
   it('waits with everything while what it needs does not answer', async () => {

@@ -1,8 +1,15 @@
 import type pg from 'pg';
-import { counted, messageOf, pause, WaylogError } from '#lib/platform';
+import { counted, pause, WaylogError } from '#lib/platform';
 import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
 import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
-import { DEFAULT_ATTEMPTS, Hopeless, isOutage, MAX_WAIT_SECONDS, waitSeconds } from './failures.js';
+import {
+  DEFAULT_ATTEMPTS,
+  failureText,
+  Hopeless,
+  isOutage,
+  MAX_WAIT_SECONDS,
+  waitSeconds,
+} from './failures.js';
 import { Led } from './led.js';
 import { NextOf } from './next-of.js';
 import { dueReactions, failedAgain, setAsideStreams, settle, reactedTo, type Failed } from './reactions.js';
@@ -178,7 +185,7 @@ export class Acting {
         where name = $1 and version <= $2 and position = $5 and resets = $6`,
       [name, version, position, first?.id ?? null, place.position, place.resets],
     );
-    return { ...place, version, position };
+    return { ...place, version, position, firstEventId: first?.id };
   }
 
   /** Whether nobody has moved or paused it, or runs a newer version. */
@@ -215,10 +222,11 @@ export class Acting {
     let firstFailed = Infinity;
     let outage: { readonly error: unknown } | undefined;
     const waiting = [...lists.values()];
+    const goesOn = this.#looking(client);
     const worker = async () => {
       for (let list = waiting.shift(); list; list = waiting.shift())
         for (const event of list) {
-          if (isAborted(signal) || outage) return;
+          if (isAborted(signal) || outage || !(await goesOn())) return;
           // What comes before the first that failed is still acted on: that one can then be set aside alone.
           if (waitsAsAWhole && orderOf(event) > firstFailed) break;
           const end = await this.#act(event, signal);
@@ -246,8 +254,8 @@ export class Acting {
     const last = whole.at(-1);
     if (last) {
       const toSetAside = failed.filter(({ event }) => whole.includes(event));
-      if (!(await settle(client, name, place, last.position, toSetAside))) return false;
-      this.#stand({ ...place, position: last.position });
+      if (!(await settle(client, name, place, batch, last.position, toSetAside))) return false;
+      this.#stand({ ...place, position: last.position, firstEventId: place.firstEventId ?? batch[0]?.id });
       for (const { event, error, waitSeconds: wait } of toSetAside) {
         this.#aside.add(event.streamId);
         log.warn(
@@ -262,10 +270,23 @@ export class Acting {
     return end < 0;
   }
 
+  /** Asks at most every `LOOK_MS`, and for all who ask at once, whether nobody has paused or moved it meanwhile. */
+  #looking(client: pg.Client): () => Promise<boolean> {
+    let askedAt = performance.now();
+    let answer = Promise.resolve(true);
+    return () => {
+      if (performance.now() - askedAt > LOOK_MS) {
+        askedAt = performance.now();
+        answer = this.#isWhereItWas(client);
+      }
+      return answer;
+    };
+  }
+
   /** What is recorded of an event that has failed so many times. */
   #failure(error: unknown, times: number): Pick<Failed, 'error' | 'waitSeconds'> {
     return {
-      error: messageOf(error),
+      error: failureText(error),
       waitSeconds: error instanceof Hopeless ? undefined : waitSeconds(times, this.#options),
     };
   }
@@ -294,15 +315,17 @@ export class Acting {
 
   /** The streams whose time has come: each from the event that failed up to where the reactor stands. */
   async #tryAgain(client: pg.Client, signal: AbortSignal): Promise<void> {
+    const goesOn = this.#looking(client);
     for (const one of await dueReactions(client, this.#options.name)) {
-      if (isAborted(signal)) return;
-      await this.#catchUp(client, one, signal);
+      if (isAborted(signal) || !(await goesOn())) return;
+      await this.#catchUp(client, one, goesOn, signal);
     }
   }
 
   async #catchUp(
     client: pg.Client,
     one: { readonly streamId: string; readonly revision: number; readonly attempts: number },
+    goesOn: () => Promise<boolean>,
     signal: AbortSignal,
   ): Promise<void> {
     const { name, store, concerns, log } = this.#options;
@@ -312,7 +335,7 @@ export class Acting {
       for (const event of page) {
         if (store.compare(event.position, end) > 0) break;
         if (!concerns(event)) continue;
-        if (isAborted(signal)) return;
+        if (isAborted(signal) || !(await goesOn())) return;
         const outcome = await this.#act(event, signal);
         if (outcome === 'done') continue;
         if (isAborted(signal)) return;

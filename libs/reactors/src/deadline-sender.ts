@@ -1,7 +1,7 @@
 import type pg from 'pg';
-import { messageOf, pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import { pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
 import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
-import { DEFAULT_ATTEMPTS, isOutage, waitSeconds } from './failures.js';
+import { DEFAULT_ATTEMPTS, failureText, isOutage, waitSeconds } from './failures.js';
 import { Led } from './led.js';
 
 /** A deadline that has come. */
@@ -36,7 +36,8 @@ export interface DeadlineSenderOptions {
 /** How late a deadline can be noticed that is set for a time before the next look, and that a clock was put right. */
 const LOOK_MS = 500;
 const CLEAN_UP_MS = 3_600_000;
-const AT_ONCE = 100;
+const FORGET_MS = 5_000;
+const AT_ONCE = 32;
 const CONCURRENCY = 8;
 
 /**
@@ -48,6 +49,7 @@ export class DeadlineSender {
   readonly #led: Led;
   #isPaused = false;
   #cleanedAt = -Infinity;
+  #forgotAt = -Infinity;
 
   constructor(options: DeadlineSenderOptions) {
     this.#options = { ...options, attempts: options.attempts ?? DEFAULT_ATTEMPTS };
@@ -81,6 +83,10 @@ export class DeadlineSender {
     if (performance.now() - this.#cleanedAt > CLEAN_UP_MS) {
       await this.#forgetEnded(client);
       this.#cleanedAt = performance.now();
+    }
+    if (performance.now() - this.#forgotAt > FORGET_MS) {
+      await this.#forgetFailed(client);
+      this.#forgotAt = performance.now();
     }
     const due = await this.#due(client);
     await this.#sendAll(client, due, signal);
@@ -154,7 +160,7 @@ export class DeadlineSender {
           ends.push({ due: one, error: null });
         } catch (error) {
           if (isOutage(error)) outage = { error };
-          else ends.push({ due: one, error: messageOf(error) });
+          else ends.push({ due: one, error: failureText(error) });
         }
       }
     };
@@ -191,17 +197,29 @@ export class DeadlineSender {
     return rows;
   }
 
+  /** What failed, or was discarded, of deadlines that were put off or moved since: it waits for nothing any more. */
+  async #forgetFailed(client: pg.Client): Promise<void> {
+    const { name, table } = this.#options;
+    await client.query(
+      `delete from projection.sent_deadlines s where s.deadline = $1 and s.error is not null and ${notSet(table)}`,
+      [name],
+    );
+  }
+
   /** What was sent of deadlines that are no longer set. */
   async #forgetEnded(client: pg.Client): Promise<void> {
     const { name, table } = this.#options;
     await client.query(
       `delete from projection.sent_deadlines s
         where s.deadline = $1 and s.next_attempt_at is null and s.error is null
-          and not exists (select from ${table} d where d.id = s.id and d.key = s.key and d.set_by = s.revision)`,
+          and ${notSet(table)}`,
       [name],
     );
   }
 }
+
+const notSet = (table: string) =>
+  `not exists (select from ${table} d where d.id = s.id and d.key = s.key and d.set_by = s.revision)`;
 
 const recordSql = `
   with ended as (

@@ -1,4 +1,4 @@
-import { WaylogError } from '#lib/platform';
+import { messageOf, shortened, WaylogError } from '#lib/platform';
 
 /** The wait after a failed attempt doubles from a second up to this. */
 export const MAX_WAIT_SECONDS = 600;
@@ -27,3 +27,18 @@ export const isOutage = (error: unknown): boolean =>
 
 /** A failure that trying again cannot mend: what has it is parked at once. */
 export class Hopeless extends Error {}
+
+const MAX_TEXT = 2_000;
+
+/** What was thrown, as a text that the database can keep: anything can be thrown, and quote anything. */
+export function failureText(error: unknown): string {
+  let text: unknown;
+  try {
+    text = messageOf(error);
+  } catch {
+    // An object that has no text.
+  }
+  if (typeof text !== 'string' || text === '') return 'It failed without saying why.';
+  // NUL, and halves of surrogate pairs.
+  return shortened(text.replaceAll(/\0|\p{Cs}/gu, '\ufffd'), MAX_TEXT);
+}

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { Background, backoffDelay, messageOf, pause } from '#lib/platform';
+import { Background, backoffDelay, pause } from '#lib/platform';
 import type { Position } from '#lib/event-store';
 import {
   connectionLost,
@@ -10,6 +10,8 @@ import {
   type ProjectorState,
   type ProjectorStatus,
 } from '#lib/projections';
+
+import { failureText } from './failures.js';
 
 export interface LedOptions {
   readonly kind: 'reactor' | 'deadline';
@@ -67,7 +69,7 @@ export class Led {
         await this.#lead(signal);
       } catch (error) {
         this.state = 'failed';
-        this.#lastError = { message: messageOf(error), at: new Date().toISOString() };
+        this.#lastError = { message: failureText(error), at: new Date().toISOString() };
         this.trouble.failed(error);
         await pause(backoffDelay(this.trouble.failures, 100, MAX_BACKOFF_MS), signal);
       }

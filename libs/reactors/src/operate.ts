@@ -37,7 +37,9 @@ export async function waitingReactions(pool: pg.Pool, names: readonly string[]):
   const rows = await readRows(
     pool,
     undefined,
-    `select reactor, stream_id, null, revision, type, null, error, attempts, last_attempt_at, next_attempt_at
+    `select reactor, stream_id, null, revision, case when has_failed then type end, null,
+            case when has_failed then error else 'The event before it was discarded; it has not been tried yet.' end,
+            attempts, last_attempt_at, next_attempt_at
        from projection.reactions where reactor = any ($1)
      union all
      select deadline, id, key, revision, null, due_at, error, attempts, last_attempt_at, next_attempt_at
@@ -171,15 +173,19 @@ export async function discardReaction(
 ): Promise<void> {
   const { rows } = await databaseCall(() =>
     pool.query<{ count: number }>(
-      `with discarded as (
+      // What has not been tried since the last time is not what somebody has seen fail: twice is once.
+      `with failed as (
+         select * from projection.reactions where reactor = $1 and stream_id = $2 and has_failed for update
+       ), discarded as (
          insert into projection.discarded_reactions (reactor, stream_id, revision, event_id, type, error, reason, discarded_by)
-         select reactor, stream_id, revision, event_id, type, error, $3, $4
-           from projection.reactions where reactor = $1 and stream_id = $2
+         select reactor, stream_id, revision, event_id, type, error, $3, $4 from failed
          on conflict (reactor, stream_id, revision) do update
             set reason = excluded.reason, discarded_by = excluded.discarded_by, discarded_at = clock_timestamp()
        ), streams as (
-         update projection.reactions set revision = revision + 1, attempts = 0, next_attempt_at = clock_timestamp()
-          where reactor = $1 and stream_id = $2 returning 1
+         update projection.reactions r
+            set revision = r.revision + 1, has_failed = false, attempts = 0, next_attempt_at = clock_timestamp()
+           from failed f
+          where r.reactor = f.reactor and r.stream_id = f.stream_id returning 1
        ), things as (
          update projection.sent_deadlines set next_attempt_at = null, discard_reason = $3, discarded_by = $4
           where deadline = $1 and id = $2 and error is not null and discarded_by is null returning 1
@@ -192,10 +198,14 @@ export async function discardReaction(
 }
 
 const nothingWaits = (name: string, of: string) =>
-  notFound('reactor.nothing-waits', `Nothing of ${of} waits for ${name}. See \`waylog reactors waiting\`.`, {
-    reactor: name,
-    of,
-  });
+  notFound(
+    'reactor.nothing-waits',
+    `Nothing of ${of} has failed for ${name} and waits, or the next event has not been tried yet. See \`waylog reactors waiting\`.`,
+    {
+      reactor: name,
+      of,
+    },
+  );
 
 async function change(
   pool: pg.Pool,

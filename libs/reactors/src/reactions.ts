@@ -13,7 +13,8 @@ export interface Failed {
 /** One statement, so that a reactor never stands past an event that was neither acted on nor set aside. */
 const settleSql = `
   with moved as (
-    update projection.reactors set position = $4, moved_at = clock_timestamp()
+    update projection.reactors
+       set position = $4, first_event_id = coalesce(first_event_id, $13), moved_at = clock_timestamp()
      where name = $1 and version = $2 and position = $3 and resets = $5
     returning 1
   ), aside as (
@@ -31,6 +32,7 @@ export async function settle(
   client: pg.ClientBase,
   name: string,
   from: RecordedReactor,
+  batch: readonly RecordedEvent[],
   to: Position,
   failed: readonly Failed[],
 ): Promise<boolean> {
@@ -51,6 +53,8 @@ export async function settle(
       events.map(({ type }) => type),
       failed.map(({ error }) => error),
       failed.map((one) => one.waitSeconds ?? null),
+      // Where there was none before, it is the first that there is.
+      from.firstEventId ?? batch[0]?.id ?? null,
     ],
   });
   return rows[0]?.moved === 1;
@@ -88,7 +92,7 @@ export async function failedAgain(
     `update projection.reactions
         set revision = $4, position = $5, event_id = $6, type = $7, error = $8, attempts = $9,
             failed_at = case when revision = $4 then failed_at else clock_timestamp() end,
-            last_attempt_at = clock_timestamp(),
+            last_attempt_at = clock_timestamp(), has_failed = true,
             next_attempt_at = clock_timestamp() + $10::double precision * interval '1 second'
       where reactor = $1 and stream_id = $2 and revision = $3`,
     [

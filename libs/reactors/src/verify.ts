@@ -47,7 +47,7 @@ async function ofReactor(pool: pg.Pool, name: string, log: ReadableLog): Promise
   const waiting = await readRows(
     pool,
     undefined,
-    `select stream_id, revision, event_id, type from projection.reactions where reactor = $1 and attempts > 0`,
+    `select stream_id, revision, event_id, type from projection.reactions where reactor = $1 and has_failed`,
     [name],
   );
   const problems: string[] = [];
