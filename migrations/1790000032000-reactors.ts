@@ -12,8 +12,8 @@ export class Reactors1790000032000 implements Migration {
         version integer not null,
         -- Up to where the log was acted on; null for a deadline, which acts on a table.
         position text,
-        -- The first event that it can hear of: the same position in another log means something else.
-        first_event_id uuid,
+        -- Which log that is a position of: the first event of it, with its position and time.
+        log text,
         resets integer not null default 0,
         moved_at timestamptz not null default clock_timestamp(),
         paused_at timestamptz,

@@ -562,7 +562,7 @@ export const snapshot: Snapshot = {
       "column projection.reactions.revision": "integer not null",
       "column projection.reactions.stream_id": "text not null",
       "column projection.reactions.type": "text not null",
-      "column projection.reactors.first_event_id": "uuid",
+      "column projection.reactors.log": "text",
       "column projection.reactors.moved_at": "timestamp with time zone not null default clock_timestamp()",
       "column projection.reactors.name": "text not null",
       "column projection.reactors.pause_reason": "text",

@@ -21,7 +21,8 @@ export class PartOfLog implements ReadableLog {
   readonly check?: NonNullable<EventStore['check']>;
 
   constructor(
-    private readonly whole: ReadableLog,
+    /** What it is a part of. */
+    readonly whole: ReadableLog,
     readonly categories: readonly string[],
   ) {
     this.beginning = whole.beginning;

@@ -5,6 +5,7 @@ import { InMemoryEventStore } from '../../event-store/src/in-memory/in-memory-ev
 import { testDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { eventually } from '../../../test/support/eventually.js';
 import { Acting, type ActingOptions } from './acting.js';
+import { nameOfLog } from './recorded.js';
 import { Hopeless } from './failures.js';
 import {
   pauseReactor,
@@ -313,11 +314,11 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     await started({ store: later, concerns: () => true });
     await events(`${horn}-${name}`, 0, 'Rung');
     await eventually(() => acted.length === 1);
-    const firstId = async () =>
-      (await database.pool.query(`select first_event_id from projection.reactors where name = $1`, [name]))
-        .rows[0].first_event_id as string | null;
-    await eventually(async () => (await firstId()) !== null);
-    expect(await firstId()).toBe((await later.readAll({ limit: 1 }))[0]?.id);
+    const ofLog = async () =>
+      (await database.pool.query(`select log from projection.reactors where name = $1`, [name])).rows[0]
+        .log as string | null;
+    await eventually(async () => (await ofLog()) !== null);
+    expect(await ofLog()).toBe(await nameOfLog(whole));
   });
 
   it('waits with everything while what it needs does not answer', async () => {
@@ -417,6 +418,58 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     await events(bell('a'), 1, 'Rung');
     await eventually(() => acted.length === 2);
     expect(second.status.eventsFolded).toBe(1);
+  });
+
+  it('lets go of a stream that can no longer be read once what failed of it is discarded', async () => {
+    let isGone = false;
+    const gone = new Proxy(store, {
+      get: (target, key) => {
+        if (key === 'readStream' && isGone)
+          return () => {
+            throw conflict('log.stream-tombstoned', 'The stream was deleted.');
+          };
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    await started({
+      store: gone,
+      act: (event) => (event.streamId === bell('b') ? act(event) : Promise.reject(new Error('broken'))),
+    });
+    await events(bell('a'), 0, 'Rung');
+    await eventually(async () => (await waiting()).length === 1);
+    isGone = true;
+    await retryReactions(database.pool, name);
+    await eventually(async () => (await waiting())[0]?.error === 'The stream was deleted.');
+    await events(bell('b'), 0, 'Rung');
+    await eventually(() => acted.length === 1);
+    await discardReaction(database.pool, name, bell('a'), by);
+    await eventually(async () => (await waiting()).length === 0);
+  });
+
+  it('does not act on a copy of its log until it is told where', async () => {
+    const first = await started();
+    await events(bell('a'), 0, 'Rung', 'Rung');
+    await eventually(isAtEnd);
+    await ended(first);
+    const copy = new InMemoryEventStore();
+    const all = await whole.readAll({ limit: 1_000 });
+    for (const { streamId, revision, id, type, schemaVersion, data, metadata } of [...all, ...all].slice(
+      1,
+      1 + all.length,
+    ))
+      await copy.append([
+        {
+          streamId: `${streamId}-c`,
+          expectedRevision: 'any',
+          events: [{ id: revision === 0 ? id : uuidv7(), type, schemaVersion, data, metadata }],
+        },
+      ]);
+    const acting = new Acting(options({ store: new PartOfLog(copy, ['bell']) }));
+    running.push(acting);
+    acting.start();
+    await eventually(() => acting.status.lastError?.message.includes('The log is another one'));
+    expect(acted).toHaveLength(2);
   });
 
   it('does not act on another log until it is told where', async () => {

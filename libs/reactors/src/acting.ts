@@ -12,8 +12,17 @@ import {
 } from './failures.js';
 import { Led } from './led.js';
 import { NextOf } from './next-of.js';
-import { dueReactions, failedAgain, setAsideStreams, settle, reactedTo, type Failed } from './reactions.js';
-import { loadReactor, placeOf, type RecordedReactor } from './recorded.js';
+import {
+  dueReactions,
+  failedAgain,
+  failedToRead,
+  setAsideStreams,
+  settle,
+  reactedTo,
+  type Failed,
+  type WaitingStream,
+} from './reactions.js';
+import { loadReactor, nameOfLog, placeOf, type RecordedReactor } from './recorded.js';
 
 export interface ActingOptions {
   /** Names the leader lock and the records. */
@@ -156,8 +165,8 @@ export class Acting {
         `Reactor ${name} was run by a newer version of this application (${place.version}, this process knows ${version}). ` +
           `This process leaves it to the newer one; stop it when the deployment is done.`,
       );
-    const [first] = await store.readAll({ limit: 1 });
-    if (place.firstEventId !== undefined && place.firstEventId !== first?.id.toLowerCase())
+    const ofLog = await nameOfLog(store);
+    if (place.log !== undefined && place.log !== ofLog)
       throw new Error(
         `The log is another one than reactor ${name} has acted on up to position ${place.position}. Nothing is acted on: positions of ` +
           `two logs mean different things. Say where to go on in this one: \`waylog reactors reset ${name} --to POSITION\`.`,
@@ -181,11 +190,11 @@ export class Acting {
     if (place.version < version)
       log.info(`Reactor ${name} acts as version ${version} on what comes after position ${position}`);
     await pool.query(
-      `update projection.reactors set version = $2, position = $3, first_event_id = $4
+      `update projection.reactors set version = $2, position = $3, log = $4
         where name = $1 and version <= $2 and position = $5 and resets = $6`,
-      [name, version, position, first?.id ?? null, place.position, place.resets],
+      [name, version, position, ofLog ?? null, place.position, place.resets],
     );
-    return { ...place, version, position, firstEventId: first?.id };
+    return { ...place, version, position, log: ofLog };
   }
 
   /** Whether nobody has moved or paused it, or runs a newer version. */
@@ -253,9 +262,10 @@ export class Acting {
     const whole = end < 0 ? batch : batch.slice(0, end);
     const last = whole.at(-1);
     if (last) {
+      const ofLog = place.log ?? (await nameOfLog(this.#options.store));
       const toSetAside = failed.filter(({ event }) => whole.includes(event));
-      if (!(await settle(client, name, place, batch, last.position, toSetAside))) return false;
-      this.#stand({ ...place, position: last.position, firstEventId: place.firstEventId ?? batch[0]?.id });
+      if (!(await settle(client, name, { ...place, log: ofLog }, last.position, toSetAside))) return false;
+      this.#stand({ ...place, log: ofLog, position: last.position });
       for (const { event, error, waitSeconds: wait } of toSetAside) {
         this.#aside.add(event.streamId);
         log.warn(
@@ -318,20 +328,26 @@ export class Acting {
     const goesOn = this.#looking(client);
     for (const one of await dueReactions(client, this.#options.name)) {
       if (isAborted(signal) || !(await goesOn())) return;
-      await this.#catchUp(client, one, goesOn, signal);
+      try {
+        await this.#catchUp(client, one, goesOn, signal);
+      } catch (error) {
+        if (!(error instanceof CannotRead)) throw error;
+        if (isOutage(error.error)) throw error.error;
+        await this.#cannotRead(client, one, error.error);
+      }
     }
   }
 
   async #catchUp(
     client: pg.Client,
-    one: { readonly streamId: string; readonly revision: number; readonly attempts: number },
+    one: WaitingStream,
     goesOn: () => Promise<boolean>,
     signal: AbortSignal,
   ): Promise<void> {
     const { name, store, concerns, log } = this.#options;
     const { streamId } = one;
     const end = (this.#place as RecordedReactor).position;
-    for await (const page of store.readStream(streamId, { fromRevision: one.revision }))
+    for await (const page of readable(() => store.readStream(streamId, { fromRevision: one.revision })))
       for (const event of page) {
         if (store.compare(event.position, end) > 0) break;
         if (!concerns(event)) continue;
@@ -351,6 +367,38 @@ export class Acting {
         return;
       }
     if (await reactedTo(client, name, streamId, one.revision)) this.#aside.delete(streamId);
+  }
+
+  /** A stream that is gone, or damaged, concerns itself alone. */
+  async #cannotRead(client: pg.Client, one: WaitingStream, error: unknown): Promise<void> {
+    const { name, log } = this.#options;
+    const { streamId, revision, attempts } = one;
+    const failure = this.#failure(error, attempts + 1);
+    const is = `Reactor ${name} cannot read ${streamId}: ${sentence(failure.error)}`;
+    // Somebody has discarded what failed, and there is nothing after it.
+    if (!one.hasFailed && (await reactedTo(client, name, streamId, revision))) {
+      this.#aside.delete(streamId);
+      log.warn(`${is} What may have come after the event that was discarded is not acted on.`);
+      return;
+    }
+    await failedToRead(client, name, one, failure);
+    if (failure.waitSeconds === undefined) log.warn(`${is} ${this.#parkedText}`);
+  }
+}
+
+/** Thrown for a stream that cannot be read, by what reads it. */
+class CannotRead {
+  constructor(readonly error: unknown) {}
+}
+
+async function* readable(
+  read: () => AsyncIterable<RecordedEvent[]>,
+): AsyncGenerator<readonly RecordedEvent[]> {
+  try {
+    yield* read();
+  } catch (error) {
+    // eslint-disable-next-line @typescript-eslint/only-throw-error -- it carries one
+    throw new CannotRead(error);
   }
 }
 

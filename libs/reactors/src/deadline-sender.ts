@@ -236,6 +236,8 @@ const recordSql = `
        set revision = excluded.revision, due_at = excluded.due_at, error = excluded.error, attempts = excluded.attempts,
            last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
            discarded_by = null, discard_reason = null
+     -- What was discarded while it was tried stays so.
+     where sent_deadlines.discarded_by is null or sent_deadlines.revision <> excluded.revision
   )
   select id, attempts as failures, error from ended where error is not null`;
 

@@ -12,6 +12,8 @@ import {
 } from '#lib/platform';
 import type { Position, ReadableLog } from '#lib/event-store';
 
+import { nameOfLog } from './recorded.js';
+
 /** What a reactor could not do: the first event of a stream, or the command of a deadline. */
 export class WaitingReaction {
   @IsString() readonly reactor!: string;
@@ -111,7 +113,6 @@ export async function resetReactor(
       `The log ends at position ${head}, and ${to} comes after it: ${name} would pass over events that are still to come.`,
       { head },
     );
-  const [first] = await log.readAll({ limit: 1 });
   const held = await readRows(
     pool,
     undefined,
@@ -124,14 +125,14 @@ export async function resetReactor(
     name,
     `with moved as (
        update projection.reactors
-          set position = $2, first_event_id = $3, resets = resets + 1, moved_at = clock_timestamp()
+          set position = $2, log = $3, resets = resets + 1, moved_at = clock_timestamp()
         where name = $1 and position is not null
        returning 1
      ), forgotten as (
        delete from projection.reactions using moved where reactor = $1 and stream_id = any ($4)
      )
      select from moved`,
-    [to, first?.id ?? null, later],
+    [to, (await nameOfLog(log)) ?? null, later],
   );
 }
 

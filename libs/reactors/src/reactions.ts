@@ -14,7 +14,7 @@ export interface Failed {
 const settleSql = `
   with moved as (
     update projection.reactors
-       set position = $4, first_event_id = coalesce(first_event_id, $13), moved_at = clock_timestamp()
+       set position = $4, log = coalesce(log, $13), moved_at = clock_timestamp()
      where name = $1 and version = $2 and position = $3 and resets = $5
     returning 1
   ), aside as (
@@ -32,7 +32,6 @@ export async function settle(
   client: pg.ClientBase,
   name: string,
   from: RecordedReactor,
-  batch: readonly RecordedEvent[],
   to: Position,
   failed: readonly Failed[],
 ): Promise<boolean> {
@@ -53,8 +52,7 @@ export async function settle(
       events.map(({ type }) => type),
       failed.map(({ error }) => error),
       failed.map((one) => one.waitSeconds ?? null),
-      // Where there was none before, it is the first that there is.
-      from.firstEventId ?? batch[0]?.id ?? null,
+      from.log ?? null,
     ],
   });
   return rows[0]?.moved === 1;
@@ -69,15 +67,50 @@ export async function setAsideStreams(client: pg.ClientBase, name: string): Prom
   return new Set(rows.map(({ stream_id }) => stream_id));
 }
 
+/** A stream that was set aside, from the event that failed on. */
+export interface WaitingStream {
+  readonly streamId: string;
+  readonly revision: number;
+  readonly attempts: number;
+  /** False: what failed was discarded, and the next one was not tried yet. */
+  readonly hasFailed: boolean;
+}
+
 /** A few of those whose time has come: in between, new events are acted on. */
-export async function dueReactions(client: pg.ClientBase, name: string) {
-  const { rows } = await client.query<{ stream_id: string; revision: number; attempts: number }>({
+export async function dueReactions(client: pg.ClientBase, name: string): Promise<WaitingStream[]> {
+  const { rows } = await client.query<{
+    stream_id: string;
+    revision: number;
+    attempts: number;
+    has_failed: boolean;
+  }>({
     name: 'reactor.due',
-    text: `select stream_id, revision, attempts from projection.reactions
+    text: `select stream_id, revision, attempts, has_failed from projection.reactions
             where reactor = $1 and next_attempt_at <= clock_timestamp() order by next_attempt_at limit 20`,
     values: [name],
   });
-  return rows.map(({ stream_id: streamId, revision, attempts }) => ({ streamId, revision, attempts }));
+  return rows.map(({ stream_id: streamId, revision, attempts, has_failed: hasFailed }) => ({
+    streamId,
+    revision,
+    attempts,
+    hasFailed,
+  }));
+}
+
+/** Records that a stream that was set aside cannot be read, if no operator has moved it since. */
+export async function failedToRead(
+  client: pg.ClientBase,
+  name: string,
+  { streamId, revision, attempts }: WaitingStream,
+  { error, waitSeconds }: Pick<Failed, 'error' | 'waitSeconds'>,
+): Promise<void> {
+  await client.query(
+    `update projection.reactions
+        set error = $4, attempts = $5, last_attempt_at = clock_timestamp(),
+            next_attempt_at = clock_timestamp() + $6::double precision * interval '1 second'
+      where reactor = $1 and stream_id = $2 and revision = $3`,
+    [name, streamId, revision, error, attempts + 1, waitSeconds ?? null],
+  );
 }
 
 /** Records one more failure of a stream that was set aside at a revision, if no operator has moved it since. */

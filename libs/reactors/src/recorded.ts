@@ -1,17 +1,27 @@
 import type pg from 'pg';
 import { databaseCall, timestampFromPostgres, type Timestamp } from '#lib/platform';
-import type { Position, ReadableLog } from '#lib/event-store';
+import { PartOfLog, type Position, type ReadableLog } from '#lib/event-store';
+import { identityOf } from '#lib/projections';
 
 /** How far a reactor has come. */
 export interface RecordedReactor {
   readonly version: number;
   readonly position: Position;
-  /** The first event that it can hear of; undefined if there was none. */
-  readonly firstEventId: string | undefined;
+  /** Which log that is a position of (`nameOfLog`); undefined if it was empty. */
+  readonly log: string | undefined;
   /** How often an operator has moved it. */
   readonly resets: number;
   readonly movedAt: Timestamp;
   readonly isPaused: boolean;
+}
+
+/**
+ * Tells a log from every other one, copies of it too, by its first event: a copy has it at another position or time.
+ * Undefined for an empty log. Of a part of a log, the name of the whole.
+ */
+export async function nameOfLog(log: ReadableLog): Promise<string | undefined> {
+  const first = await identityOf(log instanceof PartOfLog ? log.whole : log);
+  return first && `${first.eventId.toLowerCase()} ${first.position} ${first.recordedAt}`;
 }
 
 /** Undefined for one that has never run. */
@@ -22,13 +32,13 @@ export async function loadReactor(
   const { rows } = await client.query<{
     version: number;
     position: string;
-    first_event_id: string | null;
+    log: string | null;
     resets: number;
     moved_at: string;
     is_paused: boolean;
   }>({
     name: 'reactor.load',
-    text: `select version, position, first_event_id, resets, moved_at::text, paused_at is not null as is_paused
+    text: `select version, position, log, resets, moved_at::text, paused_at is not null as is_paused
              from projection.reactors where name = $1 and position is not null`,
     values: [name],
   });
@@ -37,7 +47,7 @@ export async function loadReactor(
     row && {
       version: row.version,
       position: row.position,
-      firstEventId: row.first_event_id ?? undefined,
+      log: row.log ?? undefined,
       resets: row.resets,
       movedAt: timestampFromPostgres(row.moved_at),
       isPaused: row.is_paused,
@@ -79,7 +89,7 @@ export async function takePlaceAnew(
       `with placed as (
          insert into projection.reactors as r (name, version, position) values ($1, $2, $3)
          on conflict (name) do update
-            set version = excluded.version, position = excluded.position, first_event_id = null, resets = r.resets + 1,
+            set version = excluded.version, position = excluded.position, log = null, resets = r.resets + 1,
                 moved_at = clock_timestamp(), paused_at = null, paused_by = null, pause_reason = null
        )
        delete from projection.reactions where reactor = $1`,

@@ -11,6 +11,7 @@ import {
 import type { Position, ReadableLog } from '#lib/event-store';
 import { leaderLock } from '#lib/projections';
 import { lockOf } from './led.js';
+import { nameOfLog } from './recorded.js';
 
 const KINDS = ['reactor', 'deadline'] as const;
 const STATES = ['active', 'catching-up', 'paused', 'stopped', 'failed', 'never-ran'] as const;
@@ -61,7 +62,7 @@ export interface DeclaredReactor {
 const REPORT_IS_OLD_AFTER_SECONDS = 30;
 
 const statesSql = `
-  select r.version, r.position, r.first_event_id, r.paused_at, r.paused_by, r.pause_reason,
+  select r.version, r.position, r.log, r.paused_at, r.paused_by, r.pause_reason,
          p.leader, p.state, p.last_error, p.last_error_at, r.moved_at,
          coalesce(extract(epoch from clock_timestamp() - p.reported_at) < ${REPORT_IS_OLD_AFTER_SECONDS}, false),
          exists (select from pg_locks l
@@ -86,12 +87,12 @@ export async function reactorState(pool: pg.Pool, declared: DeclaredReactor): Pr
     lockOf(name),
     leaderLock(lockOf(name)),
   ]);
-  const [wasVersion, position, firstId, pausedAt, pausedBy, pauseReason, leader, state] = row;
+  const [wasVersion, position, ofLog, pausedAt, pausedBy, pauseReason, leader, state] = row;
   const [lastError, lastErrorAt, movedAt, recent, led, waiting, parked, now] = row.slice(8);
   const isRecent = recent === 't';
   const isLed = led === 't';
   const lag = hears
-    ? await behind(hears, position ?? undefined, firstId ?? undefined, Number(now))
+    ? await behind(hears, position ?? undefined, ofLog ?? undefined, Number(now))
     : await late(pool, name, table ?? '');
   const stateOf = (): ReactorStatus['state'] => {
     if (pausedAt) return 'paused';
@@ -131,12 +132,11 @@ type Lag = Pick<ReactorStatus, 'isOfOtherLog' | 'lagEvents' | 'lagSeconds'>;
 async function behind(
   log: ReadableLog,
   position: Position | undefined,
-  firstEventId: string | undefined,
+  ofLog: string | undefined,
   now: number,
 ): Promise<Lag> {
   if (position === undefined) return { isOfOtherLog: false, lagEvents: 0, lagSeconds: 0 };
-  const [first] = await log.readAll({ limit: 1 });
-  const isOfOtherLog = firstEventId !== undefined && first?.id.toLowerCase() !== firstEventId;
+  const isOfOtherLog = ofLog !== undefined && (await nameOfLog(log)) !== ofLog;
   if (isOfOtherLog) return { isOfOtherLog, lagEvents: 0, lagSeconds: 0 };
   try {
     const { events, since } = await log.backlog(position);

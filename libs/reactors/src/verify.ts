@@ -2,6 +2,7 @@ import { IsString } from 'class-validator';
 import type pg from 'pg';
 import { readRows, WaylogError } from '#lib/platform';
 import type { ReadableLog } from '#lib/event-store';
+import { isOutage } from './failures.js';
 import { loadReactor } from './recorded.js';
 import { reactorState, type DeclaredReactor } from './states.js';
 
@@ -53,9 +54,7 @@ async function ofReactor(pool: pg.Pool, name: string, log: ReadableLog): Promise
   const problems: string[] = [];
   for (const [streamId, revision, eventId, type] of waiting as string[][]) {
     const at = Number(revision);
-    let isThere = false;
-    for await (const page of log.readStream(streamId as string, { fromRevision: at, toRevision: at }))
-      isThere = page.some(({ id }) => id.toLowerCase() === eventId);
+    const isThere = await hasEvent(log, streamId as string, at, eventId as string);
     if (!isThere)
       problems.push(
         `it waits with ${streamId ?? ''} for its ${type ?? ''} at revision ${at}, which is no longer in the log`,
@@ -69,4 +68,15 @@ async function ofDeadline(pool: pg.Pool, declared: DeclaredReactor): Promise<str
   return state !== 'paused' && lagSeconds > LATE_SECONDS
     ? [`${lagEvents} of its commands are due and were not sent, the first for ${lagSeconds.toFixed(0)} s`]
     : [];
+}
+
+/** A stream that was deleted, or is damaged, has none. */
+async function hasEvent(log: ReadableLog, streamId: string, revision: number, id: string): Promise<boolean> {
+  try {
+    for await (const page of log.readStream(streamId, { fromRevision: revision, toRevision: revision }))
+      if (page.some((event) => event.id.toLowerCase() === id)) return true;
+  } catch (error) {
+    if (isOutage(error)) throw error;
+  }
+  return false;
 }

@@ -1,6 +1,13 @@
 import type { DomainEvent } from '#lib/event-store';
-import type { Timestamp } from '#lib/platform';
-import { Projection, remove, upsert, type FoldedEvent, type TableDefinition } from '#lib/projections';
+import { parseTimestamp, type Timestamp } from '#lib/platform';
+import {
+  Projection,
+  remove,
+  removeWhere,
+  upsert,
+  type FoldedEvent,
+  type TableDefinition,
+} from '#lib/projections';
 import type { Due } from '#lib/reactors';
 import { newId, type StreamCommand } from './command.js';
 import { causedBy } from './reactor.js';
@@ -97,12 +104,18 @@ export class Deadline<State = unknown, Event extends DomainEvent = DomainEvent, 
             : upsert({
                 id,
                 key,
-                due_at: one.at,
+                due_at: timeOf(one.at, this.name),
                 set_by: event.revision,
                 details: one.details ?? {},
               });
         });
       });
+    // `details` can hold what is erased.
+    for (const type of this.stream.events?.erasedBy ?? [])
+      if (!this.#changes.has(type))
+        projection.on(type, ({ streamId }) =>
+          category.includes(streamId) ? removeWhere({ id: category.idOf(streamId) }) : [],
+        );
     return projection;
   }
 
@@ -113,6 +126,14 @@ export class Deadline<State = unknown, Event extends DomainEvent = DomainEvent, 
       actor: `deadline:${this.name}`,
     });
   }
+}
+
+/** PostgreSQL reads more as a time than is one, such as `now`, which is another one when the table is made again. */
+function timeOf(time: Timestamp, deadline: string): Timestamp {
+  const parsed = typeof time === 'string' ? parseTimestamp(time) : undefined;
+  if (parsed === undefined)
+    throw new Error(`The deadline ${deadline} is set to ${JSON.stringify(time)}, which is no time.`);
+  return parsed;
 }
 
 /** One of any stream. */

@@ -99,7 +99,14 @@ export class Reactor {
 
 const keyOf = (category: string, type: string): string => `${category} ${type}`;
 
-export const reactor = (name: string, options: ReactorOptions): Reactor => new Reactor(name, options);
+/** Names that ship with Waylog. */
+const TAKEN = /^(event-bus|webhook-.*)$/;
+
+export function reactor(name: string, options: ReactorOptions): Reactor {
+  if (TAKEN.test(name))
+    throw new Error(`${name} is the name of a reactor that ships with Waylog: take another one.`);
+  return new Reactor(name, options);
+}
 
 type Cause = Pick<CommandOptions, 'correlationId' | 'causationId'> & {
   readonly commandId: string;
