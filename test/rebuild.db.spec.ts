@@ -6,6 +6,7 @@ import {
   SaveFrameResult,
   SaveFrameResults,
   simulateFlight,
+  StoreImageContent,
   flight,
 } from '#lib/flight';
 import { EVENT_STORE, tablesOf } from '#lib/waylog';
@@ -49,6 +50,9 @@ describe.each(logs)('a rebuild, with the log in %s', (log) => {
         }),
       ),
     );
+    // No recording stores contents.
+    const content = { sha256: 'ab'.repeat(32), size: 1, type: 'image/png' };
+    await waylog.execute(new StoreImageContent({ flightId: 'rebuild-1', frameId: 1, content }));
     await settled();
   });
 

@@ -74,12 +74,13 @@ export class GetImageMetadataHandler implements IQueryHandler<GetImageMetadata> 
 
   async execute({ flightId, frameId, options }: GetImageMetadata): Promise<ImageView> {
     checked(ImageOfFlight, { flightId, frameId, asOf: options.asOf });
-    const [[row], [content]] = await this.reads.of(flightId, options, async (source) => {
+    // Nothing, if there is no image: then it is asked whether there is such a flight.
+    const [row, content] = await this.reads.of(flightId, options, async (source) => {
       const of = { where: { flight_id: flightId, frame_id: frameId }, orderBy: ['frame_id'] };
-      return [
-        await source.select({ table: flightImagesTable, ...of }),
-        await source.select({ table: imageContentsTable, ...of }),
-      ];
+      const images = await source.select({ table: flightImagesTable, ...of });
+      return images.length === 0
+        ? []
+        : [...images, ...(await source.select({ table: imageContentsTable, ...of }))];
     });
     if (!row) {
       throw notFound('image.not-found', `Flight ${flightId} has no image for frame ${frameId}.`, {
