@@ -1,4 +1,11 @@
-import { flightIdOf, flightProjections, playFlight, simulateFlight, flight } from '#lib/flight';
+import {
+  flight,
+  flightIdOf,
+  flightProjections,
+  playFlight,
+  simulateFlight,
+  StoreImageContent,
+} from '#lib/flight';
 import { EVENT_STORE, tablesOf } from '#lib/waylog';
 import type { EventStore } from '#lib/event-store';
 import {
@@ -31,6 +38,9 @@ describe('a verification', () => {
 
   beforeAll(async () => {
     await Promise.all([1, 2, 3].map((seed) => play(`v${seed}`, seed)));
+    // No recording stores contents.
+    const content = { sha256: 'ab'.repeat(32), size: 1, type: 'image/png' };
+    await waylog.execute(new StoreImageContent({ flightId: 'v1', frameId: 1, content }));
     await settled();
   });
 

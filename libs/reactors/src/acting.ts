@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type pg from 'pg';
 import { counted, pause, WaylogError } from '#lib/platform';
 import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
@@ -114,6 +115,8 @@ export class Acting {
     this.#aside = await setAsideStreams(client, name);
     this.#led.state = 'active';
     this.#led.trouble.began();
+    // What is acted on at a time listens to it.
+    setMaxListeners(this.#options.concurrency + 10, signal);
     const reading = new AbortController();
     const going = AbortSignal.any([signal, reading.signal]);
     const feed = store.subscribe({ after: place.position, batchSize, signal: going });

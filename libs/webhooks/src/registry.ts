@@ -52,6 +52,7 @@ export class NewWebhook {
   @Optional()
   @IsString({ each: true })
   @Matches(HEARD, { each: true })
+  @MaxLength(200, { each: true })
   @ArrayNotEmpty()
   @ArrayMaxSize(200)
   @ArrayUnique()
