@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
+import { flightProjections } from '#lib/flight';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { serverProcess } from './support/server-process.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -155,7 +156,8 @@ describe('the command line', () => {
     const { body } = await server.call('PUT', '/v1/flights/cli/frames/1', aFrame(1));
     await server.call('GET', '/v1/flights/cli', undefined, { 'waylog-min-position': String(body.position) });
     const { result } = await json('projections');
-    expect(result.projections).toHaveLength(10);
+    // With the rollup.
+    expect(result.projections).toHaveLength(flightProjections.length + 1);
     expect(result.projections[0]).toMatchObject({ position: body.position, lagEvents: 0 });
     await server.end('SIGTERM');
     expect((await json('projections', 'list')).result.projections[0]).toMatchObject({ state: 'stopped' });
