@@ -38,6 +38,15 @@ export function knownEventsOf(vocabulary: Vocabulary, streamId: string): KnownEv
   return category !== undefined && Object.hasOwn(vocabulary, category) ? vocabulary[category] : undefined;
 }
 
+/** The fields of an event that are sealed, with what is read in their place after an erasure; undefined if it has none. */
+export function sensitiveFieldsOf(
+  vocabulary: Vocabulary,
+  { streamId, type }: Pick<RecordedEvent, 'streamId' | 'type'>,
+): Readonly<Record<string, Json>> | undefined {
+  const sensitive = knownEventsOf(vocabulary, streamId)?.sensitive;
+  return sensitive && Object.hasOwn(sensitive, type) ? sensitive[type] : undefined;
+}
+
 /** Whether an event erases its stream. */
 export const isErasing = (
   vocabulary: Vocabulary,

@@ -4,6 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
   sleep(ms, undefined, { signal }).catch(() => undefined);
 
+/** A signal may be aborted while something is awaited, which the type checker does not know. */
+export const isAborted = (signal: AbortSignal): boolean => signal.aborted;
+
 /** Background work, from `start` until it has been told to stop and has ended. */
 export class Background {
   #stop: AbortController | undefined;

@@ -14,7 +14,7 @@ export * from './retry.js';
 export * from './secrets.js';
 export * from './session.js';
 export { sortedJson } from './sorted-json.js';
-export { all, FreeText, Label } from './texts.js';
+export { all, FreeText, HYPHENATED, Label } from './texts.js';
 export * from './timestamp.js';
 export * from './tls.js';
 export * from './turns.js';

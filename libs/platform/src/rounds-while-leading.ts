@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { pause } from './background.js';
+import { isAborted, pause } from './background.js';
 import { endClient } from './session.js';
 
 export interface LeadingWork {
@@ -24,8 +24,7 @@ export interface LeadingWork {
  * a silent database does not delay a stop.
  */
 export async function roundsWhileLeading(work: LeadingWork, signal: AbortSignal): Promise<void> {
-  const isStopped = (): boolean => signal.aborted;
-  while (!isStopped()) {
+  while (!isAborted(signal)) {
     let client: pg.Client | undefined;
     const cut = () => client && void endClient(client);
     signal.addEventListener('abort', cut);
@@ -33,7 +32,7 @@ export async function roundsWhileLeading(work: LeadingWork, signal: AbortSignal)
       client = await work.connect();
       if (await tryToLead(client, work.lock)) {
         work.onLead?.();
-        while (!isStopped()) {
+        while (!isAborted(signal)) {
           await work.round(client);
           await pause(work.roundIntervalMs, signal);
         }
@@ -42,7 +41,7 @@ export async function roundsWhileLeading(work: LeadingWork, signal: AbortSignal)
         await pause(work.standbyIntervalMs, signal);
       }
     } catch (error) {
-      if (!isStopped()) work.onInterrupted(error);
+      if (!isAborted(signal)) work.onInterrupted(error);
       await pause(work.standbyIntervalMs, signal);
     } finally {
       signal.removeEventListener('abort', cut);

@@ -13,3 +13,6 @@ export const Label = (max: number): PropertyDecorator => all(IsText(), MinLength
 
 /** Text of limited length. */
 export const FreeText = (max: number): PropertyDecorator => all(IsText(), MaxLength(max));
+
+/** Lower-case words with hyphens between, as in the names of reactors and webhooks. */
+export const HYPHENATED = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;

@@ -2,6 +2,7 @@ import pg from 'pg';
 import {
   Background,
   backoffDelay,
+  isAborted,
   isTooMuch,
   messageOf,
   pause,
@@ -520,6 +521,3 @@ async function isPastEnd(store: ReadableLog, checkpoint: Checkpoint | undefined)
     throw error;
   }
 }
-
-/** A signal may be aborted while something is awaited, which the type checker does not know. */
-const isAborted = (signal: AbortSignal): boolean => signal.aborted;

@@ -9,6 +9,7 @@ import {
   readRows,
   timestampFromPostgres,
   type Timestamp,
+  isAborted,
   pause,
   roundsWhileLeading,
   sortedJson,
@@ -97,8 +98,7 @@ export class ScheduledVerification {
       `insert into projection.verifications (projector) values ($1) on conflict do nothing`,
       [projector],
     );
-    const isStopped = (): boolean => signal.aborted;
-    while (!isStopped()) {
+    while (!isAborted(signal)) {
       const { rows } = await client.query<{ stream_id: string }>(
         `select stream_id from projection.stream_revisions
           where projector = $1
@@ -108,7 +108,7 @@ export class ScheduledVerification {
       );
       if (rows.length === 0) break;
       for (const { stream_id: streamId } of rows) {
-        if (isStopped()) return;
+        if (isAborted(signal)) return;
         const began = performance.now();
         const looked = await this.verifyStream(client, streamId);
         await client.query(
@@ -119,7 +119,7 @@ export class ScheduledVerification {
         await pause(restAfter(performance.now() - began, share), signal);
       }
     }
-    if (isStopped()) return;
+    if (isAborted(signal)) return;
     await client.query(
       `update projection.verifications
           set after_stream = '', streams = 0, skipped = 0, last_round_streams = streams,

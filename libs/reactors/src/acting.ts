@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type pg from 'pg';
-import { counted, pause, WaylogError } from '#lib/platform';
+import { counted, isAborted, pause, WaylogError } from '#lib/platform';
 import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
 import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
 import {
@@ -424,6 +424,3 @@ function untilGraceIsOver<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
 
 /** The errors of Waylog are sentences, and others are not. */
 const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
-
-/** A signal may be aborted while something is awaited, which the type checker does not know. */
-const isAborted = (signal: AbortSignal): boolean => signal.aborted;

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
+import { isAborted, pause, timestampFromPostgres, type Timestamp } from '#lib/platform';
 import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
 import { DEFAULT_ATTEMPTS, failureText, isOutage, waitSeconds } from './failures.js';
 import { Led } from './led.js';
@@ -240,5 +240,3 @@ const recordSql = `
      where sent_deadlines.discarded_by is null or sent_deadlines.revision <> excluded.revision
   )
   select id, attempts as failures, error from ended where error is not null`;
-
-const isAborted = (signal: AbortSignal): boolean => signal.aborted;

@@ -10,6 +10,7 @@ import {
 } from '#lib/projections';
 import type { Due } from '#lib/reactors';
 import { newId, type StreamCommand } from './command.js';
+import { refuseName } from './names.js';
 import { causedBy } from './reactor.js';
 import type { StreamType } from './stream-type.js';
 
@@ -43,8 +44,6 @@ export interface DeadlineOptions<Details> {
   readonly attempts?: number;
 }
 
-const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
-
 /**
  * A command at a time, unless it has happened. Events set it and put it off; a table holds what is set, folded like any
  * other:
@@ -67,10 +66,7 @@ export class Deadline<State = unknown, Event extends DomainEvent = DomainEvent, 
     readonly stream: StreamType<State, Event>,
     readonly options: DeadlineOptions<Details>,
   ) {
-    if (!NAME.test(name) || name.length > 40)
-      throw new Error(
-        `${JSON.stringify(name)} is no name of a deadline: take lower-case words with hyphens between, 40 characters at most.`,
-      );
+    refuseName('deadline', name, 40);
   }
 
   on<Name extends Event['type']>(

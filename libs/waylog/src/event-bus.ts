@@ -72,22 +72,25 @@ export function busReactor({ events }: EventBusOptions, publish: Publish): React
   return reactor;
 }
 
+/** The bus uses nothing of the application. */
+const nothing = (): never => {
+  throw new Error('The event bus is given nothing.');
+};
+
 /** Publishes what is recorded while this process runs. */
 export class LiveEvents {
   readonly #background = new Background((signal) => this.#run(signal));
   readonly #trouble: Trouble;
-  readonly #classes: ReadonlyMap<string, LoggedEventClass<unknown>>;
   /** Where it has come to; undefined before it listens. */
   #after: Position | undefined;
 
   constructor(
     private readonly store: EventStore,
-    events: readonly LoggedEventClass<unknown>[],
-    private readonly publish: Publish,
+    /** Publishes an event that it concerns. */
+    private readonly bus: Reactor,
     log: ProjectorLog,
   ) {
     this.#trouble = new Trouble('Publishing events on the event bus', log);
-    this.#classes = new Map(events.map((one) => [`${one.stream.category.name} ${one.type}`, one]));
   }
 
   /** Whether it hears what is recorded from now on. */
@@ -104,17 +107,15 @@ export class LiveEvents {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const categories = [...new Set([...this.#classes.values()].map(({ stream }) => stream.category.name))];
+    const { categories } = this.bus;
+    const reacting = { signal, get: nothing };
     while (!signal.aborted) {
       try {
         this.#after ??= await this.store.head();
         this.#trouble.began();
         const from = { after: this.#after, batchSize: 200, categories, signal };
         for await (const batch of this.store.subscribe(from)) {
-          for (const event of batch) {
-            const Logged = this.#classes.get(`${event.streamId.split('-', 1)[0] ?? ''} ${event.type}`);
-            if (Logged) this.publish(new Logged(event) as LoggedEvent);
-          }
+          for (const event of batch) await this.bus.commandsFor(event, reacting);
           this.#after = batch.at(-1)?.position ?? this.#after;
           this.#trouble.succeeded();
         }

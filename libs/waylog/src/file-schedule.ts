@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { verifyFiles, type Files } from '#lib/files';
 import { erasingTypes, type EventStore, type Position, type Vocabulary } from '#lib/event-store';
-import { Background, counted, messageOf, pause } from '#lib/platform';
+import { Background, counted, isAborted, messageOf, pause } from '#lib/platform';
 import { collectFiles, FILES_GRACE_MS } from './collect-files.js';
 import { ReferencesInLog } from './file-references.js';
 
@@ -67,18 +67,17 @@ export class FileSchedule {
 
   async #run(signal: AbortSignal): Promise<void> {
     const { everyMs, lookMs = LOOK_MS, log } = this.#options;
-    const isStopped = (): boolean => signal.aborted;
     // Not with the start: many processes may start together, and have better things to do.
     let due = performance.now() + Math.min(everyMs, lookMs);
     for (;;) {
       await pause(Math.min(everyMs, lookMs), signal);
-      if (isStopped()) return;
+      if (isAborted(signal)) return;
       try {
         if (performance.now() < due && !(await this.#wasErased())) continue;
         await this.#collect(signal);
         this.#failure = undefined;
       } catch (error) {
-        if (isStopped()) return;
+        if (isAborted(signal)) return;
         this.#failure = messageOf(error);
         log.warn(`Files that no event needs were not removed: ${this.#failure}`);
       }

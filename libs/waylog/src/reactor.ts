@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { newId, type CommandOptions, type StreamCommand } from './command.js';
-import type { DomainEvent, RecordedEvent } from '#lib/event-store';
+import { categoryOf, type DomainEvent, type RecordedEvent } from '#lib/event-store';
+import { refuseName } from './names.js';
 import type { AnyStreamType, StreamType } from './stream-type.js';
 
 /** An event that a reactor acts on. */
@@ -36,8 +37,6 @@ export interface ReactorOptions {
   readonly attempts?: number;
 }
 
-const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
-
 /**
  * Sends commands in answer to events, or does something outside:
  * `reactor('ship', { version: 1 }).on(orderStream, 'OrderPaid', ({ of }) => new Ship({ orderId: of }))`.
@@ -49,10 +48,7 @@ export class Reactor {
     readonly name: string,
     readonly options: ReactorOptions,
   ) {
-    if (!NAME.test(name) || name.length > 50)
-      throw new Error(
-        `${JSON.stringify(name)} is no name of a reactor: take lower-case words with hyphens between, 50 characters at most.`,
-      );
+    refuseName('reactor', name, 50);
   }
 
   /** Acts on events of a type in streams of a kind. */
@@ -93,7 +89,7 @@ export class Reactor {
   }
 
   #of({ streamId, type }: RecordedEvent) {
-    return this.#acts.get(keyOf(streamId.slice(0, Math.max(0, streamId.indexOf('-'))), type));
+    return this.#acts.get(keyOf(categoryOf(streamId) ?? '', type));
   }
 }
 

@@ -1,7 +1,6 @@
 import {
   Inject,
   Injectable,
-  Logger,
   Module,
   type DynamicModule,
   type OnApplicationBootstrap,
@@ -45,6 +44,7 @@ import { busReactor, LiveEvents } from './event-bus.js';
 import type { WaylogOptions } from './options.js';
 import type { Reacting, Reactor } from './reactor.js';
 import { RunningContexts } from './running-contexts.js';
+import { sayings } from './sayings.js';
 import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL } from './tokens.js';
 import { WEBHOOK_NETWORKS, Webhooks } from './webhooks.js';
 
@@ -125,16 +125,10 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
     private readonly webhooks: Webhooks,
   ) {
     const { eventBus } = options;
-    this.#reactors = [
-      ...ofContexts(contexts.declared),
-      ...(eventBus && eventBus.delivery !== 'each process'
-        ? [{ reactor: busReactor(eventBus, (event) => this.events.publish(event)) }]
-        : []),
-    ];
-    this.#live =
-      eventBus?.delivery === 'each process'
-        ? new LiveEvents(this.store, eventBus.events, (event) => this.events.publish(event), this.#log)
-        : undefined;
+    const bus = eventBus && busReactor(eventBus, (event) => this.events.publish(event));
+    const isEachProcess = eventBus?.delivery === 'each process';
+    this.#reactors = [...ofContexts(contexts.declared), ...(bus && !isEachProcess ? [{ reactor: bus }] : [])];
+    this.#live = bus && isEachProcess ? new LiveEvents(this.store, bus, sayings()) : undefined;
   }
 
   /** What is known of them all, whether they run in this process or not. */
@@ -246,7 +240,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
       const place = () => placeOf(this.pool, this.store, { name, ...options });
       await retry(place, { attempts: 10, baseDelayMs: 200, maxDelayMs: 2_000, retryIf: isOutage }).catch(
         (error: unknown) =>
-          this.#log.warn(`Reactor ${name} has no place in the log yet: ${messageOf(error)}`),
+          sayings().warn(`Reactor ${name} has no place in the log yet: ${messageOf(error)}`),
       );
     }
   }
@@ -295,16 +289,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
   }
 
   get #common() {
-    return { pool: this.pool, connectionString: this.access.projector.url, log: this.#log };
-  }
-
-  get #log() {
-    const log = new Logger('Waylog');
-    return {
-      info: (message: string) => log.log(message),
-      warn: (message: string, error?: unknown) =>
-        log.warn(error === undefined ? message : `${message}: ${messageOf(error)}`),
-    };
+    return { pool: this.pool, connectionString: this.access.projector.url, log: sayings() };
   }
 }
 

@@ -1,4 +1,4 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type pg from 'pg';
 import { v7 as uuidv7 } from 'uuid';
 import {
@@ -9,6 +9,7 @@ import {
   messageOf,
   pause,
   unavailable,
+  Waker,
 } from '#lib/platform';
 import { PartOfLog, type EventStore, type ReadableLog, type RecordedEvent } from '#lib/event-store';
 import { Trouble } from '#lib/projections';
@@ -34,6 +35,7 @@ import {
 } from '#lib/webhooks';
 import { WEBHOOK, type Context } from './context.js';
 import { RunningContexts } from './running-contexts.js';
+import { sayings } from './sayings.js';
 import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, TABLES_POOL } from './tokens.js';
 
 /** The networks beside the public internet that webhooks may reach, for injection. */
@@ -60,7 +62,7 @@ export const declaredWebhook = (
   { name, number, events }: Webhook,
   contexts: readonly Context[],
   store: ReadableLog,
-): DeclaredReactor => ({
+): DeclaredReactor & { readonly hears: ReadableLog } => ({
   name: reactorOf(name),
   version: number,
   hears: new PartOfLog(
@@ -77,11 +79,11 @@ const reactorOf = (webhook: string): string => `${WEBHOOK}${webhook}`;
 /** The webhooks of this application: each is a reactor that sends what it hears. For injection. */
 @Injectable()
 export class Webhooks {
-  readonly #log = new Logger('Waylog');
+  readonly #log = sayings();
   readonly #deliverer: Deliverer;
   readonly #allowed: Networks;
   readonly #background = new Background((signal) => this.#run(signal));
-  readonly #trouble = new Trouble('Reading which webhooks there are', this.#logging);
+  readonly #trouble = new Trouble('Reading which webhooks there are', this.#log);
   /** By their numbers. */
   readonly #running = new Map<number, { webhook: ActiveWebhook; readonly acting: Acting }>();
 
@@ -162,23 +164,22 @@ export class Webhooks {
 
   /** Starts those that are new, and stops those that have ended. */
   async #run(signal: AbortSignal): Promise<void> {
-    let changed = new AbortController();
-    const stopListening = this.listener.on(WEBHOOKS_CHANGED, () => changed.abort());
+    const waker = new Waker(this.listener, WEBHOOKS_CHANGED, LOOK_MS, signal);
     try {
       while (!signal.aborted) {
-        changed = new AbortController();
-        let wait = LOOK_MS;
+        waker.arm();
         try {
           await this.#follow(await activeWebhooks(this.pool));
           this.#trouble.succeeded();
         } catch (error) {
           this.#trouble.failed(error);
-          wait = backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS);
+          await pause(backoffDelay(this.#trouble.failures, 100, MAX_BACKOFF_MS), signal);
+          continue;
         }
-        await pause(wait, AbortSignal.any([signal, changed.signal]));
+        await waker.wait();
       }
     } finally {
-      stopListening();
+      waker.close();
       this.#trouble.end();
     }
   }
@@ -188,7 +189,7 @@ export class Webhooks {
       if (!active.some((one) => one.number === number)) {
         this.#running.delete(number);
         await acting.stop();
-        this.#log.log(`The webhook ${webhook.name} has ended.`);
+        this.#log.info(`The webhook ${webhook.name} has ended.`);
       }
     for (const webhook of active) {
       const running = this.#running.get(webhook.number);
@@ -207,7 +208,7 @@ export class Webhooks {
     return new Acting({
       name,
       version,
-      store: store as ReadableLog,
+      store,
       concerns: (event) => hears(webhook.events, event),
       act: (event, signal) => this.#send(webhook.number, event, signal),
       waitsAsAWhole: true,
@@ -216,7 +217,7 @@ export class Webhooks {
       batchSize: BATCH,
       pool: this.tables,
       connectionString: this.access.projector.url,
-      log: this.#logging,
+      log: this.#log,
     });
   }
 
@@ -240,12 +241,5 @@ export class Webhooks {
       signal.removeEventListener('abort', soon);
       clearTimeout(timer);
     }
-  }
-
-  get #logging() {
-    return {
-      info: (message: string) => this.#log.log(message),
-      warn: (message: string) => this.#log.warn(message),
-    };
   }
 }

@@ -1,6 +1,6 @@
 import {
   categoryOf,
-  knownEventsOf,
+  sensitiveFieldsOf,
   type JsonObject,
   type RecordedEvent,
   type Vocabulary,
@@ -49,12 +49,7 @@ export function bodyOf(
       schemaVersion,
       correlationId: metadata.correlationId,
       causationId: metadata.causationId,
-      data: withSensitive ? event.data : withoutSensitive(event, vocabulary),
+      data: withSensitive ? event.data : { ...event.data, ...sensitiveFieldsOf(vocabulary, event) },
     },
   };
-}
-
-function withoutSensitive({ streamId, type, data }: RecordedEvent, vocabulary: Vocabulary): JsonObject {
-  const sensitive = knownEventsOf(vocabulary, streamId)?.sensitive;
-  return sensitive && Object.hasOwn(sensitive, type) ? { ...data, ...sensitive[type] } : data;
 }

@@ -14,6 +14,7 @@ import {
   conflict,
   databaseCall,
   Example,
+  HYPHENATED,
   inTransaction,
   invalidInput,
   IsText,
@@ -39,13 +40,12 @@ export const ROTATION_OVERLAP_HOURS = 24;
 /** Announces that webhooks have changed. */
 export const WEBHOOKS_CHANGED = 'waylog_webhooks';
 
-const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 const HEARD = /^[a-z][a-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)?$/;
 
 @Example<NewWebhook>({ name: 'erp', url: 'https://erp.example/waylog', signing: 'hmac' })
 export class NewWebhook {
   /** Lower-case words with hyphens between, 40 characters at most. */
-  @IsString() @Matches(NAME) @MaxLength(40) readonly name!: string;
+  @IsString() @Matches(HYPHENATED) @MaxLength(40) readonly name!: string;
   /** Where events are sent: https, without user and password. Anything else is only for networks that the operator allows. */
   @IsText() @MaxLength(2_000) readonly url!: string;
   /** Categories of streams (`order`) and types of events (`order.Paid`); all without it. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
-import { backoffDelay, messageOf, WaylogError } from '#lib/platform';
+import { backoffDelay, isAborted, messageOf, WaylogError } from '#lib/platform';
 import { checkAppend } from '../check-append.js';
 import type {
   AppendOutcome,
@@ -321,7 +321,7 @@ export class EventStoreDbEventStore implements EventStore {
       } finally {
         feed?.close();
       }
-      if (hasEnded(stop)) return;
+      if (isAborted(stop)) return;
       failures++;
       if (!isBroken)
         this.#onWarning(
@@ -383,9 +383,6 @@ export class EventStoreDbEventStore implements EventStore {
     await this.#connection.close();
   }
 }
-
-/** The signal changes while somebody waits, which the compiler does not know. */
-const hasEnded = (signal: AbortSignal): boolean => signal.aborted;
 
 const notOurs = (streamId: string) =>
   new WaylogError(

@@ -16,7 +16,7 @@ import type {
   SubscribeOptions,
 } from '../event-store.js';
 import { upcaster } from '../upcasting.js';
-import { isErasing, knownEventsOf, type Vocabulary } from '../vocabulary.js';
+import { isErasing, sensitiveFieldsOf, type Vocabulary } from '../vocabulary.js';
 import type { DataKeys } from './data-keys.js';
 import { newKey, open, seal } from './seal.js';
 
@@ -215,9 +215,8 @@ export class SealedEventStore implements EventStore {
 
   readonly #isErasing = (event: RecordedEvent): boolean => isErasing(this.vocabulary, event);
 
-  #sensitiveOf({ streamId, type }: Pick<RecordedEvent, 'streamId' | 'type'>) {
-    const sensitive = knownEventsOf(this.vocabulary, streamId)?.sensitive;
-    return sensitive && Object.hasOwn(sensitive, type) ? sensitive[type] : undefined;
+  #sensitiveOf(event: Pick<RecordedEvent, 'streamId' | 'type'>) {
+    return sensitiveFieldsOf(this.vocabulary, event);
   }
 
   async #saysErased(streamId: string): Promise<boolean> {
