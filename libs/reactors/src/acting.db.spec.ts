@@ -336,6 +336,13 @@ describe.each(logs)('a reactor, with the log %s', (log) => {
     await eventually(() => tried > 4);
     expect(await waiting()).toEqual([]);
     await eventually(async () => (await state()).lastError === 'The tower does not answer.');
+    // Also in what the last report of a lead has left.
+    await eventually(async () => {
+      const { rows } = await database.pool.query(`select state from projection.projectors where name = $1`, [
+        `reactor:${name}`,
+      ]);
+      return rows[0]?.state === 'failed';
+    });
     isAway = false;
     await eventually(isAtEnd);
     expect(acted.toSorted()).toEqual([`${bell('a')} 0`, `${bell('b')} 0`]);

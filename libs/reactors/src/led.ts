@@ -10,7 +10,6 @@ import {
   type ProjectorState,
   type ProjectorStatus,
 } from '#lib/projections';
-
 import { failureText } from './failures.js';
 
 export interface LedOptions {
@@ -68,14 +67,18 @@ export class Led {
       try {
         await this.#lead(signal);
       } catch (error) {
-        this.state = 'failed';
-        this.#lastError = { message: failureText(error), at: new Date().toISOString() };
+        this.#fail(error);
         this.trouble.failed(error);
         await pause(backoffDelay(this.trouble.failures, 100, MAX_BACKOFF_MS), signal);
       }
     }
     this.trouble.end();
     this.#reporting.end();
+  }
+
+  #fail(error: unknown): void {
+    this.state = 'failed';
+    this.#lastError = { message: failureText(error), at: new Date().toISOString() };
   }
 
   #lead(signal: AbortSignal): Promise<void> {
@@ -102,6 +105,10 @@ export class Led {
       try {
         while (!going.aborted) await this.work(client, going);
         if (!signal.aborted) throw connectionLost();
+      } catch (error) {
+        // Before the last report of this lead.
+        this.#fail(error);
+        throw error;
       } finally {
         await reporting.end();
       }

@@ -11,7 +11,6 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import type { Position, ReadableLog } from '#lib/event-store';
-
 import { nameOfLog } from './recorded.js';
 
 /** What a reactor could not do: the first event of a stream, or the command of a deadline. */
