@@ -189,6 +189,26 @@ describe('the content of images', () => {
     sending.destroy();
   });
 
+  it('is read to its end when it is refused, so that the next request on its connection is heard', async () => {
+    const { hostname, port } = new URL(server.url);
+    const socket = connect(Number(port), hostname);
+    socket.setTimeout(30_000, () => socket.destroy(new Error('Nothing arrived for 30 s.')));
+    const key = `authorization: Bearer ${ADMIN_KEY}`;
+    const refused = Buffer.alloc(300_000, 'x');
+    socket.write(
+      `PUT ${path}/content HTTP/1.1\r\nhost: x\r\n${key}\r\ncontent-length: ${refused.length}\r\n\r\n`,
+    );
+    socket.write(refused);
+    let answered = '';
+    const until = async (text: string) => {
+      while (!answered.includes(text)) answered += ((await once(socket, 'data')) as [Buffer])[0].toString();
+    };
+    await until('HTTP/1.1 415');
+    socket.write('GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n');
+    await until('HTTP/1.1 200');
+    socket.destroy();
+  });
+
   it('leaves nothing behind when its sender goes', async () => {
     const before = await stored();
     const { hostname, port } = new URL(server.url);

@@ -1,5 +1,8 @@
 import { Agent, request } from 'node:http';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { OpenApiDocument, Schema } from './support/hostile-requests.js';
 import { testDatabase, type TestDatabase } from './support/database.js';
 import { aFlight, aFrame } from './support/samples.js';
@@ -30,16 +33,19 @@ describe('no request blocks the others', () => {
   let database: TestDatabase;
   let server: ServerProcess;
   let document: OpenApiDocument;
+  let folder: string;
   const agent = new Agent({ keepAlive: true });
   beforeAll(async () => {
     database = await testDatabase();
-    server = await serverProcess(database, { WAYLOG_VERIFY_SHARE: '0' });
+    folder = await mkdtemp(join(tmpdir(), 'waylog-files-'));
+    server = await serverProcess(database, { WAYLOG_VERIFY_SHARE: '0', WAYLOG_FILES_DIR: folder });
     document = (await server.call('GET', '/openapi.json')).body as OpenApiDocument;
   });
   afterAll(async () => {
     agent.destroy();
     await server.end('SIGTERM');
     await database.drop();
+    await rm(folder, { recursive: true });
   });
 
   function send(method: string, path: string, body?: Buffer): Promise<{ status: number; bytes: number }> {

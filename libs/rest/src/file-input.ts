@@ -76,6 +76,9 @@ async function* piecesOf(
     isWhole = true;
   } finally {
     if (!isWhole && announced - taken > MAX_DRAINED) void reply.header('connection', 'close');
+    // Node reads what is left by itself only of a body that nobody began to read: the next request on this connection
+    // would wait behind it for good.
+    if (!isWhole) body.resume();
   }
 }
 
