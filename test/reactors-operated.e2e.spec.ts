@@ -4,6 +4,7 @@ import { appendRaw } from './support/poison.js';
 import { bearer, newKey, useServer } from './support/server.js';
 import { shop } from './support/shop-context.js';
 import type { EventStore } from '#lib/event-store';
+import { leaderLock } from '#lib/projections';
 import { EVENT_STORE } from '#lib/waylog';
 
 // The one line of the server, with another context in it.
@@ -174,5 +175,42 @@ describe('reactors and deadlines in the hands of operators', () => {
     expect(await waylog('reactors', 'resume', 'pack-paid')).toMatchObject({ code: 0 });
     await eventually(async () => (await waiting()).length === 0);
     expect(await waylog('verify')).toMatchObject({ code: 0 });
+  });
+
+  it('are forgotten once they are gone from the code, and not before', async () => {
+    const pool = server.store.pool;
+    await pool.query(
+      `insert into projection.reactors (name, version, position) values ('pack-ordered', 1, '1')`,
+    );
+    await pool.query(
+      `insert into projection.reactions (reactor, stream_id, revision, position, event_id, type, error)
+       values ('pack-ordered', 'order-z', 1, '1', '00000000-0000-4000-8000-000000000000', 'Paid', 'made up')`,
+    );
+    expect((await waylog('doctor')).out).toMatch(
+      /pack-ordered has run here, and no context .* nobody does the 1 thing that wait/,
+    );
+    expect(await waylog('reactors', 'forget', 'pack-paid')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/This application has pack-paid/),
+    });
+    // A process of an older version that still runs it.
+    const other = await pool.connect();
+    const lock = leaderLock('reactor:pack-ordered');
+    await other.query('select pg_advisory_lock($1)', [lock]);
+    expect(await call('DELETE', '/v1/admin/reactors/pack-ordered')).toMatchObject({
+      status: 409,
+      body: { code: 'reactor.runs' },
+    });
+    await other.query('select pg_advisory_unlock($1)', [lock]);
+    other.release();
+    expect(await call('DELETE', '/v1/admin/reactors/pack-ordered')).toMatchObject({
+      status: 200,
+      body: { waited: 1 },
+    });
+    expect(await waylog('reactors', 'forget', 'pack-ordered')).toMatchObject({ code: 1 });
+    expect(
+      (await pool.query(`select from projection.reactions where reactor = 'pack-ordered'`)).rowCount,
+    ).toBe(0);
+    expect((await waylog('doctor')).out).not.toMatch(/pack-ordered/);
   });
 });

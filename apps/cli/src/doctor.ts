@@ -47,6 +47,7 @@ import {
   declaredWebhook,
   isDeclared,
   isOtherLog,
+  leftReactors,
   missingTables,
   reactorsOf,
   ReferencesInLog,
@@ -665,8 +666,17 @@ async function reactors(store: EventStore, pool: pg.Pool, webhooks: readonly Web
     }
   });
   const parked = states.filter((one) => one.parked > 0);
+  const left = await leftReactors(contexts, pool);
   return [
     ...findings,
+    ...left.map(({ name, waiting }) =>
+      warning(
+        'reactors',
+        `${name} has run here, and no context of this application has it any more` +
+          (waiting > 0 ? `: nobody does the ${counted(waiting, 'thing')} that wait for it` : ''),
+        `If it is gone for good: waylog reactors forget ${name}. If its name has changed, give it the old one.`,
+      ),
+    ),
     ...parked.map((one) =>
       warning('reactors', `${one.name}: ${one.parked} parked`, `waylog reactors waiting ${one.name}`),
     ),

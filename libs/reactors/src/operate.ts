@@ -11,6 +11,8 @@ import {
   type Timestamp,
 } from '#lib/platform';
 import type { Position, ReadableLog } from '#lib/event-store';
+import { leaderLock } from '#lib/projections';
+import { lockOf } from './led.js';
 import { nameOfLog } from './recorded.js';
 
 /** What a reactor could not do: the first event of a stream, or the command of a deadline. */
@@ -164,18 +166,21 @@ export async function retryReactions(pool: pg.Pool, name: string, of?: string): 
   return count;
 }
 
-/** Leaves out what failed, for good, and goes on with what comes after it. Throws `reactor.nothing-waits`. */
+/**
+ * Leaves out what failed, for good, and goes on with what comes after it. `key` is for one deadline of a thing that has
+ * several of a kind. Throws `reactor.nothing-waits`.
+ */
 export async function discardReaction(
   pool: pg.Pool,
   name: string,
   of: string,
-  { reason, by }: { readonly reason: string; readonly by: string },
+  { key, reason, by }: { readonly key?: string | undefined; readonly reason: string; readonly by: string },
 ): Promise<void> {
   const { rows } = await databaseCall(() =>
     pool.query<{ count: number }>(
       // What has not been tried since the last time is not what somebody has seen fail: twice is once.
       `with failed as (
-         select * from projection.reactions where reactor = $1 and stream_id = $2 and has_failed for update
+         select * from projection.reactions where reactor = $1 and stream_id = $2 and has_failed and $5::text is null for update
        ), discarded as (
          insert into projection.discarded_reactions (reactor, stream_id, revision, event_id, type, error, reason, discarded_by)
          select reactor, stream_id, revision, event_id, type, error, $3, $4 from failed
@@ -188,13 +193,14 @@ export async function discardReaction(
           where r.reactor = f.reactor and r.stream_id = f.stream_id returning 1
        ), things as (
          update projection.sent_deadlines set next_attempt_at = null, discard_reason = $3, discarded_by = $4
-          where deadline = $1 and id = $2 and error is not null and discarded_by is null returning 1
+          where deadline = $1 and id = $2 and ($5::text is null or key = $5) and error is not null and discarded_by is null
+         returning 1
        )
        select ((select count(*) from streams) + (select count(*) from things))::integer as count`,
-      [name, of, reason, by],
+      [name, of, reason, by, key ?? null],
     ),
   );
-  if (rows[0]?.count === 0) throw nothingWaits(name, of);
+  if (rows[0]?.count === 0) throw nothingWaits(name, key === undefined ? of : `${of} (${key})`);
 }
 
 const nothingWaits = (name: string, of: string) =>
@@ -207,6 +213,65 @@ const nothingWaits = (name: string, of: string) =>
     },
   );
 
+/** A reactor or a deadline that has run on a database. */
+export interface RanReactor {
+  readonly name: string;
+  /** Streams, or commands of deadlines, that have failed and were not discarded. */
+  readonly waiting: number;
+}
+
+/** All that have run on this database, whether a context still declares them or not. */
+export async function ranReactors(pool: pg.Pool): Promise<RanReactor[]> {
+  const rows = await readRows(
+    pool,
+    undefined,
+    `select r.name,
+            (select count(*) from projection.reactions a where a.reactor = r.name)
+              + (select count(*) from projection.sent_deadlines d
+                  where d.deadline = r.name and d.error is not null and d.discarded_by is null)
+       from projection.reactors r order by r.name`,
+    [],
+  );
+  return rows.map(([name, waiting]) => ({ name: name as string, waiting: Number(waiting) }));
+}
+
+/**
+ * Forgets where one was and what waits for it, which nobody does any more; what was discarded stays on record. For one that
+ * no context declares: if another one takes its name, it begins as a new one does. Returns how much waited. Throws
+ * `reactor.never-ran`, and `reactor.runs` while a process leads it.
+ */
+export async function forgetReactor(pool: pg.Pool, name: string): Promise<number> {
+  const { rows } = await databaseCall(() =>
+    pool.query<{ is_free: boolean; forgotten: number; waited: number }>(
+      `with free as materialized (
+         select pg_try_advisory_xact_lock($3) as is_free
+       ), reactor as (
+         delete from projection.reactors using free where is_free and name = $1 returning 1
+       ), streams as (
+         delete from projection.reactions using free where is_free and reactor = $1 returning 1
+       ), things as (
+         delete from projection.sent_deadlines using free where is_free and deadline = $1
+         returning error is not null and discarded_by is null as waited
+       ), lead as (
+         delete from projection.projectors using free where is_free and name = $2
+       )
+       select is_free, (select count(*) from reactor)::integer as forgotten,
+              ((select count(*) from streams) + (select count(*) from things where waited))::integer as waited
+         from free`,
+      [name, lockOf(name), leaderLock(lockOf(name))],
+    ),
+  );
+  const [found] = rows;
+  if (!found?.is_free)
+    throw conflict(
+      'reactor.runs',
+      `A process runs ${name}, an older version perhaps. Stop it first: \`waylog doctor\` shows which programs use the database.`,
+      { reactor: name },
+    );
+  if (found.forgotten === 0) throw neverRan(name, 'There is nothing to forget.');
+  return found.waited;
+}
+
 async function change(
   pool: pg.Pool,
   name: string,
@@ -214,8 +279,8 @@ async function change(
   values: readonly unknown[] = [],
 ): Promise<void> {
   const { rowCount } = await databaseCall(() => pool.query(sql, [name, ...values]));
-  if (rowCount === 0)
-    throw notFound('reactor.never-ran', `${name} has not run on this database yet. Start the server once.`, {
-      reactor: name,
-    });
+  if (rowCount === 0) throw neverRan(name, 'Start the server once.');
 }
+
+const neverRan = (name: string, remedy: string) =>
+  notFound('reactor.never-ran', `${name} has not run on this database yet. ${remedy}`, { reactor: name });

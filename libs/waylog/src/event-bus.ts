@@ -59,11 +59,14 @@ export interface EventBusOptions {
   readonly delivery?: 'one process' | 'each process';
 }
 
+/** What the reactor that feeds Nest's event bus is called. */
+export const EVENT_BUS = 'event-bus';
+
 type Publish = (event: LoggedEvent) => unknown;
 
 /** Publishes each event in one process. Nest does not tell whether a handler has failed: what must be done is a reactor's. */
 export function busReactor({ events }: EventBusOptions, publish: Publish): Reactor {
-  const reactor = new Reactor('event-bus', { version: 1 });
+  const reactor = new Reactor(EVENT_BUS, { version: 1 });
   for (const Logged of events)
     reactor.on(Logged.stream, Logged.type, (event) => {
       publish(new Logged(event) as LoggedEvent);

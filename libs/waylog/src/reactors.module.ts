@@ -28,19 +28,22 @@ import {
   resumeReactor,
   retryReactions,
   discardReaction,
+  forgetReactor,
+  ranReactors,
   verifyReactors,
   waitingReactions,
   type DeclaredReactor,
   type Due,
+  type RanReactor,
   type ReactorProblem,
   type ReactorStatus,
   type WaitingReaction,
 } from '#lib/reactors';
 import type { DatabaseAccess } from '#lib/timescale';
 import type { StreamCommand } from './command.js';
-import type { Context } from './context.js';
+import { WEBHOOK, type Context } from './context.js';
 import { deadlineTable, type AnyDeadline } from './deadline.js';
-import { busReactor, LiveEvents } from './event-bus.js';
+import { busReactor, EVENT_BUS, LiveEvents } from './event-bus.js';
 import type { WaylogOptions } from './options.js';
 import type { Reacting, Reactor } from './reactor.js';
 import { RunningContexts } from './running-contexts.js';
@@ -104,6 +107,14 @@ const declaredReactors = (
 /** The reactors and deadlines of contexts, for code that has no running application. */
 export const reactorsOf = (contexts: readonly Context[], store: ReadableLog): DeclaredReactor[] =>
   declaredReactors(ofContexts(contexts), contexts, store);
+
+/** Those that have run on a database and that neither contexts nor webhooks nor the event bus of Nest explain. */
+export async function leftReactors(contexts: readonly Context[], pool: pg.Pool): Promise<RanReactor[]> {
+  const declared = contexts.flatMap(({ reactors, deadlines }) => [...reactors, ...deadlines]);
+  const isKnown = (name: string) =>
+    name.startsWith(WEBHOOK) || name === EVENT_BUS || declared.some((one) => one.name === name);
+  return (await ranReactors(pool)).filter(({ name }) => !isKnown(name));
+}
 
 /** The reactors and deadlines of this application, for injection. */
 @Injectable()
@@ -196,13 +207,24 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
     return retryReactions(this.pool, (await this.named(name)).name, of);
   }
 
-  /** Leaves out for good what failed. Throws `reactor.not-found` and `reactor.nothing-waits`. */
+  /** Leaves out for good what failed, with `key` one deadline of a thing. Throws `reactor.not-found` and `reactor.nothing-waits`. */
   async discard(
     name: string,
     of: string,
-    why: { readonly reason: string; readonly by: string },
+    why: { readonly key?: string | undefined; readonly reason: string; readonly by: string },
   ): Promise<void> {
     await discardReaction(this.pool, (await this.named(name)).name, of, why);
+  }
+
+  /** See `forgetReactor`: for one that this application does not have. Also throws `reactor.is-declared`. */
+  async forget(name: string): Promise<number> {
+    if ((await this.declared()).some((one) => one.name === name))
+      throw conflict(
+        'reactor.is-declared',
+        `This application has ${name}. Take it out of the code first; \`waylog reactors pause ${name}\` stops it meanwhile.`,
+        { reactor: name },
+      );
+    return forgetReactor(this.pool, name);
   }
 
   /** What is not as it should be with any; see `verifyReactors`. */

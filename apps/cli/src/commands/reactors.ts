@@ -5,10 +5,15 @@ import type { ReactorStatus, WaitingReaction } from '#lib/reactors';
 import { operator, print, withOperations } from '../context.js';
 import { table } from '../table.js';
 
+interface DiscardOptions {
+  readonly key?: string;
+  readonly reason: string;
+}
+
 export function reactorsCommand(): Command {
   const reactors = new Command('reactors')
     .description(
-      'What is done in answer to events, and at deadlines: list, pause, resume, reset, retry, discard.',
+      'What is done in answer to events, and at deadlines: list, pause, resume, reset, retry, discard, forget.',
     )
     .addHelpText(
       'after',
@@ -93,12 +98,25 @@ ids come of the event; anything else that it does outside is done again. Moved f
     .description('leave out what failed, for good, and go on with what comes after it')
     .argument('<reactor>', 'a reactor or a deadline')
     .argument('<of>', 'the stream, or the thing with the deadline')
+    .option('--key <key>', 'one deadline of the thing, as `waiting` shows it; all of them without it')
     .requiredOption('--reason <text>', 'why, for the person who looks for what was not done')
-    .action(async (name: string, of: string, { reason }: { reason: string }, command: Command) => {
+    .action(async (name: string, of: string, { key, reason }: DiscardOptions, command: Command) => {
       await withOperations(command, (app) =>
-        app.get(RunningReactors).discard(name, of, { reason, by: operator() }),
+        app.get(RunningReactors).discard(name, of, { key, reason, by: operator() }),
       );
-      print(command, { discarded: of }, `${of}: discarded, for good`);
+      print(command, { discarded: of, key }, `${of}${key ? ` (${key})` : ''}: discarded, for good`);
+    });
+  reactors
+    .command('forget')
+    .description('drop the place of a reactor that is gone from the code, and what waits for it')
+    .argument('<reactor>', 'a reactor or a deadline that no context has any more; `waylog doctor` names them')
+    .action(async (name: string, _options, command: Command) => {
+      const waited = await withOperations(command, (app) => app.get(RunningReactors).forget(name));
+      print(
+        command,
+        { forgotten: name, waited },
+        `forgotten: ${name}${waited > 0 ? `, and ${counted(waited, 'thing')} that waited for it` : ''}`,
+      );
     });
   return reactors;
 }

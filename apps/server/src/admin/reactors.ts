@@ -1,4 +1,4 @@
-import { Controller, Get, HttpCode, Post } from '@nestjs/common';
+import { Controller, Delete, Get, HttpCode, Post } from '@nestjs/common';
 import { IsInt, IsNotEmpty, MaxLength, Min } from 'class-validator';
 import { Example, IsText, Optional } from '#lib/platform';
 import { ReactorStatus, WaitingReaction } from '#lib/reactors';
@@ -30,6 +30,8 @@ class RetryRequest {
 class DiscardRequest {
   /** The stream, or the thing with the deadline. */
   @IsText() @IsNotEmpty() @MaxLength(200) readonly of!: string;
+  /** One deadline of the thing; all of them without it. */
+  @Optional() @IsText() @IsNotEmpty() @MaxLength(200) readonly key?: string;
   @IsText() @IsNotEmpty() @MaxLength(1_000) readonly reason!: string;
 }
 
@@ -41,6 +43,11 @@ class WaitingQuery {
 class Retried {
   /** How many are tried again within a second. */
   @IsInt() @Min(0) readonly retried!: number;
+}
+
+class Forgotten {
+  /** How much waited for it. */
+  @IsInt() @Min(0) readonly waited!: number;
 }
 
 /** What is done in answer to events, and at deadlines. */
@@ -119,8 +126,22 @@ export class ReactorsController {
     description: 'Leaves it out for good, and goes on with what comes after it.',
   })
   @Answers(200, [ReactorStatus])
-  async discard(@Id('reactor') reactor: string, @ValidBody(DiscardRequest) { of, reason }: DiscardRequest) {
-    await this.reactors.discard(reactor, of, { reason, by: BY });
+  async discard(
+    @Id('reactor') reactor: string,
+    @ValidBody(DiscardRequest) { of, key, reason }: DiscardRequest,
+  ) {
+    await this.reactors.discard(reactor, of, { key, reason, by: BY });
     return this.list();
+  }
+
+  @Delete(':reactor')
+  @Needs('admin')
+  @Operation({
+    summary: 'Forget a reactor',
+    description: 'Drops the place of one that no context has any more, and what waits for it.',
+  })
+  @Answers(200, Forgotten)
+  async forget(@Id('reactor') reactor: string) {
+    return { waited: await this.reactors.forget(reactor) };
   }
 }
