@@ -75,6 +75,14 @@ describe('a delivery', () => {
     await expect(delivery).rejects.toThrow(/interrupted/);
   });
 
+  it('takes the wish to speak another protocol for an answer', async () => {
+    const url = await listen(() => undefined);
+    servers[0]?.removeAllListeners('request').on('request', ({ socket }) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
+    });
+    expect(await deliver(url)).toBe(101);
+  });
+
   it('does not wait for the end of an answer that is endless', async () => {
     let isClosed = false;
     const url = await listen((_, response) => {

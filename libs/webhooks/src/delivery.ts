@@ -66,7 +66,6 @@ export class Deliverer {
       timeoutMs,
     );
     signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted) stop();
     const options: https.RequestOptions = {
       method: 'POST',
       agent: this.#agents[isEncrypted ? 'https:' : 'http:'],
@@ -81,8 +80,13 @@ export class Deliverer {
         'webhook-signature': signatures(endpoint.signing, endpoint.keys, { id, timestamp, body }),
       },
     };
+    // Whatever becomes of the request: a delivery that never ends would hold up all that come after it.
+    const end = new Promise<never>((_, reject) => {
+      ended.signal.addEventListener('abort', () => reject(ended.signal.reason as Error), { once: true });
+    });
+    if (signal.aborted) stop();
     try {
-      return await answerTo(url, options, body);
+      return await Promise.race([answerTo(url, options, body), end]);
     } catch (error) {
       const { signal: end } = ended;
       throw new Error(end.aborted ? messageOf(end.reason) : `${url.host}: ${reasonOf(error)}`, {
@@ -127,6 +131,11 @@ function answerTo(url: URL, options: https.RequestOptions, body: string, isRepea
       });
       answer.on('error', () => undefined);
       answer.once('close', () => clearTimeout(timer));
+    });
+    // It wants to speak another protocol, which is no answer to a message. Node leaves the connection to whoever listens.
+    request.on('upgrade', (answer, socket) => {
+      socket.destroy();
+      resolve(answer.statusCode ?? 0);
     });
     request.on('error', (error: NodeJS.ErrnoException) => {
       // The receiver has closed a kept connection in the moment in which it was used again.
