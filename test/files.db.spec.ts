@@ -115,6 +115,39 @@ describe.each(logs)('files that events need, with the log in %s', (log) => {
     expect((await collect({ store: older, acceptsLog: true })).removed).toHaveLength(1);
   });
 
+  it('are not removed by a log that needs none of them, before anybody has said whose they are', async () => {
+    const { sha256 } = await place.put(inPieces(picture()), { maxBytes: 10_000 });
+    await expect(collect()).rejects.toMatchObject({ code: 'files.of-another-log' });
+    expect(await names()).toEqual([sha256]);
+    expect((await collect({ acceptsLog: true })).removed).toEqual([sha256]);
+    // Its own are known as such, also when nobody needs them any more.
+    const flightId = await newFlight();
+    const own = await store(flightId);
+    await collect();
+    await waylog.execute(new EraseFlight({ flightId }));
+    expect((await collect()).removed).toEqual([own]);
+    const { sha256: other } = await place.put(inPieces(picture()), { maxBytes: 10_000 });
+    expect((await collect()).removed).toEqual([other]);
+  });
+
+  it('are looked through soon after the first was stored, so that another log leaves them alone', async () => {
+    const silent = () => undefined;
+    const schedule = new FileSchedule({
+      ...using(),
+      files: new Files(place),
+      everyMs: 2 * DAY,
+      lookMs: 20,
+      log: { info: silent, warn: silent },
+    });
+    schedule.start();
+    try {
+      await store(await newFlight());
+      await eventually(async () => (await place.note())?.includes('"last"') === true);
+    } finally {
+      await schedule.stop();
+    }
+  });
+
   it('are not removed by a program that does not know all events that can need files', async () => {
     await store(await newFlight());
     await collect();

@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ADMIN_KEY } from './support/admin-key.js';
+import { eventually } from './support/eventually.js';
 import { useServer } from './support/server.js';
 
 const JPEG = Buffer.from('ffd8ffe000104a46494600010100', 'hex');
@@ -153,7 +154,7 @@ describe('the content of images', () => {
     ],
     ['a digest that is none', picture(1_000), { 'repr-digest': 'sha-256=abc' }, 400, 'input.invalid'],
     ['a part', picture(1_000), { 'content-range': 'bytes 0-999/2000' }, 400, 'input.invalid'],
-    ['a coding', picture(1_000), { 'content-encoding': 'gzip' }, 415, 'body.not-json'],
+    ['a coding', picture(1_000), { 'content-encoding': 'gzip' }, 415, 'file.coded'],
     ['JSON', Buffer.from('{"frameId":1}'), { 'content-type': 'application/json' }, 415, 'file.type-refused'],
     ['more than is taken', picture(20_000_001), {}, 413, 'file.too-large'],
   ])('is refused when it is %s, and nothing of it is kept', async (_, bytes, headers, status, code) => {
@@ -255,6 +256,54 @@ describe('the content of images', () => {
     // Sent again, it is whole again.
     expect((await put(bytes)).status).toBe(200);
     expect((await get(body.position)).bytes.equals(bytes)).toBe(true);
+  });
+
+  it('is answered in no part when it has become shorter or longer', async () => {
+    for (const length of [1_000, 9_000]) {
+      const bytes = picture(2_000);
+      const { body } = await put(bytes);
+      const sha256 = digestOf(bytes);
+      await truncate(join(folder, sha256.slice(0, 2), sha256.slice(2, 4), sha256), length);
+      const { response } = await get(body.position, { range: 'bytes=500-1999' });
+      expect([response.status, response.headers.get('content-type')]).toEqual([
+        503,
+        'application/problem+json',
+      ]);
+      expect((await get(body.position, {}, 'HEAD')).response.status).toBe(503);
+    }
+  });
+
+  it('ends the connection of one that is refused with much of it still to come', async () => {
+    const { hostname, port } = new URL(server.url);
+    const socket = connect(Number(port), hostname);
+    socket.setTimeout(30_000, () => socket.destroy(new Error('Nothing arrived for 30 s.')));
+    socket.write(
+      `PUT ${path}/content HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-length: 999000000\r\n\r\n`,
+    );
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 413 [^]*connection: close/i);
+    await once(socket.resume(), 'close');
+  });
+
+  it('holds up no command, however slowly many of them come', async () => {
+    const { hostname, port } = new URL(server.url);
+    const bearer = `authorization: Bearer ${ADMIN_KEY}`;
+    const slow = Array.from({ length: 8 }, () => {
+      const socket = connect(Number(port), hostname);
+      socket.on('error', () => undefined);
+      socket.write(`PUT ${path}/content HTTP/1.1\r\nhost: x\r\n${bearer}\r\ncontent-length: 9000000\r\n\r\n`);
+      socket.write(picture(100_000));
+      return socket;
+    });
+    const unfinished = async () => (await readdir(join(folder, '.unfinished'))).length;
+    await eventually(async () => (await unfinished()) === slow.length, unfinished);
+    const ninth = await put(picture(1_000));
+    expect([ninth.status, ninth.body['code']]).toEqual([429, 'files.too-many']);
+    const metadata = { filePath: '1.jpg', metadata: {} };
+    expect((await server.call('PUT', path, metadata)).status).toBe(200);
+    for (const socket of slow) socket.destroy();
+    await eventually(async () => (await unfinished()) === 0, unfinished);
+    expect((await put(picture(1_000))).status).toBe(200);
   });
 
   it('says that a file is missing which an event names', async () => {

@@ -283,3 +283,25 @@ describe('waylog webhooks', () => {
     });
   });
 });
+
+describe('many webhooks that are added at a time', () => {
+  const server = useServer({ DATABASE_POOL_SIZE: '3', WAYLOG_WEBHOOK_NETWORKS: LOOPBACK });
+
+  it('need no more connections than there are, and hold up no command', async () => {
+    const add = (n: number) =>
+      server.call('POST', '/v1/admin/webhooks', {
+        name: `one-${n}`,
+        url: 'http://127.0.0.1:9/',
+        signing: 'hmac',
+      });
+    const fly = (n: number) =>
+      server.call('POST', '/v1/flights', {
+        id: `f-${n}`,
+        name: 'F',
+        startGps: { lat: 63, lon: 10 },
+        altitude: 1,
+      });
+    const answers = await Promise.all(Array.from({ length: 12 }, (_, n) => [add(n), fly(n)]).flat());
+    expect(answers.map(({ status }) => status)).toEqual(Array(24).fill(201));
+  });
+});

@@ -51,6 +51,7 @@ import {
   missingTables,
   reactorsOf,
   ReferencesInLog,
+  refuseOtherLog,
   statesOf,
   vocabularyOf,
   type Context,
@@ -236,8 +237,20 @@ async function files(
   const folder = env['WAYLOG_FILES_DIR'];
   if (!folder) return [];
   return withStore({ url, eventStore }, async (store) => {
+    const place = new DiskFileStore(folder);
     const references = new ReferencesInLog(store, vocabularyOf(contexts), { skipsUnreadable: true });
-    const found = await verifyFiles(new DiskFileStore(folder), references, { withoutReading: true });
+    const found = await verifyFiles(place, references, { withoutReading: true });
+    try {
+      await refuseOtherLog(place, store, vocabularyOf(contexts));
+    } catch (error) {
+      return [
+        problem(
+          'files',
+          messageOf(error),
+          'Put DATABASE_URL, EVENT_STORE or WAYLOG_FILES_DIR right. Until then no file is removed, also none of what was erased.',
+        ),
+      ];
+    }
     const { missing, referenced } = found;
     const what = `${counted(found.files, 'file')} in ${folder}, events need ${referenced}`;
     return [

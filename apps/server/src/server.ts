@@ -5,9 +5,10 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type pg from 'pg';
-import { filesOfRoute, positionHeader } from '#lib/rest';
+import { closeBeforeTheRest, filesOfRoute, positionHeader } from '#lib/rest';
 import { LOG_POOL, Opened } from '#lib/waylog';
-import type { Config } from '#lib/platform';
+import { isFolder } from '#lib/files';
+import { unavailable, type Config } from '#lib/platform';
 import { Guard } from './access/guard.js';
 import { accessBanner, refuseOpenServer } from './access/start.js';
 import { boundArrival, FILE_TIMEOUT_MS } from './http/arrival.js';
@@ -18,7 +19,13 @@ import { weightOfRead } from './http/read-weights.js';
 import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
 import { beginWork, endWork } from './http/request-work.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
-import { AnswersUnderWay, BodiesUnderWay, boundPipelining, RequestsUnderWay } from './http/under-way.js';
+import {
+  AnswersUnderWay,
+  BodiesUnderWay,
+  boundPipelining,
+  FilesUnderWay,
+  RequestsUnderWay,
+} from './http/under-way.js';
 import { WorkInTurn } from './http/work-in-turn.js';
 import { WritesAhead } from './http/writes-ahead.js';
 import { namedQueries } from './gateway/queries.js';
@@ -73,6 +80,12 @@ export async function startServer(
     },
   });
   const fastify = adapter.getInstance();
+  const { filesDirectory } = config;
+  if (filesDirectory !== undefined && !(await isFolder(filesDirectory)))
+    throw unavailable(
+      'files.no-folder',
+      `WAYLOG_FILES_DIR names ${filesDirectory}, and there is no such folder: mount its disk, or make it, and start again.`,
+    );
   const opened = new Opened();
   const making = NestFactory.create<NestFastifyApplication>(ServerModule.forRoot(config, opened), adapter, {
     // The caller reports why it did not start.
@@ -110,6 +123,7 @@ export async function startServer(
   fastify.addHook('onRequest', new RequestsUnderWay().onRequest);
   fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
+  fastify.addHook('onRequest', new FilesUnderWay().onRequest);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('onRequest', inviteBody);
   const bytesOfCommand = commandBytes(app.get(OpenTransactions));
@@ -120,6 +134,7 @@ export async function startServer(
   fastify.addHook('preHandler', beginWork);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('preSerialization', longLists);
+  fastify.addHook('onSend', closeBeforeTheRest);
   fastify.addHook('onSend', endWork);
   fastify.addHook('onSend', new AnswersUnderWay().onSend);
   fastify.addHook('onResponse', app.get(Metrics).onResponse);

@@ -1,9 +1,20 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { DiskFileStore } from './disk-file-store.js';
-import { digestOf, fileStoreContract, inPieces, picture } from './testing/file-store.contract.js';
+import { all, digestOf, fileStoreContract, inPieces, picture } from './testing/file-store.contract.js';
 
 describe('files on a disk', () => {
   const folders: string[] = [];
@@ -25,14 +36,40 @@ describe('files on a disk', () => {
     (await under(root)).filter((entry) => entry.isFile()).map(({ name }) => name);
   const ROOM = { maxBytes: 1_000_000 };
 
-  it('makes the folder, puts a file where its name says, and lets nobody but the group read it', async () => {
-    const root = join(await folder(), 'not', 'there', 'yet');
+  it('puts a file where its name says, and lets nobody but the group read it', async () => {
+    const root = await folder();
     const bytes = picture();
     const { sha256 } = await new DiskFileStore(root).put(inPieces(bytes), ROOM);
     const place = placeOf(root, sha256);
     expect(await readFile(place)).toEqual(bytes);
     expect((await stat(place)).mode & 0o027).toBe(0);
     expect(await filesUnder(root)).toEqual([sha256]);
+  });
+
+  it('makes no folder of its own: the disk may not be mounted', async () => {
+    const root = await folder();
+    const store = new DiskFileStore(root);
+    const { sha256 } = await store.put(inPieces(picture()), ROOM);
+    await rename(root, `${root}-away`);
+    await expect(store.put(inPieces(picture()), ROOM)).rejects.toMatchObject({ code: 'files.no-folder' });
+    await expect(store.writeNote('')).rejects.toMatchObject({ code: 'files.no-folder' });
+    await expect(all(store.list())).rejects.toMatchObject({ code: 'files.no-folder' });
+    expect(await store.open(sha256)).toBeUndefined();
+    await rename(`${root}-away`, root);
+    expect(await filesUnder(root)).toEqual([sha256]);
+  });
+
+  it('gives nothing but files', async () => {
+    const root = await folder();
+    const store = new DiskFileStore(root);
+    const { sha256 } = await store.put(inPieces(picture()), ROOM);
+    const place = placeOf(root, sha256);
+    await rename(place, `${place}.away`);
+    await symlink('/etc/hostname', place);
+    await expect(store.open(sha256)).rejects.toMatchObject({ code: 'file.not-read' });
+    await rm(place);
+    await mkdir(place);
+    await expect(store.open(sha256)).rejects.toMatchObject({ code: 'file.not-read' });
   });
 
   it('leaves nothing of what it refuses or what breaks off', async () => {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import {
+  constants,
   link,
   mkdir,
   open,
@@ -14,7 +15,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { badName, noRoom, unfinishedGone } from './errors.js';
+import { badName, noFolder, noRoom, notRead, unfinishedGone } from './errors.js';
 import {
   isSha256,
   type FileStore,
@@ -33,8 +34,11 @@ const UNFINISHED = '.unfinished';
 const REMOVED = '.removed';
 const NOTE = '.note.json';
 
-/** What a disk says that takes no more, or a folder that is not ours. */
-const UNWRITABLE: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO']);
+/** What a disk says that takes or gives no more, and a folder that is not ours, or not what it was. */
+const BROKEN: ReadonlySet<unknown> = new Set([
+  ...['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO', 'EMFILE', 'ENFILE'],
+  ...['ENOTDIR', 'EISDIR', 'ELOOP', 'ESTALE', 'EHOSTDOWN', 'ETIMEDOUT'],
+]);
 
 /** Others need not read them; the group can, for backups. */
 const MODE = 0o640;
@@ -46,6 +50,8 @@ const MODE = 0o640;
  *
  * A removal renames files into a folder of its own before it asks whether they are needed. No other removal deletes there, so
  * one that stood still meanwhile, however long, deletes nothing that was put since.
+ *
+ * The folder itself is never made: what is put while its disk is not mounted would be out of sight once it is.
  */
 export class DiskFileStore implements FileStore {
   constructor(private readonly folder: string) {}
@@ -55,7 +61,7 @@ export class DiskFileStore implements FileStore {
     let handle: FileHandle | undefined;
     try {
       const file = await receive(source, options, async () => {
-        await mkdir(join(this.folder, UNFINISHED), { recursive: true });
+        await this.#make(UNFINISHED);
         const opened = (handle = await open(unfinished, 'wx', MODE));
         return { write: (bytes) => writeAll(opened, bytes) };
       });
@@ -68,18 +74,24 @@ export class DiskFileStore implements FileStore {
       // What cannot be removed now, `tidy` removes.
       await handle?.close().catch(() => undefined);
       await unlink(unfinished).catch(() => undefined);
-      throw UNWRITABLE.has(codeOf(error)) ? noRoom(String(codeOf(error)), error) : error;
+      throw BROKEN.has(codeOf(error)) ? noRoom(String(codeOf(error)), error) : error;
     }
   }
 
   async open(sha256: string): Promise<OpenFile | undefined> {
     const path = this.#pathOf(sha256);
-    const opened = await this.#look(sha256, () => open(path, 'r'));
+    // A link could lead to any other file of the machine.
+    const opened = await this.#look(sha256, () => open(path, constants.O_RDONLY | constants.O_NOFOLLOW));
     if (!opened) return undefined;
-    const { size } = await opened.stat().catch(async (error: unknown) => {
+    const found = await opened.stat().catch(async (error: unknown) => {
       await opened.close();
       throw error;
     });
+    const { size } = found;
+    if (!found.isFile()) {
+      await opened.close();
+      throw notRead(sha256, 'EISDIR', undefined);
+    }
     return {
       size,
       close: () => opened.close(),
@@ -101,6 +113,7 @@ export class DiskFileStore implements FileStore {
   }
 
   async *list(): AsyncIterable<ListedFile> {
+    await this.#refuseWithoutFolder();
     for (const upper of await namesIn(this.folder, /^[0-9a-f]{2}$/))
       for (const lower of await namesIn(join(this.folder, upper), /^[0-9a-f]{2}$/)) {
         const folder = join(this.folder, upper, lower);
@@ -113,8 +126,7 @@ export class DiskFileStore implements FileStore {
   }
 
   async remove(sha256s: readonly string[], { putBefore, needed }: Removal): Promise<string[]> {
-    const folder = join(this.folder, REMOVED, randomUUID());
-    await mkdir(folder, { recursive: true });
+    const folder = await this.#make(REMOVED, randomUUID());
     const taken: string[] = [];
     try {
       for (const sha256 of sha256s) if (await this.#takeAway(sha256, folder, putBefore)) taken.push(sha256);
@@ -152,8 +164,7 @@ export class DiskFileStore implements FileStore {
   }
 
   async writeNote(text: string): Promise<void> {
-    await mkdir(join(this.folder, UNFINISHED), { recursive: true });
-    const written = join(this.folder, UNFINISHED, randomUUID());
+    const written = join(await this.#make(UNFINISHED), randomUUID());
     const handle = await open(written, 'wx', MODE);
     try {
       await handle.writeFile(text);
@@ -175,21 +186,43 @@ export class DiskFileStore implements FileStore {
   }
 
   async #finish(unfinished: string, sha256: string): Promise<void> {
-    const folder = this.#folderOf(sha256);
-    await mkdir(folder, { recursive: true });
+    const folder = await this.#make(sha256.slice(0, 2), sha256.slice(2, 4));
     const renamed = await ifThere(rename(unfinished, join(folder, sha256)).then(() => true));
     if (renamed === undefined) throw unfinishedGone(undefined);
     // All of them, made by whomever: another process that made one may not have come to it.
     for (const changed of [folder, join(folder, '..'), this.folder]) await flush(changed);
   }
 
+  /** A folder within the folder. */
+  async #make(...names: readonly string[]): Promise<string> {
+    let path = this.folder;
+    for (const name of names) {
+      path = join(path, name);
+      try {
+        await mkdir(path);
+      } catch (error) {
+        if (codeOf(error) === 'ENOENT') throw noFolder(this.folder, error);
+        if (codeOf(error) !== 'EEXIST') throw error;
+      }
+    }
+    return path;
+  }
+
+  async #refuseWithoutFolder(): Promise<void> {
+    if (!(await isFolder(this.folder))) throw noFolder(this.folder, undefined);
+  }
+
   /** What is there by a name, or what a removal has taken from there without being through with it. */
   async #look<T>(sha256: string, look: () => Promise<T>): Promise<T | undefined> {
-    const found = await ifThere(look());
-    if (found !== undefined) return found;
-    for (const run of await namesIn(join(this.folder, REMOVED), /./))
-      await this.#bringBack(join(this.folder, REMOVED, run), sha256);
-    return ifThere(look());
+    try {
+      const found = await ifThere(look());
+      if (found !== undefined) return found;
+      for (const run of await namesIn(join(this.folder, REMOVED), /./))
+        await this.#bringBack(join(this.folder, REMOVED, run), sha256);
+      return await ifThere(look());
+    } catch (error) {
+      throw BROKEN.has(codeOf(error)) ? notRead(sha256, String(codeOf(error)), error) : error;
+    }
   }
 
   /** Whether it was taken; one that was put too late is not. */
@@ -227,6 +260,10 @@ export class DiskFileStore implements FileStore {
     await ifThere(unlink(away));
   }
 }
+
+/** Whether a folder for files is there, which nobody makes but the operator. */
+export const isFolder = async (path: string): Promise<boolean> =>
+  (await ifThere(stat(path)))?.isDirectory() ?? false;
 
 /** A write can be short. */
 async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {

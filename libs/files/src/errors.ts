@@ -67,6 +67,32 @@ export const noRoom = (code: string, cause: unknown) =>
     cause,
   );
 
+/** Its disk is not mounted, or its name is not right. It is made by no one but the operator. */
+export const noFolder = (folder: string, cause: unknown) =>
+  unavailable(
+    'files.no-folder',
+    'The folder for files is not there: its disk is not mounted, or nobody has made it yet. Nothing was stored or removed.',
+    { folder },
+    cause,
+  );
+
+/** The disk does not give it. */
+export const notRead = (sha256: string, code: string, cause: unknown) =>
+  unavailable(
+    'file.not-read',
+    `The disk for files does not give file ${sha256} (${code}). See \`waylog files verify\`.`,
+    { sha256 },
+    cause,
+  );
+
+/** The file is shorter or longer than it was when it was stored. */
+export const otherSize = (sha256: string, size: number, is: number) =>
+  unavailable(
+    'file.damaged',
+    `File ${sha256} has ${is} bytes, and ${size} were stored: the disk has changed it. Put the file again, or bring it back from a backup; see \`waylog files verify\`.`,
+    { sha256 },
+  );
+
 /** An event names the file, and a collection was quicker. */
 export const takenMeanwhile = (sha256: string) =>
   unavailable(

@@ -1,4 +1,4 @@
-import { missingFile, noFiles, takenMeanwhile } from './errors.js';
+import { missingFile, noFiles, otherSize, takenMeanwhile } from './errors.js';
 import type { FileStore, OpenFile, PutFile, PutOptions } from './file-store.js';
 
 /** The largest file that is taken, where nobody says otherwise. */
@@ -50,10 +50,15 @@ export class Files {
     return recorded;
   }
 
-  /** One that an event names. Throws `file.missing`. */
-  async open(sha256: string): Promise<OpenFile> {
+  /** One that an event names, with the size that it says. Throws `file.missing`, `file.damaged` and `file.not-read`. */
+  async open(sha256: string, size: number): Promise<OpenFile> {
     const file = await this.store.open(sha256);
     if (!file) throw missingFile(sha256);
+    if (file.size !== size) {
+      await file.close();
+      this.#damaged.add(sha256);
+      throw otherSize(sha256, size, file.size);
+    }
     const note = (error: Error & { readonly code?: string }) => {
       if (error.code === 'file.damaged') this.#damaged.add(sha256);
     };

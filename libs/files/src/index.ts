@@ -1,5 +1,5 @@
 export * from './collect-garbage.js';
-export { DiskFileStore } from './disk-file-store.js';
+export { DiskFileStore, isFolder } from './disk-file-store.js';
 export * from './file-store.js';
 export { Files, MAX_FILE_BYTES } from './files.js';
 export { InMemoryFileStore } from './in-memory-file-store.js';

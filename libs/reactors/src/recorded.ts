@@ -75,15 +75,19 @@ export async function placeOf(
 }
 
 /**
- * Records a reactor at the end of the log, whatever is recorded of an earlier one of its name, which must have a smaller version:
- * that one does not act any more.
+ * Records a reactor at a position of the log, whatever is recorded of an earlier one of its name, which must have a smaller
+ * version: that one does not act any more.
  */
 export async function takePlaceAnew(
   pool: pg.Pool,
-  store: Pick<ReadableLog, 'head'>,
-  { name, version }: Pick<NewReactor, 'name' | 'version'>,
+  {
+    name,
+    version,
+    position,
+  }: Pick<NewReactor, 'name' | 'version'> & {
+    readonly position: Position;
+  },
 ): Promise<void> {
-  const position = await store.head();
   await databaseCall(() =>
     pool.query(
       `with placed as (

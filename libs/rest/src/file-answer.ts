@@ -80,6 +80,8 @@ export async function sendFile(
   void reply.header('content-length', length);
   if (range) void reply.status(206).header('content-range', `bytes ${range.first}-${range.last}/${size}`);
   if (method === 'HEAD') {
+    // It answers as GET does, also for one that is not there.
+    await (await open()).close();
     // Fastify reads a stream to its end and leaves the length as it is; for anything else it sets its own.
     await reply.send(Readable.from([]));
     return;

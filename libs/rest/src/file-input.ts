@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream';
-import { createParamDecorator, UnsupportedMediaTypeException, type ExecutionContext } from '@nestjs/common';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import type { FastifyRequest, onSendHookHandler } from 'fastify';
 import { invalidInput, WaylogError } from '#lib/platform';
 import { inDocument } from './document.js';
+import { filesOfRoute } from './route.js';
 
 /** A file that is the body of a request. */
 export interface FileInRequest {
@@ -16,8 +17,7 @@ export interface FileInRequest {
 const MAX_DRAINED = 8 * 1024 * 1024;
 
 const sentFileOf = createParamDecorator((_: unknown, context: ExecutionContext): FileInRequest => {
-  const http = context.switchToHttp();
-  return fileIn(http.getRequest<FastifyRequest>(), http.getResponse<FastifyReply>());
+  return fileIn(context.switchToHttp().getRequest<FastifyRequest>());
 });
 
 /** The file that is sent, with what the sender says of it in Content-Length, Repr-Digest and Content-Digest (RFC 9530). */
@@ -36,11 +36,13 @@ export const SentFile = (): ParameterDecorator => (target, key, index) => {
   )(target, key, descriptor);
 };
 
-export function fileIn(request: FastifyRequest, reply: FastifyReply): FileInRequest {
+export function fileIn(request: FastifyRequest): FileInRequest {
   const { headers, body } = request;
   const coding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
   if (coding !== 'identity')
-    throw new UnsupportedMediaTypeException(
+    throw new WaylogError(
+      'file.coded',
+      'unsupported',
       `The file is sent with Content-Encoding: ${coding.slice(0, 50)}. Send it as it is: files are taken without any coding.`,
     );
   // RFC 9110, section 14.5: a part must not be taken for the whole.
@@ -48,7 +50,7 @@ export function fileIn(request: FastifyRequest, reply: FastifyReply): FileInRequ
     throw invalidInput([{ field: 'Content-Range', message: 'is not taken: send the file whole' }]);
   const length = headers['content-length'];
   return {
-    source: body instanceof Readable ? piecesOf(body, Number(length ?? Infinity), reply) : nothing(),
+    source: body instanceof Readable ? piecesOf(body, request) : nothing(),
     size: length === undefined ? undefined : Number(length),
     sha256:
       announcedDigest(headers['repr-digest'], 'Repr-Digest') ??
@@ -60,27 +62,39 @@ async function* nothing(): AsyncGenerator<Uint8Array> {
   // Whoever stores it says that it is empty.
 }
 
+/** How many bytes were taken of the files that are arriving. */
+const taken = new WeakMap<FastifyRequest, number>();
+
 /** Its bytes. Whoever refuses it in the middle can still answer: by default the connection would be destroyed with the stream. */
 async function* piecesOf(
   body: Readable,
-  announced: number,
-  reply: FastifyReply,
+  request: FastifyRequest,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  let taken = 0;
+  let bytes = 0;
   let isWhole = false;
   try {
     for await (const piece of body.iterator({ destroyOnReturn: false })) {
-      taken += (piece as Uint8Array).length;
+      taken.set(request, (bytes += (piece as Uint8Array).length));
       yield piece as Uint8Array;
     }
     isWhole = true;
   } finally {
-    if (!isWhole && announced - taken > MAX_DRAINED) void reply.header('connection', 'close');
     // Node reads what is left by itself only of a body that nobody began to read: the next request on this connection
     // would wait behind it for good.
     if (!isWhole) body.resume();
   }
 }
+
+/**
+ * Closes the connection after the answer to a file that is refused, if much of it is still to come: otherwise all of it would
+ * be read, at the pace of its sender. For `onSend`.
+ */
+export const closeBeforeTheRest: onSendHookHandler = (request, reply, payload, done) => {
+  const announced = Number(request.headers['content-length'] ?? Infinity);
+  if (filesOfRoute(request) && !request.raw.complete && announced - (taken.get(request) ?? 0) > MAX_DRAINED)
+    void reply.header('connection', 'close');
+  done(null, payload);
+};
 
 /**
  * The SHA-256 in a header of digests: `sha-256=:BASE64:`, among others perhaps. Throws `input.invalid` for one that cannot be

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { collectGarbage, type CollectOptions, type Collection, type FileStore } from '#lib/files';
 import { losses, type EventStore, type Vocabulary } from '#lib/event-store';
 import { conflict } from '#lib/platform';
-import { noteSeen, ReferencesInLog, refuseOtherLog } from './file-references.js';
+import { noteSeen, ReferencesInLog, refuseOtherLog, strangeFiles } from './file-references.js';
 
 export interface CollectFilesOptions extends CollectOptions {
   readonly store: EventStore;
@@ -30,10 +30,19 @@ export async function collectFiles(
       'The log has lost events, which may have needed files, and nobody has acknowledged it. Nothing was removed. See `waylog log losses`: ' +
         'let clients repeat what they have sent, then acknowledge it.',
     );
-  if (!acceptsLog) await refuseOtherLog(files, store, vocabulary);
   const { signal } = options;
   const references = new ReferencesInLog(store, vocabulary, signal ? { signal } : {});
+  if (!acceptsLog) {
+    const hasSeen = await refuseOtherLog(files, store, vocabulary);
+    if (!hasSeen) refuseStrange(await collectGarbage(files, references, { ...options, isDryRun: true }));
+  }
   const found = await collectGarbage(files, references, options);
   if (!options.isDryRun) await noteSeen(files, references, vocabulary);
   return found;
+}
+
+/** Files that nobody has looked through yet, and of which this log needs none, may be those of another one. */
+function refuseStrange({ files, unneeded, young }: Collection): void {
+  const isNoneNeeded = files === unneeded.files + young.files;
+  if (unneeded.files > 0 && isNoneNeeded) throw strangeFiles(files);
 }

@@ -1,4 +1,4 @@
-import { unavailable } from '#lib/platform';
+import { counted, unavailable } from '#lib/platform';
 import { isSha256, type FileReferences, type FileStore } from '#lib/files';
 import {
   knownEventsOf,
@@ -97,25 +97,32 @@ const typesIn = (vocabulary: Vocabulary): string[] =>
 /**
  * Throws `files.of-another-log` unless the log holds the event that the last collection of these files has seen, and
  * `files.unknown-references` unless this code knows all types of events that it knew: what another log, or one of before, or
- * events that nobody here understands need, would be removed.
+ * events that nobody here understands need, would be removed. False if nobody has seen any event that needed one of these files.
  */
 export async function refuseOtherLog(
   files: FileStore,
   store: EventStore,
   vocabulary: Vocabulary,
-): Promise<void> {
-  const note = await files.note();
-  if (note === undefined) return;
-  const { last, types } = JSON.parse(note) as Seen;
+): Promise<boolean> {
+  const seen = seenIn(await files.note());
+  if (!seen) return false;
+  const { last, types } = seen;
   const known = typesIn(vocabulary);
   const unknown = types.filter((type) => !known.includes(type));
   if (unknown.length > 0) throw unknownTypes(unknown);
-  if (!last) return;
+  if (!last) return false;
   const { streamId, revision, id } = last;
   for await (const [event] of store.readStream(streamId, { fromRevision: revision, toRevision: revision }))
-    if (event?.id === id) return;
+    if (event?.id === id) return true;
   throw otherLog({ streamId, revision });
 }
+
+/** Whether a collection has seen an event that needs one of these files. */
+export const isKnownLog = async (files: FileStore): Promise<boolean> =>
+  seenIn(await files.note())?.last !== undefined;
+
+const seenIn = (note: string | undefined): Seen | undefined =>
+  note === undefined ? undefined : (JSON.parse(note) as Seen);
 
 /** Keeps for the next collection what this one has seen. */
 export async function noteSeen(
@@ -123,12 +130,21 @@ export async function noteSeen(
   { newest }: ReferencesInLog,
   vocabulary: Vocabulary,
 ): Promise<void> {
-  const seen: Seen = {
-    ...(newest && { last: { streamId: newest.streamId, revision: newest.revision, id: newest.id } }),
-    types: typesIn(vocabulary),
-  };
+  // Once all are erased no event says any more that it needed one: the one that was seen before still stands in the log.
+  const last = newest
+    ? { streamId: newest.streamId, revision: newest.revision, id: newest.id }
+    : seenIn(await files.note())?.last;
+  const seen: Seen = { ...(last && { last }), types: typesIn(vocabulary) };
   await files.writeNote(JSON.stringify(seen));
 }
+
+/** Nobody has said yet whose files they are. */
+export const strangeFiles = (files: number) =>
+  unavailable(
+    'files.of-another-log',
+    `No event of this log needs any of these ${counted(files, 'file')}, and nobody has looked through them before: they may be those of ` +
+      'another log. Nothing was removed. If they are those of this log, say so: `waylog files gc --accept-log`.',
+  );
 
 const noContext = () =>
   unavailable(

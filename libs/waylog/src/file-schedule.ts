@@ -3,7 +3,7 @@ import { verifyFiles, type Files } from '#lib/files';
 import { erasingTypes, type EventStore, type Position, type Vocabulary } from '#lib/event-store';
 import { Background, counted, isAborted, messageOf, pause } from '#lib/platform';
 import { collectFiles, FILES_GRACE_MS } from './collect-files.js';
-import { ReferencesInLog } from './file-references.js';
+import { isKnownLog, ReferencesInLog } from './file-references.js';
 
 export interface FileScheduleOptions {
   readonly files: Files;
@@ -73,7 +73,7 @@ export class FileSchedule {
       await pause(Math.min(everyMs, lookMs), signal);
       if (isAborted(signal)) return;
       try {
-        if (performance.now() < due && !(await this.#wasErased())) continue;
+        if (performance.now() < due && !(await this.#wasErased()) && !(await this.#isFirst())) continue;
         await this.#collect(signal);
         this.#failure = undefined;
       } catch (error) {
@@ -83,6 +83,14 @@ export class FileSchedule {
       }
       due = performance.now() + everyMs;
     }
+  }
+
+  /** Whether there are files that were not looked through yet: until then nothing says whose they are. */
+  async #isFirst(): Promise<boolean> {
+    const { store } = this.#options.files;
+    if (this.#failure !== undefined || (await isKnownLog(store))) return false;
+    for await (const _ of store.list()) return true;
+    return false;
   }
 
   /** Whether something was erased since it was last asked. */

@@ -19,7 +19,7 @@ export { DEFAULT_EVENTS, EventsQuery, getEvents, GetEvents, MAX_EVENTS } from '.
 export { LoggedEvent, type EventBusOptions, type LoggedEventClass } from './event-bus.js';
 export { EventReads, inTurns } from './event-reads.js';
 export type { StillInTables } from './handlers.js';
-export { ReferencesInLog } from './file-references.js';
+export { ReferencesInLog, refuseOtherLog } from './file-references.js';
 export { FileSchedule, type FilesStanding } from './file-schedule.js';
 export * from './observing.js';
 export * from './opened.js';

@@ -124,8 +124,9 @@ export class Webhooks {
         ]),
       ),
       allowed: this.#allowed,
-      takePlace: (name, version) =>
-        takePlaceAnew(this.tables, this.store, { name: reactorOf(name), version }),
+      head: () => this.store.head(),
+      takePlace: (name, version, position) =>
+        takePlaceAnew(this.tables, { name: reactorOf(name), version, position }),
     });
   }
 
@@ -185,12 +186,17 @@ export class Webhooks {
   }
 
   async #follow(active: readonly ActiveWebhook[]): Promise<void> {
-    for (const [number, { webhook, acting }] of this.#running)
-      if (!active.some((one) => one.number === number)) {
+    const ended = [...this.#running.entries()].filter(
+      ([number]) => !active.some((one) => one.number === number),
+    );
+    // Together: each may wait for a receiver.
+    await Promise.all(
+      ended.map(async ([number, { webhook, acting }]) => {
         this.#running.delete(number);
         await acting.stop();
         this.#log.info(`The webhook ${webhook.name} has ended.`);
-      }
+      }),
+    );
     for (const webhook of active) {
       const running = this.#running.get(webhook.number);
       // Its keys can be new.

@@ -86,6 +86,7 @@ describe('the addresses that webhooks reach', () => {
     ['https://user:secret@receiver.example/', /user or a password/],
     ['ftp://receiver.example/', /https/],
     ['receiver.example', /is no URL/],
+    [' https://re\tceiver.example/\n', /spaces or line breaks/],
   ])('are named by %s: %s', (url, refused) => {
     const found = badUrl(url, allowed);
     if (refused) expect(found).toMatch(refused);

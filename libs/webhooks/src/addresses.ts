@@ -76,6 +76,8 @@ export const mayConnect = (address: string, isEncrypted: boolean, allowed: Netwo
  */
 export function badUrl(text: string, allowed: Networks): string | undefined {
   if (!URL.canParse(text)) return 'is no URL';
+  // A URL ignores them; whoever is shown it does not.
+  if (/[\s\p{Cc}]/u.test(text)) return 'has spaces or line breaks in it';
   const url = new URL(text);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must begin with https://';
   if (url.username || url.password)

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from '../../../test/support/eventually.js';
@@ -32,7 +33,7 @@ describe('the receiver in docs/how-to/webhooks.md', () => {
     url = `http://127.0.0.1:${port}/`;
     receiver = spawn(process.execPath, [file], {
       env: { ...process.env, WEBHOOK_SECRET: secretText(key), PORT: String(port) },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
     });
     receiver.stdout?.on('data', (data: Buffer) => (output += data.toString()));
     await eventually(() =>
@@ -73,6 +74,18 @@ describe('the receiver in docs/how-to/webhooks.md', () => {
     expect(await deliver('c', newSigningKey())).toBe(401);
     await eventually(() => output.split('\n').length > 2);
     expect(output).toBe('order.Paid order-1 1\norder.Paid order-1 1\n');
+  });
+
+  it('outlives a request that ends in the middle', async () => {
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname);
+    socket.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc');
+    await eventually(() => socket.writableLength === 0 && !socket.connecting);
+    socket.destroy();
+    await once(socket, 'close');
+    expect(await deliver('e', key)).toBe(204);
+    expect(await deliver('f', key)).toBe(204);
+    expect(receiver.exitCode).toBeNull();
   });
 
   it('takes nothing that is old, or was changed', async () => {

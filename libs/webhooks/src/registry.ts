@@ -10,6 +10,7 @@ import {
   MaxLength,
 } from 'class-validator';
 import type pg from 'pg';
+import type { Position } from '#lib/event-store';
 import {
   conflict,
   databaseCall,
@@ -123,8 +124,10 @@ export interface Registering {
   /** What may be heard: every category, and every type as `order.Paid`. */
   readonly known: ReadonlySet<string>;
   readonly allowed: Networks;
-  /** Records where in the log it begins, for the version of its reactor. It hears what comes after. */
-  readonly takePlace: (name: string, version: number) => Promise<void>;
+  /** Where the log ends. A webhook hears what comes after. */
+  readonly head: () => Promise<Position>;
+  /** Records where in the log it begins, for the version of its reactor. */
+  readonly takePlace: (name: string, version: number, position: Position) => Promise<void>;
 }
 
 const INSERT = `insert into access.webhooks (number, name, url, events, signing, with_sensitive_fields, key, created_by)
@@ -134,7 +137,7 @@ const INSERT = `insert into access.webhooks (number, name, url, events, signing,
 export async function addWebhook(
   pool: pg.Pool,
   request: NewWebhook,
-  { by, known, allowed, takePlace }: Registering,
+  { by, known, allowed, head, takePlace }: Registering,
 ): Promise<CreatedWebhook> {
   validate(NewWebhook, request);
   const { name, url, events, signing, withSensitiveFields } = request;
@@ -148,6 +151,8 @@ export async function addWebhook(
         message: `names ${one}, which is neither a category of streams nor a type of events such as order.Paid`,
       })),
     ]);
+  // Before a connection is taken: the log may need one of the same pool, or not answer.
+  const position = await head();
   const client = await databaseCall(() => pool.connect());
   try {
     return await inTransaction(client, async () => {
@@ -172,7 +177,7 @@ export async function addWebhook(
       );
       const number = rows[0]?.next ?? 1;
       // Before anybody sees it: what is recorded from then on is sent.
-      await takePlace(name, number);
+      await takePlace(name, number, position);
       const key = newSigningKey();
       const values = [
         number,

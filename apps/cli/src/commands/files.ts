@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type pg from 'pg';
 import {
   DiskFileStore,
+  isFolder,
   verifyFiles,
   type Collection,
   type FileStore,
@@ -50,7 +51,7 @@ A damaged file is mended when the same content is stored again, or by a copy fro
 Exit codes: 0 all is as it should be, 3 something is damaged or missing.`,
     )
     .action(async ({ dir, quick = false }: { dir?: string; quick?: boolean }, command: Command) => {
-      const files = storeIn(dir);
+      const files = await storeIn(dir);
       const result = await withReferences(command, (references) =>
         untilInterrupted((signal) =>
           withProgress('reading', 1, (onProgress) =>
@@ -105,7 +106,7 @@ gives its files back. What was stored within the last day stays in every case: i
 role projector do this by themselves (WAYLOG_FILES_COLLECT).`,
     )
     .action(async ({ dir, dryRun = false, acceptLog = false }: CollectFlags, command: Command) => {
-      const files = storeIn(dir);
+      const files = await storeIn(dir);
       const result = await withOperations(command, (app) =>
         untilInterrupted((signal) =>
           withProgress('removing', 1, (onProgress) =>
@@ -143,8 +144,10 @@ function linesOfCollection(
 }
 
 /** Throws UsageError. */
-function storeIn(folder = process.env['WAYLOG_FILES_DIR']): FileStore {
+async function storeIn(folder = process.env['WAYLOG_FILES_DIR']): Promise<FileStore> {
   if (!folder) throw new UsageError('Name the folder of the files: --dir FOLDER, or WAYLOG_FILES_DIR.');
+  if (!(await isFolder(folder)))
+    throw new UsageError(`There is no folder ${folder}: mount its disk, or put the name right.`);
   return new DiskFileStore(folder);
 }
 

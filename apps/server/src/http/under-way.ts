@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHandler } from 'fastify';
 import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
+import { filesOfRoute } from '#lib/rest';
 import { RequestWork } from './request-work.js';
 
 const MIB = 1024 * 1024;
@@ -73,7 +74,7 @@ class BytesUnderWay {
 /**
  * Bodies that arrive or are being processed. Each is kept whole before it is parsed, so hundreds of connections that
  * send slowly would need gigabytes, and so would thousands that send little each. A body of unstated length counts as
- * the longest allowed.
+ * the longest allowed. Files go to the disk as they arrive, and are counted by `FilesUnderWay`.
  */
 export class BodiesUnderWay {
   readonly #bytes: BytesUnderWay;
@@ -86,11 +87,61 @@ export class BodiesUnderWay {
   }
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
+    if (filesOfRoute(request)) {
+      done();
+      return;
+    }
     const { 'content-length': length, 'transfer-encoding': chunked } = request.headers;
     // A longer one is refused elsewhere.
     const bytes = chunked === undefined ? Math.min(Number(length ?? 0), this.maxBody) : this.maxBody;
     done(this.#bytes.keep(bytes, request, reply));
   };
+}
+
+/** Files that arrive at a time: each is a connection and an open file, for up to an hour. */
+const FILES = { ofOne: 8, ofAll: 64 };
+
+/** Counts the files that arrive. Commands do not wait for them, however slowly they come. */
+export class FilesUnderWay {
+  #all = 0;
+  readonly #of = new Map<string, number>();
+
+  constructor(private readonly bounds = FILES) {}
+
+  readonly onRequest: onRequestHookHandler = (request, reply, done) => {
+    if (!filesOfRoute(request)) {
+      done();
+      return;
+    }
+    const caller = request.actor ?? '';
+    const { ofOne, ofAll } = this.bounds;
+    if ((this.#of.get(caller) ?? 0) >= ofOne)
+      done(
+        tooMany(
+          'files.too-many',
+          `${caller || 'This address'} sends ${ofOne} files already. Send it again when one of them is through.`,
+          1,
+        ),
+      );
+    else if (this.#all >= ofAll)
+      done(
+        unavailable('files.overloaded', `${ofAll} files are arriving already. Send it again in a moment.`, {
+          retryAfterSeconds: 1,
+        }),
+      );
+    else {
+      this.#add(caller, 1);
+      RequestWork.of(request, reply).onOver(() => this.#add(caller, -1));
+      done();
+    }
+  };
+
+  #add(caller: string, files: number): void {
+    this.#all += files;
+    const ofCaller = (this.#of.get(caller) ?? 0) + files;
+    if (ofCaller > 0) this.#of.set(caller, ofCaller);
+    else this.#of.delete(caller);
+  }
 }
 
 /**

@@ -243,7 +243,7 @@ export class ImagesController {
     const query = new GetImageMetadata(id, frameId, { ...options, asOf });
     const { content } = (await this.queries.execute(query)) as Pick<ImageView, 'content'>;
     if (!content) throw noContent(id, frameId);
-    await sendFile(request, reply, { ...content, open: () => this.files.open(content.sha256) });
+    await sendFile(request, reply, { ...content, open: () => this.files.open(content.sha256, content.size) });
   }
 
   @Delete('images/:frameId')
