@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
-import { databaseKill, type DatabaseOptions, type StopMode } from '#lib/timescale';
+import type { DatabaseOptions, StopMode } from '#lib/timescale';
 import {
   diskFolder,
   fillDisk,
@@ -80,9 +80,9 @@ const stopOf = (name: string, mode: StopMode, about: string): Scenario => ({
   inject: (world) =>
     repeatedly(world, [500, 2_000], () =>
       world.fault(`PostgreSQL stopped (${mode}) and started`, async () => {
-        await databaseKill(world.instance, mode);
+        await world.databaseServer.stop(mode);
         await world.pause(between(world, 0, 1_000));
-        await world.databaseUp();
+        await world.databaseServer.up();
       }),
     ),
 });
@@ -231,7 +231,7 @@ export const scenarios: readonly Scenario[] = [
         await world.fault('SIGKILL of a PostgreSQL process', () =>
           Promise.resolve(process.kill(victim, 'SIGKILL')),
         );
-        await world.databaseIsBack();
+        await world.databaseServer.isBack();
       }),
   },
   {
@@ -267,7 +267,7 @@ export const scenarios: readonly Scenario[] = [
           } finally {
             free();
           }
-          await world.databaseUp();
+          await world.databaseServer.up();
         }),
       ),
   },

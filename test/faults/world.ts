@@ -1,10 +1,11 @@
 import { EventEmitter, once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { messageOf, seededRandom } from '#lib/platform';
-import { databaseUp, type Database, type DatabaseOptions } from '#lib/timescale';
+import type { DatabaseOptions } from '#lib/timescale';
 import { migrate } from '../../migrations/index.js';
+import { onDatabase, OwnServer } from '../support/own-server.js';
 import { serverProcess, type ServerProcess } from '../support/server-process.js';
 import { now, type History } from './history.js';
 import type { Place } from './places.js';
@@ -113,7 +114,7 @@ export class World {
 
   private constructor(
     readonly place: Place,
-    readonly database: Database,
+    readonly databaseServer: OwnServer,
     readonly databaseName: string,
     readonly proxy: TcpProxy,
     readonly history: History,
@@ -135,15 +136,12 @@ export class World {
   }): Promise<World> {
     const { place, history, folder, seed, signal } = options;
     mkdirSync(folder, { recursive: true });
-    const database = await databaseUp(place.instance);
+    const server = await OwnServer.start(place.instance);
     const name = `faults_${process.pid}_${Date.now().toString(36)}`;
-    await onServer(database.url, `create database ${name}`);
-    const current = { url: database.url };
-    const proxy = await TcpProxy.listen(() => {
-      const { hostname, port } = new URL(current.url);
-      return { host: hostname, port: Number(port) };
-    });
-    const world = new World(place, database, name, proxy, history, folder, seed, signal);
+    await server.createDatabase(name);
+    const { hostname, port } = new URL(server.url);
+    const proxy = await TcpProxy.listen(() => ({ host: hostname, port: Number(port) }));
+    const world = new World(place, server, name, proxy, history, folder, seed, signal);
     world.atEnd(() => proxy.close());
     await migrate(world.url);
     return world;
@@ -163,7 +161,7 @@ export class World {
 
   /** The database, past the proxy: for observers and for the code that breaks things. */
   get url(): string {
-    const url = new URL(this.database.url);
+    const url = new URL(this.databaseServer.url);
     url.pathname = `/${this.databaseName}`;
     return url.href;
   }
@@ -218,55 +216,13 @@ export class World {
 
   /** Runs SQL past the proxy, as the superuser. */
   sql<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<Row[]> {
-    return onServer<Row>(this.url, text, values);
-  }
-
-  /** Starts the database server, wherever it is by now, and waits until it accepts connections. */
-  async databaseUp(): Promise<void> {
-    const { url } = await databaseUp(this.instance);
-    if (url !== this.database.url)
-      throw new Error('The database server has come back on another port, which the suite is not made for.');
-  }
-
-  /** Waits until a database server that recovers by itself accepts connections again. */
-  async databaseIsBack(patienceMs = 60_000): Promise<void> {
-    for (const patience = now() + patienceMs; ;) {
-      try {
-        await this.sql('select 1');
-        return;
-      } catch (error) {
-        if (now() > patience) throw error;
-        await sleep(20);
-      }
-    }
+    return onDatabase<Row>(this.url, text, values);
   }
 
   async close(): Promise<void> {
     for (const server of this.servers) await server.kill();
     for (const end of this.#endings) await end();
-    await this.databaseUp();
-    await onServer(this.database.url, `drop database ${this.databaseName} with (force)`);
-    // Roles belong to the server, and carry the name of their database.
-    const roles = await onServer<{ name: string }>(
-      this.database.url,
-      `select rolname as name from pg_roles where starts_with(rolname, $1)`,
-      [`${this.databaseName}_`],
-    );
-    for (const { name } of roles) await onServer(this.database.url, `drop role ${pg.escapeIdentifier(name)}`);
-  }
-}
-
-export async function onServer<Row extends pg.QueryResultRow>(
-  url: string,
-  text: string,
-  values: unknown[] = [],
-): Promise<Row[]> {
-  const client = new pg.Client({ connectionString: url, application_name: 'fault suite' });
-  client.on('error', () => undefined);
-  await client.connect();
-  try {
-    return (await client.query<Row>(text, values)).rows;
-  } finally {
-    await client.end();
+    await this.databaseServer.up();
+    await this.databaseServer.dropDatabase(this.databaseName);
   }
 }

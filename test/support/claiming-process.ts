@@ -43,4 +43,5 @@ async function goOn(): Promise<never> {
     }
   }
 }
+console.log('ready');
 await Promise.all([goOn(), goOn(), goOn()]);

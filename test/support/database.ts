@@ -22,13 +22,13 @@ let databases = 0;
 
 /**
  * A new database on the test server, at the newest schema or what `fill` makes of it, and, if requested, an EventStoreDB
- * for its log. `npm test` says where the server is.
+ * for its log. `npm test` says where the server is, unless the test has its own.
  */
 export async function testDatabase(
   log: Log = 'PostgreSQL',
   fill: (url: string) => Promise<unknown> = migrate,
+  server: string = testServerUrl(),
 ): Promise<TestDatabase> {
-  const server = testServerUrl();
   const name = `waylog_test_${process.pid}_${Date.now().toString(36)}_${++databases}`;
   await onServer(server, `create database ${name}`);
   const url = new URL(server);

@@ -5,16 +5,18 @@ import { messageOf, WaylogError } from '#lib/platform';
 import { WaylogModule } from '#lib/waylog';
 import { Pay, Place, shop } from './shop-context.js';
 
-// A process with a shop, that places orders and pays some of them until it is killed, and says what it was answered:
-// node dist/test/support/shop-process.js DATABASE_URL EVENT_STORE [idle]
+// A process with a shop, that places orders and pays some of them until it is killed, and says what it was answered. `idle`
+// places none, and `orders` does nothing but that:
+// node dist/test/support/shop-process.js DATABASE_URL EVENT_STORE [idle|orders]
 
-const [databaseUrl = '', eventStore, isIdle] = process.argv.slice(2);
+const [databaseUrl = '', eventStore, part] = process.argv.slice(2);
 const app = await NestFactory.createApplicationContext(
   WaylogModule.forRoot({
     databaseUrl,
     eventStore: eventStore || undefined,
     contexts: [shop],
     poolSize: 10,
+    projector: part !== 'orders',
     webhookNetworks: ['127.0.0.0/8'],
   }),
   { logger: false },
@@ -50,4 +52,4 @@ async function goOn(): Promise<never> {
   }
 }
 console.log('ready');
-if (!isIdle) await Promise.all([goOn(), goOn()]);
+if (part !== 'idle') await Promise.all([goOn(), goOn()]);

@@ -38,6 +38,9 @@ async function* picture(n: number): AsyncGenerator<Uint8Array> {
   }
 }
 
+const refused = (error: unknown) =>
+  console.log(`refused ${(error as { code?: string }).code ?? messageOf(error)}`);
+
 async function keepStoring(): Promise<never> {
   const files = new Files(place);
   const streams = new DecisionStreams({ store, decider: album, category: 'album' });
@@ -52,12 +55,13 @@ async function keepStoring(): Promise<never> {
         });
         console.log(`stored album-${id} ${file.sha256}`);
       } catch (error) {
-        console.log(`refused ${(error as { code?: string }).code ?? messageOf(error)}`);
+        refused(error);
       }
     if (Math.random() < 0.5) {
       console.log(`erasing album-${id}`);
       const erased = { type: 'Erased' as const, data: { sha256: '' } };
-      await streams.change(id, () => ({ events: [erased] }), { command: 'Erase' });
+      // Whether it was erased is then not known.
+      await streams.change(id, () => ({ events: [erased] }), { command: 'Erase' }).catch(refused);
     }
   }
 }
@@ -67,10 +71,15 @@ async function keepCollecting(): Promise<never> {
     const references = new ReferencesInLog(store, albums);
     // Without any grace no time protects a file, however new it is.
     const now = Date.now() + (grace === '0' ? 86_400_000 : 0);
-    const { removed } = await collectGarbage(place, references, { graceMs: Number(grace), now });
-    console.log(`removed ${removed.length}`);
+    try {
+      const { removed } = await collectGarbage(place, references, { graceMs: Number(grace), now });
+      console.log(`removed ${removed.length}`);
+    } catch (error) {
+      refused(error);
+    }
     await sleep(5);
   }
 }
 
+console.log('ready');
 await (what === 'collect' ? keepCollecting() : Promise.all([keepStoring(), keepStoring()]));
