@@ -105,6 +105,10 @@ describe('a server on EventStoreDB', () => {
     );
     const answers = Promise.all(waiting);
     await eventually(() => double().calls.append !== sent);
+    // A request that the server has not read yet, when it stops, gets no answer.
+    const pending = async () =>
+      /^waylog_commands_pending (\d+)/m.exec(String((await server.call('GET', '/metrics')).body))?.[1];
+    await eventually(async () => (await pending()) === String(waiting.length), pending);
     const ended = server.end('SIGTERM');
     for (const { status, body } of await answers) {
       expect(status).toBe(503);
