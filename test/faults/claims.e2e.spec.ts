@@ -4,14 +4,12 @@ import { migrate } from '../../migrations/index.js';
 import { logs, testDatabase, type Log, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { OwnServer } from '../support/own-server.js';
-import { Programs } from './programs.js';
+import { Programs, RESTARTS, ROUNDS } from './programs.js';
 
 const PROGRAM = 'claiming-process';
 const NAMES = ['Ann', 'Bob', 'Cem', 'Dea', 'Eva', 'Fay'];
 /** So short that others go on while a process is frozen. */
 const LAPSE_MS = 100;
-const ROUNDS = 8;
-const RESTARTS = 4;
 
 /** Somebody else has the name, or is taking it. */
 const REFUSALS = ['name.taken', 'claim.pending'];

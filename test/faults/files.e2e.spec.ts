@@ -10,11 +10,9 @@ import { migrate } from '../../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { OwnServer } from '../support/own-server.js';
-import { Programs } from './programs.js';
+import { Programs, RESTARTS, ROUNDS, stepsOf } from './programs.js';
 
 const DAY = 86_400_000;
-const ROUNDS = 10;
-const RESTARTS = 4;
 /** What a client sends again: a collection without any grace was quicker. */
 const TAKEN_MEANWHILE = ['file.taken-meanwhile', 'file.not-finished'];
 const OUTAGES = ['database.unavailable'];
@@ -157,7 +155,8 @@ describe.each(logs)('files with the log in %s', (log) => {
     it('processes die at every step', async () => {
       start('store', DAY);
       start('collect', DAY);
-      for (const step of STEPS_OF_STORING) await programs.dieAt(step, PROGRAM, args('store', DAY));
+      for (const step of stepsOf(log, STEPS_OF_STORING))
+        await programs.dieAt(step, PROGRAM, args('store', DAY));
       await more(20);
       await checkNeeded();
     });
@@ -197,7 +196,8 @@ describe.each(logs)('files with the log in %s', (log) => {
     it('processes die at every step', async () => {
       // What is to die alone collects, so that there is something to collect.
       for (const part of ['store', 'store'] as const) start(part, 0);
-      for (const step of STEPS_OF_COLLECTING) await programs.dieAt(step, PROGRAM, args('collect', 0), 1);
+      for (const step of stepsOf(log, STEPS_OF_COLLECTING))
+        await programs.dieAt(step, PROGRAM, args('collect', 0), 1);
       start('collect', 0);
       await more(10);
       await eventually(() => removed > 0);

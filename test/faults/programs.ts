@@ -1,7 +1,16 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
+import type { Log } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+
+/** How often a test breaks something: at least once in each way, and more with WAYLOG_KILLS. */
+export const ROUNDS = Number(process.env['WAYLOG_KILLS'] ?? 6);
+export const RESTARTS = Math.ceil(ROUNDS / 3);
+
+/** With the log in EventStoreDB only the steps that are others there; all with the log in PostgreSQL. */
+export const stepsOf = (log: Log, steps: readonly string[]): readonly string[] =>
+  log === 'PostgreSQL' ? steps : steps.filter((step) => / (append|delivery)\b/.test(step));
 
 const PRELOAD = 'dist/test/faults/preload/stops-at.js';
 

@@ -6,11 +6,9 @@ import { logs, testDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { OwnServer } from '../support/own-server.js';
 import { shop } from '../support/shop-context.js';
-import { Programs } from './programs.js';
+import { Programs, RESTARTS, ROUNDS, stepsOf } from './programs.js';
 
 const PROGRAM = 'shop-process';
-const ROUNDS = 8;
-const RESTARTS = 4;
 /** Fewer prove nothing. */
 const LEAST_PAID = 20;
 
@@ -172,7 +170,7 @@ describe.each(logs)(
       // What is to die leads then: this one runs no reactors.
       start('orders');
       await more(5);
-      for (const step of STEPS) await programs.dieAt(step, PROGRAM, args('idle'));
+      for (const step of stepsOf(log, STEPS)) await programs.dieAt(step, PROGRAM, args('idle'));
       await more(LEAST_PAID);
       await check();
     });
@@ -180,7 +178,7 @@ describe.each(logs)(
     it('the leader is frozen at every step until another one leads', async () => {
       start('orders');
       await more(5);
-      for (const step of FREEZES) {
+      for (const step of stepsOf(log, FREEZES)) {
         const children: ChildProcess[] = [];
         const frozen = await programs.freezeAt(step, PROGRAM, args('idle'), async () => {
           children.push(start('idle'));

@@ -11,10 +11,8 @@ import { OwnServer } from '../support/own-server.js';
 import { startReceiver, type Receiver } from '../support/receiver.js';
 import { shop } from '../support/shop-context.js';
 import { startWaylog, type RunningWaylog } from '../support/waylog.js';
-import { Programs } from './programs.js';
+import { Programs, RESTARTS, ROUNDS, stepsOf } from './programs.js';
 
-const ROUNDS = 10;
-const RESTARTS = 4;
 /** Fewer prove nothing. */
 const LEAST_SENT = 60;
 
@@ -184,8 +182,8 @@ describe.each(logs)(
           processes[which]?.kill('SIGKILL');
           processes[which] = start();
         }
-        if (round % 5 === 2) {
-          trouble = round < 5 ? 'refuses' : 'hangs up';
+        if (round % 3 === 2) {
+          trouble = round % 2 === 0 ? 'refuses' : 'hangs up';
           const before = troubles;
           await eventually(() => troubles > before);
           trouble = undefined;
@@ -199,7 +197,7 @@ describe.each(logs)(
       // What is to die leads then: this one runs no reactors.
       start('orders');
       await register();
-      for (const step of STEPS) await programs.dieAt(step, 'shop-process', args('idle'));
+      for (const step of stepsOf(log, STEPS)) await programs.dieAt(step, 'shop-process', args('idle'));
       const sent = () => receiver.deliveries.length > LEAST_SENT * 2;
       start('idle');
       await eventually(sent, () => receiver.deliveries.length);
