@@ -2,9 +2,8 @@ import { DecisionStreams, openEventStore } from '#lib/event-store';
 import { eventsOfCategory, holdersOf, person, take } from '../../libs/event-store/src/testing/persons.js';
 import { migrate } from '../../migrations/index.js';
 import { logs, testDatabase, type Log, type TestDatabase } from '../support/database.js';
-import { eventually } from '../support/eventually.js';
 import { OwnServer } from '../support/own-server.js';
-import { Programs, RESTARTS, ROUNDS } from './programs.js';
+import { Programs, restartAgainAndAgain, ROUNDS, untilMore, whileFrozen } from './programs.js';
 
 const PROGRAM = 'claiming-process';
 const NAMES = ['Ann', 'Bob', 'Cem', 'Dea', 'Eva', 'Fay'];
@@ -59,13 +58,7 @@ describe.each(logs)('claims are never held twice and never lost, with the log in
   const args = () => [database.url, database.eventStore ?? '', String(LAPSE_MS)];
   const start = () => programs.start(PROGRAM, args());
   /** Until so many more commands were answered. */
-  const more = async (count: number) => {
-    const before = answered.length;
-    await eventually(
-      () => answered.length >= before + count,
-      () => answered.length,
-    );
-  };
+  const more = (count: number) => untilMore(count, () => answered.length);
 
   /** What was answered is there, and one at a time has a name: judged by the events of those who have it alone. */
   async function check(codes: readonly string[] = REFUSALS): Promise<void> {
@@ -103,9 +96,7 @@ describe.each(logs)('claims are never held twice and never lost, with the log in
         processes[which] = start();
         await more(15);
       } else {
-        processes[which]?.kill('SIGSTOP');
-        await more(15);
-        processes[which]?.kill('SIGCONT');
+        await whileFrozen(processes[which], () => more(15));
       }
     }
     await more(20);
@@ -142,10 +133,7 @@ describe.each(logs)('claims are never held twice and never lost, with the log in
     start();
     await more(20);
     await programs.ready();
-    for (let n = 0; n < RESTARTS; n++) {
-      await server.restart(n % 2 === 0 ? 'immediate' : 'fast', Math.random() * 500);
-      await more(30);
-    }
+    await restartAgainAndAgain(server, () => more(30));
     await check([...REFUSALS, ...OUTAGES]);
   });
 });

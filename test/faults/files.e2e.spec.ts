@@ -10,7 +10,7 @@ import { migrate } from '../../migrations/index.js';
 import { logs, testDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { OwnServer } from '../support/own-server.js';
-import { Programs, RESTARTS, ROUNDS, stepsOf } from './programs.js';
+import { Programs, restartAgainAndAgain, ROUNDS, stepsOf, untilMore, whileFrozen } from './programs.js';
 
 const DAY = 86_400_000;
 /** What a client sends again: a collection without any grace was quicker. */
@@ -80,13 +80,7 @@ describe.each(logs)('files with the log in %s', (log) => {
     ...[folder, String(graceMs)],
   ];
   const start = (part: Part, graceMs: number) => programs.start(PROGRAM, args(part, graceMs));
-  const more = async (count: number) => {
-    const before = stored.length;
-    await eventually(
-      () => stored.length >= before + count,
-      () => stored.length,
-    );
-  };
+  const more = (count: number) => untilMore(count, () => stored.length);
 
   /** What the events of the log need, read as anybody can, and what lies in the folder. */
   const look = async () => {
@@ -165,10 +159,7 @@ describe.each(logs)('files with the log in %s', (log) => {
       for (const part of ['store', 'store', 'collect'] as const) start(part, DAY);
       await more(10);
       await programs.ready();
-      for (let n = 0; n < RESTARTS; n++) {
-        await server.restart(n % 2 === 0 ? 'immediate' : 'fast', Math.random() * 500);
-        await more(10);
-      }
+      await restartAgainAndAgain(server, () => more(10));
       await checkNeeded(OUTAGES);
     });
   });
@@ -184,9 +175,7 @@ describe.each(logs)('files with the log in %s', (log) => {
           processes[which] = start(which >= 2 ? 'collect' : 'store', 0);
           await more(5);
         } else {
-          processes[which]?.kill('SIGSTOP');
-          await more(5);
-          processes[which]?.kill('SIGCONT');
+          await whileFrozen(processes[which], () => more(5));
         }
       }
       await more(10);
@@ -208,10 +197,7 @@ describe.each(logs)('files with the log in %s', (log) => {
       for (const part of ['store', 'store', 'collect', 'collect'] as const) start(part, 0);
       await more(10);
       await programs.ready();
-      for (let n = 0; n < RESTARTS; n++) {
-        await server.restart(n % 2 === 0 ? 'immediate' : 'fast', Math.random() * 500);
-        await more(10);
-      }
+      await restartAgainAndAgain(server, () => more(10));
       await checkTold([...TAKEN_MEANWHILE, ...OUTAGES]);
     });
   });

@@ -3,14 +3,39 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import type { Log } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import type { OwnServer } from '../support/own-server.js';
 
 /** How often a test breaks something: at least once in each way, and more with WAYLOG_KILLS. */
 export const ROUNDS = Number(process.env['WAYLOG_KILLS'] ?? 6);
-export const RESTARTS = Math.ceil(ROUNDS / 3);
+const RESTARTS = Math.ceil(ROUNDS / 3);
 
 /** With the log in EventStoreDB only the steps that are others there; all with the log in PostgreSQL. */
 export const stepsOf = (log: Log, steps: readonly string[]): readonly string[] =>
   log === 'PostgreSQL' ? steps : steps.filter((step) => / (append|delivery)\b/.test(step));
+
+/** Restarts and crashes a database server in turn, and waits each time until something goes on. */
+export async function restartAgainAndAgain(server: OwnServer, goesOn: () => Promise<void>): Promise<void> {
+  for (let n = 0; n < RESTARTS; n++) {
+    await server.restart(n % 2 === 0 ? 'immediate' : 'fast', Math.random() * 500);
+    await goesOn();
+  }
+}
+
+/** Something else happens while a program stands still. */
+export async function whileFrozen(
+  child: ChildProcess | undefined,
+  meanwhile: () => Promise<void>,
+): Promise<void> {
+  child?.kill('SIGSTOP');
+  await meanwhile();
+  child?.kill('SIGCONT');
+}
+
+/** Waits until a number has grown by so much. */
+export async function untilMore(count: number, now: () => number): Promise<void> {
+  const before = now();
+  await eventually(() => now() >= before + count, now);
+}
 
 const PRELOAD = 'dist/test/faults/preload/stops-at.js';
 

@@ -6,7 +6,7 @@ import { logs, testDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { OwnServer } from '../support/own-server.js';
 import { shop } from '../support/shop-context.js';
-import { Programs, RESTARTS, ROUNDS, stepsOf } from './programs.js';
+import { Programs, restartAgainAndAgain, ROUNDS, stepsOf, untilMore } from './programs.js';
 
 const PROGRAM = 'shop-process';
 /** Fewer prove nothing. */
@@ -60,13 +60,7 @@ describe.each(logs)(
       ...part,
     ];
     const start = (...part: readonly ('idle' | 'orders')[]) => programs.start(PROGRAM, args(...part));
-    const more = async (count: number) => {
-      const before = placed.size;
-      await eventually(
-        () => placed.size >= before + count,
-        () => placed.size,
-      );
-    };
+    const more = (count: number) => untilMore(count, () => placed.size);
     /** The process that leads one of them, as its session says. */
     const endSessions = (like = '%') =>
       database.pool.query(
@@ -202,10 +196,7 @@ describe.each(logs)(
       start();
       await more(20);
       await programs.ready();
-      for (let n = 0; n < RESTARTS; n++) {
-        await server.restart(n % 2 === 0 ? 'immediate' : 'fast', Math.random() * 500);
-        await more(20);
-      }
+      await restartAgainAndAgain(server, () => more(20));
       await check();
     });
   },

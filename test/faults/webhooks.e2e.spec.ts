@@ -11,7 +11,7 @@ import { OwnServer } from '../support/own-server.js';
 import { startReceiver, type Receiver } from '../support/receiver.js';
 import { shop } from '../support/shop-context.js';
 import { startWaylog, type RunningWaylog } from '../support/waylog.js';
-import { Programs, RESTARTS, ROUNDS, stepsOf } from './programs.js';
+import { Programs, restartAgainAndAgain, ROUNDS, stepsOf } from './programs.js';
 
 /** Fewer prove nothing. */
 const LEAST_SENT = 60;
@@ -210,10 +210,7 @@ describe.each(logs)(
       await register();
       await more(20);
       await programs.ready();
-      for (let n = 0; n < RESTARTS; n++) {
-        await server.restart(n % 2 === 0 ? 'immediate' : 'fast', Math.random() * 500);
-        await more(20);
-      }
+      await restartAgainAndAgain(server, () => more(20));
       await check();
     });
   },

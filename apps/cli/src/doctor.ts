@@ -238,10 +238,9 @@ async function files(
   if (!folder) return [];
   return withStore({ url, eventStore }, async (store) => {
     const place = new DiskFileStore(folder);
-    const references = new ReferencesInLog(store, vocabularyOf(contexts), { skipsUnreadable: true });
-    const found = await verifyFiles(place, references, { withoutReading: true });
+    const vocabulary = vocabularyOf(contexts);
     try {
-      await refuseOtherLog(place, store, vocabularyOf(contexts));
+      await refuseOtherLog(place, store, vocabulary);
     } catch (error) {
       return [
         problem(
@@ -251,6 +250,8 @@ async function files(
         ),
       ];
     }
+    const references = new ReferencesInLog(store, vocabulary, { skipsUnreadable: true });
+    const found = await verifyFiles(place, references, { withoutReading: true });
     const { missing, referenced } = found;
     const what = `${counted(found.files, 'file')} in ${folder}, events need ${referenced}`;
     return [

@@ -23,10 +23,38 @@ const BOUNDS: UnderWayBounds = { bytesOfOne: 4 * MAX_ANSWER_BYTES, bytes: 16 * M
 /** How long a caller can read nothing of an answer. */
 const NOT_TAKEN_MS = 30_000;
 
+/** What is counted for callers, and the sum of all. */
+class Tally {
+  #all = 0;
+  readonly #of = new Map<string, number>();
+
+  get all(): number {
+    return this.#all;
+  }
+
+  of(caller: string): number {
+    return this.#of.get(caller) ?? 0;
+  }
+
+  /** Until the request is over. */
+  count(caller: string, amount: number, request: FastifyRequest, reply: FastifyReply): void {
+    this.#add(caller, amount);
+    RequestWork.of(request, reply).onOver(() => {
+      this.#add(caller, -amount);
+    });
+  }
+
+  #add(caller: string, amount: number): void {
+    this.#all += amount;
+    const ofCaller = this.of(caller) + amount;
+    if (ofCaller > 0) this.#of.set(caller, ofCaller);
+    else this.#of.delete(caller);
+  }
+}
+
 /** Counts bytes that are kept for callers, until each request is over. */
 class BytesUnderWay {
-  #bytes = 0;
-  readonly #bytesOf = new Map<string, number>();
+  readonly #bytes = new Tally();
 
   constructor(
     private readonly bounds: UnderWayBounds,
@@ -42,32 +70,22 @@ class BytesUnderWay {
     if (bytes < this.least || request.raw.socket.destroyed) return undefined;
     const caller = request.actor ?? '';
     const { bytesOfOne } = this.bounds;
-    if ((this.#bytesOf.get(caller) ?? 0) + bytes > bytesOfOne) {
+    if (this.#bytes.of(caller) + bytes > bytesOfOne) {
       return tooMany(
         `${this.code}.too-many`,
         `With this one, ${caller || 'this address'} has more than ${bytesOfOne / MIB} MiB of ${this.what}. Send it again when some are through.`,
         1,
       );
     }
-    if (this.#bytes + bytes > this.bounds.bytes) {
+    if (this.#bytes.all + bytes > this.bounds.bytes) {
       return unavailable(
         `${this.code}.overloaded`,
         `There is no room for more ${this.what}. Send it again in a moment.`,
         { retryAfterSeconds: 1 },
       );
     }
-    this.#add(caller, bytes);
-    RequestWork.of(request, reply).onOver(() => {
-      this.#add(caller, -bytes);
-    });
+    this.#bytes.count(caller, bytes, request, reply);
     return undefined;
-  }
-
-  #add(caller: string, bytes: number): void {
-    this.#bytes += bytes;
-    const ofCaller = (this.#bytesOf.get(caller) ?? 0) + bytes;
-    if (ofCaller > 0) this.#bytesOf.set(caller, ofCaller);
-    else this.#bytesOf.delete(caller);
   }
 }
 
@@ -103,8 +121,7 @@ const FILES = { ofOne: 8, ofAll: 64 };
 
 /** Counts the files that arrive. Commands do not wait for them, however slowly they come. */
 export class FilesUnderWay {
-  #all = 0;
-  readonly #of = new Map<string, number>();
+  readonly #files = new Tally();
 
   constructor(private readonly bounds = FILES) {}
 
@@ -115,7 +132,7 @@ export class FilesUnderWay {
     }
     const caller = request.actor ?? '';
     const { ofOne, ofAll } = this.bounds;
-    if ((this.#of.get(caller) ?? 0) >= ofOne)
+    if (this.#files.of(caller) >= ofOne)
       done(
         tooMany(
           'files.too-many',
@@ -123,25 +140,17 @@ export class FilesUnderWay {
           1,
         ),
       );
-    else if (this.#all >= ofAll)
+    else if (this.#files.all >= ofAll)
       done(
         unavailable('files.overloaded', `${ofAll} files are arriving already. Send it again in a moment.`, {
           retryAfterSeconds: 1,
         }),
       );
     else {
-      this.#add(caller, 1);
-      RequestWork.of(request, reply).onOver(() => this.#add(caller, -1));
+      this.#files.count(caller, 1, request, reply);
       done();
     }
   };
-
-  #add(caller: string, files: number): void {
-    this.#all += files;
-    const ofCaller = (this.#of.get(caller) ?? 0) + files;
-    if (ofCaller > 0) this.#of.set(caller, ofCaller);
-    else this.#of.delete(caller);
-  }
 }
 
 /**
@@ -186,7 +195,7 @@ const MAX_OF_CALLER = 500;
 
 /** Refuses further requests of a caller, over all its connections. It runs after the caller was identified. */
 export class RequestsUnderWay {
-  readonly #open = new Map<string, number>();
+  readonly #open = new Tally();
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
     const { actor } = request;
@@ -194,8 +203,7 @@ export class RequestsUnderWay {
       done();
       return;
     }
-    const open = this.#open.get(actor) ?? 0;
-    if (open >= MAX_OF_CALLER) {
+    if (this.#open.of(actor) >= MAX_OF_CALLER) {
       done(
         tooMany(
           'requests.too-many',
@@ -205,12 +213,7 @@ export class RequestsUnderWay {
       );
       return;
     }
-    this.#open.set(actor, open + 1);
-    RequestWork.of(request, reply).onOver(() => {
-      const left = (this.#open.get(actor) ?? 1) - 1;
-      if (left > 0) this.#open.set(actor, left);
-      else this.#open.delete(actor);
-    });
+    this.#open.count(actor, 1, request, reply);
     done();
   };
 }
