@@ -3,9 +3,9 @@ import { DecisionStreams, openEventStore } from '#lib/event-store';
 import { erase, person, take } from '../../libs/event-store/src/testing/persons.js';
 
 // A process that takes names and gives them back until it is killed, and says what it was answered:
-// node dist/test/support/claiming-process.js DATABASE_URL EVENT_STORE LAPSE_MS
+// node dist/test/support/claiming-process.js DATABASE_URL EVENT_STORE LAPSE_MS NAME,... PERSON,...
 
-const [connectionString = '', eventStore, lapse] = process.argv.slice(2);
+const [connectionString = '', eventStore, lapse, names = '', ids = ''] = process.argv.slice(2);
 const pool = createPool({
   connectionString,
   size: 5,
@@ -27,8 +27,8 @@ const persons = new DecisionStreams({
 });
 
 const any = <T>(of: readonly T[]): T => of[Math.floor(Math.random() * of.length)] as T;
-const NAMES = ['Ann', 'Bob', 'Cem', 'Dea', 'Eva', 'Fay'];
-const IDS = Array.from({ length: 10 }, (_, n) => `p${n}`);
+const NAMES = names.split(',');
+const IDS = ids.split(',');
 
 async function goOn(): Promise<never> {
   for (;;) {
