@@ -71,6 +71,12 @@ module.exports = {
       to: { path: '^apps/' },
     },
     {
+      name: 'exports-are-for-others',
+      severity: 'error',
+      from: { path: '^(apps|libs|migrations)/' },
+      to: { path: '^exports/' },
+    },
+    {
       name: 'no-context-imports-another',
       severity: 'error',
       from: { path: `^libs/(?!(?:${kernel})/)([^/]+)/` },
@@ -105,8 +111,8 @@ module.exports = {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
-    // What it imports is there only where `npm run bench` has run.
-    exclude: { path: '^bench/peers/packages\\.mjs$' },
+    // What these import is there only where `npm run bench` has run, and in applications of their own.
+    exclude: { path: ['^bench/peers/packages\\.mjs$', '^test/hosts/'] },
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {

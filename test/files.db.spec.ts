@@ -130,6 +130,18 @@ describe.each(logs)('files that events need, with the log in %s', (log) => {
     expect((await collect()).removed).toEqual([other]);
   });
 
+  it('are not removed when the note of whose they are cannot be read, until somebody says it', async () => {
+    const flightId = await newFlight();
+    const own = await store(flightId);
+    await collect();
+    await place.writeNote('{"last":');
+    await waylog.execute(new EraseFlight({ flightId }));
+    await expect(collect()).rejects.toMatchObject({ code: 'files.note-unreadable' });
+    expect(await names()).toEqual([own]);
+    expect((await collect({ acceptsLog: true })).removed).toEqual([own]);
+    await expect(collect()).resolves.toMatchObject({ removed: [] });
+  });
+
   it('are looked through soon after the first was stored, so that another log leaves them alone', async () => {
     const silent = () => undefined;
     const schedule = new FileSchedule({

@@ -5,9 +5,14 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { flight } from '#lib/flight';
+import { readConfig } from '#lib/platform';
+import { startServer } from '../apps/server/src/server.js';
 import { ADMIN_KEY } from './support/admin-key.js';
+import { testDatabase } from './support/database.js';
 import { eventually } from './support/eventually.js';
-import { useServer } from './support/server.js';
+import { httpClient, useServer } from './support/server.js';
 
 const JPEG = Buffer.from('ffd8ffe000104a46494600010100', 'hex');
 const picture = (bytes: number) => Buffer.concat([JPEG, randomBytes(bytes - JPEG.length)]);
@@ -250,11 +255,12 @@ describe('the content of images', () => {
     rotten[200_000]! ^= 1;
     await writeFile(join(folder, sha256.slice(0, 2), sha256.slice(2, 4), sha256), rotten);
     await expect(get(body.position)).rejects.toThrow();
-    expect(
-      (await send('GET', '/metrics').then((r) => r.text())).match(/^waylog_files_damaged (\d+)/m)?.[1],
-    ).toBe('1');
+    const damaged = async () =>
+      (await send('GET', '/metrics').then((r) => r.text())).match(/^waylog_files_damaged (\d+)/m)?.[1];
+    expect(await damaged()).toBe('1');
     // Sent again, it is whole again.
     expect((await put(bytes)).status).toBe(200);
+    expect(await damaged()).toBe('0');
     expect((await get(body.position)).bytes.equals(bytes)).toBe(true);
   });
 
@@ -316,6 +322,44 @@ describe('the content of images', () => {
       503,
       'application/problem+json',
     ]);
+    // Whoever has it is not told that all is well.
+    expect((await get(body.position, { 'if-none-match': `"${sha256}"` })).response.status).toBe(503);
+  });
+});
+
+describe('a file that arrives slowly', () => {
+  it('holds up no stop, and its sender is told', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'waylog-files-'));
+    const database = await testDatabase();
+    const env = { DATABASE_URL: database.url, PORT: '0', WAYLOG_FILES_DIR: folder };
+    const app = await startServer(readConfig({ ...env, WAYLOG_ADMIN_KEY: ADMIN_KEY }, [flight]));
+    const { call } = httpClient(() => url);
+    const url = await app.getUrl();
+    const made = await call('POST', '/v1/flights', {
+      id: 'f1',
+      name: 'F',
+      startGps: { lat: 63, lon: 10 },
+      altitude: 1,
+    });
+    expect(made.status).toBe(201);
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname);
+    socket.setTimeout(60_000, () => socket.destroy(new Error('Nothing arrived for 60 s.')));
+    socket.write(
+      `PUT /v1/flights/f1/images/1/content HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${ADMIN_KEY}\r\ncontent-length: 1000000\r\n\r\n`,
+    );
+    socket.write(picture(100_000));
+    const unfinished = () => readdir(join(folder, '.unfinished')).catch(() => []);
+    await eventually(async () => (await unfinished()).length === 1);
+    const closed = app.close();
+    const answer = (await text(socket)).toLowerCase();
+    expect(answer).toMatch(/^http\/1.1 503 /);
+    expect(answer).toContain('"server.stopping"');
+    expect(answer).toContain('connection: close');
+    await closed;
+    expect(await unfinished()).toEqual([]);
+    await database.drop();
+    await rm(folder, { recursive: true });
   });
 });
 

@@ -107,6 +107,7 @@ function isInstalled(folder) {
 
 const sources = [
   'apps',
+  'exports',
   'libs',
   'migrations',
   'bench',

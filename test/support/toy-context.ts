@@ -1,7 +1,7 @@
-import { Controller, Get, Post } from '@nestjs/common';
+import { Controller, Get, Post, Inject } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsNumber } from 'class-validator';
-import pg from 'pg';
+import type pg from 'pg';
 import { Category, type Appended, type Decider } from '#lib/event-store';
 import { conflict, IsId, IsKnownId, IsTimestamp, Label, notFound } from '#lib/platform';
 import {
@@ -41,6 +41,7 @@ import {
   type Decide,
   type ReadOptions,
   type StreamType,
+  QUERY_POOL,
 } from '#lib/waylog';
 
 // Cameras and their lenses: a context beside the flight, with an event and a table that have the names of the flight's.
@@ -142,7 +143,7 @@ export class GetNames extends Query<Row[]> {
 }
 @QueryHandler(GetNames)
 class GetNamesHandler implements IQueryHandler<GetNames> {
-  constructor(private readonly pool: pg.Pool) {}
+  constructor(@Inject(QUERY_POOL) private readonly pool: pg.Pool) {}
 
   /** Of a camera, and of the lens that is called as it. */
   execute({ cameraId }: GetNames): Promise<Row[]> {
@@ -230,7 +231,7 @@ export const camera: Context = context('camera', {
   providers: [
     {
       provide: CameraReads,
-      inject: [EventReads, RunningContexts, pg.Pool],
+      inject: [EventReads, RunningContexts, QUERY_POOL],
       useFactory: (events: EventReads, contexts: RunningContexts, pool: pg.Pool) =>
         new CameraReads({
           stream: cameraStream,

@@ -34,6 +34,7 @@ import {
 import { backUp, recipientsOf, type FindTool } from '#lib/backup';
 import { databaseUp, serverTool, stepDown, type DatabaseAccess, type DatabaseOptions } from '#lib/timescale';
 import { backupFirst, mayMigrate, migrate, refuseOtherSchema } from '../../../migrations/index.js';
+import { projectFolder } from './application.js';
 import { connectionString } from './connection-strings.js';
 import { withSteps } from './progress-bar.js';
 import { contexts } from '../../contexts.js';
@@ -142,7 +143,7 @@ export function print(command: Command, result: object, text: string): void {
 export const databaseOptions = (command: Command): DatabaseOptions => {
   const { databaseUrl } = globalsOf(command);
   return {
-    root: installation().root,
+    root: projectFolder(),
     instance: 'dev',
     env: { ...process.env, ...(databaseUrl && { DATABASE_URL: databaseUrl }) },
     progress,
@@ -159,7 +160,7 @@ export function recipientsFor(given?: readonly string[]): string[] {
 }
 
 export const findTool: FindTool = (url, tool, args) =>
-  serverTool(url, tool, args, { root: installation().root, env: process.env });
+  serverTool(url, tool, args, { root: projectFolder(), env: process.env });
 
 /**
  * What is done before migrations that rewrite something: a backup into that folder, or else into WAYLOG_BACKUP_DIR. Throws

@@ -743,7 +743,9 @@ async function digests(pool: pg.Pool, env: NodeJS.ProcessEnv): Promise<Finding[]
 /** Tables that nothing keeps any more: no erasure and no retention reaches what is in them. */
 async function leftTables(pool: pg.Pool): Promise<Finding[]> {
   const declared = contexts.map(({ name }) => name);
-  const left = (await contextsIn(queryOn(pool))).filter((name) => !declared.includes(name));
+  const undeclared = (await contextsIn(queryOn(pool))).filter((name) => !declared.includes(name));
+  // Every database has the tables of the flight, for applications without it, too.
+  const left = await withRows(pool, undeclared);
   const findings = left.map((name) =>
     warning(
       'contexts',
@@ -768,6 +770,24 @@ async function leftTables(pool: pg.Pool): Promise<Finding[]> {
     );
   }
   return findings.length > 0 ? findings : [ok('contexts', 'all tables of contexts are declared')];
+}
+
+/** Those schemas in which something is. */
+async function withRows(pool: pg.Pool, schemas: readonly string[]): Promise<string[]> {
+  const { rows } = await pool.query<{ schema: string; table: string }>(
+    `select nspname as schema, format('%I.%I', nspname, relname) as table
+      from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+      where nspname = any ($1) and relkind in ('r', 'p')
+      order by 1, 2`,
+    [schemas],
+  );
+  const found = new Set<string>();
+  for (const { schema, table } of rows) {
+    if (found.has(schema)) continue;
+    const { rowCount } = await pool.query(`select from ${table} limit 1`);
+    if (rowCount) found.add(schema);
+  }
+  return [...found];
 }
 
 async function integrity(pool: pg.Pool): Promise<Finding[]> {

@@ -19,6 +19,7 @@ import { rebuildCommand } from './commands/rebuild.js';
 import { rolesCommand } from './commands/roles.js';
 import { routesCommand } from './commands/routes.js';
 import { schemaCommand } from './commands/schema.js';
+import { serveCommand } from './commands/serve.js';
 import { verifyCommand } from './commands/verify.js';
 import { webhooksCommand } from './commands/webhooks.js';
 import { withProgress } from './progress-bar.js';
@@ -63,6 +64,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison found differences.`,
     );
 
   const groups: Readonly<Record<string, readonly Command[]>> = {
+    'The server:': [serveCommand()],
     'Database and schema:': [databaseCommand(), migrateCommand(), schemaCommand(), rolesCommand()],
     ...ofContexts,
     'The log:': [logCommand(), eraseCommand()],

@@ -1,5 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
-import { messageOf, outliveReaders, readConfig } from '#lib/platform';
+import { asTyped, messageOf, outliveReaders, readConfig } from '#lib/platform';
 import { refuseOtherSchema } from '../../../migrations/index.js';
 import { contexts } from '../../contexts.js';
 import { Observer } from './operations/observation.js';
@@ -13,20 +13,26 @@ setFlagsFromString('--heap-growing-percent=50');
 /** A check of a silent database or log takes three seconds at most, plus one to be safe. */
 const LAST_LOOK_S = 4;
 
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
 /** A stop before the server has started is not a failure, and errors caused by that stop are not reported. */
 const stop = { isUnderWay: false };
+
+/** For the person who started it. */
+const say = (text: string) => console.log(asTyped(text));
 
 outliveReaders();
 outliveStrayRejections();
 
 try {
   const config = readConfig(process.env, contexts);
-  for (const warning of config.warnings) console.warn(`Waylog: ${warning}`);
+  for (const warning of config.warnings) console.warn(asTyped(`Waylog: ${warning}`));
   await refuseOtherSchema(config.databaseUrl);
-  const app = await startServer(config, console.log, (app) => {
+  const app = await startServer(config, say, (app) => {
     // Not before there is something to stop cleanly: until then a signal ends the process at once.
+    app.enableShutdownHooks([...SIGNALS], { useProcessExit: true });
     const observer = app.get(Observer);
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+    for (const signal of SIGNALS)
       process.once(signal, () => {
         stop.isUnderWay = true;
         endWithin(config.stopTimeout, observer);
@@ -37,14 +43,14 @@ try {
     for (const { demo } of contexts) {
       if (!demo) continue;
       const { what, path } = await demo.start(app);
-      console.log(
+      say(
         `${what}: ${url}${path} (a browser asks for a name, which may be any, and for the key as the password)`,
       );
     }
   }
 } catch (error) {
   if (!stop.isUnderWay) {
-    console.error(`Waylog did not start. ${whyNot(error)}`);
+    console.error(asTyped(`Waylog did not start. ${whyNot(error)}`));
     process.exit(1);
   }
 }
@@ -68,5 +74,5 @@ function endWithin(seconds: number, observer: Observer): void {
 function whyNot(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code !== 'EADDRINUSE') return messageOf(error);
-  return `Another program listens on port ${process.env['PORT'] ?? '3000'}. End it, or choose a port: PORT=3001 npm start`;
+  return `Another program listens on port ${process.env['PORT'] ?? '3000'}. End it, or choose a port, such as PORT=3001.`;
 }

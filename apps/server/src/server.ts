@@ -50,7 +50,7 @@ const logLevels = {
 /**
  * A listening server; `await app.getUrl()` gives its address. `say` is called with the address and how to call it,
  * which can include a key: it is for the person who started the server, and not for a log. `onStoppable` is called as
- * soon as a signal stops the server cleanly, which is before it listens. Throws `access.none`, and an error if it is
+ * soon as there is something to stop cleanly, which is before it listens. Throws `access.none`, and an error if it is
  * stopped before it listens.
  */
 export async function startServer(
@@ -99,7 +99,6 @@ export async function startServer(
     }),
   });
   const app = await opened.orClose(making);
-  app.enableShutdownHooks(['SIGTERM', 'SIGINT', 'SIGHUP'], { useProcessExit: true });
   onStoppable(app);
   const pool = app.get<pg.Pool>(LOG_POOL);
   try {
@@ -123,7 +122,9 @@ export async function startServer(
   fastify.addHook('onRequest', new RequestsUnderWay().onRequest);
   fastify.addHook('onRequest', readableUrl);
   fastify.addHook('onRequest', new BodiesUnderWay(BODY_LIMIT).onRequest);
-  fastify.addHook('onRequest', new FilesUnderWay().onRequest);
+  const files = new FilesUnderWay();
+  fastify.addHook('onRequest', files.onRequest);
+  fastify.addHook('preClose', files.preClose);
   fastify.addHook('onRequest', app.get(SchemaGate).onRequest);
   fastify.addHook('onRequest', inviteBody);
   const bytesOfCommand = commandBytes(app.get(OpenTransactions));

@@ -47,6 +47,15 @@ export function sensitiveFieldsOf(
   return sensitive && Object.hasOwn(sensitive, type) ? sensitive[type] : undefined;
 }
 
+/** How an event says which files it needs; undefined if it needs none. */
+export function filesOf(
+  vocabulary: Vocabulary,
+  { streamId, type }: Pick<RecordedEvent, 'streamId' | 'type'>,
+): ((data: JsonObject) => readonly unknown[]) | undefined {
+  const files = knownEventsOf(vocabulary, streamId)?.files;
+  return files && Object.hasOwn(files, type) ? files[type] : undefined;
+}
+
 /** Whether an event erases its stream. */
 export const isErasing = (
   vocabulary: Vocabulary,

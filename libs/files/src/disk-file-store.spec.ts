@@ -155,6 +155,17 @@ describe('files on a disk', () => {
     await expect(refused).rejects.not.toThrow(root);
   });
 
+  it('leaves nothing of a note that the disk does not take', async () => {
+    const root = await folder();
+    // In its place, so that it cannot be renamed to it.
+    await mkdir(join(root, '.note.json', 'x'), { recursive: true });
+    await expect(new DiskFileStore(root).writeNote('{}')).rejects.toMatchObject({
+      code: 'files.note-not-written',
+      kind: 'unavailable',
+    });
+    expect(await readdir(join(root, '.unfinished'))).toEqual([]);
+  });
+
   describe('when a removal was killed or stood still', () => {
     const away = async (root: string, sha256: string) => {
       await mkdir(join(root, '.removed', 'killed'), { recursive: true });

@@ -15,7 +15,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { badName, noFolder, noRoom, notRead, unfinishedGone } from './errors.js';
+import { badName, noFolder, noRoom, noteNotWritten, notRead, unfinishedGone } from './errors.js';
 import {
   isSha256,
   type FileStore,
@@ -164,16 +164,23 @@ export class DiskFileStore implements FileStore {
   }
 
   async writeNote(text: string): Promise<void> {
-    const written = join(await this.#make(UNFINISHED), randomUUID());
-    const handle = await open(written, 'wx', MODE);
+    const written = join(this.folder, UNFINISHED, randomUUID());
     try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
+      await this.#make(UNFINISHED);
+      const handle = await open(written, 'wx', MODE);
+      try {
+        await handle.writeFile(text);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(written, join(this.folder, NOTE));
+      await flush(this.folder);
+    } catch (error) {
+      // What cannot be removed now, `tidy` removes.
+      await unlink(written).catch(() => undefined);
+      throw BROKEN.has(codeOf(error)) ? noteNotWritten(String(codeOf(error)), error) : error;
     }
-    await rename(written, join(this.folder, NOTE));
-    await flush(this.folder);
   }
 
   #pathOf(sha256: string): string {

@@ -67,6 +67,15 @@ export const noRoom = (code: string, cause: unknown) =>
     cause,
   );
 
+/** Files may have been removed. */
+export const noteNotWritten = (code: string, cause: unknown) =>
+  unavailable(
+    'files.note-not-written',
+    `The disk for files did not take the note of whose files they are (${code}). What could be removed was removed. Make room, and run \`waylog files gc\` again.`,
+    { retryAfterSeconds: 60 },
+    cause,
+  );
+
 /** Its disk is not mounted, or its name is not right. It is made by no one but the operator. */
 export const noFolder = (folder: string, cause: unknown) =>
   unavailable(

@@ -43,6 +43,8 @@ export class Files {
     record: (file: PutFile) => Promise<T>,
   ): Promise<T> {
     const file = await this.store.put(source, { ...options, maxBytes: Math.min(maxBytes, this.maxBytes) });
+    // What was damaged is whole again.
+    this.#damaged.delete(file.sha256);
     const recorded = await record(file);
     // This process may have stood still since, for longer than files without a reference are kept. What is here now, no
     // collection takes: each asks for references after it has taken a file out of sight.

@@ -1,5 +1,5 @@
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import pg from 'pg';
+import type pg from 'pg';
 import { MAX_ANSWER_BYTES } from '#lib/platform';
 import { LiveRows, loadOmissions, type Projection } from '#lib/projections';
 import type { ModelDefinition, TableModel } from '#lib/timescale';
@@ -12,6 +12,7 @@ import {
   tableModelsOf,
   type Context,
   type ContextPart,
+  QUERY_POOL,
 } from '#lib/waylog';
 import { flightDaysPart } from './days/flight-days.projection.js';
 import { flightDemo } from './demo.js';
@@ -82,7 +83,7 @@ export const flight: Context = context('flight', {
   providers: [
     {
       provide: FlightReads,
-      inject: [EventReads, RunningContexts, pg.Pool],
+      inject: [EventReads, RunningContexts, QUERY_POOL],
       useFactory: (events: EventReads, contexts: RunningContexts, pool: pg.Pool) =>
         new FlightReads({
           projections,

@@ -1,7 +1,13 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import type { DataValidateFunction } from 'ajv/dist/types/index.js';
 import { Type } from 'class-transformer';
-import { IsOptional, ValidateBy, ValidateNested, type ValidationOptions } from 'class-validator';
+import {
+  getMetadataStorage,
+  IsOptional,
+  ValidateBy,
+  ValidateNested,
+  type ValidationOptions,
+} from 'class-validator';
 import { JSONSchema, targetConstructorToSchema } from 'class-validator-jsonschema';
 import { invalidInput, MAX_BAD_FIELDS, type FieldError } from './errors.js';
 import { parseTimestamp, TIMESTAMP_RULE } from './timestamp.js';
@@ -185,6 +191,16 @@ export function Nested(type: () => Class, options: { each?: boolean } = {}): Pro
     nestedTypes.set(target.constructor, types.set(property as string, type));
   };
 }
+
+/** The fields with rules that a class declares itself. */
+export const fieldsDeclaredBy = (target: Class): string[] => [
+  ...new Set(
+    getMetadataStorage()
+      .getTargetValidationMetadatas(target, '', false, false)
+      .filter((rule) => rule.target === target)
+      .map(({ propertyName }) => propertyName),
+  ),
+];
 
 /** The JSON schema of a class. `refer` can return a reference for a nested class instead of its inline schema. */
 export function schemaOf(target: Class, refer?: (nested: Class) => Schema): Schema {

@@ -9,7 +9,7 @@ export interface FileToSend {
   readonly sha256: string;
   readonly type: string;
   readonly size: number;
-  /** Called only if something of it is to be sent. */
+  /** Called for every answer but that to a part that there is not: one that is missing or damaged is a problem. */
   readonly open: () => Promise<OpenFile>;
 }
 
@@ -49,6 +49,7 @@ export async function sendFile(
     'x-content-type-options': 'nosniff',
   });
   if (names(headers['if-none-match'], tag)) {
+    await (await open()).close();
     await reply.status(304).send();
     return;
   }

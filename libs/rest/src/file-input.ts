@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest, onSendHookHandler } from 'fastify';
-import { invalidInput, WaylogError } from '#lib/platform';
+import { invalidInput, unavailable, WaylogError } from '#lib/platform';
 import { inDocument } from './document.js';
 import { filesOfRoute } from './route.js';
 
@@ -65,6 +65,19 @@ async function* nothing(): AsyncGenerator<Uint8Array> {
 /** How many bytes were taken of the files that are arriving. */
 const taken = new WeakMap<FastifyRequest, number>();
 
+/** What ends the arrival of a file. */
+const cuts = new WeakMap<FastifyRequest, (why: WaylogError) => void>();
+
+/** Refuses the rest of a file that is arriving, so that its sender is answered. */
+export const cutFile = (request: FastifyRequest): void =>
+  cuts.get(request)?.(
+    unavailable(
+      'server.stopping',
+      'The server is stopping, and does not wait for the rest of the file. Nothing of it was kept; send it again shortly.',
+      { retryAfterSeconds: 5 },
+    ),
+  );
+
 /** Its bytes. Whoever refuses it in the middle can still answer: by default the connection would be destroyed with the stream. */
 async function* piecesOf(
   body: Readable,
@@ -72,16 +85,25 @@ async function* piecesOf(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let bytes = 0;
   let isWhole = false;
+  const pieces = body.iterator({ destroyOnReturn: false });
+  const cut = new Promise<never>((_, reject) => cuts.set(request, reject));
+  cut.catch(() => cuts.delete(request));
   try {
-    for await (const piece of body.iterator({ destroyOnReturn: false })) {
-      taken.set(request, (bytes += (piece as Uint8Array).length));
-      yield piece as Uint8Array;
+    for (;;) {
+      const next = (await Promise.race([pieces.next(), cut])) as IteratorResult<Uint8Array>;
+      if (next.done) break;
+      taken.set(request, (bytes += next.value.length));
+      yield next.value;
     }
     isWhole = true;
   } finally {
     // Node reads what is left by itself only of a body that nobody began to read: the next request on this connection
     // would wait behind it for good.
-    if (!isWhole) body.resume();
+    if (!isWhole) {
+      // One that is cut waits for its next piece, and its connection is closed.
+      if (cuts.has(request)) await pieces.return?.();
+      body.resume();
+    }
   }
 }
 

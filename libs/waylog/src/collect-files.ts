@@ -37,7 +37,9 @@ export async function collectFiles(
     if (!hasSeen) refuseStrange(await collectGarbage(files, references, { ...options, isDryRun: true }));
   }
   const found = await collectGarbage(files, references, options);
-  if (!options.isDryRun) await noteSeen(files, references, vocabulary);
+  // What another log has seen is of no use once this one is said to be the right one.
+  const seen = acceptsLog ? undefined : await files.note();
+  if (!options.isDryRun) await noteSeen(files, references, vocabulary, seen);
   return found;
 }
 

@@ -1,6 +1,14 @@
 import { Command } from '@nestjs/cqrs';
 import { v5 as uuidv5, v7 as uuidv7 } from 'uuid';
-import { FreeText, IsOpaqueId, Nested, Optional, type Class, type Timestamp } from '#lib/platform';
+import {
+  fieldsDeclaredBy,
+  FreeText,
+  IsOpaqueId,
+  Nested,
+  Optional,
+  type Class,
+  type Timestamp,
+} from '#lib/platform';
 import type { Appended, Decision, DomainEvent, Origin } from '#lib/event-store';
 import type { ClaimedValue, ClaimKind } from './claim-kind.js';
 import type { References, StatesOf } from './reference.js';
@@ -134,11 +142,34 @@ export const slicesOn = <State, Event extends DomainEvent>(stream: StreamType<St
     decide: Decide<C, State, Event, Answer, Reads>,
   ): Slice<C, State, Event, Answer, Reads>;
   function slice(command: Class, ...rest: readonly unknown[]): AnySlice {
+    refuseLosing(command);
     const decide = rest.at(-1) as AnySlice['decide'];
     return { stream, command, ...(rest.length > 1 && (rest[0] as object)), decide };
   }
   return slice;
 };
+
+/**
+ * With the newer meaning of class fields, each `readonly name!: string` is set to undefined after the constructor of
+ * StreamCommand has given it its value. Said where the command is declared, and not at the first one that is sent.
+ */
+function refuseLosing(command: Class): void {
+  const names = fieldsDeclaredBy(command);
+  const given = Object.fromEntries(names.map((name) => [name, name]));
+  let made: object;
+  try {
+    made = new (command as new (fields: object) => object)(given);
+  } catch {
+    // It needs what it is really made of.
+    return;
+  }
+  const isLost = (name: string) => Object.hasOwn(made, name) && Reflect.get(made, name) === undefined;
+  if (names.length > 0 && names.every(isLost))
+    throw new Error(
+      `${command.name} loses what it is made of: its fields are set to undefined after that. Say "useDefineForClassFields": false in ` +
+        `compilerOptions of tsconfig.json, and to whatever else compiles it, such as that of your tests.`,
+    );
+}
 
 const NAMESPACE = '5d1c1f0e-6a6b-5b0e-9d57-0c8a4f6f2f5a';
 

@@ -1,7 +1,7 @@
 import { counted, unavailable } from '#lib/platform';
 import { isSha256, type FileReferences, type FileStore } from '#lib/files';
 import {
-  knownEventsOf,
+  filesOf,
   type EventStore,
   type JsonObject,
   type Position,
@@ -63,9 +63,9 @@ export class ReferencesInLog implements FileReferences {
   }
 
   #note(event: RecordedEvent): void {
-    const files = knownEventsOf(this.vocabulary, event.streamId)?.files;
-    if (!files || !Object.hasOwn(files, event.type)) return;
-    const needed = (files[event.type]?.(this.#dataOf(event)) ?? []).filter(isSha256);
+    const files = filesOf(this.vocabulary, event);
+    if (!files) return;
+    const needed = files(this.#dataOf(event)).filter(isSha256);
     if (needed.length === 0) return;
     for (const sha256 of needed) this.#needed.add(sha256);
     this.#newest = event;
@@ -121,19 +121,33 @@ export async function refuseOtherLog(
 export const isKnownLog = async (files: FileStore): Promise<boolean> =>
   seenIn(await files.note())?.last !== undefined;
 
-const seenIn = (note: string | undefined): Seen | undefined =>
-  note === undefined ? undefined : (JSON.parse(note) as Seen);
+/** Throws `files.note-unreadable`. */
+function seenIn(note: string | undefined): Seen | undefined {
+  if (note === undefined) return undefined;
+  try {
+    return JSON.parse(note) as Seen;
+  } catch (error) {
+    throw unavailable(
+      'files.note-unreadable',
+      'The note in the folder for files (.note.json), which says whose files they are, cannot be read. Nothing was removed. Bring ' +
+        'it back from a copy, or, if they are those of this log, say so: `waylog files gc --accept-log`.',
+      {},
+      error,
+    );
+  }
+}
 
-/** Keeps for the next collection what this one has seen. */
+/** Keeps for the next collection what this one has seen, and else what the note before said. */
 export async function noteSeen(
   files: FileStore,
   { newest }: ReferencesInLog,
   vocabulary: Vocabulary,
+  before: string | undefined,
 ): Promise<void> {
   // Once all are erased no event says any more that it needed one: the one that was seen before still stands in the log.
   const last = newest
     ? { streamId: newest.streamId, revision: newest.revision, id: newest.id }
-    : seenIn(await files.note())?.last;
+    : seenIn(before)?.last;
   const seen: Seen = { ...(last && { last }), types: typesIn(vocabulary) };
   await files.writeNote(JSON.stringify(seen));
 }

@@ -25,6 +25,12 @@ export interface FilesStanding {
   readonly missing: number;
 }
 
+/** How collections went. */
+export interface CollectionStanding {
+  /** Why the last one failed; undefined if it did not. */
+  readonly problem?: string;
+}
+
 const LOOK_MS = 60_000;
 
 /**
@@ -51,9 +57,11 @@ export class FileSchedule {
     return this.#standing;
   }
 
-  /** Why the last collection failed. */
-  get failure(): string | undefined {
-    return this.#failure;
+  /** undefined where this process collects nothing. */
+  get collection(): CollectionStanding | undefined {
+    const { files, everyMs } = this.#options;
+    if (!files.areKept || everyMs === 0) return undefined;
+    return this.#failure === undefined ? {} : { problem: this.#failure };
   }
 
   start(): void {

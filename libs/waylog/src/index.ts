@@ -20,7 +20,7 @@ export { LoggedEvent, type EventBusOptions, type LoggedEventClass } from './even
 export { EventReads, inTurns } from './event-reads.js';
 export type { StillInTables } from './handlers.js';
 export { ReferencesInLog, refuseOtherLog } from './file-references.js';
-export { FileSchedule, type FilesStanding } from './file-schedule.js';
+export { FileSchedule, type CollectionStanding, type FilesStanding } from './file-schedule.js';
 export * from './observing.js';
 export * from './opened.js';
 export * from './options.js';

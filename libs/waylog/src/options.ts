@@ -1,3 +1,4 @@
+import type { FactoryProvider, ModuleMetadata } from '@nestjs/common';
 import type { Files } from '#lib/files';
 import type { CommandObserver } from './observing.js';
 import type { Context } from './context.js';
@@ -58,4 +59,17 @@ export interface WaylogOptions {
   readonly stopTimeoutMs?: number;
   /** Notes what is opened, so that an application that does not start can be closed: `opened.orClose(NestFactory.create(...))`. */
   readonly opened?: Opened;
+}
+
+/** For `forRootAsync`: the contexts, and how the other options are made. */
+export interface WaylogAsyncOptions {
+  readonly contexts: readonly Context[];
+  /** Modules that export what is injected. */
+  readonly imports?: NonNullable<ModuleMetadata['imports']>;
+  /** What the factory is called with. */
+  readonly inject?: NonNullable<FactoryProvider['inject']>;
+  readonly useFactory: (
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any -- Nest calls it with what `inject` names
+    ...made: any[]
+  ) => Omit<WaylogOptions, 'contexts'> | Promise<Omit<WaylogOptions, 'contexts'>>;
 }

@@ -2,7 +2,6 @@ import {
   Inject,
   Injectable,
   Module,
-  type DynamicModule,
   type OnApplicationBootstrap,
   type OnModuleDestroy,
 } from '@nestjs/common';
@@ -48,32 +47,8 @@ import type { WaylogOptions } from './options.js';
 import type { Reacting, Reactor } from './reactor.js';
 import { RunningContexts } from './running-contexts.js';
 import { sayings } from './sayings.js';
-import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL } from './tokens.js';
+import { DATABASE_ACCESS, EVENT_STORE, TABLES_POOL, WAYLOG_OPTIONS } from './tokens.js';
 import { WEBHOOK_NETWORKS, Webhooks } from './webhooks.js';
-
-type Options = Pick<WaylogOptions, 'projector' | 'eventBus' | 'reactors' | 'webhookNetworks'>;
-
-const OPTIONS = Symbol('waylog reactor options');
-
-/**
- * Runs reactors, the senders of deadlines and the bridge to Nest's event bus. A module of its own that is not global: Nest
- * starts those after the ones that are, such as CqrsModule, which only then knows the handlers.
- */
-@Module({})
-export class ReactorsModule {
-  static forRoot({ projector, eventBus, reactors, webhookNetworks }: Options): DynamicModule {
-    return {
-      module: ReactorsModule,
-      providers: [
-        { provide: OPTIONS, useValue: { projector, eventBus, reactors } },
-        { provide: WEBHOOK_NETWORKS, useValue: webhookNetworks ?? [] },
-        RunningReactors,
-        Webhooks,
-      ],
-      exports: [RunningReactors, Webhooks],
-    };
-  }
-}
 
 interface OfContext {
   readonly reactor: Reactor;
@@ -125,7 +100,7 @@ export class RunningReactors implements OnApplicationBootstrap, OnModuleDestroy 
   #running: readonly { start(): void; stop(): Promise<void> }[] = [];
 
   constructor(
-    @Inject(OPTIONS) private readonly options: Options,
+    @Inject(WAYLOG_OPTIONS) private readonly options: WaylogOptions,
     private readonly contexts: RunningContexts,
     @Inject(EVENT_STORE) private readonly store: EventStore,
     @Inject(TABLES_POOL) private readonly pool: pg.Pool,
@@ -319,3 +294,21 @@ const tableOf = (context: string, deadline: string): string => {
   const { schema, name } = deadlineTable(context, deadline);
   return `"${schema}"."${name}"`;
 };
+
+/**
+ * Runs reactors, the senders of deadlines and the bridge to Nest's event bus. A module of its own that is not global: Nest
+ * starts those after the ones that are, such as CqrsModule, which only then knows the handlers.
+ */
+@Module({
+  providers: [
+    {
+      provide: WEBHOOK_NETWORKS,
+      inject: [WAYLOG_OPTIONS],
+      useFactory: ({ webhookNetworks = [] }: WaylogOptions) => webhookNetworks,
+    },
+    RunningReactors,
+    Webhooks,
+  ],
+  exports: [RunningReactors, Webhooks],
+})
+export class ReactorsModule {}

@@ -1,6 +1,6 @@
 import { Logger, Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule, QueryBus } from '@nestjs/cqrs';
-import pg from 'pg';
+import type pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
 import { DataKeys, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
 import { Files } from '#lib/files';
@@ -14,14 +14,37 @@ import { WaylogLifecycle } from './lifecycle.js';
 import { migratedDatabase } from './migrated-database.js';
 import { observeQueries, tell, warnOfObserver } from './observing.js';
 import { Opened } from './opened.js';
-import type { WaylogOptions } from './options.js';
+import type { WaylogAsyncOptions, WaylogOptions } from './options.js';
 import { ReactorsModule } from './reactors.module.js';
 import { runContexts } from './run-contexts.js';
 import { RunningContexts } from './running-contexts.js';
-import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, TABLES_POOL } from './tokens.js';
+import { DATABASE_ACCESS, EVENT_STORE, LOG_POOL, QUERY_POOL, TABLES_POOL, WAYLOG_OPTIONS } from './tokens.js';
+
+const DEFAULT_POOL_SIZE = 50;
 
 /** How many of the connections are for the log, and how many for keeping the tables. */
-const aFifth = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
+const aFifth = (poolSize = DEFAULT_POOL_SIZE): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
+
+/** Makes pools that are closed with what was opened. */
+const pools =
+  ({ applicationName = 'waylog', opened = new Opened(), ...options }: WaylogOptions) =>
+  (connectionString: string, size: number, readOnly = false): pg.Pool =>
+    opened.add(
+      createPool({
+        connectionString,
+        size,
+        readOnly,
+        applicationName,
+        statementTimeoutMs: 30_000,
+        connectTimeoutMs: options.poolTimeoutMs ?? 5_000,
+        ...(options.poolRecycleSeconds !== undefined && { maxAgeSeconds: options.poolRecycleSeconds }),
+        onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
+      }),
+      // The lifecycle may have ended it.
+      async (pool) => pool.ending || pool.end(),
+    );
+
+const log = new Logger('Waylog');
 
 /**
  * Waylog in a NestJS application: `imports: [WaylogModule.forRoot({ databaseUrl, contexts })]`, then
@@ -31,42 +54,36 @@ const aFifth = (poolSize: number): number => Math.max(1, Math.min(10, Math.floor
 @Module({})
 export class WaylogModule {
   static forRoot(options: WaylogOptions): DynamicModule {
-    const {
-      databaseUrl,
-      projectorUrl,
-      contexts,
-      applicationName = 'waylog',
-      poolSize = 50,
-      poolOverflow = 0,
-      opened = new Opened(),
-    } = options;
-    const log = new Logger('Waylog');
-    const connect = (connectionString: string, size: number, readOnly = false) =>
-      opened.add(
-        createPool({
-          connectionString,
-          size,
-          readOnly,
-          applicationName,
-          statementTimeoutMs: 30_000,
-          connectTimeoutMs: options.poolTimeoutMs ?? 5_000,
-          ...(options.poolRecycleSeconds !== undefined && { maxAgeSeconds: options.poolRecycleSeconds }),
-          onIdleError: (error) => log.warn(`A connection to the database was lost: ${error.message}`),
-        }),
-        // The lifecycle may have ended it.
-        async (pool) => pool.ending || pool.end(),
-      );
+    return WaylogModule.forRootAsync({ contexts: options.contexts, useFactory: () => options });
+  }
+
+  /** As `forRoot`, with options that other providers make. What there is to provide follows from the contexts alone. */
+  static forRootAsync({
+    contexts,
+    imports = [],
+    inject = [],
+    useFactory,
+  }: WaylogAsyncOptions): DynamicModule {
     const vocabulary = vocabularyOf(contexts);
     const providers = contexts.flatMap((one) => one.providers);
     const followers = contexts.flatMap((one) => one.followers.map((follower) => ({ one, follower })));
     return {
       module: WaylogModule,
       global: true,
-      imports: [CqrsModule.forRoot(), ReactorsModule.forRoot(options)],
+      imports: [CqrsModule.forRoot(), ReactorsModule, ...imports],
       providers: [
         {
+          provide: WAYLOG_OPTIONS,
+          inject: [...inject],
+          useFactory: async (...made: never[]): Promise<WaylogOptions> => {
+            const options = await useFactory(...made);
+            return { ...options, contexts, opened: options.opened ?? new Opened() };
+          },
+        },
+        {
           provide: DATABASE_ACCESS,
-          useFactory: async () => {
+          inject: [WAYLOG_OPTIONS],
+          useFactory: async ({ databaseUrl, projectorUrl }: WaylogOptions) => {
             const access = await migratedDatabase({ databaseUrl, projectorUrl });
             for (const warning of access.warnings) log.warn(warning);
             return access;
@@ -76,25 +93,36 @@ export class WaylogModule {
           // For queries. The role that keeps the tables could replace one with a policy or a view, whose code would run
           // as the role that reads it. So queries use that same role, not the one that can append and see keys
           // (docs/decisions/0021).
-          provide: pg.Pool,
-          inject: [DATABASE_ACCESS],
-          useFactory: ({ projector }: DatabaseAccess) =>
-            connect(projector.url, Math.max(1, poolSize - 2 * aFifth(poolSize)) + poolOverflow, true),
+          provide: QUERY_POOL,
+          inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
+          useFactory: (options: WaylogOptions, { projector }: DatabaseAccess) => {
+            const { poolSize = DEFAULT_POOL_SIZE, poolOverflow = 0 } = options;
+            return pools(options)(
+              projector.url,
+              Math.max(1, poolSize - 2 * aFifth(poolSize)) + poolOverflow,
+              true,
+            );
+          },
         },
         {
           provide: LOG_POOL,
-          inject: [DATABASE_ACCESS],
-          useFactory: ({ app }: DatabaseAccess) => connect(app.url, aFifth(poolSize)),
+          inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
+          useFactory: (options: WaylogOptions, { app }: DatabaseAccess) =>
+            pools(options)(app.url, aFifth(options.poolSize)),
         },
         {
           provide: TABLES_POOL,
-          inject: [DATABASE_ACCESS],
-          useFactory: (access: DatabaseAccess) => connect(access.projector.url, aFifth(poolSize)),
+          inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
+          useFactory: (options: WaylogOptions, { projector }: DatabaseAccess) =>
+            pools(options)(projector.url, aFifth(options.poolSize)),
         },
         {
           provide: Listener,
-          inject: [DATABASE_ACCESS],
-          useFactory: ({ app }: DatabaseAccess) =>
+          inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
+          useFactory: (
+            { opened = new Opened(), applicationName = 'waylog' }: WaylogOptions,
+            { app }: DatabaseAccess,
+          ) =>
             opened.add(
               new Listener(app.url, applicationName, (error) =>
                 log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
@@ -105,11 +133,16 @@ export class WaylogModule {
         { provide: DataKeys, inject: [LOG_POOL], useFactory: (pool: pg.Pool) => new DataKeys(pool) },
         {
           provide: EVENT_STORE,
-          inject: [LOG_POOL, Listener, DataKeys],
-          useFactory: async (pool: pg.Pool, listener: Listener, keys: DataKeys): Promise<EventStore> =>
+          inject: [WAYLOG_OPTIONS, LOG_POOL, Listener, DataKeys],
+          useFactory: async (
+            { eventStore, opened = new Opened() }: WaylogOptions,
+            pool: pg.Pool,
+            listener: Listener,
+            keys: DataKeys,
+          ): Promise<EventStore> =>
             opened.add(
               await openEventStore({
-                eventStore: options.eventStore,
+                eventStore,
                 pool,
                 listener,
                 vocabulary,
@@ -123,8 +156,9 @@ export class WaylogModule {
         },
         {
           provide: RunningContexts,
-          inject: [EVENT_STORE, pg.Pool, TABLES_POOL, Listener, DATABASE_ACCESS, DataKeys],
+          inject: [WAYLOG_OPTIONS, EVENT_STORE, QUERY_POOL, TABLES_POOL, Listener, DATABASE_ACCESS, DataKeys],
           useFactory: (
+            options: WaylogOptions,
             store: EventStore,
             queries: pg.Pool,
             tables: pg.Pool,
@@ -135,8 +169,12 @@ export class WaylogModule {
         },
         {
           provide: WaylogLifecycle,
-          inject: [LOG_POOL, pg.Pool, TABLES_POOL, Listener, EVENT_STORE, RunningContexts, QueryBus],
+          inject: [
+            ...[WAYLOG_OPTIONS, LOG_POOL, QUERY_POOL, TABLES_POOL],
+            ...[Listener, EVENT_STORE, RunningContexts, QueryBus],
+          ],
           useFactory: (
+            options: WaylogOptions,
             logPool: pg.Pool,
             queries: pg.Pool,
             tables: pg.Pool,
@@ -157,7 +195,11 @@ export class WaylogModule {
             });
           },
         },
-        { provide: Files, useFactory: () => options.files ?? new Files() },
+        {
+          provide: Files,
+          inject: [WAYLOG_OPTIONS],
+          useFactory: ({ files }: WaylogOptions) => files ?? new Files(),
+        },
         ...followers.map(({ one, follower }) => ({
           provide: follower.token,
           inject: [RunningContexts],
@@ -176,13 +218,14 @@ export class WaylogModule {
       exports: [
         CqrsModule,
         ReactorsModule,
+        WAYLOG_OPTIONS,
         DATABASE_ACCESS,
         Listener,
         EVENT_STORE,
         Files,
         RunningContexts,
         EventReads,
-        pg.Pool,
+        QUERY_POOL,
         LOG_POOL,
         TABLES_POOL,
         ...followers.map(({ follower }) => follower.token),

@@ -93,4 +93,12 @@ describe('the addresses that webhooks reach', () => {
     else expect(found).toBeUndefined();
     expect(found ?? '').not.toContain('secret');
   });
+
+  it('are only those with https:// where no network is allowed', () => {
+    const none = new Networks([]);
+    expect(badUrl('http://receiver.example/', none)).toMatch(
+      /must begin with https.*WAYLOG_WEBHOOK_NETWORKS/,
+    );
+    expect(badUrl('https://receiver.example/', none)).toBeUndefined();
+  });
 });

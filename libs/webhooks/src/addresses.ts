@@ -29,14 +29,20 @@ const NOT_PUBLIC = [
 /** Networks in the form of CIDR, such as `10.1.0.0/16`, `fd00::/8` or a single address. */
 export class Networks {
   readonly #list = new BlockList();
+  readonly #isEmpty: boolean;
 
   /** Throws for a text that is no network; see `badNetwork`. */
   constructor(cidrs: readonly string[]) {
+    this.#isEmpty = cidrs.length === 0;
     for (const cidr of cidrs) {
       const [address = '', bits] = cidr.split('/');
       const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
       this.#list.addSubnet(address, Number(bits ?? (family === 'ipv6' ? 128 : 32)), family);
     }
+  }
+
+  get isEmpty(): boolean {
+    return this.#isEmpty;
   }
 
   has(address: string): boolean {
@@ -80,6 +86,9 @@ export function badUrl(text: string, allowed: Networks): string | undefined {
   if (/[\s\p{Cc}]/u.test(text)) return 'has spaces or line breaks in it';
   const url = new URL(text);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must begin with https://';
+  // No address at all could be connected to.
+  if (url.protocol === 'http:' && allowed.isEmpty)
+    return 'must begin with https://; http:// is only for networks of your own, which WAYLOG_WEBHOOK_NETWORKS names';
   if (url.username || url.password)
     return 'has a user or a password in it: deliveries are signed instead, and an address is shown to people';
   const { hostname } = url;

@@ -376,12 +376,23 @@ async function write(
 /** What a file says of itself may be anything. */
 const oneLine = (text: string): string => text.replaceAll(/\s+/g, ' ');
 
-const summary = ({ header, events, streams, recorded, already, skipped, conflicts }: ImportResult): string =>
-  [
+const summary = ({ header, events, streams, ...result }: ImportResult): string => {
+  const { recorded, already, skipped, conflicts, claims, files } = result;
+  return [
     `from        ${oneLine(header.from)}, exported ${oneLine(header.exportedAt)}`,
     `file        ${counted(events, 'event')} of ${counted(streams, 'stream')}`,
     `recorded    ${recorded}`,
     `already     ${already} were here`,
+    ...(claims > 0
+      ? [
+          `claims      ${counted(claims, 'value')} that could be taken once there can be taken again here: the secret of the claims is not in the file`,
+        ]
+      : []),
+    ...(files > 0
+      ? [
+          `files       ${counted(files, 'event')} name files, which are not in this one: copy their folder, and run \`waylog files verify\``,
+        ]
+      : []),
     ...(conflicts.length > 0
       ? [`left out    ${skipped} of ${counted(conflicts.length, 'stream')} with a conflict:`]
       : []),
@@ -390,3 +401,4 @@ const summary = ({ header, events, streams, recorded, already, skipped, conflict
         `  ${streamId} at revision ${revision} (line ${line}): ${reason}`,
     ),
   ].join('\n');
+};

@@ -9,8 +9,8 @@ import {
   type BeforeApplicationShutdown,
 } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
-import pg from 'pg';
-import { DATABASE_ACCESS, type RunningContext, RunningContexts, modelsOf } from '#lib/waylog';
+import type pg from 'pg';
+import { DATABASE_ACCESS, type RunningContext, RunningContexts, modelsOf, QUERY_POOL } from '#lib/waylog';
 import { messageOf, pause, sqlStateOf } from '#lib/platform';
 import { leastPosition, loadCheckpoints } from '#lib/projections';
 import { noOwner, type DatabaseAccess } from '#lib/timescale';
@@ -50,7 +50,7 @@ export class ServerMigrations implements BeforeApplicationShutdown {
     private readonly sessions: ServerSessions,
     private readonly gate: SchemaGate,
     private readonly contexts: RunningContexts,
-    private readonly pool: pg.Pool,
+    @Inject(QUERY_POOL) private readonly pool: pg.Pool,
     @Inject(DATABASE_ACCESS) private readonly access: DatabaseAccess,
     private readonly backups: Backups,
   ) {}

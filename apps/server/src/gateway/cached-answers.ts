@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
-import pg from 'pg';
-import { contextOf, RunningContexts } from '#lib/waylog';
+import type pg from 'pg';
+import { contextOf, RunningContexts, QUERY_POOL } from '#lib/waylog';
 import { readRows } from '#lib/platform';
 import type { JsonAnswer } from './sql-answer.js';
 import { Statistics } from '../operations/statistics.js';
@@ -59,7 +59,7 @@ export class CachedAnswers {
 
   constructor(
     private readonly contexts: RunningContexts,
-    private readonly pool: pg.Pool,
+    @Inject(QUERY_POOL) private readonly pool: pg.Pool,
     @Inject(Statistics) private readonly statistics: Statistics,
   ) {
     this.#projectors = contexts.declared.map(({ name }) => name);

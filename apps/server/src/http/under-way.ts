@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHandler } from 'fastify';
 import { MAX_ANSWER_BYTES, tooMany, unavailable, type WaylogError } from '#lib/platform';
-import { filesOfRoute } from '#lib/rest';
+import { cutFile, filesOfRoute } from '#lib/rest';
 import { RequestWork } from './request-work.js';
 
 const MIB = 1024 * 1024;
@@ -119,11 +119,23 @@ export class BodiesUnderWay {
 /** Files that arrive at a time: each is a connection and an open file, for up to an hour. */
 const FILES = { ofOne: 8, ofAll: 64 };
 
-/** Counts the files that arrive. Commands do not wait for them, however slowly they come. */
+/** How long a stop waits for files that are arriving: an hour would not do. */
+const FILES_STOP_MS = 3_000;
+
+/** Counts the files that arrive. Commands do not wait for them, however slowly they come, and nor does a stop. */
 export class FilesUnderWay {
   readonly #files = new Tally();
+  readonly #requests = new Set<FastifyRequest>();
 
-  constructor(private readonly bounds = FILES) {}
+  constructor(
+    private readonly bounds = FILES,
+    private readonly stopMs = FILES_STOP_MS,
+  ) {}
+
+  readonly preClose = (done: () => void): void => {
+    setTimeout(() => this.#requests.forEach(cutFile), this.stopMs).unref();
+    done();
+  };
 
   readonly onRequest: onRequestHookHandler = (request, reply, done) => {
     if (!filesOfRoute(request)) {
@@ -148,6 +160,8 @@ export class FilesUnderWay {
       );
     else {
       this.#files.count(caller, 1, request, reply);
+      this.#requests.add(request);
+      RequestWork.of(request, reply).onOver(() => this.#requests.delete(request));
       done();
     }
   };

@@ -55,6 +55,7 @@ const well: Observation = {
   auditStalledSeconds: 0,
   backups: { newestAt: '2026-11-30T02:15:00.000Z' },
   files: { files: 3, bytes: 3_000, missing: 0 },
+  fileCollection: {},
   error: undefined,
   logDownSeconds: 0,
 };
@@ -81,6 +82,7 @@ describe('alerts', () => {
     ['AuditBroken', { auditProblems: 1 }],
     ['AuditStalled', { auditStalledSeconds: 1_201 }],
     ['BackupFailed', { backups: { problem: 'The last scheduled backup failed: no space left' } }],
+    ['FilesNotCollected', { fileCollection: { problem: 'They may be those of another log.' } }],
     ['ProjectionStuck', { projections: [{ ...projection, stuckSeconds: 61 }] }],
     [
       'ProjectionPaused',

@@ -223,6 +223,15 @@ export const alertRules: readonly AlertRule[] = [
     value: ({ backups }) => backups && (backups.problem === undefined ? 0 : 1),
   },
   {
+    name: 'FilesNotCollected',
+    severity: 'warning',
+    threshold: 0,
+    what: '1 when the last look for files that no event needs was refused or failed, so that none goes, not even of what was erased',
+    remedy: (_, { fileCollection }) =>
+      `${fileCollection?.problem ?? 'The log of the server says why.'} \`waylog files gc --dry-run\` tries it; see docs/how-to/at-three-in-the-morning.md.`,
+    value: ({ fileCollection }) => fileCollection && (fileCollection.problem === undefined ? 0 : 1),
+  },
+  {
     name: 'ReplicationLag',
     severity: 'warning',
     threshold: 60,

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
-import pg from 'pg';
+import type pg from 'pg';
 import type { EventStore, Position } from '#lib/event-store';
-import { EVENT_STORE, RunningContexts } from '#lib/waylog';
+import { EVENT_STORE, RunningContexts, QUERY_POOL } from '#lib/waylog';
 import type { Tables } from '../http/writes-ahead.js';
 
 /** How long a look counts. */
@@ -16,7 +16,7 @@ export class KeptTables implements Tables {
   constructor(
     private readonly contexts: RunningContexts,
     @Inject(EVENT_STORE) private readonly store: EventStore,
-    private readonly pool: pg.Pool,
+    @Inject(QUERY_POOL) private readonly pool: pg.Pool,
   ) {}
 
   waitFor(position: Position, ms: number): Promise<void> {

@@ -222,6 +222,11 @@ export class Metrics {
       ({ files }) => files?.missing,
     );
     gauge(
+      'waylog_files_collection_failed',
+      '1 when files that no event needs could not be removed, or were not, for fear of removing others; NaN where this server does not do it.',
+      ({ fileCollection }) => fileCollection && (fileCollection.problem === undefined ? 0 : 1),
+    );
+    gauge(
       'waylog_integrity_findings_open',
       'Streams of which a table is not what the log says.',
       ({ database }) => database?.openFindings,

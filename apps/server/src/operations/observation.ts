@@ -5,7 +5,14 @@ import { IsInt, IsNumber, IsString, Min } from 'class-validator';
 import pg from 'pg';
 import type { BackupStanding } from '#lib/backup';
 import { losses } from '#lib/event-store';
-import { LOG_POOL, TABLES_POOL, RunningContexts, RunningReactors, type FilesStanding } from '#lib/waylog';
+import {
+  LOG_POOL,
+  TABLES_POOL,
+  RunningContexts,
+  RunningReactors,
+  type CollectionStanding,
+  type FilesStanding,
+} from '#lib/waylog';
 import { inTime, messageOf, Optional, whyReadOnly, type Config } from '#lib/platform';
 import { integrityFindings, lockRoom, type ProjectionStatus } from '#lib/projections';
 import type { ReactorStatus } from '#lib/reactors';
@@ -70,6 +77,8 @@ export interface Observation {
   readonly backups: BackupStanding | undefined;
   /** How the files stood when this server last looked through them; undefined if it does not. */
   readonly files: FilesStanding | undefined;
+  /** How removing the files went that no event needs; undefined if this server does not do it. */
+  readonly fileCollection: CollectionStanding | undefined;
   /** Why the rest is missing: the database did not answer, or the log did not, if it is elsewhere. */
   readonly error: string | undefined;
   /** For how many seconds the log has not answered while the database did; 0 if all is well. */
@@ -147,6 +156,7 @@ export class Observer {
       auditStalledSeconds: this.work.auditStalledSeconds,
       backups: this.work.backups,
       files: this.work.files,
+      fileCollection: this.work.fileCollection,
       error: failed && messageOf(failed.reason),
       logDownSeconds: this.#logDownSince === undefined ? 0 : (performance.now() - this.#logDownSince) / 1_000,
     };

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { IsIn, IsInt, Min } from 'class-validator';
-import pg from 'pg';
-import { LOG_POOL, TABLES_POOL } from '#lib/waylog';
+import type pg from 'pg';
+import { LOG_POOL, TABLES_POOL, QUERY_POOL } from '#lib/waylog';
 import { Nested, type Config } from '#lib/platform';
 import { CONFIG } from '../config.js';
 
@@ -41,7 +41,7 @@ export class Pools {
 
   constructor(
     @Inject(LOG_POOL) log: pg.Pool,
-    queries: pg.Pool,
+    @Inject(QUERY_POOL) queries: pg.Pool,
     @Inject(TABLES_POOL) tables: pg.Pool,
     @Inject(CONFIG) { poolOverflow }: Config,
   ) {

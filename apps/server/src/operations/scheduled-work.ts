@@ -19,6 +19,7 @@ import {
   RunningContexts,
   TABLES_POOL,
   tablesOf,
+  type CollectionStanding,
   type FilesStanding,
 } from '#lib/waylog';
 import type { Config } from '#lib/platform';
@@ -116,6 +117,11 @@ export class ScheduledWork implements OnApplicationBootstrap, OnModuleDestroy, B
   /** How the files stood when they were last looked through; undefined if this server keeps none, or has not looked yet. */
   get files(): FilesStanding | undefined {
     return this.#files.standing;
+  }
+
+  /** How removing the files went that no event needs; undefined if this server does not do it. */
+  get fileCollection(): CollectionStanding | undefined {
+    return this.config.roles.includes('projector') ? this.#files.collection : undefined;
   }
 
   onApplicationBootstrap(): void {

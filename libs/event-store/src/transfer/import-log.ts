@@ -1,7 +1,8 @@
 import { conflict, WaylogError, counted } from '#lib/platform';
+import { CLAIM } from '../decisions/claims.js';
 import type { AppendOutcome, EventStore } from '../event-store.js';
 import { schemaVersionOf } from '../upcasting.js';
-import { knownEventsOf, type Vocabulary } from '../vocabulary.js';
+import { filesOf, knownEventsOf, type Vocabulary } from '../vocabulary.js';
 import {
   Content,
   damaged,
@@ -50,6 +51,10 @@ export interface ImportResult {
   /** Events of streams with a conflict, which were left out. */
   readonly skipped: number;
   readonly conflicts: readonly ImportConflict[];
+  /** Streams of claims: their names are made with a secret that is not in the file, so here they keep nothing unique. */
+  readonly claims: number;
+  /** Events that name files which they need. Those are not in the file of the log. */
+  readonly files: number;
   /** Of the last event that was recorded now. */
   readonly position?: string;
 }
@@ -71,7 +76,7 @@ export async function importLog(options: ImportOptions): Promise<ImportResult> {
   const { store, signal } = options;
   const { header, footer } = await checkLogFile(options);
   const conflicts = new Map<string, ImportConflict>();
-  const count = { recorded: 0, already: 0, skipped: 0 };
+  const count = { recorded: 0, already: 0, skipped: 0, claims: 0, files: 0 };
   let position: string | undefined;
 
   const flush = async (batch: readonly FileEvent[]) => {
@@ -116,6 +121,8 @@ export async function importLog(options: ImportOptions): Promise<ImportResult> {
   try {
     for await (const { event, text } of eventsOf(options, 'importing')) {
       batch.push(event);
+      if (event.revision === 0 && event.streamId.startsWith(`${CLAIM}-`)) count.claims++;
+      if (filesOf(options.vocabulary, event)) count.files++;
       characters += text.length;
       if (batch.length >= BATCH_EVENTS || characters >= BATCH_CHARACTERS) {
         await flush(batch);

@@ -54,6 +54,20 @@ describe('a log as a file', () => {
   }
   const importFile = (file: string, store: EventStore = new InMemoryEventStore()) =>
     importLog({ file, store, vocabulary: { thing: {} } });
+  it('counts what an import does not bring: what claims keep unique, and files', async () => {
+    const clips = new InMemoryEventStore();
+    const [clip, taken] = ['ClipStored', 'ClaimTaken'].map((type, n) => ({ ...numbered(n), type }));
+    await append(clips, 'clip-1', [clip as NewEvent]);
+    await append(clips, 'claim-name-12ab', [taken as NewEvent, { ...numbered(2), type: 'ClaimReleased' }]);
+    const file = await fileOf(await linesFrom({ store: clips }));
+    const vocabulary = { clip: { files: { ClipStored: () => [] } } };
+    expect(await importLog({ file, store: new InMemoryEventStore(), vocabulary })).toMatchObject({
+      recorded: 3,
+      claims: 1,
+      files: 1,
+    });
+  });
+
   const refused = async (file: string) => {
     const target = new InMemoryEventStore();
     const error = await importFile(file, target).then(

@@ -1,4 +1,4 @@
-import { Controller, Delete, Get, Patch, Post, Res } from '@nestjs/common';
+import { Controller, Delete, Get, Patch, Post, Res, Inject } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { FreeText, IsTimestamp, Meaning, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
 import {
@@ -34,11 +34,12 @@ import {
   type Page,
   type PagedList,
   type ReadOptions,
+  QUERY_POOL,
 } from '#lib/waylog';
 import { IsInt, Max, Min } from 'class-validator';
 import type { JsonObject } from '#lib/event-store';
 import type { Row } from '#lib/projections';
-import pg from 'pg';
+import type pg from 'pg';
 import type { FlightDetails } from '../events.js';
 import { flightNotFound } from '../flight.js';
 import { FlightReads } from '../flight-reads.js';
@@ -140,7 +141,7 @@ const withState = 'flight.flight_state s join flight.flights t on t.id = s.fligh
 export class ListFlightsHandler implements IQueryHandler<ListFlights> {
   constructor(
     private readonly reads: FlightReads,
-    private readonly pool: pg.Pool,
+    @Inject(QUERY_POOL) private readonly pool: pg.Pool,
   ) {}
 
   async execute({ filter, options }: ListFlights): Promise<Page<FlightSummary>> {

@@ -1,7 +1,8 @@
+import { Inject } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Query, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { IsInt, IsNumber, Max, Min } from 'class-validator';
-import pg from 'pg';
+import type pg from 'pg';
 import {
   databaseCall,
   IsTimestamp,
@@ -13,7 +14,7 @@ import {
 import { retainedSince } from '#lib/timescale';
 import type { ReadOptions } from '#lib/waylog';
 import { FlightReads } from '../flight-reads.js';
-import { checked, waiting, type FollowerType, type RollupVerification } from '#lib/waylog';
+import { checked, waiting, type FollowerType, type RollupVerification, QUERY_POOL } from '#lib/waylog';
 import { MinutesOfFlight } from '../query-rules.js';
 import { FRAME_MINUTES, FrameMinutes, frameMinutesRollup } from './frame-minutes.follower.js';
 import { frameResults } from './frame-results.projection.js';
@@ -65,7 +66,7 @@ export class GetFrameMinutesHandler implements IQueryHandler<GetFrameMinutes> {
   constructor(
     private readonly reads: FlightReads,
     private readonly minutes: FrameMinutes,
-    private readonly pool: pg.Pool,
+    @Inject(QUERY_POOL) private readonly pool: pg.Pool,
   ) {}
 
   async execute({ flightId, range, options }: GetFrameMinutes): Promise<FrameMinute[]> {

@@ -1,4 +1,4 @@
-import { Controller, Get, Put } from '@nestjs/common';
+import { Controller, Get, Put, Inject } from '@nestjs/common';
 import { CommandBus, Query, QueryBus, QueryHandler, type IQueryHandler } from '@nestjs/cqrs';
 import { FreeText, IsTimestamp, notFound, Optional, parseTimestamp, type Timestamp } from '#lib/platform';
 import {
@@ -30,9 +30,10 @@ import {
   type Page,
   type PagedList,
   type ReadOptions,
+  QUERY_POOL,
 } from '#lib/waylog';
 import { IsInt, Max, Min } from 'class-validator';
-import pg from 'pg';
+import type pg from 'pg';
 import type { Row } from '#lib/projections';
 import type { ProcessingState } from '../events.js';
 import { FlightReads } from '../flight-reads.js';
@@ -99,7 +100,7 @@ const historyList: PagedList = {
 export class GetProcessingHistoryHandler implements IQueryHandler<GetProcessingHistory> {
   constructor(
     private readonly reads: FlightReads,
-    private readonly pool: pg.Pool,
+    @Inject(QUERY_POOL) private readonly pool: pg.Pool,
   ) {}
 
   async execute({ filter, options }: GetProcessingHistory): Promise<Page<FlightStateView>> {

@@ -1,0 +1,3 @@
+const { flight } = require('waylog/flight');
+
+module.exports = { contexts: [flight] };
