@@ -66,17 +66,19 @@ async function* nothing(): AsyncGenerator<Uint8Array> {
 const taken = new WeakMap<FastifyRequest, number>();
 
 /** What ends the arrival of a file. */
-const cuts = new WeakMap<FastifyRequest, (why: WaylogError) => void>();
+const cuts = new WeakMap<FastifyRequest, AbortController>();
 
 /** Refuses the rest of a file that is arriving, so that its sender is answered. */
 export const cutFile = (request: FastifyRequest): void =>
-  cuts.get(request)?.(
-    unavailable(
-      'server.stopping',
-      'The server is stopping, and does not wait for the rest of the file. Nothing of it was kept; send it again shortly.',
-      { retryAfterSeconds: 5 },
-    ),
-  );
+  cuts
+    .get(request)
+    ?.abort(
+      unavailable(
+        'server.stopping',
+        'The server is stopping, and does not wait for the rest of the file. Nothing of it was kept; send it again shortly.',
+        { retryAfterSeconds: 5 },
+      ),
+    );
 
 /** Its bytes. Whoever refuses it in the middle can still answer: by default the connection would be destroyed with the stream. */
 async function* piecesOf(
@@ -86,11 +88,11 @@ async function* piecesOf(
   let bytes = 0;
   let isWhole = false;
   const pieces = body.iterator({ destroyOnReturn: false });
-  const cut = new Promise<never>((_, reject) => cuts.set(request, reject));
-  cut.catch(() => cuts.delete(request));
+  const cut = new AbortController();
+  cuts.set(request, cut);
   try {
     for (;;) {
-      const next = (await Promise.race([pieces.next(), cut])) as IteratorResult<Uint8Array>;
+      const next = await orCut<IteratorResult<Uint8Array>>(pieces.next(), cut.signal);
       if (next.done) break;
       taken.set(request, (bytes += next.value.length));
       yield next.value;
@@ -101,9 +103,24 @@ async function* piecesOf(
     // would wait behind it for good.
     if (!isWhole) {
       // One that is cut waits for its next piece, and its connection is closed.
-      if (cuts.has(request)) await pieces.return?.();
+      if (!cut.signal.aborted) await pieces.return?.();
       body.resume();
     }
+  }
+}
+
+/** What comes, unless it is cut before. A race with one promise for all pieces would keep each of them until the end. */
+async function orCut<T>(coming: Promise<T>, cut: AbortSignal): Promise<T> {
+  cut.throwIfAborted();
+  let refuse: () => void = () => undefined;
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      refuse = () => reject(cut.reason as Error);
+      cut.addEventListener('abort', refuse);
+      coming.then(resolve, reject);
+    });
+  } finally {
+    cut.removeEventListener('abort', refuse);
   }
 }
 
