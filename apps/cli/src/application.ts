@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, parse } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { installation, messageOf } from '#lib/platform';
 import type { Context } from '#lib/waylog';
@@ -12,9 +12,8 @@ export const isInstalled = (): boolean => /[\\/]node_modules[\\/]/.test(installa
 /** The folder of the application, or of the checkout: what is started for it, such as a database, is kept there. */
 export function projectFolder(): string {
   if (!isInstalled()) return installation().root;
-  const above = (folder: string): string =>
-    existsSync(join(folder, 'package.json')) || folder === dirname(folder) ? folder : above(dirname(folder));
-  return above(process.cwd());
+  const here = process.cwd();
+  return dirname(fileAbove(here, ['package.json']) ?? join(parse(here).root, 'package.json'));
 }
 
 /**
@@ -23,26 +22,26 @@ export function projectFolder(): string {
  */
 export async function useApplication(folder: string): Promise<void> {
   if (isInstalled()) process.env['WAYLOG_TYPED'] ??= 'npx waylog';
-  const file = configAbove(folder);
+  const file = fileAbove(folder, NAMES);
   if (file === undefined) return;
   try {
     const { workWith } = await import('../../contexts.js');
-    workWith(contextsIn(await import(pathToFileURL(file).href)));
+    workWith(declaredBy(await import(pathToFileURL(file).href)));
   } catch (error) {
     console.error(`waylog: ${file} cannot be used: ${messageOf(error)}`);
     process.exit(1);
   }
 }
 
-/** The configuration in a folder or one of those above it. */
-export function configAbove(folder: string): string | undefined {
-  for (const name of NAMES) if (existsSync(join(folder, name))) return join(folder, name);
+/** The first file of these names in a folder, or else in the nearest one above it. */
+export function fileAbove(folder: string, names: readonly string[]): string | undefined {
+  const found = names.map((name) => join(folder, name)).find((path) => existsSync(path));
   const above = dirname(folder);
-  return above === folder ? undefined : configAbove(above);
+  return found ?? (above === folder ? undefined : fileAbove(above, names));
 }
 
 /** What the module of a configuration declares. Throws an error that says what is wrong with it. */
-export function contextsIn(module: unknown): readonly Context[] {
+export function declaredBy(module: unknown): readonly Context[] {
   const { default: found } = module as { readonly default?: { readonly contexts?: unknown } };
   const contexts = found?.contexts;
   if (!Array.isArray(contexts) || contexts.length === 0)

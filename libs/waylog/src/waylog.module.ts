@@ -25,9 +25,12 @@ const DEFAULT_POOL_SIZE = 50;
 /** How many of the connections are for the log, and how many for keeping the tables. */
 const aFifth = (poolSize = DEFAULT_POOL_SIZE): number => Math.max(1, Math.min(10, Math.floor(poolSize / 5)));
 
+/** As the module gives them to what it provides. */
+type MadeOptions = WaylogOptions & { readonly opened: Opened };
+
 /** Makes pools that are closed with what was opened. */
 const pools =
-  ({ applicationName = 'waylog', opened = new Opened(), ...options }: WaylogOptions) =>
+  ({ applicationName = 'waylog', opened, ...options }: MadeOptions) =>
   (connectionString: string, size: number, readOnly = false): pg.Pool =>
     opened.add(
       createPool({
@@ -75,7 +78,7 @@ export class WaylogModule {
         {
           provide: WAYLOG_OPTIONS,
           inject: [...inject],
-          useFactory: async (...made: never[]): Promise<WaylogOptions> => {
+          useFactory: async (...made: never[]): Promise<MadeOptions> => {
             const options = await useFactory(...made);
             return { ...options, contexts, opened: options.opened ?? new Opened() };
           },
@@ -95,7 +98,7 @@ export class WaylogModule {
           // (docs/decisions/0021).
           provide: QUERY_POOL,
           inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
-          useFactory: (options: WaylogOptions, { projector }: DatabaseAccess) => {
+          useFactory: (options: MadeOptions, { projector }: DatabaseAccess) => {
             const { poolSize = DEFAULT_POOL_SIZE, poolOverflow = 0 } = options;
             return pools(options)(
               projector.url,
@@ -107,22 +110,19 @@ export class WaylogModule {
         {
           provide: LOG_POOL,
           inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
-          useFactory: (options: WaylogOptions, { app }: DatabaseAccess) =>
+          useFactory: (options: MadeOptions, { app }: DatabaseAccess) =>
             pools(options)(app.url, aFifth(options.poolSize)),
         },
         {
           provide: TABLES_POOL,
           inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
-          useFactory: (options: WaylogOptions, { projector }: DatabaseAccess) =>
+          useFactory: (options: MadeOptions, { projector }: DatabaseAccess) =>
             pools(options)(projector.url, aFifth(options.poolSize)),
         },
         {
           provide: Listener,
           inject: [WAYLOG_OPTIONS, DATABASE_ACCESS],
-          useFactory: (
-            { opened = new Opened(), applicationName = 'waylog' }: WaylogOptions,
-            { app }: DatabaseAccess,
-          ) =>
+          useFactory: ({ opened, applicationName = 'waylog' }: MadeOptions, { app }: DatabaseAccess) =>
             opened.add(
               new Listener(app.url, applicationName, (error) =>
                 log.warn(`Notifications are interrupted, polling goes on: ${messageOf(error)}`),
@@ -135,7 +135,7 @@ export class WaylogModule {
           provide: EVENT_STORE,
           inject: [WAYLOG_OPTIONS, LOG_POOL, Listener, DataKeys],
           useFactory: async (
-            { eventStore, opened = new Opened() }: WaylogOptions,
+            { eventStore, opened }: MadeOptions,
             pool: pg.Pool,
             listener: Listener,
             keys: DataKeys,

@@ -29,11 +29,9 @@ const NOT_PUBLIC = [
 /** Networks in the form of CIDR, such as `10.1.0.0/16`, `fd00::/8` or a single address. */
 export class Networks {
   readonly #list = new BlockList();
-  readonly #isEmpty: boolean;
 
   /** Throws for a text that is no network; see `badNetwork`. */
   constructor(cidrs: readonly string[]) {
-    this.#isEmpty = cidrs.length === 0;
     for (const cidr of cidrs) {
       const [address = '', bits] = cidr.split('/');
       const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
@@ -42,7 +40,7 @@ export class Networks {
   }
 
   get isEmpty(): boolean {
-    return this.#isEmpty;
+    return this.#list.rules.length === 0;
   }
 
   has(address: string): boolean {
