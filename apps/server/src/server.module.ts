@@ -18,6 +18,7 @@ import { apiControllers, operationsControllers } from './controllers.js';
 import { gatewayProviders } from './gateway/index.js';
 import { ScheduledWork } from './operations/scheduled-work.js';
 import { KeptTables } from './operations/kept-tables.js';
+import { LastSpans } from './operations/last-spans.js';
 import { Alerts } from './operations/alerts.js';
 import { Metrics } from './operations/metrics.js';
 import { Observer } from './operations/observation.js';
@@ -78,6 +79,7 @@ export class ServerModule {
         },
         ScheduledWork,
         { provide: CONFIG, useValue: config },
+        LastSpans,
         Observer,
         KeptTables,
         Pools,

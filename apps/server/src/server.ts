@@ -17,6 +17,7 @@ import { longLists } from './http/json-in-pieces.js';
 import { serveOpenApi } from './http/openapi.js';
 import { weightOfRead } from './http/read-weights.js';
 import { logRequest, requestIdOf, sayRequestId } from './http/request-log.js';
+import { traceRequest, withinRequest } from './http/request-traces.js';
 import { beginWork, endWork } from './http/request-work.js';
 import { refuseConnection, REQUEST_TIMEOUT_MS, sendProblem } from './http/problem.js';
 import {
@@ -113,8 +114,10 @@ export async function startServer(
   readJsonBodies(fastify, BODY_LIMIT);
   fastify.decorateRequest('actor');
   fastify.decorateRequest('origin');
+  fastify.decorateRequest('traceparent');
   fastify.addHook('onRequest', boundArrival());
   fastify.addHook('onRequest', sayRequestId);
+  fastify.addHook('onRequest', traceRequest);
   if (config.logLevel === 'debug') fastify.addHook('onResponse', logRequest);
   fastify.addHook('onRequest', boundPipelining);
   fastify.addHook('onRequest', app.get(Guard).onRequest);
@@ -133,6 +136,7 @@ export async function startServer(
   fastify.addHook('preValidation', new WritesAhead(app.get(KeptTables), bytesOf).preValidation);
   fastify.addHook('preValidation', new WorkInTurn(bytesOf, weightOfRead(namedQueries)).preValidation);
   fastify.addHook('preHandler', beginWork);
+  fastify.addHook('preHandler', withinRequest);
   fastify.addHook('preSerialization', positionHeader);
   fastify.addHook('preSerialization', longLists);
   fastify.addHook('onSend', closeBeforeTheRest);
@@ -197,6 +201,8 @@ const corsOptions = (origins: readonly string[]) => ({
     'if-none-match',
     'range',
     'repr-digest',
+    'traceparent',
+    'tracestate',
     'waylog-min-position',
     'x-request-id',
   ],

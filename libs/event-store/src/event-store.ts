@@ -1,4 +1,4 @@
-import type { Timestamp } from '#lib/platform';
+import type { Timestamp, Traceparent } from '#lib/platform';
 
 export type Json =
   null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
@@ -39,6 +39,8 @@ export interface EventMetadata extends JsonObject {
   readonly origin?: Origin;
   /** The hash of the command's content, if the command has an id of its own. */
   readonly fingerprint?: string;
+  /** The span of the command, if its trace is kept: what follows from the event links to it. */
+  readonly traceparent?: Traceparent;
 }
 
 export interface NewEvent {

@@ -17,6 +17,7 @@ export { sortedJson } from './sorted-json.js';
 export { all, FreeText, HYPHENATED, Label } from './texts.js';
 export * from './timestamp.js';
 export * from './tls.js';
+export * from './tracing.js';
 export * from './turns.js';
 export * from './waker.js';
 export * from './validation.js';

@@ -9,6 +9,7 @@ import {
   sqlStateOf,
   WaylogError,
   counted,
+  afterSpans,
 } from '#lib/platform';
 import type { ReadableLog, Position, RecordedEvent } from '#lib/event-store';
 import { decompressWithoutLimit } from '#lib/timescale';
@@ -316,7 +317,7 @@ export class Projector {
       const part = rest.slice(0, this.#batchSize.now);
       const began = performance.now();
       try {
-        if (!(await this.#write(client, part))) return false;
+        if (!(await this.#fold(client, part))) return false;
       } catch (error) {
         if (!isTooMuch(error)) throw error;
         return await this.#tooMuch(client, rest, part, error);
@@ -398,6 +399,14 @@ export class Projector {
       );
     }
     return first.position;
+  }
+
+  /** Writes a batch, in a span that is linked to those of the commands whose traces are kept. */
+  #fold(client: pg.Client, batch: readonly RecordedEvent[]): Promise<boolean> {
+    const { name } = this.#options;
+    const causes = batch.map(({ metadata }) => metadata.traceparent);
+    const attributes = { 'waylog.projector': name, 'waylog.events': batch.length };
+    return afterSpans(`fold ${name}`, causes, attributes, () => this.#write(client, batch));
   }
 
   /** One batch, one transaction; false when the projector was paused, and nothing was written. With `poison`, that is parked. */

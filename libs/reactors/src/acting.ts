@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type pg from 'pg';
-import { counted, isAborted, pause, WaylogError } from '#lib/platform';
+import { afterSpans, counted, isAborted, pause, WaylogError } from '#lib/platform';
 import type { Position, ReadableLog, RecordedEvent } from '#lib/event-store';
 import type { ProjectorLog, ProjectorStatus } from '#lib/projections';
 import {
@@ -318,12 +318,20 @@ export class Acting {
 
   async #act(event: RecordedEvent, signal: AbortSignal): Promise<'done' | { readonly error: unknown }> {
     try {
-      await untilGraceIsOver(this.#options.act(event, signal), signal);
+      await untilGraceIsOver(this.#actTraced(event, signal), signal);
       this.#led.acted++;
       return 'done';
     } catch (error) {
       return { error };
     }
+  }
+
+  /** In a span that is linked to that of the command, if its trace is kept. What it causes is under that span. */
+  #actTraced(event: RecordedEvent, signal: AbortSignal): Promise<void> {
+    const { name, act } = this.#options;
+    const { streamId, type, metadata } = event;
+    const attributes = { 'waylog.reactor': name, 'waylog.stream': streamId, 'waylog.event': type };
+    return afterSpans(`react ${name}`, [metadata.traceparent], attributes, () => act(event, signal));
   }
 
   /** The streams whose time has come: each from the event that failed up to where the reactor stands. */

@@ -139,6 +139,8 @@ declare module 'fastify' {
     actor: string | undefined;
     /** Where the request comes from, as events record it; undefined where they do not. */
     origin: CommandOptions['origin'];
+    /** The span of the request; undefined if nobody keeps it. */
+    traceparent: CommandOptions['traceparent'];
   }
 }
 
@@ -152,10 +154,14 @@ export const Actor = createParamDecorator((_: unknown, context: ExecutionContext
   actorOf(context.switchToHttp().getRequest<FastifyRequest>()),
 );
 
-/** Where a request comes from, as events record it; undefined if they do not. */
-export const From = createParamDecorator(
-  (_: unknown, context: ExecutionContext): CommandOptions['origin'] =>
-    context.switchToHttp().getRequest<FastifyRequest>().origin,
+/** Where a request comes from. */
+export type Source = Pick<CommandOptions, 'origin' | 'traceparent'>;
+
+const sourceOf = ({ origin, traceparent }: FastifyRequest): Source => ({ origin, traceparent });
+
+/** Where a request comes from, as events record it. */
+export const From = createParamDecorator((_: unknown, context: ExecutionContext): Source =>
+  sourceOf(context.switchToHttp().getRequest<FastifyRequest>()),
 );
 
 const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): CommandOptions => {
@@ -163,7 +169,7 @@ const senderOf = createParamDecorator((_: unknown, context: ExecutionContext): C
   const commandId = textOf('Idempotency-Key', header(request, 'idempotency-key'));
   const [error] = commandId === undefined ? [] : badFields(PathId, { id: commandId });
   if (error) throw invalidInput([{ ...error, field: 'Idempotency-Key' }]);
-  return { commandId, actor: actorOf(request), origin: request.origin };
+  return { commandId, actor: actorOf(request), ...sourceOf(request) };
 });
 
 /**

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { sortedJson, validate, WaylogError, type Writable } from '#lib/platform';
+import type { Span } from '@opentelemetry/api';
+import { inSpan, isRefusal, sortedJson, traceparentOf, validate, type Writable } from '#lib/platform';
 import {
   eventsOf,
   wholeOf,
@@ -41,42 +42,62 @@ export class CommandRunner<State, Event extends DomainEvent> {
     command: C,
   ): Promise<Appended & Answer> {
     const began = performance.now();
+    const { name } = slice.command;
     const end = (outcome: CommandOutcome) =>
-      this.options.observe?.(slice.command.name, outcome, (performance.now() - began) / 1_000);
+      this.options.observe?.(name, outcome, (performance.now() - began) / 1_000);
     try {
-      validate(slice.command, command);
-      slice.check?.(command);
-      const id = Reflect.get(command, this.type.key) as string;
-      const { commandId, correlationId, causationId, actor, onBehalfOf, origin } = command;
-      const context: Writable<CommandContext> = { command: slice.command.name };
-      if (commandId) {
-        context.commandId = commandId;
-        context.fingerprint = fingerprintOf(command);
-      }
-      if (correlationId) context.correlationId = correlationId;
-      if (causationId) context.causationId = causationId;
-      if (actor) context.actor = actor;
-      if (onBehalfOf) context.onBehalfOf = onBehalfOf;
-      if (origin) context.origin = origin;
-      const at = new Date().toISOString();
-      const references = this.#references(slice.reads?.(command), id);
-      const secret = slice.claims ? await this.options.claimSecret() : undefined;
-      const decide = (state: State) => {
-        const decision = slice.decide(command, state, {
-          at,
-          reads: (references?.states() ?? {}) as StatesOf<Reads>,
-        });
-        this.options.door?.(id, state, eventsOf(decision), at);
-        this.options.foldable?.(this.type.category.streamOf(id), eventsOf(decision));
-        return claiming(decision, secret);
-      };
-      const result = await this.streams.change(id, decide, context, references?.read);
+      const parent: unknown = Reflect.get(command, 'traceparent');
+      const result = await inSpan(
+        `command ${name}`,
+        { parent, attributes: { 'waylog.command': name } },
+        (span) => this.#execute(slice, command, span),
+      );
       end('done');
-      return { [this.type.key]: id, ...result };
+      return result;
     } catch (error) {
-      end(error instanceof WaylogError && error.kind !== 'unavailable' ? 'refused' : 'failed');
+      end(isRefusal(error) ? 'refused' : 'failed');
       throw error;
     }
+  }
+
+  async #execute<C extends StreamCommand, Answer extends object, Reads extends References>(
+    slice: Slice<C, State, Event, Answer, Reads>,
+    command: C,
+    span: Span,
+  ): Promise<Appended & Answer> {
+    validate(slice.command, command);
+    slice.check?.(command);
+    const id = Reflect.get(command, this.type.key) as string;
+    const streamId = this.type.category.streamOf(id);
+    span.setAttribute('waylog.stream', streamId);
+    const { commandId, correlationId, causationId, actor, onBehalfOf, origin } = command;
+    const context: Writable<CommandContext> = { command: slice.command.name };
+    if (commandId) {
+      context.commandId = commandId;
+      context.fingerprint = fingerprintOf(command);
+    }
+    if (correlationId) context.correlationId = correlationId;
+    if (causationId) context.causationId = causationId;
+    if (actor) context.actor = actor;
+    if (onBehalfOf) context.onBehalfOf = onBehalfOf;
+    if (origin) context.origin = origin;
+    const traceparent = traceparentOf(span);
+    if (traceparent) context.traceparent = traceparent;
+    const at = new Date().toISOString();
+    const references = this.#references(slice.reads?.(command), id);
+    const secret = slice.claims ? await this.options.claimSecret() : undefined;
+    const decide = (state: State) => {
+      const decision = slice.decide(command, state, {
+        at,
+        reads: (references?.states() ?? {}) as StatesOf<Reads>,
+      });
+      this.options.door?.(id, state, eventsOf(decision), at);
+      this.options.foldable?.(streamId, eventsOf(decision));
+      return claiming(decision, secret);
+    };
+    const result = await this.streams.change(id, decide, context, references?.read);
+    span.setAttributes({ 'waylog.revision': result.revision, 'waylog.position': result.position });
+    return { [this.type.key]: id, ...result };
   }
 
   /** Reads the states of other streams, and gives them to a decision, or fails it with what reading them failed with. */

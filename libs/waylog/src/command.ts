@@ -8,6 +8,7 @@ import {
   Optional,
   type Class,
   type Timestamp,
+  type Traceparent,
 } from '#lib/platform';
 import type { Appended, Decision, DomainEvent, Origin } from '#lib/event-store';
 import type { ClaimedValue, ClaimKind } from './claim-kind.js';
@@ -38,6 +39,11 @@ export interface CommandOptions {
   /** On whose behalf the sender says that it acts. Not verified. */
   readonly onBehalfOf?: string | undefined;
   readonly origin?: CommandOrigin | undefined;
+  /**
+   * The span that sends it, as W3C Trace Context writes it: the span of the command is under it. By default under what
+   * is under way in this process.
+   */
+  readonly traceparent?: Traceparent | undefined;
 }
 
 /** The names of these fields. */
@@ -48,6 +54,7 @@ export const COMMAND_OPTIONS = [
   'actor',
   'onBehalfOf',
   'origin',
+  'traceparent',
 ] as const satisfies readonly (keyof CommandOptions)[];
 
 /** A requested change of one thing, with the fields that every command can carry. `Result` is what it returns. */
@@ -61,6 +68,7 @@ export abstract class StreamCommand<Result extends Appended = Appended>
   @Optional() @IsOpaqueId() readonly actor?: string | undefined;
   @Optional() @IsOpaqueId() readonly onBehalfOf?: string | undefined;
   @Optional() @Nested(() => CommandOrigin) readonly origin?: CommandOrigin | undefined;
+  @Optional() @IsOpaqueId() readonly traceparent?: Traceparent | undefined;
 
   /** `fields`: its own, and those of CommandOptions. */
   constructor(fields: object) {

@@ -1,9 +1,13 @@
-import { Inject, type Type } from '@nestjs/common';
-import { CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Inject, type Provider, type Type } from '@nestjs/common';
+import { CommandHandler, type ICommandHandler, type IQuery, type IQueryHandler } from '@nestjs/cqrs';
 import { DataKeys, type Appended } from '#lib/event-store';
+import { queriesOf } from './by-name.js';
 import type { AnySlice, StreamCommand } from './command.js';
 import type { Context } from './context.js';
+import { observed, tell, warnOfObserver } from './observing.js';
+import type { WaylogOptions } from './options.js';
 import { RunningContexts } from './running-contexts.js';
+import { WAYLOG_OPTIONS } from './tokens.js';
 
 /** The handlers of all commands of a context. */
 export const commandHandlersOf = ({ commands, erasures }: Context): Type[] =>
@@ -21,6 +25,31 @@ function handlerOf(slice: AnySlice): Type<ICommandHandler<StreamCommand, Appende
     }
   }
   return Handler;
+}
+
+/** The handlers of all queries of contexts, and of the log: each observed, whichever bus it is called over. */
+export const queryHandlersOf = (contexts: readonly Context[]): Provider[] =>
+  [...queriesOf(contexts).values()].map(({ handler }) => ({
+    provide: handler,
+    useClass: observing(handler),
+  }));
+
+function observing(handler: Type<{ execute(query: IQuery): Promise<unknown> }>): Type<IQueryHandler> {
+  class Observing extends handler {
+    @Inject(WAYLOG_OPTIONS) readonly waylogOptions!: WaylogOptions;
+
+    constructor(...injected: unknown[]) {
+      super(...injected);
+      const execute = this.execute.bind(this);
+      // Not a method: the handler can have one as its own property.
+      this.execute = (query: IQuery) => {
+        const { onQuery } = this.waylogOptions;
+        return observed(query, onQuery && tell(onQuery, warnOfObserver), () => execute(query));
+      };
+    }
+  }
+  Object.defineProperty(Observing, 'name', { value: handler.name });
+  return Observing;
 }
 
 /** The answer to an erasure while the tables still hold what was erased. */

@@ -1,5 +1,4 @@
-import type { IQuery, QueryBus } from '@nestjs/cqrs';
-import { observeQueries, waiting } from './observing.js';
+import { observed as observedQuery, waiting } from './observing.js';
 import type { ReadOptions } from './read-options.js';
 
 class GetSomething {
@@ -14,39 +13,41 @@ describe('the time of a query', () => {
   });
   afterEach(() => jest.restoreAllMocks());
 
-  /** A bus whose queries wait for five seconds, with the given result, and then work for ten milliseconds. */
+  /** Queries that wait for five seconds, with the given result, and then work for ten milliseconds. */
   function observed(wait: () => Promise<void> = () => Promise.resolve()) {
     const told: [string, string, number][] = [];
-    const bus = {
-      execute: async ({ options }: GetSomething) => {
-        await waiting(options, async () => {
-          now += 5_000;
-          await wait();
-        });
-        now += 10;
-        return 'answer';
-      },
-    } as unknown as QueryBus;
-    observeQueries(bus, (query, outcome, seconds) => told.push([query, outcome, seconds]));
-    return { bus: bus as unknown as { execute: (query: IQuery) => Promise<string> }, told };
+    const execute = (query: GetSomething) =>
+      observedQuery(
+        query,
+        (name, outcome, seconds) => told.push([name, outcome, seconds]),
+        async () => {
+          await waiting(query.options, async () => {
+            now += 5_000;
+            await wait();
+          });
+          now += 10;
+          return 'answer';
+        },
+      );
+    return { execute, told };
   }
 
   it('does not include the wait for its minimum position', async () => {
-    const { bus, told } = observed();
-    await expect(bus.execute(new GetSomething({ minPosition: '1' }))).resolves.toBe('answer');
+    const { execute, told } = observed();
+    await expect(execute(new GetSomething({ minPosition: '1' }))).resolves.toBe('answer');
     expect(told).toEqual([['GetSomething', 'done', 0.01]]);
   });
 
   it('is separate for each query, also when a caller passes the same options to several', async () => {
-    const { bus, told } = observed();
+    const { execute, told } = observed();
     const options = { minPosition: '1' };
-    for (let n = 0; n < 3; n++) await bus.execute(new GetSomething(options));
+    for (let n = 0; n < 3; n++) await execute(new GetSomething(options));
     expect(told.map(([, , seconds]) => seconds)).toEqual([0.01, 0.01, 0.01]);
   });
 
   it('is close to zero when it waited in vain', async () => {
-    const { bus, told } = observed(() => Promise.reject(new Error('behind')));
-    await expect(bus.execute(new GetSomething({ minPosition: '1' }))).rejects.toThrow('behind');
+    const { execute, told } = observed(() => Promise.reject(new Error('behind')));
+    await expect(execute(new GetSomething({ minPosition: '1' }))).rejects.toThrow('behind');
     expect(told).toEqual([['GetSomething', 'failed', 0]]);
   });
 });

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
-import type { IQuery, QueryBus } from '@nestjs/cqrs';
-import { messageOf, WaylogError } from '#lib/platform';
+import type { IQuery } from '@nestjs/cqrs';
+import { inSpan, isRefusal, messageOf } from '#lib/platform';
 
 /**
  * `done`: recorded, or nothing to change. `refused`: by its rules or the domain's. `failed`: not known to be recorded.
@@ -44,30 +44,25 @@ export async function waiting(options: object, wait: () => Promise<void>): Promi
   }
 }
 
-/**
- * Reports every query on a bus to an observer: its type, its outcome, and its duration without the time that it waited
- * for its minimum position.
- */
-export function observeQueries(bus: QueryBus, observe: ReturnType<typeof tell>): void {
-  const execute: (query: IQuery) => Promise<unknown> = bus.execute.bind(bus);
-  bus.execute = async <R>(query: IQuery): Promise<R> => {
-    const began = performance.now();
-    const options = ownOptions(query);
-    const end = (outcome: CommandOutcome) =>
-      observe(
-        query.constructor.name,
-        outcome,
-        (performance.now() - began - (waits.get(options) ?? 0)) / 1_000,
-      );
-    try {
-      const answer = await execute(query);
-      end('done');
-      return answer as R;
-    } catch (error) {
-      end(error instanceof WaylogError && error.kind !== 'unavailable' ? 'refused' : 'failed');
-      throw error;
-    }
-  };
+/** What a query does, in a span of its own, told to an observer without the time that it waits for its minimum position. */
+export async function observed<R>(
+  query: IQuery,
+  observe: ReturnType<typeof tell> | undefined,
+  work: () => Promise<R>,
+): Promise<R> {
+  const began = performance.now();
+  const { name } = query.constructor;
+  const options = ownOptions(query);
+  const end = (outcome: CommandOutcome) =>
+    observe?.(name, outcome, (performance.now() - began - (waits.get(options) ?? 0)) / 1_000);
+  try {
+    const answer = await inSpan(`query ${name}`, { attributes: { 'waylog.query': name } }, work);
+    end('done');
+    return answer;
+  } catch (error) {
+    end(isRefusal(error) ? 'refused' : 'failed');
+    throw error;
+  }
 }
 
 /** A caller can pass the same options to several queries at once, and each waits separately. */

@@ -1,18 +1,16 @@
 import { Logger, Module, type DynamicModule } from '@nestjs/common';
-import { CqrsModule, QueryBus } from '@nestjs/cqrs';
+import { CqrsModule } from '@nestjs/cqrs';
 import type pg from 'pg';
 import { createPool, Listener, messageOf } from '#lib/platform';
 import { DataKeys, openEventStore, type EventStore, type NewLoss } from '#lib/event-store';
 import { Files } from '#lib/files';
 import { foldedLog } from '#lib/projections';
 import type { DatabaseAccess } from '#lib/timescale';
-import { queriesOf } from './by-name.js';
 import { vocabularyOf } from './context.js';
 import { EventReads } from './event-reads.js';
-import { commandHandlersOf } from './handlers.js';
+import { commandHandlersOf, queryHandlersOf } from './handlers.js';
 import { WaylogLifecycle } from './lifecycle.js';
 import { migratedDatabase } from './migrated-database.js';
-import { observeQueries, tell, warnOfObserver } from './observing.js';
 import { Opened } from './opened.js';
 import type { WaylogAsyncOptions, WaylogOptions } from './options.js';
 import { ReactorsModule } from './reactors.module.js';
@@ -171,7 +169,7 @@ export class WaylogModule {
           provide: WaylogLifecycle,
           inject: [
             ...[WAYLOG_OPTIONS, LOG_POOL, QUERY_POOL, TABLES_POOL],
-            ...[Listener, EVENT_STORE, RunningContexts, QueryBus],
+            ...[Listener, EVENT_STORE, RunningContexts],
           ],
           useFactory: (
             options: WaylogOptions,
@@ -181,10 +179,8 @@ export class WaylogModule {
             listener: Listener,
             store: EventStore,
             runningContexts: RunningContexts,
-            queryBus: QueryBus,
-          ) => {
-            if (options.onQuery) observeQueries(queryBus, tell(options.onQuery, warnOfObserver));
-            return new WaylogLifecycle({
+          ) =>
+            new WaylogLifecycle({
               pools: { log: logPool, queries, tables },
               listener,
               store,
@@ -192,8 +188,7 @@ export class WaylogModule {
               projects: options.projector ?? true,
               stopTimeoutMs: options.stopTimeoutMs ?? 20_000,
               waitForLog: options.waitForLog ?? true,
-            });
-          },
+            }),
         },
         {
           provide: Files,
@@ -213,7 +208,7 @@ export class WaylogModule {
           inject: [EVENT_STORE],
           useFactory: (store: EventStore) => new EventReads(store),
         },
-        ...[...queriesOf(contexts).values()].map(({ handler }) => handler),
+        ...queryHandlersOf(contexts),
       ],
       exports: [
         CqrsModule,

@@ -19,7 +19,7 @@ import type { CommandRequest, CommandResponse } from './models.js';
 export const namedCommands = commandsOf(contexts);
 
 /** Fields that the gateway sets itself, so the parameters cannot. */
-const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf', 'origin'] as const;
+const NOT_PARAMETERS = ['commandId', 'actor', 'onBehalfOf', 'origin', 'traceparent'] as const;
 
 /** Runs commands by their names on the command bus. */
 @Injectable()
@@ -88,13 +88,13 @@ export class NamedCommands {
 /** The command that a request names. */
 function commandOf(
   { command: name, parameters, serviceName }: CommandRequest,
-  { commandId, actor, origin }: CommandOptions,
+  { commandId, actor, origin, traceparent }: CommandOptions,
 ) {
   const slice = namedCommands.get(name);
   if (!slice) throw unknownCommand(name);
   const fields = { ...parameters };
   refuseFields(fields);
-  const sender = { commandId, actor, onBehalfOf: serviceName, origin };
+  const sender = { commandId, actor, onBehalfOf: serviceName, origin, traceparent };
   const { command, errors } = commandOfFields(slice.command as Class<StreamCommand>, fields, sender);
   if (errors.length > 0) throw underParameters(invalidInput(errors));
   return { slice, command };
@@ -108,6 +108,7 @@ export function refuseFields(fields: object): void {
       actor: 'is not a parameter: the actor is whose key the request carries',
       origin: 'is not a parameter: it is where the request comes from',
       onBehalfOf: 'is not a parameter: send it as serviceName',
+      traceparent: 'is not a parameter: send it as the header traceparent',
     }[field],
   }));
   if (errors.length > 0) throw invalidInput(errors);

@@ -9,6 +9,7 @@ import {
   Needs,
   Operation,
   Sender,
+  type Source,
   Tag,
   ValidBody,
   ValidQuery,
@@ -106,10 +107,10 @@ export class GatewayController {
     @Id('transactionId') id: string,
     @ValidQuery(CommitQuery) { timeout }: CommitQuery,
     @Actor() actor: string,
-    @From() origin: CommandOptions['origin'],
+    @From() source: Source,
     @WorkGoesOn() goesOn: GoesOn,
   ) {
-    return this.transactions.commit(id, { actor, origin }, timeout, goesOn);
+    return this.transactions.commit(id, { actor, ...source }, timeout, goesOn);
   }
 
   @Delete('transactions/:transactionId')

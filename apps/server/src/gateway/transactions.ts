@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { v7 as uuid } from 'uuid';
 import type { CommandOptions, SeveralCommands, SeveralSlice, Step } from '#lib/waylog';
+import type { Source } from '#lib/rest';
 import {
   badFields,
   conflict,
@@ -174,7 +175,7 @@ export class OpenTransactions {
    */
   async commit(
     id: string,
-    { actor, origin }: { readonly actor: string; readonly origin?: CommandOptions['origin'] },
+    { actor, ...source }: { readonly actor: string } & Source,
     timeout?: number | null,
     goesOn: GoesOn = () => undefined,
   ): Promise<CommandResponse> {
@@ -182,7 +183,7 @@ export class OpenTransactions {
     if (!transaction.commit) {
       if (transaction.state !== 'open' && transaction.state !== 'uncertain') throw ended(transaction);
       transaction.state = 'committing';
-      transaction.commit = this.#commit(transaction, origin);
+      transaction.commit = this.#commit(transaction, source);
       transaction.commit.catch(() => undefined);
     }
     return within(timeout, goingOn(goesOn, transaction.commit), (seconds) => commitTimeout(id, seconds));
@@ -196,7 +197,7 @@ export class OpenTransactions {
     return contextOf(transaction);
   }
 
-  async #commit(transaction: Transaction, origin: CommandOptions['origin']): Promise<CommandResponse> {
+  async #commit(transaction: Transaction, source: Source): Promise<CommandResponse> {
     const { transactionId, id, slice, serviceName, actor, steps } = transaction;
     const { key } = slice.stream;
     const began = performance.now();
@@ -210,7 +211,7 @@ export class OpenTransactions {
                 commandId: transactionId,
                 actor,
                 onBehalfOf: serviceName,
-                origin,
+                ...source,
               }),
               transactionId,
               undefined,

@@ -122,7 +122,7 @@ function ofSocket(socket: Socket): Set<() => void> {
 const positionOf = (result: unknown): Position | undefined =>
   typeof result === 'object' && result !== null && 'position' in result ? String(result.position) : undefined;
 
-/** The last hook before the handler. */
+/** Before the handler: for a caller that has gone it is not reached. */
 export const beginWork: preHandlerHookHandler = (request, _reply, done) => {
   if (RequestWork.known(request)?.begin() !== false) done();
 };

@@ -106,6 +106,7 @@ function newEvents(
     const metadata: Writable<EventMetadata> = { commandId, command, correlationId, causationId, actor };
     if (context.onBehalfOf) metadata.onBehalfOf = context.onBehalfOf;
     if (context.origin) metadata.origin = context.origin;
+    if (context.traceparent) metadata.traceparent = context.traceparent;
     if (context.commandId !== undefined) {
       if (context.fingerprint) metadata.fingerprint = context.fingerprint;
       // Kept for a repeat of the command, which must get the same answer.

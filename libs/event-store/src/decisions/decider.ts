@@ -1,3 +1,4 @@
+import type { Traceparent } from '#lib/platform';
 import type { JsonObject, Origin } from '../event-store.js';
 import type { Claim } from './claims.js';
 
@@ -63,6 +64,8 @@ export interface CommandContext {
   readonly command: string;
   /** A hash of the content of a command with an id: the same id with another content is refused. */
   readonly fingerprint?: string;
+  /** The span of the command, if its trace is kept. */
+  readonly traceparent?: Traceparent;
 }
 
 /** The end of the stream after a command. */

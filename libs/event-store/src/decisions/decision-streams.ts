@@ -1,4 +1,4 @@
-import { conflict, unavailable, WaylogError } from '#lib/platform';
+import { conflict, inSpans, unavailable, WaylogError } from '#lib/platform';
 import { isNewHistory } from '../history/errors.js';
 import type { AppendOutcome, AppendRequest, EventStore, NewEvent, RecordedEvent } from '../event-store.js';
 import type { Upcasters } from '../vocabulary.js';
@@ -205,17 +205,12 @@ export class DecisionStreams<State, Event extends DomainEvent> {
   /** Answers a batch, and returns the commands that did not fit into one append. */
   async #decideBatch(id: string, batch: readonly Pending<State, Event>[]): Promise<Pending<State, Event>[]> {
     const streamId = this.#streamId(id);
-    let known = await this.#states.of(streamId);
+    const traces = batch.map(({ context }) => context.traceparent);
+    let known: StreamState<State> | undefined;
     for (let conflicts = 0; ; conflicts++) {
-      const current = known;
-      if (batch.some(({ prepare }) => prepare))
-        await Promise.all(batch.flatMap(({ prepare }) => prepare?.() ?? []));
-      const decided = decideBatch(batch, current.state, {
-        decider: this.#decider,
-        upcasters: this.#upcasters,
-        remembered: (commandId) => this.#states.remembered(streamId, current, commandId),
-      });
-      const plan = decided.claims && (await this.#planClaims(streamId, current, decided));
+      const [current, decided, plan] = await inSpans('decide', traces, {}, () =>
+        this.#decide(streamId, batch, known),
+      );
       const { verdicts, facts, events } = plan instanceof WaylogError ? refusedFor(decided, plan) : decided;
       const settled = (positions: readonly string[]) => {
         this.#settle(streamId, current, batch, verdicts, positions);
@@ -228,8 +223,9 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         const isMoved =
           !verdicts.every(({ kind }) => kind === 'remembered') &&
           (await this.#states.catchUp(streamId, current));
-        if (!(await this.#states.isConfirmed(current))) known = await this.#states.load(streamId);
-        else if (!isMoved) return settled([]);
+        const isConfirmed = await this.#states.isConfirmed(current);
+        if (isConfirmed && !isMoved) return settled([]);
+        known = isConfirmed ? current : await this.#states.load(streamId);
         continue;
       }
       const claims = plan instanceof WaylogError ? undefined : plan;
@@ -239,7 +235,10 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         events: claims ? noting(events, claims.note) : events,
         epoch: current.epoch,
       };
-      const positions = await this.#append(request, claims);
+      const recorded = traces.filter((_, i) => hasEvents(verdicts[i]));
+      const positions = await inSpans('append', recorded, { 'waylog.events': events.length }, () =>
+        this.#append(request, claims),
+      );
       if (positions === 'new-history') {
         known = await this.#states.load(streamId);
         continue;
@@ -257,7 +256,26 @@ export class DecisionStreams<State, Event extends DomainEvent> {
         );
       }
       await this.#states.catchUp(streamId, current);
+      known = current;
     }
+  }
+
+  /** Decides a batch on a state, by default on the one that is known or loaded. */
+  async #decide(
+    streamId: string,
+    batch: readonly Pending<State, Event>[],
+    known: StreamState<State> | undefined,
+  ) {
+    const current = known ?? (await this.#states.of(streamId));
+    if (batch.some(({ prepare }) => prepare))
+      await Promise.all(batch.flatMap(({ prepare }) => prepare?.() ?? []));
+    const decided = decideBatch(batch, current.state, {
+      decider: this.#decider,
+      upcasters: this.#upcasters,
+      remembered: (commandId) => this.#states.remembered(streamId, current, commandId),
+    });
+    const plan = decided.claims && (await this.#planClaims(streamId, current, decided));
+    return [current, decided, plan] as const;
   }
 
   /** The positions of the events; undefined if the stream has changed in the meantime. */
@@ -375,6 +393,9 @@ const noting = (events: readonly NewEvent[], claims: ClaimPlan['note']): NewEven
 /** A store that received less, or something else, would have recorded it. */
 const isOfWhatWasSent = (error: unknown): boolean =>
   error instanceof WaylogError && (error.code === 'append.too-large' || error.code === 'log.bad-request');
+
+const hasEvents = (verdict: Verdict | undefined): boolean =>
+  verdict?.kind === 'decided' && verdict.events > 0;
 
 const noAnswer = (milliseconds: number): WaylogError =>
   unavailable(
