@@ -73,7 +73,7 @@ const emptyDatabase = () => testDatabase('PostgreSQL', () => Promise.resolve());
 describe('an application that has installed the package', () => {
   it.each(HOSTS)('has one copy of what both use: %s', async (host) => {
     const all = JSON.parse(await must('npm', ['ls', '--all', '--json'], placeOf(host))) as Tree;
-    const shared = /^(@nestjs\/.+|pg|rxjs|reflect-metadata|class-validator|waylog)$/;
+    const shared = /^(@nestjs\/.+|pg|rxjs|reflect-metadata|class-validator|@opentelemetry\/api|waylog)$/;
     const versions = new Map<string, Set<string>>();
     const look = ({ dependencies = {} }: Tree): void => {
       for (const [name, one] of Object.entries(dependencies)) {

@@ -6,7 +6,7 @@ const HOLDS = [
   /^(package\.json|README\.md|CHANGELOG\.md|SECURITY\.md|LICENSE)$/,
   /^dist\/(apps\/(cli|server)\/src|apps|exports|migrations|libs\/[a-z-]+\/src)\/(?!.*(testing\/|\.(spec|contract)\.)).*\.(js|js\.map|d\.ts)$/,
   /^docs\/[a-z/-]*[\w.-]+\.md$/,
-  /^deploy\/(grafana|prometheus|systemd)\/[a-z.-]+$/,
+  /^deploy\/((grafana|prometheus|systemd)\/[a-z.-]+|tracing\.mjs)$/,
 ];
 
 describe('the package', () => {
