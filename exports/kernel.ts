@@ -56,6 +56,7 @@ export {
   Projection,
   remove,
   removeWhere,
+  update,
   upsert,
   type FoldedEvent,
   type Row,

@@ -7,6 +7,7 @@ import {
   Projection,
   remove,
   removeWhere,
+  update,
   upsert,
   type Row,
   type RowChange,
@@ -72,16 +73,19 @@ const json = fc
   .jsonValue({ stringUnit: 'grapheme', maxDepth: 3 })
   .filter((value) => !JSON.stringify(value).includes('\\u0000'));
 const orNull = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: null, freq: 5 });
-const row = fc
-  .tuple(
-    key,
-    fc.record({ text: orNull(text), number: orNull(number), flag: orNull(fc.boolean()), json: orNull(json) }),
-  )
-  .map(([k, rest]) => ({ ...k, ...rest }));
+const values = { text: orNull(text), number: orNull(number), flag: orNull(fc.boolean()), json: orNull(json) };
+const row = fc.tuple(key, fc.record(values)).map(([k, rest]) => ({ ...k, ...rest }));
 
-/** The changes that folds request: rows, rows that move to another time, and removals of one or of many. */
+/** The changes that folds request: rows, parts of rows, rows that move to another time, and removals of one or of many. */
 const changes: fc.Arbitrary<readonly RowChange[]> = fc.oneof(
   { weight: 6, arbitrary: row.map((r) => [upsert(r)]) },
+  {
+    weight: 6,
+    arbitrary: fc
+      .tuple(key, fc.record(values, { requiredKeys: [] }))
+      .filter(([, set]) => Object.keys(set).length > 0)
+      .map(([k, set]) => [update(k, set as Row)]),
+  },
   {
     weight: 4,
     arbitrary: fc
@@ -91,6 +95,7 @@ const changes: fc.Arbitrary<readonly RowChange[]> = fc.oneof(
   { weight: 3, arbitrary: fc.array(key, { minLength: 1, maxLength: 3 }).map((keys) => keys.map(remove)) },
   { weight: 1, arbitrary: key.map(({ owner }) => [removeWhere({ owner })]) },
   { weight: 1, arbitrary: key.map(({ owner, id }) => [removeWhere({ owner, id })]) },
+  { weight: 1, arbitrary: fc.boolean().map((flag) => [removeWhere({ flag })]) },
 );
 const log = fc.array(changes, { minLength: 1, maxLength: 60, size: 'max' }).map((all) =>
   all.map((one, n): RecordedEvent => ({
@@ -153,11 +158,13 @@ describe('a fold in batches of any sizes', () => {
       fc.property(log, sizes, (events, given) => {
         const memory = new MemoryTable(table);
         for (const batch of batches(events, given))
-          for (const [, net] of foldBatch([projection], batch)) {
-            for (const where of net.removeWhere) memory.apply(removeWhere(where));
-            for (const gone of net.remove) memory.apply(remove(gone));
-            for (const written of net.upsert) memory.apply(upsert(written));
-          }
+          for (const [, all] of foldBatch([projection], batch))
+            for (const net of all) {
+              for (const where of net.removeWhere) memory.apply(removeWhere(where));
+              for (const gone of net.remove) memory.apply(remove(gone));
+              for (const changed of net.update) memory.apply(update(changed.key, changed.set));
+              for (const written of net.upsert) memory.apply(upsert(written));
+            }
         expect(rowsOf(memory.rows())).toEqual(rowsOf(oneByOne(events).rows()));
       }),
       { seed, numRuns: runs(300) },

@@ -25,7 +25,7 @@ export async function writeBatch(
   events: readonly RecordedEvent[],
 ): Promise<void> {
   for (const [projection, net] of foldBatch([...writers.keys()], events))
-    await writers.get(projection)?.write(client, net);
+    for (const changes of net) await writers.get(projection)?.write(client, changes);
 }
 
 /**

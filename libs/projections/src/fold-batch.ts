@@ -28,11 +28,11 @@ export function foldEvent(
   }
 }
 
-/** The net changes of a batch of events, per projection; projections without any are left out. */
+/** The net changes of a batch of events, per projection and in their order; projections without any are left out. */
 export function foldBatch(
   projections: readonly Projection[],
   events: readonly RecordedEvent[],
-): [Projection, NetChanges][] {
+): [Projection, readonly NetChanges[]][] {
   const sets = projections.map((projection) => [projection, new ChangeSet(projection.table)] as const);
   const folds = byType(projections, (_, i) => (sets[i] as (typeof sets)[number])[1]);
   for (const event of events) {

@@ -52,7 +52,9 @@ export type RowChange =
   /** Removes the one row with this key, if it is there. */
   | { readonly kind: 'remove'; readonly key: Row }
   /** Removes every row with these column values. */
-  | { readonly kind: 'removeWhere'; readonly where: Row };
+  | { readonly kind: 'removeWhere'; readonly where: Row }
+  /** Changes some columns of the one row with this key, if it is there. */
+  | { readonly kind: 'update'; readonly key: Row; readonly set: Row };
 
 /** The text of a value, for keys and comparisons; JSON for objects. */
 export const textOf = (value: Value | undefined): string =>
@@ -61,6 +63,7 @@ export const textOf = (value: Value | undefined): string =>
 export const upsert = (row: Row): RowChange => ({ kind: 'upsert', row });
 export const remove = (key: Row): RowChange => ({ kind: 'remove', key });
 export const removeWhere = (where: Row): RowChange => ({ kind: 'removeWhere', where });
+export const update = (key: Row, set: Row): RowChange => ({ kind: 'update', key, set });
 
 /** An event as a fold sees it. */
 export interface FoldedEvent<Data = JsonObject> {
@@ -129,9 +132,29 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
    * third of a fold in memory.
    */
   check(change: RowChange, type: string): void {
-    const isRow = change.kind === 'upsert';
-    const given = isRow ? change.row : change.kind === 'remove' ? change.key : change.where;
-    const wanted = isRow ? this.#columns : change.kind === 'remove' ? this.table.key : none;
+    switch (change.kind) {
+      case 'upsert':
+        this.#checkRow(type, change.row, this.#columns);
+        break;
+      case 'remove':
+        this.#checkRow(type, change.key, this.table.key);
+        break;
+      case 'removeWhere':
+        this.#checkRow(type, change.where, none);
+        break;
+      case 'update':
+        this.#checkRow(type, change.key, this.table.key);
+        this.#checkRow(type, change.set, Object.keys(change.set));
+        for (const column of this.table.key)
+          if (column in change.set)
+            throw this.#wrong(
+              type,
+              `with another ${column}, which is of its key: remove it, and make another one.`,
+            );
+    }
+  }
+
+  #checkRow(type: string, given: Row, wanted: readonly string[]): void {
     for (const column of wanted)
       if (given[column] === undefined)
         throw this.#wrong(type, `without its column ${column}: give every column, with null for no value.`);
@@ -147,16 +170,26 @@ export class Projection<Events extends object = Record<string, JsonObject>> {
 
   /** The same instant can be written in several ways. A key that is one for the database must be one here, too. */
   #inOneForm(change: RowChange): RowChange {
-    const { kind } = change;
-    const given = kind === 'upsert' ? change.row : kind === 'remove' ? change.key : change.where;
+    switch (change.kind) {
+      case 'upsert':
+        return upsert(this.#timesInOneForm(change.row));
+      case 'remove':
+        return remove(this.#timesInOneForm(change.key));
+      case 'removeWhere':
+        return removeWhere(this.#timesInOneForm(change.where));
+      case 'update':
+        return update(this.#timesInOneForm(change.key), this.#timesInOneForm(change.set));
+    }
+  }
+
+  #timesInOneForm(given: Row): Row {
     let row = given;
     for (const column of this.#times) {
       const value = given[column];
       const time = typeof value === 'string' ? parseTimestamp(value) : undefined;
       if (time !== undefined && time !== value) row = { ...row, [column]: time };
     }
-    if (row === given) return change;
-    return kind === 'upsert' ? upsert(row) : kind === 'remove' ? remove(row) : removeWhere(row);
+    return row;
   }
 }
 

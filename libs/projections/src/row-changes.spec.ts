@@ -3,6 +3,7 @@ import {
   Projection,
   remove,
   removeWhere,
+  update,
   upsert,
   type Row,
   type RowChange,
@@ -13,22 +14,26 @@ import { ChangeSet, MemoryTable } from './row-changes.js';
 const table: TableDefinition = {
   schema: 's',
   name: 't',
-  columns: { owner: 'text', id: 'integer', time: 'text', value: 'integer' },
+  columns: { owner: 'text', id: 'integer', time: 'text', value: 'integer', mark: 'integer' },
   key: ['owner', 'id', 'time'],
 };
 
 /**
  * Changes as the folds request them: rows, rows that move to another time, removals, and owners that are removed with
- * all they have.
+ * all they have. Some remove by what changes in part.
  */
 function randomChanges(count: number, random: () => number): RowChange[] {
   const pick = (n: number) => Math.floor(random() * n);
   return Array.from({ length: count }, (_, value): RowChange[] => {
     const key = { owner: `o${pick(3)}`, id: pick(4), time: `t${pick(3)}` };
     const kind = random();
-    if (kind < 0.6) return [upsert({ ...key, value })];
-    if (kind < 0.8) return [remove({ ...key, time: `t${pick(3)}` }), upsert({ ...key, value })];
-    if (kind < 0.95) return [remove(key)];
+    const mark = pick(3);
+    if (kind < 0.3) return [upsert({ ...key, value, mark })];
+    if (kind < 0.5) return [update(key, { value })];
+    if (kind < 0.6) return [update(key, { mark })];
+    if (kind < 0.75) return [remove({ ...key, time: `t${pick(3)}` }), upsert({ ...key, value, mark })];
+    if (kind < 0.88) return [remove(key)];
+    if (kind < 0.94) return [removeWhere({ owner: key.owner, mark })];
     return [removeWhere({ owner: key.owner })];
   }).flat();
 }
@@ -48,11 +53,13 @@ describe('coalesced changes', () => {
         const size = 1 + Math.floor(random() * 30);
         const batch = new ChangeSet(table);
         for (const change of changes.slice(from, from + size)) batch.add(change);
-        const net = batch.net();
-        // The three steps in which a table is written.
-        for (const where of net.removeWhere) inBatches.apply(removeWhere(where));
-        for (const key of net.remove) inBatches.apply(remove(key));
-        for (const row of net.upsert) inBatches.apply(upsert(row));
+        // The steps in which a table is written.
+        for (const net of batch.net()) {
+          for (const where of net.removeWhere) inBatches.apply(removeWhere(where));
+          for (const key of net.remove) inBatches.apply(remove(key));
+          for (const { key, set } of net.update) inBatches.apply(update(key, set));
+          for (const row of net.upsert) inBatches.apply(upsert(row));
+        }
         from += size;
       }
       expect({ seed, rows: sorted(inBatches.rows()) }).toEqual({ seed, rows: sorted(oneByOne.rows()) });
@@ -61,11 +68,27 @@ describe('coalesced changes', () => {
 
   it('write each key at most once, and nothing that is removed again', () => {
     const changes = new ChangeSet(table);
-    const row = (value: number) => ({ owner: 'o', id: 1, time: 't', value });
+    const key = { owner: 'o', id: 1, time: 't' };
+    const row = (value: number) => ({ ...key, value, mark: 0 });
+    const nothing = { removeWhere: [], remove: [], update: [], upsert: [] };
     for (let value = 0; value < 10; value++) changes.add(upsert(row(value)));
-    expect(changes.net()).toEqual({ removeWhere: [], remove: [], upsert: [row(9)] });
-    changes.add(removeWhere({ owner: 'o' }));
-    expect(changes.net()).toEqual({ removeWhere: [{ owner: 'o' }], remove: [], upsert: [] });
+    changes.add(update(key, { value: 10 }));
+    expect(changes.net()).toEqual([{ ...nothing, upsert: [row(10)] }]);
+    const more = new ChangeSet(table);
+    more.add(upsert(row(1)));
+    more.add(removeWhere({ owner: 'o' }));
+    expect(more.net()).toEqual([{ ...nothing, removeWhere: [{ owner: 'o' }] }]);
+  });
+
+  it('change a row in part once, with all that was said of it', () => {
+    const changes = new ChangeSet(table);
+    const key = { owner: 'o', id: 1, time: 't' };
+    changes.add(update(key, { value: 1 }));
+    changes.add(update(key, { mark: 2 }));
+    changes.add(update(key, { value: 3 }));
+    expect(changes.net()).toEqual([
+      { removeWhere: [], remove: [], update: [{ key, set: { value: 3, mark: 2 } }], upsert: [] },
+    ]);
   });
 });
 
@@ -93,6 +116,6 @@ describe('a projection', () => {
     // What is no time stays as it was written.
     const last = { at: '2026-05-01T00:00:00.000Z', said: '2026-05-01T00:00:00Z' };
     expect(rows.rows()).toEqual([last]);
-    expect(net.net().upsert).toEqual([last]);
+    expect(net.net().map((changes) => changes.upsert)).toEqual([[last]]);
   });
 });

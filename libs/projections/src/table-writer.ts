@@ -1,11 +1,11 @@
 import type { ClientBase } from 'pg';
 import { millisecondsOf, pgArray } from '#lib/platform';
 import { textOf, type Row, type TableDefinition, type Value } from './projection.js';
-import type { NetChanges } from './row-changes.js';
+import type { NetChanges, RowUpdate } from './row-changes.js';
 
 /**
- * Writes net changes to one table: one statement for each of the three kinds, however many rows there are. Only rows
- * that are removed from a hypertable, because they get another time, need one statement for each range of time.
+ * Writes net changes to one table: one statement for each kind, however many rows there are, and for each set of columns
+ * that are changed. Only rows of a hypertable that are removed or changed need one statement for each range of time.
  */
 export class TableWriter {
   readonly #name: string;
@@ -35,6 +35,7 @@ export class TableWriter {
       await client.query(this.#removeSql(columns), this.#arrays(columns, rows));
     }
     await this.remove(client, changes.remove);
+    await this.#update(client, changes.update);
     if (changes.upsert.length > 0) {
       await client.query({
         name: `upsert ${this.#name}`,
@@ -46,29 +47,60 @@ export class TableWriter {
 
   /** Removes the rows with these keys: one statement, or, for a hypertable, one for each run of times. */
   async remove(client: ClientBase, keys: readonly Row[]): Promise<void> {
-    const { key, timeColumn } = this.table;
+    const { key } = this.table;
+    await this.#atKeys(client, this.#removeSql(key), key, keys);
+  }
+
+  async #update(client: ClientBase, updates: readonly RowUpdate[]): Promise<void> {
+    for (const [columns, rows] of byColumns(updates.map(({ key: of, set }) => ({ ...of, ...set }))))
+      await this.#atKeys(client, this.#updateSql(columns), columns, rows);
+  }
+
+  /** Runs a statement for the rows with these keys, which is given their columns as arrays. */
+  async #atKeys(
+    client: ClientBase,
+    sql: string,
+    columns: readonly string[],
+    rows: readonly Row[],
+  ): Promise<void> {
+    const { timeColumn } = this.table;
+    if (rows.length === 0) return;
     if (!timeColumn) {
-      if (keys.length > 0) await client.query(this.#removeSql(key), this.#arrays(key, keys));
+      await client.query(sql, this.#arrays(columns, rows));
       return;
     }
-    const sql = `${this.#removeSql(key)} and t.${quote(timeColumn)} between $${key.length + 1}::timestamptz and $${key.length + 2}::timestamptz`;
-    for (const { rows, from, to } of runsOf(this.table, timeColumn, keys)) {
-      await client.query(sql, [...this.#arrays(key, rows), from, to]);
-    }
+    const n = columns.length;
+    const between = ` and t.${quote(timeColumn)} between $${n + 1}::timestamptz and $${n + 2}::timestamptz`;
+    for (const run of runsOf(this.table, timeColumn, rows))
+      await client.query(sql + between, [...this.#arrays(columns, run.rows), run.from, run.to]);
+  }
+
+  #removeSql(columns: readonly string[]): string {
+    return columns.length === 1
+      ? `delete from ${this.#name} t where ${this.#listed(columns)}`
+      : `delete from ${this.#name} t using ${this.#given(columns)} where ${this.#listed(columns)} and ${same(columns)}`;
+  }
+
+  #updateSql(columns: readonly string[]): string {
+    const { key } = this.table;
+    const set = columns.filter((column) => !key.includes(column)).map(quote);
+    return (
+      `update ${this.#name} t set ${set.map((column) => `${column} = given.${column}`).join(', ')} ` +
+      `from ${this.#given(columns)} where ${this.#listed(columns)} and ${same(key)}`
+    );
   }
 
   /**
-   * Compressed rows that a TimescaleDB statement might remove are decompressed first. TimescaleDB narrows them down
+   * Compressed rows that a TimescaleDB statement might change are decompressed first. TimescaleDB narrows them down
    * only by conditions with constants: a join excludes none. So the first column, by which chunks are segmented, is
    * also compared with the list itself, which leaves whole batches compressed.
    */
-  #removeSql(columns: readonly string[]): string {
-    const [first, ...more] = columns.map(quote) as [string, ...string[]];
-    const listed = `t.${first} = any ($1::${this.#type(columns[0] as string)}[])`;
-    return more.length === 0
-      ? `delete from ${this.#name} t where ${listed}`
-      : `delete from ${this.#name} t using ${this.#unnest(columns)} as gone (${[first, ...more].join(', ')}) ` +
-          `where ${listed} and ${[first, ...more].map((column) => `t.${column} = gone.${column}`).join(' and ')}`;
+  #listed([first = '']: readonly string[]): string {
+    return `t.${quote(first)} = any ($1::${this.#type(first)}[])`;
+  }
+
+  #given(columns: readonly string[]): string {
+    return `${this.#unnest(columns)} as given (${columns.map(quote).join(', ')})`;
   }
 
   #unnest(columns: readonly string[]): string {
@@ -99,6 +131,9 @@ export class TableWriter {
 }
 
 export const quote = (identifier: string): string => `"${identifier}"`;
+
+const same = (columns: readonly string[]): string =>
+  columns.map((column) => `t.${quote(column)} = given.${quote(column)}`).join(' and ');
 
 function byColumns(rows: readonly Row[]): Iterable<[readonly string[], Row[]]> {
   const groups = new Map<string, [string[], Row[]]>();
