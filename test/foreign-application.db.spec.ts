@@ -1,5 +1,5 @@
 import { Controller, Get, Injectable, Module, Param } from '@nestjs/common';
-import { CommandBus, QueryBus } from '@nestjs/cqrs';
+import { CommandBus, CqrsModule, QueryBus } from '@nestjs/cqrs';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import { CreateFlight, FlightDatabase, GetFlight, UpdateWaypoint, flight } from '#lib/flight';
@@ -39,13 +39,28 @@ class RefinedController {
 @Module({ controllers: [RefinedController], providers: [ResultManager] })
 class ForeignModule {}
 
+/** It has buses of its own. */
+@Module({ imports: [CqrsModule] })
+class ModuleWithBuses {}
+
 describe('Waylog in a foreign NestJS application', () => {
   let database: TestDatabase;
   let app: NestFastifyApplication;
+  const asked: string[] = [];
   beforeAll(async () => {
     database = await testDatabase();
     const testing = await Test.createTestingModule({
-      imports: [WaylogModule.forRoot({ databaseUrl: database.url, contexts: [flight] }), ForeignModule],
+      imports: [
+        WaylogModule.forRoot({
+          databaseUrl: database.url,
+          contexts: [flight],
+          onQuery: (query) => {
+            asked.push(query);
+          },
+        }),
+        ForeignModule,
+        ModuleWithBuses,
+      ],
     }).compile();
     app = testing.createNestApplication<NestFastifyApplication>(new FastifyAdapter());
     await app.init();
@@ -58,6 +73,16 @@ describe('Waylog in a foreign NestJS application', () => {
   it('can be injected, and reads what was written', async () => {
     const answer = await app.inject({ method: 'GET', url: '/refined/theirs' });
     expect(answer.json()).toEqual([aWaypoint(0), aWaypoint(1, { refined: true })]);
+  });
+
+  it('answers over buses of its own, too, and tells its observer of it', async () => {
+    const create = new CreateFlight({ flight: aFlight('asked') });
+    const { position } = await app.get(CommandBus).execute(create);
+    const theirs = app.select(CqrsModule).get(QueryBus, { strict: true });
+    expect(theirs).not.toBe(Reflect.get(app.get(ResultManager), 'queries'));
+    asked.length = 0;
+    expect((await theirs.execute(new GetFlight('asked', { minPosition: position }))).id).toBe('asked');
+    expect(asked).toEqual(['GetFlight']);
   });
 
   it('adds no routes', async () => {
