@@ -1,5 +1,6 @@
 import {
   context,
+  INVALID_TRACEID,
   isSpanContextValid,
   propagation,
   SpanKind,
@@ -43,9 +44,7 @@ export function spanContextOf(text: unknown): SpanContext | undefined {
 /** How to name a span in what follows from it; undefined for one that nobody keeps. */
 export function traceparentOf(span: Span): Traceparent | undefined {
   const { traceId, spanId, traceFlags } = span.spanContext();
-  return isSpanContextValid(span.spanContext()) && (traceFlags & TraceFlags.SAMPLED) !== 0
-    ? `00-${traceId}-${spanId}-01`
-    : undefined;
+  return (traceFlags & TraceFlags.SAMPLED) !== 0 ? `00-${traceId}-${spanId}-01` : undefined;
 }
 
 /** Links to the spans that these name, each once. */
@@ -87,12 +86,17 @@ export const withinSpan = <T>(span: Span, work: () => T): T =>
   context.with(trace.setSpan(context.active(), span), work);
 
 /** Runs work in a span of its own, under the one that `parent` names, or under what is under way here. */
-export async function inSpan<T>(
+export function inSpan<T>(
   name: string,
   { parent, ...options }: SpanOptions & { readonly parent?: unknown },
   work: (span: Span) => Promise<T>,
 ): Promise<T> {
   const span = beginSpan(name, options, parent);
+  // Without an SDK, and without a caller that traces: there is nothing to note, for anybody.
+  return span.spanContext().traceId === INVALID_TRACEID ? work(span) : inBegunSpan(span, work);
+}
+
+async function inBegunSpan<T>(span: Span, work: (span: Span) => Promise<T>): Promise<T> {
   try {
     return await withinSpan(span, () => work(span));
   } catch (error) {
@@ -118,16 +122,22 @@ export const isRefusal = (error: unknown): boolean =>
   error instanceof WaylogError && error.kind !== 'unavailable';
 
 /** A span in each of several traces for work that is done for all of them at once. Without traces it is only done. */
-export async function inSpans<T>(
+export function inSpans<T>(
   name: string,
   parents: readonly (Traceparent | undefined)[],
   attributes: Attributes,
   work: () => Promise<T>,
 ): Promise<T> {
-  const spans = parents.flatMap((parent) =>
-    parent === undefined ? [] : beginSpan(name, { attributes }, parent),
-  );
-  if (spans.length === 0) return work();
+  const traced = parents.filter((parent) => parent !== undefined);
+  return traced.length === 0
+    ? work()
+    : inBegunSpans(
+        traced.map((parent) => beginSpan(name, { attributes }, parent)),
+        work,
+      );
+}
+
+async function inBegunSpans<T>(spans: readonly Span[], work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
