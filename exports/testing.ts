@@ -1,59 +1,14 @@
 // For the tests of an application: decisions as sentences, a log in memory, a database that is thrown away.
-import { deepStrictEqual, fail } from 'node:assert/strict';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { eventsOf, wholeOf, type DomainEvent } from '#lib/event-store';
-import { WaylogError } from '#lib/platform';
 import { databaseUp, roleNames } from '#lib/timescale';
-import type { Context, References, Sent, Slice, StreamType } from '#lib/waylog';
+import type { Context } from '#lib/waylog';
 import { migrate } from '../migrations/index.js';
 
+export { given } from '#lib/waylog';
 export { InMemoryEventStore } from '#lib/event-store';
 export { InMemoryFileStore } from '#lib/files';
-
-const NOW = '2026-05-01T12:00:00.000Z';
-
-/**
- * Given these events of a stream, when a command is decided, then these events, or a refusal:
- * `given(plotStream, marked).when(measurePlot, { metres: 3 }).then(measured)`. Throws an AssertionError.
- */
-export function given<State, Event extends DomainEvent>(
-  stream: StreamType<State, Event>,
-  ...history: readonly Event[]
-) {
-  const { initialState, evolve } = stream.decider;
-  return {
-    /** `sent`: when the command is sent, and the states of the streams that the slice reads. */
-    when<C extends object, Answer extends object, Reads extends References>(
-      slice: Slice<C, State, Event, Answer, Reads>,
-      command: Omit<C, keyof object>,
-      sent: Partial<Sent<Reads>> = {},
-    ) {
-      const { at = NOW, reads = {} } = sent;
-      const decide = () =>
-        slice.decide(command, history.reduce(evolve, initialState()), {
-          at,
-          reads: reads as Sent<Reads>['reads'],
-        });
-      return {
-        then: (...expected: readonly Event[]): void => deepStrictEqual(eventsOf(decide()), expected),
-        thenNothing: (): void => deepStrictEqual(eventsOf(decide()), []),
-        thenAnswer: (answer: Answer): void => deepStrictEqual(wholeOf(decide()).answer ?? {}, answer),
-        thenRefused(code: string): void {
-          try {
-            decide();
-          } catch (error) {
-            if (!(error instanceof WaylogError)) throw error;
-            deepStrictEqual(error.code, code);
-            return;
-          }
-          fail(`It was not refused with ${code}.`);
-        },
-      };
-    },
-  };
-}
 
 export interface ThrowAwayDatabase {
   /** Of its owner, for `WaylogModule.forRoot` or `DATABASE_URL`. */

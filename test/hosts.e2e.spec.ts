@@ -121,6 +121,7 @@ describe('the page of an application of your own', () => {
       expect(out).toMatch(/measurements +1 row · as the log says/);
       expect(out).toMatch(/measurements +replaced .* identical/);
       expect(out).toMatch(/2 \| PlotMeasured/);
+      expect(out).toMatch(/pass 1\n/);
     } finally {
       await must('npx', ['waylog', 'db', 'down'], place);
     }

@@ -18,6 +18,7 @@ export {
 export { DEFAULT_EVENTS, EventsQuery, getEvents, GetEvents, MAX_EVENTS } from './log.queries.js';
 export { LoggedEvent, type EventBusOptions, type LoggedEventClass } from './event-bus.js';
 export { EventReads, inTurns } from './event-reads.js';
+export { given } from './given.js';
 export type { StillInTables } from './handlers.js';
 export { ReferencesInLog, refuseOtherLog } from './file-references.js';
 export { FileSchedule, type CollectionStanding, type FilesStanding } from './file-schedule.js';
