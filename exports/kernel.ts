@@ -76,6 +76,7 @@ export {
   heavy,
   light,
   query,
+  readsOf,
   StreamReads,
   whole,
   type NamedQuery,

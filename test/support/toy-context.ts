@@ -4,15 +4,7 @@ import { IsNumber } from 'class-validator';
 import type pg from 'pg';
 import { Category, type Appended, type Decider } from '#lib/event-store';
 import { conflict, IsId, IsKnownId, IsTimestamp, Label, notFound } from '#lib/platform';
-import {
-  LiveRows,
-  loadOmissions,
-  Projection,
-  removeWhere,
-  upsert,
-  type Row,
-  type TableDefinition,
-} from '#lib/projections';
+import { LiveRows, Projection, removeWhere, upsert, type Row, type TableDefinition } from '#lib/projections';
 import {
   Answers,
   Freshness,
@@ -31,9 +23,8 @@ import {
 import {
   AsOf,
   context,
-  EventReads,
   query,
-  RunningContexts,
+  readsOf,
   StreamCommand,
   StreamReads,
   type CommandOptions,
@@ -228,21 +219,5 @@ export const camera: Context = context('camera', {
   projections,
   queries: [getNames, getReadings],
   controllers: [CamerasController],
-  providers: [
-    {
-      provide: CameraReads,
-      inject: [EventReads, RunningContexts, QUERY_POOL],
-      useFactory: (events: EventReads, contexts: RunningContexts, pool: pg.Pool) =>
-        new CameraReads({
-          stream: cameraStream,
-          listedIn: thingsTable,
-          notFound: unknown,
-          projections,
-          events,
-          watch: contexts.ofStream(cameraStream).watch,
-          tables: new LiveRows(pool),
-          omissions: () => loadOmissions(pool, 'camera'),
-        }),
-    },
-  ],
+  providers: [readsOf(CameraReads, { stream: cameraStream, listedIn: thingsTable, notFound: unknown })],
 });

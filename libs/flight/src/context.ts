@@ -1,27 +1,25 @@
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
-import type pg from 'pg';
-import { MAX_ANSWER_BYTES } from '#lib/platform';
-import { LiveRows, loadOmissions, type Projection } from '#lib/projections';
+import type { Projection } from '#lib/projections';
 import type { ModelDefinition, TableModel } from '#lib/timescale';
 import {
   context,
-  EventReads,
   modelsOf,
-  RunningContexts,
+  readsOf,
   severalCommands,
   tableModelsOf,
   type Context,
   type ContextPart,
-  QUERY_POOL,
 } from '#lib/waylog';
 import { flightDaysPart } from './days/flight-days.projection.js';
 import { flightDemo } from './demo.js';
 import { flightEventsPart } from './flight-events.api.js';
 import { FlightDatabase } from './flight-database.js';
 import { FlightReads } from './flight-reads.js';
+import { flightNotFound } from './flight.js';
 import { flightStream } from './flight-stream.js';
 import { eraseFlight } from './flight/erase-flight.js';
 import { flightsPart } from './flight/flights.api.js';
+import { flightsTable } from './flight/flights.projection.js';
 import { rollUpAgain } from './frames/frame-minutes.follower.js';
 import { framesPart } from './frames/frame-results.api.js';
 import { geofencesPart } from './geofences/geofences.api.js';
@@ -51,7 +49,6 @@ export const changes = folders
   .flatMap(({ commands = [] }) => commands)
   .filter(({ isInternal }) => !isInternal);
 export const transact = severalCommands(flightStream, Transact, changes);
-const projections = folders.flatMap((folder): readonly Projection[] => folder.projections ?? []);
 
 /** Where a UAV without GPS was: flights, and everything that is estimated and recorded of them. */
 export const flight: Context = context('flight', {
@@ -81,18 +78,7 @@ export const flight: Context = context('flight', {
     sql: { query: 'select id, name from flight.flights where altitude > $1', values: [100] },
   },
   providers: [
-    {
-      provide: FlightReads,
-      inject: [EventReads, RunningContexts, QUERY_POOL],
-      useFactory: (events: EventReads, contexts: RunningContexts, pool: pg.Pool) =>
-        new FlightReads({
-          projections,
-          events,
-          watch: contexts.ofStream(flightStream).watch,
-          tables: new LiveRows(pool, MAX_ANSWER_BYTES),
-          omissions: () => loadOmissions(pool, 'flight'),
-        }),
-    },
+    readsOf(FlightReads, { stream: flightStream, listedIn: flightsTable, notFound: flightNotFound }),
     {
       provide: FlightDatabase,
       inject: [CommandBus, QueryBus],

@@ -6,6 +6,9 @@ import { ListFlights, ListFlightsHandler } from './flight/flights.api.js';
 import { EventReads } from '#lib/waylog';
 import { flightProjections } from './context.js';
 import { streamOf } from './events.js';
+import { flightNotFound } from './flight.js';
+import { flightStream } from './flight-stream.js';
+import { flightsTable } from './flight/flights.projection.js';
 import { FlightReads } from './flight-reads.js';
 import { GetProcessingHistory, GetProcessingHistoryHandler } from './processing-state/flight-state.api.js';
 import { created } from './testing/given.js';
@@ -22,6 +25,9 @@ function tablesAfter(looks: number): RowSource {
 
 const readsFrom = (store: EventStore, tables: LiveRows, omissions: () => Promise<Omissions>) =>
   new FlightReads({
+    stream: flightStream,
+    listedIn: flightsTable,
+    notFound: flightNotFound,
     projections: flightProjections,
     events: new EventReads(store),
     watch: {} as CheckpointWatch,

@@ -1,9 +1,6 @@
-import { inTurns, StreamReads, type ReadOptions, type StreamReadsOptions } from '#lib/waylog';
+import { inTurns, StreamReads, type ReadOptions } from '#lib/waylog';
 import type { Row, TableRead } from '#lib/projections';
 import { knownDays, selectRecorded } from './days/select-recorded.js';
-import { flightNotFound } from './flight.js';
-import { flightStream } from './flight-stream.js';
-import { flightsTable } from './flight/flights.projection.js';
 
 /** Reads of route chunks at a time: those of a flight may be as large as an answer can be. Others do not wait for them. */
 const MAX_CHUNK_READS = 2;
@@ -18,10 +15,6 @@ export class FlightReads extends StreamReads {
     MAX_WAITING_CHUNK_READS,
     `${MAX_WAITING_CHUNK_READS} reads of route chunks wait for their turn already, ${MAX_CHUNK_READS} run at a time. Try again in a moment.`,
   );
-
-  constructor(options: Omit<StreamReadsOptions, 'stream' | 'listedIn' | 'notFound'>) {
-    super({ ...options, stream: flightStream, listedIn: flightsTable, notFound: flightNotFound });
-  }
 
   /** The rows of a flight in one of the hypertables; like `of`. */
   recorded(flightId: string, options: ReadOptions, read: Omit<TableRead, 'where'>): Promise<Row[]> {

@@ -2,6 +2,7 @@ import { ArrayMaxSize, IsArray, IsInt, IsNumber, Max, Min } from 'class-validato
 import { invalidInput, MAX_BAD_FIELDS } from './errors.js';
 import {
   badFields,
+  IsEmailAddress,
   IsId,
   IsJsonObject,
   Meaning,
@@ -137,4 +138,21 @@ describe('a refusal', () => {
     expect(message.length + JSON.stringify(data).length).toBeLessThan(5_000);
     expect(Buffer.from(message).toString()).toBe(message);
   });
+});
+
+describe('an e-mail address', () => {
+  class Letter {
+    @IsEmailAddress() readonly to!: string;
+  }
+
+  it.each(['ann@example.com', 'ann.b+c@sub.example.org'])('can be %s', (to) => {
+    expect(badFields(Letter, { to })).toEqual([]);
+  });
+
+  it.each(['', 'ann', 'ann@', '@example.com', 'Ann <ann@example.com>', `${'a'.repeat(250)}@example.com`, 7])(
+    'is not %s',
+    (to) => {
+      expect(badFields(Letter, { to })).toMatchObject([{ field: 'to' }]);
+    },
+  );
 });

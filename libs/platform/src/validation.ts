@@ -3,6 +3,7 @@ import type { DataValidateFunction } from 'ajv/dist/types/index.js';
 import { Type } from 'class-transformer';
 import {
   getMetadataStorage,
+  isEmail,
   IsOptional,
   ValidateBy,
   ValidateNested,
@@ -95,6 +96,16 @@ export const IsTimestamp = rule(
   TIMESTAMP_RULE,
   (value) => typeof value === 'string' && parseTimestamp(value) !== undefined,
 );
+
+/** An address for e-mail by RFC 5321: at most 254 characters, without comments, quotes or a display name. */
+export const IsEmailAddress = rule(
+  'isEmailAddress',
+  { type: 'string', format: 'email', examples: ['ann@example.com'] },
+  'must be an e-mail address such as ann@example.com, of at most 254 characters',
+  (value) => typeof value === 'string' && isEmailAddress(value),
+);
+
+const isEmailAddress = (text: string): boolean => text.length <= 254 && isEmail(text);
 
 const DURATION = /^[1-9]\d{0,3} ?(s|m|h|d|w|(second|minute|hour|day|week|month|year)s?)$/;
 
@@ -241,6 +252,7 @@ const nullable = (schema: Schema): Schema =>
 
 function makeAjv(options: { coerceTypes: boolean }): Ajv {
   const made = new Ajv({ ...options, allErrors: true, strict: false, strictNumbers: true, verbose: true });
+  made.addFormat('email', isEmailAddress);
   made.addFormat('date-time', (text: string) => parseTimestamp(text) !== undefined);
   made.addKeyword({
     keyword: 'x-json',

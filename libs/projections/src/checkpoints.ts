@@ -16,7 +16,8 @@ import { compareLog } from './folded-log.js';
 import { pausedSince } from './pausing.js';
 
 /** The channel on which projectors announce a new checkpoint, as `<projector> <position> <parked streams>`. */
-const CHANNEL = 'waylog_checkpoints';
+/** Told whenever tables have moved: `<projector> <position> <parked streams>`. */
+export const CHECKPOINTS_CHANNEL = 'waylog_checkpoints';
 
 export interface Checkpoint {
   readonly projection: string;
@@ -66,7 +67,7 @@ const advanceSql = `
     select $4, * from unnest($5::text[], $6::integer[])
     on conflict (projector, stream_id) do update set revision = excluded.revision
   ), announced as (
-    select pg_notify('${CHANNEL}', $4 || ' ' || $3 || ' ' || $8) where $8::text is not null
+    select pg_notify('${CHECKPOINTS_CHANNEL}', $4 || ' ' || $3 || ' ' || $8) where $8::text is not null
   )
   select count(*)::text, sum(parkings)::text, (select count(*) from announced)::text from moved`;
 
@@ -112,7 +113,7 @@ export async function advanceCheckpoints(
  */
 export const announceCheckpoint = (client: ClientBase, projector: string, position: Position) =>
   client.query(
-    `select pg_notify('${CHANNEL}', $1 || ' ' || $2 || ' ' || count(*))
+    `select pg_notify('${CHECKPOINTS_CHANNEL}', $1 || ' ' || $2 || ' ' || count(*))
        from projection.parked_streams where projector = $1 and accepted_at is null`,
     [projector, position],
   );
@@ -164,7 +165,7 @@ export class CheckpointWatch {
     private readonly pollIntervalMs = 250,
   ) {
     this.#reached = store.beginning;
-    this.#off = listener.on(CHANNEL, (payload) => {
+    this.#off = listener.on(CHECKPOINTS_CHANNEL, (payload) => {
       const [projector, position, parked] = payload.split(' ');
       if (payload === '') this.#startOver();
       else if (projector !== this.tables.projector || !position) return;

@@ -126,7 +126,13 @@ export type VideoRequestEvents = {
     readonly requestProgress: number;
     readonly at: Timestamp;
   };
-  TaskCancelled: { readonly taskId: string; readonly requestProgress: number; readonly at: Timestamp };
+  /** `attempt`: the one that held it; null if it was waiting. */
+  TaskCancelled: {
+    readonly taskId: string;
+    readonly attempt: number | null;
+    readonly requestProgress: number;
+    readonly at: Timestamp;
+  };
   /** Waits again, as new: by an operator, or because the request is tried again. */
   TaskRevived: {
     readonly taskId: string;

@@ -220,7 +220,7 @@ describe('a task that is done', () => {
     ofRequest(created, task(), task('t2', { isRequired: false }), started, claimed(), done)
       .when(completeVideoRequest, complete)
       .then(
-        event('TaskCancelled', { taskId: 't2', requestProgress: 1, at: NOW }),
+        event('TaskCancelled', { taskId: 't2', attempt: null, requestProgress: 1, at: NOW }),
         event('VideoRequestCompleted', {
           videoUrl: complete.videoUrl,
           localPath: null,
@@ -316,7 +316,7 @@ describe('a dead task', () => {
   });
 
   it('comes back with its request, which is a new attempt', () => {
-    const cancelled = event('TaskCancelled', { taskId: 't2', requestProgress: 0, at: NOW });
+    const cancelled = event('TaskCancelled', { taskId: 't2', attempt: null, requestProgress: 0, at: NOW });
     const all = [created, task(), task('t2'), started, claimed(), dead, failed, cancelled];
     ofRequest(...all)
       .when(retryDeadTask, { videoRequestId, taskId })
@@ -335,7 +335,7 @@ describe('a dead task', () => {
 describe('a request that is cancelled', () => {
   const cancel = { videoRequestId, reason: 'too dark' };
   const wish = event('CancellationRequested', { reason: 'too dark', at: NOW });
-  const waiting = event('TaskCancelled', { taskId: 't2', requestProgress: 0, at: NOW });
+  const waiting = event('TaskCancelled', { taskId: 't2', attempt: null, requestProgress: 0, at: NOW });
 
   it('ends at once if nobody works on it', () => {
     ofRequest(created, task('t2'))
@@ -349,7 +349,7 @@ describe('a request that is cancelled', () => {
       .when(cancelVideoRequest, cancel)
       .then(wish, waiting);
     const gone = [
-      event('TaskCancelled', { taskId, requestProgress: 0, at: at(10) }),
+      event('TaskCancelled', { taskId, attempt: 1, requestProgress: 0, at: at(10) }),
       event('VideoRequestCancelled', { reason: 'too dark', at: at(10) }),
     ];
     const cancelling = ofRequest(...history, wish, waiting);
@@ -416,7 +416,7 @@ describe('a request', () => {
   it('that has failed is not worked on', () => {
     ofRequest(created, task())
       .when(failVideoRequest, { videoRequestId, errorMessage: 'no light' })
-      .then(failed, event('TaskCancelled', { taskId, requestProgress: 0, at: NOW }));
+      .then(failed, event('TaskCancelled', { taskId, attempt: null, requestProgress: 0, at: NOW }));
     ofRequest(created, failed)
       .when(createTask, { videoRequestId, taskId, task: { taskType: 'render' } })
       .thenRefused('video-request.ended');

@@ -205,12 +205,15 @@ export interface ExistingRequest extends VideoRequest {
 /** The request, if there is one. Throws `video-request.not-found`. */
 export function existing(request: VideoRequest, videoRequestId: string): ExistingRequest {
   if (request.details) return request as ExistingRequest;
-  throw notFound(
+  throw videoRequestNotFound(videoRequestId);
+}
+
+export const videoRequestNotFound = (videoRequestId: string) =>
+  notFound(
     'video-request.not-found',
     `There is no video request ${videoRequestId}. Create it first, or check the id.`,
     { videoRequestId },
   );
-}
 
 /** Throws `video-request.ended` if nothing can be done for the request any more. */
 export function refuseEnded({ status }: VideoRequest, videoRequestId: string): void {

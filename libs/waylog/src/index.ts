@@ -31,6 +31,7 @@ export * from './read-options.js';
 export * from './reactor.js';
 export * from './reactors.module.js';
 export * from './read-weight.js';
+export { readsOf } from './reads-of.js';
 export type { Reference, References } from './reference.js';
 export * from './running-contexts.js';
 export * from './several-commands.js';

@@ -43,11 +43,11 @@ export class PageOf {
   readonly total?: boolean | null | undefined;
 }
 
-/** A list over a table `t`: what it is joined with, and the columns of `t` that sort it: a time, and an id for equal ones. */
+/** A list over a table `t`: what it is joined with, and the columns of `t` that sort it: a time, and ids for equal ones. */
 export interface PagedList {
   readonly table: TableDefinition;
   readonly from: string;
-  readonly orderBy: readonly [time: string, id: string];
+  readonly orderBy: readonly [time: string, ...ids: string[]];
 }
 
 /** The left side of a comparison with its operator, and the right side. Null means no condition. */
@@ -72,9 +72,10 @@ export async function readPage<T>(
   const filters = given.map(([, value]) => value);
   const fits = ['true', ...given.map(([is], index) => `${is} $${index + 1}`)];
   const n = filters.length;
-  const after = page.after == null ? [] : placeIn(page.after);
+  const after = page.after == null ? [] : placeIn(page.after, orderBy.length);
   const order = orderBy.map((column) => `t."${column}"`).join(', ');
-  const beyond = after.length > 0 ? [`(${order}) > ($${n + 3}::timestamptz, $${n + 4})`] : [];
+  const place = orderBy.map((_, i) => `$${n + 3 + i}${i === 0 ? '::timestamptz' : ''}`).join(', ');
+  const beyond = after.length > 0 ? [`(${order}) > (${place})`] : [];
   const list = {
     text: `
     select ${columns.map((column) => `t."${column}"`).join(', ')}
@@ -107,13 +108,13 @@ export async function readPage<T>(
 const placeOf = (row: Row, orderBy: PagedList['orderBy']): string =>
   Buffer.from(JSON.stringify(orderBy.map((column) => row[column]))).toString('base64url');
 
-/** The time and the id at a place. Throws `input.invalid` if it is not from a page. */
-function placeIn(after: string): readonly string[] {
+/** The time and the ids at a place. Throws `input.invalid` if it is not from a page of such a list. */
+function placeIn(after: string, columns: number): readonly string[] {
   try {
-    const [time, id, ...rest] = JSON.parse(Buffer.from(after, 'base64url').toString()) as unknown[];
+    const [time, ...ids] = JSON.parse(Buffer.from(after, 'base64url').toString()) as unknown[];
     const from = typeof time === 'string' ? parseTimestamp(time) : undefined;
-    if (from !== undefined && typeof id === 'string' && !id.includes('\0') && rest.length === 0)
-      return [from, id];
+    const areTexts = ids.every((id): id is string => typeof id === 'string' && !id.includes('\0'));
+    if (from !== undefined && areTexts && ids.length === columns - 1) return [from, ...ids];
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof TypeError)) throw error;
   }

@@ -19,5 +19,5 @@ export const cancelTask = slice(CancelTask, ({ videoRequestId, taskId }, request
       { videoRequestId, taskId, status: task.status },
     );
   const requestProgress = progressOf(request, new Map([[taskId, { status: 'cancelled' }]]));
-  return [{ type: 'TaskCancelled', data: { taskId, requestProgress, at } }];
+  return [{ type: 'TaskCancelled', data: { taskId, attempt: null, requestProgress, at } }];
 });

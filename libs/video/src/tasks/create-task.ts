@@ -50,7 +50,7 @@ export class CreateTask extends RequestCommand<{ readonly taskId: string }> {
     super({
       ...fields,
       taskId: idIn(fields.task) ?? newId(fields.commandId, 'task'),
-    } as typeof fields);
+    });
   }
 }
 

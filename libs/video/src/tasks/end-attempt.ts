@@ -29,7 +29,7 @@ export function endAttempt(
     const changed = new Map([[taskId, { status: 'cancelled' as const }]]);
     const requestProgress = progressOf(request, changed);
     return [
-      { type: 'TaskCancelled', data: { taskId, requestProgress, at: now } },
+      { type: 'TaskCancelled', data: { taskId, attempt: task.attempts, requestProgress, at: now } },
       ...afterwards(request, changed, now),
     ];
   }

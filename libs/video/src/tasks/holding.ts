@@ -61,6 +61,11 @@ export function cancelWaiting(
     const status = changed.get(taskId)?.status ?? task.status;
     if (status !== 'pending' && status !== 'retryable') return [];
     all.set(taskId, { status: 'cancelled' });
-    return [{ type: 'TaskCancelled', data: { taskId, requestProgress: progressOf(request, all), at: now } }];
+    return [
+      {
+        type: 'TaskCancelled',
+        data: { taskId, attempt: null, requestProgress: progressOf(request, all), at: now },
+      },
+    ];
   });
 }

@@ -78,9 +78,7 @@ const until = ({ taskId, attempt }: { readonly taskId: string; readonly attempt:
 export const leases = deadline<VideoRequest, VideoRequestEvent, Attempt>('task-lease', videoRequestStream, {
   version: 1,
   send: ({ id, key, dueAt, details: { attempt } }) =>
-    new LapseLease({ videoRequestId: id, taskId: key, attempt, dueAt } as ConstructorParameters<
-      typeof LapseLease
-    >[0]),
+    new LapseLease({ videoRequestId: id, taskId: key, attempt, dueAt }),
   accepts: [GONE_BY],
 })
   .on('TaskClaimed', ({ data }) => until(data, data.leaseUntil))
@@ -97,9 +95,7 @@ export const timeouts = deadline<VideoRequest, VideoRequestEvent, Attempt>(
   {
     version: 1,
     send: ({ id, key, dueAt, details: { attempt } }) =>
-      new EndByTimeout({ videoRequestId: id, taskId: key, attempt, dueAt } as ConstructorParameters<
-        typeof EndByTimeout
-      >[0]),
+      new EndByTimeout({ videoRequestId: id, taskId: key, attempt, dueAt }),
     accepts: [GONE_BY],
   },
 )

@@ -16,7 +16,7 @@ export const releaseTask = {
     const requestProgress = progressOf(request, changed);
     return request.isCancelling
       ? [
-          { type: 'TaskCancelled', data: { taskId, requestProgress, at: now } },
+          { type: 'TaskCancelled', data: { taskId, attempt, requestProgress, at: now } },
           ...afterwards(request, changed, now),
         ]
       : [{ type: 'TaskReleased', data: { taskId, attempt, requestProgress, at: now } }];

@@ -1,15 +1,11 @@
-import { IsEmail } from 'class-validator';
-import { conflict, IsId, IsKnownId, Label, Nested, all, IsText } from '#lib/platform';
+import { conflict, IsEmailAddress, IsId, IsKnownId, Label, Nested } from '#lib/platform';
 import type { Appended } from '#lib/event-store';
 import { StreamCommand } from '#lib/waylog';
 import { claimsOf, emails, existingUser, slice, usernames, userNotFound } from './user.js';
 
-/** By the grammar of RFC 5321, at most 254 characters. */
-const Email = () => all(IsText(), IsEmail());
-
 export class UserFields {
   @Label(100) readonly username!: string;
-  @Email() readonly email!: string;
+  @IsEmailAddress() readonly email!: string;
 }
 
 interface UserResult extends Appended {
